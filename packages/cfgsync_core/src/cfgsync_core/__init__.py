@@ -1,0 +1,70 @@
+"""Words, contracts, HTTP in and out: what a node and a server of cfgsync agree on."""
+
+from typing import TYPE_CHECKING
+
+from cfgsync_artifacts import door
+
+if TYPE_CHECKING:
+    from .epoch import epoch_ms as epoch_ms
+    from .epoch import mint_epoch as mint_epoch
+    from .epoch import uuid7 as uuid7
+    from .errors import Conflict as Conflict
+    from .errors import IntegrityError as IntegrityError
+    from .errors import InvalidRegistration as InvalidRegistration
+    from .errors import InvalidRequest as InvalidRequest
+    from .errors import MaterializationFailed as MaterializationFailed
+    from .errors import MetadataMismatch as MetadataMismatch
+    from .errors import OutcomeUnknown as OutcomeUnknown
+    from .errors import StoreFull as StoreFull
+    from .errors import StoreRefused as StoreRefused
+    from .errors import Unavailable as Unavailable
+    from .hints import Announced as Announced
+    from .hints import ChangeEvents as ChangeEvents
+    from .hints import ChangeHints as ChangeHints
+    from .protocol import STATUS as STATUS
+    from .protocol import Condition as Condition
+    from .protocol import Missing as Missing
+    from .protocol import NodeArtifactsPayload as NodeArtifactsPayload
+    from .protocol import NotReady as NotReady
+    from .protocol import Ready as Ready
+    from .protocol import decode_payload as decode_payload
+    from .protocol import decode_registration as decode_registration
+    from .protocol import encode_files as encode_files
+    from .protocol import encode_registration as encode_registration
+    from .protocol import first_extended as first_extended
+    from .registration import NodeRegistration as NodeRegistration
+    from .registration import RegistrationPayload as RegistrationPayload
+    from .source import NodeConfigSource as NodeConfigSource
+    from .source import Resolution as Resolution
+    from .status import FleetStatus as FleetStatus
+    from .status import NodeStatus as NodeStatus
+    from .status import StatusSource as StatusSource
+    from .store import BLOB as BLOB
+    from .store import NEVER as NEVER
+    from .store import BucketSnapshot as BucketSnapshot
+    from .store import Change as Change
+    from .store import Engine as Engine
+    from .store import Entry as Entry
+    from .store import Gap as Gap
+    from .store import RevisionedStore as RevisionedStore
+    from .store import StoreAdmin as StoreAdmin
+    from .store import Unchanged as Unchanged
+    from .store import Version as Version
+    from .store import digest_entries as digest_entries
+else:
+    __getattr__, __dir__, __all__ = door(
+        __name__,
+        {
+            "epoch": "epoch_ms mint_epoch uuid7",
+            "errors": "Conflict IntegrityError InvalidRegistration InvalidRequest MaterializationFailed MetadataMismatch"
+            " OutcomeUnknown StoreFull StoreRefused Unavailable",
+            "hints": "Announced ChangeEvents ChangeHints",
+            "protocol": "STATUS Condition Missing NodeArtifactsPayload NotReady Ready decode_payload"
+            " decode_registration encode_files encode_registration first_extended",
+            "registration": "NodeRegistration RegistrationPayload",
+            "source": "NodeConfigSource Resolution",
+            "status": "FleetStatus NodeStatus StatusSource",
+            "store": "BLOB NEVER BucketSnapshot Change Engine Entry Gap RevisionedStore StoreAdmin Unchanged Version"
+            " digest_entries",
+        },
+    )

@@ -1,0 +1,35 @@
+"""UUIDv7 as text: epochs compare in time order, and a clock that runs behind never mints an older one.
+
+Layout after RFC 9562, section 5.7. Python has `uuid.uuid7` from 3.14 on only.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Iterable
+
+
+def uuid7(milliseconds: int | None = None) -> str:
+    """A UUIDv7 whose first 48 bits are `milliseconds` since 1970 (default: now)."""
+    ms = time.time_ns() // 1_000_000 if milliseconds is None else milliseconds
+    value = (ms & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(os.urandom(10), "big")
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def epoch_ms(epoch: str) -> int:
+    """The milliseconds in an epoch. Raises `ValueError` for text that is not a UUIDv7."""
+    parsed = uuid.UUID(epoch)
+    if parsed.version != 7 or str(parsed) != epoch:
+        raise ValueError(f"{epoch!r} is not a UUIDv7 in its usual spelling")
+    return parsed.int >> 80
+
+
+def mint_epoch(known: Iterable[str] = ()) -> str:
+    """A new epoch, later than now and than every one in `known` (`store.md`, Version rule 3)."""
+    now = time.time_ns() // 1_000_000
+    return uuid7(max([now, *(epoch_ms(epoch) + 1 for epoch in known if epoch)]))

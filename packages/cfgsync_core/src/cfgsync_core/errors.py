@@ -1,0 +1,74 @@
+"""What can go wrong between a node, a server and a store; each error carries facts and names the next step."""
+
+from __future__ import annotations
+
+from cfgsync_artifacts import CfgsyncError
+
+
+class InvalidRequest(CfgsyncError, ValueError):
+    """Bytes that are not an acceptable request. `status` is 400 (not JSON), 413 (too large), 415 (not said to be
+    JSON) or 422 (well-formed but wrong; the message begins with the field)."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class InvalidRegistration(CfgsyncError, ValueError):
+    """A registration word outside its rule: `field` is `identifier`, `ip` or `metadata`."""
+
+    def __init__(self, field: str, why: str) -> None:
+        super().__init__(f"{field}: {why}")
+        self.field = field
+        self.why = why
+
+
+class MetadataMismatch(CfgsyncError, ValueError):
+    """A node's metadata is not what the application expected; the message names node and field."""
+
+    def __init__(self, identifier: str, why: str) -> None:
+        super().__init__(f"metadata of node {identifier}: {why}")
+        self.identifier = identifier
+
+
+class MaterializationFailed(CfgsyncError):
+    """The materializer or its sink raised. `cause` is `str(exception)`; no traceback travels to a node."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"failed to materialize config snapshot: {cause}")
+        self.cause = cause
+
+
+class Conflict(CfgsyncError):
+    """A commit expected another revision of a key. Nothing was written; read again and decide again."""
+
+    def __init__(self, bucket: str, key: str, expected: int, actual: int) -> None:
+        super().__init__(f"{bucket}/{key}: expected revision {expected}, found {actual}")
+        self.bucket = bucket
+        self.key = key
+        self.expected = expected
+        self.actual = actual
+
+
+class Unavailable(CfgsyncError):
+    """The store does not answer. Nothing was written and nothing will be; the same call may be made again later."""
+
+
+class StoreFull(Unavailable):
+    """The disk under the store is full. Nothing was written; it heals by itself when there is space again."""
+
+
+class OutcomeUnknown(Unavailable):
+    """A commit may be visible now, later or never, at most once and whole. Repeat only what is idempotent."""
+
+
+class StoreRefused(CfgsyncError):
+    """A store that must not be opened: busy, damaged, foreign, or newer than this program. `hint` says what to do."""
+
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(what)
+        self.hint = hint
+
+
+class IntegrityError(CfgsyncError):
+    """An answer that must not be written: wrong digest, older generation, illegal path, broken limit."""

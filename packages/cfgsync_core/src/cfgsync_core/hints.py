@@ -1,0 +1,26 @@
+"""A hint carries no data, so a late, repeated or lost one can delay a reader but never mislead it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Literal, Protocol
+
+Announced = Literal["published", "skipped_not_connected", "failed"]
+
+
+class ChangeHints(Protocol):
+    """The whisper after a commit: "look sooner"."""
+
+    async def publish(self, bucket: str) -> None:
+        """Tell subscribers of `bucket` to look. Best effort: never raises for a dead transport, never blocks long."""
+
+    def subscribe(self, bucket: str) -> AbstractAsyncContextManager[AsyncIterator[None]]:
+        """Yield once for any number of hints since the last yield. Subscribed when the context is entered."""
+
+
+class ChangeEvents(Protocol):
+    """Events for observers outside (dashboards, audit), after the commit. Our own reconcilers never read them."""
+
+    async def announce(self, subject: str, body: bytes) -> Announced:
+        """Send one event, best effort, and say what became of it."""

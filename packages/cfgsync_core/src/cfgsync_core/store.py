@@ -1,0 +1,153 @@
+"""The waist: a store of revisioned buckets in five verbs. Truth is only ever what a store holds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from hashlib import sha256
+from types import TracebackType
+from typing import NamedTuple, Protocol, Self
+
+import msgspec
+
+BLOB = "blob/"
+"""A key that begins so holds content named by its own SHA-256. It is stored once, and history names it without a copy:
+deleting it shortens the bucket's history to what can still be told (`store.md`, `changes`)."""
+
+HISTORY_REVISIONS = 1_000
+HISTORY_SECONDS = 24 * 3600
+
+
+class Version(NamedTuple):
+    """A committed state of a bucket. Revisions compare only within one epoch; an older epoch is stale."""
+
+    epoch: str
+    revision: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}.{self.revision}"
+
+    @classmethod
+    def parse(cls, text: str) -> Version:
+        """The version in `<epoch>.<revision>`. Raises `ValueError`."""
+        epoch, dot, revision = text.rpartition(".")
+        if not dot or not revision.isascii() or not revision.isdigit() or len(revision) > 18:
+            raise ValueError(f"{text[:80]!r} is not <epoch>.<revision>")
+        return cls(epoch, int(revision))
+
+
+NEVER = Version("", 0)
+"""The version of a bucket that was never written."""
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One live key: its value and the revision that wrote it."""
+
+    key: str
+    value: bytes
+    revision: int
+
+
+class BucketSnapshot(msgspec.Struct, frozen=True):
+    """One cut: exactly the live entries whose revision is ≤ `version.revision`, sorted by key.
+
+    `digest` is SHA-256 over them (see `digest_entries`); who loads a snapshot checks it. `reset` is True when the
+    reader's `known` was of another epoch or ahead of the store: history was lost, take everything anew.
+    """
+
+    version: Version
+    entries: tuple[Entry, ...]
+    digest: str
+    reset: bool = False
+
+    def is_whole(self) -> bool:
+        """True when the digest is that of the entries and none is newer than the version (INV-9)."""
+        return self.digest == digest_entries(self.version, self.entries) and all(
+            entry.revision <= self.version.revision for entry in self.entries
+        )
+
+
+class Unchanged(msgspec.Struct, frozen=True):
+    """The bucket is exactly at the version that the reader knows."""
+
+    version: Version
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One commit in a bucket's history. `writes` maps each key to its new value, None where it was deleted."""
+
+    revision: int
+    commit_id: str
+    at_ms: int
+    writes: Mapping[str, bytes | None]
+
+
+class Gap(msgspec.Struct, frozen=True):
+    """The history asked for is no longer (or was never) held: rebuild from a snapshot of at least `version`."""
+
+    version: Version
+
+
+def digest_entries(version: Version, entries: Sequence[Entry]) -> str:
+    """Lower-hex SHA-256 over the version and, for each entry, key NUL revision NUL value digest LF."""
+    total = sha256(f"{version}\n".encode())
+    for entry in entries:
+        total.update(f"{entry.key}\0{entry.revision}\0{sha256(entry.value).hexdigest()}\n".encode())
+    return total.hexdigest()
+
+
+class RevisionedStore(Protocol):
+    """Buckets of keys with one revision counter each. Every promise below is checked by the contract suite.
+
+    Every verb raises `Unavailable` when the engine does not answer, never an empty answer instead.
+    """
+
+    async def version(self, bucket: str) -> Version:
+        """The last committed state; `NEVER` for a bucket that was never written."""
+
+    async def get(self, bucket: str, key: str) -> Entry | None:
+        """The live entry of a key, or None when it was never written or is deleted."""
+
+    async def snapshot(self, bucket: str, known: Version | None = None) -> BucketSnapshot | Unchanged:
+        """One cut of the bucket; `Unchanged` exactly when `known` is its current version."""
+
+    async def commit(
+        self, bucket: str, writes: Mapping[str, bytes | None], expected: Mapping[str, int] | None = None
+    ) -> Version:
+        """Write all (None deletes) and make the next revision, or do nothing. Durable on return.
+
+        `expected` maps keys to the revision that last wrote or deleted them; 0 means no live value. A commit that
+        changes nothing makes no revision and returns the current version. Raises `Conflict`; `StoreFull`;
+        `OutcomeUnknown`. A cancelled call goes on to its end.
+        """
+
+    async def changes(self, bucket: str, since: Version) -> Sequence[Change] | Gap:
+        """Every commit after `since` in order, contiguous; or an honest `Gap`."""
+
+
+class StoreAdmin(Protocol):
+    """What an operator asks of a store. Features use the five verbs only."""
+
+    async def ping(self) -> None:
+        """Return when the engine answers; raise `Unavailable` when it does not."""
+
+    async def buckets(self) -> Sequence[str]:
+        """The buckets that exist, sorted."""
+
+    def export(self, bucket: str) -> AsyncIterator[Entry]:
+        """The live entries of one cut, in key order."""
+
+    async def load(self, bucket: str, version: Version, entries: Sequence[Entry]) -> None:
+        """Make an absent bucket hold exactly these entries at this version."""
+
+    async def new_epoch(self, after: str | None = None) -> Mapping[str, Version]:
+        """Give every bucket a new epoch, later than all held and than `after`; revisions stay."""
+
+
+class Engine(RevisionedStore, StoreAdmin, Protocol):
+    """A store as it is opened: `async with open_store(url) as store`."""
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...

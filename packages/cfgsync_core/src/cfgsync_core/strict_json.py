@@ -1,0 +1,90 @@
+"""Bytes become JSON values by one strict rule: UTF-8 only, finite numbers, bounded depth, one canonical spelling.
+
+Source: `trust.md` (strict JSON) and `protocol.md` (metadata keeps Python's value and spelling, keys sorted).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import NoReturn
+
+MAX_DEPTH = 126  # of metadata before it is not JSON any more; what the original's parser allowed below the body
+
+
+def _refuse_constant(text: str) -> NoReturn:
+    raise ValueError(f"{text} is not a JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"number out of range: {text[:40]}")
+    return value
+
+
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False)
+
+
+def loads(text: str) -> object:
+    """The JSON value in `text`. Raises `ValueError` for anything but one whole, finite, Unicode JSON document."""
+    try:
+        value: object = _decoder.decode(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    return value
+
+
+def canonical(value: object) -> str:
+    """Compact JSON with object keys sorted and non-ASCII kept.
+
+    Raises `ValueError` for what JSON cannot say (NaN, lone surrogates, nesting without end, keys that are not text).
+    """
+    try:
+        text = _encoder.encode(value)
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("text with a lone surrogate is not Unicode") from error
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+    return text
+
+
+def depth(text: str | bytes) -> int:
+    """The nesting of arrays and objects in JSON text: `1` is 0, `{}` is 1, `[{}]` is 2."""
+    raw = text.encode() if isinstance(text, str) else text
+    if raw.count(b"{") + raw.count(b"[") <= 1:
+        return raw.count(b"{") + raw.count(b"[")
+    deepest = level = 0
+    in_string = escaped = False
+    for byte in raw:
+        if in_string:
+            if escaped:
+                escaped = False
+            elif byte == 0x5C:
+                escaped = True
+            elif byte == 0x22:
+                in_string = False
+        elif byte == 0x22:
+            in_string = True
+        elif byte in b"{[":
+            level += 1
+            deepest = max(deepest, level)
+        elif byte in b"}]":
+            level -= 1
+    return deepest
+
+
+def top_level_pairs(text: str) -> list[tuple[str, object]] | None:
+    """The pairs of the outermost object in order, doubles included; None when the document is not an object."""
+    last: list[list[tuple[str, object]]] = []
+
+    def keep(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        last[:] = [pairs]
+        return dict(pairs)
+
+    value = json.JSONDecoder(object_pairs_hook=keep, parse_constant=_refuse_constant, parse_float=_finite).decode(text)
+    return last[0] if isinstance(value, dict) else None
