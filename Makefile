@@ -1,0 +1,54 @@
+# Every target makes .venv ready first: nothing has to be installed but Python 3.11 or newer, git and make.
+
+.PHONY: help demo test check bench format constraints public-names bootstrap clean
+.DEFAULT_GOAL := help
+
+# What the caller's shell has active must not leak into .venv.
+unexport VIRTUAL_ENV PYTHONPATH PYTHONHOME PYTHONSTARTUP
+
+PYTHON := .venv/bin/python
+
+help:
+	@echo 'make demo    boot fifty nodes on this machine and show their files'
+	@echo 'make test    run the tests (ARGS="-k words" to choose)'
+	@echo 'make check   lint, format, types, and who may import whom'
+	@echo 'make bench   measure, as ratios against a bare server in the same run'
+	@echo 'make clean   remove .venv and caches'
+
+bootstrap:
+	@scripts/bootstrap
+
+demo: bootstrap
+	.venv/bin/cfgsync demo --nodes 50
+
+test: bootstrap
+	@scripts/engines
+	$(PYTHON) -m pytest $(ARGS)
+
+check: bootstrap
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+format: bootstrap
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+bench: bootstrap
+	$(PYTHON) -m benchmarks $(ARGS)
+
+# The pins; needs uv. A file without a host in it, which pip and uv both read.
+constraints:
+	UV_PYTHON_DOWNLOADS=never uv lock --quiet --upgrade
+	UV_PYTHON_DOWNLOADS=never uv export --quiet --frozen --all-packages --all-groups --no-hashes --no-annotate --no-header --no-emit-workspace >constraints.new
+	mv constraints.new constraints.txt
+
+# The public names as they are now, for the test that compares them.
+public-names: bootstrap
+	$(PYTHON) scripts/public_names.py >tests/architecture/public_names.new
+	mv tests/architecture/public_names.new tests/architecture/public_names.txt
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
+	find packages tests examples benchmarks scripts -name __pycache__ -type d -prune -exec rm -rf {} +
