@@ -22,11 +22,14 @@ STAMP = VENV / ".bootstrapped"
 PACKAGES = sorted(path.parent for path in ROOT.glob("packages/*/pyproject.toml"))
 
 # Settings of the caller that would send packages elsewhere. Indexes, proxies and certificates are left as they are.
+# fmt: off
 ELSEWHERE = (
-    "PIP_USER PIP_TARGET PIP_PREFIX PIP_ROOT PIP_DRY_RUN PIP_CONSTRAINT PIP_REQUIREMENT PIP_NO_BUILD_ISOLATION "
-    "PIP_REQUIRE_VIRTUALENV UV_PYTHON UV_SYSTEM_PYTHON UV_PROJECT UV_PROJECT_ENVIRONMENT UV_WORKING_DIRECTORY "
-    "UV_CONSTRAINT UV_OVERRIDE UV_RESOLUTION UV_PRERELEASE UV_NO_BUILD UV_NO_BUILD_ISOLATION"
-).split()
+    "PIP_USER", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_DRY_RUN", "PIP_CONSTRAINT", "PIP_REQUIREMENT",
+    "PIP_NO_BUILD_ISOLATION", "PIP_REQUIRE_VIRTUALENV", "UV_PYTHON", "UV_SYSTEM_PYTHON", "UV_PROJECT",
+    "UV_PROJECT_ENVIRONMENT", "UV_WORKING_DIRECTORY", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_RESOLUTION",
+    "UV_PRERELEASE", "UV_NO_BUILD", "UV_NO_BUILD_ISOLATION",
+)
+# fmt: on
 
 
 def main(uv: str) -> None:
@@ -93,8 +96,7 @@ def apt_get() -> list[str] | None:
     quiet = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get"]
     if os.geteuid() == 0:
         return quiet
-    sudo = ["sudo", "-n", "true"]
-    if shutil.which("sudo") and subprocess.run(sudo, capture_output=True, stdin=subprocess.DEVNULL).returncode == 0:
+    if succeeds("sudo", "-n", "true"):
         return ["sudo", "-n", *quiet]
     return None
 
@@ -125,8 +127,14 @@ def compile_sources() -> bool:
 
 
 def runs(python: str | Path, code: str = "") -> bool:
+    return succeeds(python, "-I", "-c", code)
+
+
+def succeeds(*command: str | Path) -> bool:
     try:
-        return subprocess.run([python, "-I", "-c", code], stdin=subprocess.DEVNULL, capture_output=True).returncode == 0
+        return not subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, check=False
+        ).returncode
     except OSError:
         return False
 

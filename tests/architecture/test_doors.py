@@ -1,0 +1,154 @@
+"""One door: a package is entered through its root, which names its public names once and loads nothing else."""
+
+import ast
+import importlib
+from types import ModuleType
+
+
+def test_across_packages_imports_come_from_the_package_root_only(modules, packages):
+    breaches = []
+    for module in modules:
+        for node in ast.walk(module.tree()):
+            if isinstance(node, ast.Import):
+                targets = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                # `from package import module` reaches past the door as much as `import package.module` does;
+                # `door` is a module and the public function in it
+                known = {other.name for other in modules} - {"cfgsync_artifacts.door"}
+                named = [f"{node.module}.{alias.name}" for alias in node.names]
+                targets = [name if name in known else node.module for name in named]
+            else:
+                continue
+            for target in targets:
+                other, _, inner = target.partition(".")
+                if other in packages and other != module.package and inner:
+                    breaches.append(f"{module.name}:{node.lineno} imports {target}")
+    assert breaches == []
+
+
+def test_inside_a_package_imports_do_not_go_through_its_own_door(modules):
+    breaches = []
+    for module in modules:
+        depth = len(module.name.split(".")) - (module.path.name != "__init__.py")
+        for node in ast.walk(module.tree()):
+            if not isinstance(node, ast.ImportFrom):
+                continue
+            own_modules = {other.name for other in modules if other.package == module.package}
+            if node.level:
+                base = module.name.split(".")[: depth - node.level + 1]
+                source = ".".join([*base, *([node.module] if node.module else [])])
+            else:
+                source = node.module
+            if source == module.package:
+                names = [alias.name for alias in node.names if f"{source}.{alias.name}" not in own_modules]
+                breaches += [f"{module.name}:{node.lineno} takes {name} from its own door" for name in names]
+    assert breaches == []
+
+
+def test_a_door_holds_a_docstring_its_names_for_tools_and_the_same_names_at_runtime(modules):
+    breaches = []
+    for module in modules:
+        if module.inner:
+            continue
+        tree = module.tree()
+        if ast.get_docstring(tree) is None:
+            breaches.append(f"{module.name} has no docstring")
+        others = [
+            node
+            for node in tree.body[1:]
+            if not (imports_typing_or_door(node) or is_the_fork_of_a_door(node))
+        ]
+        breaches += [f"{module.name}:{node.lineno} {ast.unparse(node).splitlines()[0]}" for node in others]
+    assert breaches == []
+
+
+def imports_typing_or_door(node: ast.stmt) -> bool:
+    if not isinstance(node, ast.ImportFrom):
+        return False
+    names = {alias.name for alias in node.names}
+    return node.module == "__future__" or names == {"TYPE_CHECKING"} or names == {"door"}
+
+
+def is_the_fork_of_a_door(node: ast.stmt) -> bool:
+    """`if TYPE_CHECKING: from .x import Y as Y … else: __getattr__, __dir__, __all__ = door(…)`."""
+    return (
+        isinstance(node, ast.If)
+        and ast.unparse(node.test) == "TYPE_CHECKING"
+        and all(hands_on(inner) for inner in node.body)
+        and len(node.orelse) == 1
+        and calls_the_door(node.orelse[0])
+    )
+
+
+def calls_the_door(node: ast.stmt) -> bool:
+    if not (isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)):
+        return False
+    targets = ast.unparse(node.targets[0]).strip("()")
+    return targets == "__getattr__, __dir__, __all__" and ast.unparse(node.value.func) == "door"
+
+
+def hands_on(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Pass) or (
+        isinstance(node, ast.ImportFrom) and all(alias.asname == alias.name for alias in node.names)
+    )
+
+
+def public_names(door: ModuleType) -> list[str]:
+    """A door that hands nothing on yet is a docstring and no more."""
+    return getattr(door, "__all__", [])
+
+
+def test_tools_and_the_interpreter_see_the_same_public_names(modules):
+    differences = {}
+    for module in modules:
+        if module.inner:
+            continue
+        for_tools = {
+            alias.name
+            for fork in module.tree().body
+            if is_the_fork_of_a_door(fork)
+            for node in fork.body
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        for_tools.discard("door")  # artifacts hands it on to the other doors, and nobody else needs it
+        at_runtime = set(public_names(importlib.import_module(module.name))) - {"door"}
+        if for_tools != at_runtime:
+            differences[module.name] = sorted(for_tools ^ at_runtime)
+    assert differences == {}
+
+
+def test_every_public_name_resolves_and_dir_shows_it(packages):
+    broken = []
+    for package in packages:
+        door = importlib.import_module(package)
+        for name in public_names(door):
+            try:
+                getattr(door, name)
+            except (AttributeError, ImportError) as error:
+                broken.append(f"{package}.{name}: {error}")
+        assert set(public_names(door)) <= set(dir(door))
+    assert broken == []
+
+
+def test_every_public_class_and_function_has_a_docstring(packages):
+    silent = []
+    for package in packages:
+        door = importlib.import_module(package)
+        for name in public_names(door):
+            value = getattr(door, name)
+            ours = getattr(value, "__module__", "").startswith("cfgsync_")
+            if ours and callable(value) and not own_docstring(value):
+                silent.append(f"{package}.{name}")
+    assert silent == []
+
+
+def own_docstring(value: object) -> str | None:
+    return value.__dict__.get("__doc__") if isinstance(value, type) else value.__doc__
+
+
+def test_the_public_names_are_the_committed_ones(root, run_python):
+    """A changed public name is a decision: `make public-names`, and a line in CHANGELOG.md."""
+    committed = (root / "tests/architecture/public_names.txt").read_text().splitlines()
+    now = run_python(root / "scripts/public_names.py").splitlines()
+    assert now == committed

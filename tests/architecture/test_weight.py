@@ -1,0 +1,55 @@
+"""Opening a door or asking for help loads no web server and no validator (see speed.md's start of a node)."""
+
+import json
+import textwrap
+
+LOADED = """
+    import json, sys
+
+    def heavy():
+        print(json.dumps(sorted(n for n in sys.modules if n == "pydantic" or n.startswith("aiohttp.web"))))
+"""
+
+
+def test_importing_the_adapter_loads_neither_a_web_server_nor_pydantic(run_python):
+    program = (
+        LOADED
+        + """
+    import cfgsync_adapter
+    heavy()
+    """
+    )
+    assert json.loads(run_python("-c", textwrap.dedent(program))) == []
+
+
+def test_resolving_every_public_name_of_the_adapter_loads_neither_a_web_server_nor_pydantic(run_python):
+    program = (
+        LOADED
+        + """
+    import cfgsync_adapter
+    for name in getattr(cfgsync_adapter, "__all__", []):
+        getattr(cfgsync_adapter, name)
+    heavy()
+    """
+    )
+    assert json.loads(run_python("-c", textwrap.dedent(program))) == []
+
+
+def test_the_help_of_fetch_loads_neither_aiohttp_nor_pydantic(run_python):
+    program = (
+        LOADED
+        + """
+    from cfgsync_runtime.cli import main
+    sys.argv = ["cfgsync", "fetch", "--help"]
+    try:
+        main()
+    except SystemExit as stop:
+        assert not stop.code, stop.code
+    print()
+    heavy()
+    assert "aiohttp" not in sys.modules
+    """
+    )
+    printed = run_python("-c", textwrap.dedent(program))
+    assert "--server" in printed
+    assert json.loads(printed.splitlines()[-1]) == []
