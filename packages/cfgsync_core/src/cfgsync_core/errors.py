@@ -70,5 +70,12 @@ class StoreRefused(CfgsyncError):
         self.hint = hint
 
 
+class StoreDamaged(StoreRefused, Unavailable):
+    """What the store holds does not match its digests. It is reported, never served and never silently recreated.
+
+    A program that opens the store sees `StoreRefused`; one that is running sees `Unavailable`, never an empty answer.
+    """
+
+
 class IntegrityError(CfgsyncError):
     """An answer that must not be written: wrong digest, older generation, illegal path, broken limit."""

@@ -9,9 +9,12 @@ from typing import NamedTuple, Protocol, Self
 
 import msgspec
 
+from .epoch import epoch_ms
+
 BLOB = "blob/"
 """A key that begins so holds content named by its own SHA-256. It is stored once, and history names it without a copy:
-deleting it shortens the bucket's history to what can still be told (`store.md`, `changes`)."""
+deleting it shortens the bucket's history to what can still be told (`store.md`, `changes`), and leaves no tombstone:
+what is named by its digest cannot be another when it returns."""
 
 HISTORY_REVISIONS = 1_000
 HISTORY_SECONDS = 24 * 3600
@@ -33,6 +36,15 @@ class Version(NamedTuple):
         if not dot or not revision.isascii() or not revision.isdigit() or len(revision) > 18:
             raise ValueError(f"{text[:80]!r} is not <epoch>.<revision>")
         return cls(epoch, int(revision))
+
+    def resets(self, known: Version | None) -> bool:
+        """True when the store is here, and a reader that knows `known` cannot have read it from this history:
+        `known` is of another epoch or ahead. Who knows nothing yet is never reset."""
+        return (
+            known is not None
+            and known != NEVER
+            and (known.epoch != self.epoch or known.revision > self.revision)
+        )
 
 
 NEVER = Version("", 0)
@@ -95,6 +107,36 @@ def digest_entries(version: Version, entries: Sequence[Entry]) -> str:
     return total.hexdigest()
 
 
+def check_writes(bucket: str, writes: Mapping[str, bytes | None]) -> None:
+    """Raise `ValueError` for a bucket or key that is empty, holds a NUL or is not UTF-8, `TypeError` for a value
+    that is not bytes: one bad member must not reach the group that it would be committed with."""
+    _check_word(bucket)
+    for key, value in writes.items():
+        _check_word(key)
+        if value is not None and type(value) is not bytes:
+            raise TypeError(f"{bucket}/{key}: a value is bytes or None, not {type(value).__name__}")
+
+
+def check_load(bucket: str, version: Version, entries: Sequence[Entry]) -> None:
+    """Raise `ValueError` for entries that cannot be the whole of a bucket at `version`."""
+    epoch_ms(version.epoch)
+    check_writes(bucket, {entry.key: entry.value for entry in entries})
+    if len({entry.key for entry in entries}) != len(entries):
+        raise ValueError(f"bucket {bucket!r}: a key stands twice")
+    for entry in entries:
+        if not 0 < entry.revision <= version.revision:
+            raise ValueError(
+                f"{bucket}/{entry.key}: revision {entry.revision} is not in 1..{version.revision}"
+            )
+
+
+def _check_word(word: str) -> None:
+    if not word or "\0" in word:
+        raise ValueError(f"{word[:80]!r} cannot name a bucket or key")
+    if not word.isascii():
+        word.encode()  # UnicodeEncodeError, a ValueError, for half a surrogate pair
+
+
 class RevisionedStore(Protocol):
     """Buckets of keys with one revision counter each. Every promise below is checked by the contract suite.
 
@@ -117,7 +159,8 @@ class RevisionedStore(Protocol):
 
         `expected` maps keys to the revision that last wrote or deleted them; 0 means no live value. A commit that
         changes nothing makes no revision and returns the current version. Raises `Conflict`; `StoreFull`;
-        `OutcomeUnknown`. A cancelled call goes on to its end.
+        `OutcomeUnknown`. A cancelled call goes on to its end. Calls of one process take effect in the order in
+        which they were made, so a commit of nothing returns after those before it have ended.
         """
 
     async def changes(self, bucket: str, since: Version) -> Sequence[Change] | Gap:

@@ -1,0 +1,123 @@
+"""Commit first, whisper second: the only place that publishes a hint or announces an event, and never for a write's life.
+
+A commit returns as soon as it is durable. The whisper follows from one task for each bucket, so that commits in a burst
+share it, and a bus that is slow, dead or lying costs the writer nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from .errors import OutcomeUnknown, Unavailable
+from .hints import ChangeEvents, ChangeHints
+from .store import BucketSnapshot, Change, Entry, Gap, RevisionedStore, Unchanged, Version
+
+WHISPER_SECONDS = 1.0
+"""How long one whisper may take before it counts as lost."""
+
+log = logging.getLogger(__name__)
+
+
+def hinting(store: RevisionedStore, hints: ChangeHints, events: ChangeEvents | None = None) -> HintingStore:
+    """`store`, whose commits are followed by a hint and, if `events` are given, by an event with the new version."""
+    return HintingStore(store, hints, events)
+
+
+class HintingStore:
+    """A store that whispers after each commit. Leaving `async with` waits for whispers still on their way."""
+
+    def __init__(self, store: RevisionedStore, hints: ChangeHints, events: ChangeEvents | None) -> None:
+        self._store = store
+        self._hints = hints
+        self._events = events
+        self._told: dict[str, Version] = {}
+        self._untold: dict[
+            str, Version | None
+        ] = {}  # None: something may have been committed, nobody knows what
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._whispering: set[str] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def version(self, bucket: str) -> Coroutine[Any, Any, Version]:
+        return self._store.version(bucket)
+
+    def get(self, bucket: str, key: str) -> Coroutine[Any, Any, Entry | None]:
+        return self._store.get(bucket, key)
+
+    def snapshot(
+        self, bucket: str, known: Version | None = None
+    ) -> Coroutine[Any, Any, BucketSnapshot | Unchanged]:
+        return self._store.snapshot(bucket, known)
+
+    def changes(self, bucket: str, since: Version) -> Coroutine[Any, Any, Sequence[Change] | Gap]:
+        return self._store.changes(bucket, since)
+
+    async def commit(
+        self, bucket: str, writes: Mapping[str, bytes | None], expected: Mapping[str, int] | None = None
+    ) -> Version:
+        try:
+            version = await self._store.commit(bucket, writes, expected)
+        except asyncio.CancelledError:
+            self._start(self._after_a_cancelled_commit(bucket))
+            raise
+        except OutcomeUnknown:
+            self._whisper(bucket, None)
+            raise
+        if self._told.get(bucket) != version:
+            self._told[bucket] = version
+            self._whisper(bucket, version)
+        return version
+
+    def _whisper(self, bucket: str, version: Version | None) -> None:
+        self._untold[bucket] = version
+        if bucket not in self._whispering:
+            self._whispering.add(bucket)
+            self._start(self._tell(bucket))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _tell(self, bucket: str) -> None:
+        try:
+            while bucket in self._untold:
+                version = self._untold.pop(bucket)
+                await self._attempt(self._hints.publish(bucket), "hint", bucket)
+                if self._events is not None and version is not None:
+                    body = {"bucket": bucket, "epoch": version.epoch, "revision": version.revision}
+                    await self._attempt(
+                        self._events.announce(bucket, msgspec.json.encode(body)), "event", bucket
+                    )
+        finally:
+            self._whispering.discard(bucket)
+
+    async def _attempt(self, sending: Coroutine[Any, Any, object], what: str, bucket: str) -> None:
+        try:
+            async with asyncio.timeout(WHISPER_SECONDS):
+                await sending
+        except Exception as error:  # whatever a transport raises: readers look again by themselves
+            log.warning("the %s for bucket %r was lost: %s", what, bucket, str(error) or type(error).__name__)
+
+    async def _after_a_cancelled_commit(self, bucket: str) -> None:
+        """The cancelled call goes on to its end, and whoever waits for it must be told. A commit of nothing writes
+        nothing and returns after it."""
+        try:
+            version = await self._store.commit(bucket, {})
+        except Unavailable:
+            version = None
+        self._whisper(bucket, version)
