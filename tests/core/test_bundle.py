@@ -1,0 +1,149 @@
+"""A bundle is checked whole when it is made, and its source serves it without registration and without change."""
+
+import asyncio
+import time
+
+import pytest
+
+from cfgsync_artifacts import ArtifactFile, ArtifactSet
+from cfgsync_core import (
+    NEVER,
+    BundleConfigSource,
+    InvalidBundle,
+    Missing,
+    NodeArtifactsBundle,
+    NodeArtifactsBundleEntry,
+    NodeRegistration,
+    Ready,
+    StaticConfigSource,
+)
+
+LOCAL = ArtifactSet([ArtifactFile("/config.yaml", "id: node-1\n")])
+SHARED = ArtifactSet([ArtifactFile("/shared.yaml", "cluster: ready")])
+
+
+def bundle(*identifiers: str, shared: ArtifactSet = SHARED) -> NodeArtifactsBundle:
+    return NodeArtifactsBundle(
+        [
+            NodeArtifactsBundleEntry(name, [ArtifactFile("/config.yaml", f"id: {name}\n")])
+            for name in identifiers
+        ],
+        shared,
+    )
+
+
+async def files_of(source: StaticConfigSource, identifier: str) -> list[str]:
+    answer = await source.resolve(identifier)
+    assert isinstance(answer, Ready)
+    return [file.path for file in answer.payload.files]
+
+
+# ── serving ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_node_that_never_registered_gets_its_own_files_then_the_shared_ones():
+    source = StaticConfigSource({"node-1": LOCAL}, SHARED)
+    answer = await source.resolve("node-1")
+    assert isinstance(answer, Ready)
+    assert answer.generation is None
+    assert answer.payload.body == (
+        b'{"schema_version":1,"files":[{"path":"/config.yaml","content":"id: node-1\\n"},'
+        b'{"path":"/shared.yaml","content":"cluster: ready"}]}'
+    )
+    assert answer.payload.digest == (LOCAL + SHARED).digest
+
+
+async def test_an_unknown_identifier_is_missing_whether_it_asks_or_registers():
+    source = StaticConfigSource({"node-1": LOCAL})
+    assert await source.resolve("node-2") == Missing()
+    assert await source.register(NodeRegistration("node-2", "127.0.0.1")) == Missing()
+    assert await source.register(NodeRegistration("node-1", "127.0.0.1")) == NEVER
+
+
+async def test_every_node_shares_one_encoded_shared_part():
+    source = StaticConfigSource.from_bundle(bundle("a", "b"))
+    one, two = [(await source.resolve(name)).payload for name in ("a", "b")]
+    assert one.chunks[1] is two.chunks[1]
+    assert one.digest != two.digest
+
+
+async def test_a_shared_secret_makes_every_payload_extended():
+    source = StaticConfigSource({"a": LOCAL}, ArtifactSet([ArtifactFile("/key", "s", "0600")]))
+    assert (await source.resolve("a")).payload.extended == "/key"
+
+
+async def test_a_node_with_the_same_files_is_held_for_its_wait_and_no_other_node_is():
+    source = StaticConfigSource({"node-1": LOCAL})
+    digest = LOCAL.digest
+    start = time.monotonic()
+    await source.resolve("node-1", known="sha256-other", wait=5)
+    await source.resolve("node-1", known=digest, wait=0)
+    await source.resolve("node-1", wait=5)
+    assert time.monotonic() - start < 1
+    held = asyncio.create_task(source.resolve("node-1", known=digest, wait=0.1))
+    await asyncio.sleep(0.03)
+    assert not held.done()
+    assert isinstance(await held, Ready)
+
+
+async def test_the_source_of_a_bundle_file_names_the_file_to_the_operator_and_not_to_the_node():
+    source = BundleConfigSource(bundle("a", "b"), "cfgsync.bundle.yaml")
+    assert await files_of(source, "b") == ["/config.yaml", "/shared.yaml"]
+    assert source.node("stranger").reason == "not among the 2 nodes of cfgsync.bundle.yaml"
+    assert await source.resolve("stranger") == Missing("")
+
+
+# ── status ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_status_pages_through_nodes_in_order_and_says_who_has_been_here():
+    source = StaticConfigSource(dict.fromkeys(("c", "a", "b"), LOCAL), clock=lambda: 0.5)
+    await source.register(NodeRegistration("b", "127.0.0.1"))
+    await source.register(NodeRegistration("b", "127.0.0.1"))
+    await source.resolve("c")
+    fleet = source.fleet(limit=2, after="a")
+    assert [node.identifier for node in fleet.nodes] == ["b", "c"]
+    assert [node.registered for node in fleet.nodes] == [True, False]
+    assert [node.last_seen for node in fleet.nodes] == ["1970-01-01T00:00:00.500Z"] * 2
+    assert (fleet.generation, fleet.registered, fleet.waiting) == (None, 1, 0)
+    assert source.node("a").last_seen is None
+    assert await source.ping() is None
+
+
+# ── what is refused when it is made ──────────────────────────────────────────────────────────────────────────────────
+
+
+def test_an_identifier_given_twice_is_refused_with_both_places():
+    with pytest.raises(InvalidBundle) as refused:
+        bundle("a", "b", "a")
+    assert refused.value.at == ("nodes", 2, "identifier")
+    assert str(refused.value) == "nodes[2].identifier: a is given twice, first as nodes[0]"
+
+
+def test_a_shared_file_that_hides_a_local_one_is_refused_naming_node_and_path():
+    with pytest.raises(InvalidBundle) as refused:
+        bundle("a", shared=ArtifactSet([ArtifactFile("/x", ""), ArtifactFile("/config.yaml", "")]))
+    assert str(refused.value) == (
+        "shared_files[1].path: the shared file '/config.yaml' hides the own file of node a with that path"
+    )
+    with pytest.raises(InvalidBundle, match="hides"):
+        StaticConfigSource({"a": LOCAL}, LOCAL)
+
+
+def test_a_path_given_twice_is_refused_naming_node_and_place():
+    with pytest.raises(InvalidBundle) as refused:
+        NodeArtifactsBundleEntry(
+            "a", [ArtifactFile("/x", "1"), ArtifactFile("/y", "2"), ArtifactFile("/x", "3")]
+        )
+    assert str(refused.value) == "files[2].path: '/x' is given twice among the files of node a"
+    with pytest.raises(InvalidBundle) as refused:
+        NodeArtifactsBundle([], [ArtifactFile("/x", "1"), ArtifactFile("/x", "1")])
+    assert refused.value.at == ("shared_files", 1, "path")
+
+
+@pytest.mark.parametrize("identifier", ["", "a b", "../a", "a..b", "é", "-a", "a" * 129])
+def test_an_identifier_that_no_request_may_name_is_refused(identifier: str):
+    with pytest.raises(InvalidBundle, match=r"^identifier: .* is not 1 to 128 of"):
+        NodeArtifactsBundleEntry(identifier)
+    with pytest.raises(InvalidBundle, match="identifier"):
+        StaticConfigSource({identifier: LOCAL})
