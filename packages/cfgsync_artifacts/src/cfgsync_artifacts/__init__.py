@@ -5,19 +5,35 @@ from typing import TYPE_CHECKING
 from .door import door as door
 
 if TYPE_CHECKING:
+    from .atomic import STAGE_SUFFIX as STAGE_SUFFIX
+    from .atomic import all_hold as all_hold
+    from .atomic import create_file as create_file
+    from .atomic import replace_file as replace_file
+    from .atomic import replace_files as replace_files
+    from .disk import Placed as Placed
+    from .disk import make_directories as make_directories
+    from .disk import on_disk as on_disk
     from .errors import CfgsyncError as CfgsyncError
+    from .errors import DiskError as DiskError
     from .errors import DuplicatePath as DuplicatePath
     from .errors import InvalidArtifact as InvalidArtifact
     from .errors import TargetBusy as TargetBusy
     from .files import ArtifactFile as ArtifactFile
     from .files import ArtifactSet as ArtifactSet
     from .files import digest_of as digest_of
+    from .generations import install as install
+    from .generations import is_current as is_current
+    from .paths import legal_places as legal_places
 else:
     __getattr__, __dir__, __all__ = door(
         __name__,
         {
+            "atomic": "STAGE_SUFFIX all_hold create_file replace_file replace_files",
+            "disk": "Placed make_directories on_disk",
             "door": "door",
-            "errors": "CfgsyncError DuplicatePath InvalidArtifact TargetBusy",
+            "errors": "CfgsyncError DiskError DuplicatePath InvalidArtifact TargetBusy",
             "files": "ArtifactFile ArtifactSet digest_of",
+            "generations": "install is_current",
+            "paths": "legal_places",
         },
     )

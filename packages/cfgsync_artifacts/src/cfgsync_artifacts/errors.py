@@ -24,9 +24,21 @@ class DuplicatePath(CfgsyncError, ValueError):
         self.path = path
 
 
-class TargetBusy(CfgsyncError):
+class DiskError(CfgsyncError):
+    """The disk refuses: full, read-only, no permission, something else in the way. `hint` says what to do; what was
+    there before is untouched unless the sentence says otherwise."""
+
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(what)
+        self.hint = hint
+
+
+class TargetBusy(DiskError):
     """Another writer holds the target directory."""
 
     def __init__(self, directory: str) -> None:
-        super().__init__(f"another writer is working in {directory}")
+        super().__init__(
+            f"another writer is working in {directory}",
+            "wait until it has finished, or give this one a directory of its own",
+        )
         self.directory = directory

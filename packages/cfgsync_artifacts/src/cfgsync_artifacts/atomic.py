@@ -1,0 +1,181 @@
+"""A file is replaced whole or not at all: staged beside its target, made durable, then renamed over it.
+
+Several files are all staged before the first rename, but no rename spans two places: the set is not atomic. Whoever
+needs that installs a generation (`generations`).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from hashlib import sha256
+
+from .disk import (
+    Placed,
+    directory,
+    holds,
+    locked,
+    make_directories,
+    make_directory,
+    on_disk,
+    remove,
+    write_new,
+)
+from .errors import DiskError
+
+STAGE_SUFFIX = ".cfgsync-stage"
+PATIENCE = 10.0
+"""Seconds to wait for another writer of the same directory; its work is a few milliseconds."""
+
+_Roots = dict[str, int]
+
+
+def replace_file(path: str, data: bytes, mode: int = 0o644) -> None:
+    """Replace the file `path`. Missing directories are made (0755), a symlink is replaced and not followed.
+
+    Raises `DiskError`, with what was there untouched; `TargetBusy` when another writer stays in the directory.
+    """
+    replace_files([_placed(path, data, mode)])
+
+
+def create_file(path: str, data: bytes, mode: int = 0o644) -> bool:
+    """Make the file `path`, durable on return; False, and nothing is changed, when something of that name is there."""
+    file = _placed(path, data, mode)
+    with _opened([file]) as roots:
+        if _found(roots[file.directory], file.parts[0]) is not None:
+            return False
+        _replace([file], roots)
+    return True
+
+
+def replace_files(files: Sequence[Placed]) -> bool:
+    """Replace every file that does not already hold its content and mode; False when all of them do.
+
+    What a killed writer of the same targets left beside them is removed. Raises `DiskError`; before the first rename
+    nothing has changed, and after it the sentence says how many files are new.
+    """
+    with _opened(files) as roots:
+        return _replace(files, roots)
+
+
+def all_hold(files: Sequence[Placed]) -> bool:
+    """True when every target already is a file of its content and mode."""
+
+    def held(file: Placed) -> bool:
+        with directory(file.directory) as root, _parent(root, file.parts) as parent:
+            return holds(parent, file.parts[-1], file.content, file.mode)
+
+    try:
+        return all(held(file) for file in files)
+    except OSError:
+        return False
+
+
+def _placed(path: str, data: bytes, mode: int) -> Placed:
+    return Placed(os.path.dirname(path), (os.path.basename(path),), data, mode)
+
+
+def _stage_name(name: str) -> str:
+    """The one name that is staged for `name`, so that the next writer finds what a killed one left."""
+    staged = f".{name}{STAGE_SUFFIX}"
+    return (
+        staged
+        if len(os.fsencode(staged)) <= 255
+        else f".{sha256(os.fsencode(name)).hexdigest()}{STAGE_SUFFIX}"
+    )
+
+
+@contextmanager
+def _opened(files: Sequence[Placed]) -> Iterator[_Roots]:
+    """The operator's directories, made, opened and locked; those that were made go again when something fails."""
+    roots: _Roots = {}
+    made: list[str] = []
+    with ExitStack() as stack:
+        try:
+            locks: dict[tuple[int, int], tuple[int, str]] = {}
+            for name in dict.fromkeys(file.directory for file in files):
+                with on_disk(name or "."):
+                    made += make_directories(name)
+                    fd = roots[name] = stack.enter_context(directory(name))
+                    found = os.fstat(fd)
+                # Two spellings of one directory are one lock.
+                locks.setdefault((found.st_dev, found.st_ino), (fd, name or "."))
+            for _, (fd, name) in sorted(
+                locks.items()
+            ):  # one order for everyone: no two writers wait for each other
+                with on_disk(name):
+                    stack.enter_context(locked(fd, name, PATIENCE))
+            yield roots
+        except BaseException:
+            for name in reversed(made):
+                with suppress(OSError):
+                    os.rmdir(name)
+            raise
+
+
+@contextmanager
+def _parent(root: int, parts: tuple[str, ...], make: bool = False) -> Iterator[int]:
+    """A descriptor of the last directory of `parts` below `root`, reached without following a symlink."""
+    with ExitStack() as stack:
+        fd = root
+        for name in parts[:-1]:
+            if make and make_directory(fd, name):
+                os.fsync(fd)
+            fd = stack.enter_context(directory(name, within=fd, follow=False))
+        yield fd
+
+
+def _found(parent: int, name: str) -> int | None:
+    """The mode of what is there under `name`, None for nothing."""
+    try:
+        return os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
+    except FileNotFoundError:
+        return None
+
+
+def _replace(files: Sequence[Placed], roots: _Roots) -> bool:
+    due = [file for file in files if not _ready(file, roots)]
+    renamed = 0
+    try:
+        for file in due:
+            with on_disk(file.target), _parent(roots[file.directory], file.parts) as parent:
+                # Exclusive: on a disk that folds case, a second name for the same file is found here.
+                write_new(parent, _stage_name(file.parts[-1]), file.content, file.mode)
+        for file in due:
+            with on_disk(file.target), _parent(roots[file.directory], file.parts) as parent:
+                name = file.parts[-1]
+                os.rename(_stage_name(name), name, src_dir_fd=parent, dst_dir_fd=parent)
+                renamed += 1
+        # Also when nothing was due: a writer killed after its last rename has not done it.
+        for at in dict.fromkeys((file.directory, file.parts[:-1]) for file in files):
+            with on_disk(os.path.join(at[0], *at[1])), _parent(roots[at[0]], (*at[1], "")) as parent:
+                os.fsync(parent)
+    except BaseException as error:
+        _clear(due, roots)
+        if renamed and isinstance(error, DiskError):
+            what = f"{error}; {renamed} of {len(due)} files are new, each is whole"
+            raise DiskError(what, f"{error.hint}; running it again finishes it") from error
+        raise
+    return bool(due)
+
+
+def _ready(file: Placed, roots: _Roots) -> bool:
+    """Make the way to one target, remove a killed writer's stage; True when the target needs no writing."""
+    with on_disk(file.target), _parent(roots[file.directory], file.parts, make=True) as parent:
+        name = file.parts[-1]
+        remove(parent, _stage_name(name))
+        found = _found(parent, name)
+        if found is not None and not (stat.S_ISREG(found) or stat.S_ISLNK(found)):
+            what = "a directory" if stat.S_ISDIR(found) else "a device, pipe or socket"
+            raise DiskError(
+                f"cannot write {file.target}: it is {what}", "move it away, or choose another target"
+            )
+        return holds(parent, name, file.content, file.mode)
+
+
+def _clear(files: Sequence[Placed], roots: _Roots) -> None:
+    for file in files:
+        with suppress(OSError), _parent(roots[file.directory], file.parts) as parent:
+            remove(parent, _stage_name(file.parts[-1]))

@@ -1,0 +1,165 @@
+"""Where the operating system's errors enter: each becomes one `DiskError` that names the place and the next step.
+
+The few durable steps that every writer is made of are here too; they speak in directory descriptors, so that nobody
+can exchange a directory for a symlink between two of them.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import msgspec
+
+from .errors import DiskError, TargetBusy
+
+DIRECTORY_MODE = 0o755
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not hold us up
+
+_FULL = "free space there, then run it again"
+_DENIED = "run it as a user who may write there, or choose another place"
+_UNLOCKABLE = "this file system cannot lock a directory (NFS cannot); choose a place on a local disk"
+_HINT = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EROFS: "make the file system writable, or choose another place",
+    errno.EACCES: _DENIED,
+    errno.EPERM: _DENIED,
+    errno.ENOTDIR: "something that is not a directory is in the way: move it away, or choose another place",
+    errno.EISDIR: "a directory is in the way: move it away, or choose another place",
+    errno.ENOENT: "a part of the path is missing: is it a symlink to nothing?",
+    errno.EEXIST: "something else is in the way: move it away, or choose another place",
+    errno.ELOOP: "a symlink is in the way: remove it, or choose another place",
+    errno.EBUSY: "it is a mount point: mount its directory instead, or choose another place",
+    errno.ENAMETOOLONG: "choose a shorter place",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.EBADF: _UNLOCKABLE,
+    errno.ENOLCK: _UNLOCKABLE,
+    errno.EOPNOTSUPP: _UNLOCKABLE,
+}
+
+
+class Placed(msgspec.Struct, frozen=True, gc=False):
+    """One file with its place: `directory` was chosen by the operator (symlinks in it are followed), `parts` below it
+    perhaps by a server (none is followed). `mode` is 0o000 to 0o777."""
+
+    directory: str
+    parts: tuple[str, ...]
+    content: bytes
+    mode: int
+
+    @property
+    def target(self) -> str:
+        return os.path.join(self.directory, *self.parts)
+
+
+@contextmanager
+def on_disk(path: str, verb: str = "write") -> Iterator[None]:
+    """Raise what the system says about `path` as a `DiskError`."""
+    try:
+        yield
+    except OSError as error:
+        hint = _HINT.get(error.errno or 0, "mend the disk, then run it again")
+        raise DiskError(f"cannot {verb} {path}: {error.strerror or error}", hint) from error
+
+
+@contextmanager
+def directory(name: str, *, within: int | None = None, follow: bool = True) -> Iterator[int]:
+    """A descriptor of the directory `name`, closed afterwards."""
+    fd = os.open(name or ".", _DIRECTORY | (0 if follow else os.O_NOFOLLOW), dir_fd=within)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextmanager
+def locked(fd: int, name: str, patience: float = 0.0) -> Iterator[None]:
+    """Exclude every other writer of the directory `fd`. Raises `TargetBusy` after `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise TargetBusy(name) from None
+            time.sleep(0.01)
+    try:
+        yield
+    finally:
+        fcntl.flock(
+            fd, fcntl.LOCK_UN
+        )  # closing is not enough: a child forked meanwhile holds a copy until it execs
+
+
+def make_directories(path: str, mode: int = DIRECTORY_MODE) -> list[str]:
+    """Make `path` (with `mode`) and what is missing above it, durably; return what was made, the outermost first."""
+    path = path.rstrip("/") or path
+    if not path or os.path.isdir(path):
+        return []
+    above = os.path.dirname(path)
+    made = make_directories(above)
+    with directory(above) as fd:
+        if make_directory(fd, os.path.basename(path), mode):
+            made.append(path)
+            os.fsync(fd)
+    return made
+
+
+def make_directory(within: int, name: str, mode: int = DIRECTORY_MODE) -> bool:
+    """Make one directory whatever the umask is; False when something of that name is there."""
+    try:
+        os.mkdir(name, mode, dir_fd=within)
+    except FileExistsError:
+        return False
+    os.chmod(name, mode, dir_fd=within)
+    return True
+
+
+def write_new(within: int, name: str, content: bytes, mode: int) -> None:
+    """Write a file that is not there yet, and make it durable. Its mode is set before it holds anything."""
+    fd = os.open(name, _NEW, 0o600, dir_fd=within)
+    try:
+        os.fchmod(fd, mode)
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def holds(within: int, name: str, content: bytes, mode: int) -> bool:
+    """True when `name` is a file of exactly this content and mode; False also when that cannot be read."""
+    try:
+        fd = os.open(name, _OLD, dir_fd=within)
+    except OSError:
+        return False
+    with open(fd, "rb") as file:
+        found = os.fstat(fd)
+        return (
+            stat.S_ISREG(found.st_mode)
+            and stat.S_IMODE(found.st_mode) == mode
+            and found.st_size == len(content)
+            and file.read(len(content) + 1) == content
+        )
+
+
+def remove(within: int, name: str) -> None:
+    """Remove `name` and, when it is a directory, all below it. Symlinks are removed, not followed."""
+    with suppress(FileNotFoundError):
+        if not stat.S_ISDIR(os.stat(name, dir_fd=within, follow_symlinks=False).st_mode):
+            return os.unlink(name, dir_fd=within)
+        with directory(name, within=within, follow=False) as fd:
+            for child in os.listdir(fd):
+                remove(fd, child)
+        os.rmdir(name, dir_fd=within)
+    return None
