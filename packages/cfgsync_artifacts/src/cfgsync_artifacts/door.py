@@ -7,10 +7,13 @@ import sys
 from collections.abc import Callable, Mapping
 
 
-def door(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
+def door(
+    package: str, modules: Mapping[str, str]
+) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
     """Return `(__getattr__, __dir__, __all__)` for `package`.
 
-    `modules` maps a module of the package to the names that it hands on, separated by blanks.
+    `modules` maps a module of the package to the names that it hands on, separated by blanks; a key that ends with a
+    colon is another package, whose door hands them on.
     """
     home = {name: module for module, names in modules.items() for name in names.split()}
 
@@ -19,7 +22,8 @@ def door(package: str, modules: Mapping[str, str]) -> tuple[Callable[[str], obje
             module = home[name]
         except KeyError:
             raise AttributeError(f"module {package!r} has no attribute {name!r}") from None
-        value: object = getattr(importlib.import_module(f"{package}.{module}"), name)
+        where = module[:-1] if module.endswith(":") else f"{package}.{module}"
+        value: object = getattr(importlib.import_module(where), name)
         setattr(sys.modules[package], name, value)
         return value
 

@@ -44,7 +44,9 @@ class ArtifactFile(msgspec.Struct, frozen=True, gc=False):
                 except UnicodeDecodeError:
                     msgspec.structs.force_setattr(self, "content", raw)
             else:
-                raise InvalidArtifact(self.path, f"content is text or bytes, not {type(self.content).__name__}")
+                raise InvalidArtifact(
+                    self.path, f"content is text or bytes, not {type(self.content).__name__}"
+                )
         except UnicodeEncodeError as error:
             raise InvalidArtifact(self.path, f"not Unicode text: {error.reason}") from error
 
@@ -80,7 +82,9 @@ class ArtifactSet:
         seen: set[str] = set()
         for file in self.files:
             if not isinstance(file, ArtifactFile):
-                raise InvalidArtifact(str(file), f"an ArtifactSet holds ArtifactFile, not {type(file).__name__}")
+                raise InvalidArtifact(
+                    str(file), f"an ArtifactSet holds ArtifactFile, not {type(file).__name__}"
+                )
             if file.path in seen:
                 raise DuplicatePath(file.path)
             seen.add(file.path)

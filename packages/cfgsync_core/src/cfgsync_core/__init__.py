@@ -5,6 +5,20 @@ from typing import TYPE_CHECKING
 from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
+    from cfgsync_artifacts import CfgsyncError as CfgsyncError
+
+    from .bundle import BundleConfigSource as BundleConfigSource
+    from .bundle import InvalidBundle as InvalidBundle
+    from .bundle import NodeArtifactsBundle as NodeArtifactsBundle
+    from .bundle import NodeArtifactsBundleEntry as NodeArtifactsBundleEntry
+    from .bundle import StaticConfigSource as StaticConfigSource
+    from .bundle import spell_path as spell_path
+    from .calls import Call as Call
+    from .calls import CfgsyncServerState as CfgsyncServerState
+    from .calls import Handler as Handler
+    from .calls import Reply as Reply
+    from .calls import failure as failure
+    from .calls import refusal as refusal
     from .epoch import epoch_ms as epoch_ms
     from .epoch import mint_epoch as mint_epoch
     from .epoch import uuid7 as uuid7
@@ -18,9 +32,12 @@ if TYPE_CHECKING:
     from .errors import StoreFull as StoreFull
     from .errors import StoreRefused as StoreRefused
     from .errors import Unavailable as Unavailable
+    from .hinting import hinting as hinting
     from .hints import Announced as Announced
     from .hints import ChangeEvents as ChangeEvents
     from .hints import ChangeHints as ChangeHints
+    from .memory import MemoryHints as MemoryHints
+    from .memory import MemoryStore as MemoryStore
     from .protocol import STATUS as STATUS
     from .protocol import Condition as Condition
     from .protocol import Missing as Missing
@@ -29,11 +46,13 @@ if TYPE_CHECKING:
     from .protocol import Ready as Ready
     from .protocol import decode_payload as decode_payload
     from .protocol import decode_registration as decode_registration
+    from .protocol import decode_stored as decode_stored
     from .protocol import encode_files as encode_files
     from .protocol import encode_registration as encode_registration
     from .protocol import first_extended as first_extended
     from .registration import NodeRegistration as NodeRegistration
     from .registration import RegistrationPayload as RegistrationPayload
+    from .server import HttpServer as HttpServer
     from .source import NodeConfigSource as NodeConfigSource
     from .source import Resolution as Resolution
     from .status import FleetStatus as FleetStatus
@@ -55,12 +74,19 @@ else:
     __getattr__, __dir__, __all__ = door(
         __name__,
         {
+            "cfgsync_artifacts:": "CfgsyncError",
+            "hinting": "hinting",
+            "memory": "MemoryHints MemoryStore",
+            "server": "HttpServer",
+            "calls": "Call CfgsyncServerState Handler Reply failure refusal",
+            "bundle": "BundleConfigSource InvalidBundle NodeArtifactsBundle NodeArtifactsBundleEntry StaticConfigSource"
+            " spell_path",
             "epoch": "epoch_ms mint_epoch uuid7",
             "errors": "Conflict IntegrityError InvalidRegistration InvalidRequest MaterializationFailed MetadataMismatch"
             " OutcomeUnknown StoreFull StoreRefused Unavailable",
             "hints": "Announced ChangeEvents ChangeHints",
             "protocol": "STATUS Condition Missing NodeArtifactsPayload NotReady Ready decode_payload"
-            " decode_registration encode_files encode_registration first_extended",
+            " decode_registration decode_stored encode_files encode_registration first_extended",
             "registration": "NodeRegistration RegistrationPayload",
             "source": "NodeConfigSource Resolution",
             "status": "FleetStatus NodeStatus StatusSource",

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Final, TypeAlias
 
 import msgspec
+
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError, digest_of
 
 from . import strict_json
@@ -97,7 +98,13 @@ STATUS: Final[dict[type, int]] = {
 }
 """The one table from an outcome to its status; server and client share it."""
 
-CODE: Final[dict[int, str]] = {425: "not_ready", 404: "missing_config", 500: "internal", 503: "unavailable", 507: "unavailable"}
+CODE: Final[dict[int, str]] = {
+    425: "not_ready",
+    404: "missing_config",
+    500: "internal",
+    503: "unavailable",
+    507: "unavailable",
+}
 """The body `code` of an outcome's status."""
 
 
@@ -132,11 +139,20 @@ def decode_registration(body: bytes) -> NodeRegistration:
     """The registration in a `POST /register` body. Raises `InvalidRequest` (400, 413 or 422)."""
     words = _words(body)
     if words.ip is msgspec.UNSET:
-        raise InvalidRequest(422, "ip: missing; a registration is {\"identifier\", \"ip\", \"metadata\"?}")
+        raise InvalidRequest(422, 'ip: missing; a registration is {"identifier", "ip", "metadata"?}')
     try:
         return NodeRegistration(words.identifier, words.ip, _metadata(words.metadata))
     except InvalidRegistration as error:
         raise InvalidRequest(422, str(error)) from error
+
+
+def decode_stored(value: bytes) -> NodeRegistration:
+    """The registration that `encode_registration` made: canonical already, so it is not spelled again."""
+    words = _decode_body(value)
+    raw = bytes(words.metadata)
+    return NodeRegistration(
+        words.identifier, str(words.ip), RegistrationPayload(raw.decode()) if raw else EMPTY
+    )
 
 
 def decode_question(body: bytes) -> str:
@@ -185,7 +201,10 @@ def _metadata(raw: msgspec.Raw) -> RegistrationPayload:
     data = bytes(raw)
     if not data or data == b"null":
         return EMPTY
-    if data.count(b"{") + data.count(b"[") > strict_json.MAX_DEPTH and strict_json.depth(data) > strict_json.MAX_DEPTH:
+    if (
+        data.count(b"{") + data.count(b"[") > strict_json.MAX_DEPTH
+        and strict_json.depth(data) > strict_json.MAX_DEPTH
+    ):
         raise InvalidRequest(400, f"not JSON: metadata is nested deeper than {strict_json.MAX_DEPTH}")
     try:
         text = strict_json.canonical(strict_json.loads(data.decode()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -25,7 +25,8 @@ def check_identifier(identifier: object) -> str:
         raise InvalidRegistration("identifier", f"expected text, got {type(identifier).__name__}")
     if not _IDENTIFIER.fullmatch(identifier) or ".." in identifier:
         raise InvalidRegistration(
-            "identifier", "1 to 128 of A-Z a-z 0-9 . _ -, beginning and ending with a letter or digit, without '..'"
+            "identifier",
+            "1 to 128 of A-Z a-z 0-9 . _ -, beginning and ending with a letter or digit, without '..'",
         )
     return identifier
 
@@ -65,7 +66,9 @@ class RegistrationPayload(msgspec.Struct, frozen=True, gc=False):
         if value is None:
             return EMPTY
         try:
-            built = value if isinstance(value, dict | list | str | int | float) else msgspec.to_builtins(value)
+            built = (
+                value if isinstance(value, dict | list | str | int | float) else msgspec.to_builtins(value)
+            )
             if isinstance(built, dict | list | tuple):
                 built = msgspec.to_builtins(built, str_keys=True)
             text = strict_json.canonical(built)
@@ -94,7 +97,10 @@ def check_metadata(text: str) -> str:
     """Return canonical metadata within its limits (16 KiB, 32 deep); raise `InvalidRegistration` if beyond."""
     if len(text) * 4 > MAX_METADATA_BYTES and (size := len(text.encode())) > MAX_METADATA_BYTES:
         raise InvalidRegistration("metadata", f"{size} bytes, at most {MAX_METADATA_BYTES} are taken")
-    if text.count("{") + text.count("[") > MAX_METADATA_DEPTH and strict_json.depth(text) > MAX_METADATA_DEPTH:
+    if (
+        text.count("{") + text.count("[") > MAX_METADATA_DEPTH
+        and strict_json.depth(text) > MAX_METADATA_DEPTH
+    ):
         raise InvalidRegistration("metadata", f"nested deeper than {MAX_METADATA_DEPTH}")
     return text
 
@@ -133,6 +139,6 @@ class NodeRegistration(msgspec.Struct, frozen=True):
         if self.payload.json is None:
             raise MetadataMismatch(self.identifier, f"absent, {type.__name__} expected")
         try:
-            return cast(T, msgspec.json.decode(self.payload.json, type=type))
+            return msgspec.json.decode(self.payload.json, type=type)
         except msgspec.ValidationError as error:
             raise MetadataMismatch(self.identifier, str(error)) from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -34,6 +34,7 @@ class FleetStatus(msgspec.Struct, frozen=True):
     nodes: tuple[NodeStatus, ...]
 
 
+@runtime_checkable
 class StatusSource(Protocol):
     """What can answer `/status` and `/readyz`."""
 

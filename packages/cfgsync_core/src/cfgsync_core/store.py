@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping, Sequence
 from hashlib import sha256
 from types import TracebackType
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 import msgspec
 
@@ -167,6 +167,7 @@ class RevisionedStore(Protocol):
         """Every commit after `since` in order, contiguous; or an honest `Gap`."""
 
 
+@runtime_checkable
 class StoreAdmin(Protocol):
     """What an operator asks of a store. Features use the five verbs only."""
 

@@ -9,7 +9,9 @@ import json
 import math
 from typing import NoReturn
 
-MAX_DEPTH = 126  # of metadata before it is not JSON any more; what the original's parser allowed below the body
+MAX_DEPTH = (
+    126  # of metadata before it is not JSON any more; what the original's parser allowed below the body
+)
 
 
 def _refuse_constant(text: str) -> NoReturn:
@@ -86,5 +88,7 @@ def top_level_pairs(text: str) -> list[tuple[str, object]] | None:
         last[:] = [pairs]
         return dict(pairs)
 
-    value = json.JSONDecoder(object_pairs_hook=keep, parse_constant=_refuse_constant, parse_float=_finite).decode(text)
+    value = json.JSONDecoder(
+        object_pairs_hook=keep, parse_constant=_refuse_constant, parse_float=_finite
+    ).decode(text)
     return last[0] if isinstance(value, dict) else None

@@ -1,0 +1,45 @@
+"""The application's side of cfgsync: given the registrations, is it ready, and which files does each node get?"""
+
+from typing import TYPE_CHECKING
+
+from cfgsync_artifacts import door
+
+if TYPE_CHECKING:
+    from cfgsync_artifacts import ArtifactFile as ArtifactFile
+    from cfgsync_artifacts import ArtifactSet as ArtifactSet
+    from cfgsync_core import Condition as Condition
+    from cfgsync_core import NodeRegistration as NodeRegistration
+    from cfgsync_core import NotReady as NotReady
+
+    from .cached import CachedSnapshotMaterializer as CachedSnapshotMaterializer
+    from .deployment import DeploymentAdapter as DeploymentAdapter
+    from .deployment import DeploymentFailed as DeploymentFailed
+    from .deployment import build_materialized_artifacts as build_materialized_artifacts
+    from .generation import Generation as Generation
+    from .generation import PayloadTooLarge as PayloadTooLarge
+    from .generation import Source as Source
+    from .materializer import MaterializationResult as MaterializationResult
+    from .materializer import MaterializedArtifacts as MaterializedArtifacts
+    from .materializer import MaterializedArtifactsSink as MaterializedArtifactsSink
+    from .materializer import RegistrationSnapshotMaterializer as RegistrationSnapshotMaterializer
+    from .persisting import PersistingSnapshotMaterializer as PersistingSnapshotMaterializer
+    from .quorum import Quorum as Quorum
+    from .snapshot import RegistrationSnapshot as RegistrationSnapshot
+    from .source import RegistrationConfigSource as RegistrationConfigSource
+else:
+    __getattr__, __dir__, __all__ = door(
+        __name__,
+        {
+            "cached": "CachedSnapshotMaterializer",
+            "deployment": "DeploymentAdapter DeploymentFailed build_materialized_artifacts",
+            "generation": "Generation PayloadTooLarge Source",
+            "materializer": "MaterializationResult MaterializedArtifacts MaterializedArtifactsSink"
+            " RegistrationSnapshotMaterializer",
+            "persisting": "PersistingSnapshotMaterializer",
+            "quorum": "Quorum",
+            "snapshot": "RegistrationSnapshot",
+            "source": "RegistrationConfigSource",
+            "cfgsync_artifacts:": "ArtifactFile ArtifactSet",
+            "cfgsync_core:": "Condition NodeRegistration NotReady",
+        },
+    )

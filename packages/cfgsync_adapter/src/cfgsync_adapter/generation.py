@@ -1,0 +1,140 @@
+"""A generation is numbered, frozen, made once, and in the store before anyone is served from it.
+
+What a node is answered is encoded once and stored once by its digest, the shared part apart; a generation maps nodes
+to digests. So an unchanged node costs nothing, and a restart serves equal bytes by construction (`architecture.md`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+
+import msgspec
+
+from cfgsync_artifacts import ArtifactSet, CfgsyncError, DuplicatePath, digest_of
+from cfgsync_core import BLOB, NodeArtifactsPayload, Version, encode_files, first_extended
+
+from .materializer import MaterializedArtifacts
+
+MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
+"""What a node takes at most (`node.md`); a larger payload fails the run instead of every node."""
+
+
+class Source(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a generation was made from: the claim, and the version of each bucket that the materializer read."""
+
+    claim: int
+    registrations: Version
+    documents: Version | None = None
+
+    def covers(self, other: Source) -> bool:
+        """True when this source is at least `other` in every part."""
+        mine, theirs = self.documents or Version("", 0), other.documents or Version("", 0)
+        return self.claim >= other.claim and self.registrations >= other.registrations and mine >= theirs
+
+
+class PayloadTooLarge(CfgsyncError):
+    """A node would be given more than it takes."""
+
+
+class Generation(msgspec.Struct, frozen=True):
+    """One committed answer for every node. `text` is `<epoch>.<number>` as it travels."""
+
+    text: str
+    number: int
+    source: Source
+    nodes: Mapping[str, NodeArtifactsPayload]
+    blobs: frozenset[str]
+    map_key: str
+
+
+class Prepared(msgspec.Struct, frozen=True):
+    """Artifacts as they will be stored: payloads by node, and the entries that hold them."""
+
+    nodes: Mapping[str, NodeArtifactsPayload]
+    blobs: Mapping[str, bytes]
+    map_key: str
+
+
+class Head(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The small entry that names a generation: its number, source, and where its map is."""
+
+    number: int
+    source: Source
+    map_key: str
+
+
+class _Mapped(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    local: str
+    digest: str
+    extended: str | None
+
+
+class _Map(msgspec.Struct, frozen=True, array_like=True):
+    shared: str
+    nodes: dict[str, _Mapped]
+
+
+def prepare(artifacts: MaterializedArtifacts) -> Prepared:
+    """Encode and hash what each node will be answered. Raises `DuplicatePath`, `PayloadTooLarge`.
+
+    The shared part is encoded and hashed once, and equal node-local sets are stored once.
+    """
+    shared = artifacts.shared
+    shared_paths = {file.path for file in shared}
+    shared_bytes, shared_extended = encode_files(shared), first_extended(shared)
+    shared_key = _key(shared_bytes)
+    blobs: dict[str, bytes] = {shared_key: shared_bytes}
+    nodes: dict[str, NodeArtifactsPayload] = {}
+    mapped: dict[str, _Mapped] = {}
+    for identifier in sorted(artifacts.nodes):
+        local = artifacts.nodes[identifier]
+        if not isinstance(local, ArtifactSet):
+            raise TypeError(f"node {identifier}: expected an ArtifactSet, got {type(local).__name__}")
+        for file in local.files:
+            if file.path in shared_paths:
+                raise DuplicatePath(file.path)
+        encoded = encode_files(local)
+        key = _key(encoded)
+        encoded = blobs.setdefault(key, encoded)
+        payload = NodeArtifactsPayload(
+            encoded,
+            shared_bytes,
+            digest_of(local.manifest, shared.manifest),
+            first_extended(local) or shared_extended,
+        )
+        if payload.size_bytes > MAX_PAYLOAD_BYTES:
+            raise PayloadTooLarge(
+                f"the payload of node {identifier} is {payload.size_bytes} bytes, a node takes {MAX_PAYLOAD_BYTES}"
+            )
+        nodes[identifier] = payload
+        mapped[identifier] = _Mapped(key, payload.digest, payload.extended)
+    raw = msgspec.msgpack.encode(_Map(shared_key, mapped))
+    map_key = _key(raw)
+    blobs[map_key] = raw
+    return Prepared(nodes, blobs, map_key)
+
+
+def restore(epoch: str, head: Head, entries: Mapping[str, bytes]) -> Generation:
+    """The generation that `head` names, from the bucket's entries; nothing is encoded again.
+
+    Raises `KeyError` for a blob that is not there, `msgspec.DecodeError` for a map that is none.
+    """
+    plan = msgspec.msgpack.decode(entries[head.map_key], type=_Map)
+    shared = entries[plan.shared]
+    nodes = {
+        identifier: NodeArtifactsPayload(entries[mapped.local], shared, mapped.digest, mapped.extended)
+        for identifier, mapped in plan.nodes.items()
+    }
+    blobs = frozenset([head.map_key, plan.shared, *(mapped.local for mapped in plan.nodes.values())])
+    return Generation(f"{epoch}.{head.number}", head.number, head.source, nodes, blobs, head.map_key)
+
+
+def blobs_of(map_value: bytes, map_key: str) -> Iterable[str]:
+    """Every blob that a stored map needs, itself included."""
+    plan = msgspec.msgpack.decode(map_value, type=_Map)
+    return {map_key, plan.shared, *(mapped.local for mapped in plan.nodes.values())}
+
+
+def _key(data: bytes) -> str:
+    return BLOB + sha256(data).hexdigest()

@@ -1,0 +1,100 @@
+"""The application's decision: given the registrations, not ready, or these files for these nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from typing import Protocol, TypeAlias, runtime_checkable
+
+from cfgsync_artifacts import ArtifactFile, ArtifactSet, InvalidArtifact
+from cfgsync_core import NotReady
+
+from .snapshot import RegistrationSnapshot
+
+
+class MaterializedArtifacts:
+    """Files by node identifier, and shared files that follow every node's own.
+
+    Immutable. It is a materializer itself: always ready, whatever is registered (a precomputed fleet).
+    """
+
+    __slots__ = ("nodes", "shared")
+
+    nodes: Mapping[str, ArtifactSet]
+    shared: ArtifactSet
+
+    def __init__(self, nodes: Mapping[str, ArtifactSet], shared: ArtifactSet | None = None) -> None:
+        self.nodes = nodes
+        self.shared = shared if shared is not None else ArtifactSet()
+
+    @classmethod
+    def from_nodes(
+        cls,
+        nodes: Mapping[str, ArtifactSet | Iterable[ArtifactFile]]
+        | Iterable[tuple[str, ArtifactSet | Iterable[ArtifactFile]]],
+    ) -> MaterializedArtifacts:
+        """Artifacts from a mapping, or from pairs. Raises `InvalidArtifact` when an identifier comes twice."""
+        made: dict[str, ArtifactSet] = {}
+        for identifier, files in nodes.items() if isinstance(nodes, Mapping) else nodes:
+            if identifier in made:
+                raise InvalidArtifact(identifier, "this node is given twice")
+            made[identifier] = files if isinstance(files, ArtifactSet) else ArtifactSet(files)
+        return cls(made)
+
+    def with_shared(self, shared: ArtifactSet | Iterable[ArtifactFile]) -> MaterializedArtifacts:
+        """The same nodes with these shared files."""
+        return type(self)(self.nodes, shared if isinstance(shared, ArtifactSet) else ArtifactSet(shared))
+
+    def node(self, identifier: str) -> ArtifactSet | None:
+        """A node's own files, None when it is not among them."""
+        return self.nodes.get(identifier)
+
+    def resolve(self, identifier: str) -> ArtifactSet | None:
+        """A node's own files, then the shared ones; None when the node is not among them."""
+        own = self.nodes.get(identifier)
+        return None if own is None else own + self.shared
+
+    def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializedArtifacts:
+        """Itself."""
+        return self
+
+    def is_empty(self) -> bool:
+        return not self.nodes
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __iter__(self) -> Iterator[tuple[str, ArtifactSet]]:
+        return iter(self.nodes.items())
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, MaterializedArtifacts):
+            return NotImplemented
+        return self.nodes == other.nodes and self.shared == other.shared
+
+    __hash__ = None  # type: ignore[assignment]  # it holds a mapping
+
+    def __repr__(self) -> str:
+        return f"MaterializedArtifacts({len(self.nodes)} nodes, {len(self.shared)} shared files)"
+
+
+MaterializationResult: TypeAlias = MaterializedArtifacts | NotReady
+
+
+@runtime_checkable
+class RegistrationSnapshotMaterializer(Protocol):
+    """One verb, sync or async. Never called on the request path, one run at a time, in a worker thread (an `async def`
+    on the event loop). An optional attribute `revision` (text) says which version of the program decides: a server
+    that starts with another revision makes a new generation even from equal registrations.
+    """
+
+    def materialize_snapshot(
+        self, registrations: RegistrationSnapshot
+    ) -> MaterializationResult | Awaitable[MaterializationResult]:
+        """Decide. Raising is a failed run: who has a generation keeps it, the others are told `internal`."""
+
+
+class MaterializedArtifactsSink(Protocol):
+    """Receives artifacts: a directory, a bucket, an audit log. Sync or async."""
+
+    def persist(self, artifacts: MaterializedArtifacts) -> Awaitable[None] | None:
+        """Keep them, or raise: the run then counts as failed and is tried again."""

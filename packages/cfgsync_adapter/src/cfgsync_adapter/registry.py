@@ -1,0 +1,127 @@
+"""Registrations are entries of one bucket; this is the server's view of it, moved only by what is committed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from cfgsync_core import (
+    NEVER,
+    BucketSnapshot,
+    Gap,
+    NodeRegistration,
+    RevisionedStore,
+    Unchanged,
+    Version,
+    decode_stored,
+    encode_registration,
+)
+
+from .snapshot import RegistrationSnapshot
+
+BUCKET = "registrations"
+
+
+class Registry:
+    """The registrations of one store. `await open()` first; `on_change` is called after the view has moved."""
+
+    def __init__(
+        self,
+        store: RevisionedStore,
+        *,
+        on_change: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._on_change = on_change
+        self._clock = clock
+        self._refreshing = asyncio.Lock()
+        self._nodes: dict[str, NodeRegistration] = {}
+        self._revisions: dict[str, int] = {}
+        self.version = NEVER
+        self.first_at: float | None = None
+        self.changed_at: float | None = None
+
+    async def open(self) -> None:
+        """Read the bucket once."""
+        self._take(await self._store.snapshot(BUCKET))
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def get(self, identifier: str) -> NodeRegistration | None:
+        """The committed registration of a node."""
+        return self._nodes.get(identifier)
+
+    def identifiers(self) -> list[str]:
+        """Every registered identifier, sorted."""
+        return sorted(self._nodes)
+
+    def revision_of(self, identifier: str) -> int | None:
+        """The revision that wrote a node's registration, None when it is not registered."""
+        return self._revisions.get(identifier)
+
+    async def register(self, registration: NodeRegistration) -> Version:
+        """Commit the registration unless it is there word for word; the view holds it on return."""
+        if self._nodes.get(registration.identifier) == registration:
+            return self.version
+        version = await self._store.commit(
+            BUCKET, {registration.identifier: encode_registration(registration)}
+        )
+        if version.revision == self.version.revision + 1 and version.epoch == (
+            self.version.epoch or version.epoch
+        ):
+            self._apply(registration.identifier, registration, version.revision)
+            self._moved(version)
+        elif version != self.version:
+            await self._refresh(version)
+        return version
+
+    def snapshot(self) -> RegistrationSnapshot:
+        """The cut at `version`. Commits are applied in one step with their version, and this copies in one step, so no
+        entry is newer than the version and none is left out (INV-18)."""
+        return RegistrationSnapshot(
+            self._nodes.copy(), version=self.version, first_at=self.first_at, changed_at=self.changed_at
+        )
+
+    async def _refresh(self, at_least: Version) -> None:
+        """Catch up with the store: commits of this process that came back in another order, or another server's."""
+        async with self._refreshing:
+            if self.version.epoch == at_least.epoch and self.version.revision >= at_least.revision:
+                return
+            changes = await self._store.changes(BUCKET, self.version)
+            if isinstance(changes, Gap) or not self.version.epoch:
+                self._take(await self._store.snapshot(BUCKET))
+                return
+            for change in changes:
+                if change.revision != self.version.revision + 1:
+                    continue  # applied by its own caller while this read was under way
+                for identifier, value in change.writes.items():
+                    self._apply(identifier, None if value is None else decode_stored(value), change.revision)
+                self._moved(Version(self.version.epoch, change.revision))
+
+    def _apply(self, identifier: str, registration: NodeRegistration | None, revision: int) -> None:
+        if registration is None:
+            self._nodes.pop(identifier, None)
+            self._revisions.pop(identifier, None)
+        else:
+            self._nodes[identifier] = registration
+            self._revisions[identifier] = revision
+
+    def _moved(self, version: Version) -> None:
+        self.version = version
+        self.changed_at = self._clock()
+        if self.first_at is None:
+            self.first_at = self.changed_at
+        self._on_change()
+
+    def _take(self, snapshot: BucketSnapshot | Unchanged) -> None:
+        assert isinstance(snapshot, BucketSnapshot)  # asked without a known version
+        current = self.version
+        if current.epoch == snapshot.version.epoch and current.revision >= snapshot.version.revision:
+            return
+        self._nodes = {entry.key: decode_stored(entry.value) for entry in snapshot.entries}
+        self._revisions = {entry.key: entry.revision for entry in snapshot.entries}
+        if snapshot.version != NEVER:
+            self._moved(snapshot.version)

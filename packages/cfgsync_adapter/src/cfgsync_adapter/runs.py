@@ -1,0 +1,274 @@
+"""One run at a time, never on the request path: when a run starts, what it sees, and what its verdict means.
+
+A run starts at once when the last began over 100 ms ago; else 100 ms, or 20 times the processor time of the last run,
+after that began, whichever is later, but at most 1 s: what changes meanwhile goes into it (`architecture.md`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import msgspec
+
+from cfgsync_core import CfgsyncError, MaterializationFailed, NotReady, Unavailable
+
+from .generation import Generation, Prepared, Source, prepare
+from .materializer import (
+    MaterializationResult,
+    MaterializedArtifacts,
+    MaterializedArtifactsSink,
+    RegistrationSnapshotMaterializer,
+)
+from .publishing import Publisher
+from .registry import Registry
+from .snapshot import RegistrationSnapshot
+
+T = TypeVar("T")
+SPACING, PROCESSOR_SHARE, LONGEST_SPACING = 0.1, 20.0, 1.0
+ASK_AGAIN, FAILED_AGAIN, FAILED_LONGEST = 5.0, 1.0, 60.0
+
+log = logging.getLogger("cfgsync")
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a finished run said about everything up to `source`: a Generation, a NotReady, or the error it failed with."""
+
+    source: Source
+    outcome: Generation | NotReady | CfgsyncError
+
+
+class Runs:
+    """The materializer's one run task. `start()`, then `changed()` whenever the registry moved; `close()` ends it.
+
+    `on_verdict` is called on the event loop after each finished run; a Generation in it is already committed.
+    """
+
+    def __init__(
+        self,
+        materializer: RegistrationSnapshotMaterializer,
+        registry: Registry,
+        publisher: Publisher,
+        *,
+        on_verdict: Callable[[Verdict], None],
+        frozen: bool = False,
+        sink: MaterializedArtifactsSink | None = None,
+        run_timeout: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._materializer = materializer
+        self._registry = registry
+        self._publisher = publisher
+        self._on_verdict = on_verdict
+        self._freezes = frozen
+        self._sink = sink
+        self._run_timeout = run_timeout
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._claim = publisher.claim.number
+        self._last_start = float("-inf")
+        self._last_end = float("-inf")
+        self._processor_seconds = 0.0
+        self._failures = 0
+        self._thread: threading.Thread | None = None
+        self.count = 0
+        self.verdict: Verdict | None = None
+        current = publisher.current
+        if current is not None and current.source.covers(self.source):
+            self.verdict = Verdict(current.source, current)
+
+    @property
+    def source(self) -> Source:
+        """What a run that started now would be made from."""
+        return Source(self._claim, self._registry.version)
+
+    @property
+    def superseded(self) -> bool:
+        """True when another server has claimed since: this one serves, and publishes nothing."""
+        return self._claim < self._publisher.claim.number
+
+    @property
+    def is_frozen(self) -> bool:
+        """True when `late="freeze"` and a generation of the active claim stands."""
+        current = self._publisher.current
+        return self._freezes and current is not None and current.source.claim >= self._claim
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run_for_ever(), name="cfgsync-runs")
+
+    def changed(self) -> None:
+        """The registry moved: a run is due."""
+        self._wake.set()
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _due_in(self) -> float | None:
+        """Seconds until the next run, None when only a change makes one."""
+        if self.is_frozen or self.superseded or not len(self._registry):
+            return None
+        if self._thread is not None and self._thread.is_alive():
+            return 1.0  # a run that passed its deadline is still working; two at a time never
+        now, verdict = self._clock(), self.verdict
+        if verdict is None or not verdict.source.covers(self.source):
+            spacing = min(max(SPACING, PROCESSOR_SHARE * self._processor_seconds), LONGEST_SPACING)
+            return self._last_start + spacing - now
+        if isinstance(verdict.outcome, Generation):
+            return None
+        if isinstance(verdict.outcome, NotReady):
+            again = verdict.outcome.retry_after
+            return self._last_end + (ASK_AGAIN if again is None else max(again, 0.01)) - now
+        return self._last_end + min(FAILED_AGAIN * 2.0 ** (self._failures - 1), FAILED_LONGEST) - now
+
+    async def _run_for_ever(self) -> None:
+        while True:
+            self._wake.clear()
+            due = self._due_in()
+            if due is None or due > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(due):
+                        await self._wake.wait()
+                continue
+            self._last_start = self._clock()
+            verdict = await self._run(self._registry.snapshot())
+            self._last_end = self._clock()
+            if verdict is not None:
+                self._failures = self._failures + 1 if isinstance(verdict.outcome, CfgsyncError) else 0
+                self.verdict = verdict
+                self._on_verdict(verdict)
+
+    async def _run(self, snapshot: RegistrationSnapshot) -> Verdict | None:
+        source = Source(self._claim, snapshot.version)
+        self.count += 1
+        try:
+            async with asyncio.timeout(self._run_timeout):
+                result = await self._decide(snapshot)
+        except TimeoutError:
+            return Verdict(source, MaterializationFailed(f"no answer within {self._run_timeout:g} s"))
+        except Exception as error:
+            cause = error.cause if isinstance(error, MaterializationFailed) else _sentence(error)
+            log.warning("the materializer failed: %s", cause)
+            return Verdict(source, MaterializationFailed(cause))
+        if isinstance(result, NotReady):
+            return Verdict(source, result)
+        artifacts, prepared = result
+        try:
+            generation = await self._publisher.publish(prepared, source, self._give_to_sink(artifacts))
+        except Unavailable as error:
+            log.warning("a generation could not be committed: %s", error)
+            return Verdict(source, error)
+        except Exception as error:
+            log.warning("the sink failed: %s", _sentence(error))
+            return Verdict(source, MaterializationFailed(_sentence(error)))
+        return None if generation is None else Verdict(generation.source, generation)
+
+    async def _decide(
+        self, snapshot: RegistrationSnapshot
+    ) -> NotReady | tuple[MaterializedArtifacts, Prepared]:
+        def work() -> Awaitable[MaterializationResult] | NotReady | tuple[MaterializedArtifacts, Prepared]:
+            result = self._materializer.materialize_snapshot(snapshot)
+            return result if inspect.isawaitable(result) else _checked(result)
+
+        first, spent = await self._in_thread(work)
+        if isinstance(first, NotReady | tuple):
+            self._processor_seconds = spent
+            return first
+        metered = _Metered(first)
+        answer = await metered
+        checked, more = await self._in_thread(lambda: _checked(answer))
+        self._processor_seconds = spent + more + metered.seconds
+        return checked
+
+    async def _in_thread(self, work: Callable[[], T]) -> tuple[T, float]:
+        """Run `work` in a thread of its own and return what it returned and its processor seconds. The thread is a
+        daemon: one that never ends cannot keep the process from ending, only the next run from starting."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[tuple[T, float]] = loop.create_future()
+
+        def finish(result: tuple[T, float] | None, error: BaseException | None) -> None:
+            if done.done():
+                return
+            if error is not None:
+                done.set_exception(error)
+            elif result is not None:
+                done.set_result(result)
+
+        def run() -> None:
+            began = time.thread_time()
+            result: tuple[T, float] | None = None
+            failure: Exception | None = None
+            try:
+                result = (work(), time.thread_time() - began)
+            except Exception as error:
+                failure = error
+            except (
+                BaseException
+            ) as error:  # SystemExit in a materializer is a failed run, not the end of a server
+                failure = MaterializationFailed(_sentence(error))
+            with suppress(RuntimeError):  # the loop has closed; nobody waits any more
+                loop.call_soon_threadsafe(finish, result, failure)
+
+        self._thread = threading.Thread(target=run, name="cfgsync-materializer", daemon=True)
+        self._thread.start()
+        return await done
+
+    def _give_to_sink(self, artifacts: MaterializedArtifacts) -> Callable[[], Awaitable[None]] | None:
+        sink = self._sink
+        if sink is None:
+            return None
+
+        async def give() -> None:
+            done, _ = await self._in_thread(lambda: sink.persist(artifacts))
+            if inspect.isawaitable(done):
+                await done
+
+        return give
+
+
+def _checked(result: object) -> NotReady | tuple[MaterializedArtifacts, Prepared]:
+    if isinstance(result, NotReady):
+        return result
+    if isinstance(result, MaterializedArtifacts):
+        return result, prepare(result)
+    raise TypeError(
+        f"materialize_snapshot returned {type(result).__name__}, expected MaterializedArtifacts or NotReady"
+    )
+
+
+def _sentence(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+class _Metered:
+    """Awaits a coroutine and counts the processor seconds of its own steps, so that the loop's other work is not its."""
+
+    def __init__(self, inner: Awaitable[MaterializationResult]) -> None:
+        self._inner = inner
+        self.seconds = 0.0
+
+    def __await__(self) -> Generator[Any, Any, MaterializationResult]:
+        steps: Any = self._inner.__await__()
+        value: object = None
+        thrown: BaseException | None = None
+        while True:
+            began = time.thread_time()
+            try:
+                waiting_for = steps.send(value) if thrown is None else steps.throw(thrown)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            finally:
+                self.seconds += time.thread_time() - began
+            value = thrown = None
+            try:
+                value = yield waiting_for
+            except BaseException as error:
+                thrown = error

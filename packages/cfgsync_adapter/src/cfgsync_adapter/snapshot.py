@@ -1,0 +1,68 @@
+"""One cut of the registrations: what a materializer decides on, immutable, in identifier order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from cfgsync_core import NEVER, NodeRegistration, Version
+
+
+class RegistrationSnapshot:
+    """Every node registered at `version`. `len()` is free; iteration is by identifier (byte order) and sorts when it
+    is first asked for, since most runs only ask for `len`.
+
+    `first_at` and `changed_at` are the registry's monotonic seconds of its first registration and of its last change,
+    None in a snapshot that was made by hand: `RegistrationSnapshot([NodeRegistration("node-1", "10.0.0.1")])`.
+    """
+
+    __slots__ = ("_nodes", "_order", "changed_at", "first_at", "version")
+
+    def __init__(
+        self,
+        registrations: Iterable[NodeRegistration] | Mapping[str, NodeRegistration] = (),
+        *,
+        version: Version = NEVER,
+        first_at: float | None = None,
+        changed_at: float | None = None,
+    ) -> None:
+        self._nodes: Mapping[str, NodeRegistration] = (
+            registrations if isinstance(registrations, Mapping) else {r.identifier: r for r in registrations}
+        )
+        self._order: tuple[str, ...] | None = None
+        self.version = version
+        self.first_at = first_at
+        self.changed_at = changed_at
+
+    @property
+    def identifiers(self) -> tuple[str, ...]:
+        """Every identifier, sorted."""
+        if self._order is None:
+            self._order = tuple(sorted(self._nodes))
+        return self._order
+
+    def get(self, identifier: str) -> NodeRegistration | None:
+        """The registration of a node, None when it is not in the snapshot."""
+        return self._nodes.get(identifier)
+
+    def is_empty(self) -> bool:
+        return not self._nodes
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __iter__(self) -> Iterator[NodeRegistration]:
+        nodes = self._nodes
+        return (nodes[identifier] for identifier in self.identifiers)
+
+    def __contains__(self, identifier: object) -> bool:
+        return identifier in self._nodes
+
+    def __eq__(self, other: object) -> bool:
+        """Equal entries; the version and the times do not count."""
+        return self._nodes == other._nodes if isinstance(other, RegistrationSnapshot) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._nodes))
+
+    def __repr__(self) -> str:
+        return f"RegistrationSnapshot({len(self)} nodes at {self.version})"

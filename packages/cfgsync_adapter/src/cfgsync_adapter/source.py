@@ -1,0 +1,262 @@
+"""Registrations in, one generation out: what `POST /node` answers, row by row (`architecture.md`, "Generations").
+
+It works in process, in a test, with no server: the first call starts its one run task, `async with` closes it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Literal, Self
+
+from cfgsync_core import (
+    CfgsyncError,
+    FleetStatus,
+    MemoryStore,
+    Missing,
+    NodeRegistration,
+    NodeStatus,
+    NotReady,
+    Ready,
+    Resolution,
+    RevisionedStore,
+    StoreAdmin,
+    Unavailable,
+    Version,
+)
+
+from . import explain
+from .generation import Generation
+from .materializer import MaterializedArtifactsSink, RegistrationSnapshotMaterializer
+from .publishing import Publisher
+from .registry import Registry
+from .runs import Runs, Verdict
+from .waiting import Answer, Waiter, Waiting
+
+LEAST_WAIT = 2.0
+"""Seconds that a question waits at least for the run that covers what was registered before it (row 4)."""
+
+Late = Literal["follow", "freeze"]
+
+
+class RegistrationConfigSource:
+    """Registers nodes in `store` and answers each from the current generation of `materializer`.
+
+    `late` says what becomes of a node that registers or changes after a generation stands: `"follow"` makes the next
+    generation, `"freeze"` refuses it with a reason. `revision` (default: the materializer's attribute, else `""`)
+    names the version of the program that decides; another one than last time makes a new generation of everybody.
+    `sink` receives exactly what is served, after it won the compare-and-set's check and before anyone is served.
+    `run_timeout` is in seconds.
+    """
+
+    def __init__(
+        self,
+        materializer: RegistrationSnapshotMaterializer,
+        *,
+        store: RevisionedStore | None = None,
+        late: Late = "follow",
+        revision: str | None = None,
+        sink: MaterializedArtifactsSink | None = None,
+        run_timeout: float = 60.0,
+    ) -> None:
+        self._store: RevisionedStore = MemoryStore() if store is None else store
+        self._materializer = materializer
+        self._late = late
+        self._revision = str(getattr(materializer, "revision", "")) if revision is None else revision
+        self._sink = sink
+        self._run_timeout = run_timeout
+        self._opening = asyncio.Lock()
+        self._registry = Registry(self._store, on_change=self._registry_moved)
+        self._publisher = Publisher(self._store)
+        self._waiting = Waiting(self._settle)
+        self._runs: Runs | None = None
+        self._seen: dict[str, float] = {}
+        self._served: dict[str, str] = {}
+        self._draining: Unavailable | None = None
+        self._first_verdict = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        """Load the registrations and the current generation, and start the run task. Again: nothing."""
+        async with self._opening:
+            if self._runs is not None:
+                return
+            await self._registry.open()
+            await self._publisher.open(self._revision)
+            self._runs = Runs(
+                self._materializer,
+                self._registry,
+                self._publisher,
+                on_verdict=self._verdict_came,
+                frozen=self._late == "freeze",
+                sink=self._sink,
+                run_timeout=self._run_timeout,
+            )
+            self._runs.start()
+
+    async def close(self) -> None:
+        """Answer everybody who waits, and end the run task. The store is whoever opened it's to close."""
+        self.drain()
+        if self._runs is not None:
+            await self._runs.close()
+
+    def drain(self) -> None:
+        """Tell everybody who waits, and everybody who asks from now on, to come back later."""
+        self._draining = Unavailable("this server is stopping")
+        self._waiting.release(self._draining)
+
+    async def settled(self, timeout: float) -> None:
+        """Return when the newest claim has its first verdict, or after `timeout` seconds."""
+        runs = self._running()
+        if len(self._registry) and runs.verdict is None and not runs.superseded:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._first_verdict.wait()
+
+    async def register(self, registration: NodeRegistration) -> Version:
+        if self._runs is None:
+            await self.open()
+        if self._draining is not None:
+            raise self._draining
+        self._seen[registration.identifier] = time.time()
+        return await self._registry.register(registration)
+
+    async def resolve(self, identifier: str, *, known: str | None = None, wait: float = 0.0) -> Resolution:
+        if self._runs is None:
+            await self.open()
+        if self._draining is not None:
+            raise self._draining
+        answer: Answer | None = self._answer_now(identifier)
+        if identifier in self._seen:
+            self._seen[identifier] = time.time()
+        unchanged = known is not None and isinstance(answer, Ready) and answer.payload.digest == known
+        if answer is None or (unchanged and wait > 0):
+            answer = await self._hold(identifier, known, wait)
+        if isinstance(answer, CfgsyncError):
+            raise answer
+        if isinstance(answer, Ready) and answer.generation is not None:
+            self._served[identifier] = answer.generation
+        return answer
+
+    def fleet(self, limit: int, after: str) -> FleetStatus:
+        """See `StatusSource`."""
+        runs = self._running()
+        reason, conditions = explain.fleet(runs, self._publisher)
+        current = self._publisher.current
+        names = [name for name in self._registry.identifiers() if name > after][:limit]
+        return FleetStatus(
+            generation=None if current is None else current.text,
+            revision=self._registry.version.revision,
+            registered=len(self._registry),
+            waiting=len(self._waiting),
+            reason=reason,
+            conditions=conditions,
+            nodes=tuple(self.node(name) for name in names),
+        )
+
+    def node(self, identifier: str) -> NodeStatus:
+        """See `StatusSource`."""
+        seen = self._seen.get(identifier)
+        return NodeStatus(
+            identifier=identifier,
+            registered=self._registry.get(identifier) is not None,
+            waiting=identifier in self._waiting,
+            served=self._served.get(identifier),
+            last_seen=None
+            if seen is None
+            else datetime.fromtimestamp(seen, UTC).isoformat(timespec="milliseconds"),
+            reason=explain.node(
+                identifier,
+                self._running(),
+                self._answer_now(identifier),
+                self._served.get(identifier),
+                self._waiting.superseded.get(identifier, 0),
+            ),
+        )
+
+    async def ping(self) -> None:
+        """Return when the store answers."""
+        if isinstance(self._store, StoreAdmin):
+            await self._store.ping()
+
+    @property
+    def runs(self) -> int:
+        """How often the materializer was called since this source was opened."""
+        return self._running().count
+
+    @property
+    def generation(self) -> Generation | None:
+        """The current generation."""
+        return self._publisher.current
+
+    def _running(self) -> Runs:
+        if self._runs is None:
+            raise RuntimeError("open the source first: `async with RegistrationConfigSource(…) as source`")
+        return self._runs
+
+    def _registry_moved(self) -> None:
+        if self._runs is not None:
+            self._runs.changed()
+
+    def _verdict_came(self, verdict: Verdict) -> None:
+        self._first_verdict.set()
+        self._waiting.settle_all()
+
+    def _answer_now(self, identifier: str) -> Ready | Missing | NotReady | None:
+        """Rows 1 to 3; None when the question is one for row 4."""
+        revision = self._registry.revision_of(identifier)
+        if revision is None:
+            return NotReady(f"{identifier} is not registered", registered=False)
+        current = self._publisher.current
+        if current is not None:
+            covered = current.source.registrations
+            if revision <= covered.revision and covered.epoch == self._registry.version.epoch:
+                payload = current.nodes.get(identifier)
+                return Missing() if payload is None else Ready(payload, current.text)
+            if self._running().is_frozen:
+                return Missing(f"generation {current.number} is frozen")
+        return None
+
+    async def _hold(self, identifier: str, known: str | None, wait: float) -> Answer:
+        waiter = Waiter(identifier, known, self._registry.version.revision, wait, LEAST_WAIT)
+        return self._settle(waiter) or await self._waiting.hold(waiter)
+
+    def _settle(self, waiter: Waiter) -> Answer | None:
+        """Rows 2 to 6 for a held question: its answer when it has one now, None to hold on."""
+        now = waiter.future.get_loop().time()
+        wait_is_over = now >= waiter.deadline
+        answer = self._answer_now(waiter.identifier)
+        if isinstance(answer, Ready) and answer.payload.digest == waiter.known and not wait_is_over:
+            return None
+        if answer is not None:
+            return answer
+        runs = self._running()
+        verdict = runs.verdict
+        covers = (
+            verdict is not None
+            and verdict.source.claim >= runs.source.claim
+            and verdict.source.registrations.revision >= waiter.asked
+        )
+        if not covers and now < waiter.last:
+            return None
+        again = 0.0 if waiter.wait > 0 else 1.0
+        if verdict is None or isinstance(verdict.outcome, Generation):
+            if now < waiter.last:
+                return None
+            return NotReady(explain.PENDING if not runs.superseded else explain.SUPERSEDED, retry_after=again)
+        if isinstance(verdict.outcome, CfgsyncError):
+            return verdict.outcome
+        if not wait_is_over:
+            return None
+        return NotReady(verdict.outcome.reason, verdict.outcome.conditions, retry_after=again)

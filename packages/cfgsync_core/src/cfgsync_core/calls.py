@@ -1,0 +1,146 @@
+"""What each route answers, with no HTTP library in it: a decoded call goes in, a reply comes out.
+
+The table `handlers()` is where a wrapper (identity, metrics) is put around a route, composed in `runtime/serve.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeAlias
+
+import msgspec
+
+from cfgsync_artifacts import CfgsyncError
+
+from .protocol import (
+    CODE,
+    GENERATION,
+    STATUS,
+    VERSION,
+    Missing,
+    NotReady,
+    Ready,
+    encode_error,
+    encode_missing,
+    encode_not_ready,
+)
+from .registration import NodeRegistration
+from .source import NodeConfigSource
+from .status import StatusSource
+
+log = logging.getLogger("cfgsync")
+
+RETRY_AFTER_SECONDS = 1
+
+
+class Call(msgspec.Struct, gc=False):
+    """One decoded request. `registration` is there on `/register` only; `bearer` is the node's secret; `wait` seconds;
+    `etags` what the node has; `extended` whether it understands modes and base64; `limit` and `after` page `/status`."""
+
+    identifier: str = ""
+    registration: NodeRegistration | None = None
+    bearer: str | None = None
+    wait: float = 0.0
+    etags: tuple[str, ...] = ()
+    extended: bool = False
+    limit: int = 1_000
+    after: str = ""
+
+
+class Reply(msgspec.Struct, gc=False):
+    """One answer: status, the body's bytes in pieces (a shared piece is one object for all nodes), headers."""
+
+    status: int
+    chunks: tuple[bytes, ...] = ()
+    headers: Mapping[str, str] = {}
+
+
+Handler: TypeAlias = Callable[[Call], Awaitable[Reply]]
+
+
+def refusal(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Reply:
+    """An error reply in the one shape of every error."""
+    return Reply(status, (encode_error(code, message),), headers or {})
+
+
+def failure(error: BaseException) -> Reply:
+    """The reply to an exception: a status for those that mean something to a node, 500 without a word for the rest."""
+    for kind, status in STATUS.items():
+        if isinstance(error, kind) and isinstance(error, CfgsyncError):
+            later = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
+            return refusal(status, CODE[status], str(error), later)
+    log.error("a request failed: %s", type(error).__name__, exc_info=error)
+    return refusal(500, "internal", "the server failed; its log says why")
+
+
+class CfgsyncServerState:
+    """A source as a table of routes. `status` is the same source when it can also explain itself."""
+
+    def __init__(self, source: NodeConfigSource, status: StatusSource | None = None) -> None:
+        self._source = source
+        self._status = (
+            status if status is not None else (source if isinstance(source, StatusSource) else None)
+        )
+
+    def handlers(self) -> dict[str, Handler]:
+        """Route name to handler: `register`, `node`, `livez`, `readyz`, and `status` for a source that can."""
+        table: dict[str, Handler] = {
+            "register": self.register,
+            "node": self.node,
+            "livez": self.livez,
+            "readyz": self.readyz,
+        }
+        if self._status is not None:
+            table["status"] = self.status
+        return table
+
+    async def register(self, call: Call) -> Reply:
+        assert call.registration is not None  # decoded by the route
+        answer = await self._source.register(call.registration)
+        if isinstance(answer, Missing):
+            return Reply(STATUS[Missing], (encode_missing(call.identifier, answer),))
+        return Reply(202, (), {VERSION: str(answer)} if answer.epoch else {})
+
+    async def node(self, call: Call) -> Reply:
+        known = call.etags[0] if call.etags else None
+        answer = await self._source.resolve(call.identifier, known=known, wait=call.wait)
+        applied = {"Preference-Applied": f"wait={call.wait:g}"} if call.wait else {}
+        if isinstance(answer, Ready):
+            payload = answer.payload
+            headers = {"ETag": f'"{payload.digest}"', **applied}
+            if answer.generation is not None:
+                headers[GENERATION] = answer.generation
+            if payload.digest in call.etags or "*" in call.etags:
+                return Reply(304, (), headers)
+            if payload.extended is not None and not call.extended:
+                return refusal(
+                    406,
+                    "not_acceptable",
+                    f"file {payload.extended} has a mode or an encoding: ask with `Cfgsync-Accept: base64, mode`",
+                )
+            return Reply(STATUS[Ready], payload.chunks, headers)
+        if isinstance(answer, NotReady):
+            later = answer.retry_after
+            if later:
+                applied["Retry-After"] = str(math.ceil(later))
+            return Reply(STATUS[NotReady], (encode_not_ready(call.identifier, answer),), applied)
+        return Reply(STATUS[Missing], (encode_missing(call.identifier, answer),), applied)
+
+    async def livez(self, call: Call) -> Reply:
+        return Reply(200, (b'{"status":"alive"}',))
+
+    async def readyz(self, call: Call) -> Reply:
+        if self._status is not None:
+            await self._status.ping()
+        return Reply(200, (b'{"status":"ready"}',))
+
+    async def status(self, call: Call) -> Reply:
+        assert self._status is not None  # the route is only there with one
+        words = (
+            self._status.node(call.identifier)
+            if call.identifier
+            else self._status.fleet(call.limit, call.after)
+        )
+        return Reply(200, (msgspec.json.encode(words),))

@@ -1,0 +1,146 @@
+"""`GET /openapi.json`: generated from the Structs that are the wire, so that it cannot say anything else."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+from .protocol import ErrorBody
+from .status import FleetStatus, NodeStatus
+
+Identifier = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$")]
+
+
+class Registration(msgspec.Struct):
+    """A node's registration. `metadata` is any JSON value, absent when null."""
+
+    identifier: Identifier
+    ip: str
+    metadata: Any = None
+
+
+class Question(msgspec.Struct):
+    """Which node is asking; a whole registration is accepted too."""
+
+    identifier: Identifier
+    ip: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class File(msgspec.Struct):
+    """One file. `mode` and `encoding` are there only when they differ from 0644 and text."""
+
+    path: str
+    content: str
+    mode: Annotated[str, msgspec.Meta(pattern="^0[0-7]{3}$")] = "0644"
+    encoding: str = "text"
+
+
+class Payload(msgspec.Struct):
+    """What one node gets: node-local files first, then shared ones."""
+
+    schema_version: int
+    files: list[File]
+
+
+class Health(msgspec.Struct):
+    """Alive, or ready."""
+
+    status: str
+
+
+_DIGEST = {"description": "digest of the file set", "schema": {"type": "string"}}
+_GENERATION = {"description": "<epoch>.<number>; absent from a static source", "schema": {"type": "string"}}
+
+
+def openapi(with_status: bool = True) -> bytes:
+    """The OpenAPI 3.1 document of this server's routes, as JSON."""
+    types = [Registration, Question, Payload, ErrorBody, FleetStatus, NodeStatus, Health]
+    _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    paths: dict[str, Any] = {
+        "/register": {
+            "post": {
+                "summary": "Register this node; an equal registration changes nothing",
+                "requestBody": _body("Registration"),
+                "responses": {
+                    "202": {"description": "registered, durably"},
+                    **_errors("400 401 404 409 413 415 422 503 507"),
+                },
+            }
+        },
+        "/node": {
+            "post": {
+                "summary": "Get this node's files; held while not ready with `Prefer: wait=SECONDS`",
+                "parameters": [
+                    _header("Prefer", "wait=20"),
+                    _header("If-None-Match", '"sha256-…"'),
+                    _header("Cfgsync-Accept", "base64, mode"),
+                ],
+                "requestBody": _body("Question"),
+                "responses": {
+                    "200": {
+                        "description": "the files",
+                        "headers": {"ETag": _DIGEST, "Cfgsync-Generation": _GENERATION},
+                        **_json("Payload"),
+                    },
+                    "304": {"description": "this node has these files"},
+                    **_errors("400 401 403 404 406 413 415 422 425 500 503"),
+                },
+            }
+        },
+        "/livez": {"get": {"summary": "Alive", "responses": {"200": _ok("Health")}}},
+        "/readyz": {
+            "get": {"summary": "The store answers", "responses": {"200": _ok("Health"), **_errors("503")}}
+        },
+    }
+    if with_status:
+        paths["/status"] = {
+            "get": {
+                "summary": "Who is here, who is missing, and why it is not ready",
+                "parameters": [_query("limit", "integer"), _query("after", "string")],
+                "responses": {"200": _ok("FleetStatus")},
+            }
+        }
+        paths["/status/{identifier}"] = {
+            "get": {
+                "summary": "One node, and why",
+                "parameters": [
+                    {"name": "identifier", "in": "path", "required": True, "schema": {"type": "string"}}
+                ],
+                "responses": {"200": _ok("NodeStatus")},
+            }
+        }
+    document = {
+        "openapi": "3.1.0",
+        "info": {"title": "cfgsync", "version": "1", "description": "Register, wait, fetch one payload."},
+        "paths": paths,
+        "components": {"schemas": components},
+    }
+    return msgspec.json.encode(document)
+
+
+def _json(name: str) -> dict[str, Any]:
+    return {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}}
+
+
+def _ok(name: str) -> dict[str, Any]:
+    return {"description": "the answer", **_json(name)}
+
+
+def _body(name: str) -> dict[str, Any]:
+    return {"required": True, **_json(name)}
+
+
+def _errors(statuses: str) -> dict[str, Any]:
+    return {
+        status: {"description": "see `code` and `message`", **_json("ErrorBody")}
+        for status in statuses.split()
+    }
+
+
+def _header(name: str, example: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "example": example}
+
+
+def _query(name: str, kind: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "schema": {"type": kind}}

@@ -1,0 +1,283 @@
+"""HTTP in: bytes are decoded here once into a call, within limits, and a reply is written; nothing is decided here.
+
+A low-level `aiohttp.web.Server` with a table of routes: no application, no router, no middleware on the hot path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+from urllib.parse import parse_qs, unquote
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import Payload
+
+from .calls import RETRY_AFTER_SECONDS, Call, Handler, Reply, failure, refusal
+from .errors import InvalidRequest
+from .openapi import openapi
+from .protocol import ACCEPT, decode_question, decode_registration, parse_etags, parse_wait
+
+log = logging.getLogger("cfgsync")
+
+MAX_BODY_BYTES = 64 * 1024
+BODY_SECONDS = 10.0
+KEEP_ALIVE_SECONDS = 15.0
+DRAIN_SECONDS = 4.0
+PIECEWISE_BYTES = 256 * 1024
+"""A body beyond this is written piece by piece with back-pressure, so that slow readers do not hold copies of it."""
+PIECEWISE_AT_ONCE = 64
+
+_POST, _GET = ("POST",), ("GET", "HEAD")
+
+
+class HttpServer:
+    """Serves a handler table on one address: `async with HttpServer(handlers, host, port) as server: server.url`.
+
+    `port` 0 takes a free one. Raises `OSError` when the address is not to be had. Leaving drains: `drain` (a callable,
+    e.g. the source's) is called first, so that held requests are answered 503 with `Retry-After`.
+    """
+
+    def __init__(self, handlers: Mapping[str, Handler], host: str = "127.0.0.1", port: int = 4400) -> None:
+        self._handlers = handlers
+        self._host = host
+        self._port = port
+        self._draining = False
+        self._runner: web.ServerRunner | None = None
+        self._piecewise = asyncio.Semaphore(PIECEWISE_AT_ONCE)
+        self._aliases = {"/healthz": "livez", "/livez": "livez", "/readyz": "readyz"}
+        self._openapi = openapi("status" in handlers)
+        self.port = port
+
+    @property
+    def url(self) -> str:
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self.port}"
+
+    async def __aenter__(self) -> Self:
+        server = web.Server(
+            self._dispatch,
+            request_factory=_request,
+            access_log=None,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            handler_cancellation=True,
+            auto_decompress=False,
+            max_line_size=4096,
+            max_field_size=4096,
+            max_headers=64,
+        )
+        self._runner = web.ServerRunner(server, shutdown_timeout=DRAIN_SECONDS)
+        await self._runner.setup()
+        try:
+            site = web.TCPSite(self._runner, self._host, self._port, backlog=4096)
+            await site.start()
+        except BaseException:
+            await self._runner.cleanup()
+            raise
+        sockets: list[socket.socket] = site._server.sockets if site._server is not None else []  # type: ignore[attr-defined]
+        self.port = sockets[0].getsockname()[1] if sockets else self._port
+        return self
+
+    def drain(self) -> None:
+        """Answer 503 from now on; what is already answered goes out."""
+        self._draining = True
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.drain()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            reply = await self._answer(request)
+        except InvalidRequest as error:
+            reply = refusal(error.status, "invalid_request", str(error))
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            reply = failure(error)
+        return self._response(reply)
+
+    async def _answer(self, request: web.BaseRequest) -> Reply:
+        if self._draining:
+            return refusal(
+                503,
+                "unavailable",
+                "this server is stopping",
+                {"Retry-After": str(RETRY_AFTER_SECONDS), "Connection": "close"},
+            )
+        path = request.raw_path
+        if path == "/node":
+            if request.method != "POST":
+                return _wrong_method(_POST)
+            headers = request.headers
+            body = await _body(request)
+            etags = headers.get("If-None-Match")
+            prefer = headers.get("Prefer")
+            return await self._handlers["node"](
+                Call(
+                    identifier=decode_question(body),
+                    bearer=_bearer(headers.get("Authorization")),
+                    wait=parse_wait(prefer) if prefer else 0.0,
+                    etags=tuple(parse_etags(etags)) if etags else (),
+                    extended=ACCEPT in headers,
+                )
+            )
+        if path == "/register":
+            if request.method != "POST":
+                return _wrong_method(_POST)
+            registration = decode_registration(await _body(request))
+            return await self._handlers["register"](
+                Call(
+                    identifier=registration.identifier,
+                    registration=registration,
+                    bearer=_bearer(request.headers.get("Authorization")),
+                )
+            )
+        return await self._other(request, path)
+
+    async def _other(self, request: web.BaseRequest, target: str) -> Reply:
+        """The routes that are not hot, and the unusual spellings of those that are (absolute form, a query)."""
+        if "://" in target[:12]:
+            rest = target.split("://", 1)[1]
+            target = "/" + rest.partition("/")[2]
+        path, _, query = target.partition("?")
+        if path in ("/node", "/register") and path != request.raw_path:
+            return await self._answer(_Respelled(request, path))  # type: ignore[arg-type]
+        if path in self._aliases:
+            return await self._get(request, self._aliases[path], Call())
+        if path == "/openapi.json":
+            return Reply(200, (self._openapi,)) if request.method in _GET else _wrong_method(_GET)
+        if path == "/status" and "status" in self._handlers:
+            return await self._get(request, "status", _page(query))
+        if path.startswith("/status/") and "status" in self._handlers:
+            identifier = unquote(path[len("/status/") :])
+            if identifier and "/" not in identifier:
+                return await self._get(request, "status", Call(identifier=identifier[:200]))
+        return refusal(404, "not_found", f"no such route: {path[:100]}")
+
+    async def _get(self, request: web.BaseRequest, name: str, call: Call) -> Reply:
+        if request.method not in _GET:
+            return _wrong_method(_GET)
+        return await self._handlers[name](call)
+
+    def _response(self, reply: Reply) -> web.StreamResponse:
+        chunks = reply.chunks
+        if not chunks:
+            return web.Response(status=reply.status, headers=reply.headers)
+        if sum(map(len, chunks)) > PIECEWISE_BYTES:
+            body: bytes | Payload = _Pieces(chunks, self._piecewise)
+        else:
+            body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        return web.Response(
+            body=body, status=reply.status, headers={**reply.headers, "Content-Type": "application/json"}
+        )
+
+
+class _Respelled:
+    """A request whose target names a hot route in another spelling."""
+
+    def __init__(self, request: web.BaseRequest, path: str) -> None:
+        self._request = request
+        self.raw_path = path
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._request, name)
+
+
+class _Pieces(Payload):
+    """A large body, written in pieces with back-pressure; only so many at once hold the transport's buffers."""
+
+    def __init__(self, chunks: tuple[bytes, ...], at_once: asyncio.Semaphore) -> None:
+        super().__init__(chunks, content_type="application/json")
+        self._chunks = chunks
+        self._at_once = at_once
+        self._size = sum(map(len, chunks))
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return b"".join(self._chunks).decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        async with self._at_once:
+            for chunk in self._chunks:
+                view = memoryview(chunk)
+                for start in range(0, len(view), 64 * 1024):
+                    await writer.write(view[start : start + 64 * 1024])
+                    await writer.drain()
+
+
+def _request(
+    message: object, payload: object, protocol: object, writer: object, task: object
+) -> web.BaseRequest:
+    return web.BaseRequest(
+        message,  # type: ignore[arg-type]
+        payload,  # type: ignore[arg-type]
+        protocol,  # type: ignore[arg-type]
+        writer,  # type: ignore[arg-type]
+        task,  # type: ignore[arg-type]
+        asyncio.get_running_loop(),
+        client_max_size=MAX_BODY_BYTES,
+    )
+
+
+async def _body(request: web.BaseRequest) -> bytes:
+    """The whole body, within size and time. Raises `InvalidRequest` (413, 415, 400)."""
+    kind = request.headers.get("Content-Type", "")
+    if kind != "application/json" and not _is_json(kind):
+        raise InvalidRequest(415, "Expected request with `Content-Type: application/json`")
+    content = request.content
+    length = request.content_length
+    if length is not None and length > MAX_BODY_BYTES:
+        raise InvalidRequest(413, f"the body is {length} bytes, at most {MAX_BODY_BYTES} are taken")
+    if content.is_eof():
+        body = content.read_nowait(-1)
+    else:
+        parts: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while part := await content.readany():
+                    parts.append(part)
+                    size += len(part)
+                    if size > MAX_BODY_BYTES:
+                        break
+        except TimeoutError:
+            raise InvalidRequest(400, f"the body did not come within {BODY_SECONDS:g} s") from None
+        except Exception as error:
+            raise InvalidRequest(400, f"the body could not be read: {type(error).__name__}") from error
+        body = b"".join(parts)
+    if len(body) > MAX_BODY_BYTES:
+        raise InvalidRequest(413, f"the body is over {MAX_BODY_BYTES} bytes")
+    return body
+
+
+def _is_json(kind: str) -> bool:
+    essence = kind.partition(";")[0].strip().lower()
+    return essence == "application/json" or (essence.startswith("application/") and essence.endswith("+json"))
+
+
+def _bearer(authorization: str | None) -> str | None:
+    if not authorization:
+        return None
+    scheme, _, secret = authorization.partition(" ")
+    return secret.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _wrong_method(allowed: tuple[str, ...]) -> Reply:
+    names = ", ".join(allowed)
+    return refusal(405, "method_not_allowed", f"this route takes {names}", {"Allow": names})
+
+
+def _page(query: str) -> Call:
+    words = parse_qs(query)
+    limit = 1_000
+    with suppress(ValueError):
+        limit = max(1, min(int(words.get("limit", ["1000"])[0]), 1_000))
+    return Call(limit=limit, after=words.get("after", [""])[0])
