@@ -1,0 +1,69 @@
+"""The row of a bucket: its counter and what belongs to it, checked whenever it is read."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import msgspec
+
+from cfgsync_core import Version
+
+from .failures import damaged
+from .sums import bucket_sum
+
+_SELECT = "select id, name, epoch, revision, at_ms, floor, seal, crc from bucket"
+
+
+class Bucket(msgspec.Struct):
+    """Without an epoch: never written."""
+
+    name: str
+    id: int = 0
+    epoch: str = ""
+    revision: int = 0
+    at_ms: int = 0
+    floor: int = 0
+    seal: int = 0
+
+    @property
+    def version(self) -> Version:
+        return Version(self.epoch, self.revision)
+
+    def row(self) -> tuple[str, int, int, int, int, int]:
+        crc = bucket_sum(self.name, self.epoch, self.revision, self.at_ms, self.floor, self.seal)
+        return self.epoch, self.revision, self.at_ms, self.floor, self.seal, crc
+
+
+def read_bucket(connection: sqlite3.Connection, path: str, name: str) -> Bucket:
+    row = connection.execute(f"{_SELECT} where name = ?", (name,)).fetchone()
+    return Bucket(name) if row is None else _checked(path, row)
+
+
+def read_buckets(connection: sqlite3.Connection, path: str) -> dict[str, Bucket]:
+    return {row[1]: _checked(path, row) for row in connection.execute(f"{_SELECT} order by name").fetchall()}
+
+
+def insert_bucket(connection: sqlite3.Connection, bucket: Bucket) -> None:
+    connection.execute(
+        "insert into bucket (id, name, epoch, revision, at_ms, floor, seal, crc) values (?, ?, ?, ?, ?, ?, ?, ?)",
+        (bucket.id, bucket.name, *bucket.row()),
+    )
+
+
+def update_bucket(connection: sqlite3.Connection, path: str, bucket: Bucket, held: Version) -> None:
+    """Move the row on from `held`. Raises `StoreDamaged` when it is not there any more: the lock keeps our servers
+    apart, so another program wrote to the database."""
+    moved = connection.execute(
+        "update bucket set (epoch, revision, at_ms, floor, seal, crc) = (?, ?, ?, ?, ?, ?)"
+        " where id = ? and epoch = ? and revision = ?",
+        (*bucket.row(), bucket.id, *held),
+    )
+    if moved.rowcount != 1:
+        raise damaged(path, f"bucket {bucket.name!r} is not at revision {held.revision} any more")
+
+
+def _checked(path: str, row: tuple[int, str, str, int, int, int, int, int]) -> Bucket:
+    number, name, *words, crc = row
+    if bucket_sum(name, *words) != crc:
+        raise damaged(path, f"the row of bucket {name!r} does not match its checksum")
+    return Bucket(name, number, *words)

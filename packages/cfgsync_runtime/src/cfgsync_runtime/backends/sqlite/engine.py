@@ -1,0 +1,205 @@
+"""The store on one SQLite file, seen from the event loop: commits gather here while the writer is busy with a group."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Final, Self, TypeVar
+
+from cfgsync_core import (
+    BucketSnapshot,
+    Change,
+    Entry,
+    Gap,
+    StoreRefused,
+    Unavailable,
+    Unchanged,
+    Version,
+    check_load,
+    check_writes,
+)
+
+from .opening import OpenFile
+from .reading import Reader
+from .worker import Worker
+from .writing import Member, Outcome, Writer
+
+MOST_MEMBERS: Final = 1024
+"""Of one group: so that a flood is answered in steps."""
+
+T = TypeVar("T")
+
+
+def _wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+class SqliteStore:
+    """Opened by `async with`. `factory` makes the connections, so that a test can make one fail."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        read_only: bool = False,
+        on_fatal: Callable[[BaseException], None] | None = None,
+        clock: Callable[[], int] = _wall_ms,
+        factory: type[sqlite3.Connection] = sqlite3.Connection,
+    ) -> None:
+        self._path = path
+        self._read_only = read_only
+        self._on_fatal = on_fatal
+        self._clock = clock
+        self._factory = factory
+        self._writes = Worker("cfgsync-sqlite-write")
+        self._reads = Worker("cfgsync-sqlite-read")
+        self._file: OpenFile | None = None
+        self._refusing: str | None = f"{path} is not open"
+        self._pending: list[Member] = []
+        self._writing = False
+        self._idle = asyncio.Event()
+
+    async def __aenter__(self) -> Self:
+        self._writes.start()
+        self._reads.start()
+        try:
+            self._file = await self._writes.run(self._open)
+        except BaseException:
+            self._stop()
+            raise
+        self._refusing = None
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._refusing = self._refusing or f"{self._path} is closed"
+        if self._writing:  # what was asked for goes on to its end
+            self._idle.clear()
+            await self._idle.wait()
+        await self._reads.run(lambda: None)  # a cancelled read may still be at work
+        assert self._file is not None
+        await self._writes.run(self._file.close)
+        self._stop()
+
+    def _open(self) -> OpenFile:
+        if self._read_only:
+            return OpenFile.to_read(self._path, self._factory)
+        return OpenFile.to_write(self._path, self._clock, self._factory)
+
+    def _stop(self) -> None:
+        self._reads.stop()
+        self._writes.stop()
+
+    # The five verbs
+
+    async def version(self, bucket: str) -> Version:
+        return await self._read(lambda reader: reader.version(bucket))
+
+    async def get(self, bucket: str, key: str) -> Entry | None:
+        return await self._read(lambda reader: reader.get(bucket, key))
+
+    async def snapshot(self, bucket: str, known: Version | None = None) -> BucketSnapshot | Unchanged:
+        return await self._read(lambda reader: reader.snapshot(bucket, known))
+
+    async def changes(self, bucket: str, since: Version) -> Sequence[Change] | Gap:
+        return await self._read(lambda reader: reader.changes(bucket, since))
+
+    async def commit(
+        self, bucket: str, writes: Mapping[str, bytes | None], expected: Mapping[str, int] | None = None
+    ) -> Version:
+        check_writes(bucket, writes)
+        self._writer()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Version] = loop.create_future()
+        self._pending.append(Member(bucket, dict(writes), dict(expected) if expected else None, answer))
+        if not self._writing:
+            self._writing = True
+            loop.call_soon(self._next_group, loop)  # soon, not now: who runs in this turn comes along
+        return await answer
+
+    # What an operator asks
+
+    async def ping(self) -> None:
+        await self._read(lambda reader: reader.ping())
+
+    async def buckets(self) -> Sequence[str]:
+        return await self._read(lambda reader: reader.buckets())
+
+    async def export(self, bucket: str) -> AsyncIterator[Entry]:
+        snapshot = await self.snapshot(bucket)
+        for entry in () if isinstance(snapshot, Unchanged) else snapshot.entries:
+            yield entry
+
+    async def load(self, bucket: str, version: Version, entries: Sequence[Entry]) -> None:
+        check_load(bucket, version, entries)
+        writer = self._writer()
+        await self._operate(lambda: writer.load(bucket, version, entries))
+
+    async def new_epoch(self, after: str | None = None) -> Mapping[str, Version]:
+        writer = self._writer()
+        return await self._operate(lambda: writer.new_epoch(after))
+
+    # Groups
+
+    def _next_group(self, loop: asyncio.AbstractEventLoop) -> None:
+        assert self._file is not None
+        assert self._file.writer is not None
+        writer = self._file.writer
+        members, self._pending = self._pending[:MOST_MEMBERS], self._pending[MOST_MEMBERS:]
+
+        def settle(outcomes: Sequence[Outcome] | None, error: BaseException | None) -> None:
+            self._notice_fatal()
+            _answer(members, [error] * len(members) if outcomes is None else outcomes)
+            if writer.checkpoint_due:  # after the answers, so that nobody waits for it but the next group
+                self._writes.post(loop, writer.checkpoint, lambda _, __: self._notice_fatal())
+            if self._pending:
+                self._next_group(loop)
+            else:
+                self._writing = False
+                self._idle.set()
+
+        self._writes.post(loop, lambda: writer.write(members), settle)
+
+    def _notice_fatal(self) -> None:
+        fatal = self._file.writer.fatal if self._file and self._file.writer else None
+        if fatal is not None and self._on_fatal is not None:
+            on_fatal, self._on_fatal = self._on_fatal, None
+            on_fatal(fatal)
+        if fatal is not None:
+            self._refusing = str(fatal)
+
+    # One call in a thread
+
+    async def _read(self, ask: Callable[[Reader], T]) -> T:
+        if self._refusing is not None or self._file is None:
+            raise Unavailable(str(self._refusing))
+        reader = self._file.reader
+        return await self._reads.run(lambda: ask(reader))
+
+    async def _operate(self, order: Callable[[], T]) -> T:
+        try:
+            return await self._writes.run(order)
+        finally:
+            self._notice_fatal()
+
+    def _writer(self) -> Writer:
+        if self._refusing is not None or self._file is None:
+            raise Unavailable(str(self._refusing))
+        if self._file.writer is None:
+            raise StoreRefused(f"{self._path} is open for reading only", "open it for writing")
+        return self._file.writer
+
+
+def _answer(members: Sequence[Member], outcomes: Sequence[Outcome | BaseException | None]) -> None:
+    for member, outcome in zip(members, outcomes, strict=True):
+        answer = member.answer
+        if answer.done():  # the caller was cancelled; its commit went on to its end
+            continue
+        if isinstance(outcome, Version):
+            answer.set_result(outcome)
+        else:
+            answer.set_exception(outcome or Unavailable("no answer"))

@@ -1,0 +1,124 @@
+"""The database file: made whole or not at all, recognised or refused, never recreated over what was there.
+
+It is never opened but by SQLite: closing any other descriptor of it would drop SQLite's locks in this process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from urllib.parse import quote
+
+from cfgsync_core import StoreRefused
+
+from .failures import at_open, damaged
+
+APPLICATION_ID = 0x63666773  # "cfgs"
+SCHEMA_VERSION = 1
+
+SCHEMA = """
+create table bucket (
+    id integer primary key,
+    name text not null unique,
+    epoch text not null,
+    revision integer not null,  -- the counter: contiguous, written in the transaction of its commit
+    at_ms integer not null,
+    floor integer not null,     -- history holds every revision after this one
+    seal integer not null,      -- sum over the live entries, see sums.py
+    crc integer not null        -- over this row
+) strict;
+create table entry (
+    bucket integer not null,
+    key text not null,
+    revision integer not null,
+    digest blob,                -- SHA-256 of the value; null with it for a tombstone
+    value blob,
+    primary key (bucket, key)
+) strict, without rowid;
+create table history (
+    bucket integer not null,
+    revision integer not null,
+    commit_id blob not null,
+    at_ms integer not null,
+    writes blob not null,       -- msgpack: key -> value, nil (deleted) or true (a blob: held by its live entry)
+    digest blob not null,
+    primary key (bucket, revision)
+) strict, without rowid;
+"""
+
+
+def connect(path: str, mode: str, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
+    """A connection in `mode` (`rw`, `ro`) that makes no file and begins no transaction by itself."""
+    connection = sqlite3.connect(
+        f"file:{quote(path)}?mode={mode}",
+        uri=True,
+        timeout=5.0,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=factory,
+    )
+    if mode == "rw":
+        connection.execute("pragma synchronous=full")
+    # checkpoints are made by the writer's connection alone and never hidden in a COMMIT, where an error is swallowed
+    connection.execute("pragma wal_autocheckpoint=0")
+    connection.execute("pragma cell_size_check=on")
+    return connection
+
+
+def prepare(path: str) -> None:
+    """Make the file if it is absent: under another name first, so that a crash on the way never leaves a file that the
+    next start must call damaged. Call it under the lock."""
+    try:
+        if os.path.lexists(path):
+            return
+        draft = path + ".new"
+        for leftover in (draft, draft + "-journal"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(leftover)
+        os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        with contextlib.closing(connect(draft, "rw", sqlite3.Connection)) as connection:
+            numbers = f"pragma application_id={APPLICATION_ID}; pragma user_version={SCHEMA_VERSION};"
+            connection.executescript(f"begin; {SCHEMA} {numbers} commit;")
+            connection.execute("pragma journal_mode=wal")
+        os.rename(draft, path)
+        descriptor = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except (OSError, sqlite3.Error) as error:
+        raise at_open(error, path) from error
+
+
+def recognise(connection: sqlite3.Connection, path: str) -> None:
+    """Raise `StoreRefused` unless this is our database in a schema that we know."""
+    found = connection.execute("pragma application_id").fetchone()[0]
+    if found != APPLICATION_ID:
+        raise StoreRefused(f"{path} is a database of another program", "give the path of a cfgsync store")
+    schema = connection.execute("pragma user_version").fetchone()[0]
+    if schema > SCHEMA_VERSION:
+        raise StoreRefused(
+            f"{path} was written by a newer cfgsync (schema {schema}, this one knows {SCHEMA_VERSION})",
+            "run that version or a newer one",
+        )
+    if schema < 1:
+        raise damaged(path, f"its schema is {schema}")
+
+
+def check_size(path: str) -> None:
+    """Raise `StoreDamaged` for a file of 0 bytes: SQLite would take it for a new database."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise at_open(error, path) from error
+    if status.st_size == 0:
+        raise damaged(path, "it has 0 bytes")
+
+
+def make_directories(directory: str) -> None:
+    """Each missing one for its owner alone (`os.makedirs` gives its mode to the last only)."""
+    if not os.path.isdir(directory):
+        make_directories(os.path.dirname(directory))
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(directory, 0o700)

@@ -1,0 +1,208 @@
+"""The one writer: a group of commits is one transaction, each member its own revision, and COMMIT means the disk has it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeAlias, TypeVar
+
+import msgspec
+
+from cfgsync_core import (
+    CfgsyncError,
+    Entry,
+    OutcomeUnknown,
+    StoreFull,
+    StoreRefused,
+    Unavailable,
+    Version,
+    mint_epoch,
+    uuid7,
+)
+
+from .counters import Bucket, insert_bucket, read_buckets, update_bucket
+from .failures import damaged, in_use
+from .group import BucketGroup, write_entries
+from .sums import seal
+
+CHECKPOINT_BYTES: Final = 16 * 1024 * 1024
+"""About how much the write-ahead log may grow before it is carried over: later is cheaper, sooner restarts faster."""
+
+_PAGE_BYTES: Final = 4096
+
+Outcome: TypeAlias = "Version | CfgsyncError"
+T = TypeVar("T")
+
+
+class Member(msgspec.Struct, eq=False):
+    """One commit that waits for its group. `answer` is settled on the event loop, never here."""
+
+    bucket: str
+    writes: Mapping[str, bytes | None]
+    expected: Mapping[str, int] | None
+    answer: asyncio.Future[Version]
+
+
+class Writer:
+    """Everything that writes to the database. Every call comes from one thread, so nothing here is locked."""
+
+    def __init__(self, connection: sqlite3.Connection, path: str, clock: Callable[[], int]) -> None:
+        self._connection = connection
+        self._path = path
+        self._clock = clock
+        self._buckets: dict[str, Bucket] = {}
+        self._logged_bytes = 0
+        self.fatal: CfgsyncError | None = None
+        """Set once, when nobody can say any more what is durable."""
+
+    def load_counters(self) -> None:
+        """Read the counters, which only this object moves from now on, and check that no entry was lost."""
+        self._buckets = read_buckets(self._connection, self._path)
+        live = dict.fromkeys((bucket.id for bucket in self._buckets.values()), 0)
+        query = "select bucket, key, revision, digest from entry where digest is not null"
+        for number, *entry in self._connection.execute(query):
+            live[number] = live.get(number, 0) + seal([tuple(entry)])
+        if live != {bucket.id: bucket.seal for bucket in self._buckets.values()}:
+            wrong = [name for name, bucket in self._buckets.items() if live[bucket.id] != bucket.seal]
+            raise damaged(
+                self._path, f"entries of bucket {', '.join(map(repr, wrong)) or '?'} do not match its seal"
+            )
+
+    def write(self, members: Sequence[Member]) -> list[Outcome]:
+        """Each member's version, or why it was refused, in order. Nothing is said before COMMIT has returned."""
+        try:
+            return self._transaction(lambda: self._decide_and_write(members))
+        except CfgsyncError as error:
+            # each caller raises its own: one exception raised in many tasks would collect their tracebacks
+            return [_again(error) for _ in members]
+
+    def _decide_and_write(self, members: Sequence[Member]) -> tuple[list[Outcome], dict[str, Bucket]]:
+        keys: dict[str, dict[str, None]] = {}
+        for member in members:
+            named = keys.setdefault(member.bucket, {})
+            named.update(member.writes)  # type: ignore[arg-type]  # only the keys matter
+            if member.expected:
+                named.update(member.expected)  # type: ignore[arg-type]
+        now = self._clock()
+        epochs = [bucket.epoch for bucket in self._buckets.values()]
+        groups: dict[str, BucketGroup] = {}
+        for name, named in keys.items():
+            held = self._buckets.get(name)
+            if held is None:
+                number = 1 + max((bucket.id for bucket in self._buckets.values()), default=0)
+                number += sum(group.is_new for group in groups.values())
+                group = BucketGroup(Bucket(name, id=number), mint_epoch(epochs), now)
+            else:
+                group = BucketGroup(msgspec.structs.replace(held), "", now)
+            group.read_heads(self._connection, named)
+            groups[name] = group
+        # one random number for the group and a count in its low bits (RFC 9562, 6.2): a call per member is dear
+        commit_id = uuid.UUID(uuid7()).int & ~(1 << 61)
+        outcomes: list[Outcome] = []
+        for count, member in enumerate(members):
+            outcomes.append(groups[member.bucket].add(member.writes, member.expected, commit_id + count))
+        moved = {name: group for name, group in groups.items() if group.changed}
+        for name, group in moved.items():
+            self._logged_bytes += group.write(self._connection, self._path) + 3 * _PAGE_BYTES
+        return outcomes, {name: group.bucket for name, group in moved.items()}
+
+    def load(self, name: str, version: Version, entries: Sequence[Entry]) -> None:
+        """Make an absent bucket hold exactly `entries`, which were checked, at `version`."""
+
+        def insert() -> tuple[None, dict[str, Bucket]]:
+            if name in self._buckets:
+                raise StoreRefused(
+                    f"bucket {name!r} is already there", "load into a store that does not have it"
+                )
+            number = 1 + max((bucket.id for bucket in self._buckets.values()), default=0)
+            bucket = Bucket(name, number, *version, floor=version.revision)
+            write_entries(self._connection, bucket, entries)
+            insert_bucket(self._connection, bucket)
+            self._logged_bytes += sum(len(entry.value) for entry in entries)
+            return None, {name: bucket}
+
+        self._transaction(insert)
+
+    def new_epoch(self, after: str | None) -> dict[str, Version]:
+        """Give every bucket one new epoch; revisions stay."""
+
+        def update() -> tuple[dict[str, Version], dict[str, Bucket]]:
+            epoch = mint_epoch([*(bucket.epoch for bucket in self._buckets.values()), after or ""])
+            moved = {}
+            for name, bucket in sorted(self._buckets.items()):
+                moved[name] = msgspec.structs.replace(bucket, epoch=epoch)
+                update_bucket(self._connection, self._path, moved[name], bucket.version)
+            return {name: bucket.version for name, bucket in moved.items()}, moved
+
+        return self._transaction(update)
+
+    def _transaction(self, work: Callable[[], tuple[T, dict[str, Bucket]]]) -> T:
+        """What `work` returns, after the buckets that it moved are durable. Raises our errors only, all definite but
+        `OutcomeUnknown`."""
+        if self.fatal is not None:
+            raise _again(self.fatal)
+        connection, committing = self._connection, False
+        try:
+            connection.execute("begin immediate")
+            result, moved = work()
+            if moved:
+                committing = True
+                connection.execute("commit")
+            else:
+                connection.execute("rollback")
+        except sqlite3.Error as error:
+            failure = in_use(error, self._path)
+            if committing and type(failure) is not StoreFull:
+                # fsync must never be tried again: the kernel may have thrown away what it could not write
+                self.fatal = Unavailable(f"{self._path}: writing failed ({error}); restart the server")
+                raise OutcomeUnknown(f"{self._path}: {error} while committing") from error
+            self._roll_back()
+            raise failure from error
+        except BaseException:
+            self._roll_back()
+            raise
+        self._buckets.update(moved)
+        return result
+
+    def _roll_back(self) -> None:
+        try:
+            if self._connection.in_transaction:  # SQLite rolls back by itself after some errors
+                self._connection.execute("rollback")
+        except sqlite3.Error as error:
+            self.fatal = Unavailable(f"{self._path}: cannot roll back ({error}); restart the server")
+
+    @property
+    def checkpoint_due(self) -> bool:
+        return self._logged_bytes > CHECKPOINT_BYTES and self.fatal is None
+
+    def checkpoint(self) -> None:
+        """Carry the write-ahead log over into the database, as far as no reader stands in the way."""
+        self._logged_bytes = 0
+        try:
+            self._connection.execute("pragma wal_checkpoint(passive)").fetchall()
+        except sqlite3.Error as error:
+            if type(in_use(error, self._path)) is Unavailable and "lock" not in str(error):
+                self.fatal = Unavailable(f"{self._path}: a checkpoint failed ({error}); restart the server")
+
+    def close(self) -> None:
+        """Leave one file with everything in it. After a fatal error nothing is touched any more."""
+        if self.fatal is not None:
+            _abandoned.append(self._connection)
+            return
+        with contextlib.suppress(sqlite3.Error):  # what was acknowledged is durable in the log
+            self._connection.execute("pragma wal_checkpoint(truncate)").fetchall()
+        self._connection.close()
+
+
+_abandoned: list[sqlite3.Connection] = []
+"""Connections that must not be closed, since closing writes and syncs. The process is about to end."""
+
+
+def _again(error: CfgsyncError) -> CfgsyncError:
+    fresh = type(error).__new__(type(error), *error.args)
+    fresh.__dict__.update(error.__dict__)
+    fresh.__cause__ = error.__cause__
+    return fresh
