@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError, DuplicatePath, digest_of
+from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError, digest_of
 
 from .errors import InvalidRegistration
 from .protocol import Missing, NodeArtifactsPayload, Ready, encode_files, first_extended
@@ -40,8 +40,8 @@ def spell_path(at: Iterable[str | int]) -> str:
 class NodeArtifactsBundleEntry(msgspec.Struct, frozen=True):
     """One node of a bundle: `NodeArtifactsBundleEntry("node-1", ArtifactSet([ArtifactFile("/a", "1")]))`.
 
-    Any iterable of `ArtifactFile` becomes an `ArtifactSet`. Raises `InvalidBundle` for an identifier outside the rule
-    or a path given twice.
+    A list of files is taken too and becomes a set. Raises `InvalidBundle` for an identifier outside the rule, and
+    `DuplicatePath`.
     """
 
     identifier: str
@@ -54,9 +54,7 @@ class NodeArtifactsBundleEntry(msgspec.Struct, frozen=True):
             raise InvalidBundle(
                 ("identifier",), f"{str(self.identifier)[:140]!r} is not {error.why}"
             ) from error
-        msgspec.structs.force_setattr(
-            self, "files", _whole(self.files, "files", f"of node {self.identifier}")
-        )
+        msgspec.structs.force_setattr(self, "files", _as_set(self.files))
 
 
 class NodeArtifactsBundle(msgspec.Struct, frozen=True):
@@ -71,9 +69,7 @@ class NodeArtifactsBundle(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "nodes", tuple(self.nodes))
-        msgspec.structs.force_setattr(
-            self, "shared_files", _whole(self.shared_files, "shared_files", "shared")
-        )
+        msgspec.structs.force_setattr(self, "shared_files", _as_set(self.shared_files))
         seen: dict[str, int] = {}
         shared = {file.path: index for index, file in enumerate(self.shared_files)}
         for index, entry in enumerate(self.nodes):
@@ -90,17 +86,8 @@ class NodeArtifactsBundle(msgspec.Struct, frozen=True):
                     )
 
 
-def _whole(files: Iterable[ArtifactFile], field: str, whose: str) -> ArtifactSet:
-    if isinstance(files, ArtifactSet):
-        return files
-    listed = tuple(files)
-    try:
-        return ArtifactSet(listed)
-    except DuplicatePath as error:
-        second = [index for index, file in enumerate(listed) if file.path == error.path][1]
-        raise InvalidBundle(
-            (field, second, "path"), f"{error.path!r} is given twice among the files {whose}"
-        ) from error
+def _as_set(files: Iterable[ArtifactFile]) -> ArtifactSet:
+    return files if isinstance(files, ArtifactSet) else ArtifactSet(files)
 
 
 class StaticConfigSource(NodeConfigSource, StatusSource):

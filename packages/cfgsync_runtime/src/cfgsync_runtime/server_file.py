@@ -1,0 +1,131 @@
+"""A server file of any of the original's three generations keeps working; relative names in it begin at its directory.
+
+newest:  `port`, `source: {kind: static | registration, artifacts_path}`
+before:  `port`, `source: {kind: bundle | registration_bundle, bundle_path}`
+oldest:  `port`, `bundle_path`, `serving_mode: bundle | registration`
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from cfgsync_artifacts import ArtifactSet
+from cfgsync_core import NodeArtifactsBundle
+
+from .bundle_file import load_bundle
+from .yaml_document import read_document
+from .yaml_place import Place
+
+_log = logging.getLogger(__name__)
+
+_FORM: Final = "a server file is `port: 4400`, then `source:` with `kind: static` and `artifacts_path: FILE`"
+_KINDS: Final = {"static": False, "bundle": False, "registration": True, "registration_bundle": True}
+_MODES: Final = {"bundle": False, "registration": True}
+_PATHS: Final = ("artifacts_path", "bundle_path")
+_BOOLEANS: Final = ("insecure_no_tls", "insecure_no_auth", "allow_anonymous")
+_TEXTS: Final = ("host", "store")
+
+
+class StaticServer(msgspec.Struct, frozen=True):
+    """Serve the files of a bundle to whoever is in it, registered or not. `file` is where the bundle came from."""
+
+    bundle: NodeArtifactsBundle
+    file: str
+
+
+class RegistrationServer(msgspec.Struct, frozen=True):
+    """Serve files that are known beforehand, but to registered nodes only."""
+
+    nodes: Mapping[str, ArtifactSet]
+    shared: ArtifactSet
+    file: str
+
+
+class ServerFile(msgspec.Struct, frozen=True):
+    """A server file as read: what to serve, and the settings in it by the name of the field in `ServeSettings`, each
+    with the place it was written (`cfgsync.yaml:3:7: host`)."""
+
+    server: StaticServer | RegistrationServer
+    settings: Mapping[str, tuple[object, str]]
+
+
+def load_server_file(path: str | Path) -> ServerFile:
+    """Read a server file and the bundle that it names. Raises `InputError` for both."""
+    place = read_document(Path(path))
+    top = place.entries(_FORM)
+    if "port" not in top:
+        place.refuse("no `port` in it", _FORM)
+    settings: dict[str, tuple[object, str]] = {"port": (top["port"].number(_FORM), top["port"].where)}
+    for name in _BOOLEANS:
+        if name in top:
+            settings[name] = (top[name].truth(f"write `{name}: true` or leave it out"), top[name].where)
+    for name in _TEXTS:
+        if name in top:
+            settings[name] = (top[name].text(f"write `{name}: …` as text or leave it out"), top[name].where)
+    if "store" in settings:
+        url, where = settings["store"]
+        settings["store"] = (_beside(place.file, str(url)), where)
+    legacy = (*_PATHS[1:], "serving_mode")
+    _pass_over(place, top, ("port", "source", *_BOOLEANS, *_TEXTS, *(() if "source" in top else legacy)))
+    server = _from_source(top["source"]) if "source" in top else _from_legacy(place, top)
+    return ServerFile(server, settings)
+
+
+def _from_source(source: Place) -> StaticServer | RegistrationServer:
+    fields = source.entries(_FORM)
+    if "kind" not in fields:
+        source.refuse("no `kind` in it", _FORM)
+    given = [fields[name] for name in _PATHS if name in fields]
+    if not given:
+        source.refuse("no `artifacts_path` in it", _FORM)
+    if len(given) == 2 and given[0].text(_FORM) != given[1].text(_FORM):
+        given[1].refuse("names another file than `artifacts_path`", "keep one of the two")
+    _pass_over(source, fields, ("kind", *_PATHS))
+    return _load(given[0], _choice(fields["kind"], _KINDS))
+
+
+def _from_legacy(place: Place, top: Mapping[str, Place]) -> StaticServer | RegistrationServer:
+    if "bundle_path" not in top:
+        place.refuse("cfgsync server config requires source.kind or legacy bundle_path", _FORM)
+    return _load(top["bundle_path"], "serving_mode" in top and _choice(top["serving_mode"], _MODES))
+
+
+def _choice(place: Place, known: Mapping[str, bool]) -> bool:
+    word = place.text(_FORM)
+    if word not in known:
+        place.refuse(f"expected one of {', '.join(known)}, found {word[:60]!r}", _FORM)
+    return known[word]
+
+
+def _load(place: Place, with_registration: bool) -> StaticServer | RegistrationServer:
+    file = place.file.parent / place.text(_FORM)
+    if not file.exists():
+        place.refuse(f"{file} does not exist", "a relative name begins at the directory of the server file")
+    bundle = load_bundle(file)
+    if not with_registration:
+        return StaticServer(bundle, str(file))
+    return RegistrationServer(
+        {node.identifier: node.files for node in bundle.nodes}, bundle.shared_files, str(file)
+    )
+
+
+def _beside(file: Path, url: str) -> str:
+    """A relative `sqlite:` file begins at the directory of the server file, as every other name in it."""
+    scheme, colon, name = url.partition(":")
+    if scheme != "sqlite" or not colon or not name or name.startswith(("/", ":")):
+        return url
+    return f"sqlite:{(file.parent / name).absolute()}"
+
+
+def _pass_over(place: Place, fields: Mapping[str, Place], names: tuple[str, ...]) -> None:
+    """Unknown keys are ignored as the original does (its own tools wrote some), but not without a word."""
+    for name in fields:
+        if name not in names:
+            _log.warning(
+                "%s: unknown key passed over; known here: %s", place.key(name).where, ", ".join(names)
+            )
