@@ -19,6 +19,11 @@ if TYPE_CHECKING:
     from .calls import Reply as Reply
     from .calls import failure as failure
     from .calls import refusal as refusal
+    from .answer import MAX_ANSWER_BYTES as MAX_ANSWER_BYTES
+    from .answer import Answer as Answer
+    from .answer import describe as describe
+    from .answer import plain as plain
+    from .client import CfgsyncClient as CfgsyncClient
     from .epoch import epoch_ms as epoch_ms
     from .epoch import mint_epoch as mint_epoch
     from .epoch import uuid7 as uuid7
@@ -32,12 +37,32 @@ if TYPE_CHECKING:
     from .errors import StoreFull as StoreFull
     from .errors import StoreRefused as StoreRefused
     from .errors import Unavailable as Unavailable
+    from .exchange import CONNECT_WITHIN as CONNECT_WITHIN
+    from .exchange import HOLD as HOLD
+    from .exchange import PATIENCE as PATIENCE
+    from .exchange import Done as Done
+    from .exchange import Exchange as Exchange
+    from .exchange import Lost as Lost
+    from .exchange import Pause as Pause
+    from .exchange import Request as Request
+    from .exchange import Send as Send
     from .hinting import hinting as hinting
     from .hints import Announced as Announced
     from .hints import ChangeEvents as ChangeEvents
     from .hints import ChangeHints as ChangeHints
     from .memory import MemoryHints as MemoryHints
     from .memory import MemoryStore as MemoryStore
+    from .outcome import Current as Current
+    from .outcome import Failure as Failure
+    from .outcome import Fetched as Fetched
+    from .outcome import FetchFailed as FetchFailed
+    from .outcome import MissingForGood as MissingForGood
+    from .outcome import NotReadyInTime as NotReadyInTime
+    from .outcome import Outcome as Outcome
+    from .outcome import Refused as Refused
+    from .outcome import Rejected as Rejected
+    from .outcome import Unreachable as Unreachable
+    from .outcome import Untrusted as Untrusted
     from .protocol import STATUS as STATUS
     from .protocol import Condition as Condition
     from .protocol import Missing as Missing
@@ -53,6 +78,8 @@ if TYPE_CHECKING:
     from .registration import NodeRegistration as NodeRegistration
     from .registration import RegistrationPayload as RegistrationPayload
     from .server import HttpServer as HttpServer
+    from .server_url import InvalidServerUrl as InvalidServerUrl
+    from .server_url import ServerUrl as ServerUrl
     from .source import NodeConfigSource as NodeConfigSource
     from .source import Resolution as Resolution
     from .status import FleetStatus as FleetStatus
@@ -81,6 +108,12 @@ else:
             "calls": "Call CfgsyncServerState Handler Reply failure refusal",
             "bundle": "BundleConfigSource InvalidBundle NodeArtifactsBundle NodeArtifactsBundleEntry StaticConfigSource"
             " spell_path",
+            "answer": "MAX_ANSWER_BYTES Answer describe plain",
+            "client": "CfgsyncClient",
+            "exchange": "CONNECT_WITHIN HOLD PATIENCE Done Exchange Lost Pause Request Send",
+            "outcome": "Current Failure FetchFailed Fetched MissingForGood NotReadyInTime Outcome Refused Rejected"
+            " Unreachable Untrusted",
+            "server_url": "InvalidServerUrl ServerUrl",
             "epoch": "epoch_ms mint_epoch uuid7",
             "errors": "Conflict IntegrityError InvalidRegistration InvalidRequest MaterializationFailed MetadataMismatch"
             " OutcomeUnknown StoreFull StoreRefused Unavailable",

@@ -12,6 +12,8 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
+from cfgsync_artifacts import CfgsyncError
+
 from .answer import Again, Answer, Question, Registered, read
 from .outcome import NotReadyInTime, Outcome, Unreachable
 from .protocol import ACCEPT, ACCEPT_EXTENDED, VERSION, encode_registration
@@ -27,6 +29,7 @@ CAP_AT_FIRST: Final = (
 FIRST: Final = 10.0
 LAST_TRY: Final = 0.25  # s before the end: no pause is longer, so that the last question still has time
 PATIENCE: Final = 10.0  # s for an answer to begin, beyond what the server was asked to hold it
+CONNECT_WITHIN: Final = 5.0  # s for one connection: a packet that vanished is asked again, not waited for
 ONCE: Final = 5.0  # s for all when nothing is to be waited for
 
 
@@ -38,6 +41,10 @@ class Request(msgspec.Struct, frozen=True):
     body: bytes
     begin_within: float
     end_within: float
+
+
+class Lost(CfgsyncError):
+    """A carrier's request came to nothing: no connection, no answer in time, or half of one."""
 
 
 class Send(msgspec.Struct, frozen=True):

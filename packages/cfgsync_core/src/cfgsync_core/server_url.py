@@ -1,0 +1,49 @@
+"""The URL of a server, read once: `http://127.0.0.1:4400`, with a path in front of the routes where a proxy wants one."""
+
+from __future__ import annotations
+
+from typing import Final, Self
+from urllib.parse import urlsplit
+
+import msgspec
+
+from cfgsync_artifacts import CfgsyncError
+
+_PORTS: Final = {"http": 80, "https": 443}
+
+
+class InvalidServerUrl(CfgsyncError, ValueError):
+    """The text is not the URL of one server; the message says what a right one looks like."""
+
+
+class ServerUrl(msgspec.Struct, frozen=True):
+    """Where a server is: `prefix` is "" or begins with `/` and does not end with it."""
+
+    scheme: str
+    host: str
+    port: int
+    prefix: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The server in `text`. Raises `InvalidServerUrl`."""
+        if any(c.isspace() or not c.isprintable() for c in text) or "," in text:
+            raise InvalidServerUrl(
+                f"{text[:200]!r} is not the URL of one server; http://127.0.0.1:4400 is one"
+            )
+        try:
+            parts = urlsplit(text)
+            port = parts.port
+        except ValueError as error:
+            raise InvalidServerUrl(f"{text[:200]!r} is not a URL: {error}") from error
+        if parts.scheme not in _PORTS or not parts.hostname:
+            raise InvalidServerUrl(f"{text[:200]!r} does not begin as http://HOST or https://HOST does")
+        if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+            raise InvalidServerUrl("a server's URL has no user, password, '?' or '#' in it")
+        if port == 0:
+            raise InvalidServerUrl(f"{text[:200]!r} names port 0")
+        return cls(parts.scheme, parts.hostname, port or _PORTS[parts.scheme], parts.path.rstrip("/"))
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}{self.prefix}"

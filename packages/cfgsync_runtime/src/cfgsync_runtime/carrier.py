@@ -1,0 +1,192 @@
+"""One kept connection of the standard library that ends when it must: no answer outlives its deadline or its cap.
+
+For `cfgsync fetch` and `status`, which must start at once: no event loop. It follows no redirect, asks no proxy, keeps
+no cookie, decompresses nothing (`node.md`, limits).
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import os
+import socket
+import time
+from types import TracebackType
+from typing import Final, Self
+
+from cfgsync_core import CONNECT_WITHIN, MAX_ANSWER_BYTES, Answer, Lost, Request, ServerUrl, plain
+
+IDLE_WITHIN: Final = 10.0  # s of silence inside a body after which it counts as cut off
+KEPT_FOR: Final = (
+    10.0  # s unused; servers close theirs after 15, and a request on a closing one would be lost
+)
+_CHUNK: Final = 256 * 1024
+
+
+class Carrier:
+    """Sends requests to one server, one after the other, over one connection while that lasts."""
+
+    def __init__(self, server: ServerUrl) -> None:
+        self._server = server
+        self._line: _Line | None = None
+        self._http = http.client.HTTPConnection(server.host, server.port)
+        self._used_at = 0.0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; the next request opens another."""
+        self._http.close()
+        self._line = None
+
+    def send(self, request: Request) -> Answer:
+        """The answer to a question of the exchange. Raises `Lost`."""
+        return self.ask(
+            "POST", request.path, request.headers, request.body, request.begin_within, request.end_within
+        )
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: bytes | None,
+        begin_within: float,
+        end_within: float,
+    ) -> Answer:
+        """One request and its answer, which begins and ends within so many seconds. Raises `Lost`."""
+        start = time.monotonic()
+        try:
+            if self._line is None or start - self._used_at > KEPT_FOR:
+                self.close()
+                self._line = _Line(self._server, start + min(CONNECT_WITHIN, end_within))
+                self._http.sock = self._line  # as much of a socket as http.client uses
+            self._line.until = start + min(begin_within, end_within)
+            self._http.putrequest(method, self._server.prefix + path, skip_accept_encoding=True)
+            for name, value in headers.items():
+                self._http.putheader(name, value)
+            if body is not None:
+                self._http.putheader("Content-Length", str(len(body)))
+            self._http.endheaders(body)
+            answer = self._read(self._line, start + end_within)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self.close()
+            raise Lost(_why(error)) from error
+        except BaseException:
+            self.close()  # half an answer may still be on its way
+            raise
+        self._used_at = time.monotonic()
+        return answer
+
+    def _read(self, line: _Line, until: float) -> Answer:
+        response = self._http.getresponse()
+        line.until, line.idle = until, IDLE_WITHIN
+        body = bytearray()
+        while len(body) <= MAX_ANSWER_BYTES and (response.length or 0) <= MAX_ANSWER_BYTES:
+            chunk = response.read(_CHUNK)
+            if not chunk:
+                break
+            body += chunk
+        cut = len(body) > MAX_ANSWER_BYTES or (response.length or 0) > MAX_ANSWER_BYTES
+        if not cut and response.length:
+            raise http.client.IncompleteRead(bytes(body), response.length)
+        line.idle = None
+        if cut or response.will_close:
+            response.close()
+            self.close()
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, headers, b"" if cut else bytes(body), cut)
+
+
+class _Line:
+    """What http.client wants of a socket, with one deadline over all of it instead of a timeout for each call: a server
+    that sends a byte now and then keeps no one waiting beyond `until`."""
+
+    def __init__(self, server: ServerUrl, until: float) -> None:
+        self.until = until
+        self.idle: float | None = None
+        self._socket = self._connected(server)
+
+    def sendall(self, data: bytes) -> None:
+        self._socket.settimeout(self.left())
+        self._socket.sendall(data)
+
+    def makefile(self, mode: str, *more: object) -> io.BufferedReader:
+        return io.BufferedReader(_Reader(self), _CHUNK)
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def left(self) -> float:
+        """Seconds until the deadline. Raises `TimeoutError` when it has passed."""
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+    def receive(self, into: memoryview) -> int:
+        left = self.left()
+        self._socket.settimeout(left if self.idle is None else min(left, self.idle))
+        return self._socket.recv_into(into)
+
+    def _connected(self, server: ServerUrl) -> socket.socket:
+        why: OSError = OSError("the name has no address")
+        for family, kind, proto, _, address in socket.getaddrinfo(
+            server.host, server.port, type=socket.SOCK_STREAM
+        ):
+            opened = socket.socket(family, kind, proto)
+            try:
+                opened.settimeout(self.left())
+                opened.connect(address)
+                opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                return _tls(opened, server.host) if server.scheme == "https" else opened
+            except OSError as error:
+                why = error
+                opened.close()
+            except BaseException:
+                opened.close()
+                raise
+        raise why
+
+
+class _Reader(io.RawIOBase):
+    """The bytes of one answer. Closing it leaves the line open for the next one."""
+
+    def __init__(self, line: _Line) -> None:
+        self._line = line
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # narrower than Buffer: what io passes
+        return self._line.receive(buffer)
+
+
+def _tls(opened: socket.socket, host: str) -> socket.socket:
+    import ssl  # 20 ms that a plain connection does not spend
+
+    return ssl.create_default_context().wrap_socket(opened, server_hostname=host)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, socket.gaierror):
+        return f"the server's name cannot be resolved ({error.strerror})"
+    if isinstance(error, http.client.RemoteDisconnected | ConnectionError):
+        return (
+            os.strerror(error.errno).lower() if error.errno else "the connection was closed without an answer"
+        )
+    if isinstance(error, http.client.IncompleteRead):
+        return "the connection was closed in the middle of an answer"
+    if isinstance(error, http.client.BadStatusLine):
+        return "what answers there does not speak HTTP"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    return plain(str(error), 200) or type(error).__name__
