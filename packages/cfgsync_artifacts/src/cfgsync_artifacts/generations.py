@@ -11,8 +11,8 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
 from .disk import (
@@ -148,16 +148,10 @@ def _write(within: int, tree: _Tree) -> None:
             with on_disk(entry.target):
                 write_new(within, name, entry.content, entry.mode)
         else:
-            with _made(within, name) as fd:
+            make_directory(within, name)
+            with directory(name, within=within, follow=False) as fd:
                 _write(fd, entry)
-    os.fsync(within)
-
-
-@contextmanager
-def _made(within: int, name: str) -> Iterator[int]:
-    make_directory(within, name)
-    with directory(name, within=within, follow=False) as fd:
-        yield fd
+                os.fsync(fd)
 
 
 def _installed(home: int, number: int | None, tree: _Tree) -> bool:
