@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .persisting import PersistingSnapshotMaterializer as PersistingSnapshotMaterializer
     from .quorum import Quorum as Quorum
     from .snapshot import RegistrationSnapshot as RegistrationSnapshot
+    from .source import Late as Late
     from .source import RegistrationConfigSource as RegistrationConfigSource
 else:
     __getattr__, __dir__, __all__ = door(
@@ -38,7 +39,7 @@ else:
             "persisting": "PersistingSnapshotMaterializer",
             "quorum": "Quorum",
             "snapshot": "RegistrationSnapshot",
-            "source": "RegistrationConfigSource",
+            "source": "Late RegistrationConfigSource",
             "cfgsync_artifacts:": "ArtifactFile ArtifactSet",
             "cfgsync_core:": "Condition NodeRegistration NotReady",
         },

@@ -77,7 +77,7 @@ class Runs:
         self._last_end = float("-inf")
         self._processor_seconds = 0.0
         self._failures = 0
-        self._thread: threading.Thread | None = None
+        self._working = False
         self.count = 0
         self.verdict: Verdict | None = None
         current = publisher.current
@@ -116,8 +116,8 @@ class Runs:
         """Seconds until the next run, None when only a change makes one."""
         if self.is_frozen or self.superseded or not len(self._registry):
             return None
-        if self._thread is not None and self._thread.is_alive():
-            return 1.0  # a run that passed its deadline is still working; two at a time never
+        if self._working:
+            return None  # a run that passed its deadline has not come back yet; two at a time never
         now, verdict = self._clock(), self.verdict
         if verdict is None or not verdict.source.covers(self.source):
             spacing = min(max(SPACING, PROCESSOR_SHARE * self._processor_seconds), LONGEST_SPACING)
@@ -195,9 +195,10 @@ class Runs:
         done: asyncio.Future[tuple[T, float]] = loop.create_future()
 
         def finish(result: tuple[T, float] | None, error: BaseException | None) -> None:
+            self._working = False
             if done.done():
-                return
-            if error is not None:
+                self._wake.set()  # it came back after its deadline: the next run may start
+            elif error is not None:
                 done.set_exception(error)
             elif result is not None:
                 done.set_result(result)
@@ -217,8 +218,8 @@ class Runs:
             with suppress(RuntimeError):  # the loop has closed; nobody waits any more
                 loop.call_soon_threadsafe(finish, result, failure)
 
-        self._thread = threading.Thread(target=run, name="cfgsync-materializer", daemon=True)
-        self._thread.start()
+        self._working = True
+        threading.Thread(target=run, name="cfgsync-materializer", daemon=True).start()
         return await done
 
     def _give_to_sink(self, artifacts: MaterializedArtifacts) -> Callable[[], Awaitable[None]] | None:

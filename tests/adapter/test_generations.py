@@ -1,0 +1,317 @@
+"""A generation is numbered, frozen, materialized once, and the same bytes after a restart."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+
+import pytest
+from cfgsync_adapter import (
+    ArtifactFile,
+    ArtifactSet,
+    MaterializationResult,
+    MaterializedArtifacts,
+    NotReady,
+    RegistrationConfigSource,
+    RegistrationSnapshot,
+)
+from cfgsync_core import Condition, MaterializationFailed, MemoryStore, Ready
+
+from .fleets import RandomKeys, ReadyAt, node, one_file_each
+
+
+async def ready(source: RegistrationConfigSource, name: str) -> Ready:
+    answer = await source.resolve(name)
+    assert isinstance(answer, Ready), answer
+    return answer
+
+
+def number(answer: Ready) -> int:
+    assert answer.generation is not None
+    return int(answer.generation.rpartition(".")[2])
+
+
+async def test_inv_18_every_node_of_a_generation_comes_from_one_snapshot() -> None:
+    class Slow:
+        def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializedArtifacts:
+            time.sleep(0.02)
+            return one_file_each(registrations, f"{len(registrations)} {registrations.version.revision}")
+
+    async with RegistrationConfigSource(Slow()) as source:
+        seen: dict[str, set[object]] = {}
+
+        async def boot(name: str) -> None:
+            await source.register(node(name))
+            answer = await ready(source, name)
+            content = answer.payload.files[0].content
+            assert isinstance(content, str)
+            peers, count, _ = content.split()
+            assert name in peers.split(",")
+            assert len(peers.split(",")) == int(count)
+            seen.setdefault(str(answer.generation), set()).add(content)
+
+        for burst in range(8):
+            await asyncio.gather(*(boot(f"n{burst}-{i:02}") for i in range(25)))
+        assert sum(len(contents) for contents in seen.values()) == len(seen)
+
+
+async def test_a_restart_serves_the_same_bytes_from_a_materializer_that_draws_random_keys() -> None:
+    store = MemoryStore()
+    async with RegistrationConfigSource(RandomKeys(), store=store) as source:
+        await source.register(node("a"))
+        await source.register(node("b"))
+        before = await ready(source, "a"), await ready(source, "b")
+    async with RegistrationConfigSource(RandomKeys(), store=store) as source:
+        after = await ready(source, "a"), await ready(source, "b")
+        assert [r.payload.body for r in before] == [r.payload.body for r in after]
+        assert [r.generation for r in before] == [r.generation for r in after]
+        assert source.runs == 0
+
+
+async def test_an_equal_registration_makes_no_revision_and_no_run() -> None:
+    async with RegistrationConfigSource(ReadyAt(1)) as source:
+        first = await source.register(node("a", port=1))
+        before = await ready(source, "a")
+        assert await source.register(node("a", port=1)) == first
+        await asyncio.sleep(0.3)
+        assert source.runs == 1
+        assert await ready(source, "a") == before
+
+
+async def test_equal_artifacts_from_another_source_keep_the_number() -> None:
+    class Constant:
+        def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializedArtifacts:
+            return MaterializedArtifacts.from_nodes({"a": [ArtifactFile("/x", "1")], "b": [ArtifactFile("/x", "2")]})
+
+    store = MemoryStore()
+    async with RegistrationConfigSource(Constant(), store=store) as source:
+        await source.register(node("a"))
+        first = await ready(source, "a")
+        await source.register(node("b"))
+        assert number(await ready(source, "b")) == number(first) == 1
+    async with RegistrationConfigSource(Constant(), store=store) as source:
+        assert number(await ready(source, "b")) == 1
+        assert source.runs == 0
+
+
+async def test_a_new_revision_of_the_program_makes_a_new_generation_of_everybody() -> None:
+    store = MemoryStore()
+    async with RegistrationConfigSource(ReadyAt(1, "broken"), store=store, revision="1") as source:
+        await source.register(node("a"))
+        assert (await ready(source, "a")).payload.files[0].content == "a broken"
+    async with RegistrationConfigSource(ReadyAt(1, "mended"), store=store, revision="1") as source:
+        assert (await ready(source, "a")).payload.files[0].content == "a broken"
+    async with RegistrationConfigSource(ReadyAt(1, "mended"), store=store, revision="2") as source:
+        await source.settled(5)
+        assert (await ready(source, "a")).payload.files[0].content == "a mended"
+        assert number(await ready(source, "a")) == 2
+
+
+async def test_a_new_revision_makes_one_new_generation_even_when_late_nodes_are_frozen_out() -> None:
+    store = MemoryStore()
+    async with RegistrationConfigSource(ReadyAt(1), store=store, late="freeze") as source:
+        await source.register(node("a"))
+        await ready(source, "a")
+        await source.register(node("late"))
+    async with RegistrationConfigSource(ReadyAt(1), store=store, late="freeze", revision="2") as source:
+        await source.settled(5)
+        assert (await ready(source, "late")).payload.files[0].content == "a,late "
+
+
+async def test_two_sources_on_one_store_make_one_generation_of_one_source() -> None:
+    store = MemoryStore()
+    async with RegistrationConfigSource(ReadyAt(99), store=store) as writer:
+        await writer.register(node("a"))
+    first = RegistrationConfigSource(RandomKeys(), store=store)
+    second = RegistrationConfigSource(RandomKeys(), store=store)
+    async with first, second:
+        one, other = await asyncio.gather(ready(first, "a"), ready(second, "a"))
+        assert one == other
+
+
+async def test_a_server_whose_claim_was_taken_serves_and_publishes_nothing() -> None:
+    store = MemoryStore()
+    async with RegistrationConfigSource(ReadyAt(1, "old"), store=store, revision="old") as old:
+        await old.register(node("a"))
+        await ready(old, "a")
+        async with RegistrationConfigSource(ReadyAt(1, "new"), store=store, revision="new") as new:
+            await new.settled(5)
+            assert number(await ready(new, "a")) == 2
+            await old.register(node("b"))
+            await asyncio.sleep(0.5)
+            assert "another server has claimed" in old.fleet(10, "").reason
+            assert (await ready(new, "a")).payload.files[0].content == "a new"
+
+
+async def test_only_the_current_and_the_previous_generation_are_kept() -> None:
+    store = MemoryStore()
+    async with RegistrationConfigSource(RandomKeys(), store=store) as source:
+        for i in range(6):
+            await source.register(node(f"n{i}"))
+            await ready(source, f"n{i}")
+        blobs = [entry async for entry in store.export("generations") if entry.key.startswith("blob/")]
+        # per generation one map and one payload, equal for every node; the empty shared part is the same for both
+        assert len(blobs) == 2 * (1 + 1) + 1
+
+
+async def test_runs_are_coalesced_while_registrations_pour_in() -> None:
+    materializer = ReadyAt(300)
+    async with RegistrationConfigSource(materializer) as source:
+        began = time.monotonic()
+
+        async def boot(index: int) -> Ready:
+            await asyncio.sleep(index * 0.003)
+            await source.register(node(f"n{index:03}"))
+            answer = await source.resolve(f"n{index:03}", wait=20)
+            assert isinstance(answer, Ready)
+            return answer
+
+        answers = await asyncio.gather(*(boot(i) for i in range(300)))
+        assert len({answer.generation for answer in answers}) == 1
+        assert source.runs <= 2 + 10 * (time.monotonic() - began)
+
+
+@pytest.mark.parametrize(
+    ("result", "sentence"),
+    [
+        (None, "materialize_snapshot returned NoneType, expected MaterializedArtifacts or NotReady"),
+        (
+            MaterializedArtifacts.from_nodes({"a": [ArtifactFile("/x", "1")]}).with_shared([ArtifactFile("/x", "2")]),
+            "duplicate artifact path `/x`",
+        ),
+        (
+            MaterializedArtifacts.from_nodes({"a": [ArtifactFile("/x", "1" * 17_000_000)]}),
+            "the payload of node a is 17000057 bytes, a node takes 16777216",
+        ),
+    ],
+)
+async def test_a_result_that_cannot_be_served_is_a_failed_run(result: object, sentence: str) -> None:
+    class Wrong:
+        def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializationResult:
+            return result  # type: ignore[return-value]
+
+    async with RegistrationConfigSource(Wrong()) as source:
+        await source.register(node("a"))
+        with pytest.raises(MaterializationFailed) as failure:
+            await source.resolve("a")
+        assert failure.value.cause == sentence
+        assert sentence in source.fleet(10, "").reason
+
+
+async def test_system_exit_in_a_materializer_is_a_failed_run_and_not_the_end_of_the_server() -> None:
+    class Quits:
+        def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializationResult:
+            raise SystemExit(3)
+
+    async with RegistrationConfigSource(Quits()) as source:
+        await source.register(node("a"))
+        with pytest.raises(MaterializationFailed, match="3"):
+            await source.resolve("a")
+
+
+async def test_a_run_past_its_deadline_has_failed_and_no_second_one_starts_beside_it() -> None:
+    active: list[int] = []
+
+    class Hangs:
+        def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializationResult:
+            active.append(1)
+            time.sleep(1.5)
+            return one_file_each(registrations)
+
+    async with RegistrationConfigSource(Hangs(), run_timeout=0.2) as source:
+        await source.register(node("a"))
+        with pytest.raises(MaterializationFailed, match=r"no answer within 0.2 s"):
+            await source.resolve("a")
+        await source.register(node("b"))
+        await asyncio.sleep(0.8)
+        assert len(active) == 1
+
+
+async def test_a_failed_run_is_tried_again_by_itself() -> None:
+    class SecondTime:
+        runs = 0
+
+        def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializationResult:
+            self.runs += 1
+            if self.runs == 1:
+                raise OSError("the network is away")
+            return one_file_each(registrations)
+
+    async with RegistrationConfigSource(SecondTime()) as source:
+        await source.register(node("a"))
+        with pytest.raises(MaterializationFailed):
+            await source.resolve("a")
+        await asyncio.sleep(1.3)
+        assert isinstance(await source.resolve("a"), Ready)
+
+
+async def test_not_ready_is_asked_again_after_its_retry_after_without_any_registration() -> None:
+    class InTime:
+        ready_at = time.monotonic() + 0.6
+
+        def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializationResult:
+            left = self.ready_at - time.monotonic()
+            return NotReady("soon", retry_after=left) if left > 0 else one_file_each(registrations)
+
+    async with RegistrationConfigSource(InTime()) as source:
+        await source.register(node("a"))
+        began = time.monotonic()
+        assert isinstance(await source.resolve("a", wait=10), Ready)
+        assert time.monotonic() - began < 1.5
+
+
+async def test_an_async_materializer_runs_on_the_event_loop_and_one_at_a_time() -> None:
+    running = 0
+
+    class Async:
+        async def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializationResult:
+            nonlocal running
+            running += 1
+            assert running == 1
+            await asyncio.sleep(0.05)
+            running -= 1
+            return one_file_each(registrations)
+
+    async with RegistrationConfigSource(Async()) as source:
+        await asyncio.gather(*(source.register(node(f"n{i}")) for i in range(5)))
+        assert isinstance(await source.resolve("n4"), Ready)
+
+
+async def test_conditions_reach_the_fleet_status() -> None:
+    class Says:
+        def materialize_snapshot(self, registrations: RegistrationSnapshot) -> Awaitable[MaterializationResult] | NotReady:
+            return NotReady("one to come", (Condition("quorum", 1, 2, ("b",)),))
+
+    async with RegistrationConfigSource(Says()) as source:
+        await source.register(node("a"))
+        await source.resolve("a")
+        fleet = source.fleet(10, "")
+        assert fleet.reason == "one to come"
+        assert fleet.conditions[0].missing == ("b",)
+        assert fleet.nodes[0].reason == "registered; the materializer says: one to come"
+
+
+async def test_the_sink_outside_gets_what_is_served_before_anyone_is_served() -> None:
+    kept: list[MaterializedArtifacts] = []
+
+    class Sink:
+        async def persist(self, artifacts: MaterializedArtifacts) -> None:
+            await asyncio.sleep(0.05)
+            kept.append(artifacts)
+
+    async with RegistrationConfigSource(RandomKeys(), sink=Sink()) as source:
+        await source.register(node("a"))
+        answer = await ready(source, "a")
+        assert kept[-1].nodes["a"] == ArtifactSet(answer.payload.files)
+
+
+async def test_a_sink_that_fails_makes_the_run_fail() -> None:
+    class Full:
+        def persist(self, artifacts: MaterializedArtifacts) -> None:
+            raise OSError("no space left on device")
+
+    async with RegistrationConfigSource(RandomKeys(), sink=Full()) as source:
+        await source.register(node("a"))
+        with pytest.raises(MaterializationFailed, match="no space left"):
+            await source.resolve("a")
