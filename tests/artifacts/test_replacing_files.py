@@ -9,6 +9,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -167,7 +168,7 @@ def test_a_rename_that_fails_halfway_says_how_many_files_are_new(
 ) -> None:
     real = os.rename
 
-    def rename(*arguments: str, **named: int) -> None:
+    def rename(*arguments: str, **named: Any) -> None:
         if arguments[1] == "c":
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
         real(*arguments, **named)

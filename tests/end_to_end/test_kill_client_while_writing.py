@@ -150,7 +150,7 @@ def test_60_kills_while_files_are_replaced_in_their_places_leave_each_whole(tmp_
     fell: Counter[str] = Counter()
     for run in kills("map", tmp_path, 60, longest=0.03):
         labels = {label_of(path.read_bytes(), n) for path, n in places.items()}
-        staged = [path for path in tmp_path.rglob("*.cfgsync-stage")]
+        staged = list(tmp_path.rglob("*.cfgsync-stage"))
         fell["renaming" if len(labels) > 1 else "staging" if staged else "between two writes"] += 1
         if run % 5 == 0:
             writer.write_once("map", str(tmp_path), f"{run}-after-A")
