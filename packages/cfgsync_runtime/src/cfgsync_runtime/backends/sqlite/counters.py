@@ -63,7 +63,7 @@ def update_bucket(connection: sqlite3.Connection, path: str, bucket: Bucket, hel
 
 
 def _checked(path: str, row: tuple[int, str, str, int, int, int, int, int]) -> Bucket:
-    number, name, *words, crc = row
-    if bucket_sum(name, *words) != crc:
-        raise damaged(path, f"the row of bucket {name!r} does not match its checksum")
-    return Bucket(name, number, *words)
+    bucket = Bucket(row[1], row[0], *row[2:7])
+    if bucket.row()[-1] != row[7]:
+        raise damaged(path, f"the row of bucket {bucket.name!r} does not match its checksum")
+    return bucket

@@ -105,7 +105,7 @@ class Writer:
         for count, member in enumerate(members):
             outcomes.append(groups[member.bucket].add(member.writes, member.expected, commit_id + count))
         moved = {name: group for name, group in groups.items() if group.changed}
-        for name, group in moved.items():
+        for group in moved.values():
             self._logged_bytes += group.write(self._connection, self._path) + 3 * _PAGE_BYTES
         return outcomes, {name: group.bucket for name, group in moved.items()}
 

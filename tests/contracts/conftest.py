@@ -1,0 +1,5 @@
+"""The engines that the contract is checked on. Another engine is one more parameter."""
+
+import pytest
+
+pytest.register_assert_rewrite("cfgsync_runtime.testing.contracts")

@@ -1,0 +1,142 @@
+"""Commit first, whisper second."""
+
+import asyncio
+import json
+
+import pytest
+
+from cfgsync_core import Conflict, MemoryHints, MemoryStore, OutcomeUnknown, Unavailable, Version, hinting
+
+
+class CountedHints(MemoryHints):
+    def __init__(self):
+        super().__init__()
+        self.published = []
+
+    async def publish(self, bucket):
+        self.published.append(bucket)
+        await super().publish(bucket)
+
+
+class RecordedEvents:
+    def __init__(self):
+        self.announced = []
+
+    async def announce(self, subject, body):
+        self.announced.append((subject, json.loads(body)))
+        return "published"
+
+
+class SlowStore(MemoryStore):
+    """Its commits end when the test says so, in order, also those whose callers were cancelled."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = asyncio.Event()
+
+    async def commit(self, bucket, writes, expected=None):
+        async def later():
+            await self.gate.wait()
+            return await MemoryStore.commit(self, bucket, writes, expected)
+
+        return await asyncio.shield(asyncio.ensure_future(later()))
+
+
+async def test_a_commit_is_followed_by_a_hint_and_an_event_with_its_version():
+    hints, events = CountedHints(), RecordedEvents()
+    async with hinting(MemoryStore(), hints, events) as store:
+        version = await store.commit("b", {"a": b"1"})
+    assert hints.published == ["b"]
+    assert events.announced == [("b", {"bucket": "b", "epoch": version.epoch, "revision": 1})]
+
+
+async def test_commits_of_one_burst_share_a_whisper():
+    hints = CountedHints()
+    async with hinting(MemoryStore(), hints) as store:
+        await asyncio.gather(*(store.commit("b", {f"k{n}": b"1"}) for n in range(100)))
+        await store.commit("c", {"a": b"1"})
+    assert sorted(hints.published) == ["b", "c"]
+
+
+async def test_a_commit_during_a_whisper_is_whispered_after_it():
+    hints = CountedHints()
+    entered, leave = asyncio.Event(), asyncio.Event()
+
+    class HeldHints(CountedHints):
+        async def publish(self, bucket):
+            await super().publish(bucket)
+            entered.set()
+            await leave.wait()
+
+    hints = HeldHints()
+    async with hinting(MemoryStore(), hints) as store:
+        await store.commit("b", {"a": b"1"})
+        await entered.wait()
+        await store.commit("b", {"a": b"2"})
+        assert hints.published == ["b"]
+        leave.set()
+    assert hints.published == ["b", "b"]
+
+
+async def test_what_changes_nothing_or_is_refused_is_not_whispered():
+    hints = CountedHints()
+    async with hinting(MemoryStore(), hints) as store:
+        await store.commit("b", {"a": b"1"})
+    async with store:
+        await store.commit("b", {"a": b"1"})
+        with pytest.raises(Conflict):
+            await store.commit("b", {"a": b"2"}, {"a": 9})
+    assert hints.published == ["b"]
+
+
+async def test_a_commit_whose_outcome_is_unknown_is_whispered_and_one_that_failed_is_not():
+    hints = CountedHints()
+
+    class Failing(MemoryStore):
+        error = OutcomeUnknown("lost")
+
+        async def commit(self, bucket, writes, expected=None):
+            raise self.error
+
+    engine = Failing()
+    async with hinting(engine, hints) as store:
+        with pytest.raises(OutcomeUnknown):
+            await store.commit("b", {"a": b"1"})
+        engine.error = Unavailable("away")
+        with pytest.raises(Unavailable):
+            await store.commit("c", {"a": b"1"})
+    assert hints.published == ["b"]
+
+
+async def test_a_cancelled_commit_is_whispered_after_its_end():
+    hints, engine = CountedHints(), SlowStore()
+    async with hinting(engine, hints) as store:
+        call = asyncio.ensure_future(store.commit("b", {"a": b"1"}))
+        await asyncio.sleep(0.01)
+        call.cancel()
+        await asyncio.wait([call])
+        assert call.cancelled()
+        assert hints.published == []
+        engine.gate.set()
+    assert hints.published == ["b"]
+    assert (await store.version("b")).revision == 1
+
+
+async def test_a_bus_that_raises_is_logged_once_for_each_whisper(caplog):
+    class Dead(MemoryHints):
+        async def publish(self, bucket):
+            raise ConnectionError("no bus")
+
+    async with hinting(MemoryStore(), Dead()) as store:
+        assert (await store.commit("b", {"a": b"1"})).revision == 1
+    assert caplog.messages == ["the hint for bucket 'b' was lost: no bus"]
+
+
+async def test_the_other_verbs_pass_through():
+    async with hinting(MemoryStore(), MemoryHints()) as store:
+        version = await store.commit("b", {"a": b"1"})
+        assert isinstance(version, Version)
+        assert await store.version("b") == version
+        assert (await store.get("b", "a")).value == b"1"
+        assert (await store.snapshot("b")).version == version
+        assert len(await store.changes("b", Version("", 0))) == 1
