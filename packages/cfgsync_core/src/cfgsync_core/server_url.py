@@ -44,6 +44,11 @@ class ServerUrl(msgspec.Struct, frozen=True):
             raise InvalidServerUrl(f"{text[:200]!r} names port 0")
         return cls(parts.scheme, parts.hostname, port or _PORTS[parts.scheme], parts.path.rstrip("/"))
 
+    @property
+    def name(self) -> str | bytes:
+        """The host for `getaddrinfo`: as bytes, which spare it the tables of international names, unless it is one."""
+        return self.host.encode() if self.host.isascii() else self.host
+
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}{self.prefix}"

@@ -138,7 +138,7 @@ class _Line:
     def _connected(self, server: ServerUrl) -> socket.socket:
         why: OSError = OSError("the name has no address")
         for family, kind, proto, _, address in socket.getaddrinfo(
-            server.host, server.port, type=socket.SOCK_STREAM
+            server.name, server.port, type=socket.SOCK_STREAM
         ):
             opened = socket.socket(family, kind, proto)
             try:

@@ -1,0 +1,100 @@
+"""`cfgsync COMMAND`: help lines stand here, so that showing them, or running one command, loads no other.
+
+A command's module offers `command`, a function with typer's annotations, and, where it needs them, `settings` for
+`typer.Typer.command`. A command ends with `raise typer.Exit(code)`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+import typer
+from typer.core import TyperGroup
+
+from cfgsync_artifacts import CfgsyncError
+
+from .says import Over, fail
+
+COMMANDS: Final = {
+    "demo": "A whole boot on this machine, watched live: server, nodes, files on disk.",
+    "serve": "Serve a materializer, a bundle or a server configuration.",
+    "fetch": "Register this node, wait for its files, write them, start a command.",
+    "status": "Who is here, who is missing, and why it is not ready.",
+}
+"""Every command and its line in `cfgsync --help`; its module has the same name."""
+
+PLAIN: Final[dict[str, Any]] = {
+    "add_completion": False,
+    "rich_markup_mode": None,  # rich costs 65 ms, and a node's log is no terminal
+    "pretty_exceptions_enable": False,
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group whose commands are imported when they run."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"{__package__}.{cmd_name}")
+        app = typer.Typer(**PLAIN)
+        app.command(cmd_name, **getattr(module, "settings", {}))(module.command)
+        return typer.main.get_command(app)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print("cfgsync", version("cfgsync-runtime"))
+        raise typer.Exit
+
+
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Boot a fleet: nodes register, get their files, and start.
+
+    Every flag is also an environment variable, CFGSYNC_<FLAG>; the flag wins.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line, and end the process with its exit code. Every failure is two lines on stderr."""
+    app = typer.Typer(cls=LazyGroup, no_args_is_help=True, **PLAIN)
+    app.callback()(_root)
+    usage_error: type[Exception] = typer.BadParameter.__mro__[1]
+    try:
+        code = typer.main.get_command(app).main(arguments, prog_name="cfgsync", standalone_mode=False)
+    except usage_error as error:
+        code = _usage(error)
+    except (KeyboardInterrupt, typer.Abort):
+        code = 130
+    except CfgsyncError as error:
+        code = fail(1, str(error), getattr(error, "hint", ""))
+    if isinstance(code, Over) and arguments is None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _usage(error: Any) -> int:
+    path = error.ctx.command_path if error.ctx is not None else "cfgsync"
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.ctx.get_help())
+        return 2
+    return fail(2, f"{path}: {error.format_message()}", f"see: {path} --help")

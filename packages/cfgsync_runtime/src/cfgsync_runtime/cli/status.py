@@ -1,0 +1,158 @@
+"""`cfgsync status`: who is here, who is missing, and why it is not ready; a table, or the server's own JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Final
+from urllib.parse import quote
+
+import msgspec
+import typer
+
+from cfgsync_core import (
+    Condition,
+    InvalidServerUrl,
+    Lost,
+    ServerUrl,
+    describe,
+    plain,
+)
+
+from ..carrier import Carrier
+from .says import fail
+
+ANSWER_WITHIN: Final = 10.0
+NOT_OURS: Final = "is this a cfgsync server? check --server"
+_COLUMNS: Final = (("NODE", 22), ("STATE", 11), ("SERVED", 10), ("APPLIED", 10), ("LAST SEEN", 20))
+
+
+class _Node(msgspec.Struct, frozen=True):
+    """A node as a server of this version or a later one says it."""
+
+    identifier: str
+    registered: bool = False
+    waiting: bool = False
+    served: str | None = None
+    applied: str | None = None
+    last_failure: str | None = None
+    last_seen: str | None = None
+    reason: str | None = None
+
+
+class _Fleet(msgspec.Struct, frozen=True):
+    registered: int
+    waiting: int
+    generation: str | None = None
+    revision: int = 0
+    reason: str | None = None
+    conditions: tuple[Condition, ...] = ()
+    nodes: tuple[_Node, ...] = ()
+
+
+def command(
+    identifier: Annotated[str | None, typer.Argument(metavar="[ID]", help="One node only.")] = None,
+    server: Annotated[
+        str, typer.Option("--server", envvar="CFGSYNC_SERVER", help="The server's URL.")
+    ] = "http://127.0.0.1:4400",
+    json: Annotated[
+        bool, typer.Option("--json", envvar="CFGSYNC_JSON", help="Print what the server says, as it is.")
+    ] = False,
+) -> None:
+    """Who is here, who is missing, and why it is not ready."""
+    try:
+        at = ServerUrl.parse(server)
+    except InvalidServerUrl as error:
+        raise typer.BadParameter(str(error), param_hint="--server") from error
+    path = "/status" if identifier is None else f"/status/{quote(identifier, safe='')}"
+    try:
+        with Carrier(at) as carrier:
+            answer = carrier.ask(
+                "GET", path, {"Accept": "application/json"}, None, ANSWER_WITHIN, ANSWER_WITHIN
+            )
+    except Lost as error:
+        raise typer.Exit(
+            fail(7, f"no answer from {at}: {error}", "is the server running, and is --server right?")
+        ) from error
+    if answer.status in (401, 403):
+        raise typer.Exit(fail(5, f"{at} refuses to tell: status {answer.status}", "ask who runs the server"))
+    if answer.status != 200:
+        raise typer.Exit(fail(7, f"{at}{path} answers status {answer.status}", NOT_OURS))
+    try:
+        lines = list(_fleet(answer.body) if identifier is None else _one(answer.body))
+    except msgspec.DecodeError as error:
+        raise typer.Exit(fail(6, f"{at}{path} does not answer a status: {error}", NOT_OURS)) from error
+    print(answer.body.decode() if json else "\n".join(lines))
+
+
+def _fleet(body: bytes) -> Iterator[str]:
+    fleet = msgspec.json.decode(body, type=_Fleet)
+    yield f"generation {_number(fleet.generation)}, {fleet.registered} registered, {fleet.waiting} waiting"
+    if fleet.reason:
+        yield _cut(f"not ready: {plain(fleet.reason)}")
+    for condition in fleet.conditions:
+        yield from _wrapped(f"{plain(condition.name)}: {describe('', (condition,))}")
+    if fleet.nodes:
+        yield ""
+        yield _row([title for title, _ in _COLUMNS])
+        for node in fleet.nodes:
+            yield _row(
+                [
+                    node.identifier,
+                    _state(node),
+                    _number(node.served),
+                    _number(node.applied),
+                    node.last_seen or "-",
+                ]
+            )
+        if (rest := fleet.registered - len(fleet.nodes)) > 0:
+            yield f"and {rest} more"
+
+
+def _one(body: bytes) -> Iterator[str]:
+    node = msgspec.json.decode(body, type=_Node)
+    yield _cut(f"{plain(node.identifier)}: {_state(node)}")
+    yield f"served generation {_number(node.served)}, applied {_number(node.applied)}"
+    yield f"last seen {node.last_seen or 'never'}"
+    if node.last_failure:
+        yield from _wrapped(f"last failure: {plain(node.last_failure)}")
+    if node.reason:
+        yield from _wrapped(f"why: {plain(node.reason)}")
+
+
+def _state(node: _Node) -> str:
+    if not node.registered:
+        return "stranger"
+    if node.last_failure:
+        return "failed"
+    if node.waiting:
+        return "waiting"
+    return "applied" if node.applied else "served" if node.served else "registered"
+
+
+def _number(generation: str | None) -> str:
+    """The number of a generation; its epoch is 36 characters that say nothing to a person."""
+    return plain(generation.rpartition(".")[2], 10) if generation else "-"
+
+
+def _row(cells: Sequence[str]) -> str:
+    cut = [
+        (text if len(text) <= width else text[: width - 1] + "…").ljust(width)
+        for text, (_, width) in zip(map(plain, cells), _COLUMNS, strict=True)
+    ]
+    return " ".join(cut).rstrip()
+
+
+def _cut(line: str, width: int = 80) -> str:
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def _wrapped(line: str, width: int = 80) -> Iterator[str]:
+    """The words of `line` in lines of at most `width`; all of them, since a name left out may be the one in question."""
+    now = ""
+    for word in line.split():
+        if now and len(now) + 1 + len(word) > width:
+            yield _cut(now, width)
+            now = "  " + word
+        else:
+            now = f"{now} {word}" if now else word
+    yield _cut(now, width)

@@ -1,0 +1,44 @@
+"""`--ip auto`: the address of this machine from which the server is reached. No packet is sent to learn it."""
+
+from __future__ import annotations
+
+import random
+import socket
+import time
+from collections.abc import Callable
+
+from cfgsync_core import Lost, ServerUrl
+
+
+def own_address(server: ServerUrl, within: float, waiting: Callable[[str], None] = lambda _: None) -> str:
+    """Connecting a UDP socket makes the kernel choose a route, and with it our address, IPv4 where there is one.
+
+    Names that do not resolve yet, and networks that are not up yet, are tried again for `within` seconds: a node often
+    starts before what it needs. Raises `Lost`.
+    """
+    until = time.monotonic() + within
+    pause = 0.1
+    while True:
+        try:
+            return _routed(server)
+        except OSError as error:
+            why = f"no way to {server.host}: {(error.strerror or str(error)).lower()}"
+            left = until - time.monotonic()
+            if left <= 0:
+                raise Lost(why) from error
+            waiting(why)
+            time.sleep(min(left, random.random() * pause))
+            pause = min(pause * 2, 1.0)
+
+
+def _routed(server: ServerUrl) -> str:
+    found = socket.getaddrinfo(server.name, server.port, type=socket.SOCK_DGRAM)
+    why: OSError = OSError("the name has no address")
+    for family, kind, proto, _, address in sorted(found, key=lambda one: one[0] != socket.AF_INET):
+        with socket.socket(family, kind, proto) as probe:
+            try:
+                probe.connect(address)
+                return str(probe.getsockname()[0]).partition("%")[0]
+            except OSError as error:
+                why = error
+    raise why
