@@ -8,6 +8,9 @@ from cfgsync_core import CfgsyncError, StoreDamaged, StoreFull, StoreRefused, Un
 
 RESTORE = "stop the server, keep the files, restore a backup and run `cfgsync store new-epoch` on it"
 
+NOT_OURS = (TypeError, UnicodeDecodeError)
+"""What Python says when a damaged column is of another type, or an error message of SQLite quotes damage."""
+
 
 def damaged(path: str, what: str) -> StoreDamaged:
     return StoreDamaged(f"{path} is damaged: {what}", RESTORE)

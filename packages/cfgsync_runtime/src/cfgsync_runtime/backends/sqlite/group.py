@@ -16,6 +16,7 @@ import msgspec
 from cfgsync_core import BLOB, HISTORY_REVISIONS, Conflict, Entry, Version
 
 from .counters import Bucket, insert_bucket, update_bucket
+from .failures import damaged
 from .sums import entry_sum, history_digest
 
 SLACK: Final = 250
@@ -60,13 +61,16 @@ class BucketGroup:
         self._entries: dict[str, tuple[int, str, int, bytes | None, bytes | None] | None] = {}
         self._history: list[object] = []
 
-    def read_heads(self, connection: sqlite3.Connection, keys: Collection[str]) -> None:
+    def read_heads(self, connection: sqlite3.Connection, path: str, keys: Collection[str]) -> None:
         """Revision and digest of each of `keys`: the one read that every member is checked against."""
         if keys and not self.is_new:
             names = msgspec.json.encode(list(keys)).decode()
             found = connection.execute(_HEADS, (self.bucket.id, names)).fetchone()[0]
-            fromhex = bytes.fromhex
-            self._heads = {key: (at, fromhex(digest) or None) for key, at, digest in _decode_heads(found)}
+            try:
+                heads = _decode_heads(found)
+            except msgspec.DecodeError as error:
+                raise damaged(path, f"an entry of bucket {self.bucket.name!r}: {error}") from error
+            self._heads = {key: (at, bytes.fromhex(digest) or None) for key, at, digest in heads}
 
     @property
     def is_new(self) -> bool:

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Self
 
-from .failures import at_open, damaged
+from .failures import NOT_OURS, at_open, damaged
 from .file import check_size, connect, make_directories, prepare, recognise
 from .lock import FileLock
 from .reading import Reader
@@ -44,6 +44,8 @@ class OpenFile:
                 reading = connect(path, "ro", factory)
             except (OSError, sqlite3.Error) as error:
                 raise at_open(error, path) from error
+            except NOT_OURS as error:
+                raise damaged(path, str(error)) from error
             undo.pop_all()
             return cls(lock, writer, Reader(reading, path))
 
@@ -58,6 +60,8 @@ class OpenFile:
                 recognise(connection, path)
             except (OSError, sqlite3.Error) as error:
                 raise at_open(error, path) from error
+            except NOT_OURS as error:
+                raise damaged(path, str(error)) from error
             undo.pop_all()
             return cls(None, None, Reader(connection, path))
 

@@ -17,7 +17,7 @@ import msgspec
 from cfgsync_core import BucketSnapshot, Change, Entry, Gap, Unchanged, Version, digest_entries
 
 from .counters import Bucket, read_bucket
-from .failures import damaged, in_use
+from .failures import NOT_OURS, damaged, in_use
 from .sums import history_digest, seal
 
 _decode: Final = msgspec.msgpack.Decoder(dict[str, bytes | bool | None]).decode
@@ -124,3 +124,5 @@ class Reader:
             yield
         except sqlite3.Error as error:
             raise in_use(error, self._path) from error
+        except NOT_OURS as error:
+            raise damaged(self._path, str(error)) from error

@@ -97,7 +97,7 @@ class Writer:
                 group = BucketGroup(Bucket(name, id=number), mint_epoch(epochs), now)
             else:
                 group = BucketGroup(msgspec.structs.replace(held), "", now)
-            group.read_heads(self._connection, named)
+            group.read_heads(self._connection, self._path, named)
             groups[name] = group
         # one random number for the group and a count in its low bits (RFC 9562, 6.2): a call per member is dear
         commit_id = uuid.UUID(uuid7()).int & ~(1 << 61)
