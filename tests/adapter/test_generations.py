@@ -82,7 +82,9 @@ async def test_an_equal_registration_makes_no_revision_and_no_run() -> None:
 async def test_equal_artifacts_from_another_source_keep_the_number() -> None:
     class Constant:
         def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializedArtifacts:
-            return MaterializedArtifacts.from_nodes({"a": [ArtifactFile("/x", "1")], "b": [ArtifactFile("/x", "2")]})
+            return MaterializedArtifacts.from_nodes(
+                {"a": [ArtifactFile("/x", "1")], "b": [ArtifactFile("/x", "2")]}
+            )
 
     store = MemoryStore()
     async with RegistrationConfigSource(Constant(), store=store) as source:
@@ -177,7 +179,9 @@ async def test_runs_are_coalesced_while_registrations_pour_in() -> None:
     [
         (None, "materialize_snapshot returned NoneType, expected MaterializedArtifacts or NotReady"),
         (
-            MaterializedArtifacts.from_nodes({"a": [ArtifactFile("/x", "1")]}).with_shared([ArtifactFile("/x", "2")]),
+            MaterializedArtifacts.from_nodes({"a": [ArtifactFile("/x", "1")]}).with_shared(
+                [ArtifactFile("/x", "2")]
+            ),
             "duplicate artifact path `/x`",
         ),
         (
@@ -280,7 +284,9 @@ async def test_an_async_materializer_runs_on_the_event_loop_and_one_at_a_time() 
 
 async def test_conditions_reach_the_fleet_status() -> None:
     class Says:
-        def materialize_snapshot(self, registrations: RegistrationSnapshot) -> Awaitable[MaterializationResult] | NotReady:
+        def materialize_snapshot(
+            self, registrations: RegistrationSnapshot
+        ) -> Awaitable[MaterializationResult] | NotReady:
             return NotReady("one to come", (Condition("quorum", 1, 2, ("b",)),))
 
     async with RegistrationConfigSource(Says()) as source:

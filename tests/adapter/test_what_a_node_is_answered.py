@@ -91,7 +91,9 @@ async def test_row_4_a_changed_address_or_metadata_is_in_the_answer_too() -> Non
         second = await source.resolve("a")
         await source.register(node("a", ip="10.0.0.2", port=1))
         third = await source.resolve("a")
-        texts = [answer.payload.files[0].content for answer in (first, second, third) if isinstance(answer, Ready)]
+        texts = [
+            answer.payload.files[0].content for answer in (first, second, third) if isinstance(answer, Ready)
+        ]
         assert texts == ["a 10.0.0.1None", "a 10.0.0.2None", "a 10.0.0.2{'port': 1}"]
 
 

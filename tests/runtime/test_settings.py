@@ -45,20 +45,14 @@ def test_the_defaults_are_those_of_the_contract():
         "materializer": "app:Mine",
         "server": None,
         "store": "sqlite:/home/me/.local/state/cfgsync/serve-app.Mine.db",
-        "hints": None,
         "host": "127.0.0.1",
         "port": 4400,
         "json_logs": False,
         "late": "follow",
         "revision": None,
-        "ttl": None,
         "allow_anonymous": False,
         "insecure_no_tls": False,
         "insecure_no_auth": False,
-        "tls_cert": None,
-        "tls_key": None,
-        "no_page": False,
-        "shrink_guard": 50,
         "run_timeout": 60.0,
     }
 
@@ -73,49 +67,36 @@ def test_a_flag_wins_over_the_environment_that_over_the_file_that_over_the_defau
 
 
 def test_false_and_zero_are_given_and_an_empty_variable_is_not():
-    variables = {"CFGSYNC_JSON_LOGS": "true", "CFGSYNC_SHRINK_GUARD": "10", "CFGSYNC_PORT": ""}
+    variables = {"CFGSYNC_JSON_LOGS": "1", "CFGSYNC_PORT": ""}
     assert read(variables).json_logs is True
     assert read(variables).port == 4400
-    made = read(variables, json_logs=False, shrink_guard=0)
-    assert (made.json_logs, made.shrink_guard) == (False, 0)
+    made = read(variables, json_logs=False, run_timeout=7)
+    assert (made.json_logs, made.run_timeout) == (False, 7)
 
 
 def test_every_flag_is_also_a_variable():
     variables = {
         "CFGSYNC_STORE": "memory:",
-        "CFGSYNC_HINTS": "nats://h",
         "CFGSYNC_HOST": "::1",
         "CFGSYNC_LATE": "freeze",
         "CFGSYNC_REVISION": "v2",
-        "CFGSYNC_TTL": "30",
         "CFGSYNC_ALLOW_ANONYMOUS": "1",
         "CFGSYNC_INSECURE_NO_TLS": "1",
         "CFGSYNC_INSECURE_NO_AUTH": "1",
-        "CFGSYNC_TLS_CERT": "c.pem",
-        "CFGSYNC_TLS_KEY": "k.pem",
-        "CFGSYNC_NO_PAGE": "1",
         "CFGSYNC_RUN_TIMEOUT": "1.5",
         "CFGSYNC_JSON_LOGS": "1",
         "CFGSYNC_PORT": "1",
-        "CFGSYNC_SHRINK_GUARD": "1",
     }
     given = read(variables).model_dump(exclude={"materializer", "server"})
     assert {f"CFGSYNC_{field.upper()}" for field in given} == set(variables)
     assert given == {
         "store": "memory:",
-        "hints": "nats://h",
         "host": "::1",
         "late": "freeze",
         "revision": "v2",
-        "ttl": 30.0,
-        "tls_cert": Path("c.pem"),
-        "tls_key": Path("k.pem"),
         "run_timeout": 1.5,
         "port": 1,
-        "shrink_guard": 1,
-        **dict.fromkeys(
-            ("allow_anonymous", "insecure_no_tls", "insecure_no_auth", "no_page", "json_logs"), True
-        ),
+        **dict.fromkeys(("allow_anonymous", "insecure_no_tls", "insecure_no_auth", "json_logs"), True),
     }
 
 
@@ -183,13 +164,10 @@ def test_a_refused_value_is_told_with_where_it_came_from(here: Path):
         ({"late": "never"}, "--late: input should be 'follow' or 'freeze', found 'never'"),
         ({"run_timeout": 0}, "--run-timeout: input should be greater than 0"),
         ({"run_timeout": float("inf")}, "--run-timeout: input should be a finite number"),
-        ({"ttl": "soon"}, "--ttl: input should be a valid number"),
-        ({"shrink_guard": 101}, "--shrink-guard: input should be less than or equal to 100"),
+        ({"run_timeout": "soon"}, "--run-timeout: input should be a valid number"),
         ({"host": ""}, "--host: string should match"),
         ({"host": "[::1]"}, "--host: string should match"),
         ({"store": ""}, "--store: string should have at least 1 character"),
-        ({"tls_cert": "c"}, "--tls-cert is given without --tls-key"),
-        ({"tls_key": "k"}, "--tls-key is given without --tls-cert"),
         ({"materializer": None}, "nothing to serve"),
         ({"bundle": "b.yaml"}, "MODULE:CLASS and --bundle each name something to serve"),
         ({"materializer": "app"}, "'app' names no class"),
@@ -216,7 +194,6 @@ def test_a_host_that_others_reach_needs_tls_and_a_rule_or_the_operators_word():
         "if its network is to be trusted with that, add --insecure-no-tls --insecure-no-auth",
     )
     assert refusal(host="0.0.0.0", insecure_no_auth=True)[1].endswith("add --insecure-no-tls")
-    assert refusal(host="0.0.0.0", tls_cert="c", tls_key="k")[1].endswith("add --insecure-no-auth")
     assert read(host="0.0.0.0", insecure_no_tls=True, insecure_no_auth=True).host == "0.0.0.0"
     assert read(host="0.0.0.0", insecure_no_tls=True, allow_anonymous=True).host == "0.0.0.0"
 

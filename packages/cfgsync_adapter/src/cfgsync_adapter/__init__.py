@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .deployment import DeploymentAdapter as DeploymentAdapter
     from .deployment import DeploymentFailed as DeploymentFailed
     from .deployment import build_materialized_artifacts as build_materialized_artifacts
+    from .directory import DirectorySink as DirectorySink
     from .generation import Generation as Generation
     from .generation import PayloadTooLarge as PayloadTooLarge
     from .generation import Source as Source
@@ -33,6 +34,7 @@ else:
         {
             "cached": "CachedSnapshotMaterializer",
             "deployment": "DeploymentAdapter DeploymentFailed build_materialized_artifacts",
+            "directory": "DirectorySink",
             "generation": "Generation PayloadTooLarge Source",
             "materializer": "MaterializationResult MaterializedArtifacts MaterializedArtifactsSink"
             " RegistrationSnapshotMaterializer",

@@ -175,7 +175,7 @@ class RegistrationConfigSource:
             served=self._served.get(identifier),
             last_seen=None
             if seen is None
-            else datetime.fromtimestamp(seen, UTC).isoformat(timespec="milliseconds"),
+            else datetime.fromtimestamp(seen, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             reason=explain.node(
                 identifier,
                 self._running(),

@@ -7,6 +7,10 @@ from cfgsync_artifacts import door
 if TYPE_CHECKING:
     from cfgsync_artifacts import CfgsyncError as CfgsyncError
 
+    from .answer import MAX_ANSWER_BYTES as MAX_ANSWER_BYTES
+    from .answer import Answer as Answer
+    from .answer import describe as describe
+    from .answer import plain as plain
     from .bundle import BundleConfigSource as BundleConfigSource
     from .bundle import InvalidBundle as InvalidBundle
     from .bundle import NodeArtifactsBundle as NodeArtifactsBundle
@@ -19,10 +23,6 @@ if TYPE_CHECKING:
     from .calls import Reply as Reply
     from .calls import failure as failure
     from .calls import refusal as refusal
-    from .answer import MAX_ANSWER_BYTES as MAX_ANSWER_BYTES
-    from .answer import Answer as Answer
-    from .answer import describe as describe
-    from .answer import plain as plain
     from .client import CfgsyncClient as CfgsyncClient
     from .epoch import epoch_ms as epoch_ms
     from .epoch import mint_epoch as mint_epoch
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .exchange import Pause as Pause
     from .exchange import Request as Request
     from .exchange import Send as Send
+    from .hinting import HintingStore as HintingStore
     from .hinting import hinting as hinting
     from .hints import Announced as Announced
     from .hints import ChangeEvents as ChangeEvents
@@ -96,13 +97,18 @@ if TYPE_CHECKING:
     from .store import StoreAdmin as StoreAdmin
     from .store import Unchanged as Unchanged
     from .store import Version as Version
+    from .store import check_load as check_load
+    from .store import check_writes as check_writes
     from .store import digest_entries as digest_entries
+    from .errors import StoreDamaged as StoreDamaged
+    from .store import HISTORY_REVISIONS as HISTORY_REVISIONS
+    from .store import HISTORY_SECONDS as HISTORY_SECONDS
 else:
     __getattr__, __dir__, __all__ = door(
         __name__,
         {
             "cfgsync_artifacts:": "CfgsyncError",
-            "hinting": "hinting",
+            "hinting": "HintingStore hinting",
             "memory": "MemoryHints MemoryStore",
             "server": "HttpServer",
             "calls": "Call CfgsyncServerState Handler Reply failure refusal",
@@ -115,15 +121,15 @@ else:
             " Unreachable Untrusted",
             "server_url": "InvalidServerUrl ServerUrl",
             "epoch": "epoch_ms mint_epoch uuid7",
-            "errors": "Conflict IntegrityError InvalidRegistration InvalidRequest MaterializationFailed MetadataMismatch"
-            " OutcomeUnknown StoreFull StoreRefused Unavailable",
+            "errors": "Conflict IntegrityError InvalidRegistration InvalidRequest MaterializationFailed"
+            " MetadataMismatch OutcomeUnknown StoreDamaged StoreFull StoreRefused Unavailable",
             "hints": "Announced ChangeEvents ChangeHints",
             "protocol": "STATUS Condition Missing NodeArtifactsPayload NotReady Ready decode_payload"
             " decode_registration decode_stored encode_files encode_registration first_extended",
             "registration": "NodeRegistration RegistrationPayload",
             "source": "NodeConfigSource Resolution",
             "status": "FleetStatus NodeStatus StatusSource",
-            "store": "BLOB NEVER BucketSnapshot Change Engine Entry Gap RevisionedStore StoreAdmin Unchanged Version"
-            " digest_entries",
+            "store": "BLOB BucketSnapshot Change Engine Entry Gap HISTORY_REVISIONS HISTORY_SECONDS NEVER"
+            " RevisionedStore StoreAdmin Unchanged Version check_load check_writes digest_entries",
         },
     )

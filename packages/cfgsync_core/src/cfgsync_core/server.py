@@ -17,13 +17,12 @@ from urllib.parse import parse_qs, unquote
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
+from aiohttp.web_protocol import RequestHandler
 
 from .calls import RETRY_AFTER_SECONDS, Call, Handler, Reply, failure, refusal
 from .errors import InvalidRequest
 from .openapi import openapi
-from .protocol import ACCEPT, decode_question, decode_registration, parse_etags, parse_wait
-
-log = logging.getLogger("cfgsync")
+from .protocol import ACCEPT, decode_question, decode_registration, encode_error, parse_etags, parse_wait
 
 MAX_BODY_BYTES = 64 * 1024
 BODY_SECONDS = 10.0
@@ -34,6 +33,41 @@ PIECEWISE_BYTES = 256 * 1024
 PIECEWISE_AT_ONCE = 64
 
 _POST, _GET = ("POST",), ("GET", "HEAD")
+
+
+log = logging.getLogger("cfgsync.http")
+
+
+class _Protocol(RequestHandler):
+    """The library's protocol, but a malformed head is answered in the one shape of every error, and neither logged nor
+    quoted: its bytes may be a secret."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to a request that could not be read, or whose handler failed; the connection closes."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun already")
+        if status >= 500:
+            log.error("a request failed: %s", type(exc).__name__, exc_info=exc)
+        code, said = ("internal", "the server failed; its log says why") if status >= 500 else _MALFORMED
+        response = web.Response(body=encode_error(code, said), status=status, content_type="application/json")
+        response.force_close()
+        return response
+
+
+_MALFORMED = ("invalid_request", "this is not an HTTP request that can be read")
+
+
+class _Server(web.Server):
+    def __call__(self) -> RequestHandler:
+        return _Protocol(self, loop=self._loop, **self._kwargs)
 
 
 class HttpServer:
@@ -55,15 +89,21 @@ class HttpServer:
         self.port = port
 
     @property
+    def address(self) -> str:
+        """`host:port`, the real port once it listens."""
+        return f"[{self._host}]:{self.port}" if ":" in self._host else f"{self._host}:{self.port}"
+
+    @property
     def url(self) -> str:
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self.port}"
+        """`http://host:port`."""
+        return f"http://{self.address}"
 
     async def __aenter__(self) -> Self:
-        server = web.Server(
+        server = _Server(
             self._dispatch,
             request_factory=_request,
             access_log=None,
+            logger=log,
             keepalive_timeout=KEEP_ALIVE_SECONDS,
             handler_cancellation=True,
             auto_decompress=False,

@@ -35,20 +35,14 @@ class ServeSettings(pydantic.BaseModel):
     materializer: str | None = None
     server: StaticServer | RegistrationServer | None = None
     store: Annotated[str, pydantic.Field(min_length=1)]
-    hints: str | None = None
     host: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9.:_-]+$")] = "127.0.0.1"
     port: Annotated[int, pydantic.Field(ge=0, le=65535)] = 4400
     json_logs: bool = False
     late: Literal["follow", "freeze"] = "follow"
     revision: str | None = None
-    ttl: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)] | None = None
     allow_anonymous: bool = False
     insecure_no_tls: bool = False
     insecure_no_auth: bool = False
-    tls_cert: Path | None = None
-    tls_key: Path | None = None
-    no_page: bool = False
-    shrink_guard: Annotated[int, pydantic.Field(ge=0, le=100)] = 50
     run_timeout: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)] = 60.0
 
 
@@ -83,7 +77,6 @@ def read_serve_settings(
         "store", _Given(default_store(target, str(named.value), environment), "the default store")
     )
     made = _validated(settings)
-    _refuse_half_tls(made)
     _refuse_open_doors(made, str(named.value) if target == "config" else None)
     return made
 
@@ -153,8 +146,8 @@ def _validated(settings: Mapping[str, _Given]) -> ServeSettings:
         field = str(first["loc"][0])
         given = settings[field]
         shown = (
-            f", found {str(given.value)[:60]!r}" if field not in ("store", "hints") else ""
-        )  # URLs hold passwords
+            f", found {str(given.value)[:60]!r}" if field != "store" else ""
+        )  # a URL may hold a password
         message = first["msg"][:1].lower() + first["msg"][1:]
         raise InputError(
             f"{given.origin}: {message}{shown}", _EXPECTED.get(field, "see cfgsync serve --help")
@@ -166,22 +159,12 @@ _EXPECTED: Final = {
     "host": "give an address of this machine, such as 127.0.0.1",
     "port": "give a port from 1 to 65535, or 0 for one that is free",
     "late": "follow makes a new generation for late nodes, freeze refuses them",
-    "ttl": "give a number of seconds above 0, or leave it out",
     "run_timeout": "give a number of seconds above 0",
-    "shrink_guard": "give the percentage from 1 to 100 that a run may leave out, or 0 for no guard",
     **dict.fromkeys(
-        ("json_logs", "allow_anonymous", "insecure_no_tls", "insecure_no_auth", "no_page"),
+        ("json_logs", "allow_anonymous", "insecure_no_tls", "insecure_no_auth"),
         "give true or false",
     ),
 }
-
-
-def _refuse_half_tls(settings: ServeSettings) -> None:
-    if (settings.tls_cert is None) != (settings.tls_key is None):
-        given, missing = (
-            ("--tls-cert", "--tls-key") if settings.tls_key is None else ("--tls-key", "--tls-cert")
-        )
-        raise InputError(f"{given} is given without {missing}", "TLS takes both files")
 
 
 def _refuse_open_doors(settings: ServeSettings, file: str | None) -> None:
@@ -190,7 +173,7 @@ def _refuse_open_doors(settings: ServeSettings, file: str | None) -> None:
     if is_loopback(settings.host):
         return
     lacking = []
-    if settings.tls_cert is None and not settings.insecure_no_tls:
+    if not settings.insecure_no_tls:
         lacking.append("insecure_no_tls")
     if not settings.insecure_no_auth and not settings.allow_anonymous:
         lacking.append("insecure_no_auth")

@@ -1,0 +1,142 @@
+"""`cfgsync serve`: a materializer, a bundle or a server file, until SIGTERM drains it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Annotated, Any
+
+import typer
+
+from cfgsync_adapter import MaterializedArtifacts, RegistrationSnapshotMaterializer
+from cfgsync_core import BundleConfigSource, HttpServer, StoreRefused
+
+from ..errors import InputError, MachineRefused
+from ..loading import load_materializer
+from ..logs import log_to_stderr
+from ..serve import raise_file_limit, serving_snapshot, serving_source, stop_signals
+from ..server_file import RegistrationServer, StaticServer
+from ..settings import ServeSettings, is_loopback, read_serve_settings
+from .says import fail
+
+log = logging.getLogger("cfgsync")
+
+
+def command(
+    materializer: Annotated[
+        str | None, typer.Argument(metavar="[MODULE:CLASS]", help="The application's materializer.")
+    ] = None,
+    bundle: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Serve the files of a bundle; nobody need register.")
+    ] = None,
+    config: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A server file, as the original's.")
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="sqlite:FILE or memory:  [default: below $XDG_STATE_HOME/cfgsync]"),
+    ] = None,
+    host: Annotated[str | None, typer.Option(help="The address to listen on.  [default: 127.0.0.1]")] = None,
+    port: Annotated[int | None, typer.Option(help="0 takes a free one.  [default: 4400]")] = None,
+    json_logs: Annotated[bool | None, typer.Option("--json-logs", help="Log JSON lines.")] = None,
+    late: Annotated[
+        str | None,
+        typer.Option(
+            metavar="follow|freeze",
+            help="What becomes of nodes that come after a generation stands.  [default: follow]",
+        ),
+    ] = None,
+    revision: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="The program's version: another one makes a new generation."),
+    ] = None,
+    run_timeout: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Deadline of one materializer run.  [default: 60]")
+    ] = None,
+    allow_anonymous: Annotated[
+        bool | None, typer.Option("--allow-anonymous", help="Off loopback: take nodes without a secret.")
+    ] = None,
+    insecure_no_tls: Annotated[
+        bool | None, typer.Option("--insecure-no-tls", help="Off loopback: serve without TLS.")
+    ] = None,
+    insecure_no_auth: Annotated[
+        bool | None,
+        typer.Option(
+            "--insecure-no-auth", help="Off loopback: anyone may join, and another secret re-binds."
+        ),
+    ] = None,
+) -> None:
+    """Serve a materializer, a bundle or a server configuration.
+
+    Example: cfgsync serve app:MyMaterializer --port 4400
+
+    Every flag is also an environment variable, CFGSYNC_<FLAG>; flag > environment > file > default.
+    """
+    flags = dict(locals())
+    try:
+        settings = read_serve_settings(flags)
+        made = _materializer(settings)
+    except InputError as error:
+        raise typer.Exit(fail(2, str(error), error.hint)) from error
+    log_to_stderr(settings.json_logs)
+    raise_file_limit()
+    try:
+        code = asyncio.run(_serve(settings, made))
+    except (StoreRefused, MachineRefused) as error:
+        raise typer.Exit(fail(1, str(error), error.hint)) from error
+    raise typer.Exit(code)
+
+
+def _materializer(settings: ServeSettings) -> RegistrationSnapshotMaterializer | BundleConfigSource:
+    if isinstance(settings.server, StaticServer):
+        return BundleConfigSource(settings.server.bundle, settings.server.file)
+    if isinstance(settings.server, RegistrationServer):
+        return MaterializedArtifacts.from_nodes(settings.server.nodes).with_shared(settings.server.shared)
+    assert settings.materializer is not None  # settings hold one of the two
+    return load_materializer(settings.materializer)
+
+
+async def _serve(settings: ServeSettings, made: RegistrationSnapshotMaterializer | BundleConfigSource) -> int:
+    broken: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+
+    def on_fatal(error: BaseException) -> None:
+        if not broken.done():
+            broken.set_result(error)
+
+    async with stop_signals() as stopped, _running(settings, made, on_fatal) as server:
+        kept = "" if isinstance(made, BundleConfigSource) else f", store {settings.store}"
+        what = settings.materializer or getattr(settings.server, "file", "")
+        print(f"serving {what} on {server.url}{kept}", flush=True)
+        if not is_loopback(settings.host):
+            log.warning("open to other machines, without TLS and tokens: its network is trusted with that")
+        ends: list[asyncio.Future[Any]] = [stopped, broken]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        if broken.done():
+            log.critical("the store has failed, and this server ends: %s", broken.result())
+            return 1
+        log.info("%s: telling everybody who waits to come back", stopped.result().name)
+    return 130 if stopped.result() == signal.SIGINT else 0
+
+
+def _running(
+    settings: ServeSettings,
+    made: RegistrationSnapshotMaterializer | BundleConfigSource,
+    on_fatal: Callable[[BaseException], None],
+) -> AbstractAsyncContextManager[HttpServer]:
+    if isinstance(made, BundleConfigSource):
+        return serving_source(made, host=settings.host, port=settings.port)
+    return serving_snapshot(
+        made,
+        host=settings.host,
+        port=settings.port,
+        store=settings.store,
+        late=settings.late,
+        revision=settings.revision,
+        run_timeout=settings.run_timeout,
+        anonymous=is_loopback(settings.host) or settings.allow_anonymous or settings.insecure_no_auth,
+        rebind=settings.insecure_no_auth and not is_loopback(settings.host),
+        on_fatal=on_fatal,
+    )

@@ -1,0 +1,95 @@
+"""A name belongs to whoever's secret it was first registered with; another secret changes nothing and reads nothing.
+
+A wrapper around the handler table. Bindings live in a bucket of their own, made by compare-and-set before the
+registration, so that binding never makes a revision of the registrations. Source: `trust.md`, "Identity".
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Mapping
+from hashlib import sha256
+
+from cfgsync_core import BucketSnapshot, Call, Conflict, Handler, Reply, RevisionedStore, refusal
+
+BUCKET = "identities"
+REBIND = "an operator re-binds the name by evicting it: cfgsync node evict"
+
+
+class Identities:
+    """The bindings of one store: identifier → hash of the node's secret. `await open()` first.
+
+    `anonymous` takes registrations without a secret; `rebind` gives a bound name to another secret (off loopback,
+    only when the operator said so).
+    """
+
+    def __init__(self, store: RevisionedStore, *, anonymous: bool = True, rebind: bool = False) -> None:
+        self._store = store
+        self._anonymous = anonymous
+        self._rebind = rebind
+        self._bound: dict[str, str] = {}
+
+    async def open(self) -> None:
+        """Read the bucket once."""
+        cut = await self._store.snapshot(BUCKET)
+        if isinstance(cut, BucketSnapshot):
+            self._bound = {entry.key: entry.value.decode() for entry in cut.entries}
+
+    def guard(self, handlers: Mapping[str, Handler]) -> dict[str, Handler]:
+        """The same table with `register` and `node` answered only to whom the name belongs."""
+        inner_register, inner_node = handlers["register"], handlers["node"]
+
+        async def register(call: Call) -> Reply:
+            refused = await self._claim(call)
+            return refused if refused is not None else await inner_register(call)
+
+        async def node(call: Call) -> Reply:
+            bound = self._bound.get(call.identifier)
+            if bound is not None:
+                if call.bearer is None:
+                    return _unauthorized(call.identifier)
+                if not hmac.compare_digest(_hash(call.bearer), bound):
+                    return refusal(
+                        403, "forbidden", f"{call.identifier} belongs to a node with another secret; {REBIND}"
+                    )
+            return await inner_node(call)
+
+        return {**handlers, "register": register, "node": node}
+
+    async def _claim(self, call: Call) -> Reply | None:
+        """Bind an unbound name to the call's secret; a refusal when it is bound to another."""
+        identifier, secret = call.identifier, call.bearer
+        bound = self._bound.get(identifier)
+        if secret is None:
+            return None if bound is None and self._anonymous else _unauthorized(identifier)
+        mine = _hash(secret)
+        if bound is None:
+            try:
+                await self._store.commit(BUCKET, {identifier: mine.encode()}, expected={identifier: 0})
+                bound = mine
+            except Conflict:
+                entry = await self._store.get(BUCKET, identifier)
+                bound = "" if entry is None else entry.value.decode()
+            self._bound[identifier] = bound
+        if not hmac.compare_digest(mine, bound):
+            if self._rebind:
+                await self._store.commit(BUCKET, {identifier: mine.encode()})
+                self._bound[identifier] = mine
+                return None
+            return refusal(
+                409, "identity_conflict", f"{identifier} is already registered with another secret; {REBIND}"
+            )
+        return None
+
+
+def _hash(secret: str) -> str:
+    return sha256(secret.encode()).hexdigest()
+
+
+def _unauthorized(identifier: str) -> Reply:
+    return refusal(
+        401,
+        "unauthorized",
+        f"{identifier} needs its node secret, as `Authorization: Bearer …`",
+        {"WWW-Authenticate": "Bearer"},
+    )

@@ -1,0 +1,164 @@
+"""The composer: a store, a source, the wrappers and a server become one running thing, and stop in the right order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+from cfgsync_adapter import (
+    Late,
+    MaterializedArtifactsSink,
+    RegistrationConfigSource,
+    RegistrationSnapshotMaterializer,
+)
+from cfgsync_core import (
+    CfgsyncServerState,
+    Engine,
+    HttpServer,
+    MemoryHints,
+    NodeConfigSource,
+    RevisionedStore,
+    StatusSource,
+    hinting,
+)
+
+from .backends import open_store
+from .errors import MachineRefused
+from .identity import Identities
+
+log = logging.getLogger("cfgsync")
+
+FIRST_VERDICT_SECONDS = 2.0
+
+
+@asynccontextmanager
+async def serving_snapshot(
+    materializer: RegistrationSnapshotMaterializer,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    store: RevisionedStore | str = "memory:",
+    late: Late = "follow",
+    revision: str | None = None,
+    sink: MaterializedArtifactsSink | None = None,
+    run_timeout: float = 60.0,
+    anonymous: bool = True,
+    rebind: bool = False,
+    on_fatal: Callable[[BaseException], None] | None = None,
+) -> AsyncIterator[HttpServer]:
+    """A server of `materializer` while the context lasts; `port` 0 takes a free one, see `server.url`.
+
+    `anonymous` takes nodes without a secret, `rebind` gives a name to whoever comes with another one (see `trust.md`).
+    `store` is a URL (opened and closed here) or an open store. Raises `StoreRefused`; `MachineRefused` for a port that
+    is in use. Leaving answers everybody who waits 503 with `Retry-After`.
+    """
+    async with AsyncExitStack() as stack:
+        opened: RevisionedStore = (
+            store if not isinstance(store, str) else await _opened(stack, store, on_fatal)
+        )
+        hinted = hinting(opened, MemoryHints())
+        source = RegistrationConfigSource(
+            materializer, store=hinted, late=late, revision=revision, sink=sink, run_timeout=run_timeout
+        )
+        identities = Identities(hinted, anonymous=anonymous, rebind=rebind)
+        await identities.open()
+        await stack.enter_async_context(source)
+        await source.settled(FIRST_VERDICT_SECONDS)  # a mended materializer's files reach whoever asks first
+        handlers = identities.guard(CfgsyncServerState(source, source).handlers())
+        server = await stack.enter_async_context(_listening(HttpServer(handlers, host, port)))
+        try:
+            yield server
+        finally:
+            server.drain()
+            source.drain()
+
+
+@asynccontextmanager
+async def serving_source(
+    source: NodeConfigSource, *, host: str = "127.0.0.1", port: int = 0
+) -> AsyncIterator[HttpServer]:
+    """A server of any source, such as a static bundle, while the context lasts."""
+    state = CfgsyncServerState(source, source if isinstance(source, StatusSource) else None)
+    async with _listening(HttpServer(state.handlers(), host, port)) as server:
+        yield server
+
+
+async def serve_snapshot_cfgsync(
+    port: int,
+    materializer: RegistrationSnapshotMaterializer,
+    *,
+    host: str = "127.0.0.1",
+    store: RevisionedStore | str = "memory:",
+    late: Late = "follow",
+    revision: str | None = None,
+    sink: MaterializedArtifactsSink | None = None,
+    run_timeout: float = 60.0,
+) -> None:
+    """Serve `materializer` on `host:port` until cancelled: `await serve_snapshot_cfgsync(4400, MyMaterializer())`.
+
+    Arguments as for `serving_snapshot`, which gives the running server to a program that wants more than that.
+    """
+    async with serving_snapshot(
+        materializer,
+        host=host,
+        port=port,
+        store=store,
+        late=late,
+        revision=revision,
+        sink=sink,
+        run_timeout=run_timeout,
+    ):
+        await asyncio.Event().wait()
+
+
+def raise_file_limit() -> None:
+    """Raise the soft limit of open files to the hard one: a held request is an open socket."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@asynccontextmanager
+async def stop_signals() -> AsyncIterator[asyncio.Future[signal.Signals]]:
+    """A future that the first SIGTERM or SIGINT resolves; a second one is left to its default."""
+    loop = asyncio.get_running_loop()
+    stopped: asyncio.Future[signal.Signals] = loop.create_future()
+
+    def stop(sent: signal.Signals) -> None:
+        if not stopped.done():
+            stopped.set_result(sent)
+        loop.remove_signal_handler(sent)
+
+    for sent in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(sent, stop, sent)
+    try:
+        yield stopped
+    finally:
+        for sent in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(sent)
+
+
+async def _opened(
+    stack: AsyncExitStack, url: str, on_fatal: Callable[[BaseException], None] | None
+) -> Engine:
+    return await stack.enter_async_context(open_store(url, on_fatal=on_fatal))
+
+
+@asynccontextmanager
+async def _listening(server: HttpServer) -> AsyncIterator[HttpServer]:
+    try:
+        await server.__aenter__()
+    except OSError as error:
+        raise MachineRefused(
+            f"cannot listen on {server.address}: {os.strerror(error.errno) if error.errno else error}",
+            "give another --port, or stop what is listening there",
+        ) from error
+    try:
+        yield server
+    finally:
+        await server.__aexit__(None, None, None)
