@@ -225,14 +225,15 @@ DAMAGE = {
 }
 
 
+@pytest.mark.parametrize("read_only", [False, True], ids=["server", "beside"])
 @pytest.mark.parametrize("statement", DAMAGE.values(), ids=DAMAGE)
-async def test_damage_is_named_and_never_served(path, statement):
+async def test_damage_is_named_and_never_served(path, statement, read_only):
     async with open_sqlite(path) as store:
         await store.commit("b", {"a": b"1", "other": b"1"})
         await store.commit("b", {"other": b"2"})
     change(path, statement)
     with pytest.raises(StoreDamaged, match=r"x\.db is damaged: .*'?b'?|bucket") as damaged:
-        async with open_sqlite(path) as store:
+        async with open_sqlite(path, read_only=read_only) as store:
             await store.snapshot("b")
     assert "backup" in damaged.value.hint
 

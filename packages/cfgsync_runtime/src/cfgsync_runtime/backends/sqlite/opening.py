@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Self
 
+from .counters import read_buckets
 from .failures import NOT_OURS, at_open, damaged
 from .file import check_size, connect, make_directories, prepare, recognise
 from .lock import FileLock
@@ -58,6 +59,7 @@ class OpenFile:
                 connection = connect(path, "ro", factory)
                 undo.callback(connection.close)
                 recognise(connection, path)
+                read_buckets(connection, path)  # a renamed bucket would look like one that was never written
             except (OSError, sqlite3.Error) as error:
                 raise at_open(error, path) from error
             except NOT_OURS as error:

@@ -1,0 +1,61 @@
+"""How a check asks a store: each answer is itself checked on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from typing import TypeAlias
+
+from cfgsync_core import (
+    NEVER,
+    BucketSnapshot,
+    Change,
+    Conflict,
+    Engine,
+    Gap,
+    Version,
+)
+
+OpenStore: TypeAlias = Callable[[], AbstractAsyncContextManager[Engine]]
+Check: TypeAlias = Callable[[OpenStore], Awaitable[None]]
+
+B = "registrations"
+
+
+async def the_snapshot(store: Engine, bucket: str = B, known: Version | None = None) -> BucketSnapshot:
+    """The whole snapshot of a bucket, checked."""
+    found = await store.snapshot(bucket, known)
+    assert isinstance(found, BucketSnapshot), found
+    assert found.is_whole()
+    assert [entry.key for entry in found.entries] == sorted(entry.key for entry in found.entries)
+    return found
+
+
+async def the_changes(store: Engine, since: Version = NEVER, bucket: str = B) -> list[Change]:
+    """The history after `since`, contiguous up to the current version."""
+    found = await store.changes(bucket, since)
+    assert not isinstance(found, Gap), found
+    current = await store.version(bucket)
+    assert [change.revision for change in found] == list(range(since.revision + 1, current.revision + 1))
+    return list(found)
+
+
+def values(snapshot: BucketSnapshot) -> dict[str, bytes]:
+    return {entry.key: entry.value for entry in snapshot.entries}
+
+
+async def refused(store: Engine, writes: Mapping[str, bytes | None], expected: Mapping[str, int]) -> Conflict:
+    """The conflict that a commit must end in."""
+    try:
+        version = await store.commit(B, writes, expected)
+    except Conflict as conflict:
+        return conflict
+    raise AssertionError(f"{writes} with {expected} was committed at {version}")
+
+
+async def is_refused_as_value(work: Awaitable[object]) -> bool:
+    try:
+        await work
+    except (ValueError, TypeError):
+        return True
+    return False

@@ -1,0 +1,56 @@
+"""Export, load and new epochs keep the numbers that readers know."""
+
+from __future__ import annotations
+
+import time
+
+from cfgsync_core import (
+    NEVER,
+    Entry,
+    Gap,
+    StoreRefused,
+    Version,
+    epoch_ms,
+    uuid7,
+)
+
+from .asking import B, OpenStore, is_refused_as_value, the_changes, the_snapshot
+
+
+async def check_export_and_load_move_a_bucket_with_its_version(open_store: OpenStore) -> None:
+    async with open_store() as store:
+        await store.ping()
+        await store.commit(B, {"a": b"1", "b": b"1"})
+        version = await store.commit(B, {"b": b"2", "c": None})
+        entries = [entry async for entry in store.export(B)]
+        assert entries == [Entry("a", b"1", 1), Entry("b", b"2", 2)]
+        await store.load("copy", version, entries)
+        copy = await the_snapshot(store, "copy")
+        assert (copy.version, list(copy.entries)) == (version, entries)
+        assert await store.changes("copy", version) == []
+        assert await store.changes("copy", NEVER) == Gap(version)
+        after = await store.commit("copy", {"a": b"9"}, {"a": 1})
+        assert after == Version(version.epoch, 3)
+        assert [c.revision for c in await the_changes(store, version, "copy")] == [3]
+        try:
+            await store.load("copy", version, entries)
+        except StoreRefused as refusal:
+            assert refusal.hint  # noqa: PT017  # this is no test function: pytest is not imported here
+        else:
+            raise AssertionError("a bucket was loaded over another")
+        assert await is_refused_as_value(store.load("x", version, [Entry("a", b"", 3)]))
+        assert await is_refused_as_value(store.load("x", version, [entries[0], entries[0]]))
+
+
+async def check_a_new_epoch_is_later_than_all_and_keeps_the_revisions(open_store: OpenStore) -> None:
+    async with open_store() as store:
+        old = [await store.commit(name, {"a": b"1"}) for name in ("one", "two")]
+        after = uuid7(time.time_ns() // 1_000_000 + 3_600_000)  # a store that lived an hour ahead
+        new = await store.new_epoch(after)
+        assert list(new) == ["one", "two"]
+        for name, before in zip(new, old, strict=True):
+            assert new[name].revision == before.revision
+            assert epoch_ms(new[name].epoch) > max(epoch_ms(before.epoch), epoch_ms(after))
+            assert await store.version(name) == new[name]
+            assert (await the_snapshot(store, name, known=before)).reset
+        assert epoch_ms((await store.commit("three", {"a": b"1"})).epoch) > epoch_ms(new["two"].epoch)
