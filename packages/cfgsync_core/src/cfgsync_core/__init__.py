@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .errors import MaterializationFailed as MaterializationFailed
     from .errors import MetadataMismatch as MetadataMismatch
     from .errors import OutcomeUnknown as OutcomeUnknown
+    from .errors import StoreDamaged as StoreDamaged
     from .errors import StoreFull as StoreFull
     from .errors import StoreRefused as StoreRefused
     from .errors import Unavailable as Unavailable
@@ -64,18 +65,18 @@ if TYPE_CHECKING:
     from .outcome import Rejected as Rejected
     from .outcome import Unreachable as Unreachable
     from .outcome import Untrusted as Untrusted
+    from .payload import NodeArtifactsPayload as NodeArtifactsPayload
+    from .payload import decode_payload as decode_payload
+    from .payload import encode_files as encode_files
+    from .payload import first_extended as first_extended
     from .protocol import STATUS as STATUS
     from .protocol import Condition as Condition
     from .protocol import Missing as Missing
-    from .protocol import NodeArtifactsPayload as NodeArtifactsPayload
     from .protocol import NotReady as NotReady
     from .protocol import Ready as Ready
-    from .protocol import decode_payload as decode_payload
     from .protocol import decode_registration as decode_registration
     from .protocol import decode_stored as decode_stored
-    from .protocol import encode_files as encode_files
     from .protocol import encode_registration as encode_registration
-    from .protocol import first_extended as first_extended
     from .registration import NodeRegistration as NodeRegistration
     from .registration import RegistrationPayload as RegistrationPayload
     from .server import HttpServer as HttpServer
@@ -87,6 +88,8 @@ if TYPE_CHECKING:
     from .status import NodeStatus as NodeStatus
     from .status import StatusSource as StatusSource
     from .store import BLOB as BLOB
+    from .store import HISTORY_REVISIONS as HISTORY_REVISIONS
+    from .store import HISTORY_SECONDS as HISTORY_SECONDS
     from .store import NEVER as NEVER
     from .store import BucketSnapshot as BucketSnapshot
     from .store import Change as Change
@@ -100,9 +103,6 @@ if TYPE_CHECKING:
     from .store import check_load as check_load
     from .store import check_writes as check_writes
     from .store import digest_entries as digest_entries
-    from .errors import StoreDamaged as StoreDamaged
-    from .store import HISTORY_REVISIONS as HISTORY_REVISIONS
-    from .store import HISTORY_SECONDS as HISTORY_SECONDS
 else:
     __getattr__, __dir__, __all__ = door(
         __name__,
@@ -124,8 +124,9 @@ else:
             "errors": "Conflict IntegrityError InvalidRegistration InvalidRequest MaterializationFailed"
             " MetadataMismatch OutcomeUnknown StoreDamaged StoreFull StoreRefused Unavailable",
             "hints": "Announced ChangeEvents ChangeHints",
-            "protocol": "STATUS Condition Missing NodeArtifactsPayload NotReady Ready decode_payload"
-            " decode_registration decode_stored encode_files encode_registration first_extended",
+            "payload": "NodeArtifactsPayload decode_payload encode_files first_extended",
+            "protocol": "Condition Missing NotReady Ready STATUS decode_registration decode_stored"
+            " encode_registration",
             "registration": "NodeRegistration RegistrationPayload",
             "source": "NodeConfigSource Resolution",
             "status": "FleetStatus NodeStatus StatusSource",

@@ -13,16 +13,9 @@ import msgspec
 from .epoch import epoch_ms
 from .errors import IntegrityError
 from .outcome import Current, Fetched, MissingForGood, Outcome, Refused, Rejected, Untrusted
-from .protocol import (
-    GENERATION,
-    VERSION,
-    Condition,
-    ErrorBody,
-    NotReady,
-    decode_error,
-    decode_payload,
-    parse_digest,
-)
+from .payload import decode_payload
+from .preferences import GENERATION, VERSION, parse_digest
+from .protocol import Condition, ErrorBody, NotReady, decode_error
 from .store import Version
 
 MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024

@@ -14,7 +14,8 @@ import msgspec
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError, digest_of
 
 from .errors import InvalidRegistration
-from .protocol import Missing, NodeArtifactsPayload, Ready, encode_files, first_extended
+from .payload import NodeArtifactsPayload, encode_files, first_extended
+from .protocol import Missing, Ready
 from .registration import NodeRegistration, check_identifier
 from .source import NodeConfigSource
 from .status import FleetStatus, NodeStatus, StatusSource

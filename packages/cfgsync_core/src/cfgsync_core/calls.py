@@ -14,18 +14,8 @@ import msgspec
 
 from cfgsync_artifacts import CfgsyncError
 
-from .protocol import (
-    CODE,
-    GENERATION,
-    STATUS,
-    VERSION,
-    Missing,
-    NotReady,
-    Ready,
-    encode_error,
-    encode_missing,
-    encode_not_ready,
-)
+from .preferences import GENERATION, VERSION
+from .protocol import CODE, STATUS, Missing, NotReady, Ready, encode_error, encode_missing, encode_not_ready
 from .registration import NodeRegistration
 from .source import NodeConfigSource
 from .status import StatusSource

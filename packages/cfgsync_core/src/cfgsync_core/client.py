@@ -18,16 +18,9 @@ from .answer import MAX_ANSWER_BYTES, Again, Answer, Meaning, Question, Register
 from .errors import IntegrityError, MaterializationFailed, Unavailable
 from .exchange import CONNECT_WITHIN, PATIENCE, Done, Exchange, Lost, Pause, Request, Send
 from .outcome import Current, Fetched, FetchFailed, MissingForGood, Untrusted
-from .protocol import (
-    ACCEPT,
-    ACCEPT_EXTENDED,
-    VERSION,
-    Missing,
-    NodeArtifactsPayload,
-    NotReady,
-    Ready,
-    encode_registration,
-)
+from .payload import NodeArtifactsPayload
+from .preferences import ACCEPT, ACCEPT_EXTENDED, VERSION
+from .protocol import Missing, NotReady, Ready, encode_registration
 from .registration import NodeRegistration
 from .server_url import ServerUrl
 from .source import Resolution

@@ -16,7 +16,8 @@ from cfgsync_artifacts import CfgsyncError
 
 from .answer import Again, Answer, Question, Registered, read
 from .outcome import NotReadyInTime, Outcome, Unreachable
-from .protocol import ACCEPT, ACCEPT_EXTENDED, VERSION, encode_registration
+from .preferences import ACCEPT, ACCEPT_EXTENDED, VERSION
+from .protocol import encode_registration
 from .registration import NodeRegistration
 from .store import Version
 
@@ -201,7 +202,7 @@ class Exchange:
         return Request(self._path, headers, self._body, min(left, max(held, 0) + PATIENCE), left)
 
     def _over(self) -> Outcome:
-        last, time = self._last, f"after {self._wait:g} s"
+        last, time = self._last, f"after {round(self._wait, 1):g} s"
         if isinstance(last, str):
             return Unreachable(
                 f"no answer from the server {time}: {last}",

@@ -8,7 +8,7 @@ import msgspec
 
 from cfgsync_artifacts import CfgsyncError
 
-from .protocol import NodeArtifactsPayload
+from .payload import NodeArtifactsPayload
 
 
 class Fetched(msgspec.Struct, frozen=True):

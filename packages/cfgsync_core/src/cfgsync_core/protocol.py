@@ -5,19 +5,13 @@ Source: `protocol.md`; golden bytes in `tests/core/golden/`. Bytes become words 
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Final, TypeAlias
+from typing import Final
 
 import msgspec
 
-from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError, digest_of
-
 from . import strict_json
 from .errors import (
-    IntegrityError,
     InvalidRegistration,
     InvalidRequest,
     MaterializationFailed,
@@ -25,6 +19,7 @@ from .errors import (
     StoreFull,
     Unavailable,
 )
+from .payload import NodeArtifactsPayload
 from .registration import (
     EMPTY,
     MAX_METADATA_BYTES,
@@ -34,15 +29,6 @@ from .registration import (
     check_ip,
     check_metadata,
 )
-
-SCHEMA_VERSION: Final = 1
-MAX_WAIT: Final = 30.0
-ACCEPT_EXTENDED: Final = "base64, mode"
-
-ACCEPT = "Cfgsync-Accept"
-GENERATION = "Cfgsync-Generation"
-VERSION = "Cfgsync-Version"
-
 
 # ── outcomes of a question, and their status ─────────────────────────────────────────────────────────────────────────
 
@@ -227,141 +213,6 @@ def _in_words(message: str) -> str:
     return f"body: {text}"
 
 
-# ── payloads ─────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-class _FileOut(msgspec.Struct, gc=False, omit_defaults=True):
-    path: str
-    content: str
-    mode: str = "0644"
-    encoding: str = "text"
-
-
-class _PayloadIn(msgspec.Struct, gc=False):
-    schema_version: int
-    files: list[_FileOut] = []
-
-
-def encode_files(files: Iterable[ArtifactFile]) -> bytes:
-    """The file objects of a payload, separated by commas, without the brackets: what is stored and joined."""
-    return _encode(
-        [
-            _FileOut(f.path, base64.b64encode(f.content).decode(), f.mode, "base64")
-            if isinstance(f.content, bytes)
-            else _FileOut(f.path, f.content, f.mode)
-            for f in files
-        ]
-    )[1:-1]
-
-
-class NodeArtifactsPayload:
-    """What one node is answered: its files, node-local first, then shared; encoded once, decoded when looked at.
-
-    `digest` is `sha256-<hex>` of the file set; `extended` is the first path that only `Cfgsync-Accept: base64, mode`
-    may receive, None for a plain payload. `chunks` are the body's bytes in order; the shared chunk is one object.
-    """
-
-    __slots__ = ("_files", "_local", "_shared", "digest", "extended")
-    schema_version = SCHEMA_VERSION
-
-    def __init__(self, local: bytes, shared: bytes, digest: str, extended: str | None = None) -> None:
-        self._local = local
-        self._shared = shared
-        self.digest = digest
-        self.extended = extended
-        self._files: tuple[ArtifactFile, ...] | None = None
-
-    @classmethod
-    def from_files(cls, local: ArtifactSet, shared: ArtifactSet | None = None) -> NodeArtifactsPayload:
-        """The payload of these files. Raises `DuplicatePath` when a shared path is also a local one."""
-        whole = local + shared if shared else local
-        made = cls(
-            encode_files(local),
-            encode_files(shared) if shared else b"",
-            digest_of(local.manifest, shared.manifest if shared else b""),
-            first_extended(whole),
-        )
-        made._files = whole.files
-        return made
-
-    @property
-    def chunks(self) -> tuple[bytes, ...]:
-        """The body in pieces, so that a shared piece is held once however many nodes are being answered."""
-        comma = b"," if self._local and self._shared else b""
-        return (b'{"schema_version":1,"files":[' + self._local + comma, self._shared, b"]}")
-
-    @property
-    def body(self) -> bytes:
-        """The whole body."""
-        return b"".join(self.chunks)
-
-    @property
-    def size_bytes(self) -> int:
-        return 31 + len(self._local) + len(self._shared) + (1 if self._local and self._shared else 0)
-
-    @property
-    def files(self) -> tuple[ArtifactFile, ...]:
-        if self._files is None:
-            self._files = _decode_files(self.body)
-        return self._files
-
-    def is_empty(self) -> bool:
-        return not self._local and not self._shared
-
-    def __eq__(self, other: object) -> bool:
-        return self.digest == other.digest if isinstance(other, NodeArtifactsPayload) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self.digest)
-
-    def __repr__(self) -> str:
-        return f"NodeArtifactsPayload({self.digest}, {[f.path for f in self.files]})"
-
-
-def first_extended(files: Iterable[ArtifactFile]) -> str | None:
-    """The first path that an original client would write wrongly, None when there is none."""
-    return next((f.path for f in files if not f.is_plain), None)
-
-
-def decode_payload(body: bytes, etag: str | None = None) -> NodeArtifactsPayload:
-    """The payload in a 200 body, checked against its `ETag` digest when there is one.
-
-    Raises `IntegrityError`: not a payload, another schema version, an illegal file, two equal paths, wrong digest.
-    """
-    files = ArtifactSet(_decode_files(body))
-    if etag is not None and etag != files.digest:
-        raise IntegrityError(f"the files have digest {files.digest}, the server said {etag}")
-    made = NodeArtifactsPayload(encode_files(files), b"", files.digest, first_extended(files))
-    made._files = files.files
-    return made
-
-
-def _decode_files(body: bytes) -> tuple[ArtifactFile, ...]:
-    try:
-        payload = msgspec.json.decode(body, type=_PayloadIn)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise IntegrityError(f"the answer is not a cfgsync payload: {error}") from error
-    if payload.schema_version != SCHEMA_VERSION:
-        raise IntegrityError(
-            f"unsupported cfgsync payload schema version {payload.schema_version}, expected {SCHEMA_VERSION}"
-        )
-    try:
-        return ArtifactSet(ArtifactFile(f.path, _content(f), f.mode) for f in payload.files).files
-    except CfgsyncError as error:
-        raise error if isinstance(error, IntegrityError) else IntegrityError(str(error)) from error
-
-
-def _content(file: _FileOut) -> str | bytes:
-    if file.encoding == "text":
-        return file.content
-    if file.encoding != "base64":
-        raise IntegrityError(f"file {file.path!r} has the unknown encoding {file.encoding!r}")
-    try:
-        return base64.b64decode(file.content, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise IntegrityError(f"file {file.path!r} is not base64: {error}") from error
-
-
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -406,35 +257,3 @@ def decode_error(body: bytes) -> ErrorBody | None:
         return msgspec.json.decode(body, type=ErrorBody)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return None
-
-
-# ── headers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
-_ETAG = re.compile(r'"([^"]*)"')
-Etag: TypeAlias = Annotated[str, "sha256-<64 hex>"]
-_SHA256 = re.compile(r"sha256-[0-9a-f]{64}")
-
-
-def parse_wait(prefer: str | None) -> float:
-    """The seconds of `Prefer: wait=20`, at most 30; 0 without one (RFC 7240)."""
-    found = _WAIT.search(prefer) if prefer else None
-    return min(float(found[1]), MAX_WAIT) if found else 0.0
-
-
-def parse_etags(header: str | None) -> Sequence[Etag]:
-    """The entity tags of `If-None-Match`, without quotes."""
-    return _ETAG.findall(header) if header else ()
-
-
-def parse_digest(etag: str | None) -> Etag | None:
-    """The digest in an answer's `ETag`; None for none or for one that is not ours.
-
-    Raises `IntegrityError` for a tag that claims to be a digest and is none.
-    """
-    if not etag or not etag.strip('W/"').startswith("sha256-"):
-        return None
-    digest = etag[1:-1] if etag.startswith('"') and etag.endswith('"') else etag
-    if not _SHA256.fullmatch(digest):
-        raise IntegrityError(f"the ETag {etag[:100]} is not a digest")
-    return digest

@@ -6,7 +6,6 @@ A low-level `aiohttp.web.Server` with a table of routes: no application, no rout
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -15,59 +14,24 @@ from typing import Self
 from urllib.parse import parse_qs, unquote
 
 from aiohttp import web
-from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
-from aiohttp.web_protocol import RequestHandler
 
 from .calls import RETRY_AFTER_SECONDS, Call, Handler, Reply, failure, refusal
 from .errors import InvalidRequest
+from .listening import (
+    BODY_SECONDS,
+    DRAIN_SECONDS,
+    MAX_BODY_BYTES,
+    PIECEWISE_AT_ONCE,
+    PIECEWISE_BYTES,
+    LimitedServer,
+    Pieces,
+)
 from .openapi import openapi
-from .protocol import ACCEPT, decode_question, decode_registration, encode_error, parse_etags, parse_wait
-
-MAX_BODY_BYTES = 64 * 1024
-BODY_SECONDS = 10.0
-KEEP_ALIVE_SECONDS = 15.0
-DRAIN_SECONDS = 4.0
-PIECEWISE_BYTES = 256 * 1024
-"""A body beyond this is written piece by piece with back-pressure, so that slow readers do not hold copies of it."""
-PIECEWISE_AT_ONCE = 64
+from .preferences import ACCEPT, parse_etags, parse_wait
+from .protocol import decode_question, decode_registration
 
 _POST, _GET = ("POST",), ("GET", "HEAD")
-
-
-log = logging.getLogger("cfgsync.http")
-
-
-class _Protocol(RequestHandler):
-    """The library's protocol, but a malformed head is answered in the one shape of every error, and neither logged nor
-    quoted: its bytes may be a secret."""
-
-    __slots__ = ()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        """The answer to a request that could not be read, or whose handler failed; the connection closes."""
-        if request.writer.output_size > 0:
-            raise ConnectionError("the answer has begun already")
-        if status >= 500:
-            log.error("a request failed: %s", type(exc).__name__, exc_info=exc)
-        code, said = ("internal", "the server failed; its log says why") if status >= 500 else _MALFORMED
-        response = web.Response(body=encode_error(code, said), status=status, content_type="application/json")
-        response.force_close()
-        return response
-
-
-_MALFORMED = ("invalid_request", "this is not an HTTP request that can be read")
-
-
-class _Server(web.Server):
-    def __call__(self) -> RequestHandler:
-        return _Protocol(self, loop=self._loop, **self._kwargs)
 
 
 class HttpServer:
@@ -99,19 +63,7 @@ class HttpServer:
         return f"http://{self.address}"
 
     async def __aenter__(self) -> Self:
-        server = _Server(
-            self._dispatch,
-            request_factory=_request,
-            access_log=None,
-            logger=log,
-            keepalive_timeout=KEEP_ALIVE_SECONDS,
-            handler_cancellation=True,
-            auto_decompress=False,
-            max_line_size=4096,
-            max_field_size=4096,
-            max_headers=64,
-        )
-        self._runner = web.ServerRunner(server, shutdown_timeout=DRAIN_SECONDS)
+        self._runner = web.ServerRunner(LimitedServer(self._dispatch), shutdown_timeout=DRAIN_SECONDS)
         await self._runner.setup()
         try:
             site = web.TCPSite(self._runner, self._host, self._port, backlog=4096)
@@ -213,7 +165,7 @@ class HttpServer:
         if not chunks:
             return web.Response(status=reply.status, headers=reply.headers)
         if sum(map(len, chunks)) > PIECEWISE_BYTES:
-            body: bytes | Payload = _Pieces(chunks, self._piecewise)
+            body: bytes | Payload = Pieces(chunks, self._piecewise)
         else:
             body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         return web.Response(
@@ -230,41 +182,6 @@ class _Respelled:
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._request, name)
-
-
-class _Pieces(Payload):
-    """A large body, written in pieces with back-pressure; only so many at once hold the transport's buffers."""
-
-    def __init__(self, chunks: tuple[bytes, ...], at_once: asyncio.Semaphore) -> None:
-        super().__init__(chunks, content_type="application/json")
-        self._chunks = chunks
-        self._at_once = at_once
-        self._size = sum(map(len, chunks))
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        return b"".join(self._chunks).decode(encoding, errors)
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        async with self._at_once:
-            for chunk in self._chunks:
-                view = memoryview(chunk)
-                for start in range(0, len(view), 64 * 1024):
-                    await writer.write(view[start : start + 64 * 1024])
-                    await writer.drain()
-
-
-def _request(
-    message: object, payload: object, protocol: object, writer: object, task: object
-) -> web.BaseRequest:
-    return web.BaseRequest(
-        message,  # type: ignore[arg-type]
-        payload,  # type: ignore[arg-type]
-        protocol,  # type: ignore[arg-type]
-        writer,  # type: ignore[arg-type]
-        task,  # type: ignore[arg-type]
-        asyncio.get_running_loop(),
-        client_max_size=MAX_BODY_BYTES,
-    )
 
 
 async def _body(request: web.BaseRequest) -> bytes:
