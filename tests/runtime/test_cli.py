@@ -335,7 +335,7 @@ def test_a_fetch_loads_no_event_loop_no_web_library_and_no_validator(
 FLEET = {
     "generation": f"{EPOCH}.3",
     "revision": 12,
-    "registered": 3,
+    "registered": 2,
     "waiting": 1,
     "reason": "waiting for 5 nodes, have 3",
     "conditions": [{"name": "quorum", "have": 3, "need": 5, "missing": [f"missing-node-{n}" for n in range(20)]}],
@@ -354,13 +354,24 @@ def test_status_is_a_table_within_eighty_columns(run: Run) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[0] == "generation 3, 3 registered, 1 waiting"
+    assert lines[0] == "generation 3, 2 registered, 1 waiting"
     assert "not ready: waiting for 5 nodes, have 3" in lines
     assert "3 of 5 nodes, missing missing-node-0," in done.stdout
     assert [line.split() for line in lines if line.startswith("node-1")] == [
         ["node-1", "applied", "3", "3", "2026-01-02T03:04:05Z"]
     ]
-    assert lines[-1] == "and 1 more"
+
+
+def test_status_asks_for_the_nodes_that_one_answer_does_not_hold(run: Run) -> None:
+    def told(heard: Heard) -> Says:
+        names = {"/status": "ab", "/status?after=b": "cd", "/status?after=d": "e"}[heard.path]
+        nodes = [{"identifier": name, "registered": True} for name in names]
+        return Says(200, json.dumps({**FLEET, "registered": 5, "nodes": nodes}).encode())
+
+    with ScriptedServer(told) as server:
+        done = run("status", "--server", server.url)
+    assert [line.split()[0] for line in done.stdout.splitlines()[-5:]] == list("abcde")
+    assert {heard.connection for heard in server.heard} == {1}
 
 
 def test_status_of_one_node_and_as_json_is_what_the_server_says(run: Run) -> None:

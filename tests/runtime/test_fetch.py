@@ -206,6 +206,16 @@ def test_half_an_answer_is_asked_again_after_registering_again(node: Node, act: 
 
 
 @pytest.mark.parametrize(
+    "head", [b"HTTP/1.0 200 OK\r\n\r\n", b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n"]
+)
+def test_an_answer_that_ends_with_its_connection_is_read_to_its_end(node: Node, head: bytes) -> None:
+    last = Cut(head + files([CONFIG]).body)
+    with ScriptedServer([Cut(b"HTTP/1.0 202 Accepted\r\n\r\n"), last]) as server:
+        assert node.fetch(server.url).report.exit == 0
+    assert [heard.connection for heard in server.heard] == [1, 2]
+
+
+@pytest.mark.parametrize(
     "act",
     [
         Drip(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 1000, every=0.05),

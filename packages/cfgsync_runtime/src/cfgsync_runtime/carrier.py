@@ -30,6 +30,7 @@ class Carrier:
         self._server = server
         self._line: _Line | None = None
         self._http = http.client.HTTPConnection(server.host, server.port)
+        self._http.auto_open = 0  # it would open a line that has no deadline
         self._used_at = 0.0
 
     def __enter__(self) -> Self:
@@ -43,7 +44,9 @@ class Carrier:
     def close(self) -> None:
         """Close the connection; the next request opens another."""
         self._http.close()
-        self._line = None
+        line, self._line = self._line, None
+        if line is not None:
+            line.abort()
 
     def send(self, request: Request) -> Answer:
         """The answer to a question of the exchange. Raises `Lost`."""
@@ -86,6 +89,8 @@ class Carrier:
 
     def _read(self, line: _Line, until: float) -> Answer:
         response = self._http.getresponse()
+        if line.ended:  # inside the headers, which http.client takes for their end
+            raise http.client.IncompleteRead(b"")
         line.until, line.idle = until, IDLE_WITHIN
         body = bytearray()
         while len(body) <= MAX_ANSWER_BYTES and (response.length or 0) <= MAX_ANSWER_BYTES:
@@ -111,6 +116,9 @@ class _Line:
     def __init__(self, server: ServerUrl, until: float) -> None:
         self.until = until
         self.idle: float | None = None
+        self.ended = False  # the server has sent its last byte
+        self._readers = 0
+        self._closing = False
         self._socket = self._connected(server)
 
     def sendall(self, data: bytes) -> None:
@@ -121,7 +129,22 @@ class _Line:
         return io.BufferedReader(_Reader(self), _CHUNK)
 
     def close(self) -> None:
+        """As a socket's: http.client closes it before it reads the last answer, so the reader keeps it open."""
+        self._closing = True
+        if not self._readers:
+            self._socket.close()
+
+    def abort(self) -> None:
+        """Close it, whoever reads."""
         self._socket.close()
+
+    def opened(self) -> None:
+        self._readers += 1
+
+    def closed(self) -> None:
+        self._readers -= 1
+        if self._closing and not self._readers:
+            self._socket.close()
 
     def left(self) -> float:
         """Seconds until the deadline. Raises `TimeoutError` when it has passed."""
@@ -133,7 +156,9 @@ class _Line:
     def receive(self, into: memoryview) -> int:
         left = self.left()
         self._socket.settimeout(left if self.idle is None else min(left, self.idle))
-        return self._socket.recv_into(into)
+        size = self._socket.recv_into(into)
+        self.ended = size == 0
+        return size
 
     def _connected(self, server: ServerUrl) -> socket.socket:
         why: OSError = OSError("the name has no address")
@@ -160,6 +185,12 @@ class _Reader(io.RawIOBase):
 
     def __init__(self, line: _Line) -> None:
         self._line = line
+        line.opened()
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            self._line.closed()
 
     def readable(self) -> bool:
         return True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Final
 from urllib.parse import quote
 
@@ -64,48 +64,57 @@ def command(
     except InvalidServerUrl as error:
         raise typer.BadParameter(str(error), param_hint="--server") from error
     path = "/status" if identifier is None else f"/status/{quote(identifier, safe='')}"
+    with Carrier(at) as carrier:
+        body = _asked(carrier, at, path)
+        try:
+            if identifier is not None:
+                lines = list(_one(body))
+            else:
+                fleet = msgspec.json.decode(body, type=_Fleet)
+                lines = list(_table(fleet, [] if json else _nodes(fleet, carrier, at)))
+        except msgspec.DecodeError as error:
+            raise typer.Exit(fail(6, f"{at}{path} does not answer a status: {error}", NOT_OURS)) from error
+    print(body.decode() if json else "\n".join(lines))
+
+
+def _asked(carrier: Carrier, at: ServerUrl, path: str) -> bytes:
     try:
-        with Carrier(at) as carrier:
-            answer = carrier.ask(
-                "GET", path, {"Accept": "application/json"}, None, ANSWER_WITHIN, ANSWER_WITHIN
-            )
+        answer = carrier.ask("GET", path, {"Accept": "application/json"}, None, ANSWER_WITHIN, ANSWER_WITHIN)
     except Lost as error:
-        raise typer.Exit(
-            fail(7, f"no answer from {at}: {error}", "is the server running, and is --server right?")
-        ) from error
+        why = f"no answer from {at}: {error}"
+        raise typer.Exit(fail(7, why, "is the server running, and is --server right?")) from error
     if answer.status in (401, 403):
         raise typer.Exit(fail(5, f"{at} refuses to tell: status {answer.status}", "ask who runs the server"))
     if answer.status != 200:
         raise typer.Exit(fail(7, f"{at}{path} answers status {answer.status}", NOT_OURS))
-    try:
-        lines = list(_fleet(answer.body) if identifier is None else _one(answer.body))
-    except msgspec.DecodeError as error:
-        raise typer.Exit(fail(6, f"{at}{path} does not answer a status: {error}", NOT_OURS)) from error
-    print(answer.body.decode() if json else "\n".join(lines))
+    return answer.body
 
 
-def _fleet(body: bytes) -> Iterator[str]:
-    fleet = msgspec.json.decode(body, type=_Fleet)
+def _nodes(fleet: _Fleet, carrier: Carrier, at: ServerUrl) -> Iterator[_Node]:
+    """Every node: a server tells at most some of them at once, in the order of their names."""
+    page = fleet.nodes
+    told = 0
+    while page:
+        yield from page
+        told += len(page)
+        if told >= fleet.registered:
+            return
+        more = _asked(carrier, at, f"/status?after={quote(page[-1].identifier, safe='')}")
+        page = msgspec.json.decode(more, type=_Fleet).nodes
+
+
+def _table(fleet: _Fleet, nodes: Iterable[_Node]) -> Iterator[str]:
     yield f"generation {_number(fleet.generation)}, {fleet.registered} registered, {fleet.waiting} waiting"
     if fleet.reason:
-        yield _cut(f"not ready: {plain(fleet.reason)}")
+        yield from _wrapped(f"not ready: {plain(fleet.reason)}")
     for condition in fleet.conditions:
         yield from _wrapped(f"{plain(condition.name)}: {describe('', (condition,))}")
     if fleet.nodes:
         yield ""
         yield _row([title for title, _ in _COLUMNS])
-        for node in fleet.nodes:
-            yield _row(
-                [
-                    node.identifier,
-                    _state(node),
-                    _number(node.served),
-                    _number(node.applied),
-                    node.last_seen or "-",
-                ]
-            )
-        if (rest := fleet.registered - len(fleet.nodes)) > 0:
-            yield f"and {rest} more"
+    for node in nodes:
+        seen = node.last_seen or "-"
+        yield _row([node.identifier, _state(node), _number(node.served), _number(node.applied), seen])
 
 
 def _one(body: bytes) -> Iterator[str]:
