@@ -8,6 +8,10 @@ if TYPE_CHECKING:
     from .backends import open_store as open_store
     from .errors import InputError as InputError
     from .errors import MachineRefused as MachineRefused
+    from .outputs import ArtifactOutputMap as ArtifactOutputMap
+    from .outputs import OutputDirectory as OutputDirectory
+    from .outputs import Written as Written
+    from .programs import fetch_and_write_artifacts as fetch_and_write_artifacts
     from .serve import serve_snapshot_cfgsync as serve_snapshot_cfgsync
     from .serve import serving_snapshot as serving_snapshot
     from .serve import serving_source as serving_source
@@ -17,6 +21,8 @@ else:
         {
             "backends": "open_store",
             "errors": "InputError MachineRefused",
+            "outputs": "ArtifactOutputMap OutputDirectory Written",
+            "programs": "fetch_and_write_artifacts",
             "serve": "serve_snapshot_cfgsync serving_snapshot serving_source",
         },
     )
