@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from random import Random
 
 import pytest
@@ -430,6 +431,28 @@ async def test_a_clock_that_goes_back_does_not_take_history_with_it(path):
     async with SqliteStore(path, clock=lambda: now[0]) as store:
         await store.commit("b", {"a": b"2"})
         assert [change.at_ms for change in await store.changes("b", NEVER)] == [5000, 5000]
+
+
+async def test_inv_09_a_commit_in_the_middle_of_a_snapshot_leaves_the_previous_values_in_it(path):
+    reading, committed = threading.Event(), threading.Event()
+
+    class Interrupted(sqlite3.Connection):
+        def execute(self, sql, *parameters):
+            if sql.startswith("select key, value"):
+                reading.set()
+                assert committed.wait(5)
+            return super().execute(sql, *parameters)
+
+    async with SqliteStore(path, factory=Interrupted) as store:
+        first = await store.commit("b", {"a": b"1", "b": b"1"})
+        snapshot = asyncio.create_task(store.snapshot("b"))
+        await asyncio.to_thread(reading.wait, 5)
+        await store.commit("b", {"a": b"2", "c": b"2"})
+        committed.set()
+        cut = await snapshot
+        assert cut.version == first
+        assert cut.is_whole()
+        assert {entry.key: entry.value for entry in cut.entries} == {"a": b"1", "b": b"1"}
 
 
 async def test_one_group_may_write_many_buckets(path):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, TypeAlias, TypeVar
 
@@ -87,20 +86,19 @@ class Writer:
             if member.expected:
                 named.update(member.expected)  # type: ignore[arg-type]
         now = self._clock()
-        epochs = [bucket.epoch for bucket in self._buckets.values()]
         groups: dict[str, BucketGroup] = {}
         for name, named in keys.items():
             held = self._buckets.get(name)
             if held is None:
                 number = 1 + max((bucket.id for bucket in self._buckets.values()), default=0)
                 number += sum(group.is_new for group in groups.values())
-                group = BucketGroup(Bucket(name, id=number), mint_epoch(epochs), now)
+                group = BucketGroup(Bucket(name, id=number), mint_epoch(self._epochs()), now)
             else:
                 group = BucketGroup(msgspec.structs.replace(held), "", now)
             group.read_heads(self._connection, self._path, named)
             groups[name] = group
         # one random number for the group and a count in its low bits (RFC 9562, 6.2): a call per member is dear
-        commit_id = uuid.UUID(uuid7()).int & ~(1 << 61)
+        commit_id = int(uuid7().replace("-", ""), 16) & ~(1 << 61)
         outcomes: list[Outcome] = []
         for count, member in enumerate(members):
             outcomes.append(groups[member.bucket].add(member.writes, member.expected, commit_id + count))
@@ -130,7 +128,7 @@ class Writer:
         """Give every bucket one new epoch; revisions stay."""
 
         def update() -> tuple[dict[str, Version], dict[str, Bucket]]:
-            epoch = mint_epoch([*(bucket.epoch for bucket in self._buckets.values()), after or ""])
+            epoch = mint_epoch([*self._epochs(), after or ""])
             moved = {}
             for name, bucket in sorted(self._buckets.items()):
                 moved[name] = msgspec.structs.replace(bucket, epoch=epoch)
@@ -173,6 +171,9 @@ class Writer:
                 self._connection.execute("rollback")
         except sqlite3.Error as error:
             self.fatal = Unavailable(f"{self._path}: cannot roll back ({error}); restart the server")
+
+    def _epochs(self) -> list[str]:
+        return [bucket.epoch for bucket in self._buckets.values()]
 
     @property
     def checkpoint_due(self) -> bool:
