@@ -81,7 +81,7 @@ class CfgsyncClient:
         match meaning:
             case Registered(version):
                 self._version = version
-                return Version.parse(version) if version is not None else NEVER
+                return _version(version)
             case MissingForGood():
                 return Missing(meaning.message)
             case _:
@@ -217,6 +217,13 @@ def _why(error: Exception) -> str:
         number = error.os_error.errno
         return os.strerror(number).lower() if isinstance(number, int) and number > 0 else str(error.os_error)
     return str(error) or type(error).__name__
+
+
+def _version(text: str | None) -> Version:
+    try:
+        return NEVER if text is None else Version.parse(text)
+    except ValueError as error:
+        raise IntegrityError(f"the server's version is none: {error}") from error
 
 
 def _error(meaning: Meaning) -> CfgsyncError:
