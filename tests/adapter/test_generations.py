@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable
 
 import pytest
+
 from cfgsync_adapter import (
     ArtifactFile,
     ArtifactSet,
@@ -298,26 +299,53 @@ async def test_conditions_reach_the_fleet_status() -> None:
         assert fleet.nodes[0].reason == "registered; the materializer says: one to come"
 
 
-async def test_the_sink_outside_gets_what_is_served_before_anyone_is_served() -> None:
-    kept: list[MaterializedArtifacts] = []
+class Keeps:
+    """A sink that fails `fails` times, then keeps what it is given."""
 
-    class Sink:
-        async def persist(self, artifacts: MaterializedArtifacts) -> None:
-            await asyncio.sleep(0.05)
-            kept.append(artifacts)
+    def __init__(self, fails: int = 0) -> None:
+        self.fails = fails
+        self.kept: list[MaterializedArtifacts] = []
+        self.got = asyncio.Event()
 
-    async with RegistrationConfigSource(RandomKeys(), sink=Sink()) as source:
+    async def persist(self, artifacts: MaterializedArtifacts) -> None:
+        if self.fails:
+            self.fails -= 1
+            raise OSError("no space left on device")
+        self.kept.append(artifacts)
+        self.got.set()
+
+
+async def test_the_sink_outside_gets_exactly_what_is_served_once_for_each_generation() -> None:
+    store, sink = MemoryStore(), Keeps()
+    async with RegistrationConfigSource(RandomKeys(), store=store, sink=sink) as source:
         await source.register(node("a"))
         answer = await ready(source, "a")
-        assert kept[-1].nodes["a"] == ArtifactSet(answer.payload.files)
+        await asyncio.wait_for(sink.got.wait(), 5)
+        assert sink.kept[-1].nodes["a"] == ArtifactSet(answer.payload.files)
+        await asyncio.sleep(0.05)
+    async with RegistrationConfigSource(RandomKeys(), store=store, sink=sink) as source:
+        await ready(source, "a")
+        await asyncio.sleep(0.1)
+        assert len(sink.kept) == 1
 
 
-async def test_a_sink_that_fails_makes_the_run_fail() -> None:
-    class Full:
-        def persist(self, artifacts: MaterializedArtifacts) -> None:
-            raise OSError("no space left on device")
+async def test_the_sink_outside_gets_after_a_restart_what_a_crash_kept_from_it() -> None:
+    store, sink = MemoryStore(), Keeps()
+    async with RegistrationConfigSource(RandomKeys(), store=store) as crashed:
+        await crashed.register(node("a"))
+        before = await ready(crashed, "a")
+    async with RegistrationConfigSource(RandomKeys(), store=store, sink=sink):
+        await asyncio.wait_for(sink.got.wait(), 5)
+        assert sink.kept[0].nodes["a"] == ArtifactSet(before.payload.files)
 
-    async with RegistrationConfigSource(RandomKeys(), sink=Full()) as source:
+
+async def test_a_sink_outside_that_fails_is_told_in_the_status_and_tried_again() -> None:
+    sink = Keeps(fails=1)
+    async with RegistrationConfigSource(RandomKeys(), sink=sink) as source:
         await source.register(node("a"))
-        with pytest.raises(MaterializationFailed, match="no space left"):
-            await source.resolve("a")
+        await ready(source, "a")
+        await asyncio.sleep(0.1)
+        assert "no space left on device" in source.fleet(10, "").reason
+        await asyncio.wait_for(sink.got.wait(), 5)
+        await asyncio.sleep(0.05)
+        assert source.fleet(10, "").reason == ""

@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import pytest
+
 from cfgsync_adapter import MaterializedArtifacts, NotReady, RegistrationConfigSource, RegistrationSnapshot
 from cfgsync_core import MaterializationFailed, Missing, Ready, Unavailable
 

@@ -7,6 +7,7 @@ from collections.abc import Awaitable
 from pathlib import Path
 
 import pytest
+
 from cfgsync_adapter import (
     ArtifactFile,
     CachedSnapshotMaterializer,
@@ -205,7 +206,7 @@ async def test_a_settling_quorum_behind_a_source_is_not_a_poll() -> None:
 
 @pytest.mark.parametrize("words", [{}, {"at_least": 0}])
 def test_a_quorum_of_nobody_is_refused(words: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="quorum|Quorum"):
+    with pytest.raises(ValueError, match=r"quorum|Quorum"):
         Quorum(ReadyAt(1), **words)  # type: ignore[arg-type]
 
 

@@ -12,7 +12,7 @@ from hashlib import sha256
 import msgspec
 
 from cfgsync_artifacts import ArtifactSet, CfgsyncError, DuplicatePath, digest_of
-from cfgsync_core import BLOB, NodeArtifactsPayload, Version, encode_files, first_extended
+from cfgsync_core import BLOB, NodeArtifactsPayload, Version, decode_files, encode_files, first_extended
 
 from .materializer import MaterializedArtifacts
 
@@ -46,6 +46,12 @@ class Generation(msgspec.Struct, frozen=True):
     nodes: Mapping[str, NodeArtifactsPayload]
     blobs: frozenset[str]
     map_key: str
+
+    def artifacts(self) -> MaterializedArtifacts:
+        """The artifacts that this generation serves, from its bytes."""
+        shared = next((payload.shared for payload in self.nodes.values()), b"")
+        own = {name: decode_files(payload.local) for name, payload in self.nodes.items()}
+        return MaterializedArtifacts(own, decode_files(shared))
 
 
 class Prepared(msgspec.Struct, frozen=True):

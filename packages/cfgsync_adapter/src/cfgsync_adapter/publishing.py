@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import msgspec
 
 from cfgsync_core import BucketSnapshot, Conflict, RevisionedStore
@@ -11,7 +9,7 @@ from cfgsync_core import BucketSnapshot, Conflict, RevisionedStore
 from .generation import Generation, Head, Prepared, Source, blobs_of, restore
 
 BUCKET = "generations"
-CURRENT, PREVIOUS, CLAIM = "current", "previous", "claim"
+CURRENT, PREVIOUS, CLAIM, DELIVERED = "current", "previous", "claim", "delivered"
 
 
 class Claim(msgspec.Struct, frozen=True):
@@ -31,6 +29,7 @@ class Publisher:
         self._claim_revision = 0
         self.current: Generation | None = None
         self.claim = Claim()
+        self.last_delivered: str | None = None
 
     async def open(self, revision: str | None) -> None:
         """Load what is served, then claim if `revision` differs from the last claim's (None: never claim)."""
@@ -56,6 +55,7 @@ class Publisher:
         self._current_revision = revisions.get(CURRENT, 0)
         self._claim_revision = revisions.get(CLAIM, 0)
         self.claim = msgspec.json.decode(entries[CLAIM], type=Claim) if CLAIM in entries else Claim()
+        self.last_delivered = entries[DELIVERED].decode() if DELIVERED in entries else None
         if CURRENT in entries:
             self.current = restore(
                 cut.version.epoch, msgspec.json.decode(entries[CURRENT], type=Head), entries
@@ -64,16 +64,11 @@ class Publisher:
             head = msgspec.json.decode(entries[PREVIOUS], type=Head)
             self._previous_blobs = frozenset(blobs_of(entries[head.map_key], head.map_key))
 
-    async def publish(
-        self,
-        prepared: Prepared,
-        source: Source,
-        before: Callable[[], Awaitable[None]] | None = None,
-    ) -> Generation | None:
+    async def publish(self, prepared: Prepared, source: Source) -> Generation | None:
         """The generation that stands for `source`: adopted, or committed from these artifacts, the same ones at each
         try. None when another source stands that is neither before nor after: take a new snapshot.
 
-        `before` runs once before the first commit of a new number. Raises `Unavailable` and its kin.
+        Raises `Unavailable` and its kin.
         """
         while True:
             current = self.current
@@ -85,13 +80,15 @@ class Publisher:
                 return None
             moved = current is not None and current.map_key == prepared.map_key
             number = 1 if current is None else current.number + (0 if moved else 1)
-            if before is not None and not moved:
-                await before()
-                before = None
             try:
                 return await self._commit(prepared, Head(number, source, prepared.map_key), moved)
             except Conflict:
                 await self.reload()
+
+    async def delivered(self, generation: Generation) -> None:
+        """Remember that the sink has this generation."""
+        await self._store.commit(BUCKET, {DELIVERED: generation.text.encode()})
+        self.last_delivered = generation.text
 
     async def _commit(self, prepared: Prepared, head: Head, moved: bool) -> Generation:
         current = self.current

@@ -23,7 +23,6 @@ from .generation import Generation, Prepared, Source, prepare
 from .materializer import (
     MaterializationResult,
     MaterializedArtifacts,
-    MaterializedArtifactsSink,
     RegistrationSnapshotMaterializer,
 )
 from .publishing import Publisher
@@ -58,7 +57,6 @@ class Runs:
         *,
         on_verdict: Callable[[Verdict], None],
         frozen: bool = False,
-        sink: MaterializedArtifactsSink | None = None,
         run_timeout: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -67,7 +65,6 @@ class Runs:
         self._publisher = publisher
         self._on_verdict = on_verdict
         self._freezes = frozen
-        self._sink = sink
         self._run_timeout = run_timeout
         self._clock = clock
         self._wake = asyncio.Event()
@@ -160,26 +157,20 @@ class Runs:
             return Verdict(source, MaterializationFailed(cause))
         if isinstance(result, NotReady):
             return Verdict(source, result)
-        artifacts, prepared = result
         try:
-            generation = await self._publisher.publish(prepared, source, self._give_to_sink(artifacts))
+            generation = await self._publisher.publish(result, source)
         except Unavailable as error:
             log.warning("a generation could not be committed: %s", error)
             return Verdict(source, error)
-        except Exception as error:
-            log.warning("the sink failed: %s", _sentence(error))
-            return Verdict(source, MaterializationFailed(_sentence(error)))
         return None if generation is None else Verdict(generation.source, generation)
 
-    async def _decide(
-        self, snapshot: RegistrationSnapshot
-    ) -> NotReady | tuple[MaterializedArtifacts, Prepared]:
-        def work() -> Awaitable[MaterializationResult] | NotReady | tuple[MaterializedArtifacts, Prepared]:
+    async def _decide(self, snapshot: RegistrationSnapshot) -> NotReady | Prepared:
+        def work() -> Awaitable[MaterializationResult] | NotReady | Prepared:
             result = self._materializer.materialize_snapshot(snapshot)
             return result if inspect.isawaitable(result) else _checked(result)
 
         first, spent = await self._in_thread(work)
-        if isinstance(first, NotReady | tuple):
+        if isinstance(first, NotReady | Prepared):
             self._processor_seconds = spent
             return first
         metered = _Metered(first)
@@ -222,24 +213,12 @@ class Runs:
         threading.Thread(target=run, name="cfgsync-materializer", daemon=True).start()
         return await done
 
-    def _give_to_sink(self, artifacts: MaterializedArtifacts) -> Callable[[], Awaitable[None]] | None:
-        sink = self._sink
-        if sink is None:
-            return None
 
-        async def give() -> None:
-            done, _ = await self._in_thread(lambda: sink.persist(artifacts))
-            if inspect.isawaitable(done):
-                await done
-
-        return give
-
-
-def _checked(result: object) -> NotReady | tuple[MaterializedArtifacts, Prepared]:
+def _checked(result: object) -> NotReady | Prepared:
     if isinstance(result, NotReady):
         return result
     if isinstance(result, MaterializedArtifacts):
-        return result, prepare(result)
+        return prepare(result)
     raise TypeError(
         f"materialize_snapshot returned {type(result).__name__}, expected MaterializedArtifacts or NotReady"
     )

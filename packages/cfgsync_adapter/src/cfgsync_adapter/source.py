@@ -29,6 +29,7 @@ from cfgsync_core import (
 )
 
 from . import explain
+from .delivering import Delivery
 from .generation import Generation
 from .materializer import MaterializedArtifactsSink, RegistrationSnapshotMaterializer
 from .publishing import Publisher
@@ -48,7 +49,7 @@ class RegistrationConfigSource:
     `late` says what becomes of a node that registers or changes after a generation stands: `"follow"` makes the next
     generation, `"freeze"` refuses it with a reason. `revision` (default: the materializer's attribute, else `""`)
     names the version of the program that decides; another one than last time makes a new generation of everybody.
-    `sink` receives exactly what is served, after it won the compare-and-set's check and before anyone is served.
+    `sink` receives exactly what is served: after the compare-and-set, at least once, also after a crash.
     `run_timeout` is in seconds.
     """
 
@@ -67,6 +68,7 @@ class RegistrationConfigSource:
         self._late = late
         self._revision = str(getattr(materializer, "revision", "")) if revision is None else revision
         self._sink = sink
+        self._delivery: Delivery | None = None
         self._run_timeout = run_timeout
         self._opening = asyncio.Lock()
         self._registry = Registry(self._store, on_change=self._registry_moved)
@@ -100,16 +102,20 @@ class RegistrationConfigSource:
                 self._publisher,
                 on_verdict=self._verdict_came,
                 frozen=self._late == "freeze",
-                sink=self._sink,
                 run_timeout=self._run_timeout,
             )
             self._runs.start()
+            if self._sink is not None:
+                self._delivery = Delivery(self._sink, self._publisher)
+                self._delivery.start()
 
     async def close(self) -> None:
         """Answer everybody who waits, and end the run task. The store is whoever opened it's to close."""
         self.drain()
         if self._runs is not None:
             await self._runs.close()
+        if self._delivery is not None:
+            await self._delivery.close()
 
     def drain(self) -> None:
         """Tell everybody who waits, and everybody who asks from now on, to come back later."""
@@ -153,6 +159,8 @@ class RegistrationConfigSource:
         """See `StatusSource`."""
         runs = self._running()
         reason, conditions = explain.fleet(runs, self._publisher)
+        if not reason and self._delivery is not None:
+            reason = self._delivery.failure
         current = self._publisher.current
         names = [name for name in self._registry.identifiers() if name > after][:limit]
         return FleetStatus(
@@ -211,6 +219,8 @@ class RegistrationConfigSource:
 
     def _verdict_came(self, verdict: Verdict) -> None:
         self._first_verdict.set()
+        if self._delivery is not None:
+            self._delivery.changed()
         self._waiting.settle_all()
 
     def _answer_now(self, identifier: str) -> Ready | Missing | NotReady | None:

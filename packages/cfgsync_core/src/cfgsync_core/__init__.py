@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from .outcome import Unreachable as Unreachable
     from .outcome import Untrusted as Untrusted
     from .payload import NodeArtifactsPayload as NodeArtifactsPayload
+    from .payload import decode_files as decode_files
     from .payload import decode_payload as decode_payload
     from .payload import encode_files as encode_files
     from .payload import first_extended as first_extended
@@ -124,7 +125,7 @@ else:
             "errors": "Conflict IntegrityError InvalidRegistration InvalidRequest MaterializationFailed"
             " MetadataMismatch OutcomeUnknown StoreDamaged StoreFull StoreRefused Unavailable",
             "hints": "Announced ChangeEvents ChangeHints",
-            "payload": "NodeArtifactsPayload decode_payload encode_files first_extended",
+            "payload": "NodeArtifactsPayload decode_files decode_payload encode_files first_extended",
             "protocol": "Condition Missing NotReady Ready STATUS decode_registration decode_stored"
             " encode_registration",
             "registration": "NodeRegistration RegistrationPayload",

@@ -48,15 +48,16 @@ class NodeArtifactsPayload:
     """What one node is answered: its files, node-local first, then shared; encoded once, decoded when looked at.
 
     `digest` is `sha256-<hex>` of the file set; `extended` is the first path that only `Cfgsync-Accept: base64, mode`
-    may receive, None for a plain payload. `chunks` are the body's bytes in order; the shared chunk is one object.
+    may receive, None for a plain payload. `local` and `shared` are the two parts as `encode_files` made them, `chunks`
+    the body's bytes in order; the shared chunk is one object.
     """
 
-    __slots__ = ("_files", "_local", "_shared", "digest", "extended")
+    __slots__ = ("_files", "digest", "extended", "local", "shared")
     schema_version = SCHEMA_VERSION
 
     def __init__(self, local: bytes, shared: bytes, digest: str, extended: str | None = None) -> None:
-        self._local = local
-        self._shared = shared
+        self.local = local
+        self.shared = shared
         self.digest = digest
         self.extended = extended
         self._files: tuple[ArtifactFile, ...] | None = None
@@ -77,8 +78,8 @@ class NodeArtifactsPayload:
     @property
     def chunks(self) -> tuple[bytes, ...]:
         """The body in pieces, so that a shared piece is held once however many nodes are being answered."""
-        comma = b"," if self._local and self._shared else b""
-        return (b'{"schema_version":1,"files":[' + self._local + comma, self._shared, b"]}")
+        comma = b"," if self.local and self.shared else b""
+        return (b'{"schema_version":1,"files":[' + self.local + comma, self.shared, b"]}")
 
     @property
     def body(self) -> bytes:
@@ -87,7 +88,7 @@ class NodeArtifactsPayload:
 
     @property
     def size_bytes(self) -> int:
-        return 31 + len(self._local) + len(self._shared) + (1 if self._local and self._shared else 0)
+        return 31 + len(self.local) + len(self.shared) + (1 if self.local and self.shared else 0)
 
     @property
     def files(self) -> tuple[ArtifactFile, ...]:
@@ -96,7 +97,7 @@ class NodeArtifactsPayload:
         return self._files
 
     def is_empty(self) -> bool:
-        return not self._local and not self._shared
+        return not self.local and not self.shared
 
     def __eq__(self, other: object) -> bool:
         return self.digest == other.digest if isinstance(other, NodeArtifactsPayload) else NotImplemented
@@ -111,6 +112,11 @@ class NodeArtifactsPayload:
 def first_extended(files: Iterable[ArtifactFile]) -> str | None:
     """The first path that an original client would write wrongly, None when there is none."""
     return next((f.path for f in files if not f.is_plain), None)
+
+
+def decode_files(encoded: bytes) -> ArtifactSet:
+    """The files that `encode_files` encoded."""
+    return ArtifactSet(_decode_files(b'{"schema_version":1,"files":[' + encoded + b"]}"))
 
 
 def decode_payload(body: bytes, etag: str | None = None) -> NodeArtifactsPayload:
