@@ -1,0 +1,70 @@
+"""`cfgsync demo`: a whole boot on this machine, watched live; it leaves nothing behind unless it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import tempfile
+from typing import Annotated
+
+import typer
+
+from cfgsync_core import CfgsyncError
+
+from ..demo import PROCESSES, boot
+from ..serve import raise_file_limit
+from .says import fail
+
+MAX_NODES = 1000
+
+
+def command(
+    nodes: Annotated[
+        int, typer.Option(min=1, max=MAX_NODES, envvar="CFGSYNC_NODES", help="How many nodes boot.")
+    ] = 50,
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR", envvar="CFGSYNC_KEEP", help="Write below DIR (new or empty), and leave it there."
+        ),
+    ] = None,
+) -> None:
+    """A whole boot on this machine, watched live: server, nodes, files on disk.
+
+    Example: cfgsync demo --nodes 10 --keep /tmp/fleet
+    """
+    raise_file_limit()
+    try:
+        if keep is None:
+            with tempfile.TemporaryDirectory(prefix="cfgsync-demo-") as directory:
+                took = _run(nodes, directory)
+            left = "its files are removed again; to look at them: cfgsync demo --keep DIR"
+        else:
+            os.makedirs(keep, exist_ok=True)
+            if os.listdir(keep):
+                raise typer.BadParameter(f"{keep} is not empty", param_hint="--keep")
+            took = _run(nodes, os.path.abspath(keep))
+            left = f"its files are in {keep}"
+    except OSError as error:
+        raise typer.Exit(fail(1, str(error), "give another directory: --keep DIR")) from error
+    except asyncio.CancelledError:
+        raise typer.Exit(128 + signal.SIGTERM) from None
+    except CfgsyncError as error:
+        raise typer.Exit(fail(1, str(error), getattr(error, "hint", ""))) from error
+    print(f"{nodes} of {nodes} nodes booted in {took:.1f} s; {left}")
+
+
+def _run(nodes: int, directory: str) -> float:
+    processes = min(nodes, PROCESSES)
+    tasks = f", {nodes - processes} are tasks of this process" if nodes > processes else ""
+    print(f"{nodes} nodes, one machine: {processes} are `cfgsync fetch` processes{tasks}", flush=True)
+    return asyncio.run(_until_terminated(nodes, directory))
+
+
+async def _until_terminated(nodes: int, directory: str) -> float:
+    """Boot; SIGTERM cancels it, so that processes and files are cleared away as after Ctrl-C."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await boot(nodes, directory, lambda line: print(line, flush=True))
