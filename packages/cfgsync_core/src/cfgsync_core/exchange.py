@@ -24,9 +24,7 @@ from .store import Version
 HOLD: Final = 20.0  # s; below the 30 s at which the server, and many a proxy, ends a request that is silent
 BASE: Final = 0.1  # s; full jitter: a pause is drawn between 0 and BASE doubled with each failure in a row
 CAP: Final = 5.0
-CAP_AT_FIRST: Final = (
-    1.0  # while connections have been refused for less than FIRST: a server that is just starting
-)
+CAP_AT_FIRST: Final = 1.0  # for a server that is just starting: refused for less than FIRST
 FIRST: Final = 10.0
 LAST_TRY: Final = 0.25  # s before the end: no pause is longer, so that the last question still has time
 PATIENCE: Final = 10.0  # s for an answer to begin, beyond what the server was asked to hold it
@@ -140,9 +138,8 @@ class Exchange:
 
     def lost(self, now: float, why: str) -> None:
         """The request that `next` gave came to nothing: `why` says how (refused, timed out, cut off)."""
-        self._path = (
-            "/register"  # it is idempotent, and an original server that restarted has forgotten everyone
-        )
+        # Registering is idempotent, and an original server that restarted has forgotten everyone.
+        self._path = "/register"
         if now >= self._deadline and isinstance(self._last, Again):
             return  # cut off by our own deadline: what the server said before that is why we have no files
         if self._was_well():
