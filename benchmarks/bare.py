@@ -1,0 +1,61 @@
+"""The yardstick: an ordinary aiohttp application that decodes the same bodies and answers the same bytes.
+
+`python -m benchmarks.bare` prints its URL. `/node` with `Prefer` is held until `/release`, as the fleet's is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+from aiohttp import web
+
+from . import words
+
+
+class Registration(msgspec.Struct):
+    identifier: str
+    ip: str
+    metadata: msgspec.Raw = msgspec.Raw(b"")
+
+
+async def main() -> None:
+    decode = msgspec.json.Decoder(Registration).decode
+    ready = words.payload(1)
+    body = ready.body
+    node_headers = {
+        "Content-Type": "application/json",
+        "ETag": f'"{ready.digest}"',
+        "Cfgsync-Generation": f"{words.EPOCH}.1",
+    }
+    register_headers = {"Cfgsync-Version": f"{words.EPOCH}.10000"}
+    released = asyncio.Event()
+
+    async def register(request: web.Request) -> web.Response:
+        decode(await request.read())
+        return web.Response(status=202, headers=register_headers)
+
+    async def node(request: web.Request) -> web.Response:
+        decode(await request.read())
+        if "Prefer" in request.headers:
+            await released.wait()
+        return web.Response(body=body, headers=node_headers)
+
+    async def release(request: web.Request) -> web.Response:
+        released.set()
+        return web.Response(status=202)
+
+    app = web.Application()
+    app.router.add_post("/register", register)
+    app.router.add_post("/node", node)
+    app.router.add_post("/release", release)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
+    await site.start()
+    print(f"serving bare on http://127.0.0.1:{runner.addresses[0][1]}", flush=True)
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,1 @@
+"""One file a figure of the design's speed page; each yields its rows."""

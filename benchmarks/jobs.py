@@ -1,0 +1,54 @@
+"""What the load generator is asked, and what it answers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import msgspec
+
+from .processes import ROOT
+
+JOB_SECONDS = 120.0
+
+
+class Job(msgspec.Struct, omit_defaults=True):
+    """`flood`: `count` requests `what` spread over `connections`, identifiers from `first` on, modulo `cycle`.
+    `boot`: `count` nodes at once, each `register`, then `held_node`, each on a connection of its own.
+    `wake`: `count` nodes ask `held_node`; when all are held, one request `what` numbered `first` frees them."""
+
+    kind: str
+    port: int
+    pid: int
+    what: str
+    count: int
+    status: int = 200
+    connections: int = 64
+    first: int = 0
+    cycle: int = 0
+
+
+class Result(msgspec.Struct, omit_defaults=True):
+    """`seconds` on the clock, `processor` seconds of the server; of `wake`: seconds after the trigger and after the
+    first answer, and what the server grew by while it held everybody."""
+
+    seconds: float
+    processor: float
+    first: float = 0.0
+    p99: float = 0.0
+    last: float = 0.0
+    held_bytes: int = 0
+    largest_bytes: int = 0
+
+
+def run(job: Job) -> Result:
+    """Do `job` in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.load"],
+        input=msgspec.json.encode(job),
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        timeout=JOB_SECONDS,
+        check=True,
+    )
+    return msgspec.json.decode(done.stdout, type=Result)

@@ -1,0 +1,39 @@
+"""What the measured servers decide: cheap on purpose, so that a figure is the server's and not the application's."""
+
+from __future__ import annotations
+
+import os
+
+from cfgsync_adapter import (
+    ArtifactFile,
+    ArtifactSet,
+    MaterializationResult,
+    MaterializedArtifacts,
+    NotReady,
+    RegistrationSnapshot,
+)
+
+NODES = "BENCH_NODES"
+"""Environment: how many registrations make it ready."""
+FILE_BYTES = 4096
+_FILLING = "x" * (FILE_BYTES - 64)
+
+
+def file_of(identifier: str) -> ArtifactSet:
+    """About 4 KiB, distinct for each node."""
+    return ArtifactSet([ArtifactFile("/config.yaml", f"id: {identifier}\nfilling: {_FILLING}\n")])
+
+
+class Fleet:
+    """Ready when as many nodes have registered as the environment says; until then it reads `len` only."""
+
+    def __init__(self) -> None:
+        self._need = int(os.environ[NODES])
+
+    def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializationResult:
+        have = len(registrations)
+        if have < self._need:
+            return NotReady(f"waiting for {self._need} nodes, have {have}")
+        return MaterializedArtifacts.from_nodes(
+            {identifier: file_of(identifier) for identifier in registrations.identifiers}
+        )

@@ -1,0 +1,61 @@
+"""The requests of the load generator, whole as they go over the wire, and what the bare yardstick says back."""
+
+from __future__ import annotations
+
+import base64
+
+from cfgsync_core import NodeArtifactsPayload
+
+from .materializers import file_of
+
+EPOCH = "0123456789abcdef"
+PUT_VALUE_BYTES = 90
+
+
+def identifier(number: int) -> str:
+    return f"node-{number:06d}"
+
+
+def registration(number: int) -> bytes:
+    """A registration of about 90 bytes, with small metadata; each node has an address of its own."""
+    ip = f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
+    return (
+        f'{{"identifier":"{identifier(number)}","ip":"{ip}","metadata":{{"port":{3000 + number % 1000},"zone":"b"}}}}'
+    ).encode()
+
+
+def post(path: str, body: bytes, headers: str = "") -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{headers}"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def register(number: int) -> bytes:
+    return post("/register", registration(number))
+
+
+def register_with_secret(number: int) -> bytes:
+    return post("/register", registration(number), f"Authorization: Bearer {number:064x}\r\n")
+
+
+def node(number: int) -> bytes:
+    return post("/node", registration(number))
+
+
+def held_node(number: int) -> bytes:
+    return post("/node", registration(number), "Prefer: wait=30\r\n")
+
+
+def etcd_put(number: int) -> bytes:
+    """A durable put of a body of the same size through etcd's JSON gateway."""
+    key = base64.b64encode(f"/nodes/{identifier(number)}".encode()).decode()
+    value = base64.b64encode(registration(number)).decode()
+    return post("/v3/kv/put", f'{{"key":"{key}","value":"{value}"}}'.encode())
+
+
+def release(number: int) -> bytes:
+    """What makes the bare yardstick answer everybody whom it holds."""
+    return post("/release", b"{}")
+
+
+def payload(number: int) -> NodeArtifactsPayload:
+    return NodeArtifactsPayload.from_files(file_of(identifier(number)))
