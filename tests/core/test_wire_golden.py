@@ -129,7 +129,7 @@ def without_refused_peers(body: str) -> bytes:
             if f"- {name}\n" in file["content"]:
                 file["content"] = file["content"].replace(f"- {name}\n", "", 1)
                 gone += 1
-        file["content"] = re.sub(r"nodes: (\d+)", lambda m: f"nodes: {int(m[1]) - gone}", file["content"])
+        file["content"] = re.sub(r"nodes: (\d+)", lambda m, g=gone: f"nodes: {int(m[1]) - g}", file["content"])
     return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
 
 

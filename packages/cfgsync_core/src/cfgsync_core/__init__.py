@@ -47,8 +47,7 @@ if TYPE_CHECKING:
     from .exchange import Pause as Pause
     from .exchange import Request as Request
     from .exchange import Send as Send
-    from .hinting import HintingStore as HintingStore
-    from .hinting import hinting as hinting
+    from .hinting import hinted as hinted
     from .hints import Announced as Announced
     from .hints import ChangeEvents as ChangeEvents
     from .hints import ChangeHints as ChangeHints
@@ -109,7 +108,7 @@ else:
         __name__,
         {
             "cfgsync_artifacts:": "CfgsyncError",
-            "hinting": "HintingStore hinting",
+            "hinting": "hinted",
             "memory": "MemoryHints MemoryStore",
             "server": "HttpServer",
             "calls": "Call CfgsyncServerState Handler Reply failure refusal",

@@ -24,7 +24,7 @@ WHISPER_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 
-def hinting(store: RevisionedStore, hints: ChangeHints, events: ChangeEvents | None = None) -> HintingStore:
+def hinted(store: RevisionedStore, hints: ChangeHints, events: ChangeEvents | None = None) -> HintingStore:
     """`store`, whose commits are followed by a hint and, if `events` are given, by an event with the new version."""
     return HintingStore(store, hints, events)
 

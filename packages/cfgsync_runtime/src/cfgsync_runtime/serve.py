@@ -24,7 +24,7 @@ from cfgsync_core import (
     NodeConfigSource,
     RevisionedStore,
     StatusSource,
-    hinting,
+    hinted,
 )
 
 from .backends import open_store
@@ -61,11 +61,11 @@ async def serving_snapshot(
         opened: RevisionedStore = (
             store if not isinstance(store, str) else await _opened(stack, store, on_fatal)
         )
-        hinted = hinting(opened, MemoryHints())
+        hinting = await stack.enter_async_context(hinted(opened, MemoryHints()))
         source = RegistrationConfigSource(
-            materializer, store=hinted, late=late, revision=revision, sink=sink, run_timeout=run_timeout
+            materializer, store=hinting, late=late, revision=revision, sink=sink, run_timeout=run_timeout
         )
-        identities = Identities(hinted, anonymous=anonymous, rebind=rebind)
+        identities = Identities(hinting, anonymous=anonymous, rebind=rebind)
         await identities.open()
         await stack.enter_async_context(source)
         await source.settled(FIRST_VERDICT_SECONDS)  # a mended materializer's files reach whoever asks first
