@@ -1,0 +1,221 @@
+"""The real commands as processes of a test: started on free ports, with state of their own, ended with the test.
+
+Only processes that were started here are ever ended, each by its own handle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+CFGSYNC = str(Path(sys.executable).parent / "cfgsync")
+PATIENCE = 60.0
+"""Seconds until a thing that should have happened counts as never; two busy cores are slow."""
+
+
+class Reply(NamedTuple):
+    """An HTTP answer; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def words(self) -> Any:
+        """The body as JSON."""
+        return json.loads(self.body)
+
+
+def ask(
+    port: int,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    within: float = PATIENCE,
+) -> Reply:
+    """One request over a connection of its own. A body is said to be JSON unless `headers` say otherwise."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=within)
+    with contextlib.closing(connection):
+        kind = {} if body is None else {"Content-Type": "application/json"}
+        connection.request(method, path, body, {**kind, **(headers or {})})
+        response = connection.getresponse()
+        lower = {name.lower(): value for name, value in response.getheaders()}
+        return Reply(response.status, lower, response.read())
+
+
+def body(identifier: str, metadata: object = None, ip: str = "127.0.0.1") -> bytes:
+    """The body of `/register` and `/node`."""
+    words: dict[str, object] = {"identifier": identifier, "ip": ip}
+    if metadata is not None:
+        words["metadata"] = metadata
+    return json.dumps(words).encode()
+
+
+def eventually(happened: Callable[[], bool], within: float = PATIENCE) -> None:
+    """Return as soon as `happened()`; fail when it never does."""
+    until = time.monotonic() + within
+    while not happened():
+        assert time.monotonic() < until, "it never happened"
+        time.sleep(0.01)
+
+
+class Server:
+    """A running `cfgsync serve` that has said where it listens."""
+
+    def __init__(self, process: subprocess.Popen[str], url: str, said: str, log: Path) -> None:
+        self.process = process
+        self.url = url
+        self.said = said
+        self._log = log
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    @property
+    def log(self) -> str:
+        """What it wrote to stderr so far."""
+        return self._log.read_text()
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        return ask(self.port, method, path, body, headers)
+
+    def status(self, identifier: str = "") -> Any:
+        """The words of `/status`, or of one node's."""
+        reply = self.ask("GET", f"/status/{identifier}" if identifier else "/status")
+        assert reply.status == 200
+        return reply.words
+
+    def kill(self) -> None:
+        """kill −9."""
+        self.process.kill()
+        assert self.process.wait(PATIENCE) == -signal.SIGKILL, self.log
+
+    def stop(self, sent: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        self.process.send_signal(sent)
+        return self.process.wait(PATIENCE)
+
+
+class Place:
+    """A directory in which commands run, with an environment that no other test and no user has a part in."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        self._started: list[subprocess.Popen[str]] = []
+        self._logs = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+
+    def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("CFGSYNC_", "CFG_"))
+        }
+        return kept | {"XDG_STATE_HOME": str(self.directory / "xdg-state")} | dict(more or {})
+
+    def write(self, name: str, text: str) -> Path:
+        """A file in the directory."""
+        path = self.directory / name
+        path.write_text(text)
+        return path
+
+    def start(
+        self, *arguments: str, environment: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> tuple[subprocess.Popen[str], Path]:
+        """Start `cfgsync ARGUMENTS`; the process, and the file that takes its stderr."""
+        self._logs += 1
+        log = self.directory / f"stderr-{self._logs}"
+        with log.open("w") as errors:
+            process = subprocess.Popen(
+                [CFGSYNC, *arguments],
+                cwd=cwd or self.directory,
+                env=self.environment(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+            )
+        self._started.append(process)
+        return process, log
+
+    def run(
+        self, *arguments: str, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `cfgsync ARGUMENTS` to its end."""
+        return subprocess.run(
+            [CFGSYNC, *arguments],
+            cwd=self.directory,
+            env=self.environment(environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+        )
+
+    def serve(
+        self,
+        *arguments: str,
+        port: int = 0,
+        environment: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> Server:
+        """Start `cfgsync serve ARGUMENTS` and return when it listens; `port` 0 takes a free one."""
+        process, log = self.start("serve", *arguments, "--port", str(port), environment=environment, cwd=cwd)
+        assert process.stdout is not None
+        ready, _, _ = select.select([process.stdout], [], [], PATIENCE)
+        line = process.stdout.readline() if ready else ""
+        assert " on http://" in line, f"serve did not begin: {line!r}\n{log.read_text()}"
+        return Server(process, line.partition(" on ")[2].split()[0].rstrip(","), line.strip(), log)
+
+    def fetch(
+        self, server: str, identifier: str, *arguments: str, out: str | None = None
+    ) -> subprocess.Popen[str]:
+        """Start `cfgsync fetch --json` of a node that keeps its state and its files in directories of its own name."""
+        process, _ = self.start(*self.fetching(server, identifier, *arguments, out=out))
+        return process
+
+    def fetching(
+        self, server: str, identifier: str, *arguments: str, out: str | None = None
+    ) -> Sequence[str]:
+        state = str(self.directory / "state" / identifier)
+        to = out or str(self.directory / "out" / identifier)
+        return [
+            *("fetch", "--server", server, "--id", identifier, "--ip", "127.0.0.1"),
+            *("--out", to, "--state", state, "--json", *arguments),
+        ]
+
+    def current(self, identifier: str) -> Path:
+        """Where a fetched node's files are."""
+        return self.directory / "out" / identifier / "current"
+
+
+def ended(process: subprocess.Popen[str], within: float = PATIENCE) -> tuple[int, Any]:
+    """The exit code and the `--json` object of a fetch."""
+    out, _ = process.communicate(timeout=within)
+    return process.returncode, json.loads(out)
