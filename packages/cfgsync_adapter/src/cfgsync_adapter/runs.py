@@ -7,29 +7,21 @@ after that began, whichever is later, but at most 1 s: what changes meanwhile go
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
-import threading
 import time
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, TypeVar
 
 import msgspec
 
 from cfgsync_core import CfgsyncError, MaterializationFailed, NotReady, Unavailable
 
-from .generation import Generation, Prepared, Source, prepare
-from .materializer import (
-    MaterializationResult,
-    MaterializedArtifacts,
-    RegistrationSnapshotMaterializer,
-)
+from .deciding import Decider, sentence
+from .generation import Generation, Source
 from .publishing import Publisher
 from .registry import Registry
 from .snapshot import RegistrationSnapshot
 
-T = TypeVar("T")
 SPACING, PROCESSOR_SHARE, LONGEST_SPACING = 0.1, 20.0, 1.0
 ASK_AGAIN, FAILED_AGAIN, FAILED_LONGEST = 5.0, 1.0, 60.0
 
@@ -51,7 +43,7 @@ class Runs:
 
     def __init__(
         self,
-        materializer: RegistrationSnapshotMaterializer,
+        decider: Decider,
         registry: Registry,
         publisher: Publisher,
         *,
@@ -60,7 +52,7 @@ class Runs:
         run_timeout: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._materializer = materializer
+        self._decider = decider
         self._registry = registry
         self._publisher = publisher
         self._on_verdict = on_verdict
@@ -74,7 +66,6 @@ class Runs:
         self._last_end = float("-inf")
         self._processor_seconds = 0.0
         self._failures = 0
-        self._working = False
         self.count = 0
         self.verdict: Verdict | None = None
         current = publisher.current
@@ -113,7 +104,7 @@ class Runs:
         """Seconds until the next run, None when only a change makes one."""
         if self.is_frozen or self.superseded or not len(self._registry):
             return None
-        if self._working:
+        if self._decider.busy:
             return None  # a run that passed its deadline has not come back yet; two at a time never
         now, verdict = self._clock(), self.verdict
         if verdict is None or not verdict.source.covers(self.source):
@@ -144,111 +135,23 @@ class Runs:
                 self._on_verdict(verdict)
 
     async def _run(self, snapshot: RegistrationSnapshot) -> Verdict | None:
+        """One run, whatever becomes of it; None when what it saw is no longer what is to be decided."""
         source = Source(self._claim, snapshot.version)
         self.count += 1
         try:
-            async with asyncio.timeout(self._run_timeout):
-                result = await self._decide(snapshot)
-        except TimeoutError:
-            return Verdict(source, MaterializationFailed(f"no answer within {self._run_timeout:g} s"))
-        except Exception as error:
-            cause = error.cause if isinstance(error, MaterializationFailed) else _sentence(error)
-            log.warning("the materializer failed: %s", cause)
-            return Verdict(source, MaterializationFailed(cause))
-        if isinstance(result, NotReady):
-            return Verdict(source, result)
-        try:
-            generation = await self._publisher.publish(result, source)
+            async with asyncio.timeout(self._run_timeout) as deadline:
+                decision = await self._decider.decide(snapshot)
+            self._processor_seconds = decision.processor_seconds
+            if isinstance(decision.answer, NotReady):
+                return Verdict(source, decision.answer)
+            generation = await self._publisher.publish(decision.answer, source)
         except Unavailable as error:
             log.warning("a generation could not be committed: %s", error)
             return Verdict(source, error)
+        except Exception as error:
+            cause = error.cause if isinstance(error, MaterializationFailed) else sentence(error)
+            if isinstance(error, TimeoutError) and deadline.expired():
+                cause = f"no answer within {self._run_timeout:g} s"
+            log.warning("the materializer failed: %s", cause)
+            return Verdict(source, MaterializationFailed(cause))
         return None if generation is None else Verdict(generation.source, generation)
-
-    async def _decide(self, snapshot: RegistrationSnapshot) -> NotReady | Prepared:
-        def work() -> Awaitable[MaterializationResult] | NotReady | Prepared:
-            result = self._materializer.materialize_snapshot(snapshot)
-            return result if inspect.isawaitable(result) else _checked(result)
-
-        first, spent = await self._in_thread(work)
-        if isinstance(first, NotReady | Prepared):
-            self._processor_seconds = spent
-            return first
-        metered = _Metered(first)
-        answer = await metered
-        checked, more = await self._in_thread(lambda: _checked(answer))
-        self._processor_seconds = spent + more + metered.seconds
-        return checked
-
-    async def _in_thread(self, work: Callable[[], T]) -> tuple[T, float]:
-        """Run `work` in a thread of its own and return what it returned and its processor seconds. The thread is a
-        daemon: one that never ends cannot keep the process from ending, only the next run from starting."""
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[tuple[T, float]] = loop.create_future()
-
-        def finish(result: tuple[T, float] | None, error: BaseException | None) -> None:
-            self._working = False
-            if done.done():
-                self._wake.set()  # it came back after its deadline: the next run may start
-            elif error is not None:
-                done.set_exception(error)
-            elif result is not None:
-                done.set_result(result)
-
-        def run() -> None:
-            began = time.thread_time()
-            result: tuple[T, float] | None = None
-            failure: Exception | None = None
-            try:
-                result = (work(), time.thread_time() - began)
-            except Exception as error:
-                failure = error
-            except (
-                BaseException
-            ) as error:  # SystemExit in a materializer is a failed run, not the end of a server
-                failure = MaterializationFailed(_sentence(error))
-            with suppress(RuntimeError):  # the loop has closed; nobody waits any more
-                loop.call_soon_threadsafe(finish, result, failure)
-
-        self._working = True
-        threading.Thread(target=run, name="cfgsync-materializer", daemon=True).start()
-        return await done
-
-
-def _checked(result: object) -> NotReady | Prepared:
-    if isinstance(result, NotReady):
-        return result
-    if isinstance(result, MaterializedArtifacts):
-        return prepare(result)
-    raise TypeError(
-        f"materialize_snapshot returned {type(result).__name__}, expected MaterializedArtifacts or NotReady"
-    )
-
-
-def _sentence(error: BaseException) -> str:
-    return str(error) or type(error).__name__
-
-
-class _Metered:
-    """Awaits a coroutine and counts the processor seconds of its own steps, so that the loop's other work is not its."""
-
-    def __init__(self, inner: Awaitable[MaterializationResult]) -> None:
-        self._inner = inner
-        self.seconds = 0.0
-
-    def __await__(self) -> Generator[Any, Any, MaterializationResult]:
-        steps: Any = self._inner.__await__()
-        value: object = None
-        thrown: BaseException | None = None
-        while True:
-            began = time.thread_time()
-            try:
-                waiting_for = steps.send(value) if thrown is None else steps.throw(thrown)
-            except StopIteration as end:
-                return end.value  # type: ignore[no-any-return]
-            finally:
-                self.seconds += time.thread_time() - began
-            value = thrown = None
-            try:
-                value = yield waiting_for
-            except BaseException as error:
-                thrown = error

@@ -29,6 +29,7 @@ from cfgsync_core import (
 )
 
 from . import explain
+from .deciding import InThread
 from .delivering import Delivery
 from .generation import Generation
 from .materializer import MaterializedArtifactsSink, RegistrationSnapshotMaterializer
@@ -97,7 +98,7 @@ class RegistrationConfigSource:
             await self._registry.open()
             await self._publisher.open(self._revision)
             self._runs = Runs(
-                self._materializer,
+                InThread(self._materializer, on_idle=self._registry_moved),
                 self._registry,
                 self._publisher,
                 on_verdict=self._verdict_came,

@@ -1,0 +1,151 @@
+"""Where the materializer runs: in a worker thread of its own, so that the event loop goes on; an `async def` on the loop.
+
+Another place, such as a child process, is another `Decider`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+import time
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
+from typing import Any, Protocol, TypeVar
+
+import msgspec
+
+from cfgsync_core import MaterializationFailed, NotReady
+
+from .generation import Prepared, prepare
+from .materializer import MaterializationResult, MaterializedArtifacts, RegistrationSnapshotMaterializer
+from .snapshot import RegistrationSnapshot
+
+T = TypeVar("T")
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What a run said, artifacts already encoded, and the processor seconds that it took."""
+
+    answer: NotReady | Prepared
+    processor_seconds: float
+
+
+class Decider(Protocol):
+    """Asks the materializer, in a place of its own."""
+
+    @property
+    def busy(self) -> bool:
+        """True while an asked materializer has not come back, also after its question was given up."""
+
+    async def decide(self, snapshot: RegistrationSnapshot) -> Decision:
+        """Ask once. Raises what the materializer raises. Cancelled at the deadline."""
+
+    async def close(self) -> None:
+        """Ask no more."""
+
+
+class InThread:
+    """The materializer in a thread for each run. `on_idle` is called when a given-up run has come back at last: the
+    thread is a daemon, so that one that never ends keeps the next run from starting, not the process from ending."""
+
+    def __init__(self, materializer: RegistrationSnapshotMaterializer, on_idle: Callable[[], None]) -> None:
+        self._materializer = materializer
+        self._on_idle = on_idle
+        self._busy = False
+
+    @property
+    def busy(self) -> bool:
+        return self._busy
+
+    async def decide(self, snapshot: RegistrationSnapshot) -> Decision:
+        """See `Decider`."""
+
+        def work() -> Awaitable[MaterializationResult] | NotReady | Prepared:
+            result = self._materializer.materialize_snapshot(snapshot)
+            return result if inspect.isawaitable(result) else checked(result)
+
+        first, spent = await self._in_thread(work)
+        if isinstance(first, NotReady | Prepared):
+            return Decision(first, spent)
+        metered = _Metered(first)
+        answer = await metered
+        last, more = await self._in_thread(lambda: checked(answer))
+        return Decision(last, spent + more + metered.seconds)
+
+    async def close(self) -> None:
+        """See `Decider`; a thread cannot be ended, and is left to itself."""
+
+    async def _in_thread(self, work: Callable[[], T]) -> tuple[T, float]:
+        """Run `work` in a thread; what it returned, and its processor seconds."""
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[tuple[T, float]] = loop.create_future()
+
+        def finish(result: tuple[T, float] | None, error: Exception | None) -> None:
+            self._busy = False
+            if done.done():
+                self._on_idle()
+            elif error is not None:
+                done.set_exception(error)
+            elif result is not None:
+                done.set_result(result)
+
+        def run() -> None:
+            began = time.thread_time()
+            result: tuple[T, float] | None = None
+            failure: Exception | None = None
+            try:
+                result = (work(), time.thread_time() - began)
+            except Exception as error:
+                failure = error
+            except BaseException as error:
+                # SystemExit in a materializer is a failed run, not the end of a server
+                failure = MaterializationFailed(sentence(error))
+            with suppress(RuntimeError):  # the loop has closed; nobody waits any more
+                loop.call_soon_threadsafe(finish, result, failure)
+
+        self._busy = True
+        threading.Thread(target=run, name="cfgsync-materializer", daemon=True).start()
+        return await done
+
+
+def checked(result: object) -> NotReady | Prepared:
+    """A materializer's result as it can be published. Raises `TypeError` for anything else, and what `prepare` does."""
+    if isinstance(result, NotReady):
+        return result
+    if isinstance(result, MaterializedArtifacts):
+        return prepare(result)
+    raise TypeError(
+        f"materialize_snapshot returned {type(result).__name__}, expected MaterializedArtifacts or NotReady"
+    )
+
+
+def sentence(error: BaseException) -> str:
+    """`str(error)`, or its kind when it has no words."""
+    return str(error) or type(error).__name__
+
+
+class _Metered:
+    """Awaits a coroutine and counts the processor seconds of its own steps, so that the loop's other work is not its."""
+
+    def __init__(self, inner: Awaitable[MaterializationResult]) -> None:
+        self._inner = inner
+        self.seconds = 0.0
+
+    def __await__(self) -> Generator[Any, Any, MaterializationResult]:
+        steps: Any = self._inner.__await__()
+        value: object = None
+        thrown: BaseException | None = None
+        while True:
+            began = time.thread_time()
+            try:
+                waiting_for = steps.send(value) if thrown is None else steps.throw(thrown)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            finally:
+                self.seconds += time.thread_time() - began
+            value = thrown = None
+            try:
+                value = yield waiting_for
+            except BaseException as error:
+                thrown = error
