@@ -9,8 +9,9 @@ from typing import TextIO
 
 def fail(code: int, happened: str, do: str) -> int:
     """Say what happened and what to do, a line each, on stderr; return `code`."""
-    print(" ".join(happened.split()), file=sys.stderr)
-    print(" ".join(do.split()) or "this is a defect of cfgsync: report it with what you did", file=sys.stderr)
+    hint = " ".join(do.split()) or "this is a defect of cfgsync: report it with what you did"
+    # one write: several nodes may share one log, and a line of one must not end in a line of another
+    print(f"{' '.join(happened.split())}\n{hint}\n", end="", file=sys.stderr, flush=True)
     return code
 
 
@@ -34,7 +35,7 @@ class Waiting:
             print("\r" + text.ljust(self._shown), end="", file=self._stream, flush=True)
             self._shown = len(text)
         else:
-            print(text, file=self._stream, flush=True)
+            print(text + "\n", end="", file=self._stream, flush=True)
 
     def clear(self) -> None:
         """Take the live line away."""
