@@ -21,7 +21,8 @@ MAX_NODES = 1000
 
 def command(
     nodes: Annotated[
-        int, typer.Option(min=1, max=MAX_NODES, envvar="CFGSYNC_NODES", help="How many nodes boot.")
+        int,
+        typer.Option(metavar="N", min=1, max=MAX_NODES, envvar="CFGSYNC_NODES", help="How many nodes boot."),
     ] = 50,
     keep: Annotated[
         str | None,
