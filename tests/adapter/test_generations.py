@@ -17,7 +17,8 @@ from cfgsync_adapter import (
     RegistrationConfigSource,
     RegistrationSnapshot,
 )
-from cfgsync_core import Condition, MaterializationFailed, MemoryStore, Ready
+from cfgsync_core import Condition, MaterializationFailed, MemoryStore, Ready, Unavailable
+from cfgsync_runtime.testing.faults import BrokenStore
 
 from .fleets import RandomKeys, ReadyAt, node, one_file_each
 
@@ -349,3 +350,29 @@ async def test_a_sink_outside_that_fails_is_told_in_the_status_and_tried_again()
         await asyncio.wait_for(sink.got.wait(), 5)
         await asyncio.sleep(0.05)
         assert source.fleet(10, "").reason == ""
+
+
+async def test_a_store_that_does_not_answer_is_unavailable_and_never_an_empty_answer_and_heals_by_itself() -> None:
+    store = BrokenStore(MemoryStore(), after=2)  # both buckets are read, and then it is away
+    async with RegistrationConfigSource(ReadyAt(1), store=store) as source:
+        with pytest.raises(Unavailable, match="broken on purpose"):
+            await source.register(node("a"))
+        store.break_after(1)
+        await source.register(node("a"))
+        with pytest.raises(Unavailable, match="broken on purpose"):
+            await source.resolve("a")
+        assert "broken on purpose" in source.fleet(10, "").reason
+        store.mend()
+        await asyncio.sleep(1.3)
+        assert isinstance(await source.resolve("a"), Ready)
+
+
+async def test_a_fault_while_publishing_is_a_failed_run_and_not_the_end_of_all_runs() -> None:
+    store = BrokenStore(MemoryStore(), after=3, error=lambda: ValueError("not foreseen"))
+    async with RegistrationConfigSource(ReadyAt(1), store=store) as source:
+        await source.register(node("a"))
+        with pytest.raises(MaterializationFailed, match="not foreseen"):
+            await source.resolve("a")
+        store.mend()
+        await asyncio.sleep(1.3)
+        assert isinstance(await source.resolve("a"), Ready)
