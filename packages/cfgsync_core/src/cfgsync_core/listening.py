@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -21,6 +22,9 @@ BODY_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 15.0
 MAX_LINE_BYTES = 4096
 MAX_HEADERS = 64
+LINGER_SECONDS = 1.0
+"""How long what is left of a refused body is read, so that its sender sees the answer and not a reset."""
+RESERVED_FILES = 64
 DRAIN_SECONDS = 4.0
 PIECEWISE_BYTES = 256 * 1024
 """A body beyond this is written piece by piece with back-pressure, so that slow readers do not hold copies of it."""
@@ -71,15 +75,27 @@ def _request(
 
 
 class LimitedServer(web.Server):
-    """A low-level server of `handler` with every limit set; abandoned requests cancel their handler."""
+    """A low-level server of `handler` with every limit set; abandoned requests cancel their handler.
 
-    def __init__(self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> None:
+    At most `max_connections` are open (default: the limit of open files less a reserve). One more, and the connection
+    that has been idle for longest goes: a flood of silent or slow ones never keeps a speaking one out.
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        max_connections: int | None = None,
+    ) -> None:
+        self._most = max_connections if max_connections is not None else _connections_allowed()
+        self._open: dict[RequestHandler, asyncio.Transport] = {}
+        self._idle: dict[RequestHandler, None] = {}  # in the order in which they became idle
         super().__init__(
             handler,
             request_factory=_request,
             access_log=None,
             logger=log,
             keepalive_timeout=KEEP_ALIVE_SECONDS,
+            lingering_time=LINGER_SECONDS,
             handler_cancellation=True,
             auto_decompress=False,
             max_line_size=MAX_LINE_BYTES,
@@ -89,6 +105,37 @@ class LimitedServer(web.Server):
 
     def __call__(self) -> RequestHandler:
         return _Protocol(self, loop=self._loop, **self._kwargs)
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """The library's bookkeeping, and ours: a connection begins idle."""
+        super().connection_made(handler, transport)
+        self._open[handler] = transport
+        self._idle[handler] = None
+        if len(self._open) > self._most:
+            longest = next(iter(self._idle))
+            del self._idle[longest]
+            self._open.pop(longest).abort()
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """See `connection_made`."""
+        self._open.pop(handler, None)
+        self._idle.pop(handler, None)
+        super().connection_lost(handler, exc)
+
+    def busy(self, handler: RequestHandler) -> None:
+        """A whole request has come over this connection: it stays until it is answered."""
+        self._idle.pop(handler, None)
+
+    def idle(self, handler: RequestHandler) -> None:
+        """Its request is answered."""
+        if handler in self._open:
+            self._idle[handler] = None
+
+
+def _connections_allowed() -> int:
+    """Below the limit of open files: the store, the log and the child process need some too."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(soft - RESERVED_FILES, 16) if soft != resource.RLIM_INFINITY else 1_000_000
 
 
 class Pieces(Payload):

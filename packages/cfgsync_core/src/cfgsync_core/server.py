@@ -41,12 +41,22 @@ class HttpServer:
     e.g. the source's) is called first, so that held requests are answered 503 with `Retry-After`.
     """
 
-    def __init__(self, handlers: Mapping[str, Handler], host: str = "127.0.0.1", port: int = 4400) -> None:
+    _server: LimitedServer  # made when the context is entered, in the loop that serves
+
+    def __init__(
+        self,
+        handlers: Mapping[str, Handler],
+        host: str = "127.0.0.1",
+        port: int = 4400,
+        *,
+        max_connections: int | None = None,
+    ) -> None:
         self._handlers = handlers
         self._host = host
         self._port = port
         self._draining = False
         self._runner: web.ServerRunner | None = None
+        self._max_connections = max_connections
         self._piecewise = asyncio.Semaphore(PIECEWISE_AT_ONCE)
         self._aliases = {"/healthz": "livez", "/livez": "livez", "/readyz": "readyz"}
         self._openapi = openapi("status" in handlers)
@@ -63,7 +73,8 @@ class HttpServer:
         return f"http://{self.address}"
 
     async def __aenter__(self) -> Self:
-        self._runner = web.ServerRunner(LimitedServer(self._dispatch), shutdown_timeout=DRAIN_SECONDS)
+        self._server = LimitedServer(self._dispatch, self._max_connections)
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=DRAIN_SECONDS)
         await self._runner.setup()
         try:
             site = web.TCPSite(self._runner, self._host, self._port, backlog=4096)
@@ -95,6 +106,8 @@ class HttpServer:
             raise
         except Exception as error:
             reply = failure(error)
+        finally:
+            self._server.idle(request.protocol)
         return self._response(reply)
 
     async def _answer(self, request: web.BaseRequest) -> Reply:
@@ -111,6 +124,7 @@ class HttpServer:
                 return _wrong_method(_POST)
             headers = request.headers
             body = await _body(request)
+            self._server.busy(request.protocol)
             etags = headers.get("If-None-Match")
             prefer = headers.get("Prefer")
             return await self._handlers["node"](
@@ -126,6 +140,7 @@ class HttpServer:
             if request.method != "POST":
                 return _wrong_method(_POST)
             registration = decode_registration(await _body(request))
+            self._server.busy(request.protocol)
             return await self._handlers["register"](
                 Call(
                     identifier=registration.identifier,
