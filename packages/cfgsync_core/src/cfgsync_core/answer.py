@@ -240,8 +240,8 @@ _PROXY: Final = (
     "nothing was written; what stands between this node and the server may change answers: ask it directly"
 )
 _REGRESSION: Final = (
-    "nothing was written; the server has an older copy of its store: restore the newest one, or, if the old one is to "
-    "count as new, run there: cfgsync store new-epoch"
+    "nothing was written; the server has an older copy of its store: restore the newest one, or, to take the old "
+    "one on this node, delete the file `seen` in its --state directory"
 )
 
 

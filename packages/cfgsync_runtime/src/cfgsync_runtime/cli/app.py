@@ -1,7 +1,7 @@
 """`cfgsync COMMAND`: help lines stand here, so that showing them, or running one command, loads no other.
 
 A command's module offers `command`, a function with typer's annotations, and, where it needs them, `settings` for
-`typer.Typer.command`. A command ends with `raise typer.Exit(code)`.
+`typer.Typer.command`; one with commands of its own offers `app`. A command ends with `raise typer.Exit(code)`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "demo": "A whole boot on this machine, watched live: server, nodes, files on disk.",
     "serve": "Serve a materializer, a bundle or a server configuration.",
     "fetch": "Register this node, wait for its files, write them, start a command.",
+    "store": "Look at a store: check.",
     "status": "Who is here, who is missing, and why it is not ready.",
 }
 """Every command and its line in `cfgsync --help`; its module has the same name."""
@@ -44,6 +45,8 @@ class LazyGroup(TyperGroup):
         if cmd_name not in COMMANDS:
             return None
         module = importlib.import_module(f"{__package__}.{cmd_name}")
+        if hasattr(module, "app"):
+            return typer.main.get_command(module.app)
         app = typer.Typer(**PLAIN)
         app.command(cmd_name, **getattr(module, "settings", {}))(module.command)
         return typer.main.get_command(app)
