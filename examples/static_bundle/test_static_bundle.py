@@ -1,0 +1,5 @@
+"""The README of the static bundle, run."""
+
+
+def test_its_readme_runs_as_written(run_readme):
+    assert len(run_readme()) == 3
