@@ -13,6 +13,9 @@ from typing import Annotated, Any, Final, Literal, NamedTuple
 
 import pydantic
 
+from cfgsync_core import StoreRefused
+
+from .backends import scheme_of
 from .bundle_file import load_bundle
 from .errors import InputError
 from .loading import lies_in, split_target
@@ -77,6 +80,10 @@ def read_serve_settings(
         "store", _Given(default_store(target, str(named.value), environment), "the default store")
     )
     made = _validated(settings)
+    try:
+        scheme_of(made.store)
+    except StoreRefused as error:  # what was given is wrong, and not the machine
+        raise InputError(f"{settings['store'].origin}: {error}", error.hint) from error
     _refuse_open_doors(made, str(named.value) if target == "config" else None)
     return made
 

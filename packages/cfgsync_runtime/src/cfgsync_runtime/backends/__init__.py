@@ -24,13 +24,18 @@ def open_store(
     `read_only` looks beside a running server. `on_fatal` is called once, in the event loop, when the engine can no
     longer say what is durable: end the process then, and start anew. Raises `StoreRefused`.
     """
-    scheme, colon, rest = url.partition(":")
+    module, _, function = ENGINES[scheme_of(url)].partition(":")
+    opener: Opener = getattr(import_module(f"{__name__}.{module}"), function)
+    return opener(url.partition(":")[2], read_only, on_fatal)
+
+
+def scheme_of(url: str) -> str:
+    """The scheme of a URL that names an engine; nothing is opened. Raises `StoreRefused`."""
+    scheme, colon, _ = url.partition(":")
     if not colon or scheme not in ENGINES:
         # the URL may hold a password: only its scheme is repeated
         named = f"scheme {scheme[:40]!r}" if colon else "a URL without scheme"
         raise StoreRefused(
             f"no engine for {named}", "give a store as " + " or ".join(f"{s}:…" for s in ENGINES)
         )
-    module, _, function = ENGINES[scheme].partition(":")
-    opener: Opener = getattr(import_module(f"{__name__}.{module}"), function)
-    return opener(rest, read_only, on_fatal)
+    return scheme
