@@ -44,17 +44,26 @@ class Identities:
             return refused if refused is not None else await inner_register(call)
 
         async def node(call: Call) -> Reply:
-            bound = self._bound.get(call.identifier)
-            if bound is not None:
-                if call.bearer is None:
-                    return _unauthorized(call.identifier)
-                if not hmac.compare_digest(_hash(call.bearer), bound):
-                    return refusal(
-                        403, "forbidden", f"{call.identifier} belongs to a node with another secret; {REBIND}"
-                    )
-            return await inner_node(call)
+            refused = self._refused(call)
+            if refused is not None:
+                return refused
+            reply = await inner_node(call)
+            return self._refused(call) or reply  # the name may have been bound while the question was held
 
         return {**handlers, "register": register, "node": node}
+
+    def _refused(self, call: Call) -> Reply | None:
+        """The refusal of a question about a name that is bound to another secret, None when it may be answered."""
+        bound = self._bound.get(call.identifier)
+        if bound is None:
+            return None
+        if call.bearer is None:
+            return _unauthorized(call.identifier)
+        if not hmac.compare_digest(_hash(call.bearer), bound):
+            return refusal(
+                403, "forbidden", f"{call.identifier} belongs to a node with another secret; {REBIND}"
+            )
+        return None
 
     async def _claim(self, call: Call) -> Reply | None:
         """Bind an unbound name to the call's secret; a refusal when it is bound to another."""
@@ -83,7 +92,7 @@ class Identities:
 
 
 def _hash(secret: str) -> str:
-    return sha256(secret.encode()).hexdigest()
+    return sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()  # a header may hold any bytes
 
 
 def _unauthorized(identifier: str) -> Reply:
