@@ -21,16 +21,14 @@ class MyNodeMetadata(msgspec.Struct):
     api_port: int
 
 
-# fmt: off  (the snippets stand here as they are written in the design)
+# The snippets stand here as they are written in the design.
+# fmt: off
 class MyMaterializer:
     def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializationResult:
         if len(registrations) < 2:
             return NotReady(f"waiting for 2 nodes, have {len(registrations)}")
         return MaterializedArtifacts.from_nodes(
-            {
-                r.identifier: ArtifactSet([ArtifactFile("/config.yaml", f"id: {r.identifier}\n")])
-                for r in registrations
-            }
+            {r.identifier: ArtifactSet([ArtifactFile("/config.yaml", f"id: {r.identifier}\n")]) for r in registrations}
         )
 
 
@@ -39,15 +37,11 @@ async def server() -> None:
 
 
 async def node_1() -> None:
-    registration = NodeRegistration("node-1", "127.0.0.1").with_metadata(
-        MyNodeMetadata(network_port=3000, api_port=18080)
-    )
+    registration = NodeRegistration("node-1", "127.0.0.1").with_metadata(MyNodeMetadata(network_port=3000, api_port=18080))
 
     outputs = ArtifactOutputMap().route("/config.yaml", "node-data/node-1/config.yaml")
     await fetch_and_write_artifacts(registration, "http://127.0.0.1:4400", outputs)
     print("node-1 has its files")
-
-
 # fmt: on
 
 
