@@ -90,6 +90,7 @@ class Exchange:
         random: Callable[[], float] = _random.random,
     ) -> None:
         self.waiting = ""  # why there are no files yet, in words; changes with the answers
+        self.registered = False  # a server has taken the registration, at least once
         self._registration = registration
         self._body = encode_registration(registration)
         self._secret = secret
@@ -130,6 +131,7 @@ class Exchange:
         )
         meaning = read(answer, question)
         if isinstance(meaning, Registered):
+            self.registered = True
             self._path, self._version, self._lost_since = "/node", meaning.version, None
         elif isinstance(meaning, Again):
             self._again(now, meaning)

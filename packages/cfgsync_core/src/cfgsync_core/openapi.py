@@ -53,7 +53,7 @@ _DIGEST = {"description": "digest of the file set", "schema": {"type": "string"}
 _GENERATION = {"description": "<epoch>.<number>; absent from a static source", "schema": {"type": "string"}}
 
 
-def openapi(with_status: bool = True) -> bytes:
+def openapi(with_status: bool = True, with_legacy: bool = False) -> bytes:
     """The OpenAPI 3.1 document of this server's routes, as JSON."""
     types = [Registration, Question, Payload, ErrorBody, FleetStatus, NodeStatus, Health]
     _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
@@ -93,6 +93,8 @@ def openapi(with_status: bool = True) -> bytes:
             "get": {"summary": "The store answers", "responses": {"200": _ok("Health"), **_errors("503")}}
         },
     }
+    if with_legacy:
+        paths["/init-with-node"] = {"post": {**paths["/node"]["post"], "deprecated": True}}
     if with_status:
         paths["/status"] = {
             "get": {

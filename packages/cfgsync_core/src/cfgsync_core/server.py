@@ -33,6 +33,9 @@ from .protocol import decode_question, decode_registration
 
 _POST, _GET = ("POST",), ("GET", "HEAD")
 
+LEGACY = "init-with-node"
+"""With this name in the table `/node` also answers under the name that it had in the oldest clients."""
+
 
 class HttpServer:
     """Serves a handler table on one address: `async with HttpServer(handlers, host, port) as server: server.url`.
@@ -59,7 +62,7 @@ class HttpServer:
         self._max_connections = max_connections
         self._piecewise = asyncio.Semaphore(PIECEWISE_AT_ONCE)
         self._aliases = {"/healthz": "livez", "/livez": "livez", "/readyz": "readyz"}
-        self._openapi = openapi("status" in handlers)
+        self._openapi = openapi("status" in handlers, LEGACY in handlers)
         self.port = port
 
     @property
@@ -158,6 +161,8 @@ class HttpServer:
         path, _, query = target.partition("?")
         if path in ("/node", "/register") and path != request.raw_path:
             return await self._answer(_Respelled(request, path))  # type: ignore[arg-type]
+        if path == f"/{LEGACY}" and LEGACY in self._handlers:
+            return await self._answer(_Respelled(request, "/node"))  # type: ignore[arg-type]
         if path in self._aliases:
             return await self._get(request, self._aliases[path], Call())
         if path == "/openapi.json":

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
-from typing import Final, Literal
+from collections.abc import Callable, Iterable
+from typing import Final, Literal, Protocol
 
 import msgspec
 
-from cfgsync_artifacts import DiskError
+from cfgsync_artifacts import ArtifactFile, DiskError
 from cfgsync_core import (
     HOLD,
     Current,
@@ -38,7 +38,7 @@ from cfgsync_core import (
 )
 
 from .carrier import Carrier
-from .outputs import ArtifactOutputMap, OutputDirectory, write
+from .outputs import Plan, write
 from .state import NodeState, Seen
 
 EXIT: Final[dict[type, int]] = {
@@ -81,17 +81,26 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """A report, and what to do about it (`hint`, "" when there is nothing to do)."""
+    """A report, and what to do about it (`hint`, "" when there is nothing to do). `registered` when a server has taken
+    the registration."""
 
     report: Report
     hint: str = ""
+    registered: bool = False
+
+
+class Outputs(Protocol):
+    """Where files go, such as an `OutputDirectory`."""
+
+    def plan(self, files: Iterable[ArtifactFile], /) -> Plan:
+        """Place every file. Raises `IntegrityError` when one has no place, or no legal one."""
 
 
 def fetch(
     registration: NodeRegistration,
     server: ServerUrl,
-    outputs: OutputDirectory | ArtifactOutputMap,
-    state: NodeState,
+    outputs: Outputs,
+    state: NodeState | None,
     *,
     wait: float,
     hold: float = HOLD,
@@ -100,38 +109,47 @@ def fetch(
 ) -> Ending:
     """Get the files of `registration` and bring them into place within `wait` seconds.
 
+    Without `state` the node has no secret and remembers nothing, as the original's.
     `waiting` is told, whenever it changes, why there are no files yet; `notice` what an operator should know although
     all went well.
     """
     identifier = registration.identifier
+    registered = False
     try:
         exchange = Exchange(
             registration,
             now=time.monotonic(),
             wait=wait,
-            secret=state.secret(),
-            seen=_newest(state.seen()),
+            secret=state.secret() if state is not None else None,
+            seen=_newest(state.seen()) if state is not None else None,
             hold=hold,
             random=random.random,
         )
         with Carrier(server) as carrier:
             outcome = carry(exchange, carrier, waiting)
+        registered = exchange.registered
         if not isinstance(outcome, Fetched):
-            return failed(identifier, EXIT[type(outcome)], outcome.message, outcome.hint)
+            return failed(identifier, EXIT[type(outcome)], outcome.message, outcome.hint, registered)
         if outcome.notice:
             notice(outcome.notice)
         written = write(outputs.plan(outcome.payload.files))
     except IntegrityError as error:
         return failed(
-            identifier, EXIT[IntegrityError], str(error), "nothing was written; mend what makes the files"
+            identifier,
+            EXIT[IntegrityError],
+            str(error),
+            "nothing was written; mend what makes the files",
+            registered,
         )
     except DiskError as error:
-        return failed(identifier, EXIT[DiskError], str(error), error.hint)
-    _remember(state, outcome, notice)
+        return failed(identifier, EXIT[DiskError], str(error), error.hint, registered)
+    if state is not None:
+        _remember(state, outcome, notice)
     many = f"{len(written.paths)} file" + ("s" if len(written.paths) > 1 else "")
     said = f"{many} in place" + ("" if written.changed else ", as they were")
     return Ending(
-        Report("ready", 0, identifier, outcome.generation, outcome.digest, written.paths, None, said)
+        Report("ready", 0, identifier, outcome.generation, outcome.digest, written.paths, None, said),
+        registered=registered,
     )
 
 
@@ -176,6 +194,6 @@ def _remember(state: NodeState, fetched: Fetched, notice: Callable[[str], None])
         notice(f"the files are in place, but cannot be remembered: {error}; {error.hint}")
 
 
-def failed(identifier: str, code: int, message: str, hint: str) -> Ending:
+def failed(identifier: str, code: int, message: str, hint: str, registered: bool = False) -> Ending:
     """The ending of a fetch that brought no files; `code` is its exit code."""
-    return Ending(Report("failed", code, identifier, None, None, (), REASON[code], message), hint)
+    return Ending(Report("failed", code, identifier, None, None, (), REASON[code], message), hint, registered)

@@ -7,10 +7,11 @@ import logging
 import os
 import resource
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from cfgsync_adapter import (
+    Decider,
     Late,
     MaterializedArtifactsSink,
     RegistrationConfigSource,
@@ -19,6 +20,7 @@ from cfgsync_adapter import (
 from cfgsync_core import (
     CfgsyncServerState,
     Engine,
+    Handler,
     HttpServer,
     MemoryHints,
     NodeConfigSource,
@@ -38,7 +40,7 @@ FIRST_VERDICT_SECONDS = 2.0
 
 @asynccontextmanager
 async def serving_snapshot(
-    materializer: RegistrationSnapshotMaterializer,
+    materializer: RegistrationSnapshotMaterializer | Decider,
     *,
     host: str = "127.0.0.1",
     port: int = 0,
@@ -49,11 +51,13 @@ async def serving_snapshot(
     run_timeout: float = 60.0,
     anonymous: bool = True,
     rebind: bool = False,
+    legacy_init_with_node: bool = False,
     on_fatal: Callable[[BaseException], None] | None = None,
 ) -> AsyncIterator[HttpServer]:
     """A server of `materializer` while the context lasts; `port` 0 takes a free one, see `server.url`.
 
     `anonymous` takes nodes without a secret, `rebind` gives a name to whoever comes with another one (see `trust.md`).
+    With `legacy_init_with_node`, `/node` is also `/init-with-node`, as the oldest clients of the original call it.
     `store` is a URL (opened and closed here) or an open store. Raises `StoreRefused`; `MachineRefused` for a port that
     is in use. Leaving answers everybody who waits 503 with `Retry-After`.
     """
@@ -70,6 +74,8 @@ async def serving_snapshot(
         await stack.enter_async_context(source)
         await source.settled(FIRST_VERDICT_SECONDS)  # a mended materializer's files reach whoever asks first
         handlers = identities.guard(CfgsyncServerState(source, source).handlers())
+        if legacy_init_with_node:
+            handlers = _with_legacy_route(handlers)
         server = await stack.enter_async_context(_listening(HttpServer(handlers, host, port)))
         try:
             yield server
@@ -80,11 +86,17 @@ async def serving_snapshot(
 
 @asynccontextmanager
 async def serving_source(
-    source: NodeConfigSource, *, host: str = "127.0.0.1", port: int = 0
+    source: NodeConfigSource,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    legacy_init_with_node: bool = False,
 ) -> AsyncIterator[HttpServer]:
     """A server of any source, such as a static bundle, while the context lasts."""
-    state = CfgsyncServerState(source, source if isinstance(source, StatusSource) else None)
-    async with _listening(HttpServer(state.handlers(), host, port)) as server:
+    handlers = CfgsyncServerState(source, source if isinstance(source, StatusSource) else None).handlers()
+    if legacy_init_with_node:
+        handlers = _with_legacy_route(handlers)
+    async with _listening(HttpServer(handlers, host, port)) as server:
         yield server
 
 
@@ -141,6 +153,10 @@ async def stop_signals() -> AsyncIterator[asyncio.Future[signal.Signals]]:
     finally:
         for sent in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(sent)
+
+
+def _with_legacy_route(handlers: Mapping[str, Handler]) -> dict[str, Handler]:
+    return {**handlers, "init-with-node": handlers["node"]}
 
 
 async def _opened(

@@ -46,6 +46,7 @@ class ServeSettings(pydantic.BaseModel):
     allow_anonymous: bool = False
     insecure_no_tls: bool = False
     insecure_no_auth: bool = False
+    legacy_init_with_node: bool = False
     run_timeout: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)] = 60.0
 
 
@@ -168,7 +169,7 @@ _EXPECTED: Final = {
     "late": "follow makes a new generation for late nodes, freeze refuses them",
     "run_timeout": "give a number of seconds above 0",
     **dict.fromkeys(
-        ("json_logs", "allow_anonymous", "insecure_no_tls", "insecure_no_auth"),
+        ("json_logs", "allow_anonymous", "insecure_no_tls", "insecure_no_auth", "legacy_init_with_node"),
         "give true or false",
     ),
 }

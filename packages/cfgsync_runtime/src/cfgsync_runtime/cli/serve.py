@@ -68,6 +68,12 @@ def command(
             "--insecure-no-auth", help="Off loopback: anyone may join, and another secret re-binds."
         ),
     ] = None,
+    legacy_init_with_node: Annotated[
+        bool | None,
+        typer.Option(
+            "--legacy-init-with-node", help="Answer /init-with-node as /node, for the oldest clients."
+        ),
+    ] = None,
 ) -> None:
     """Serve a materializer, a bundle or a server configuration.
 
@@ -78,16 +84,20 @@ def command(
     flags = dict(locals())
     try:
         settings = read_serve_settings(flags)
-        made = _materializer(settings)
+        code = serve(settings)
     except InputError as error:
         raise typer.Exit(fail(2, str(error), error.hint)) from error
-    log_to_stderr(settings.json_logs)
-    raise_file_limit()
-    try:
-        code = asyncio.run(_serve(settings, made))
     except (StoreRefused, MachineRefused) as error:
         raise typer.Exit(fail(1, str(error), error.hint)) from error
     raise typer.Exit(code)
+
+
+def serve(settings: ServeSettings) -> int:
+    """Serve until a signal comes, and return the exit code. Raises `InputError`, `StoreRefused`, `MachineRefused`."""
+    made = _materializer(settings)
+    log_to_stderr(settings.json_logs)
+    raise_file_limit()
+    return asyncio.run(_serve(settings, made))
 
 
 def _materializer(settings: ServeSettings) -> RegistrationSnapshotMaterializer | BundleConfigSource:
@@ -127,7 +137,12 @@ def _running(
     on_fatal: Callable[[BaseException], None],
 ) -> AbstractAsyncContextManager[HttpServer]:
     if isinstance(made, BundleConfigSource):
-        return serving_source(made, host=settings.host, port=settings.port)
+        return serving_source(
+            made,
+            host=settings.host,
+            port=settings.port,
+            legacy_init_with_node=settings.legacy_init_with_node,
+        )
     return serving_snapshot(
         made,
         host=settings.host,
@@ -138,5 +153,6 @@ def _running(
         run_timeout=settings.run_timeout,
         anonymous=is_loopback(settings.host) or settings.allow_anonymous or settings.insecure_no_auth,
         rebind=settings.insecure_no_auth and not is_loopback(settings.host),
+        legacy_init_with_node=settings.legacy_init_with_node,
         on_fatal=on_fatal,
     )

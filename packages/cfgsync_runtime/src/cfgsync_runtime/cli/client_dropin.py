@@ -1,0 +1,211 @@
+"""`cfgsync-client`: the original's client, by its environment and words; it waits longer, and writes each file whole.
+
+It sends no secret and remembers nothing, as the original's. Neither typer nor an event loop is loaded.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from ipaddress import IPv4Address
+from typing import Final, NoReturn
+
+import msgspec
+
+from cfgsync_artifacts import ArtifactFile, CfgsyncError, DiskError
+from cfgsync_core import (
+    IntegrityError,
+    InvalidRegistration,
+    InvalidServerUrl,
+    NodeRegistration,
+    RegistrationPayload,
+    ServerUrl,
+)
+
+from ..errors import InputError
+from ..fetch import EXIT, Ending, fetch
+from ..outputs import ArtifactOutputMap, Plan
+from .says import Waiting, fail
+
+USAGE: Final = """\
+Usage: cfgsync-client
+
+Register this node, wait for its files, write them. Exit codes: 0 files in place, 1 anything else.
+
+  CFG_SERVER_ADDR                 the server  [http://127.0.0.1:4400]
+  LOGOS_BLOCKCHAIN_CFGSYNC_PORT   another port in that default
+  CFG_HOST_IP                     this node's IPv4 address  [127.0.0.1]
+  CFG_HOST_IDENTIFIER             this node's name  [unidentified-node]
+  CFG_REGISTRATION_METADATA_JSON  JSON for the materializer
+  CFG_FILE_PATH                   where /config.yaml goes
+  CFG_DEPLOYMENT_PATH             where /deployment.yaml goes
+  CFG_ALLOW_ANY_PATH              1: write every other file to the path that the server names
+  CFGSYNC_WAIT                    how many seconds to wait  [300]
+"""
+
+ROUTES: Final = {
+    "/config.yaml": "CFG_FILE_PATH",
+    "config.yaml": "CFG_FILE_PATH",
+    "/deployment.yaml": "CFG_DEPLOYMENT_PATH",
+    "/deployment-settings.yaml": "CFG_DEPLOYMENT_PATH",
+    "deployment-settings.yaml": "CFG_DEPLOYMENT_PATH",
+}
+"""Which variable says where a payload path goes; these and no others, as the original."""
+
+_SPELLED: Final = {
+    "--server": "CFG_SERVER_ADDR",
+    "--wait": "CFGSYNC_WAIT",
+    "--state, --secret-file": "cfgsync fetch --secret-file: cfgsync-client sends none",
+}
+"""What hints name by the flags of `cfgsync fetch`, as it is called here."""
+
+_WITHOUT_CONTEXT: Final = {EXIT[IntegrityError], EXIT[DiskError]}
+
+
+def main() -> NoReturn:
+    """Run, and end the process with 0 or 1. Every failure is two lines on stderr, the first with `Error: `."""
+    try:
+        code = run(sys.argv[1:], os.environ)
+    except KeyboardInterrupt:
+        code = 130
+    os._exit(code)  # nothing is left to do, and taking an interpreter apart costs 15 ms
+
+
+def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """The whole command; its exit code."""
+    if arguments and arguments[0] in ("-h", "--help"):
+        print(USAGE, end="", flush=True)
+        return 0
+    if arguments:
+        _note(f"cfgsync-client takes no arguments, {arguments[0]!r} is passed over")
+    try:
+        client = read_environment(environment)
+    except InputError as error:
+        return fail(1, f"Error: {error}", error.hint)
+    waiting = Waiting()
+    try:
+        ending = fetch(
+            client.registration,
+            client.server,
+            client.outputs,
+            None,
+            wait=client.wait,
+            waiting=waiting,
+            notice=_note,
+        )
+    except CfgsyncError as error:
+        return fail(1, f"Error: {error}", getattr(error, "hint", ""))
+    finally:
+        waiting.clear()
+    return _end(ending)
+
+
+class OriginalOutputs(msgspec.Struct, frozen=True):
+    """The original's places: two variables route five names; every other file goes to its own path in the payload, but
+    only when the operator allows a server to choose (`anywhere`)."""
+
+    places: Mapping[str, str]
+    """What the variables of `ROUTES` say, for those that are set."""
+    anywhere: bool = False
+
+    def plan(self, files: Iterable[ArtifactFile]) -> Plan:
+        """Place every file. Raises `IntegrityError` when one has no place."""
+        files = tuple(files)
+        if not files:
+            raise IntegrityError("cfgsync payload contains no files")
+        return ArtifactOutputMap({file.path: self._place(file.path) for file in files}).plan(files)
+
+    def _place(self, path: str) -> str:
+        variable = ROUTES.get(path, "")
+        if variable in self.places:
+            return self.places[variable]
+        if self.anywhere:
+            return path
+        or_route = f"set {variable} to its place, or " if variable else ""
+        raise IntegrityError(
+            f"file {path!r} is not routed: {or_route}set CFG_ALLOW_ANY_PATH=1 to write it where the server says"
+        )
+
+
+class Client(msgspec.Struct, frozen=True):
+    """What the environment asks for; `wait` in seconds."""
+
+    registration: NodeRegistration
+    server: ServerUrl
+    outputs: OriginalOutputs
+    wait: float
+
+
+def read_environment(environment: Mapping[str, str]) -> Client:
+    """The original's variables with its defaults; an empty one counts, as there. Raises `InputError`."""
+    address = environment.get("CFG_SERVER_ADDR", f"http://127.0.0.1:{_default_port(environment)}")
+    try:
+        server = ServerUrl.parse(address.rstrip("/"))
+    except InvalidServerUrl as error:
+        raise InputError(f"CFG_SERVER_ADDR: {error}", "set it to the server's URL, or unset it") from error
+    ip = environment.get("CFG_HOST_IP", "127.0.0.1")
+    try:
+        IPv4Address(ip)
+    except ValueError as error:
+        raise InputError(
+            f"CFG_HOST_IP `{ip[:100]}` is not a valid IPv4 address",
+            "set it to one address of this node (`hostname -i` may print several)",
+        ) from error
+    payload = RegistrationPayload()
+    if (metadata := environment.get("CFG_REGISTRATION_METADATA_JSON")) is not None:
+        try:
+            payload = RegistrationPayload.from_json_text(metadata)
+        except InvalidRegistration as error:
+            raise InputError(
+                f"parsing CFG_REGISTRATION_METADATA_JSON: {error.why}", "set it to JSON, or unset it"
+            ) from error
+    try:
+        node = NodeRegistration(environment.get("CFG_HOST_IDENTIFIER", "unidentified-node"), ip, payload)
+    except InvalidRegistration as error:
+        raise InputError(f"CFG_HOST_IDENTIFIER: {error.why}", "give this node another name") from error
+    places = {name: environment[name] for name in dict.fromkeys(ROUTES.values()) if name in environment}
+    anywhere = environment.get("CFG_ALLOW_ANY_PATH") == "1"
+    return Client(node, server, OriginalOutputs(places, anywhere), _wait(environment))
+
+
+def _default_port(environment: Mapping[str, str]) -> int:
+    """4400 where the variable holds no port, without a word: as the original."""
+    text = environment.get("LOGOS_BLOCKCHAIN_CFGSYNC_PORT", "").removeprefix("+")
+    if text.isascii() and text.isdigit() and int(text[:9]) <= 65535:
+        return int(text[:9])
+    return 4400
+
+
+def _wait(environment: Mapping[str, str]) -> float:
+    text = environment.get("CFGSYNC_WAIT") or "300"
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise InputError(f"CFGSYNC_WAIT: {text[:100]!r} is not a number of seconds", "300 is the default")
+    return seconds
+
+
+def _end(ending: Ending) -> int:
+    report = ending.report
+    if not report.exit:
+        print(f"{report.identifier}: {report.message}", file=sys.stderr, flush=True)
+        return 0
+    hint = ending.hint
+    for flags, here in _SPELLED.items():
+        hint = hint.replace(flags, here)
+    return fail(1, f"Error: {_context(ending)}{report.message}", hint)
+
+
+def _context(ending: Ending) -> str:
+    """The original's words, which are all that it said. It had none for a payload or a disk that is at fault."""
+    if ending.report.exit in _WITHOUT_CONTEXT:
+        return ""
+    return "fetching node artifacts: " if ending.registered else "registering node with cfgsync: "
+
+
+def _note(sentence: str) -> None:
+    print(f"note: {sentence}\n", end="", file=sys.stderr, flush=True)

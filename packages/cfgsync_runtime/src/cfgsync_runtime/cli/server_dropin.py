@@ -1,0 +1,53 @@
+"""`cfgsync-server CONFIG`: the original's server, by its file and exit codes; it listens on 127.0.0.1 unless told."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from cfgsync_artifacts import CfgsyncError
+
+from .says import fail
+
+USAGE: Final = """\
+Usage: cfgsync-server CONFIG
+
+Serve what the server file CONFIG names, as the original's, until SIGTERM. What `cfgsync serve --config CONFIG` takes
+from the environment (CFGSYNC_HOST, CFGSYNC_STORE, …) is taken here too. Exit codes: 0 stopped, 1 failed, 2 usage.
+"""
+
+
+def main() -> None:
+    """Run, and end the process with its exit code."""
+    try:
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        code = 130
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The whole command; its exit code. A failure is two lines on stderr, the first with `Error: `."""
+    if any(argument in ("-h", "--help") for argument in arguments):
+        print(USAGE, end="")
+        return 0
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        what = f"it was given {' '.join(arguments)[:100]}" if arguments else "none was given"
+        return fail(2, f"Error: cfgsync-server takes one server file, {what}", "Usage: cfgsync-server CONFIG")
+    from ..settings import read_serve_settings  # not for --help: these load pydantic and aiohttp
+    from .serve import serve
+
+    file = arguments[0]
+    try:
+        settings = read_serve_settings({"config": file})
+        if "host" not in settings.model_fields_set:
+            print(
+                f"note: only this machine can reach this server; the original listened on every address:"
+                f" add `host: 0.0.0.0` to {file}",
+                file=sys.stderr,
+                flush=True,
+            )
+        return serve(settings)
+    except CfgsyncError as error:
+        return fail(1, f"Error: {error}", getattr(error, "hint", ""))
