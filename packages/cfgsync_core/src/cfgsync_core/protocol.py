@@ -193,7 +193,7 @@ def _metadata(raw: msgspec.Raw) -> RegistrationPayload:
     ):
         raise InvalidRequest(400, f"not JSON: metadata is nested deeper than {strict_json.MAX_DEPTH}")
     try:
-        text = strict_json.canonical(strict_json.loads(data.decode()))
+        text = strict_json.canonical_of(data)
     except ValueError as error:
         raise InvalidRequest(400, f"metadata: {error}") from error
     if len(text) * 4 > MAX_METADATA_BYTES and (size := len(text.encode())) > MAX_METADATA_BYTES:

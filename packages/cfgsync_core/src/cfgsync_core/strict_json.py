@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import NoReturn
+
+import msgspec
 
 MAX_DEPTH = (
     126  # of metadata before it is not JSON any more; what the original's parser allowed below the body
@@ -26,6 +29,9 @@ def _finite(text: str) -> float:
 
 
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+_PYTHONS = re.compile(rb"[0-9][.eE]|[0-9]{18}|-0|\\")
+_decode = msgspec.json.Decoder().decode
+_sorted = msgspec.json.Encoder(order="sorted").encode
 _encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True, allow_nan=False)
 
 
@@ -53,6 +59,20 @@ def canonical(value: object) -> str:
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
     return text
+
+
+def canonical_of(data: bytes) -> str:
+    """`canonical(loads(data))` for UTF-8 bytes. Raises `ValueError` as the two do.
+
+    A fraction, an exponent, a very long number, a minus zero and an escape are Python's to read and to spell; for all
+    else msgspec gives the same text in a tenth of the time, on the way of every registration.
+    """
+    if _PYTHONS.search(data) is None:
+        try:
+            return _sorted(_decode(data)).decode()
+        except (msgspec.DecodeError, RecursionError):
+            pass  # Python says what is wrong with it
+    return canonical(loads(data.decode()))
 
 
 def depth(text: str | bytes) -> int:
