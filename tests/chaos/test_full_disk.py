@@ -17,7 +17,16 @@ def test_a_full_disk_is_507_acknowledges_nothing_and_heals_by_itself(tmp_path: P
     if os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode != 0:
         pytest.skip("NOT TESTED: a small disk needs root and `unshare -m`")
     done = subprocess.run(
-        ["unshare", "-m", "--propagation", "private", sys.executable, "-m", "tests.chaos.full_disk", str(tmp_path)],
+        [
+            "unshare",
+            "-m",
+            "--propagation",
+            "private",
+            sys.executable,
+            "-m",
+            "tests.chaos.full_disk",
+            str(tmp_path),
+        ],
         capture_output=True,
         text=True,
         timeout=90,
