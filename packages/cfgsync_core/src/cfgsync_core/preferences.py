@@ -28,8 +28,15 @@ def parse_wait(prefer: str | None) -> float:
 
 
 def parse_etags(header: str | None) -> Sequence[Etag]:
-    """The entity tags of `If-None-Match`, without quotes."""
+    """The entity tags of `If-None-Match`, without quotes; `*` is one that everything matches."""
+    if header == "*":
+        return ("*",)
     return _ETAG.findall(header) if header else ()
+
+
+def takes_extended(accept: str) -> bool:
+    """Whether `Cfgsync-Accept` says that modes and base64 are understood, both."""
+    return accept == ACCEPT_EXTENDED or {"base64", "mode"} <= {word.strip() for word in accept.split(",")}
 
 
 def parse_digest(etag: str | None) -> Etag | None:

@@ -28,7 +28,7 @@ from .listening import (
     Pieces,
 )
 from .openapi import openapi
-from .preferences import ACCEPT, parse_etags, parse_wait
+from .preferences import ACCEPT, parse_etags, parse_wait, takes_extended
 from .protocol import decode_question, decode_registration
 
 _POST, _GET = ("POST",), ("GET", "HEAD")
@@ -111,7 +111,10 @@ class HttpServer:
             reply = failure(error)
         finally:
             self._server.idle(request.protocol)
-        return self._response(reply)
+        response = self._response(reply)
+        if self._draining:
+            response.force_close()
+        return response
 
     async def _answer(self, request: web.BaseRequest) -> Reply:
         if self._draining:
@@ -119,7 +122,7 @@ class HttpServer:
                 503,
                 "unavailable",
                 "this server is stopping",
-                {"Retry-After": str(RETRY_AFTER_SECONDS), "Connection": "close"},
+                {"Retry-After": str(RETRY_AFTER_SECONDS)},
             )
         path = request.raw_path
         if path == "/node":
@@ -130,13 +133,14 @@ class HttpServer:
             self._server.busy(request.protocol)
             etags = headers.get("If-None-Match")
             prefer = headers.get("Prefer")
+            accept = headers.get(ACCEPT)
             return await self._handlers["node"](
                 Call(
                     identifier=decode_question(body),
                     bearer=_bearer(headers.get("Authorization")),
                     wait=parse_wait(prefer) if prefer else 0.0,
                     etags=tuple(parse_etags(etags)) if etags else (),
-                    extended=ACCEPT in headers,
+                    extended=accept is not None and takes_extended(accept),
                 )
             )
         if path == "/register":
@@ -216,6 +220,9 @@ async def _body(request: web.BaseRequest) -> bytes:
     if content.is_eof():
         body = content.read_nowait(-1)
     else:
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # the answer itself has not begun
         parts: list[bytes] = []
         size = 0
         try:
