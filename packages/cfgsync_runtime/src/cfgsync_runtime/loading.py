@@ -94,15 +94,12 @@ def _attribute(module: ModuleType, name: str, target: str) -> object:
 
 
 def _near(where: object, name: str) -> str:
-    """What may have been meant: names like it, else what could be served from there."""
+    """What may have been meant: of what could be served from there the names like it, else all; else names like it."""
     public = [other for other in dir(where) if not other.startswith("_")]
     folded = {other.lower(): other for other in public}
     close = [folded[other] for other in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.6)]
     able = [other for other in public if callable(getattr(getattr(where, other, None), _VERB, None))]
-    meant = [
-        *(other for other in close if other in able),
-        *(other for other in close if other not in able),
-    ] or able[:5]
+    meant = [other for other in close if other in able] or able[:5] or close
     return f"did you mean {' or '.join(meant)}?" if meant else f"define a class with a method {_VERB} there"
 
 
