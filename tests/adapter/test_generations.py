@@ -188,7 +188,7 @@ async def test_runs_are_coalesced_while_registrations_pour_in() -> None:
         ),
         (
             MaterializedArtifacts.from_nodes({"a": [ArtifactFile("/x", "1" * 17_000_000)]}),
-            "the payload of node a is 17000057 bytes, a node takes 16777216",
+            "the content for node a is 17000000 bytes, a node takes 16777216",
         ),
     ],
 )

@@ -12,12 +12,16 @@ if TYPE_CHECKING:
     from cfgsync_core import NotReady as NotReady
 
     from .cached import CachedSnapshotMaterializer as CachedSnapshotMaterializer
+    from .deciding import Decider as Decider
+    from .deciding import Decision as Decision
+    from .deciding import checked as checked
     from .deployment import DeploymentAdapter as DeploymentAdapter
     from .deployment import DeploymentFailed as DeploymentFailed
     from .deployment import build_materialized_artifacts as build_materialized_artifacts
     from .directory import DirectorySink as DirectorySink
     from .generation import Generation as Generation
     from .generation import PayloadTooLarge as PayloadTooLarge
+    from .generation import Prepared as Prepared
     from .generation import Source as Source
     from .materializer import MaterializationResult as MaterializationResult
     from .materializer import MaterializedArtifacts as MaterializedArtifacts
@@ -33,9 +37,10 @@ else:
         __name__,
         {
             "cached": "CachedSnapshotMaterializer",
+            "deciding": "Decider Decision checked",
             "deployment": "DeploymentAdapter DeploymentFailed build_materialized_artifacts",
             "directory": "DirectorySink",
-            "generation": "Generation PayloadTooLarge Source",
+            "generation": "Generation PayloadTooLarge Prepared Source",
             "materializer": "MaterializationResult MaterializedArtifacts MaterializedArtifactsSink"
             " RegistrationSnapshotMaterializer",
             "persisting": "PersistingSnapshotMaterializer",

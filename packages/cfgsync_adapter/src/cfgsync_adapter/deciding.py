@@ -1,6 +1,6 @@
 """Where the materializer runs: in a worker thread of its own, so that the event loop goes on; an `async def` on the loop.
 
-Another place, such as a child process, is another `Decider`.
+Another place, such as a child process, is another `Decider`: `RegistrationConfigSource` takes it for a materializer.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
@@ -31,6 +31,7 @@ class Decision(msgspec.Struct, frozen=True):
     processor_seconds: float
 
 
+@runtime_checkable
 class Decider(Protocol):
     """Asks the materializer, in a place of its own."""
 
@@ -40,9 +41,6 @@ class Decider(Protocol):
 
     async def decide(self, snapshot: RegistrationSnapshot) -> Decision:
         """Ask once. Raises what the materializer raises. Cancelled at the deadline."""
-
-    async def close(self) -> None:
-        """Ask no more."""
 
 
 class InThread:
@@ -72,9 +70,6 @@ class InThread:
         answer = await metered
         last, more = await self._in_thread(lambda: checked(answer))
         return Decision(last, spent + more + metered.seconds)
-
-    async def close(self) -> None:
-        """See `Decider`; a thread cannot be ended, and is left to itself."""
 
     async def _in_thread(self, work: Callable[[], T]) -> tuple[T, float]:
         """Run `work` in a thread; what it returned, and its processor seconds."""

@@ -61,6 +61,21 @@ class Prepared(msgspec.Struct, frozen=True):
     blobs: Mapping[str, bytes]
     map_key: str
 
+    @classmethod
+    def from_blobs(cls, map_key: str, blobs: Mapping[str, bytes]) -> Prepared:
+        """What the map of this key names, from blobs that may be more than its own; nothing is encoded or hashed.
+
+        Raises `KeyError` for a blob that is not there, `msgspec.DecodeError` for a map that is none.
+        """
+        plan = msgspec.msgpack.decode(blobs[map_key], type=_Map)
+        shared = blobs[plan.shared]
+        nodes: dict[str, NodeArtifactsPayload] = {}
+        own = {map_key: blobs[map_key], plan.shared: shared}
+        for identifier, mapped in plan.nodes.items():
+            own[mapped.local] = local = blobs[mapped.local]
+            nodes[identifier] = NodeArtifactsPayload(local, shared, mapped.digest, mapped.extended)
+        return cls(nodes, own, map_key)
+
 
 class Head(msgspec.Struct, frozen=True, omit_defaults=True):
     """The small entry that names a generation: its number, source, and where its map is."""
@@ -88,6 +103,8 @@ def prepare(artifacts: MaterializedArtifacts) -> Prepared:
     """
     shared = artifacts.shared
     shared_paths = {file.path for file in shared}
+    shared_length = _length(shared)
+    _refuse_beyond("the shared content", shared_length)
     shared_bytes, shared_extended = encode_files(shared), first_extended(shared)
     shared_key = _key(shared_bytes)
     blobs: dict[str, bytes] = {shared_key: shared_bytes}
@@ -100,6 +117,8 @@ def prepare(artifacts: MaterializedArtifacts) -> Prepared:
         for file in local.files:
             if file.path in shared_paths:
                 raise DuplicatePath(file.path)
+        # looked at before it is encoded: what is far too large would take several times its memory
+        _refuse_beyond(f"the content for node {identifier}", _length(local) + shared_length)
         encoded = encode_files(local)
         key = _key(encoded)
         encoded = blobs.setdefault(key, encoded)
@@ -109,10 +128,7 @@ def prepare(artifacts: MaterializedArtifacts) -> Prepared:
             digest_of(local.manifest, shared.manifest),
             first_extended(local) or shared_extended,
         )
-        if payload.size_bytes > MAX_PAYLOAD_BYTES:
-            raise PayloadTooLarge(
-                f"the payload of node {identifier} is {payload.size_bytes} bytes, a node takes {MAX_PAYLOAD_BYTES}"
-            )
+        _refuse_beyond(f"the payload of node {identifier}", payload.size_bytes)
         nodes[identifier] = payload
         mapped[identifier] = _Mapped(key, payload.digest, payload.extended)
     raw = msgspec.msgpack.encode(_Map(shared_key, mapped))
@@ -126,20 +142,26 @@ def restore(epoch: str, head: Head, entries: Mapping[str, bytes]) -> Generation:
 
     Raises `KeyError` for a blob that is not there, `msgspec.DecodeError` for a map that is none.
     """
-    plan = msgspec.msgpack.decode(entries[head.map_key], type=_Map)
-    shared = entries[plan.shared]
-    nodes = {
-        identifier: NodeArtifactsPayload(entries[mapped.local], shared, mapped.digest, mapped.extended)
-        for identifier, mapped in plan.nodes.items()
-    }
-    blobs = frozenset([head.map_key, plan.shared, *(mapped.local for mapped in plan.nodes.values())])
-    return Generation(f"{epoch}.{head.number}", head.number, head.source, nodes, blobs, head.map_key)
+    kept = Prepared.from_blobs(head.map_key, entries)
+    return Generation(
+        f"{epoch}.{head.number}", head.number, head.source, kept.nodes, frozenset(kept.blobs), head.map_key
+    )
 
 
 def blobs_of(map_value: bytes, map_key: str) -> Iterable[str]:
     """Every blob that a stored map needs, itself included."""
     plan = msgspec.msgpack.decode(map_value, type=_Map)
     return {map_key, plan.shared, *(mapped.local for mapped in plan.nodes.values())}
+
+
+def _length(files: ArtifactSet) -> int:
+    """Characters or bytes of content: never more than what they are encoded to."""
+    return sum(len(file.content) for file in files.files)
+
+
+def _refuse_beyond(what: str, size_bytes: int) -> None:
+    if size_bytes > MAX_PAYLOAD_BYTES:
+        raise PayloadTooLarge(f"{what} is {size_bytes} bytes, a node takes {MAX_PAYLOAD_BYTES}")
 
 
 def _key(data: bytes) -> str:

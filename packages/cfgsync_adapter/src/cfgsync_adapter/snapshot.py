@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import compress
+from operator import is_not
 
 from cfgsync_core import NEVER, NodeRegistration, Version
 
@@ -32,6 +34,18 @@ class RegistrationSnapshot:
         self.version = version
         self.first_at = first_at
         self.changed_at = changed_at
+
+    def changes_since(self, earlier: RegistrationSnapshot) -> tuple[list[NodeRegistration], list[str]]:
+        """Who is new or has changed since `earlier`, and the identifiers that are gone.
+
+        Compared by identity, in C: a registration is immutable, so one that did not change is the same object. One
+        that is another object and equal may be among the changed.
+        """
+        if self._nodes is earlier._nodes:
+            return [], []
+        before = map(earlier._nodes.get, self._nodes)
+        changed = list(compress(self._nodes.values(), map(is_not, self._nodes.values(), before)))
+        return changed, list(earlier._nodes.keys() - self._nodes.keys())
 
     @property
     def identifiers(self) -> tuple[str, ...]:

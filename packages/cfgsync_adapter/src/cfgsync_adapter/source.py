@@ -29,7 +29,7 @@ from cfgsync_core import (
 )
 
 from . import explain
-from .deciding import InThread
+from .deciding import Decider, InThread
 from .delivering import Delivery
 from .generation import Generation
 from .materializer import MaterializedArtifactsSink, RegistrationSnapshotMaterializer
@@ -45,7 +45,8 @@ Late = Literal["follow", "freeze"]
 
 
 class RegistrationConfigSource:
-    """Registers nodes in `store` and answers each from the current generation of `materializer`.
+    """Registers nodes in `store` and answers each from the current generation of `materializer`, which is called in a
+    thread; a `Decider` asks one that runs elsewhere.
 
     `late` says what becomes of a node that registers or changes after a generation stands: `"follow"` makes the next
     generation, `"freeze"` refuses it with a reason. `revision` (default: the materializer's attribute, else `""`)
@@ -56,7 +57,7 @@ class RegistrationConfigSource:
 
     def __init__(
         self,
-        materializer: RegistrationSnapshotMaterializer,
+        materializer: RegistrationSnapshotMaterializer | Decider,
         *,
         store: RevisionedStore | None = None,
         late: Late = "follow",
@@ -97,8 +98,9 @@ class RegistrationConfigSource:
                 return
             await self._registry.open()
             await self._publisher.open(self._revision)
+            asked = self._materializer
             self._runs = Runs(
-                InThread(self._materializer, on_idle=self._registry_moved),
+                asked if isinstance(asked, Decider) else InThread(asked, on_idle=self._registry_moved),
                 self._registry,
                 self._publisher,
                 on_verdict=self._verdict_came,

@@ -6,21 +6,23 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
-from typing import Annotated, Any
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Annotated, Any, TypeAlias
 
 import typer
 
-from cfgsync_adapter import MaterializedArtifacts, RegistrationSnapshotMaterializer
+from cfgsync_adapter import MaterializedArtifacts
 from cfgsync_core import BundleConfigSource, HttpServer, StoreRefused
 
+from ..child import InChild
 from ..errors import InputError, MachineRefused
-from ..loading import load_materializer
 from ..logs import log_to_stderr
 from ..serve import raise_file_limit, serving_snapshot, serving_source, stop_signals
 from ..server_file import RegistrationServer, StaticServer
 from ..settings import ServeSettings, is_loopback, read_serve_settings
 from .says import fail
+
+Served: TypeAlias = InChild | MaterializedArtifacts | BundleConfigSource
 
 log = logging.getLogger("cfgsync")
 
@@ -94,29 +96,31 @@ def command(
 
 def serve(settings: ServeSettings) -> int:
     """Serve until a signal comes, and return the exit code. Raises `InputError`, `StoreRefused`, `MachineRefused`."""
-    made = _materializer(settings)
+    made = _served(settings)
     log_to_stderr(settings.json_logs)
     raise_file_limit()
     return asyncio.run(_serve(settings, made))
 
 
-def _materializer(settings: ServeSettings) -> RegistrationSnapshotMaterializer | BundleConfigSource:
+def _served(settings: ServeSettings) -> Served:
     if isinstance(settings.server, StaticServer):
         return BundleConfigSource(settings.server.bundle, settings.server.file)
     if isinstance(settings.server, RegistrationServer):
         return MaterializedArtifacts.from_nodes(settings.server.nodes).with_shared(settings.server.shared)
     assert settings.materializer is not None  # settings hold one of the two
-    return load_materializer(settings.materializer)
+    return InChild(settings.materializer)
 
 
-async def _serve(settings: ServeSettings, made: RegistrationSnapshotMaterializer | BundleConfigSource) -> int:
+async def _serve(settings: ServeSettings, made: Served) -> int:
     broken: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
 
     def on_fatal(error: BaseException) -> None:
         if not broken.done():
             broken.set_result(error)
 
-    async with stop_signals() as stopped, _running(settings, made, on_fatal) as server:
+    # loaded before signals are ours: an application whose import hangs is ended like any program
+    loaded = made if isinstance(made, InChild) else nullcontext()
+    async with loaded, stop_signals() as stopped, _running(settings, made, on_fatal) as server:
         kept = "" if isinstance(made, BundleConfigSource) else f", store {settings.store}"
         what = settings.materializer or getattr(settings.server, "file", "")
         print(f"serving {what} on {server.url}{kept}", flush=True)
@@ -133,7 +137,7 @@ async def _serve(settings: ServeSettings, made: RegistrationSnapshotMaterializer
 
 def _running(
     settings: ServeSettings,
-    made: RegistrationSnapshotMaterializer | BundleConfigSource,
+    made: Served,
     on_fatal: Callable[[BaseException], None],
 ) -> AbstractAsyncContextManager[HttpServer]:
     if isinstance(made, BundleConfigSource):

@@ -1,0 +1,204 @@
+"""The child's side: loads MODULE:CLASS, keeps its own copy of the registrations, and decides when it is told to.
+
+`python -P -m cfgsync_runtime.materializer_child FD MODULE:CLASS`, where FD is a socket to the server. What the
+application prints goes to the server's stderr. It ends when the server hangs up.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import inspect
+import io
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from cfgsync_adapter import (
+    MaterializationResult,
+    NodeRegistration,
+    NotReady,
+    Prepared,
+    RegistrationSnapshot,
+    RegistrationSnapshotMaterializer,
+    checked,
+)
+
+from .child_words import (
+    LENGTH_BYTES,
+    MAX_ANSWER_BYTES,
+    MAX_FRAME_BYTES,
+    Blobs,
+    Changed,
+    Failed,
+    Loaded,
+    Made,
+    NotYet,
+    Refused,
+    ToChild,
+    ToServer,
+    framed,
+)
+from .errors import InputError
+from .loading import load_materializer
+
+if TYPE_CHECKING:
+    import asyncio
+
+PIECE_BYTES: Final = 512 * 1024
+"""What the server's event loop is given at a time."""
+SENTENCE_CHARACTERS: Final = 4000
+PR_SET_PDEATHSIG: Final = 1
+
+
+def main() -> None:
+    """Serve the server at the other end of the socket until it hangs up."""
+    descriptor, target = int(sys.argv[1]), sys.argv[2]
+    line = socket.socket(fileno=descriptor)
+    os.set_inheritable(descriptor, False)  # a process that the application starts has no part in this
+    die_with_parent(line)
+    be_the_first_to_go()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what was printed before a kill −9 is seen
+    with line, line.makefile("rb") as heard, suppress(BrokenPipeError, ConnectionResetError):
+        try:
+            materializer = load_materializer(target)
+            revision = str(getattr(materializer, "revision", ""))
+        except InputError as error:
+            line.sendall(framed(Refused(_short(str(error)), _short(error.hint))))
+            return
+        line.sendall(framed(Loaded(revision)))
+        child = Child(materializer)
+        while (words := _read(heard)) is not None:
+            for answer in child.hear(words):
+                line.sendall(answer)
+
+
+class Child:
+    """A materializer and the registrations that it was told of."""
+
+    def __init__(self, materializer: RegistrationSnapshotMaterializer) -> None:
+        self._materializer = materializer
+        self._registrations: dict[str, NodeRegistration] = {}
+        self._sent: frozenset[str] = frozenset()
+        self._runner: asyncio.Runner | None = None
+
+    def hear(self, words: ToChild) -> Iterator[bytes]:
+        """The frames of an answer, if it is a question."""
+        if isinstance(words, Changed):
+            for identifier in words.gone:
+                self._registrations.pop(identifier, None)
+            self._registrations.update((r.identifier, r) for r in words.registrations)
+            return
+        snapshot = RegistrationSnapshot(
+            self._registrations.copy(),
+            version=words.version,
+            first_at=words.first_at,
+            changed_at=words.changed_at,
+        )
+        began = time.process_time()
+        try:
+            result = self._ask(snapshot)
+            if isinstance(result, NotReady):
+                last: ToServer = NotYet(result, time.process_time() - began)
+            else:
+                _refuse_too_much(result.blobs)
+                last = Made(result.map_key, time.process_time() - began)
+            frame = framed(last)
+            if len(frame) > MAX_FRAME_BYTES:
+                raise ValueError(f"a NotReady of {len(frame)} bytes, at most {MAX_FRAME_BYTES} are taken")
+        except BaseException as error:  # SystemExit in a materializer is a failed run
+            yield framed(Failed(_short(str(error) or type(error).__name__)))
+            return
+        if isinstance(result, Prepared):
+            # the server holds what it was sent for the answer before this one: an unchanged node costs nothing
+            yield from _pieces({key: blob for key, blob in result.blobs.items() if key not in self._sent})
+            self._sent = frozenset(result.blobs)
+        yield frame
+
+    def _ask(self, snapshot: RegistrationSnapshot) -> NotReady | Prepared:
+        result = self._materializer.materialize_snapshot(snapshot)
+        return checked(self._awaited(result) if inspect.isawaitable(result) else result)
+
+    def _awaited(self, result: Awaitable[MaterializationResult]) -> MaterializationResult:
+        """What an `async def` gives, on an event loop that is kept: a session that it opened serves its next run."""
+        import asyncio
+
+        async def settled() -> MaterializationResult:
+            return await result
+
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        return self._runner.run(settled())
+
+
+def die_with_parent(line: socket.socket) -> None:
+    """End at once when the server is gone, also by kill −9, and whatever the materializer is doing.
+
+    On Linux the kernel does it. Elsewhere a thread sees the hang-up, as soon as the materializer lets go of the
+    interpreter; not on Linux too, since an application that forks is warned of threads (Python 3.12).
+    """
+    with suppress(OSError, AttributeError):
+        if ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) == 0:
+            return
+
+    def watch() -> None:
+        poll = select.poll()
+        poll.register(line, 0)  # a hang-up is always told
+        poll.poll()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="cfgsync-parent", daemon=True).start()
+
+
+def be_the_first_to_go() -> None:
+    """When memory runs out, the kernel takes this process, whose loss is one failed run, and not the server."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
+
+
+def _read(heard: io.BufferedReader) -> ToChild | None:
+    """The next words; None when the server has hung up."""
+    length = heard.read(LENGTH_BYTES)
+    if len(length) < LENGTH_BYTES:
+        return None
+    words = heard.read(int.from_bytes(length))
+    return msgspec.msgpack.decode(words, type=ToChild) if len(words) == int.from_bytes(length) else None
+
+
+def _refuse_too_much(blobs: Mapping[str, bytes]) -> None:
+    size = sum(map(len, blobs.values()))
+    if size > MAX_ANSWER_BYTES:
+        raise ValueError(f"the files of all nodes are {size} bytes, at most {MAX_ANSWER_BYTES} are taken")
+
+
+def _pieces(blobs: Mapping[str, bytes]) -> Iterator[bytes]:
+    gathered: list[tuple[str, bytes]] = []
+    size = 0
+    for key, blob in blobs.items():
+        for at in range(0, len(blob) or 1, PIECE_BYTES):
+            piece = blob[at : at + PIECE_BYTES]
+            gathered.append((key, piece))
+            size += len(piece)
+            if size >= PIECE_BYTES:
+                yield framed(Blobs(gathered))
+                gathered, size = [], 0
+    if gathered:
+        yield framed(Blobs(gathered))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= SENTENCE_CHARACTERS else text[:SENTENCE_CHARACTERS] + "…"
+
+
+if __name__ == "__main__":
+    main()
