@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-CFGSYNC = str(Path(sys.executable).parent / "cfgsync")
+BIN = Path(sys.executable).parent
 PATIENCE = 60.0
 """Seconds until a thing that should have happened counts as never; two busy cores are slow."""
 
@@ -146,14 +146,18 @@ class Place:
         return path
 
     def start(
-        self, *arguments: str, environment: Mapping[str, str] | None = None, cwd: Path | None = None
+        self,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        command: str = "cfgsync",
     ) -> tuple[subprocess.Popen[str], Path]:
-        """Start `cfgsync ARGUMENTS`; the process, and the file that takes its stderr."""
+        """Start `cfgsync ARGUMENTS` (or another `command` of ours); the process, and the file that takes its stderr."""
         self._logs += 1
         log = self.directory / f"stderr-{self._logs}"
         with log.open("w") as errors:
             process = subprocess.Popen(
-                [CFGSYNC, *arguments],
+                [BIN / command, *arguments],
                 cwd=cwd or self.directory,
                 env=self.environment(environment),
                 stdin=subprocess.DEVNULL,
@@ -165,11 +169,11 @@ class Place:
         return process, log
 
     def run(
-        self, *arguments: str, environment: Mapping[str, str] | None = None
+        self, *arguments: str, environment: Mapping[str, str] | None = None, command: str = "cfgsync"
     ) -> subprocess.CompletedProcess[str]:
-        """Run `cfgsync ARGUMENTS` to its end."""
+        """Run `cfgsync ARGUMENTS` (or another `command` of ours) to its end."""
         return subprocess.run(
-            [CFGSYNC, *arguments],
+            [BIN / command, *arguments],
             cwd=self.directory,
             env=self.environment(environment),
             stdin=subprocess.DEVNULL,
@@ -186,12 +190,13 @@ class Place:
         cwd: Path | None = None,
     ) -> Server:
         """Start `cfgsync serve ARGUMENTS` and return when it listens; `port` 0 takes a free one."""
-        process, log = self.start("serve", *arguments, "--port", str(port), environment=environment, cwd=cwd)
-        assert process.stdout is not None
-        ready, _, _ = select.select([process.stdout], [], [], PATIENCE)
-        line = process.stdout.readline() if ready else ""
-        assert " on http://" in line, f"serve did not begin: {line!r}\n{log.read_text()}"
-        return Server(process, line.partition(" on ")[2].split()[0].rstrip(","), line.strip(), log)
+        return _listening(
+            *self.start("serve", *arguments, "--port", str(port), environment=environment, cwd=cwd)
+        )
+
+    def serve_as_the_original(self, config: str, environment: Mapping[str, str] | None = None) -> Server:
+        """Start `cfgsync-server CONFIG` and return when it listens; `port: 0` in the file takes a free one."""
+        return _listening(*self.start(config, environment=environment, command="cfgsync-server"))
 
     def fetch(
         self, server: str, identifier: str, *arguments: str, out: str | None = None
@@ -213,6 +218,14 @@ class Place:
     def current(self, identifier: str) -> Path:
         """Where a fetched node's files are."""
         return self.directory / "out" / identifier / "current"
+
+
+def _listening(process: subprocess.Popen[str], log: Path) -> Server:
+    assert process.stdout is not None
+    ready, _, _ = select.select([process.stdout], [], [], PATIENCE)
+    line = process.stdout.readline() if ready else ""
+    assert " on http://" in line, f"serve did not begin: {line!r}\n{log.read_text()}"
+    return Server(process, line.partition(" on ")[2].split()[0].rstrip(","), line.strip(), log)
 
 
 def ended(process: subprocess.Popen[str], within: float = PATIENCE) -> tuple[int, Any]:
