@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import SimpleNamespace
 
 import aiohttp
@@ -83,6 +83,7 @@ class CountingProxy:
         self.requests: Counter[str] = Counter()
         self.connections = 0
         self._to = port
+        self._passing: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
@@ -90,15 +91,21 @@ class CountingProxy:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            self.connections += 1
+            self._passing.add(asyncio.create_task(self._pass_on(reader, writer)))
+
+        server = await asyncio.start_server(connected, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield
         finally:
             server.close()
+            for task in self._passing:
+                task.cancel()
+            await asyncio.gather(*self._passing, return_exceptions=True)
 
-    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.connections += 1
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self._to)
 
         async def requests() -> None:
@@ -117,8 +124,10 @@ class CountingProxy:
         try:
             await asyncio.gather(requests(), answers())
         finally:
-            back.close()
-            writer.close()
+            for end in (back, writer):
+                end.close()
+                with suppress(OSError):
+                    await end.wait_closed()
 
 
 async def _read_head(reader: asyncio.StreamReader) -> bytes:
