@@ -32,8 +32,8 @@ def run(arguments: Sequence[str]) -> int:
     if any(argument in ("-h", "--help") for argument in arguments):
         print(USAGE, end="")
         return 0
-    if len(arguments) != 1 or arguments[0].startswith("-"):
-        what = f"it was given {' '.join(arguments)[:100]}" if arguments else "none was given"
+    if len(arguments) != 1 or not arguments[0] or arguments[0].startswith("-"):
+        what = f"it was given {' '.join(arguments)[:100]!r}" if arguments else "none was given"
         return fail(2, f"Error: cfgsync-server takes one server file, {what}", "Usage: cfgsync-server CONFIG")
     from ..settings import read_serve_settings  # not for --help: these load pydantic and aiohttp
     from .serve import serve
