@@ -29,8 +29,6 @@ class Raises(Good):
     def __init__(self): raise ValueError('no cluster here')
 class TakesNothing:
     def materialize_snapshot(self): pass
-async def make(): return Good()
-number = 7
 """
 )
 BUNDLE = "nodes:\n- identifier: node-1\n  files: [{path: /a, content: b}]\n"
@@ -42,7 +40,6 @@ def place(tmp_path: Path) -> Iterator[Place]:
         made.write("app.py", APP)
         made.write("syntax.py", "class Good:\n    def materialize_snapshot(self, r)\n        pass\n")
         made.write("imports.py", "import yaml\nimport no_such_library\n")
-        made.write("exits.py", "import sys\nsys.exit('leaving')\n")
         made.write("bundle.yaml", BUNDLE)
         yield made
 
@@ -84,14 +81,9 @@ def test_a_bad_module_class_is_two_lines_and_2(place: Place, target: str, what: 
     [
         ("nodes: [{identifier: node-1, files: [{path: /a, content: b}", "bad.yaml:2:1: not YAML"),
         ("nodes:\n- identifier: node-1\n  files:\n  - path: /a\n", "bad.yaml:4"),
-        ("nodes:\n- identifier: ../x\n  files: []\n", "bad.yaml:2"),
         (
             "nodes:\n- identifier: n\n  files: [{path: /a, content: b}]\n- identifier: n\n  files: []\n",
             "bad.yaml:4",
-        ),
-        (
-            "nodes:\n- {identifier: n, files: [{path: /a, content: b}, {path: /a, content: c}]}\n",
-            "bad.yaml:2",
         ),
         ("nodes: !!python/object/apply:os.system ['true']\n", "bad.yaml:1"),
     ],
@@ -105,7 +97,6 @@ def test_a_bad_bundle_is_its_line_and_what_was_expected(place: Place, text: str,
 @pytest.mark.parametrize(
     ("text", "what"),
     [
-        ("port: 4400\nsource: {kind: magic, artifacts_path: bundle.yaml}\n", "server.yaml:2"),
         ("port: 4400\nsource: {kind: static, artifacts_path: nosuch.yaml}\n", "server.yaml:2"),
         ("port: 70000\nsource: {kind: static, artifacts_path: bundle.yaml}\n", "server.yaml:1"),
         (
@@ -127,10 +118,8 @@ def test_a_bad_server_file_is_its_line_and_what_was_expected(place: Place, text:
     [
         ((), "nothing to serve"),
         (("app:Good", "--bundle", "bundle.yaml"), "MODULE:CLASS and --bundle each name something to serve"),
-        (("--bundle", "nosuch.yaml"), "nosuch.yaml"),
         (("app:Good", "--port", "70000"), "--port"),
         (("app:Good", "--host", "0.0.0.0"), "open to other machines, without TLS and without a rule"),
-        (("app:Good", "--nosuch"), "--nosuch"),
     ],
 )
 def test_bad_flags_are_two_lines_and_2(place: Place, arguments: tuple[str, ...], what: str) -> None:
