@@ -114,7 +114,7 @@ def check_metadata(text: str) -> str:
     return text
 
 
-class NodeRegistration(msgspec.Struct, frozen=True):
+class NodeRegistration(msgspec.Struct, frozen=True, gc=False):
     """One node's registration: `NodeRegistration("node-1", "127.0.0.1").with_metadata(MyMetadata(port=3000))`.
 
     `identifier` names the node, `ip` is its address as text (IPv4 or IPv6), `payload` its metadata as it travels.
