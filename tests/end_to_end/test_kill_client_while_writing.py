@@ -171,7 +171,8 @@ def test_60_kills_while_a_node_remembers_damage_nothing(tmp_path: Path) -> None:
         cached, seen = state.cached(), state.seen()
         assert cached is not None
         assert seen is not None
-        assert last <= seen.number <= cached.number <= run
+        assert seen.number <= cached.number <= run
+        assert last <= cached.number
         last = cached.number
         assert len({label_of(file.data, n) for n, file in enumerate(cached.payload.files)}) == 1
         assert state.secret() == secret
