@@ -1,6 +1,6 @@
 # Every target makes .venv ready first: nothing has to be installed but Python 3.11 or newer, git and make.
 
-.PHONY: help demo test check bench format constraints public-names bootstrap clean
+.PHONY: help demo test check bench mutants format constraints public-names bootstrap clean
 .DEFAULT_GOAL := help
 
 # What the caller's shell has active must not leak into .venv.
@@ -13,6 +13,7 @@ help:
 	@echo 'make test    run the tests (ARGS="-k words" to choose)'
 	@echo 'make check   lint, format, types, and who may import whom'
 	@echo 'make bench   measure, as ratios against a bare server in the same run'
+	@echo 'make mutants put deliberate faults in, each of which must turn a test red'
 	@echo 'make clean   remove .venv and caches'
 
 bootstrap:
@@ -37,6 +38,10 @@ format: bootstrap
 
 bench: bootstrap
 	$(PYTHON) -m benchmarks $(ARGS)
+
+# Deliberate faults, each of which must turn a test red.
+mutants: bootstrap
+	$(PYTHON) -m tests.mutants $(ARGS)
 
 # The pins; needs uv. A file without a host in it, which pip and uv both read.
 constraints:

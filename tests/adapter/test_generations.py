@@ -17,7 +17,16 @@ from cfgsync_adapter import (
     RegistrationConfigSource,
     RegistrationSnapshot,
 )
-from cfgsync_core import Condition, MaterializationFailed, MemoryStore, Ready, Unavailable
+from cfgsync_core import (
+    BucketSnapshot,
+    Condition,
+    MaterializationFailed,
+    MemoryStore,
+    Ready,
+    Unavailable,
+    Unchanged,
+    Version,
+)
 from cfgsync_runtime.testing.faults import BrokenStore
 
 from .fleets import RandomKeys, ReadyAt, node, one_file_each
@@ -174,6 +183,23 @@ async def test_runs_are_coalesced_while_registrations_pour_in() -> None:
         answers = await asyncio.gather(*(boot(i) for i in range(300)))
         assert len({answer.generation for answer in answers}) == 1
         assert source.runs <= 2 + 10 * (time.monotonic() - began)
+
+
+async def test_registrations_are_applied_one_by_one_and_never_read_again() -> None:
+    reads = 0
+
+    class Counts(MemoryStore):
+        async def snapshot(self, bucket: str, known: Version | None = None) -> BucketSnapshot | Unchanged:
+            nonlocal reads
+            reads += bucket == "registrations"
+            return await super().snapshot(bucket, known)
+
+    async with RegistrationConfigSource(ReadyAt(100), store=Counts()) as source:
+        for i in range(100):
+            await source.register(node(f"n{i:02}"))
+        assert isinstance(await source.resolve("n99", wait=10), Ready)
+        assert source.fleet(1, "").registered == 100
+    assert reads == 1
 
 
 @pytest.mark.parametrize(
@@ -352,7 +378,9 @@ async def test_a_sink_outside_that_fails_is_told_in_the_status_and_tried_again()
         assert source.fleet(10, "").reason == ""
 
 
-async def test_a_store_that_does_not_answer_is_unavailable_and_never_an_empty_answer_and_heals_by_itself() -> None:
+async def test_a_store_that_does_not_answer_is_unavailable_and_never_an_empty_answer_and_heals_by_itself() -> (
+    None
+):
     store = BrokenStore(MemoryStore(), after=2)  # both buckets are read, and then it is away
     async with RegistrationConfigSource(ReadyAt(1), store=store) as source:
         with pytest.raises(Unavailable, match="broken on purpose"):

@@ -227,6 +227,18 @@ def test_a_writer_killed_at_any_step_leaves_one_whole_set_and_the_next_start_lea
     assert len(seen) > 30, "no kill fell before the swap"
 
 
+def test_whoever_reads_after_a_kill_at_any_step_sees_files_of_one_set(tmp_path: Path) -> None:
+    """What readers see and nothing else: how the set is put in place is the writer's own affair."""
+    last = "OLD"
+    install(str(tmp_path), a_set(tmp_path, last))
+    for step in killed_at_each_step(lambda: install(str(tmp_path), a_set(tmp_path, "NEW"))):
+        files = [tmp_path / "current" / Path(*parts) for parts in NAMES]
+        labels = [file.read_bytes().split()[0].decode() for file in files]
+        assert labels in ([last] * 4, ["NEW"] * 4), f"mixed after step {step}"
+        last = f"OLD-{step}"
+        install(str(tmp_path), a_set(tmp_path, last))
+
+
 def test_what_is_published_is_durable_before_anything_points_to_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

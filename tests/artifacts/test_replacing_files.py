@@ -203,3 +203,31 @@ def test_a_writer_killed_at_any_step_leaves_each_file_whole_and_the_next_one_lea
         assert os.listdir(tmp_path / "y") == ["c"]
     assert steps > 20
     assert mixed, "the set is not atomic; were it, generations would not be needed"
+
+
+def test_each_file_is_durable_before_its_rename_and_each_directory_after_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "d").mkdir()
+    done: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def noted_fsync(fd: int) -> None:
+        fsync(fd)
+        done.append("fsync " + os.path.relpath(os.readlink(f"/proc/self/fd/{fd}"), tmp_path))
+
+    def noted_rename(source: str, target: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+        rename(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
+        done.append(f"rename {target}")
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "rename", noted_rename)
+    replace_files([Placed(str(tmp_path), parts, b"x", 0o644) for parts in (("a",), ("d", "b"))])
+    assert done == [
+        "fsync .a.cfgsync-stage",
+        "fsync d/.b.cfgsync-stage",
+        "rename a",
+        "rename b",
+        "fsync .",
+        "fsync d",
+    ]

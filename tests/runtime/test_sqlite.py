@@ -401,6 +401,29 @@ async def test_commits_are_synced_with_full_and_only_the_writer_checkpoints(path
     assert settings[0][1:] == ["wal", "normal", 0, 0]
 
 
+async def test_a_new_store_is_durable_under_its_name_before_it_is_opened(path, tmp_path, monkeypatch):
+    done = []
+    fsync, rename = os.fsync, os.rename
+
+    def noted_fsync(descriptor):
+        fsync(descriptor)
+        done.append(f"fsync {os.readlink(f'/proc/self/fd/{descriptor}')}")
+
+    def noted_rename(source, target):
+        rename(source, target)
+        done.append(f"rename {target}")
+
+    class Opened(sqlite3.Connection):
+        def __init__(self, *arguments, **options):
+            super().__init__(*arguments, **options)
+            done.append("open")
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "rename", noted_rename)
+    async with SqliteStore(path, factory=Opened):
+        assert done[:3] == [f"rename {path}", f"fsync {tmp_path}", "open"]
+
+
 async def test_the_write_ahead_log_does_not_grow_without_bound(path):
     async with open_sqlite(path) as store:
         for n in range(60):

@@ -1,0 +1,231 @@
+"""Deliberate faults: each breaks one promise in one place, and names the tests that must notice.
+
+An edit is a file below `packages/`, a text that occurs in it exactly once, and what stands there instead.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+_ARTIFACTS = "cfgsync_artifacts/src/cfgsync_artifacts"
+_CORE = "cfgsync_core/src/cfgsync_core"
+_ADAPTER = "cfgsync_adapter/src/cfgsync_adapter"
+_SQLITE = "cfgsync_runtime/src/cfgsync_runtime/backends/sqlite"
+
+
+class Edit(NamedTuple):
+    """`old` becomes `new` in `packages/<file>`."""
+
+    file: str
+    old: str
+    new: str
+
+    def applied(self, root: Path = ROOT) -> str:
+        """The text with the fault in it. Raises `DoesNotApply`, which says where it was looked for."""
+        path = root / "packages" / self.file
+        text = path.read_text() if path.is_file() else ""
+        if text.count(self.old) != 1:
+            raise DoesNotApply(
+                f"{path}: {text.count(self.old)} times, expected once:\n{self.old}\n"
+                "the code has moved on: mend this edit in tests/mutants/faults.py"
+            )
+        return text.replace(self.old, self.new)
+
+
+class DoesNotApply(Exception):
+    """The text that an edit replaces is not there, or more than once."""
+
+
+class Fault(NamedTuple):
+    """A fault and the tests that must turn red with it. `needs` is a program without which they would be skipped."""
+
+    name: str
+    edits: tuple[Edit, ...]
+    tests: tuple[str, ...]
+    needs: str | None = None
+
+
+FAULTS = (
+    Fault(
+        "acknowledge before commit",
+        (
+            Edit(
+                f"{_SQLITE}/writing.py",
+                "        return outcomes, {name: group.bucket for name, group in moved.items()}\n",
+                "        for member, outcome in zip(members, outcomes, strict=True):\n"
+                "            if isinstance(outcome, Version):\n"
+                "                def tell(answer=member.answer, outcome=outcome):\n"
+                "                    answer.done() or answer.set_result(outcome)\n"
+                "                member.answer.get_loop().call_soon_threadsafe(tell)\n"
+                "        return outcomes, {name: group.bucket for name, group in moved.items()}\n",
+            ),
+        ),
+        ("tests/runtime/test_sqlite.py::test_an_io_error_at_commit_ends_the_store_and_calls_on_fatal_once",),
+    ),
+    Fault(
+        "acknowledge before commit, traced",
+        (
+            Edit(
+                f"{_ADAPTER}/registry.py",
+                "        version = await self._store.commit(\n"
+                "            BUCKET, {registration.identifier: encode_registration(registration)}\n"
+                "        )\n",
+                "        self._later = getattr(self, '_later', set())\n"
+                "        self._later.add(asyncio.ensure_future(self._store.commit(\n"
+                "            BUCKET, {registration.identifier: encode_registration(registration)}\n"
+                "        )))\n"
+                "        version = Version(self.version.epoch or registration.identifier, self.version.revision + 1)\n",
+            ),
+        ),
+        ("tests/chaos/test_durability.py",),
+        "strace",
+    ),
+    Fault(
+        "synchronous=OFF",
+        (Edit(f"{_SQLITE}/file.py", '"pragma synchronous=full"', '"pragma synchronous=off"'),),
+        ("tests/runtime/test_sqlite.py::test_commits_are_synced_with_full_and_only_the_writer_checkpoints",),
+    ),
+    Fault(
+        "synchronous=OFF, traced",
+        (Edit(f"{_SQLITE}/file.py", '"pragma synchronous=full"', '"pragma synchronous=off"'),),
+        ("tests/chaos/test_durability.py",),
+        "strace",
+    ),
+    Fault(
+        "no directory fsync after the swap",
+        (
+            Edit(
+                f"{_ARTIFACTS}/generations.py",
+                "                os.fsync(root)  # also when unchanged",
+                "                pass  # also when unchanged",
+            ),
+        ),
+        (
+            "tests/artifacts/test_generations.py"
+            "::test_what_is_published_is_durable_before_anything_points_to_it",
+        ),
+    ),
+    Fault(
+        "no directory fsync after the renames",
+        (
+            Edit(
+                f"{_ARTIFACTS}/atomic.py",
+                '_parent(roots[at[0]], (*at[1], "")) as parent:\n                os.fsync(parent)\n',
+                '_parent(roots[at[0]], (*at[1], "")) as parent:\n                pass\n',
+            ),
+        ),
+        (
+            "tests/artifacts/test_replacing_files.py"
+            "::test_each_file_is_durable_before_its_rename_and_each_directory_after_the_last",
+        ),
+    ),
+    Fault(
+        "no directory fsync under a new store",
+        (Edit(f"{_SQLITE}/file.py", "            os.fsync(descriptor)\n", "            pass\n"),),
+        ("tests/runtime/test_sqlite.py::test_a_new_store_is_durable_under_its_name_before_it_is_opened",),
+    ),
+    Fault(
+        "digest not checked, on the node",
+        (
+            Edit(
+                f"{_CORE}/answer.py",
+                'decode_payload(answer.body, parse_digest(answer.headers.get("etag")))',
+                "decode_payload(answer.body, None)",
+            ),
+        ),
+        ("tests/core/test_exchange.py::test_an_answer_that_does_not_hold_together_is_final_and_not_written",),
+    ),
+    Fault(
+        "digest not checked, in the store",
+        (
+            Edit(
+                f"{_SQLITE}/reading.py",
+                "if value is None or sha256(value).digest() != digest:",
+                "if value is None:",
+            ),
+        ),
+        ("tests/runtime/test_sqlite.py::test_damage_is_named_and_never_served",),
+    ),
+    Fault(
+        "`<=` for `<` in the regression check",
+        (
+            Edit(
+                f"{_CORE}/answer.py",
+                "if got.revision < seen.revision:",
+                "if got.revision <= seen.revision:",
+            ),
+        ),
+        ("tests/core/test_exchange.py::test_a_node_never_goes_back",),
+    ),
+    Fault(
+        "per-file rename instead of the symlink swap",
+        (
+            Edit(
+                f"{_ARTIFACTS}/generations.py",
+                "                        _publish(root, home, tree)\n",
+                "                        if _current(root, target) is None:\n"
+                "                            _publish(root, home, tree)\n"
+                "                        else:\n"
+                "                            from .atomic import replace_files\n"
+                "                            at = os.path.join(target, CURRENT)\n"
+                "                            replace_files([Placed(at, f.parts, f.content, f.mode) for f in files])\n",
+            ),
+        ),
+        (
+            "tests/artifacts/test_generations.py"
+            "::test_whoever_reads_after_a_kill_at_any_step_sees_files_of_one_set",
+        ),
+    ),
+    Fault(
+        "no handler cancellation",
+        (Edit(f"{_CORE}/listening.py", "handler_cancellation=True", "handler_cancellation=False"),),
+        ("tests/core/test_listening.py::test_an_abandoned_question_leaves_nothing_behind",),
+    ),
+    Fault(
+        "no body deadline",
+        (Edit(f"{_CORE}/server.py", "asyncio.timeout(BODY_SECONDS)", "asyncio.timeout(None)"),),
+        ("tests/core/test_listening.py::test_a_body_that_does_not_come_is_ended_after_its_time",),
+    ),
+    Fault(
+        "generation not persisted",
+        (
+            Edit(
+                f"{_ADAPTER}/publishing.py",
+                "await self._store.commit(BUCKET, writes, expected=expected)",
+                "await self._store.version(BUCKET)",
+            ),
+        ),
+        (
+            "tests/adapter/test_generations.py"
+            "::test_a_restart_serves_the_same_bytes_from_a_materializer_that_draws_random_keys",
+        ),
+    ),
+    Fault(
+        "a run per commit",
+        (
+            Edit(
+                f"{_ADAPTER}/runs.py",
+                "return self._last_start + spacing - now",
+                "return 0.0 * spacing",
+            ),
+        ),
+        ("tests/adapter/test_generations.py::test_runs_are_coalesced_while_registrations_pour_in",),
+    ),
+    Fault(
+        "a re-snapshot per commit",
+        (
+            Edit(
+                f"{_ADAPTER}/registry.py",
+                "            self._apply(registration.identifier, registration, version.revision)\n"
+                "            self._moved(version)\n",
+                "            self._take(await self._store.snapshot(BUCKET))\n",
+            ),
+        ),
+        (
+            "tests/adapter/test_generations.py::test_registrations_are_applied_one_by_one_and_never_read_again",
+        ),
+    ),
+)
