@@ -17,6 +17,9 @@ from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError, digest_of
 from .errors import IntegrityError
 
 SCHEMA_VERSION: Final = 1
+MAX_QUOTES: Final = 64_000
+"""Quotation marks without a backslash before them in a body. A file object has at least six and today at most sixteen,
+whatever its words are, and a node takes 1,000: more are refused before they become objects of many times that size."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -124,6 +127,8 @@ def decode_payload(body: bytes, etag: str | None = None) -> NodeArtifactsPayload
 
     Raises `IntegrityError`: not a payload, another schema version, an illegal file, two equal paths, wrong digest.
     """
+    if body.count(b'"') - body.count(b'\\"') > MAX_QUOTES:
+        raise IntegrityError("the answer holds far more files than a node takes")
     files = ArtifactSet(_decode_files(body))
     if etag is not None and etag != files.digest:
         raise IntegrityError(f"the files have digest {files.digest}, the server said {etag}")

@@ -216,6 +216,10 @@ def _in_words(message: str) -> str:
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+MAX_ERROR_BYTES: Final = 2**21
+"""Enough to name ten thousand missing nodes."""
+
+
 class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
     """Every body that is not a payload. `not_ready` adds the keys after `message`."""
 
@@ -252,7 +256,10 @@ def encode_missing(identifier: str, answer: Missing) -> bytes:
 
 
 def decode_error(body: bytes) -> ErrorBody | None:
-    """The error in a body, None when it is not one of ours (a proxy's page, an original's plain text)."""
+    """The error in a body, None when it is not one of ours (a proxy's page, an original's plain text) or so large that
+    a node would have to hold many times its size."""
+    if len(body) > MAX_ERROR_BYTES:
+        return None
     try:
         return msgspec.json.decode(body, type=ErrorBody)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
