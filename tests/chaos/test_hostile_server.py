@@ -1,0 +1,145 @@
+"""A node against a server that means harm: it ends in time with 6 or 7, and nothing on its disk has changed.
+
+Each case ends with the honest payload of the same server, which lands. In the short form a part of the cases goes
+through the same code without a process of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cfgsync_core import NodeRegistration, ServerUrl
+from cfgsync_runtime.fetch import fetch
+from cfgsync_runtime.outputs import OutputDirectory
+from cfgsync_runtime.state import NodeState
+from tests.chaos.form import LONG
+from tests.chaos.hostile import CASES, SEEN, Case, HostileServer
+from tests.processes import BIN
+
+MEASURED = Path(__file__).with_name("measured.py")
+MAX_CLIENT_MIB = 100
+SLACK = 4.0
+"""Seconds beyond `--wait` that a busy machine may take to start and to end a process."""
+
+
+class Disk:
+    """All that a node's server could reach for: its target, its state, and files beside and above them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.out, self.state = root / "node" / "out", root / "node" / "state"
+
+    def print(self) -> str:
+        """A hash of every name, kind, mode, time and content."""
+        seen = hashlib.sha256()
+        for path in [self.root, *sorted(self.root.rglob("*"))]:
+            at = path.lstat()
+            words = (str(path.relative_to(self.root)), at.st_mode, at.st_size, at.st_mtime_ns)
+            seen.update(repr(words).encode())
+            if path.is_symlink():
+                seen.update(os.readlink(path).encode())
+            elif path.is_file():
+                seen.update(path.read_bytes())
+        return seen.hexdigest()
+
+    async def fetched_by_a_process(self, url: str, wait: float) -> Any:
+        command = [
+            *(
+                str(BIN / "cfgsync"),
+                "fetch",
+                "--server",
+                url,
+                "--id",
+                "node-1",
+                "--ip",
+                "127.0.0.1",
+                "--json",
+            ),
+            *("--out", str(self.out), "--state", str(self.state), "--wait", str(wait)),
+        ]
+        helper = [sys.executable, "-S", "-E", str(MEASURED), str(wait + 20), *command]
+        done = await asyncio.to_thread(subprocess.run, helper, capture_output=True, text=True, cwd=self.root)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    async def fetched_here(self, url: str, wait: float) -> Any:
+        began = time.monotonic()
+        ending = await asyncio.to_thread(
+            fetch,
+            NodeRegistration("node-1", "127.0.0.1"),
+            ServerUrl.parse(url),
+            OutputDirectory(str(self.out)),
+            NodeState(self.state),
+            wait=wait,
+        )
+        report = ending.report
+        return {"exit": report.exit, "seconds": time.monotonic() - began, "errors": report.message}
+
+
+@pytest.fixture(scope="module")
+def before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A disk on which a real `cfgsync fetch` has put honest files, of a generation that it remembers."""
+
+    async def make(root: Path) -> None:
+        disk = Disk(root)
+        disk.out.parent.mkdir(parents=True)
+        for canary in (root / "canary.txt", root / "node" / "canary.txt", root / "etc" / "canary.txt"):
+            canary.parent.mkdir(exist_ok=True)
+            canary.write_text("canary")
+        async with HostileServer() as server:
+            server.generation = SEEN
+            done = await disk.fetched_by_a_process(server.url, 30)
+        assert done["exit"] == 0, done
+        assert (disk.out / "current" / "config.yaml").read_text() == "id: node-1\n"
+        print(f"an honest fetch: {done['peak_mib']:.0f} MiB, {done['cpu']:.2f} s of CPU")
+
+    root = tmp_path_factory.mktemp("before") / "disk"
+    asyncio.run(make(root))
+    return root
+
+
+peaks: dict[str, float] = {}
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+async def test_a_hostile_server_ends_the_fetch_in_time_and_changes_nothing(
+    case: Case, before: Path, tmp_path: Path
+) -> None:
+    disk = Disk(tmp_path / "disk")
+    shutil.copytree(before, disk.root, symlinks=True)
+    untouched = disk.print()
+    async with HostileServer(case) as server:
+        by = disk.fetched_by_a_process if case.process or LONG else disk.fetched_here
+        done = await by(server.url, case.wait)
+        assert server.asked, "it never came to the hostile part"
+        assert done["exit"] == case.exit, done
+        assert done["seconds"] < case.wait + SLACK
+        assert disk.print() == untouched
+        assert "Traceback" not in done["errors"]
+        assert "\x1b" not in done["errors"]
+        if "peak_mib" in done:
+            peaks[case.name] = done["peak_mib"]
+            assert done["peak_mib"] < MAX_CLIENT_MIB, done
+
+        server.case = None  # the same server, honest
+        assert (await disk.fetched_here(server.url, 30))["exit"] == 0
+    assert (disk.out / "current" / "tls" / "key").read_text() == "secret\n"
+    assert disk.print() != untouched
+
+
+def test_real_processes_met_it_and_none_was_large() -> None:
+    if not peaks:
+        pytest.skip("NOT TESTED: the cases did not run")
+    worst = max(peaks, key=lambda name: peaks[name])
+    print(f"{len(CASES)} cases, {len(peaks)} by processes; the largest: {peaks[worst]:.0f} MiB ({worst})")
