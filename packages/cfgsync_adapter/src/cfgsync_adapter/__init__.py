@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from .cached import CachedSnapshotMaterializer as CachedSnapshotMaterializer
     from .deciding import Decider as Decider
     from .deciding import Decision as Decision
-    from .deciding import checked as checked
     from .deployment import DeploymentAdapter as DeploymentAdapter
     from .deployment import DeploymentFailed as DeploymentFailed
     from .deployment import build_materialized_artifacts as build_materialized_artifacts
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from .generation import PayloadTooLarge as PayloadTooLarge
     from .generation import Prepared as Prepared
     from .generation import Source as Source
+    from .generation import checked as checked
     from .materializer import MaterializationResult as MaterializationResult
     from .materializer import MaterializedArtifacts as MaterializedArtifacts
     from .materializer import MaterializedArtifactsSink as MaterializedArtifactsSink
@@ -37,10 +37,10 @@ else:
         __name__,
         {
             "cached": "CachedSnapshotMaterializer",
-            "deciding": "Decider Decision checked",
+            "deciding": "Decider Decision",
             "deployment": "DeploymentAdapter DeploymentFailed build_materialized_artifacts",
             "directory": "DirectorySink",
-            "generation": "Generation PayloadTooLarge Prepared Source",
+            "generation": "Generation PayloadTooLarge Prepared Source checked",
             "materializer": "MaterializationResult MaterializedArtifacts MaterializedArtifactsSink"
             " RegistrationSnapshotMaterializer",
             "persisting": "PersistingSnapshotMaterializer",

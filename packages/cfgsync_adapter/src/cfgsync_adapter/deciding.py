@@ -17,8 +17,8 @@ import msgspec
 
 from cfgsync_core import MaterializationFailed, NotReady
 
-from .generation import Prepared, prepare
-from .materializer import MaterializationResult, MaterializedArtifacts, RegistrationSnapshotMaterializer
+from .generation import Prepared, checked
+from .materializer import MaterializationResult, RegistrationSnapshotMaterializer
 from .snapshot import RegistrationSnapshot
 
 T = TypeVar("T")
@@ -102,17 +102,6 @@ class InThread:
         self._busy = True
         threading.Thread(target=run, name="cfgsync-materializer", daemon=True).start()
         return await done
-
-
-def checked(result: object) -> NotReady | Prepared:
-    """A materializer's result as it can be published. Raises `TypeError` for anything else, and what `prepare` does."""
-    if isinstance(result, NotReady):
-        return result
-    if isinstance(result, MaterializedArtifacts):
-        return prepare(result)
-    raise TypeError(
-        f"materialize_snapshot returned {type(result).__name__}, expected MaterializedArtifacts or NotReady"
-    )
 
 
 def sentence(error: BaseException) -> str:

@@ -12,7 +12,15 @@ from hashlib import sha256
 import msgspec
 
 from cfgsync_artifacts import ArtifactSet, CfgsyncError, DuplicatePath, digest_of
-from cfgsync_core import BLOB, NodeArtifactsPayload, Version, decode_files, encode_files, first_extended
+from cfgsync_core import (
+    BLOB,
+    NodeArtifactsPayload,
+    NotReady,
+    Version,
+    decode_files,
+    encode_files,
+    first_extended,
+)
 
 from .materializer import MaterializedArtifacts
 
@@ -94,6 +102,17 @@ class _Mapped(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class _Map(msgspec.Struct, frozen=True, array_like=True):
     shared: str
     nodes: dict[str, _Mapped]
+
+
+def checked(result: object) -> NotReady | Prepared:
+    """A materializer's result as it can be published. Raises `TypeError` for anything else, and what `prepare` does."""
+    if isinstance(result, NotReady):
+        return result
+    if isinstance(result, MaterializedArtifacts):
+        return prepare(result)
+    raise TypeError(
+        f"materialize_snapshot returned {type(result).__name__}, expected MaterializedArtifacts or NotReady"
+    )
 
 
 def prepare(artifacts: MaterializedArtifacts) -> Prepared:

@@ -82,8 +82,8 @@ MaterializationResult: TypeAlias = MaterializedArtifacts | NotReady
 
 @runtime_checkable
 class RegistrationSnapshotMaterializer(Protocol):
-    """One verb, sync or async. Never called on the request path, one run at a time, in a worker thread (an `async def`
-    on the event loop). An optional attribute `revision` (text) says which version of the program decides: a server
+    """One verb, sync or async. Never called on the request path, one run at a time: under `cfgsync serve` in a process of
+    its own, in a program in a worker thread (an `async def` on its event loop). An optional attribute `revision` (text) says which version of the program decides: a server
     that starts with another revision makes a new generation even from equal registrations.
     """
 
