@@ -33,7 +33,7 @@ async def check_inv_01_when_a_hint_is_seen_a_read_returns_what_was_committed_bef
                 await asyncio.sleep(0)
 
         writers = asyncio.gather(*(write(f"w{n}") for n in range(4)))
-        while not (writers.done() and (await store.version(B)).revision == 120):
+        while (await store.version(B)).revision < 120:  # then another hint is still to come
             await asyncio.wait_for(anext(heard), 5)
             newest = max(committed, default=NEVER)
             assert (await store.version(B)).revision >= newest.revision
