@@ -9,19 +9,17 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import sqlite3
 import time
 from collections import Counter
-from contextlib import closing
 from pathlib import Path
 
 import aiohttp
-import msgspec
 
-from cfgsync_core import CfgsyncClient, Fetched, NodeRegistration, Version, decode_stored
+from cfgsync_core import CfgsyncClient, Fetched, NodeRegistration, Version
 from cfgsync_runtime.outputs import OutputDirectory
 from cfgsync_runtime.programs import fetch_and_write_artifacts
 from tests.end_to_end.wire import Seen, seeing_session
+from tests.history import check_the_store
 from tests.processes import Place, Server
 
 HERE = Path(__file__).parent
@@ -182,39 +180,3 @@ async def test_20_kills_of_the_server_lose_and_double_nothing_and_every_node_boo
     assert seen.lost["/node"] >= 5 * KILLS
     assert booted > NODES
     assert len(contents) > 3, "too few generations to say that a kill changes none"
-
-
-def check_the_store(file: Path, nodes: list[Node]) -> int:
-    """The database itself, read without a line of the product's engine: every acknowledgement against the history."""
-    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as database:
-        assert database.execute("pragma integrity_check").fetchall() == [("ok",)]
-        bucket, epoch, head, floor = database.execute(
-            "select id, epoch, revision, floor from bucket where name = 'registrations'"
-        ).fetchone()
-        history = database.execute(
-            "select revision, commit_id, writes from history where bucket = ? order by revision", (bucket,)
-        ).fetchall()
-    assert floor == 0
-    assert [revision for revision, _, _ in history] == list(range(1, head + 1)), "a revision twice, or none"
-    assert len({commit for _, commit, _ in history}) == head, "a commit twice"
-
-    acknowledged: dict[int, list[NodeRegistration]] = {}
-    for node in nodes:
-        assert node.acknowledged, f"{node.identifier} booted without an acknowledgement"
-        for version, registration in node.acknowledged:
-            assert version.epoch == epoch
-            acknowledged.setdefault(version.revision, []).append(registration)
-    standing: dict[str, NodeRegistration] = {}
-    checked = 0
-    for revision, _, writes in history:
-        for identifier, value in msgspec.msgpack.decode(writes).items():
-            registration = decode_stored(value)
-            assert standing.get(identifier) != registration, f"revision {revision} changes nothing"
-            standing[identifier] = registration
-        for registration in acknowledged.pop(revision, ()):
-            assert standing.get(registration.identifier) == registration, f"acknowledged at {revision}, lost"
-            checked += 1
-    assert not acknowledged, f"acknowledged at revisions that are not there: {acknowledged}"
-    assert checked >= len(nodes)
-    assert standing == {node.identifier: node.registration for node in nodes}
-    return head
