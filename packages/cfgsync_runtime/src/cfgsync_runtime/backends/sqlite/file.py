@@ -58,14 +58,18 @@ def connect(path: str, mode: str, factory: type[sqlite3.Connection]) -> sqlite3.
         check_same_thread=False,
         factory=factory,
     )
-    if mode == "rw":
-        connection.execute("pragma synchronous=full")
-        connection.execute("pragma cache_size=-16384")
-        # a statement's undo log spills to a temporary file after 64 KiB: two writes more for each row of a group
-        connection.execute("pragma temp_store=memory")
-    # checkpoints are made by the writer's connection alone and never hidden in a COMMIT, where an error is swallowed
-    connection.execute("pragma wal_autocheckpoint=0")
-    connection.execute("pragma cell_size_check=on")
+    try:
+        if mode == "rw":
+            connection.execute("pragma synchronous=full")
+            connection.execute("pragma cache_size=-16384")
+            # a statement's undo log spills to a temporary file after 64 KiB: two writes more for each row of a group
+            connection.execute("pragma temp_store=memory")
+        # checkpoints are made by the writer's connection alone and never hidden in a COMMIT, where an error is swallowed
+        connection.execute("pragma wal_autocheckpoint=0")
+        connection.execute("pragma cell_size_check=on")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
