@@ -48,8 +48,9 @@ def main() -> int:
                 print(f"{name} could not be measured: {error}", file=sys.stderr, flush=True)
     print("\n".join(lines(rows)))
     took = time.perf_counter() - began
+    load = os.getloadavg()[1]
     print(
-        f"\nPython {platform.python_version()}, {os.cpu_count()} cores, {took:.0f} s. Times are the server's processor"
+        f"\nPython {platform.python_version()}, {os.cpu_count()} cores, load {load:.1f}, {took:.0f} s. Times are the server's processor"
         "\ntime a request, the best of several turns, and `ratio` is of these; on the clock stands beside it."
     )
     RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(rows)) + b"\n")

@@ -148,7 +148,7 @@ def _announced(command: Sequence[str], env: dict[str, str] | None = None) -> Ite
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
+            env={**os.environ, **(env or {})},
         )
         with _ended(started) as process:
             assert process.stdout is not None

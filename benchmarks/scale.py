@@ -16,6 +16,6 @@ class Scale(msgspec.Struct, frozen=True):
 
 
 WHOLE = Scale(
-    turns=5, requests=6_000, fleet=10_000, growing_to=60_000, boots=(1_000, 9_000), held=9_000, fetches=8
+    turns=5, requests=6_000, fleet=10_000, growing_to=60_000, boots=(1_000, 10_000), held=10_000, fetches=8
 )
 QUICK = Scale(turns=2, requests=2_500, fleet=2_000, growing_to=6_000, boots=(500,), held=1_000, fetches=3)

@@ -28,15 +28,14 @@ def measure(scale: Scale, scratch: Path) -> Iterator[Row]:
             result = run(Job("boot", ours.port, ours.pid, "register", nodes))
         clock, processor = sum(r.seconds for r in yardstick), sum(r.processor for r in yardstick)
         decided, written = _own_time(nodes), _one_write(nodes, scratch / "once")
-        allowed = decided + written
         yield Row(
-            f"boot of {nodes:,}, less its materializer ({milliseconds(decided)})"
-            f" and one write ({milliseconds(written)}), against 2N bare",
-            milliseconds(result.processor - decided),
+            f"boot of {nodes:,} against 2N bare; by the clock less the materializer ({milliseconds(decided)})"
+            f" and one write ({milliseconds(written)})",
+            milliseconds(result.processor),
             milliseconds(processor),
-            (result.processor - decided) / processor,
+            result.processor / processor,
             "≤1.5",
-            f"{(result.seconds - allowed) / clock:.2f} ({milliseconds(result.seconds)} in all)",
+            f"{(result.seconds - decided - written) / clock:.2f} ({milliseconds(result.seconds)} in all)",
             {"seconds": result.seconds, "materializer": decided, "write": written},
         )
 

@@ -17,7 +17,7 @@ def measure(scale: Scale, scratch: Path) -> Iterator[Row]:
     size = scale.growing_to // scale.turns
     with ExitStack() as stack:
         bare = stack.enter_context(processes.bare())
-        ours = stack.enter_context(processes.fleet_server(scratch / "plain.db", scale.growing_to))
+        ours = stack.enter_context(processes.fleet_server(scratch / "plain.db", scale.growing_to + 1))
         secret = stack.enter_context(processes.fleet_server(scratch / "secret.db", scale.growing_to))
         etcd = stack.enter_context(processes.etcd(scratch))
 

@@ -29,9 +29,9 @@ def measure(scale: Scale, scratch: Path) -> Iterator[Row]:
             processor.append(processes.processor_seconds(server.pid))
     yield Row(
         f"restart with {scale.fleet:,} registrations to the first answer, in seconds",
-        milliseconds(min(processor)),
+        milliseconds(min(took)),
         "",
-        min(processor),
+        min(took),
         "≤0.5",
-        f"{milliseconds(min(took))}",
+        f"{milliseconds(min(processor))} of the server's processor",
     )
