@@ -9,14 +9,19 @@ import msgspec
 from .protocol import ErrorBody
 from .status import FleetStatus, NodeStatus
 
-Identifier = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$")]
+Identifier = Annotated[
+    str, msgspec.Meta(pattern=r"^[A-Za-z0-9]((\.?[A-Za-z0-9_-])*\.?[A-Za-z0-9])?$", max_length=128)
+]
+Ip = Annotated[
+    str, msgspec.Meta(extra_json_schema={"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]})
+]  # without a zone
 
 
 class Registration(msgspec.Struct):
     """A node's registration. `metadata` is any JSON value, absent when null."""
 
     identifier: Identifier
-    ip: str
+    ip: Ip
     metadata: Any = None
 
 
@@ -24,7 +29,7 @@ class Question(msgspec.Struct):
     """Which node is asking; a whole registration is accepted too."""
 
     identifier: Identifier
-    ip: str | msgspec.UnsetType = msgspec.UNSET
+    ip: Ip | msgspec.UnsetType = msgspec.UNSET
 
 
 class File(msgspec.Struct):
@@ -50,6 +55,10 @@ class Health(msgspec.Struct):
 
 
 _DIGEST = {"description": "digest of the file set", "schema": {"type": "string"}}
+_LIMIT = {
+    "description": "1 to 1000; another word counts as 1000",
+    "anyOf": [{"type": "integer"}, {"type": "string"}],
+}
 _GENERATION = {"description": "<epoch>.<number>; absent from a static source", "schema": {"type": "string"}}
 
 
@@ -73,7 +82,7 @@ def openapi(with_status: bool = True, with_legacy: bool = False) -> bytes:
                 "summary": "Get this node's files; held while not ready with `Prefer: wait=SECONDS`",
                 "parameters": [
                     _header("Prefer", "wait=20"),
-                    _header("If-None-Match", '"sha256-…"'),
+                    _header("If-None-Match", f'"sha256-{"0" * 64}"'),
                     _header("Cfgsync-Accept", "base64, mode"),
                 ],
                 "requestBody": _body("Question"),
@@ -88,9 +97,9 @@ def openapi(with_status: bool = True, with_legacy: bool = False) -> bytes:
                 },
             }
         },
-        "/livez": {"get": {"summary": "Alive", "responses": {"200": _ok("Health")}}},
+        "/livez": {"get": {"summary": "Alive", "responses": {"200": _ok("Health"), **_errors("400 503")}}},
         "/readyz": {
-            "get": {"summary": "The store answers", "responses": {"200": _ok("Health"), **_errors("503")}}
+            "get": {"summary": "The store answers", "responses": {"200": _ok("Health"), **_errors("400 503")}}
         },
     }
     if with_legacy:
@@ -99,8 +108,8 @@ def openapi(with_status: bool = True, with_legacy: bool = False) -> bytes:
         paths["/status"] = {
             "get": {
                 "summary": "Who is here, who is missing, and why it is not ready",
-                "parameters": [_query("limit", "integer"), _query("after", "string")],
-                "responses": {"200": _ok("FleetStatus")},
+                "parameters": [_query("limit", _LIMIT), _query("after", {"type": "string"})],
+                "responses": {"200": _ok("FleetStatus"), **_errors("400 503")},
             }
         }
         paths["/status/{identifier}"] = {
@@ -109,7 +118,7 @@ def openapi(with_status: bool = True, with_legacy: bool = False) -> bytes:
                 "parameters": [
                     {"name": "identifier", "in": "path", "required": True, "schema": {"type": "string"}}
                 ],
-                "responses": {"200": _ok("NodeStatus")},
+                "responses": {"200": _ok("NodeStatus"), **_errors("400 503")},
             }
         }
     document = {
@@ -144,5 +153,5 @@ def _header(name: str, example: str) -> dict[str, Any]:
     return {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "example": example}
 
 
-def _query(name: str, kind: str) -> dict[str, Any]:
-    return {"name": name, "in": "query", "required": False, "schema": {"type": kind}}
+def _query(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "schema": schema}

@@ -1,0 +1,58 @@
+"""What `/openapi.json` says is what the server does, for requests that a machine makes up from it, right and wrong ones.
+
+schemathesis in all its phases (examples, coverage, fuzzing, stateful) with all its checks: no 5xx, only documented
+statuses, types, headers and shapes; what the document allows is taken, what it forbids is refused.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import subprocess
+
+import pytest
+
+from tests.chaos.form import sized
+from tests.processes import BIN, Place
+
+APPLICATION = """
+from cfgsync_adapter import ArtifactFile, MaterializedArtifacts
+
+class EveryNodeItsName:
+    def materialize_snapshot(self, registrations):
+        return MaterializedArtifacts.from_nodes({r.identifier: [ArtifactFile("/id", r.identifier)] for r in registrations})
+"""
+# 425 is an answer to a right question, too
+SETTINGS = """
+[checks]
+positive_data_acceptance.expected-statuses = ["2xx", "3xx", "401", "403", "404", "409", "425"]
+"""
+LEAST_CASES = sized(100, 2_000)
+
+
+@pytest.mark.timeout(sized(120, 1_200))
+def test_the_server_does_what_its_openapi_document_says(place: Place) -> None:
+    place.write("application.py", APPLICATION)
+    place.write("schemathesis.toml", SETTINGS)
+    server = place.serve("application:EveryNodeItsName", "--store", f"sqlite:{place.directory / 's.db'}")
+    ran = subprocess.run(
+        [
+            *(BIN / "schemathesis", "run", f"{server.url}/openapi.json", "--no-color", "--warnings", "off"),
+            *("--checks", "all", "--max-examples", str(sized(5, 300))),
+            *("--seed", str(random.SystemRandom().randrange(10**6))),
+        ],
+        cwd=place.directory,
+        env=place.environment({"NO_PROXY": "*", "no_proxy": "*"}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    print(ran.stdout, ran.stderr)  # the seed is in it
+    assert ran.returncode == 0
+    paths = server.ask("GET", "/openapi.json").words["paths"]
+    assert f"Tested: {len(paths)}" in ran.stdout  # each path has one method
+    cases = re.search(r"(\d+) generated", ran.stdout)
+    assert cases is not None
+    assert int(cases[1]) >= LEAST_CASES
+    assert "Traceback" not in server.log
