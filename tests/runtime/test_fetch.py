@@ -94,7 +94,7 @@ def test_a_second_fetch_of_the_same_files_says_that_nothing_changed(node: Node) 
     script = [REGISTERED, files([CONFIG]), REGISTERED, files([CONFIG])]
     with ScriptedServer(script) as server:
         assert node.fetch(server.url).report.message == "1 file in place"
-        assert node.fetch(server.url).report.message == "1 file in place, as they were"
+        assert node.fetch(server.url).report.message == "1 file in place (unchanged)"
 
 
 ENDINGS: list[tuple[str, Script, int]] = [

@@ -146,7 +146,7 @@ def fetch(
     if state is not None:
         _remember(state, outcome, notice)
     many = f"{len(written.paths)} file" + ("s" if len(written.paths) > 1 else "")
-    said = f"{many} in place" + ("" if written.changed else ", as they were")
+    said = f"{many} in place" + ("" if written.changed else " (unchanged)")
     return Ending(
         Report("ready", 0, identifier, outcome.generation, outcome.digest, written.paths, None, said),
         registered=registered,

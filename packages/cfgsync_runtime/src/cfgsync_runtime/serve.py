@@ -73,6 +73,10 @@ async def serving_snapshot(
         await identities.open()
         await stack.enter_async_context(source)
         await source.settled(FIRST_VERDICT_SECONDS)  # a mended materializer's files reach whoever asks first
+        remembered = source.fleet(0, "")
+        if remembered.registered:
+            generation = "none" if remembered.generation is None else remembered.generation.rpartition(".")[2]
+            log.info("remembered from before: %d nodes, generation %s", remembered.registered, generation)
         handlers = identities.guard(CfgsyncServerState(source, source).handlers())
         if legacy_init_with_node:
             handlers = _with_legacy_route(handlers)
