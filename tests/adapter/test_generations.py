@@ -17,6 +17,7 @@ from cfgsync_adapter import (
     RegistrationConfigSource,
     RegistrationSnapshot,
 )
+from cfgsync_adapter.registry import Registry
 from cfgsync_core import (
     BucketSnapshot,
     Condition,
@@ -404,3 +405,24 @@ async def test_a_fault_while_publishing_is_a_failed_run_and_not_the_end_of_all_r
         store.mend()
         await asyncio.sleep(1.3)
         assert isinstance(await source.resolve("a"), Ready)
+
+
+async def test_a_snapshot_knows_what_changed_since_the_one_before_and_compares_with_any_other() -> None:
+    registry = Registry(MemoryStore())
+    await registry.open()
+    empty = registry.snapshot()
+    await registry.register(node("a"))
+    await registry.register(node("b"))
+    first = registry.snapshot()
+    await registry.register(node("b", ip="10.0.0.2"))
+    await registry.register(node("c"))
+    second = registry.snapshot()
+    again = registry.snapshot()
+    for earlier in (empty, first, second):
+        changed, gone = second.changes_since(earlier)
+        assert {r.identifier for r in changed} == {
+            n for n in second.identifiers if second.get(n) != earlier.get(n)
+        }
+        assert gone == []
+    assert again.changes_since(second) == ([], [])
+    assert first.changes_since(second)[1] == ["c"]

@@ -39,6 +39,8 @@ class Registry:
         self._refreshing = asyncio.Lock()
         self._nodes: dict[str, NodeRegistration] = {}
         self._revisions: dict[str, int] = {}
+        self._touched: dict[str, None] = {}  # since the last snapshot, which was taken at:
+        self._taken_at = NEVER
         self.version = NEVER
         self.first_at: float | None = None
         self.changed_at: float | None = None
@@ -81,9 +83,16 @@ class Registry:
     def snapshot(self) -> RegistrationSnapshot:
         """The cut at `version`. Commits are applied in one step with their version, and this copies in one step, so no
         entry is newer than the version and none is left out (INV-18)."""
-        return RegistrationSnapshot(
-            self._nodes.copy(), version=self.version, first_at=self.first_at, changed_at=self.changed_at
+        cut = RegistrationSnapshot(
+            self._nodes.copy(),
+            version=self.version,
+            first_at=self.first_at,
+            changed_at=self.changed_at,
+            after=self._taken_at,
+            touched=self._touched,
         )
+        self._touched, self._taken_at = {}, self.version
+        return cut
 
     async def _refresh(self, at_least: Version) -> None:
         """Catch up with the store: commits of this process that came back in another order, or another server's."""
@@ -102,6 +111,7 @@ class Registry:
                 self._moved(Version(self.version.epoch, change.revision))
 
     def _apply(self, identifier: str, registration: NodeRegistration | None, revision: int) -> None:
+        self._touched[identifier] = None
         if registration is None:
             self._nodes.pop(identifier, None)
             self._revisions.pop(identifier, None)
@@ -121,6 +131,7 @@ class Registry:
         current = self.version
         if current.epoch == snapshot.version.epoch and current.revision >= snapshot.version.revision:
             return
+        self._touched, self._taken_at = {}, NEVER  # what changed is not known: the next snapshot is compared
         self._nodes = {entry.key: decode_stored(entry.value) for entry in snapshot.entries}
         self._revisions = {entry.key: entry.revision for entry in snapshot.entries}
         if snapshot.version != NEVER:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import compress
 from operator import is_not
 
@@ -15,9 +15,10 @@ class RegistrationSnapshot:
 
     `first_at` and `changed_at` are the registry's monotonic seconds of its first registration and of its last change,
     None in a snapshot that was made by hand: `RegistrationSnapshot([NodeRegistration("node-1", "10.0.0.1")])`.
+    `touched` are the identifiers that were written or removed after the registry's snapshot at version `after`.
     """
 
-    __slots__ = ("_nodes", "_order", "changed_at", "first_at", "version")
+    __slots__ = ("_after", "_nodes", "_order", "_touched", "changed_at", "first_at", "version")
 
     def __init__(
         self,
@@ -26,11 +27,15 @@ class RegistrationSnapshot:
         version: Version = NEVER,
         first_at: float | None = None,
         changed_at: float | None = None,
+        after: Version = NEVER,
+        touched: Collection[str] = (),
     ) -> None:
         self._nodes: Mapping[str, NodeRegistration] = (
             registrations if isinstance(registrations, Mapping) else {r.identifier: r for r in registrations}
         )
         self._order: tuple[str, ...] | None = None
+        self._after = after
+        self._touched = touched
         self.version = version
         self.first_at = first_at
         self.changed_at = changed_at
@@ -38,11 +43,17 @@ class RegistrationSnapshot:
     def changes_since(self, earlier: RegistrationSnapshot) -> tuple[list[NodeRegistration], list[str]]:
         """Who is new or has changed since `earlier`, and the identifiers that are gone.
 
-        Compared by identity, in C: a registration is immutable, so one that did not change is the same object. One
-        that is another object and equal may be among the changed.
+        The registry's next snapshot after `earlier` brings this along. Any other is compared by identity, in C: a
+        registration is immutable, so one that did not change is the same object (one that is another object and equal
+        may be among the changed).
         """
         if self._nodes is earlier._nodes:
             return [], []
+        if self._after == earlier.version != NEVER:
+            nodes = self._nodes
+            return [nodes[i] for i in self._touched if i in nodes], [
+                i for i in self._touched if i not in nodes
+            ]
         before = map(earlier._nodes.get, self._nodes)
         changed = list(compress(self._nodes.values(), map(is_not, self._nodes.values(), before)))
         return changed, list(earlier._nodes.keys() - self._nodes.keys())
