@@ -45,7 +45,8 @@ def main(uv: str) -> None:
             return
         started = time.monotonic()
         STAMP.unlink(missing_ok=True)
-        if found.partition("\n")[0] != str(ROOT) or not runs(PYTHON):
+        # one that uv made has no pip: when uv is gone, it is made anew
+        if found.partition("\n")[0] != str(ROOT) or not runs(PYTHON, "" if uv else "import pip"):
             create(uv)
         install(uv)
         compile_sources()
