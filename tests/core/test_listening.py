@@ -46,7 +46,9 @@ async def status(reader: asyncio.StreamReader) -> int:
 
 def test_every_limit_stands_in_one_place() -> None:
     limits = {
-        name: getattr(listening, name) for name in dir(listening) if name.isupper() and name != "_MALFORMED"
+        name: getattr(listening, name)
+        for name in dir(listening)
+        if name.isupper() and not name.startswith("_")
     }
     assert limits == {
         "MAX_BODY_BYTES": 64 * 1024,
@@ -59,6 +61,10 @@ def test_every_limit_stands_in_one_place() -> None:
         "DRAIN_SECONDS": 4.0,
         "PIECEWISE_BYTES": 256 * 1024,
         "PIECEWISE_AT_ONCE": 64,
+        "STALLED_SECONDS": 0.1,
+        "PIECE_SECONDS": 30.0,
+        "BACKLOG": 4096,
+        "ACCEPTED_AT_ONCE": 16,
     }
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -29,6 +30,15 @@ DRAIN_SECONDS = 4.0
 PIECEWISE_BYTES = 256 * 1024
 """A body beyond this is written piece by piece with back-pressure, so that slow readers do not hold copies of it."""
 PIECEWISE_AT_ONCE = 64
+_PIECE_BYTES = 64 * 1024
+STALLED_SECONDS = 0.1
+"""A reader that has not taken a piece after this gives its place among the `PIECEWISE_AT_ONCE` to another."""
+PIECE_SECONDS = 30.0
+"""A reader that has not taken a piece after this is gone, or means harm: its connection ends."""
+BACKLOG = 4096
+ACCEPTED_AT_ONCE = 16
+"""Connections taken before the cap is looked at again. The library takes as many as may wait, which is past the file
+limit in one go, and then logs one error for each that it cannot have."""
 
 log = logging.getLogger("cfgsync.http")
 
@@ -132,6 +142,13 @@ class LimitedServer(web.Server):
             self._idle[handler] = None
 
 
+def accept_few_at_once(listening: Iterable[socket.socket]) -> None:
+    """Let `BACKLOG` connections wait on sockets whose server takes `ACCEPTED_AT_ONCE` at a time."""
+    for one in listening:
+        with one.dup() as same:
+            same.listen(BACKLOG)
+
+
 def _connections_allowed() -> int:
     """Below the limit of open files: the store, the log and the child process need some too."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -151,9 +168,24 @@ class Pieces(Payload):
         return b"".join(self._chunks).decode(encoding, errors)
 
     async def write(self, writer: AbstractStreamWriter) -> None:
+        for chunk in self._chunks:
+            view = memoryview(chunk)
+            for start in range(0, len(view), _PIECE_BYTES):
+                await self._write(writer, view[start : start + _PIECE_BYTES])
+
+    async def _write(self, writer: AbstractStreamWriter, piece: memoryview) -> None:
         async with self._at_once:
-            for chunk in self._chunks:
-                view = memoryview(chunk)
-                for start in range(0, len(view), 64 * 1024):
-                    await writer.write(view[start : start + 64 * 1024])
+            try:
+                async with asyncio.timeout(STALLED_SECONDS):
+                    await writer.write(piece)
                     await writer.drain()
+                    return
+            except TimeoutError:
+                pass  # the piece is on its way, and whoever reads faster comes first
+        try:
+            async with asyncio.timeout(PIECE_SECONDS):
+                await writer.drain()
+        except TimeoutError:
+            if writer.transport is not None:
+                writer.transport.abort()  # closing would wait for what nobody reads
+            raise ConnectionResetError("the answer is not read") from None

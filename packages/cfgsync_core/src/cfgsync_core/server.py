@@ -19,6 +19,7 @@ from aiohttp.payload import Payload
 from .calls import RETRY_AFTER_SECONDS, Call, Handler, Reply, failure, refusal
 from .errors import InvalidRequest
 from .listening import (
+    ACCEPTED_AT_ONCE,
     BODY_SECONDS,
     DRAIN_SECONDS,
     MAX_BODY_BYTES,
@@ -26,6 +27,7 @@ from .listening import (
     PIECEWISE_BYTES,
     LimitedServer,
     Pieces,
+    accept_few_at_once,
 )
 from .openapi import openapi
 from .preferences import ACCEPT, parse_etags, parse_wait, takes_extended
@@ -80,12 +82,13 @@ class HttpServer:
         self._runner = web.ServerRunner(self._server, shutdown_timeout=DRAIN_SECONDS)
         await self._runner.setup()
         try:
-            site = web.TCPSite(self._runner, self._host, self._port, backlog=4096)
+            site = web.TCPSite(self._runner, self._host, self._port, backlog=ACCEPTED_AT_ONCE)
             await site.start()
         except BaseException:
             await self._runner.cleanup()
             raise
         sockets: list[socket.socket] = site._server.sockets if site._server is not None else []  # type: ignore[attr-defined]
+        accept_few_at_once(sockets)
         self.port = sockets[0].getsockname()[1] if sockets else self._port
         return self
 
