@@ -1,6 +1,6 @@
 # Every target makes .venv ready first: nothing has to be installed but Python 3.11 or newer, git and make.
 
-.PHONY: help demo test check bench mutants format constraints public-names bootstrap clean
+.PHONY: help demo test check bench chaos mutants format constraints public-names bootstrap clean
 .DEFAULT_GOAL := help
 
 # What the caller's shell has active must not leak into .venv.
@@ -14,6 +14,7 @@ help:
 	@echo 'make check   lint, format, types, and who may import whom'
 	@echo 'make bench   measure, as ratios against a bare server in the same run'
 	@echo 'make mutants put deliberate faults in, each of which must turn a test red'
+	@echo 'make chaos   the long form of the tests that break things: about half an hour (ARGS="-k words" to choose)'
 	@echo 'make clean   remove .venv and caches'
 
 bootstrap:
@@ -42,6 +43,10 @@ bench: bootstrap
 # Deliberate faults, each of which must turn a test red.
 mutants: bootstrap
 	$(PYTHON) -m tests.mutants $(ARGS)
+
+# Floods, kills, pauses, bad networks and hostile servers at full size. Each test prints its seed and its figures.
+chaos: bootstrap
+	CFGSYNC_CHAOS=long $(PYTHON) -m pytest tests/chaos -s --timeout 1200 $(ARGS)
 
 # The pins; needs uv. A file without a host in it, which pip and uv both read.
 constraints:

@@ -190,13 +190,13 @@ class Place:
         cwd: Path | None = None,
     ) -> Server:
         """Start `cfgsync serve ARGUMENTS` and return when it listens; `port` 0 takes a free one."""
-        return _listening(
+        return listening(
             *self.start("serve", *arguments, "--port", str(port), environment=environment, cwd=cwd)
         )
 
     def serve_as_the_original(self, config: str, environment: Mapping[str, str] | None = None) -> Server:
         """Start `cfgsync-server CONFIG` and return when it listens; `port: 0` in the file takes a free one."""
-        return _listening(*self.start(config, environment=environment, command="cfgsync-server"))
+        return listening(*self.start(config, environment=environment, command="cfgsync-server"))
 
     def fetch(
         self, server: str, identifier: str, *arguments: str, out: str | None = None
@@ -220,7 +220,8 @@ class Place:
         return self.directory / "out" / identifier / "current"
 
 
-def _listening(process: subprocess.Popen[str], log: Path) -> Server:
+def listening(process: subprocess.Popen[str], log: Path) -> Server:
+    """The server that this process is, once it says where it listens."""
     assert process.stdout is not None
     output = select.poll()  # not select(), which takes no descriptor beyond 1,023
     output.register(process.stdout, select.POLLIN)
