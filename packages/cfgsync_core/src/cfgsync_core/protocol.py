@@ -154,7 +154,8 @@ def decode_question(body: bytes) -> str:
 
 def _words(body: bytes) -> _Body:
     try:
-        text = body.decode()
+        if not body.isascii():
+            body.decode()  # also what is ignored must be UTF-8
         words = _decode_body(body)
     except msgspec.ValidationError as error:
         raise InvalidRequest(422, _in_words(str(error))) from error
@@ -166,7 +167,7 @@ def _words(body: bytes) -> _Body:
         or body.count(b'"ip"') > 1
         or body.count(b'"metadata"') > 1
     ):
-        _refuse_doubles(text)
+        _refuse_doubles(body.decode())
     return words
 
 

@@ -191,7 +191,7 @@ class HttpServer:
         chunks = reply.chunks
         if not chunks:
             return web.Response(status=reply.status, headers=reply.headers)
-        if sum(map(len, chunks)) > PIECEWISE_BYTES:
+        if len(chunks) > 1 and sum(map(len, chunks)) > PIECEWISE_BYTES:
             body: bytes | Payload = Pieces(chunks, self._piecewise)
         else:
             body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
@@ -217,12 +217,12 @@ async def _body(request: web.BaseRequest) -> bytes:
     if kind != "application/json" and not _is_json(kind):
         raise InvalidRequest(415, "Expected request with `Content-Type: application/json`")
     content = request.content
-    length = request.content_length
-    if length is not None and length > MAX_BODY_BYTES:
-        raise InvalidRequest(413, f"the body is {length} bytes, at most {MAX_BODY_BYTES} are taken")
     if content.is_eof():
         body = content.read_nowait(-1)
     else:
+        length = request.content_length
+        if length is not None and length > MAX_BODY_BYTES:
+            raise InvalidRequest(413, f"the body is {length} bytes, at most {MAX_BODY_BYTES} are taken")
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0  # the answer itself has not begun

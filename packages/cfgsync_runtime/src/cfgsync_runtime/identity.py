@@ -47,8 +47,11 @@ class Identities:
             refused = self._refused(call)
             if refused is not None:
                 return refused
+            bound = self._bound.get(call.identifier)
             reply = await inner_node(call)
-            return self._refused(call) or reply  # the name may have been bound while the question was held
+            if self._bound.get(call.identifier) is not bound:  # while the question was held
+                return self._refused(call) or reply
+            return reply
 
         return {**handlers, "register": register, "node": node}
 
