@@ -48,6 +48,8 @@ class Slow(asyncio.Protocol):
 
     def close(self) -> None:
         self._over = True
+        if self._task is not None:
+            self._task.cancel()
         if self._transport is not None:
             self._transport.abort()
 

@@ -18,7 +18,7 @@ LONGEST = 0.1
 TRIES = 3
 """On a machine that others use too, the best of so many rounds is looked at."""
 LOG_LINES_A_MINUTE = 10
-SECONDS = sized(3, 60)
+SECONDS = sized(3, 20)
 
 APPLICATION = """
 from cfgsync_adapter import ArtifactFile, MaterializedArtifacts
@@ -70,7 +70,7 @@ async def test_two_thousand_slow_peers_cost_a_normal_client_nothing(place: Place
     began, lines = time.monotonic(), server.log.count("\n")
     peers = await gather_slow(server.port, many)
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(60 + 2 * SECONDS):
             took = await worst(server.port, large=True)
         opened = {kind: sum(p.is_open for p in peers if p.kind == kind) for kind in KINDS}
     finally:
@@ -88,7 +88,7 @@ async def test_two_thousand_slow_peers_cost_a_normal_client_nothing(place: Place
 
 @pytest.mark.timeout(sized(120, 300))
 async def test_a_flood_of_connections_past_the_file_limit_keeps_no_normal_client_out(place: Place) -> None:
-    files, many = 300, sized(1_500, 10_000)
+    files, many = 300, sized(1_500, 3_500)
     if (prlimit := shutil.which("prlimit")) is None:
         pytest.skip("NOT TESTED: a lower file limit needs `prlimit`")
     assert raise_file_limit() > many + 200, "NOT TESTED: too few open files are allowed"
@@ -99,11 +99,14 @@ async def test_a_flood_of_connections_past_the_file_limit_keeps_no_normal_client
     peers = [Slow("silent", f"flood-{n}", server.port) for n in range(many)]
     flood = [asyncio.ensure_future(peer.connect()) for peer in peers]
     try:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(60 + 2 * SECONDS):
             took = await worst(server.port, large=False)
         await asyncio.gather(*flood)
         connections = sum(peer.connections for peer in peers)
     finally:
+        for task in flood:
+            task.cancel()
+        await asyncio.gather(*flood, return_exceptions=True)
         for peer in peers:
             peer.close()
     logged = server.log.count("\n") - lines

