@@ -14,7 +14,7 @@ help:
 	@echo 'make check   lint, format, types, and who may import whom'
 	@echo 'make bench   measure, as ratios against a bare server in the same run'
 	@echo 'make mutants put deliberate faults in, each of which must turn a test red'
-	@echo 'make chaos   the long form of the tests that break things: about half an hour (ARGS="-k words" to choose)'
+	@echo 'make chaos   the long form of the tests that break things: ten to twenty minutes (ARGS="-k words" to choose)'
 	@echo 'make clean   remove .venv and caches'
 
 bootstrap:
