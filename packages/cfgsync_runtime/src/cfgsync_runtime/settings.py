@@ -153,9 +153,7 @@ def _validated(settings: Mapping[str, _Given]) -> ServeSettings:
         first = error.errors(include_url=False)[0]
         field = str(first["loc"][0])
         given = settings[field]
-        shown = (
-            f", found {str(given.value)[:60]!r}" if field != "store" else ""
-        )  # a URL may hold a password
+        shown = f", found {str(given.value)[:60]!r}" if field != "store" else ""  # a URL may hold a password
         message = first["msg"][:1].lower() + first["msg"][1:]
         raise InputError(
             f"{given.origin}: {message}{shown}", _EXPECTED.get(field, "see cfgsync serve --help")

@@ -6,7 +6,9 @@ import sqlite3
 
 from cfgsync_core import CfgsyncError, StoreDamaged, StoreFull, StoreRefused, Unavailable
 
-RESTORE = "stop the server, keep the files, and restore a backup; `cfgsync store check` says whether it is whole"
+RESTORE = (
+    "stop the server, keep the files, and restore a backup; `cfgsync store check` says whether it is whole"
+)
 
 NOT_OURS = (TypeError, UnicodeDecodeError)
 """What Python says when a damaged column is of another type, or an error message of SQLite quotes damage."""
