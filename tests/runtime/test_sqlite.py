@@ -329,12 +329,13 @@ async def test_a_full_disk_refuses_the_group_and_heals_by_itself(path):
 
 @pytest.mark.parametrize("at", ["begin", "replace into entry", "replace into history", "commit"])
 async def test_a_disk_that_is_full_at_any_step_is_a_definite_refusal(path, at):
+    large = b"x" * 100_000  # which writes its entry itself
     factory = failing(at, sqlite3.SQLITE_FULL, "database or disk is full", times=1)
     async with SqliteStore(path, factory=factory) as store:
         with pytest.raises(StoreFull):
-            await store.commit("b", {"a": b"1"})
+            await store.commit("b", {"a": large})
         assert await store.version("b") == NEVER
-        assert (await store.commit("b", {"a": b"1"})).revision == 1
+        assert (await store.commit("b", {"a": large})).revision == 1
 
 
 async def test_a_locked_database_is_unavailable_and_then_works(path):

@@ -11,7 +11,7 @@ from cfgsync_core import Version
 from .failures import damaged
 from .sums import bucket_sum
 
-_SELECT = "select id, name, epoch, revision, at_ms, floor, seal, crc from bucket"
+_SELECT = "select id, name, epoch, revision, at_ms, floor, folded, seal, crc from bucket"
 
 
 class Bucket(msgspec.Struct):
@@ -23,15 +23,16 @@ class Bucket(msgspec.Struct):
     revision: int = 0
     at_ms: int = 0
     floor: int = 0
+    folded: int = 0
     seal: int = 0
 
     @property
     def version(self) -> Version:
         return Version(self.epoch, self.revision)
 
-    def row(self) -> tuple[str, int, int, int, int, int]:
-        crc = bucket_sum(self.name, self.epoch, self.revision, self.at_ms, self.floor, self.seal)
-        return self.epoch, self.revision, self.at_ms, self.floor, self.seal, crc
+    def row(self) -> tuple[str, int, int, int, int, int, int]:
+        numbers = (self.epoch, self.revision, self.at_ms, self.floor, self.folded, self.seal)
+        return *numbers, bucket_sum(self.name, *numbers)
 
 
 def read_bucket(connection: sqlite3.Connection, path: str, name: str) -> Bucket:
@@ -45,7 +46,8 @@ def read_buckets(connection: sqlite3.Connection, path: str) -> dict[str, Bucket]
 
 def insert_bucket(connection: sqlite3.Connection, bucket: Bucket) -> None:
     connection.execute(
-        "insert into bucket (id, name, epoch, revision, at_ms, floor, seal, crc) values (?, ?, ?, ?, ?, ?, ?, ?)",
+        "insert into bucket (id, name, epoch, revision, at_ms, floor, folded, seal, crc)"
+        " values (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (bucket.id, bucket.name, *bucket.row()),
     )
 
@@ -54,7 +56,7 @@ def update_bucket(connection: sqlite3.Connection, path: str, bucket: Bucket, hel
     """Move the row on from `held`. Raises `StoreDamaged` when it is not there any more: the lock keeps our servers
     apart, so another program wrote to the database."""
     moved = connection.execute(
-        "update bucket set (epoch, revision, at_ms, floor, seal, crc) = (?, ?, ?, ?, ?, ?)"
+        "update bucket set (epoch, revision, at_ms, floor, folded, seal, crc) = (?, ?, ?, ?, ?, ?, ?)"
         " where id = ? and epoch = ? and revision = ?",
         (*bucket.row(), bucket.id, *held),
     )
@@ -62,8 +64,8 @@ def update_bucket(connection: sqlite3.Connection, path: str, bucket: Bucket, hel
         raise damaged(path, f"bucket {bucket.name!r} is not at revision {held.revision} any more")
 
 
-def _checked(path: str, row: tuple[int, str, str, int, int, int, int, int]) -> Bucket:
-    bucket = Bucket(row[1], row[0], *row[2:7])
-    if bucket.row()[-1] != row[7]:
+def _checked(path: str, row: tuple[int, str, str, int, int, int, int, int, int]) -> Bucket:
+    bucket = Bucket(row[1], row[0], *row[2:8])
+    if bucket.row()[-1] != row[8]:
         raise damaged(path, f"the row of bucket {bucket.name!r} does not match its checksum")
     return bucket

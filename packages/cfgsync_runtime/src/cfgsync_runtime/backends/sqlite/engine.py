@@ -154,8 +154,11 @@ class SqliteStore:
         def settle(outcomes: Sequence[Outcome] | None, error: BaseException | None) -> None:
             self._notice_fatal()
             _answer(members, [error] * len(members) if outcomes is None else outcomes)
-            if writer.checkpoint_due:  # after the answers, so that nobody waits for it but the next group
-                self._writes.post(loop, writer.checkpoint, lambda _, __: self._notice_fatal())
+            # after the answers, so that nobody waits for these but the next group
+            if writer.fold_due:
+                self._writes.post(loop, writer.fold, self._after_upkeep)
+            if writer.checkpoint_due:
+                self._writes.post(loop, writer.checkpoint, self._after_upkeep)
             if self._pending:
                 self._next_group(loop)
             else:
@@ -163,6 +166,11 @@ class SqliteStore:
                 self._idle.set()
 
         self._writes.post(loop, lambda: writer.write(members), settle)
+
+    def _after_upkeep(self, _: None, error: BaseException | None) -> None:
+        self._notice_fatal()
+        if error is not None:
+            raise error  # a mistake of ours: the event loop's handler reports it
 
     def _notice_fatal(self) -> None:
         fatal = self._file.writer.fatal if self._file and self._file.writer else None

@@ -24,7 +24,8 @@ create table bucket (
     epoch text not null,
     revision integer not null,  -- the counter: contiguous, written in the transaction of its commit
     at_ms integer not null,
-    floor integer not null,     -- history holds every revision after this one
+    floor integer not null,     -- history tells every revision after this one
+    folded integer not null,    -- entries hold every revision up to this one, history those after it
     seal integer not null,      -- sum over the live entries, see sums.py
     crc integer not null        -- over this row
 ) strict;

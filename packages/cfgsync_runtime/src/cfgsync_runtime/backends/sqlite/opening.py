@@ -8,9 +8,12 @@ import sqlite3
 from collections.abc import Callable
 from typing import Self
 
+from cfgsync_core import StoreRefused
+
 from .counters import read_buckets
 from .failures import NOT_OURS, at_open, damaged
 from .file import check_size, connect, make_directories, prepare, recognise
+from .folding import Waiting
 from .lock import FileLock
 from .reading import Reader
 from .writing import Writer
@@ -42,13 +45,19 @@ class OpenFile:
                     raise damaged(path, "it cannot keep a write-ahead log")
                 writer = Writer(connection, path, clock)
                 writer.load_counters()
+                writer.fold()  # refused by a full disk, say, it waits
+                if writer.fatal is not None:
+                    undo.pop_all()
+                    writer.close()
+                    lock.release()
+                    raise StoreRefused(str(writer.fatal), "check its disk, then start again")
                 reading = connect(path, "ro", factory)
             except (OSError, sqlite3.Error) as error:
                 raise at_open(error, path) from error
             except NOT_OURS as error:
                 raise damaged(path, str(error)) from error
             undo.pop_all()
-            return cls(lock, writer, Reader(reading, path))
+            return cls(lock, writer, Reader(reading, path, writer.unfolded))
 
     @classmethod
     def to_read(cls, path: str, factory: type[sqlite3.Connection]) -> Self:
@@ -65,7 +74,7 @@ class OpenFile:
             except NOT_OURS as error:
                 raise damaged(path, str(error)) from error
             undo.pop_all()
-            return cls(None, None, Reader(connection, path))
+            return cls(None, None, Reader(connection, path, Waiting()))
 
     def close(self) -> None:
         self.reader.close()  # first, so that the writer makes the last checkpoint

@@ -8,53 +8,63 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
-from typing import Final
-
-import msgspec
 
 from cfgsync_core import BucketSnapshot, Change, Entry, Gap, Unchanged, Version, digest_entries
 
 from .counters import Bucket, read_bucket
 from .failures import NOT_OURS, damaged, in_use
-from .sums import history_digest, seal
-
-_decode: Final = msgspec.msgpack.Decoder(dict[str, bytes | bool | None]).decode
+from .folding import Waiting
+from .history import Told, read_history, replay
+from .rows import Row
+from .sums import seal
 
 
 class Reader:
-    """Everything that only reads. Every call comes from one thread."""
+    """Everything that only reads. Every call comes from one thread. `waiting` is the writer's, or empty without one."""
 
-    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: str, waiting: Waiting) -> None:
         self._connection = connection
         self._path = path
+        self._waiting = waiting
 
     def version(self, bucket: str) -> Version:
         with self._translated():
             return read_bucket(self._connection, self._path, bucket).version
 
     def get(self, bucket: str, key: str) -> Entry | None:
-        with self._translated():
-            row = self._connection.execute(
-                "select value, revision, digest from entry"
-                " where bucket = (select id from bucket where name = ?) and key = ?",
-                (bucket, key),
-            ).fetchone()
-        return None if row is None or row[2] is None else self._entry(bucket, key, *row)
+        # Both are taken before the cut. The writer may fold in between: then the cut says so, and has the rows in its
+        # entries; or commit: then the cut's history goes further than `reached`, and the rest is read there.
+        unfolded = self._waiting.get(bucket)
+        reached = 0 if unfolded is None else unfolded.reached
+        with self._cut(bucket) as held:
+            if unfolded is None or unfolded.folded != held.folded:
+                unfolded, reached = None, held.folded
+            row = replay(self._connection, self._path, held, reached).get(key)
+            if row is None and unfolded is not None:
+                row = unfolded.rows.get(key)
+            if row is None:
+                row = self._folded(held, key)
+        return None if row is None or row[1] is None else self._entry(bucket, key, row)
 
     def snapshot(self, bucket: str, known: Version | None) -> BucketSnapshot | Unchanged:
         with self._cut(bucket) as held:
             version = held.version
             if known == version:
                 return Unchanged(version)
-            rows = self._connection.execute(
+            found = self._connection.execute(
                 "select key, value, revision, digest from entry"
                 " where bucket = ? and digest is not null order by key",
                 (held.id,),
             ).fetchall()
-        entries = tuple(self._entry(bucket, *row) for row in rows)
-        if seal((key, revision, digest) for key, _, revision, digest in rows) != held.seal:
+            unfolded = replay(self._connection, self._path, held, held.folded)
+        rows = {key: (revision, digest, value) for key, value, revision, digest in found}
+        if unfolded:
+            rows |= unfolded
+            rows = {key: rows[key] for key in sorted(rows) if rows[key][1] is not None}
+        entries = tuple(self._entry(bucket, key, row) for key, row in rows.items())
+        if seal((key, revision, digest) for key, (revision, digest, _) in rows.items()) != held.seal:
             raise damaged(self._path, f"entries of bucket {bucket!r} do not match its seal")
         return BucketSnapshot(version, entries, digest_entries(version, entries), version.resets(known))
 
@@ -63,14 +73,8 @@ class Reader:
             version = held.version
             if version.resets(since) or since.revision < held.floor:
                 return Gap(version)
-            rows = self._connection.execute(
-                "select revision, commit_id, at_ms, writes, digest from history"
-                " where bucket = ? and revision > ? order by revision",
-                (held.id, since.revision),
-            ).fetchall()
-            if [row[0] for row in rows] != list(range(since.revision + 1, version.revision + 1)):
-                raise damaged(self._path, f"the history of bucket {bucket!r} has a hole")
-            return [self._change(held, *row) for row in rows]
+            told = read_history(self._connection, self._path, held, since.revision)
+            return [self._change(held, each) for each in told]
 
     def ping(self) -> None:
         with self._translated():
@@ -83,31 +87,30 @@ class Reader:
     def close(self) -> None:
         self._connection.close()
 
-    def _entry(self, bucket: str, key: str, value: bytes | None, revision: int, digest: bytes) -> Entry:
+    def _entry(self, bucket: str, key: str, row: Row) -> Entry:
+        revision, digest, value = row
         if value is None or sha256(value).digest() != digest:
             raise damaged(self._path, f"the value of {bucket}/{key} does not match its digest")
         return Entry(key, value, revision)
 
-    def _change(
-        self, held: Bucket, revision: int, commit_id: bytes, at_ms: int, body: bytes, digest: bytes
-    ) -> Change:
-        if history_digest(revision, at_ms, commit_id, body) != digest:
-            raise damaged(
-                self._path, f"history of bucket {held.name!r}, revision {revision}, does not match its digest"
-            )
-        told: Mapping[str, bytes | bool | None] = _decode(body)
+    def _change(self, held: Bucket, told: Told) -> Change:
         writes: dict[str, bytes | None] = {}
-        for key, value in told.items():
+        for key, value in told.writes.items():
             if isinstance(value, bool):
-                entry = self.get(held.name, key)
-                if (
-                    entry is None or entry.revision != revision
-                ):  # deleting it would have shortened the history
-                    raise damaged(self._path, f"{held.name}/{key} of revision {revision} is lost")
-                writes[key] = entry.value
+                row = self._folded(held, key)  # never unfolded: a commit with a blob writes its entries
+                # deleting it would have shortened the history
+                if row is None or row[0] != told.revision:
+                    raise damaged(self._path, f"{held.name}/{key} of revision {told.revision} is lost")
+                writes[key] = self._entry(held.name, key, row).value
             else:
                 writes[key] = value
-        return Change(revision, str(uuid.UUID(bytes=commit_id)), at_ms, writes)
+        return Change(told.revision, str(uuid.UUID(bytes=told.commit_id)), told.at_ms, writes)
+
+    def _folded(self, held: Bucket, key: str) -> Row | None:
+        row: Row | None = self._connection.execute(
+            "select revision, digest, value from entry where bucket = ? and key = ?", (held.id, key)
+        ).fetchone()
+        return row
 
     @contextlib.contextmanager
     def _cut(self, bucket: str) -> Iterator[Bucket]:

@@ -20,8 +20,8 @@ def seal(entries: Iterable[tuple[str, int, bytes]]) -> int:
     return sum(entry_sum(key, revision, digest) for key, revision, digest in entries)
 
 
-def bucket_sum(name: str, epoch: str, revision: int, at_ms: int, floor: int, seal: int) -> int:
-    return crc32(f"{name}\0{epoch}\0{revision}\0{at_ms}\0{floor}\0{seal}".encode())
+def bucket_sum(name: str, epoch: str, revision: int, at_ms: int, floor: int, folded: int, seal: int) -> int:
+    return crc32(f"{name}\0{epoch}\0{revision}\0{at_ms}\0{floor}\0{folded}\0{seal}".encode())
 
 
 def history_digest(revision: int, at_ms: int, commit_id: bytes, writes: bytes) -> bytes:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 from typing import Final, TypeAlias, TypeVar
 
 import msgspec
@@ -24,10 +25,13 @@ from cfgsync_core import (
 
 from .counters import Bucket, insert_bucket, read_buckets, update_bucket
 from .failures import damaged, in_use
-from .group import BucketGroup, write_entries
+from .folding import Unfolded, Waiting, fold, value_bytes
+from .group import BucketGroup
+from .history import replay
+from .rows import write_entries
 from .sums import seal
 
-CHECKPOINT_BYTES: Final = 16 * 1024 * 1024
+CHECKPOINT_BYTES: Final = 32 * 1024 * 1024
 """About how much the write-ahead log may grow before it is carried over: later is cheaper, sooner restarts faster."""
 
 _PAGE_BYTES: Final = 4096
@@ -53,17 +57,29 @@ class Writer:
         self._path = path
         self._clock = clock
         self._buckets: dict[str, Bucket] = {}
+        self.unfolded = Waiting()
         self._logged_bytes = 0
         self.fatal: CfgsyncError | None = None
         """Set once, when nobody can say any more what is durable."""
 
     def load_counters(self) -> None:
-        """Read the counters, which only this object moves from now on, and check that no entry was lost."""
+        """Read the counters, which only this object moves from now on, and what was committed and not folded when the
+        last server ended; check that no entry was lost."""
         self._buckets = read_buckets(self._connection, self._path)
-        live = dict.fromkeys((bucket.id for bucket in self._buckets.values()), 0)
+        live, waiting = {}, {}
+        for name, bucket in self._buckets.items():
+            unfolded = Unfolded(bucket.folded)
+            rows = replay(self._connection, self._path, bucket, bucket.folded)
+            unfolded.add(rows, bucket.revision, value_bytes(rows))
+            self.unfolded.put(name, unfolded)
+            waiting[bucket.id] = unfolded.rows
+            live[bucket.id] = seal(
+                (key, at, digest) for key, (at, digest, _) in unfolded.rows.items() if digest is not None
+            )
         query = "select bucket, key, revision, digest from entry where digest is not null"
         for number, *entry in self._connection.execute(query):
-            live[number] = live.get(number, 0) + seal([tuple(entry)])
+            if entry[0] not in waiting.get(number, ()):
+                live[number] = live.get(number, 0) + seal([tuple(entry)])
         if live != {bucket.id: bucket.seal for bucket in self._buckets.values()}:
             wrong = [name for name, bucket in self._buckets.items() if live[bucket.id] != bucket.seal]
             raise damaged(
@@ -73,12 +89,18 @@ class Writer:
     def write(self, members: Sequence[Member]) -> list[Outcome]:
         """Each member's version, or why it was refused, in order. Nothing is said before COMMIT has returned."""
         try:
-            return self._transaction(lambda: self._decide_and_write(members))
+            moved: dict[str, BucketGroup] = {}
+            outcomes = self._transaction(lambda: self._decide_and_write(members, moved))
         except CfgsyncError as error:
             # each caller raises its own: one exception raised in many tasks would collect their tracebacks
             return [_again(error) for _ in members]
+        for name, group in moved.items():
+            self.unfolded.put(name, group.unfolded())
+        return outcomes
 
-    def _decide_and_write(self, members: Sequence[Member]) -> tuple[list[Outcome], dict[str, Bucket]]:
+    def _decide_and_write(
+        self, members: Sequence[Member], moved: dict[str, BucketGroup]
+    ) -> tuple[list[Outcome], dict[str, Bucket]]:
         keys: dict[str, dict[str, None]] = {}
         for member in members:
             named = keys.setdefault(member.bucket, {})
@@ -92,9 +114,9 @@ class Writer:
             if held is None:
                 number = 1 + max((bucket.id for bucket in self._buckets.values()), default=0)
                 number += sum(group.is_new for group in groups.values())
-                group = BucketGroup(Bucket(name, id=number), mint_epoch(self._epochs()), now)
+                group = BucketGroup(Bucket(name, id=number), mint_epoch(self._epochs()), now, None)
             else:
-                group = BucketGroup(msgspec.structs.replace(held), "", now)
+                group = BucketGroup(msgspec.structs.replace(held), "", now, self.unfolded.get(name))
             group.read_heads(self._connection, self._path, named)
             groups[name] = group
         # one random number for the group and a count in its low bits (RFC 9562, 6.2): a call per member is dear
@@ -102,7 +124,7 @@ class Writer:
         outcomes: list[Outcome] = []
         for count, member in enumerate(members):
             outcomes.append(groups[member.bucket].add(member.writes, member.expected, commit_id + count))
-        moved = {name: group for name, group in groups.items() if group.changed}
+        moved.update((name, group) for name, group in groups.items() if group.changed)
         for group in moved.values():
             self._logged_bytes += group.write(self._connection, self._path) + 3 * _PAGE_BYTES
         return outcomes, {name: group.bucket for name, group in moved.items()}
@@ -116,13 +138,18 @@ class Writer:
                     f"bucket {name!r} is already there", "load into a store that does not have it"
                 )
             number = 1 + max((bucket.id for bucket in self._buckets.values()), default=0)
-            bucket = Bucket(name, number, *version, floor=version.revision)
-            write_entries(self._connection, bucket, entries)
+            bucket = Bucket(name, number, *version, floor=version.revision, folded=version.revision)
+            rows = {}
+            for entry in entries:
+                rows[entry.key] = (entry.revision, sha256(entry.value).digest(), entry.value)
+            bucket.seal = seal((key, at, digest) for key, (at, digest, _) in rows.items())
+            write_entries(self._connection, bucket.id, rows)
             insert_bucket(self._connection, bucket)
             self._logged_bytes += sum(len(entry.value) for entry in entries)
             return None, {name: bucket}
 
         self._transaction(insert)
+        self.unfolded.put(name, Unfolded(version.revision))
 
     def new_epoch(self, after: str | None) -> dict[str, Version]:
         """Give every bucket one new epoch; revisions stay."""
@@ -176,6 +203,32 @@ class Writer:
         return [bucket.epoch for bucket in self._buckets.values()]
 
     @property
+    def fold_due(self) -> bool:
+        return self.unfolded.due and self.fatal is None
+
+    def fold(self) -> None:
+        """Bring the entries of every bucket up to its newest revision. What refuses that, a full disk say, leaves all
+        as it is: what was acknowledged is in the history, and a later fold has more to do."""
+        waiting = self.unfolded.waiting()
+        if not waiting:
+            return
+
+        def write() -> tuple[None, dict[str, Bucket]]:
+            buckets = {}
+            for name, rows in waiting.items():
+                buckets[name] = fold(self._connection, self._path, self._buckets[name], rows)
+            return None, buckets
+
+        try:
+            self._transaction(write)
+        except CfgsyncError:
+            self.unfolded.wait_for_more()
+            return
+        for name, rows in waiting.items():
+            self.unfolded.put(name, Unfolded(self._buckets[name].revision))
+            self._logged_bytes += len(rows) * _PAGE_BYTES
+
+    @property
     def checkpoint_due(self) -> bool:
         return self._logged_bytes > CHECKPOINT_BYTES and self.fatal is None
 
@@ -189,7 +242,9 @@ class Writer:
                 self.fatal = Unavailable(f"{self._path}: a checkpoint failed ({error}); restart the server")
 
     def close(self) -> None:
-        """Leave one file with everything in it. After a fatal error nothing is touched any more."""
+        """Leave one file with everything in it, and in the entries. After a fatal error nothing is touched any more."""
+        if self.fatal is None:
+            self.fold()
         if self.fatal is not None:
             _abandoned.append(self._connection)
             return
