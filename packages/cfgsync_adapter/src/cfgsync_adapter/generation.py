@@ -6,7 +6,7 @@ to digests. So an unchanged node costs nothing, and a restart serves equal bytes
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from hashlib import sha256
 
 import msgspec
@@ -165,12 +165,6 @@ def restore(epoch: str, head: Head, entries: Mapping[str, bytes]) -> Generation:
     return Generation(
         f"{epoch}.{head.number}", head.number, head.source, kept.nodes, frozenset(kept.blobs), head.map_key
     )
-
-
-def blobs_of(map_value: bytes, map_key: str) -> Iterable[str]:
-    """Every blob that a stored map needs, itself included."""
-    plan = msgspec.msgpack.decode(map_value, type=_Map)
-    return {map_key, plan.shared, *(mapped.local for mapped in plan.nodes.values())}
 
 
 def _length(files: ArtifactSet) -> int:

@@ -6,7 +6,7 @@ import msgspec
 
 from cfgsync_core import BucketSnapshot, Conflict, RevisionedStore
 
-from .generation import Generation, Head, Prepared, Source, blobs_of, restore
+from .generation import Generation, Head, Prepared, Source, restore
 
 BUCKET = "generations"
 CURRENT, PREVIOUS, CLAIM, DELIVERED = "current", "previous", "claim", "delivered"
@@ -20,14 +20,15 @@ class Claim(msgspec.Struct, frozen=True):
 
 
 class Publisher:
-    """The generations of one store. `current` is the last one committed, by this server or another."""
+    """The generations of one store. `current` is the last one committed, by this server or another, and `previous` the
+    one before it, which is kept as long."""
 
     def __init__(self, store: RevisionedStore) -> None:
         self._store = store
-        self._previous_blobs: frozenset[str] = frozenset()
         self._current_revision = 0
         self._claim_revision = 0
         self.current: Generation | None = None
+        self.previous: Generation | None = None
         self.claim = Claim()
         self.last_delivered: str | None = None
 
@@ -61,8 +62,9 @@ class Publisher:
                 cut.version.epoch, msgspec.json.decode(entries[CURRENT], type=Head), entries
             )
         if PREVIOUS in entries:
-            head = msgspec.json.decode(entries[PREVIOUS], type=Head)
-            self._previous_blobs = frozenset(blobs_of(entries[head.map_key], head.map_key))
+            self.previous = restore(
+                cut.version.epoch, msgspec.json.decode(entries[PREVIOUS], type=Head), entries
+            )
 
     async def publish(self, prepared: Prepared, source: Source) -> Generation | None:
         """The generation that stands for `source`: adopted, or committed from these artifacts, the same ones at each
@@ -99,12 +101,13 @@ class Publisher:
             writes.update((key, value) for key, value in prepared.blobs.items() if key not in held)
             if current is not None:
                 writes[PREVIOUS] = msgspec.json.encode(Head(current.number, current.source, current.map_key))
-            writes.update((key, None) for key in self._previous_blobs if key not in held and key not in blobs)
+            stale = self.previous.blobs if self.previous is not None else frozenset()
+            writes.update((key, None) for key in stale if key not in held and key not in blobs)
         expected = {CURRENT: self._current_revision, CLAIM: self._claim_revision}
         version = await self._store.commit(BUCKET, writes, expected=expected)
         self._current_revision = version.revision
         if not moved:
-            self._previous_blobs = held
+            self.previous = current
         self.current = Generation(
             f"{version.epoch}.{head.number}", head.number, head.source, prepared.nodes, blobs, head.map_key
         )

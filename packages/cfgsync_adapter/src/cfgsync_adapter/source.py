@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from datetime import UTC, datetime
 from types import TracebackType
 from typing import Literal, Self
 
@@ -36,6 +35,7 @@ from .materializer import MaterializedArtifactsSink, RegistrationSnapshotMateria
 from .publishing import Publisher
 from .registry import Registry
 from .runs import Runs, Verdict
+from .standing import Standing
 from .waiting import Answer, Waiter, Waiting
 
 LEAST_WAIT = 2.0
@@ -77,8 +77,7 @@ class RegistrationConfigSource:
         self._publisher = Publisher(self._store)
         self._waiting = Waiting(self._settle)
         self._runs: Runs | None = None
-        self._seen: dict[str, float] = {}
-        self._served: dict[str, str] = {}
+        self._standing = Standing(self._registry, self._publisher, self._waiting)
         self._draining: Unavailable | None = None
         self._first_verdict = asyncio.Event()
 
@@ -138,7 +137,7 @@ class RegistrationConfigSource:
             await self.open()
         if self._draining is not None:
             raise self._draining
-        self._seen[registration.identifier] = time.time()
+        self._standing.seen[registration.identifier] = time.time()
         return await self._registry.register(registration)
 
     async def resolve(self, identifier: str, *, known: str | None = None, wait: float = 0.0) -> Resolution:
@@ -147,54 +146,25 @@ class RegistrationConfigSource:
         if self._draining is not None:
             raise self._draining
         answer: Answer | None = self._answer_now(identifier)
-        if identifier in self._seen:
-            self._seen[identifier] = time.time()
+        if identifier in self._standing.seen:
+            self._standing.seen[identifier] = time.time()
         unchanged = known is not None and isinstance(answer, Ready) and answer.payload.digest == known
         if answer is None or (unchanged and wait > 0):
             answer = await self._hold(identifier, known, wait)
         if isinstance(answer, CfgsyncError):
             raise answer
         if isinstance(answer, Ready) and answer.generation is not None:
-            self._served[identifier] = answer.generation
+            self._standing.served[identifier] = answer.generation
         return answer
 
     def fleet(self, limit: int, after: str) -> FleetStatus:
         """See `StatusSource`."""
-        runs = self._running()
-        reason, conditions = explain.fleet(runs, self._publisher)
-        if not reason and self._delivery is not None:
-            reason = self._delivery.failure
-        current = self._publisher.current
         names = [name for name in self._registry.identifiers() if name > after][:limit]
-        return FleetStatus(
-            generation=None if current is None else current.text,
-            revision=self._registry.version.revision,
-            registered=len(self._registry),
-            waiting=len(self._waiting),
-            reason=reason,
-            conditions=conditions,
-            nodes=tuple(self.node(name) for name in names),
-        )
+        return self._standing.fleet(self._running(), self._delivery, tuple(map(self.node, names)))
 
     def node(self, identifier: str) -> NodeStatus:
         """See `StatusSource`."""
-        seen = self._seen.get(identifier)
-        return NodeStatus(
-            identifier=identifier,
-            registered=self._registry.get(identifier) is not None,
-            waiting=identifier in self._waiting,
-            served=self._served.get(identifier),
-            last_seen=None
-            if seen is None
-            else datetime.fromtimestamp(seen, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            reason=explain.node(
-                identifier,
-                self._running(),
-                self._answer_now(identifier),
-                self._served.get(identifier),
-                self._waiting.superseded.get(identifier, 0),
-            ),
-        )
+        return self._standing.node(identifier, self._running(), self._answer_now(identifier))
 
     async def ping(self) -> None:
         """Return when the store answers."""

@@ -27,7 +27,8 @@ RETRY_AFTER_SECONDS = 1
 
 class Call(msgspec.Struct, gc=False):
     """One decoded request. `registration` is there on `/register` only; `bearer` is the node's secret; `wait` seconds;
-    `etags` what the node has; `extended` whether it understands modes and base64; `limit` and `after` page `/status`."""
+    `etags` what the node has; `extended` whether it understands modes and base64; `limit` and `after` page `/status`;
+    `body` is what a POST of `routes.ROUTES` brought, for its handler to decode, and `query` the target's words."""
 
     identifier: str = ""
     registration: NodeRegistration | None = None
@@ -37,10 +38,13 @@ class Call(msgspec.Struct, gc=False):
     extended: bool = False
     limit: int = 1_000
     after: str = ""
+    body: bytes = b""
+    query: Mapping[str, str] = {}
 
 
 class Reply(msgspec.Struct, gc=False):
-    """One answer: status, the body's bytes in pieces (a shared piece is one object for all nodes), headers."""
+    """One answer: status, the body's bytes in pieces (a shared piece is one object for all nodes), headers. The body is
+    JSON unless `headers` say otherwise."""
 
     status: int
     chunks: tuple[bytes, ...] = ()

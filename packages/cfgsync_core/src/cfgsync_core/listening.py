@@ -17,8 +17,8 @@ from aiohttp.payload import Payload
 from aiohttp.web_protocol import RequestHandler
 
 from .protocol import encode_error
+from .routes import MAX_BODY_BYTES
 
-MAX_BODY_BYTES = 64 * 1024
 BODY_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 15.0
 MAX_LINE_BYTES = 4096

@@ -6,6 +6,7 @@ A low-level `aiohttp.web.Server` with a table of routes: no application, no rout
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -22,7 +23,6 @@ from .listening import (
     ACCEPTED_AT_ONCE,
     BODY_SECONDS,
     DRAIN_SECONDS,
-    MAX_BODY_BYTES,
     PIECEWISE_AT_ONCE,
     PIECEWISE_BYTES,
     LimitedServer,
@@ -32,6 +32,7 @@ from .listening import (
 from .openapi import openapi
 from .preferences import ACCEPT, parse_etags, parse_wait, takes_extended
 from .protocol import decode_question, decode_registration
+from .routes import MAX_BODY_BYTES, ROUTES, Route
 
 _POST, _GET = ("POST",), ("GET", "HEAD")
 
@@ -63,7 +64,6 @@ class HttpServer:
         self._runner: web.ServerRunner | None = None
         self._max_connections = max_connections
         self._piecewise = asyncio.Semaphore(PIECEWISE_AT_ONCE)
-        self._aliases = {"/healthz": "livez", "/livez": "livez", "/readyz": "readyz"}
         self._openapi = openapi("status" in handlers, LEGACY in handlers)
         self.port = port
 
@@ -170,22 +170,32 @@ class HttpServer:
             return await self._answer(_Respelled(request, path))  # type: ignore[arg-type]
         if path == f"/{LEGACY}" and LEGACY in self._handlers:
             return await self._answer(_Respelled(request, "/node"))  # type: ignore[arg-type]
-        if path in self._aliases:
-            return await self._get(request, self._aliases[path], Call())
         if path == "/openapi.json":
             return Reply(200, (self._openapi,)) if request.method in _GET else _wrong_method(_GET)
-        if path == "/status" and "status" in self._handlers:
-            return await self._get(request, "status", _page(query))
+        route = ROUTES.get(path)
+        if route is not None and route.name in self._handlers:
+            return await self._tabled(request, route, query)
         if path.startswith("/status/") and "status" in self._handlers:
             identifier = unquote(path[len("/status/") :])
             if identifier and "/" not in identifier:
-                return await self._get(request, "status", Call(identifier=identifier[:200]))
+                if request.method not in _GET:
+                    return _wrong_method(_GET)
+                return await self._handlers["status"](Call(identifier=identifier[:200]))
         return refusal(404, "not_found", f"no such route: {path[:100]}")
 
-    async def _get(self, request: web.BaseRequest, name: str, call: Call) -> Reply:
-        if request.method not in _GET:
-            return _wrong_method(_GET)
-        return await self._handlers[name](call)
+    async def _tabled(self, request: web.BaseRequest, route: Route, query: str) -> Reply:
+        """A route of the table: its method, who may call it, its body."""
+        allowed = _POST if route.method == "POST" else _GET
+        if request.method not in allowed:
+            return _wrong_method(allowed)
+        if route.operator and (refused := _not_an_operator(request)) is not None:
+            return refused
+        call = _page(query)
+        if route.method == "POST":
+            call.body = await _body(request, route.max_body_bytes)
+            call.bearer = _bearer(request.headers.get("Authorization"))
+            self._server.busy(request.protocol)
+        return await self._handlers[route.name](call)
 
     def _response(self, reply: Reply) -> web.StreamResponse:
         chunks = reply.chunks
@@ -211,7 +221,7 @@ class _Respelled:
         return getattr(self._request, name)
 
 
-async def _body(request: web.BaseRequest) -> bytes:
+async def _body(request: web.BaseRequest, at_most: int = MAX_BODY_BYTES) -> bytes:
     """The whole body, within size and time. Raises `InvalidRequest` (413, 415, 400)."""
     kind = request.headers.get("Content-Type", "")
     if kind != "application/json" and not _is_json(kind):
@@ -221,8 +231,8 @@ async def _body(request: web.BaseRequest) -> bytes:
         body = content.read_nowait(-1)
     else:
         length = request.content_length
-        if length is not None and length > MAX_BODY_BYTES:
-            raise InvalidRequest(413, f"the body is {length} bytes, at most {MAX_BODY_BYTES} are taken")
+        if length is not None and length > at_most:
+            raise InvalidRequest(413, f"the body is {length} bytes, at most {at_most} are taken")
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0  # the answer itself has not begun
@@ -233,15 +243,15 @@ async def _body(request: web.BaseRequest) -> bytes:
                 while part := await content.readany():
                     parts.append(part)
                     size += len(part)
-                    if size > MAX_BODY_BYTES:
+                    if size > at_most:
                         break
         except TimeoutError:
             raise InvalidRequest(400, f"the body did not come within {BODY_SECONDS:g} s") from None
         except Exception as error:
             raise InvalidRequest(400, f"the body could not be read: {type(error).__name__}") from error
         body = b"".join(parts)
-    if len(body) > MAX_BODY_BYTES:
-        raise InvalidRequest(413, f"the body is over {MAX_BODY_BYTES} bytes")
+    if len(body) > at_most:
+        raise InvalidRequest(413, f"the body is over {at_most} bytes")
     return body
 
 
@@ -257,14 +267,32 @@ def _bearer(authorization: str | None) -> str | None:
     return secret.strip() or None if scheme.lower() == "bearer" else None
 
 
+def _not_an_operator(request: web.BaseRequest) -> Reply | None:
+    """A refusal for who is not on this machine (there are no operator tokens yet), and for a page of another origin."""
+    if "Origin" in request.headers:
+        return refusal(403, "forbidden", "operator routes refuse requests that a web page made (`Origin`)")
+    try:
+        address = ipaddress.ip_address((request.remote or "").partition("%")[0])
+    except ValueError:
+        address = None
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    if mapped is None or not mapped.is_loopback:
+        return refusal(
+            403, "forbidden", "operator routes answer on the server's own machine only: run the command there"
+        )
+    return None
+
+
 def _wrong_method(allowed: tuple[str, ...]) -> Reply:
     names = ", ".join(allowed)
     return refusal(405, "method_not_allowed", f"this route takes {names}", {"Allow": names})
 
 
 def _page(query: str) -> Call:
-    words = parse_qs(query)
+    if not query:
+        return Call()
+    words = {name: values[0] for name, values in parse_qs(query).items()}
     limit = 1_000
     with suppress(ValueError):
-        limit = max(1, min(int(words.get("limit", ["1000"])[0]), 1_000))
-    return Call(limit=limit, after=words.get("after", [""])[0])
+        limit = max(1, min(int(words.get("limit", "1000")), 1_000))
+    return Call(limit=limit, after=words.get("after", ""), query=words)

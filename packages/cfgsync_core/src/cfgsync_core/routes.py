@@ -1,0 +1,40 @@
+"""Which path is which handler, how large its body may be, and who may call it: one table for everything that is not hot.
+
+`POST /register` and `POST /node` are the hot routes; `server.py` knows them by heart. A route is only there when the
+handler table has its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+import msgspec
+
+MAX_BODY_BYTES: Final = 64 * 1024
+MAX_REPLACEMENT_BYTES: Final = 16 * 1024 * 1024
+
+
+class Route(msgspec.Struct, frozen=True):
+    """One path. `method` POST takes a JSON body of at most `max_body_bytes`, GET (and HEAD) none; an `operator` route
+    answers loopback only, and no request that a page of another origin made (`protocol.md`, "Other routes")."""
+
+    name: str
+    method: Literal["GET", "POST"] = "GET"
+    max_body_bytes: int = MAX_BODY_BYTES
+    operator: bool = False
+
+
+ROUTES: Final[Mapping[str, Route]] = {
+    "/livez": Route("livez"),
+    "/healthz": Route("livez"),
+    "/readyz": Route("readyz"),
+    "/status": Route("status"),
+    "/metrics": Route("metrics"),
+    "/ack": Route("ack", "POST"),
+    "/admin/evict": Route("evict", "POST", operator=True),
+    "/admin/renew": Route("renew", "POST", operator=True),
+    "/admin/snapshot": Route("snapshot", operator=True),
+    "/admin/generations": Route("generations", operator=True),
+    "/node/replace": Route("replace", "POST", MAX_REPLACEMENT_BYTES, operator=True),
+}
