@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from hashlib import sha256
 from types import TracebackType
 from typing import NamedTuple, Protocol, Self, runtime_checkable
@@ -99,12 +99,21 @@ class Gap(msgspec.Struct, frozen=True):
     version: Version
 
 
-def digest_entries(version: Version, entries: Sequence[Entry]) -> str:
-    """Lower-hex SHA-256 over the version and, for each entry, key NUL revision NUL value digest LF."""
-    total = sha256(f"{version}\n".encode())
-    for entry in entries:
-        total.update(f"{entry.key}\0{entry.revision}\0{sha256(entry.value).hexdigest()}\n".encode())
-    return total.hexdigest()
+def digest_entries(
+    version: Version, entries: Sequence[Entry], value_digests: Iterable[bytes] | None = None
+) -> str:
+    """Lower-hex SHA-256 over the version and, for each entry, key NUL revision NUL value digest LF.
+
+    `value_digests` are those of the values, in order, for an engine that has just checked them: hashing 40 MB twice is
+    a tenth of a server's start.
+    """
+    if value_digests is None:
+        value_digests = (sha256(entry.value).digest() for entry in entries)
+    lines = [
+        f"{entry.key}\0{entry.revision}\0{digest.hex()}\n"
+        for entry, digest in zip(entries, value_digests, strict=True)
+    ]
+    return sha256(f"{version}\n{''.join(lines)}".encode()).hexdigest()
 
 
 def check_writes(bucket: str, writes: Mapping[str, bytes | None]) -> None:

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
-from cfgsync_core import BucketSnapshot, Change, Entry, Gap, Unchanged, Version, digest_entries
+from cfgsync_core import BucketSnapshot, CfgsyncError, Change, Entry, Gap, Unchanged, Version, digest_entries
 
 from .counters import Bucket, read_bucket
 from .failures import NOT_OURS, damaged, in_use
@@ -59,14 +59,21 @@ class Reader:
                 (held.id,),
             ).fetchall()
             unfolded = replay(self._connection, self._path, held, held.folded)
-        rows = {key: (revision, digest, value) for key, value, revision, digest in found}
         if unfolded:
-            rows |= unfolded
-            rows = {key: rows[key] for key in sorted(rows) if rows[key][1] is not None}
-        entries = tuple(self._entry(bucket, key, row) for key, row in rows.items())
-        if seal((key, revision, digest) for key, (revision, digest, _) in rows.items()) != held.seal:
+            rows = {key: (revision, digest, value) for key, value, revision, digest in found} | unfolded
+            found = [
+                (key, value, revision, digest)
+                for key, (revision, digest, value) in sorted(rows.items())
+                if digest is not None
+            ]
+        for key, value, _, digest in found:
+            if value is None or sha256(value).digest() != digest:
+                raise self._damaged_value(bucket, key)
+        entries = tuple([Entry(key, value, revision) for key, value, revision, _ in found])
+        if seal((key, revision, digest) for key, _, revision, digest in found) != held.seal:
             raise damaged(self._path, f"entries of bucket {bucket!r} do not match its seal")
-        return BucketSnapshot(version, entries, digest_entries(version, entries), version.resets(known))
+        whole = digest_entries(version, entries, [row[3] for row in found])
+        return BucketSnapshot(version, entries, whole, version.resets(known))
 
     def changes(self, bucket: str, since: Version) -> Sequence[Change] | Gap:
         with self._cut(bucket) as held:
@@ -90,8 +97,11 @@ class Reader:
     def _entry(self, bucket: str, key: str, row: Row) -> Entry:
         revision, digest, value = row
         if value is None or sha256(value).digest() != digest:
-            raise damaged(self._path, f"the value of {bucket}/{key} does not match its digest")
+            raise self._damaged_value(bucket, key)
         return Entry(key, value, revision)
+
+    def _damaged_value(self, bucket: str, key: str) -> CfgsyncError:
+        return damaged(self._path, f"the value of {bucket}/{key} does not match its digest")
 
     def _change(self, held: Bucket, told: Told) -> Change:
         writes: dict[str, bytes | None] = {}

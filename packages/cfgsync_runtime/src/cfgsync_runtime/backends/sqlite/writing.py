@@ -7,6 +7,8 @@ import contextlib
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
+from itertools import groupby
+from operator import itemgetter
 from typing import Final, TypeAlias, TypeVar
 
 import msgspec
@@ -76,10 +78,13 @@ class Writer:
             live[bucket.id] = seal(
                 (key, at, digest) for key, (at, digest, _) in unfolded.rows.items() if digest is not None
             )
-        query = "select bucket, key, revision, digest from entry where digest is not null"
-        for number, *entry in self._connection.execute(query):
-            if entry[0] not in waiting.get(number, ()):
-                live[number] = live.get(number, 0) + seal([tuple(entry)])
+        query = "select bucket, key, revision, digest from entry where digest is not null order by bucket"
+        found = self._connection.execute(query).fetchall()
+        for number, entries in groupby(found, key=itemgetter(0)):
+            newer = waiting.get(number, {})
+            live[number] = live.get(number, 0) + seal(
+                (key, at, digest) for _, key, at, digest in entries if key not in newer
+            )
         if live != {bucket.id: bucket.seal for bucket in self._buckets.values()}:
             wrong = [name for name, bucket in self._buckets.items() if live[bucket.id] != bucket.seal]
             raise damaged(
