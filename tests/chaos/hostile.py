@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import functools
 import gzip
@@ -49,10 +50,17 @@ def file(path: str, content: str = "x", **more: object) -> dict[str, object]:
 def digest(files: Sequence[dict[str, object]]) -> str:
     """The right `ETag` of these files, however wrong they are."""
     lines = [
-        f"{f['path']}\0{f.get('mode', '0644')}\0{hashlib.sha256(str(f['content']).encode()).hexdigest()}\n"
-        for f in files
+        f"{f['path']}\0{f.get('mode', '0644')}\0{hashlib.sha256(content_of(f)).hexdigest()}\n" for f in files
     ]
     return f'"sha256-{hashlib.sha256("".join(lines).encode("utf-8", "replace")).hexdigest()}"'
+
+
+def content_of(file: dict[str, object]) -> bytes:
+    """The bytes that a file object means; of an illegal one, those of its words."""
+    words = str(file["content"]).encode()
+    with contextlib.suppress(ValueError):
+        return base64.b64decode(words, validate=True) if file.get("encoding") == "base64" else words
+    return words
 
 
 def head(status: int = 200, **headers: object) -> bytes:
@@ -126,6 +134,8 @@ def bomb(name: str) -> bytes:
             many = b'{"path":"a","content":""},' * (16 * MIB // 27) + b'{"path":"b","content":""}'
         case "files whose every word ends in a backslash":
             many = rb'{"path":"\\","content":"\\"},' * (16 * MIB // 30) + b'{"path":"b","content":""}'
+        case "one file of fifteen million letters, and an emoji":
+            many = '{"path":"b","content":"\U0001f642'.encode() + b"x" * (15 * MIB) + rb'\n"}'
         case "arrays fifteen million deep":
             many = b"[" * (15 * MIB)
         case "an unknown field of five million objects":
@@ -139,6 +149,7 @@ BOMBS = [
     "half a million files",
     "one file six hundred thousand times",
     "files whose every word ends in a backslash",
+    "one file of fifteen million letters, and an emoji",
     "arrays fifteen million deep",
     "an unknown field of five million objects",
 ]
@@ -148,6 +159,55 @@ BOMBS = [
 def zeros() -> bytes:
     """300 MiB that travel as 1.3."""
     return gzip.compress(bytes(HUGE), 1)
+
+
+def large(name: str) -> list[dict[str, object]]:
+    """A payload that a node takes, of nearly 16 MiB on the wire or 8 MiB a file, in the shape that costs it most."""
+    smile = "\U0001f642"
+    most = 8 * MIB - 64
+    match name:
+        case "two files of emoji":
+            return [file(path, smile * (most // 4)) for path in ("/a", "/b")]
+        case "emoji that may be escaped":
+            return [file("/a", smile * (5 * MIB // 4))]
+        case "letters with one emoji":
+            return [file(path, smile + "x" * (most - 4)) for path in ("/a", "/b")]
+        case "short lines with one emoji":
+            return [file("/a", smile + "a: b\n" * ((15 * MIB) // 12)), file("/b", smile + "a\n" * MIB)]
+        case "line ends alone":
+            return [file("/a", "\n" * most)]
+        case "a thousand files with an emoji each":
+            return [file(f"/d/f{n}", smile + "x" * 16_000) for n in range(1_000)]
+        case "binary":
+            return [file("/a", base64.b64encode(bytes(most)).decode(), encoding="base64"),
+                    file("/b", base64.b64encode(b"\xff" * (3 * MIB)).decode(), encoding="base64")]  # fmt: skip
+        case _:
+            raise ValueError(name)
+
+
+LARGE = [
+    "two files of emoji",
+    "emoji that may be escaped",
+    "letters with one emoji",
+    "short lines with one emoji",
+    "line ends alone",
+    "a thousand files with an emoji each",
+    "binary",
+]
+"""Payloads that a node takes, and how its memory is dearest."""
+
+
+def serves_large(name: str, ascii_only: bool) -> Play:
+    """The large payload of this name; `ascii_only` spells every other character as an escape."""
+
+    async def play(writer: asyncio.StreamWriter) -> None:
+        files = large(name)
+        words = {"schema_version": 1, "files": files}
+        body = json.dumps(words, ensure_ascii=ascii_only, separators=(",", ":")).encode()
+        assert 5 * MIB < len(body) <= 16 * MIB, len(body)
+        await says(body, ETag=digest(files), Cfgsync_Generation=f"{EPOCH}.3")(writer)
+
+    return play
 
 
 def missing_nodes() -> bytes:

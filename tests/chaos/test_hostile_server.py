@@ -24,7 +24,17 @@ from cfgsync_runtime.fetch import fetch
 from cfgsync_runtime.outputs import OutputDirectory
 from cfgsync_runtime.state import NodeState
 from tests.chaos.form import LONG
-from tests.chaos.hostile import CASES, SEEN, Case, HostileServer
+from tests.chaos.hostile import (
+    CASES,
+    LARGE,
+    MIB,
+    SEEN,
+    Case,
+    HostileServer,
+    content_of,
+    large,
+    serves_large,
+)
 from tests.processes import BIN
 
 MEASURED = Path(__file__).with_name("measured.py")
@@ -136,6 +146,26 @@ async def test_a_hostile_server_ends_the_fetch_in_time_and_changes_nothing(
         assert (await disk.fetched_here(server.url, 30))["exit"] == 0
     assert (disk.out / "current" / "tls" / "key").read_text() == "secret\n"
     assert disk.print() != untouched
+
+
+@pytest.mark.parametrize("name", LARGE)
+async def test_a_payload_of_the_largest_legal_size_lands_in_little_memory(tmp_path: Path, name: str) -> None:
+    disk = Disk(tmp_path)
+    disk.out.parent.mkdir(parents=True)
+    files = large(name)
+    spelled = [False, True] if len(json.dumps(files)) < 16 * MIB else [False]
+    for ascii_only in spelled:
+        case = Case(name, serves_large(name, ascii_only), exit=0)
+        async with HostileServer(case) as server:
+            for _ in ("new", "unchanged"):
+                done = await disk.fetched_by_a_process(server.url, 30)
+                assert done["exit"] == 0, done
+                peaks[f"{name}, {ascii_only=}"] = done["peak_mib"]
+                print(f"{name}, {ascii_only=}: {done['peak_mib']:.0f} MiB, {done['cpu']:.2f} s of CPU")
+                assert done["peak_mib"] < MAX_CLIENT_MIB, done
+        for file in files:
+            landed = disk.out / "current" / str(file["path"]).removeprefix("/")
+            assert landed.read_bytes() == content_of(file)
 
 
 def test_real_processes_met_it_and_none_was_large() -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .files import ArtifactFile as ArtifactFile
     from .files import ArtifactSet as ArtifactSet
     from .files import digest_of as digest_of
+    from .files import manifest_line as manifest_line
     from .generations import install as install
     from .generations import is_current as is_current
     from .paths import legal_places as legal_places
@@ -32,7 +33,7 @@ else:
             "disk": "Placed make_directories on_disk",
             "door": "door",
             "errors": "CfgsyncError DiskError DuplicatePath InvalidArtifact TargetBusy",
-            "files": "ArtifactFile ArtifactSet digest_of",
+            "files": "ArtifactFile ArtifactSet digest_of manifest_line",
             "generations": "install is_current",
             "paths": "legal_places",
         },

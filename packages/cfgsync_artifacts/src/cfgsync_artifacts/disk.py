@@ -13,12 +13,14 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import BinaryIO
 
 import msgspec
 
 from .errors import DiskError, TargetBusy
 
 DIRECTORY_MODE = 0o755
+_PIECE_BYTES = 256 * 1024
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not hold us up
@@ -149,8 +151,18 @@ def holds(within: int, name: str, content: bytes, mode: int) -> bool:
             stat.S_ISREG(found.st_mode)
             and stat.S_IMODE(found.st_mode) == mode
             and found.st_size == len(content)
-            and file.read(len(content) + 1) == content
+            and _reads(file, content)
         )
+
+
+def _reads(file: BinaryIO, content: bytes) -> bool:
+    """Compared piece by piece: a large file is not held twice."""
+    at = 0
+    while piece := file.read(_PIECE_BYTES):
+        if not content.startswith(piece, at):
+            return False
+        at += len(piece)
+    return at == len(content)
 
 
 def remove(within: int, name: str) -> None:

@@ -94,9 +94,7 @@ class ArtifactSet:
         """For each file in order: path NUL mode NUL lower-hex SHA-256 of the content, LF (`protocol.md`). Made once,
         so a shared set is hashed once and not once per node."""
         if self._manifest is None:
-            self._manifest = b"".join(
-                f"{f.path}\0{f.mode}\0{sha256(f.data).hexdigest()}\n".encode() for f in self.files
-            )
+            self._manifest = b"".join(manifest_line(f.path, f.mode, f.data) for f in self.files)
         return self._manifest
 
     @property
@@ -128,6 +126,11 @@ class ArtifactSet:
         return f"ArtifactSet({[f.path for f in self.files]})"
 
 
-def digest_of(*manifests: bytes) -> str:
+def manifest_line(path: str, mode: str, data: bytes) -> bytes:
+    """One file's line of a manifest."""
+    return f"{path}\0{mode}\0{sha256(data).hexdigest()}\n".encode()
+
+
+def digest_of(*manifests: bytes | bytearray) -> str:
     """The digest of the set whose files are those of the given manifests, in order."""
     return "sha256-" + sha256(b"".join(manifests)).hexdigest()

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
 
-from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError, digest_of
+from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError, DuplicatePath, digest_of, manifest_line
 
 from .errors import IntegrityError
+from .json_text import text_bytes
 
 SCHEMA_VERSION: Final = 1
 MAX_QUOTES: Final = 64_000
@@ -32,7 +33,22 @@ class _FileOut(msgspec.Struct, gc=False, omit_defaults=True):
 
 class _PayloadIn(msgspec.Struct, gc=False):
     schema_version: int
-    files: list[_FileOut] = []
+    files: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+class _FileIn(msgspec.Struct, gc=False):
+    path: str
+    content: msgspec.Raw
+    mode: str = "0644"
+    encoding: str = "text"
+
+
+class RawFile(msgspec.Struct, frozen=True, gc=False):
+    """A file as it lands on a disk: bytes only, never text, which may take four times the memory."""
+
+    path: str
+    data: bytes
+    mode: str
 
 
 def encode_files(files: Iterable[ArtifactFile]) -> bytes:
@@ -99,6 +115,12 @@ class NodeArtifactsPayload:
             self._files = _decode_files(self.body)
         return self._files
 
+    def raw_files(self) -> Iterator[RawFile]:
+        """The same files one by one, each decoded when it comes and not kept."""
+        for part in filter(None, (self.local, self.shared)):
+            for file in _listed(b"[%b]" % part):
+                yield RawFile(file.path, _data(file), file.mode)
+
     def is_empty(self) -> bool:
         return not self.local and not self.shared
 
@@ -123,41 +145,81 @@ def decode_files(encoded: bytes) -> ArtifactSet:
 
 
 def decode_payload(body: bytes, etag: str | None = None) -> NodeArtifactsPayload:
-    """The payload in a 200 body, checked against its `ETag` digest when there is one.
+    """The payload in a 200 body, checked against its `ETag` digest when there is one. A file's content is looked at and
+    let go before the next one's, so that no more than the body and one file are held.
 
     Raises `IntegrityError`: not a payload, another schema version, an illegal file, two equal paths, wrong digest.
     """
     if body.count(b'"') - body.count(b'\\"') > MAX_QUOTES:
         raise IntegrityError("the answer holds far more files than a node takes")
-    files = ArtifactSet(_decode_files(body))
-    if etag is not None and etag != files.digest:
-        raise IntegrityError(f"the files have digest {files.digest}, the server said {etag}")
-    made = NodeArtifactsPayload(encode_files(files), b"", files.digest, first_extended(files))
-    made._files = files.files
-    return made
+    manifest = bytearray()
+    extended: str | None = None
+    try:
+        listed = _files_of(body)
+        for file in _listed(listed):
+            named = ArtifactFile(file.path, "", file.mode)
+            manifest += manifest_line(named.path, named.mode, _data(file))
+            if extended is None and not (named.is_plain and file.encoding == "text"):
+                extended = named.path
+    except CfgsyncError as error:
+        raise error if isinstance(error, IntegrityError) else IntegrityError(str(error)) from error
+    digest = digest_of(manifest)
+    if etag is not None and etag != digest:
+        raise IntegrityError(f"the files have digest {digest}, the server said {etag}")
+    return NodeArtifactsPayload(bytes(memoryview(listed)[1:-1]).strip(), b"", digest, extended)
 
 
 def _decode_files(body: bytes) -> tuple[ArtifactFile, ...]:
     try:
-        payload = msgspec.json.decode(body, type=_PayloadIn)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise IntegrityError(f"the answer is not a cfgsync payload: {error}") from error
-    if payload.schema_version != SCHEMA_VERSION:
-        raise IntegrityError(
-            f"unsupported cfgsync payload schema version {payload.schema_version}, expected {SCHEMA_VERSION}"
-        )
-    try:
-        return ArtifactSet(ArtifactFile(f.path, _content(f), f.mode) for f in payload.files).files
+        return ArtifactSet(ArtifactFile(f.path, _data(f), f.mode) for f in _listed(_files_of(body))).files
     except CfgsyncError as error:
         raise error if isinstance(error, IntegrityError) else IntegrityError(str(error)) from error
 
 
-def _content(file: _FileOut) -> str | bytes:
+def _files_of(body: bytes) -> msgspec.Raw:
+    """The array of files in a body, as it stands there."""
+    try:
+        payload = msgspec.json.decode(body, type=_PayloadIn)
+    except _BROKEN as error:
+        raise _no_payload(error) from error
+    if payload.schema_version != SCHEMA_VERSION:
+        raise IntegrityError(
+            f"unsupported cfgsync payload schema version {payload.schema_version}, expected {SCHEMA_VERSION}"
+        )
+    return payload.files
+
+
+def _listed(array: bytes | msgspec.Raw) -> Iterator[_FileIn]:
+    """The files of an array. No path may come twice."""
+    try:
+        files = msgspec.json.decode(array, type=list[_FileIn])
+    except _BROKEN as error:
+        raise _no_payload(error) from error
+    seen: set[str] = set()
+    for file in files:
+        if file.path in seen:
+            raise DuplicatePath(file.path)
+        seen.add(file.path)
+        yield file
+
+
+def _data(file: _FileIn) -> bytes:
+    try:
+        text = text_bytes(file.content)
+    except _BROKEN as error:
+        raise IntegrityError(f"file {file.path!r} has no content that is text: {error}") from error
     if file.encoding == "text":
-        return file.content
+        return text
     if file.encoding != "base64":
         raise IntegrityError(f"file {file.path!r} has the unknown encoding {file.encoding!r}")
     try:
-        return base64.b64decode(file.content, validate=True)
+        return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
         raise IntegrityError(f"file {file.path!r} is not base64: {error}") from error
+
+
+_BROKEN: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def _no_payload(error: Exception) -> IntegrityError:
+    return IntegrityError(f"the answer is not a cfgsync payload: {error}")

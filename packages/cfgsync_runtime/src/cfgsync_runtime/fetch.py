@@ -13,7 +13,7 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
-from cfgsync_artifacts import ArtifactFile, DiskError
+from cfgsync_artifacts import DiskError
 from cfgsync_core import (
     HOLD,
     Current,
@@ -38,7 +38,7 @@ from cfgsync_core import (
 )
 
 from .carrier import Carrier
-from .outputs import Plan, write
+from .outputs import Placeable, Plan, write
 from .state import NodeState, Seen
 
 EXIT: Final[dict[type, int]] = {
@@ -92,7 +92,7 @@ class Ending(msgspec.Struct, frozen=True):
 class Outputs(Protocol):
     """Where files go, such as an `OutputDirectory`."""
 
-    def plan(self, files: Iterable[ArtifactFile], /) -> Plan:
+    def plan(self, files: Iterable[Placeable], /) -> Plan:
         """Place every file. Raises `IntegrityError` when one has no place, or no legal one."""
 
 
@@ -132,7 +132,7 @@ def fetch(
             return failed(identifier, EXIT[type(outcome)], outcome.message, outcome.hint, registered)
         if outcome.notice:
             notice(outcome.notice)
-        written = write(outputs.plan(outcome.payload.files))
+        written = write(outputs.plan(outcome.payload.raw_files()))
     except IntegrityError as error:
         return failed(
             identifier,

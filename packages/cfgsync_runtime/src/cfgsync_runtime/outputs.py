@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 import msgspec
 
 from cfgsync_artifacts import (
     STAGE_SUFFIX,
-    ArtifactFile,
     CfgsyncError,
     Placed,
     all_hold,
@@ -30,6 +30,17 @@ from cfgsync_core import IntegrityError
 MAX_PAYLOAD_BYTES = 16 * 2**20
 MAX_FILE_BYTES = 8 * 2**20
 MAX_FILES = 1_000
+
+
+class Placeable(Protocol):
+    """A file to be placed: an `ArtifactFile`, or the bytes of one (`NodeArtifactsPayload.raw_files`)."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def mode(self) -> str: ...
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -62,7 +73,7 @@ class OutputDirectory(msgspec.Struct, frozen=True):
 
     directory: str
 
-    def plan(self, files: Iterable[ArtifactFile]) -> Plan:
+    def plan(self, files: Iterable[Placeable]) -> Plan:
         """Place every file. Raises `IntegrityError` for an illegal path, no files, or a limit passed."""
         files = _within_limits(files)
         return Plan(tuple(_below(self.directory, files)), whole=True)
@@ -89,7 +100,7 @@ class ArtifactOutputMap(msgspec.Struct, frozen=True):
         symlink below `directory` is followed. Without this, a file that is not routed is an error."""
         return ArtifactOutputMap(self.routes, os.fspath(directory))
 
-    def plan(self, files: Iterable[ArtifactFile]) -> Plan:
+    def plan(self, files: Iterable[Placeable]) -> Plan:
         """Place every file. Raises `IntegrityError` for a file without a target, two files with one target, an illegal
         path, no files, or a limit passed."""
         files = _within_limits(files)
@@ -123,7 +134,7 @@ def in_place(plan: Plan) -> bool:
     return is_current(plan.files[0].directory, plan.files) if plan.whole else all_hold(plan.files)
 
 
-def _within_limits(files: Iterable[ArtifactFile]) -> tuple[ArtifactFile, ...]:
+def _within_limits(files: Iterable[Placeable]) -> tuple[Placeable, ...]:
     files = tuple(files)
     if not files:
         raise IntegrityError("the payload has no files")
@@ -144,7 +155,7 @@ def _within_limits(files: Iterable[ArtifactFile]) -> tuple[ArtifactFile, ...]:
     return files
 
 
-def _below(directory: str, files: Sequence[ArtifactFile]) -> list[Placed]:
+def _below(directory: str, files: Sequence[Placeable]) -> list[Placed]:
     try:
         places = legal_places(file.path for file in files)
     except CfgsyncError as error:
@@ -152,7 +163,7 @@ def _below(directory: str, files: Sequence[ArtifactFile]) -> list[Placed]:
     return [Placed(directory, parts, f.data, int(f.mode, 8)) for f, parts in zip(files, places, strict=True)]
 
 
-def _routed(file: ArtifactFile, target: str) -> Placed:
+def _routed(file: Placeable, target: str) -> Placed:
     directory, name = os.path.split(target)
     if name in ("", ".", ".."):
         raise IntegrityError(f"file {file.path!r} is routed to {target!r}, which is not the name of a file")

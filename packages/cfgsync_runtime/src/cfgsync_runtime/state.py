@@ -123,9 +123,9 @@ class NodeState:
         """Remember an accepted payload, and that it was seen. Killed between the two, the payload is the newer one:
         the server says the same again."""
         head = msgspec.json.encode(seen)
-        parts = (("payload", head + b"\n" + payload.body), ("seen", head))
+        parts = (("payload", (head, b"\n", *payload.chunks)), ("seen", (head,)))
         self._make_directory()
-        replace_files([Placed(self.directory, (name,), _sealed(body), _PRIVATE) for name, body in parts])
+        replace_files([Placed(self.directory, (name,), _sealed(*body), _PRIVATE) for name, body in parts])
 
     def cached(self) -> CachedPayload | None:
         """The last good payload, for a degraded start; None for none, or for a damaged one."""
@@ -173,9 +173,12 @@ def _cached(body: bytes) -> CachedPayload:
     return CachedPayload(decode_payload(rest, seen.digest), seen.epoch, seen.number, seen.at)
 
 
-def _sealed(body: bytes) -> bytes:
+def _sealed(*body: bytes) -> bytes:
     """The body below a line with its digest: a flipped bit in a number is no other number, it is damage."""
-    return f"{_SEAL}{sha256(body).hexdigest()}\n".encode() + body
+    digest = sha256()
+    for piece in body:
+        digest.update(piece)
+    return b"".join((f"{_SEAL}{digest.hexdigest()}\n".encode(), *body))
 
 
 def _unsealed(raw: bytes) -> bytes:

@@ -14,7 +14,7 @@ from typing import Final, NoReturn
 
 import msgspec
 
-from cfgsync_artifacts import ArtifactFile, CfgsyncError, DiskError
+from cfgsync_artifacts import CfgsyncError, DiskError
 from cfgsync_core import (
     IntegrityError,
     InvalidRegistration,
@@ -26,7 +26,7 @@ from cfgsync_core import (
 
 from ..errors import InputError
 from ..fetch import EXIT, Ending, fetch
-from ..outputs import ArtifactOutputMap, Plan
+from ..outputs import ArtifactOutputMap, Placeable, Plan
 from .says import Waiting, fail
 
 USAGE: Final = """\
@@ -110,7 +110,7 @@ class OriginalOutputs(msgspec.Struct, frozen=True):
     """What the variables of `ROUTES` say, for those that are set."""
     anywhere: bool = False
 
-    def plan(self, files: Iterable[ArtifactFile]) -> Plan:
+    def plan(self, files: Iterable[Placeable]) -> Plan:
         """Place every file. Raises `IntegrityError` when one has no place."""
         files = tuple(files)
         if not files:

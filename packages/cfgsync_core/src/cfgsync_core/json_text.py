@@ -1,0 +1,36 @@
+"""A JSON string becomes the bytes of its text piece by piece: as `str` one emoji makes each of its letters cost four.
+
+What a server sends is held as bytes, once, and so a node's memory is bounded by a payload's size (`node.md`, limits).
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Final
+
+import msgspec
+
+PIECE_BYTES: Final = 64 * 1024
+"""A string up to this long is decoded as one."""
+
+# No piece ends inside a UTF-8 sequence, an escape, or the two escapes of one character.
+_PIECE: Final = re.compile(
+    rb"(?:[^\\]{1,256}+[\x80-\xbf]*+|\\u[dD][89abAB]..\\u....|\\u....|\\.){1,256}+", re.DOTALL
+)
+
+
+def text_bytes(raw: msgspec.Raw) -> bytes:
+    """The UTF-8 bytes of the text that the JSON value `raw` is. Raises `msgspec.DecodeError` for another kind of value
+    or a broken one, `UnicodeDecodeError` for what is not UTF-8."""
+    view = memoryview(raw)
+    if len(view) <= PIECE_BYTES or view[0] != 0x22:
+        return _decoded(view)
+    text = io.BytesIO()
+    for piece in _PIECE.finditer(view, 1, len(view) - 1):
+        text.write(_decoded(b'"%b"' % piece[0]))
+    return text.getvalue()
+
+
+def _decoded(quoted: bytes | memoryview) -> bytes:
+    return msgspec.json.decode(quoted, type=str).encode()
