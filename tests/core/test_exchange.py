@@ -400,6 +400,13 @@ def test_an_answer_that_does_not_hold_together_is_final_and_not_written(reply: A
     assert run.outcome.hint.startswith("nothing was written")
 
 
+@pytest.mark.parametrize("status", [200, 202, 204])
+def test_a_registration_whose_answer_is_over_the_cap_is_none(status: int) -> None:
+    run = Run(replies(Answer(status, {}, b"", cut=True)))
+    assert isinstance(run.outcome, Untrusted)
+    assert (run.paths, run.pauses) == (["/register"], [])
+
+
 @pytest.mark.parametrize(
     ("seen", "answered", "trusted"),
     [

@@ -77,6 +77,10 @@ def read(answer: Answer, question: Question) -> Meaning:
     status = answer.status
     if status in (200, 202, 204):
         if question.path == "/register":
+            if answer.cut:
+                return _untrusted(
+                    f"the answer to the registration is larger than {MAX_ANSWER_BYTES} bytes", NOT_OURS
+                )
             return Registered(answer.headers.get(VERSION.lower()))
         return _files(answer, question) if status == 200 else _odd(answer)
     if status == 304 and question.path == "/node" and question.known is not None:
