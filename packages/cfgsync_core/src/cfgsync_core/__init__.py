@@ -7,6 +7,10 @@ from cfgsync_artifacts import door
 if TYPE_CHECKING:
     from cfgsync_artifacts import CfgsyncError as CfgsyncError
 
+    from .acknowledgement import MAX_REASON as MAX_REASON
+    from .acknowledgement import Acknowledgement as Acknowledgement
+    from .acknowledgement import decode_acknowledgement as decode_acknowledgement
+    from .acknowledgement import encode_acknowledgement as encode_acknowledgement
     from .answer import MAX_ANSWER_BYTES as MAX_ANSWER_BYTES
     from .answer import Answer as Answer
     from .answer import describe as describe
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from .errors import MaterializationFailed as MaterializationFailed
     from .errors import MetadataMismatch as MetadataMismatch
     from .errors import OutcomeUnknown as OutcomeUnknown
+    from .errors import StaleGeneration as StaleGeneration
     from .errors import StoreDamaged as StoreDamaged
     from .errors import StoreFull as StoreFull
     from .errors import StoreRefused as StoreRefused
@@ -79,6 +84,7 @@ if TYPE_CHECKING:
     from .protocol import encode_registration as encode_registration
     from .registration import NodeRegistration as NodeRegistration
     from .registration import RegistrationPayload as RegistrationPayload
+    from .request_body import RequestBody as RequestBody
     from .server import HttpServer as HttpServer
     from .server_url import InvalidServerUrl as InvalidServerUrl
     from .server_url import ServerUrl as ServerUrl
@@ -108,6 +114,7 @@ else:
         __name__,
         {
             "cfgsync_artifacts:": "CfgsyncError",
+            "acknowledgement": "Acknowledgement MAX_REASON decode_acknowledgement encode_acknowledgement",
             "hinting": "hinted",
             "memory": "MemoryHints MemoryStore",
             "server": "HttpServer",
@@ -122,11 +129,12 @@ else:
             "server_url": "InvalidServerUrl ServerUrl",
             "epoch": "epoch_ms mint_epoch uuid7",
             "errors": "Conflict IntegrityError InvalidRegistration InvalidRequest MaterializationFailed"
-            " MetadataMismatch OutcomeUnknown StoreDamaged StoreFull StoreRefused Unavailable",
+            " MetadataMismatch OutcomeUnknown StaleGeneration StoreDamaged StoreFull StoreRefused Unavailable",
             "hints": "Announced ChangeEvents ChangeHints",
             "payload": "NodeArtifactsPayload decode_files decode_payload encode_files first_extended",
             "protocol": "Condition Missing NotReady Ready STATUS decode_registration decode_stored"
             " encode_registration",
+            "request_body": "RequestBody",
             "registration": "NodeRegistration RegistrationPayload",
             "source": "NodeConfigSource Resolution",
             "status": "FleetStatus NodeStatus StatusSource",

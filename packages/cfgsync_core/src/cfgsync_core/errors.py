@@ -39,6 +39,17 @@ class MaterializationFailed(CfgsyncError):
         self.cause = cause
 
 
+class StaleGeneration(CfgsyncError):
+    """An acknowledgement for a generation that is neither the current nor the previous one (`current` None: none
+    stands). The node asks `/node` again; there is nothing to repeat."""
+
+    def __init__(self, generation: str, current: str | None) -> None:
+        stands = f"the current one is {current}" if current is not None else "no generation stands"
+        super().__init__(f"generation {generation} is neither the current nor the previous one: {stands}")
+        self.generation = generation
+        self.current = current
+
+
 class Conflict(CfgsyncError):
     """A commit expected another revision of a key. Nothing was written; read again and decide again."""
 

@@ -50,3 +50,8 @@ def parse_digest(etag: str | None) -> Etag | None:
     if not _SHA256.fullmatch(digest):
         raise IntegrityError(f"the ETag {etag[:100]} is not a digest")
     return digest
+
+
+def is_digest(text: str) -> bool:
+    """Whether this is `sha256-` and 64 lower-case hex digits."""
+    return _SHA256.fullmatch(text) is not None

@@ -5,7 +5,6 @@ Source: `protocol.md`; golden bytes in `tests/core/golden/`. Bytes become words 
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 import msgspec
@@ -16,6 +15,7 @@ from .errors import (
     InvalidRequest,
     MaterializationFailed,
     OutcomeUnknown,
+    StaleGeneration,
     StoreFull,
     Unavailable,
 )
@@ -29,6 +29,7 @@ from .registration import (
     check_ip,
     check_metadata,
 )
+from .request_body import RequestBody
 
 # ── outcomes of a question, and their status ─────────────────────────────────────────────────────────────────────────
 
@@ -78,6 +79,7 @@ STATUS: Final[dict[type, int]] = {
     NotReady: 425,
     Missing: 404,
     MaterializationFailed: 500,
+    StaleGeneration: 409,
     StoreFull: 507,
     OutcomeUnknown: 503,
     Unavailable: 503,
@@ -87,6 +89,7 @@ STATUS: Final[dict[type, int]] = {
 CODE: Final[dict[int, str]] = {
     425: "not_ready",
     404: "missing_config",
+    409: "stale_generation",
     500: "internal",
     503: "unavailable",
     507: "unavailable",
@@ -109,9 +112,9 @@ class _RegistrationOut(msgspec.Struct, gc=False, omit_defaults=True):
     metadata: msgspec.Raw | None = None
 
 
-_decode_body = msgspec.json.Decoder(_Body).decode
+_body = RequestBody(_Body)
+_decode_own = msgspec.json.Decoder(_Body).decode
 _encode = msgspec.json.Encoder().encode
-_FIELD = re.compile(r" - at `\$\.?(.*?)`$")
 
 
 def encode_registration(registration: NodeRegistration) -> bytes:
@@ -123,7 +126,7 @@ def encode_registration(registration: NodeRegistration) -> bytes:
 
 def decode_registration(body: bytes) -> NodeRegistration:
     """The registration in a `POST /register` body. Raises `InvalidRequest` (400, 413 or 422)."""
-    words = _words(body)
+    words = _body.decode(body)
     if words.ip is msgspec.UNSET:
         raise InvalidRequest(422, 'ip: missing; a registration is {"identifier", "ip", "metadata"?}')
     try:
@@ -134,7 +137,7 @@ def decode_registration(body: bytes) -> NodeRegistration:
 
 def decode_stored(value: bytes) -> NodeRegistration:
     """The registration that `encode_registration` made: canonical already, so it is not spelled again."""
-    words = _decode_body(value)
+    words = _decode_own(value)
     raw = bytes(words.metadata)
     return NodeRegistration(
         words.identifier, str(words.ip), RegistrationPayload(raw.decode()) if raw else EMPTY
@@ -143,45 +146,13 @@ def decode_stored(value: bytes) -> NodeRegistration:
 
 def decode_question(body: bytes) -> str:
     """The identifier in a `POST /node` body; only it is needed, but what is there must be well-formed."""
-    words = _words(body)
+    words = _body.decode(body)
     try:
         if words.ip is not msgspec.UNSET:
             check_ip(words.ip)
         return check_identifier(words.identifier)
     except InvalidRegistration as error:
         raise InvalidRequest(422, str(error)) from error
-
-
-def _words(body: bytes) -> _Body:
-    try:
-        if not body.isascii():
-            body.decode()  # also what is ignored must be UTF-8
-        words = _decode_body(body)
-    except msgspec.ValidationError as error:
-        raise InvalidRequest(422, _in_words(str(error))) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidRequest(400, f"not JSON: {error}") from error
-    if (
-        b"\\" in body
-        or body.count(b'"identifier"') > 1
-        or body.count(b'"ip"') > 1
-        or body.count(b'"metadata"') > 1
-    ):
-        _refuse_doubles(body.decode())
-    return words
-
-
-def _refuse_doubles(text: str) -> None:
-    """A known top-level key given twice is refused as the original does; keys inside metadata and unknown ones are free."""
-    try:
-        pairs = strict_json.top_level_pairs(text)
-    except ValueError as error:
-        raise InvalidRequest(400, f"not JSON: {error}") from error
-    seen: set[str] = set()
-    for key, _ in pairs or ():
-        if key in seen and key in ("identifier", "ip", "metadata"):
-            raise InvalidRequest(422, f"{key}: given twice")
-        seen.add(key)
 
 
 def _metadata(raw: msgspec.Raw) -> RegistrationPayload:
@@ -200,18 +171,6 @@ def _metadata(raw: msgspec.Raw) -> RegistrationPayload:
     if len(text) * 4 > MAX_METADATA_BYTES and (size := len(text.encode())) > MAX_METADATA_BYTES:
         raise InvalidRequest(413, f"metadata: {size} bytes, at most {MAX_METADATA_BYTES} are taken")
     return RegistrationPayload(check_metadata(text))
-
-
-def _in_words(message: str) -> str:
-    """msgspec's message with the field in front: ``Expected `str`, got `int` - at `$.ip` `` → ``ip: expected …``."""
-    found = _FIELD.search(message)
-    text = _FIELD.sub("", message)
-    text = text[:1].lower() + text[1:]
-    if found and found[1]:
-        return f"{found[1]}: {text}"
-    if (named := re.search(r"field `(\w+)`", message)) is not None:
-        return f"{named[1]}: missing"
-    return f"body: {text}"
 
 
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
