@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CFGSYNC = Path(sys.executable).with_name("cfgsync")
 START_SECONDS = 20.0
 _PROCESS_CLOCK = 2  # CPUCLOCK_SCHED of a whole process, as Linux numbers its clocks
+_BYTECODE = tempfile.TemporaryDirectory(prefix="cfgsync-bench-bytecode-")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -98,7 +99,7 @@ def spent(command: Sequence[str], env: dict[str, str] | None = None) -> tuple[fl
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env={**os.environ, **(env or {})},
+        env=_environment(env),
     )
     assert process.stderr is not None
     said = process.stderr.read()
@@ -120,6 +121,12 @@ def ask(port: int, path: str, number: int) -> bytes:
     if said[9:12] != b"200":
         raise RuntimeError(f"{path} was answered {said[:200]!r}")
     return said
+
+
+def _environment(more: dict[str, str] | None) -> dict[str, str]:
+    """Ours. An installed program has its bytecode: one that runs from a checkout may keep it too, outside of that."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPYCACHEPREFIX": _BYTECODE.name, **(more or {})}
 
 
 def free_ports(count: int) -> list[int]:
@@ -148,7 +155,7 @@ def _announced(command: Sequence[str], env: dict[str, str] | None = None) -> Ite
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
-            env={**os.environ, **(env or {})},
+            env=_environment(env),
         )
         with _ended(started) as process:
             assert process.stdout is not None

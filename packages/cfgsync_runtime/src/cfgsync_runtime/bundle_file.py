@@ -17,7 +17,6 @@ from typing import Final
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, DuplicatePath, InvalidArtifact
 from cfgsync_core import InvalidBundle, NodeArtifactsBundle, NodeArtifactsBundleEntry
 
-from .yaml_document import read_document
 from .yaml_place import Place
 
 _log = logging.getLogger(__name__)
@@ -38,6 +37,10 @@ _LEGAL: Final = {
 
 def load_bundle(path: str | Path) -> NodeArtifactsBundle:
     """The bundle in a YAML file, checked. Raises `InputError` naming file, line, column and what was expected."""
+    from .yaml_document import (
+        read_document,
+    )  # a server of a materializer reads no YAML, which takes 13 ms to load
+
     place = read_document(Path(path))
     top = place.entries(_TOP)
     nodes = top.get("nodes")

@@ -9,6 +9,7 @@ import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import TYPE_CHECKING
 
 from cfgsync_adapter import (
     Decider,
@@ -21,7 +22,6 @@ from cfgsync_core import (
     CfgsyncServerState,
     Engine,
     Handler,
-    HttpServer,
     MemoryHints,
     NodeConfigSource,
     RevisionedStore,
@@ -32,6 +32,9 @@ from cfgsync_core import (
 from .backends import open_store
 from .errors import MachineRefused
 from .identity import Identities
+
+if TYPE_CHECKING:
+    from cfgsync_core import HttpServer
 
 log = logging.getLogger("cfgsync")
 
@@ -62,6 +65,8 @@ async def serving_snapshot(
     is in use. Leaving answers everybody who waits 503 with `Retry-After`.
     """
     async with AsyncExitStack() as stack:
+        loading = asyncio.create_task(load_http_server(), name="cfgsync-load-http")
+        stack.callback(loading.cancel)
         opened: RevisionedStore = (
             store if not isinstance(store, str) else await _opened(stack, store, on_fatal)
         )
@@ -80,7 +85,7 @@ async def serving_snapshot(
         handlers = identities.guard(CfgsyncServerState(source, source).handlers())
         if legacy_init_with_node:
             handlers = _with_legacy_route(handlers)
-        server = await stack.enter_async_context(_listening(HttpServer(handlers, host, port)))
+        server = await stack.enter_async_context(_listening((await loading)(handlers, host, port)))
         try:
             yield server
         finally:
@@ -100,7 +105,7 @@ async def serving_source(
     handlers = CfgsyncServerState(source, source if isinstance(source, StatusSource) else None).handlers()
     if legacy_init_with_node:
         handlers = _with_legacy_route(handlers)
-    async with _listening(HttpServer(handlers, host, port)) as server:
+    async with _listening((await load_http_server())(handlers, host, port)) as server:
         yield server
 
 
@@ -130,6 +135,18 @@ async def serve_snapshot_cfgsync(
         run_timeout=run_timeout,
     ):
         await asyncio.Event().wait()
+
+
+async def load_http_server() -> type[HttpServer]:
+    """Load the web server's library in a thread. A quarter of a server's start is that, and much of it without the
+    interpreter lock: the materializer's process starts and the store opens meanwhile."""
+
+    def load() -> type[HttpServer]:
+        from cfgsync_core import HttpServer
+
+        return HttpServer
+
+    return await asyncio.to_thread(load)
 
 
 def raise_file_limit() -> None:

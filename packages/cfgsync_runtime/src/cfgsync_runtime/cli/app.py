@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from cfgsync_artifacts import CfgsyncError
 
+from ..garbage import nothing_is_garbage
 from .says import Over, fail
 
 COMMANDS: Final = {
@@ -44,7 +45,8 @@ class LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"{__package__}.{cmd_name}")
+        with nothing_is_garbage():
+            module = importlib.import_module(f"{__package__}.{cmd_name}")
         if hasattr(module, "app"):
             return typer.main.get_command(module.app)
         app = typer.Typer(**PLAIN)

@@ -6,21 +6,25 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import Annotated, Any, TypeAlias
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 from cfgsync_adapter import MaterializedArtifacts
-from cfgsync_core import BundleConfigSource, HttpServer, StoreRefused
+from cfgsync_core import BundleConfigSource, StoreRefused
 
 from ..child import InChild
 from ..errors import InputError, MachineRefused
+from ..garbage import nothing_is_garbage
 from ..logs import log_to_stderr
-from ..serve import raise_file_limit, serving_snapshot, serving_source, stop_signals
+from ..serve import load_http_server, raise_file_limit, serving_snapshot, serving_source, stop_signals
 from ..server_file import RegistrationServer, StaticServer
 from ..settings import ServeSettings, is_loopback, read_serve_settings
 from .says import fail
+
+if TYPE_CHECKING:
+    from cfgsync_core import HttpServer
 
 Served: TypeAlias = InChild | MaterializedArtifacts | BundleConfigSource
 
@@ -118,9 +122,16 @@ async def _serve(settings: ServeSettings, made: Served) -> int:
         if not broken.done():
             broken.set_result(error)
 
-    # loaded before signals are ours: an application whose import hangs is ended like any program
-    loaded = made if isinstance(made, InChild) else nullcontext()
-    async with loaded, stop_signals() as stopped, _running(settings, made, on_fatal) as server:
+    async with AsyncExitStack() as stack:
+        with nothing_is_garbage():
+            stack.callback(
+                asyncio.create_task(load_http_server()).cancel
+            )  # beside the materializer's process
+            # loaded before signals are ours: an application whose import hangs is ended like any program
+            if isinstance(made, InChild):
+                await stack.enter_async_context(made)
+            stopped = await stack.enter_async_context(stop_signals())
+            server = await stack.enter_async_context(_running(settings, made, on_fatal))
         kept = "" if isinstance(made, BundleConfigSource) else f", store {settings.store}"
         what = settings.materializer or getattr(settings.server, "file", "")
         print(f"serving {what} on {server.url}{kept}", flush=True)
