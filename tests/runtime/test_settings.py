@@ -55,6 +55,7 @@ def test_the_defaults_are_those_of_the_contract():
         "legacy_init_with_node": False,
         "insecure_no_auth": False,
         "run_timeout": 60.0,
+        "shrink_guard": 50.0,
     }
 
 
@@ -86,6 +87,7 @@ def test_every_flag_is_also_a_variable():
         "CFGSYNC_INSECURE_NO_AUTH": "1",
         "CFGSYNC_LEGACY_INIT_WITH_NODE": "1",
         "CFGSYNC_RUN_TIMEOUT": "1.5",
+        "CFGSYNC_SHRINK_GUARD": "20",
         "CFGSYNC_JSON_LOGS": "1",
         "CFGSYNC_PORT": "1",
     }
@@ -97,6 +99,7 @@ def test_every_flag_is_also_a_variable():
         "late": "freeze",
         "revision": "v2",
         "run_timeout": 1.5,
+        "shrink_guard": 20.0,
         "port": 1,
         **dict.fromkeys(("allow_anonymous", "insecure_no_tls", "insecure_no_auth", "json_logs"), True),
         "legacy_init_with_node": True,

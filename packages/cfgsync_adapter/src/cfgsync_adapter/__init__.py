@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from .snapshot import RegistrationSnapshot as RegistrationSnapshot
     from .source import Late as Late
     from .source import RegistrationConfigSource as RegistrationConfigSource
+    from .source import Renewal as Renewal
 else:
     __getattr__, __dir__, __all__ = door(
         __name__,
@@ -46,7 +47,7 @@ else:
             "persisting": "PersistingSnapshotMaterializer",
             "quorum": "Quorum",
             "snapshot": "RegistrationSnapshot",
-            "source": "Late RegistrationConfigSource",
+            "source": "Late RegistrationConfigSource Renewal",
             "cfgsync_artifacts:": "ArtifactFile ArtifactSet",
             "cfgsync_core:": "Condition NodeRegistration NotReady",
         },

@@ -68,9 +68,10 @@ class Prepared(msgspec.Struct, frozen=True):
     nodes: Mapping[str, NodeArtifactsPayload]
     blobs: Mapping[str, bytes]
     map_key: str
+    accepts_shrink: bool = False
 
     @classmethod
-    def from_blobs(cls, map_key: str, blobs: Mapping[str, bytes]) -> Prepared:
+    def from_blobs(cls, map_key: str, blobs: Mapping[str, bytes], accepts_shrink: bool = False) -> Prepared:
         """What the map of this key names, from blobs that may be more than its own; nothing is encoded or hashed.
 
         Raises `KeyError` for a blob that is not there, `msgspec.DecodeError` for a map that is none.
@@ -82,7 +83,7 @@ class Prepared(msgspec.Struct, frozen=True):
         for identifier, mapped in plan.nodes.items():
             own[mapped.local] = local = blobs[mapped.local]
             nodes[identifier] = NodeArtifactsPayload(local, shared, mapped.digest, mapped.extended)
-        return cls(nodes, own, map_key)
+        return cls(nodes, own, map_key, accepts_shrink)
 
 
 class Head(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -153,7 +154,7 @@ def prepare(artifacts: MaterializedArtifacts) -> Prepared:
     raw = msgspec.msgpack.encode(_Map(shared_key, mapped))
     map_key = _key(raw)
     blobs[map_key] = raw
-    return Prepared(nodes, blobs, map_key)
+    return Prepared(nodes, blobs, map_key, artifacts.accepts_shrink)
 
 
 def restore(epoch: str, head: Head, entries: Mapping[str, bytes]) -> Generation:

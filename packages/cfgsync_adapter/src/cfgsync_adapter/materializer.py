@@ -17,14 +17,17 @@ class MaterializedArtifacts:
     Immutable. It is a materializer itself: always ready, whatever is registered (a precomputed fleet).
     """
 
-    __slots__ = ("nodes", "shared")
+    __slots__ = ("accepts_shrink", "nodes", "shared")
 
     nodes: Mapping[str, ArtifactSet]
     shared: ArtifactSet
+    accepts_shrink: bool
+    """See `accept_shrink`. It is no part of the files: equal files with and without it are equal."""
 
     def __init__(self, nodes: Mapping[str, ArtifactSet], shared: ArtifactSet | None = None) -> None:
         self.nodes = nodes
         self.shared = shared if shared is not None else ArtifactSet()
+        self.accepts_shrink = False
 
     @classmethod
     def from_nodes(
@@ -42,7 +45,16 @@ class MaterializedArtifacts:
 
     def with_shared(self, shared: ArtifactSet | Iterable[ArtifactFile]) -> MaterializedArtifacts:
         """The same nodes with these shared files."""
-        return type(self)(self.nodes, shared if isinstance(shared, ArtifactSet) else ArtifactSet(shared))
+        made = type(self)(self.nodes, shared if isinstance(shared, ArtifactSet) else ArtifactSet(shared))
+        made.accepts_shrink = self.accepts_shrink
+        return made
+
+    def accept_shrink(self) -> MaterializedArtifacts:
+        """The same artifacts, published also when they leave out most of what the last generation has (`shrink_guard`
+        of the source). For a materializer that means it: a fleet that is wound up, a file that moved."""
+        made = type(self)(self.nodes, self.shared)
+        made.accepts_shrink = True
+        return made
 
     def node(self, identifier: str) -> ArtifactSet | None:
         """A node's own files, None when it is not among them."""

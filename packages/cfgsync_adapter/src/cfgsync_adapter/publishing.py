@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 import msgspec
 
 from cfgsync_core import BucketSnapshot, Conflict, RevisionedStore
@@ -12,11 +14,13 @@ BUCKET = "generations"
 CURRENT, PREVIOUS, CLAIM, DELIVERED = "current", "previous", "claim", "delivered"
 
 
-class Claim(msgspec.Struct, frozen=True):
-    """Whose program decides: the last claim is the active one. Number 0, revision `""` before the first."""
+class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whose program decides: the last claim is the active one. Number 0, revision `""` before the first. The first
+    generation of a claim with `accepts_shrink` may leave out what the guard would refuse."""
 
     number: int = 0
     revision: str = ""
+    accepts_shrink: bool = False
 
 
 class Publisher:
@@ -27,25 +31,43 @@ class Publisher:
         self._store = store
         self._current_revision = 0
         self._claim_revision = 0
+        self._revision: str | None = None
         self.current: Generation | None = None
         self.previous: Generation | None = None
         self.claim = Claim()
+        self.mine = 0
+        """The last claim whose revision is this server's: what it publishes for."""
         self.last_delivered: str | None = None
 
     async def open(self, revision: str | None) -> None:
         """Load what is served, then claim if `revision` differs from the last claim's (None: never claim)."""
+        self._revision = revision
         await self.reload()
         while revision is not None and revision != self.claim.revision:
-            claim = Claim(self.claim.number + 1, revision)
             try:
-                await self._store.commit(
-                    BUCKET, {CLAIM: msgspec.json.encode(claim)}, expected={CLAIM: self._claim_revision}
-                )
+                await self._claim(Claim(self.claim.number + 1, revision))
             except Conflict:
                 await self.reload()
-                continue
-            await self.reload()
-            return
+
+    async def renew(self, accepts_shrink: bool = False) -> Claim:
+        """Make a claim by hand: the next run makes one new generation of everybody. Raises `Unavailable` and its kin.
+
+        A server that was superseded takes the word back with its own revision.
+        """
+        while True:
+            revision = self.claim.revision if self._revision is None else self._revision
+            try:
+                return await self._claim(Claim(self.claim.number + 1, revision, accepts_shrink))
+            except Conflict:
+                await self.reload()
+
+    async def _claim(self, claim: Claim) -> Claim:
+        version = await self._store.commit(
+            BUCKET, {CLAIM: msgspec.json.encode(claim)}, expected={CLAIM: self._claim_revision}
+        )
+        self._claim_revision = version.revision
+        self.claim, self.mine = claim, claim.number
+        return claim
 
     async def reload(self) -> None:
         """Read the bucket as one cut."""
@@ -56,6 +78,8 @@ class Publisher:
         self._current_revision = revisions.get(CURRENT, 0)
         self._claim_revision = revisions.get(CLAIM, 0)
         self.claim = msgspec.json.decode(entries[CLAIM], type=Claim) if CLAIM in entries else Claim()
+        if self._revision is None or self._revision == self.claim.revision:
+            self.mine = self.claim.number
         self.last_delivered = entries[DELIVERED].decode() if DELIVERED in entries else None
         if CURRENT in entries:
             self.current = restore(
@@ -66,11 +90,14 @@ class Publisher:
                 cut.version.epoch, msgspec.json.decode(entries[PREVIOUS], type=Head), entries
             )
 
-    async def publish(self, prepared: Prepared, source: Source) -> Generation | None:
+    async def publish(
+        self, prepared: Prepared, source: Source, allowed: Callable[[Generation], Awaitable[None]]
+    ) -> Generation | None:
         """The generation that stands for `source`: adopted, or committed from these artifacts, the same ones at each
         try. None when another source stands that is neither before nor after: take a new snapshot.
 
-        Raises `Unavailable` and its kin.
+        `allowed` is asked before other artifacts follow a generation, unless the claim accepts what comes first.
+        Raises what it raises, and `Unavailable` and its kin.
         """
         while True:
             current = self.current
@@ -81,11 +108,17 @@ class Publisher:
             ):
                 return None
             moved = current is not None and current.map_key == prepared.map_key
+            if current is not None and not moved and not self._accepts_after(current):
+                await allowed(current)
             number = 1 if current is None else current.number + (0 if moved else 1)
             try:
                 return await self._commit(prepared, Head(number, source, prepared.map_key), moved)
             except Conflict:
                 await self.reload()
+
+    def _accepts_after(self, current: Generation) -> bool:
+        """True while the active claim accepts a shrink and has no generation yet: once."""
+        return self.claim.accepts_shrink and current.source.claim < self.claim.number
 
     async def delivered(self, generation: Generation) -> None:
         """Remember that the sink has this generation."""

@@ -17,7 +17,8 @@ import msgspec
 from cfgsync_core import CfgsyncError, MaterializationFailed, NotReady, Unavailable
 
 from .deciding import Decider, sentence
-from .generation import Generation, Source
+from .generation import Generation, Prepared, Source
+from .guard import ShrinkGuard
 from .publishing import Publisher
 from .registry import Registry
 from .snapshot import RegistrationSnapshot
@@ -48,6 +49,7 @@ class Runs:
         publisher: Publisher,
         *,
         on_verdict: Callable[[Verdict], None],
+        guard: ShrinkGuard,
         frozen: bool = False,
         run_timeout: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
@@ -56,18 +58,19 @@ class Runs:
         self._registry = registry
         self._publisher = publisher
         self._on_verdict = on_verdict
+        self._guard = guard
         self._freezes = frozen
         self._run_timeout = run_timeout
         self._clock = clock
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._claim = publisher.claim.number
         self._last_start = float("-inf")
         self._last_end = float("-inf")
         self._processor_seconds = 0.0
         self._failures = 0
         self.count = 0
         self.verdict: Verdict | None = None
+        self._finished = asyncio.Event()
         current = publisher.current
         if current is not None and current.source.covers(self.source):
             self.verdict = Verdict(current.source, current)
@@ -75,25 +78,31 @@ class Runs:
     @property
     def source(self) -> Source:
         """What a run that started now would be made from."""
-        return Source(self._claim, self._registry.version)
+        return Source(self._publisher.mine, self._registry.version)
 
     @property
     def superseded(self) -> bool:
         """True when another server has claimed since: this one serves, and publishes nothing."""
-        return self._claim < self._publisher.claim.number
+        return self._publisher.mine < self._publisher.claim.number
 
     @property
     def is_frozen(self) -> bool:
         """True when `late="freeze"` and a generation of the active claim stands."""
         current = self._publisher.current
-        return self._freezes and current is not None and current.source.claim >= self._claim
+        return self._freezes and current is not None and current.source.claim >= self._publisher.mine
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run_for_ever(), name="cfgsync-runs")
 
     def changed(self) -> None:
-        """The registry moved: a run is due."""
+        """The registry moved, or the claim: a run is due."""
         self._wake.set()
+
+    async def verdict_on(self, claim: int) -> Verdict:
+        """The first verdict on this claim, or a later one. Whoever waits sets the bound."""
+        while self.verdict is None or self.verdict.source.claim < claim:
+            await self._finished.wait()
+        return self.verdict
 
     async def close(self) -> None:
         if self._task is not None:
@@ -132,11 +141,13 @@ class Runs:
             if verdict is not None:
                 self._failures = self._failures + 1 if isinstance(verdict.outcome, CfgsyncError) else 0
                 self.verdict = verdict
+                self._finished.set()
+                self._finished = asyncio.Event()
                 self._on_verdict(verdict)
 
     async def _run(self, snapshot: RegistrationSnapshot) -> Verdict | None:
         """One run, whatever becomes of it; None when what it saw is no longer what is to be decided."""
-        source = Source(self._claim, snapshot.version)
+        source = Source(self._publisher.mine, snapshot.version)
         self.count += 1
         try:
             async with asyncio.timeout(self._run_timeout) as deadline:
@@ -144,7 +155,7 @@ class Runs:
             self._processor_seconds = decision.processor_seconds
             if isinstance(decision.answer, NotReady):
                 return Verdict(source, decision.answer)
-            generation = await self._publisher.publish(decision.answer, source)
+            generation = await self._published(decision.answer, source, snapshot)
         except Unavailable as error:
             log.warning("a generation could not be committed: %s", error)
             return Verdict(source, error)
@@ -155,3 +166,12 @@ class Runs:
             log.warning("the materializer failed: %s", cause)
             return Verdict(source, MaterializationFailed(cause))
         return None if generation is None else Verdict(generation.source, generation)
+
+    async def _published(
+        self, prepared: Prepared, source: Source, snapshot: RegistrationSnapshot
+    ) -> Generation | None:
+        async def allowed(last: Generation) -> None:
+            if not prepared.accepts_shrink:
+                await self._guard.check(last, prepared, snapshot)
+
+        return await self._publisher.publish(prepared, source, allowed)

@@ -11,6 +11,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Literal, Self
 
+import msgspec
+
 from cfgsync_core import (
     CfgsyncError,
     FleetStatus,
@@ -31,6 +33,7 @@ from . import explain
 from .deciding import Decider, InThread
 from .delivering import Delivery
 from .generation import Generation
+from .guard import DEFAULT_PERCENT, ShrinkGuard
 from .materializer import MaterializedArtifactsSink, RegistrationSnapshotMaterializer
 from .publishing import Publisher
 from .registry import Registry
@@ -44,6 +47,15 @@ LEAST_WAIT = 2.0
 Late = Literal["follow", "freeze"]
 
 
+class Renewal(msgspec.Struct, frozen=True):
+    """What a claim by hand led to. `verdict` is the first one on it, None when none came in time; `before` is the
+    generation that was served when it was made."""
+
+    claim: int
+    verdict: Verdict | None
+    before: str | None
+
+
 class RegistrationConfigSource:
     """Registers nodes in `store` and answers each from the current generation of `materializer`, which is called in a
     thread; a `Decider` asks one that runs elsewhere.
@@ -52,7 +64,8 @@ class RegistrationConfigSource:
     generation, `"freeze"` refuses it with a reason. `revision` (default: the materializer's attribute, else `""`)
     names the version of the program that decides; another one than last time makes a new generation of everybody.
     `sink` receives exactly what is served: after the compare-and-set, at least once, also after a crash.
-    `run_timeout` is in seconds.
+    `run_timeout` is in seconds. `shrink_guard` is a percentage (0 is off): a result that leaves out more of the last
+    generation's nodes, or files, is a failed run, unless it is `accept_shrink()`ed.
     """
 
     def __init__(
@@ -64,6 +77,7 @@ class RegistrationConfigSource:
         revision: str | None = None,
         sink: MaterializedArtifactsSink | None = None,
         run_timeout: float = 60.0,
+        shrink_guard: float = DEFAULT_PERCENT,
     ) -> None:
         self._store: RevisionedStore = MemoryStore() if store is None else store
         self._materializer = materializer
@@ -72,6 +86,7 @@ class RegistrationConfigSource:
         self._sink = sink
         self._delivery: Delivery | None = None
         self._run_timeout = run_timeout
+        self._guard = ShrinkGuard(shrink_guard)
         self._opening = asyncio.Lock()
         self._registry = Registry(self._store, on_change=self._registry_moved)
         self._publisher = Publisher(self._store)
@@ -103,6 +118,7 @@ class RegistrationConfigSource:
                 self._registry,
                 self._publisher,
                 on_verdict=self._verdict_came,
+                guard=self._guard,
                 frozen=self._late == "freeze",
                 run_timeout=self._run_timeout,
             )
@@ -157,6 +173,25 @@ class RegistrationConfigSource:
             self._standing.served[identifier] = answer.generation
         return answer
 
+    async def renew(self, accept: bool = False, *, wait: float = 30.0) -> Renewal:
+        """Claim by hand: one new generation of everybody, also when it is frozen; equal artifacts keep the number.
+
+        `accept` lets the first generation of this claim leave out what the shrink guard would refuse. Waits up to
+        `wait` seconds for the verdict. Raises `Unavailable` and its kin.
+        """
+        if self._runs is None:
+            await self.open()
+        if self._draining is not None:
+            raise self._draining
+        runs, current = self._running(), self._publisher.current
+        claim = await self._publisher.renew(accept)
+        runs.changed()
+        verdict: Verdict | None = None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait if len(self._registry) else 0):
+                verdict = await runs.verdict_on(claim.number)
+        return Renewal(claim.number, verdict, None if current is None else current.text)
+
     def fleet(self, limit: int, after: str) -> FleetStatus:
         """See `StatusSource`."""
         names = [name for name in self._registry.identifiers() if name > after][:limit]
@@ -175,6 +210,11 @@ class RegistrationConfigSource:
     def runs(self) -> int:
         """How often the materializer was called since this source was opened."""
         return self._running().count
+
+    @property
+    def shrinks_refused(self) -> int:
+        """How many results the shrink guard refused since this source was made."""
+        return self._guard.refused
 
     @property
     def generation(self) -> Generation | None:

@@ -74,6 +74,7 @@ if TYPE_CHECKING:
     from .payload import decode_payload as decode_payload
     from .payload import encode_files as encode_files
     from .payload import first_extended as first_extended
+    from .payload import paths_of as paths_of
     from .protocol import STATUS as STATUS
     from .protocol import Condition as Condition
     from .protocol import Missing as Missing
@@ -131,7 +132,7 @@ else:
             "errors": "Conflict IntegrityError InvalidRegistration InvalidRequest MaterializationFailed"
             " MetadataMismatch OutcomeUnknown StaleGeneration StoreDamaged StoreFull StoreRefused Unavailable",
             "hints": "Announced ChangeEvents ChangeHints",
-            "payload": "NodeArtifactsPayload decode_files decode_payload encode_files first_extended",
+            "payload": "NodeArtifactsPayload decode_files decode_payload encode_files first_extended paths_of",
             "protocol": "Condition Missing NotReady Ready STATUS decode_registration decode_stored"
             " encode_registration",
             "request_body": "RequestBody",

@@ -144,6 +144,18 @@ def decode_files(encoded: bytes) -> ArtifactSet:
     return ArtifactSet(_decode_files(b'{"schema_version":1,"files":[' + encoded + b"]}"))
 
 
+class _Named(msgspec.Struct, gc=False):
+    path: str
+
+
+_decode_named = msgspec.json.Decoder(list[_Named]).decode
+
+
+def paths_of(encoded: bytes) -> frozenset[str]:
+    """The paths of the files that `encode_files` encoded; their contents are not looked at."""
+    return frozenset(file.path for file in _decode_named(b"[" + encoded + b"]"))
+
+
 def decode_payload(body: bytes, etag: str | None = None) -> NodeArtifactsPayload:
     """The payload in a 200 body, checked against its `ETag` digest when there is one. A file's content is looked at and
     let go before the next one's, so that no more than the body and one file are held.

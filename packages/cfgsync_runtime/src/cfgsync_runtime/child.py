@@ -141,9 +141,9 @@ class InChild:
             if size > MAX_ANSWER_BYTES:
                 raise MaterializationFailed(f"its process sends more than {MAX_ANSWER_BYTES} bytes of files")
         match words:
-            case Made(map_key, seconds):
+            case Made(processor_seconds=seconds):
                 try:  # in a thread, since an answer for 50,000 nodes held the loop for 88 ms
-                    prepared = await asyncio.to_thread(_joined, map_key, self._blobs, pieces)
+                    prepared = await asyncio.to_thread(_joined, words, self._blobs, pieces)
                 except (KeyError, msgspec.DecodeError) as error:
                     raise MaterializationFailed(f"its process sends no whole answer: {error}") from error
                 self._blobs = prepared.blobs
@@ -160,10 +160,10 @@ class InChild:
             await self._process.leave(0)
 
 
-def _joined(map_key: str, held: Mapping[str, bytes], pieces: Mapping[str, list[bytes]]) -> Prepared:
+def _joined(made: Made, held: Mapping[str, bytes], pieces: Mapping[str, list[bytes]]) -> Prepared:
     """The answer from the blobs of the last one and the pieces of new ones."""
     fresh = {key: b"".join(parts) for key, parts in pieces.items()}
-    return Prepared.from_blobs(map_key, {**held, **fresh})
+    return Prepared.from_blobs(made.map_key, {**held, **fresh}, made.accepts_shrink)
 
 
 def _loaded(words: ToServer) -> str:

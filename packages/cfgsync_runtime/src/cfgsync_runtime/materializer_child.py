@@ -112,7 +112,7 @@ class Child:
                 last: ToServer = NotYet(result, time.process_time() - began)
             else:
                 _refuse_too_much(result.blobs)
-                last = Made(result.map_key, time.process_time() - began)
+                last = Made(result.map_key, time.process_time() - began, result.accepts_shrink)
             frame = framed(last)
             if len(frame) > MAX_FRAME_BYTES:
                 raise ValueError(f"a NotReady of {len(frame)} bytes, at most {MAX_FRAME_BYTES} are taken")

@@ -52,6 +52,7 @@ async def serving_snapshot(
     revision: str | None = None,
     sink: MaterializedArtifactsSink | None = None,
     run_timeout: float = 60.0,
+    shrink_guard: float = 50.0,
     anonymous: bool = True,
     rebind: bool = False,
     legacy_init_with_node: bool = False,
@@ -72,7 +73,13 @@ async def serving_snapshot(
         )
         hinting = await stack.enter_async_context(hinted(opened, MemoryHints()))
         source = RegistrationConfigSource(
-            materializer, store=hinting, late=late, revision=revision, sink=sink, run_timeout=run_timeout
+            materializer,
+            store=hinting,
+            late=late,
+            revision=revision,
+            sink=sink,
+            run_timeout=run_timeout,
+            shrink_guard=shrink_guard,
         )
         identities = Identities(hinting, anonymous=anonymous, rebind=rebind)
         await identities.open()
@@ -119,6 +126,7 @@ async def serve_snapshot_cfgsync(
     revision: str | None = None,
     sink: MaterializedArtifactsSink | None = None,
     run_timeout: float = 60.0,
+    shrink_guard: float = 50.0,
 ) -> None:
     """Serve `materializer` on `host:port` until cancelled: `await serve_snapshot_cfgsync(4400, MyMaterializer())`.
 
@@ -133,6 +141,7 @@ async def serve_snapshot_cfgsync(
         revision=revision,
         sink=sink,
         run_timeout=run_timeout,
+        shrink_guard=shrink_guard,
     ):
         await asyncio.Event().wait()
 

@@ -28,6 +28,7 @@ _MODES: Final = {"bundle": False, "registration": True}
 _PATHS: Final = ("artifacts_path", "bundle_path")
 _BOOLEANS: Final = ("insecure_no_tls", "insecure_no_auth", "allow_anonymous", "legacy_init_with_node")
 _TEXTS: Final = ("host", "store")
+_NUMBERS: Final = ("shrink_guard",)
 
 
 class StaticServer(msgspec.Struct, frozen=True):
@@ -70,11 +71,16 @@ def load_server_file(path: str | Path) -> ServerFile:
     for name in _TEXTS:
         if name in top:
             settings[name] = (top[name].text(f"write `{name}: …` as text or leave it out"), top[name].where)
+    for name in _NUMBERS:
+        if name in top:
+            settings[name] = (top[name].number(f"write `{name}: 50` or leave it out"), top[name].where)
     if "store" in settings:
         url, where = settings["store"]
         settings["store"] = (_beside(place.file, str(url)), where)
     legacy = (*_PATHS[1:], "serving_mode")
-    _pass_over(place, top, ("port", "source", *_BOOLEANS, *_TEXTS, *(() if "source" in top else legacy)))
+    _pass_over(
+        place, top, ("port", "source", *_BOOLEANS, *_TEXTS, *_NUMBERS, *(() if "source" in top else legacy))
+    )
     server = _from_source(top["source"]) if "source" in top else _from_legacy(place, top)
     return ServerFile(server, settings)
 

@@ -62,6 +62,13 @@ def command(
     run_timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Deadline of one materializer run.  [default: 60]")
     ] = None,
+    shrink_guard: Annotated[
+        float | None,
+        typer.Option(
+            metavar="PERCENT",
+            help="Refuse a result that leaves out over so much of the fleet; 0 is off.  [default: 50]",
+        ),
+    ] = None,
     allow_anonymous: Annotated[
         bool | None, typer.Option("--allow-anonymous", help="Off loopback: take nodes without a secret.")
     ] = None,
@@ -166,6 +173,7 @@ def _running(
         late=settings.late,
         revision=settings.revision,
         run_timeout=settings.run_timeout,
+        shrink_guard=settings.shrink_guard,
         anonymous=is_loopback(settings.host) or settings.allow_anonymous or settings.insecure_no_auth,
         rebind=settings.insecure_no_auth and not is_loopback(settings.host),
         legacy_init_with_node=settings.legacy_init_with_node,

@@ -1,0 +1,80 @@
+"""The shrink guard: a result that leaves out most of what the fleet has is a failed run, and not the next generation.
+
+What counts is what the last generation gives to nodes that are still registered, each of their files by its path: who
+left by `--ttl` or `evict` is not dropped, and a file that is renamed is. More than `percent` of the nodes, or of the
+files, is refused; the last good generation goes on being served.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Container
+
+from cfgsync_core import MaterializationFailed, paths_of
+
+from .generation import Generation, Prepared
+
+DEFAULT_PERCENT = 50.0
+
+
+class ShrinkGuard:
+    """Refuses a result that leaves out over `percent` (0 to 100, 0 is off) of the last generation; `refused` counts.
+
+    Raises `ValueError` for another percentage.
+    """
+
+    def __init__(self, percent: float = DEFAULT_PERCENT) -> None:
+        if not 0 <= percent <= 100:
+            raise ValueError(f"shrink_guard is a percentage from 0 (off) to 100, not {percent}")
+        self.percent = percent
+        self.refused = 0
+
+    async def check(self, last: Generation, new: Prepared, registered: Container[str]) -> None:
+        """Raise `MaterializationFailed` when `new` leaves out too much. Counts in a thread: a fleet may be large."""
+        if not self.percent:
+            return
+        what = await asyncio.to_thread(self._left_out, last, new, registered)
+        if what is not None:
+            self.refused += 1
+            raise MaterializationFailed(
+                f"the result leaves out {what} (over {self.percent:g} %), so generation {last.number} stays;"
+                " if it is meant: cfgsync generation renew --accept, accept_shrink() in the materializer,"
+                " or serve with another --shrink-guard"
+            )
+
+    def _left_out(self, last: Generation, new: Prepared, registered: Container[str]) -> str | None:
+        """What is left out, when that is too much."""
+        staying = [name for name in last.nodes if name in registered]
+        gone = sum(name not in new.nodes for name in staying)
+        if self._too_much(gone, len(staying)):
+            return f"{gone} of the {len(staying)} registered nodes of generation {last.number}"
+        gone, had = _files(last, new, staying)
+        if self._too_much(gone, had):
+            return f"{gone} of the {had} files of the registered nodes of generation {last.number}"
+        return None
+
+    def _too_much(self, gone: int, had: int) -> bool:
+        return gone * 100 > self.percent * had
+
+
+def _files(last: Generation, new: Prepared, staying: list[str]) -> tuple[int, int]:
+    """How many files these nodes lose, and had. Parts are shared between nodes, so each is looked into once."""
+    paths: dict[bytes, frozenset[str]] = {}
+
+    def of(part: bytes) -> frozenset[str]:
+        found = paths.get(part)
+        if found is None:
+            found = paths[part] = paths_of(part)
+        return found
+
+    gone = had = 0
+    for name in staying:
+        before, after = last.nodes[name], new.nodes.get(name)
+        count = len(of(before.local)) + len(of(before.shared))
+        had += count
+        if after is None:
+            gone += count
+        elif after.digest != before.digest:
+            kept = of(after.local) | of(after.shared)
+            gone += len(of(before.local) - kept) + len(of(before.shared) - kept)
+    return gone, had
