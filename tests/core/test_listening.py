@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,7 +12,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from cfgsync_adapter import MaterializedArtifacts, NotReady, RegistrationConfigSource, RegistrationSnapshot
-from cfgsync_core import CfgsyncServerState, HttpServer, listening
+from cfgsync_artifacts import ArtifactFile, ArtifactSet
+from cfgsync_core import CfgsyncServerState, HttpServer, StaticConfigSource, listening
 
 
 class Never:
@@ -140,3 +142,62 @@ async def test_an_abandoned_question_leaves_nothing_behind() -> None:
             writer.transport.abort()
         await asyncio.sleep(0.2)
         assert source.fleet(1, "").waiting == 0
+
+
+@asynccontextmanager
+async def large_answers(piece_seconds: float) -> AsyncIterator[HttpServer]:
+    """Gives everybody 8 MiB, which no socket takes at once."""
+    shared = ArtifactSet([ArtifactFile("/large", "x" * 8 * 2**20)])
+    source = StaticConfigSource({name: ArtifactSet() for name in "abc"}, shared)
+    async with HttpServer(
+        CfgsyncServerState(source).handlers(), port=0, piece_seconds=piece_seconds
+    ) as running:
+        yield running
+
+
+async def asked(running: HttpServer, identifier: str) -> socket.socket:
+    """A connection whose owner has asked for a large answer, and has room for little of it."""
+    loop = asyncio.get_running_loop()
+    peer = socket.socket()
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32 * 1024)
+    peer.setblocking(False)
+    await loop.sock_connect(peer, ("127.0.0.1", running.port))
+    await loop.sock_sendall(peer, request("POST", "/node", b'{"identifier":"%s"}' % identifier.encode()))
+    return peer
+
+
+async def cut_after(peer: socket.socket) -> float:
+    """Seconds until the connection of a reader that reads nothing is reset. Nothing is read to find that out."""
+    began = time.monotonic()
+    while not peer.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        assert time.monotonic() - began < 20, "it is never cut"
+        await asyncio.sleep(0.02)
+    return time.monotonic() - began
+
+
+async def test_a_reader_that_does_not_read_its_answer_is_cut_and_others_are_answered(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with large_answers(piece_seconds=0.5) as running:
+        with await asked(running, "a") as silent:
+            began = time.monotonic()
+            reader, writer = await opened(running.port)
+            writer.write(request("POST", "/node", b'{"identifier":"b"}'))
+            assert await status(reader) == 200
+            writer.close()
+            assert time.monotonic() - began < 5
+            seconds = await cut_after(silent)
+        assert 0.3 < seconds + (time.monotonic() - began) < 10
+    assert not caplog.records
+
+
+async def test_a_reader_that_reads_slowly_gets_the_whole_answer() -> None:
+    async with large_answers(piece_seconds=2) as running:
+        loop = asyncio.get_running_loop()
+        with await asked(running, "c") as slow:
+            await asyncio.sleep(5 * listening.STALLED_SECONDS)
+            received = 0
+            while received < 8 * 2**20:  # for a second and more
+                received += len(piece := await loop.sock_recv(slow, 128 * 1024))
+                assert piece, f"it was cut after {received} bytes"
+                await asyncio.sleep(0.008)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import resource
 import socket
+import struct
 from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
@@ -156,12 +157,16 @@ def _connections_allowed() -> int:
 
 
 class Pieces(Payload):
-    """A large body, written in pieces with back-pressure; only so many at once hold the transport's buffers."""
+    """A large body, written in pieces with back-pressure; only so many at once hold the transport's buffers. A reader
+    that has not taken a piece after `piece_seconds` is cut off."""
 
-    def __init__(self, chunks: tuple[bytes, ...], at_once: asyncio.Semaphore) -> None:
+    def __init__(
+        self, chunks: tuple[bytes, ...], at_once: asyncio.Semaphore, piece_seconds: float = PIECE_SECONDS
+    ) -> None:
         super().__init__(chunks, content_type="application/json")
         self._chunks = chunks
         self._at_once = at_once
+        self._piece_seconds = piece_seconds
         self._size = sum(map(len, chunks))
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
@@ -175,17 +180,33 @@ class Pieces(Payload):
 
     async def _write(self, writer: AbstractStreamWriter, piece: memoryview) -> None:
         async with self._at_once:
+            # a task, since a drain of the library's that is cancelled leaves every later one cancelled too
+            taken = asyncio.create_task(_taken(writer, piece))
             try:
-                async with asyncio.timeout(STALLED_SECONDS):
-                    await writer.write(piece)
-                    await writer.drain()
-                    return
-            except TimeoutError:
-                pass  # the piece is on its way, and whoever reads faster comes first
+                await asyncio.wait([taken], timeout=STALLED_SECONDS)
+            except asyncio.CancelledError:
+                taken.cancel()
+                raise
         try:
-            async with asyncio.timeout(PIECE_SECONDS):
-                await writer.drain()
-        except TimeoutError:
-            if writer.transport is not None:
-                writer.transport.abort()  # closing would wait for what nobody reads
-            raise ConnectionResetError("the answer is not read") from None
+            if not taken.done():  # the piece is on its way, and whoever reads faster comes first
+                await asyncio.wait([taken], timeout=self._piece_seconds)
+            if not taken.done():
+                _reset(writer.transport)
+                raise ConnectionResetError("the answer is not read")
+            taken.result()
+        finally:
+            taken.cancel()
+
+
+async def _taken(writer: AbstractStreamWriter, piece: memoryview) -> None:
+    await writer.write(piece)
+    await writer.drain()
+
+
+def _reset(transport: asyncio.WriteTransport | None) -> None:
+    """End a connection without what is still to be sent, which the kernel would keep for minutes after a mere close."""
+    if transport is not None:
+        transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
+        transport.abort()

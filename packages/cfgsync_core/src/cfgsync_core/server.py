@@ -23,6 +23,7 @@ from .listening import (
     ACCEPTED_AT_ONCE,
     BODY_SECONDS,
     DRAIN_SECONDS,
+    PIECE_SECONDS,
     PIECEWISE_AT_ONCE,
     PIECEWISE_BYTES,
     LimitedServer,
@@ -44,7 +45,8 @@ class HttpServer:
     """Serves a handler table on one address: `async with HttpServer(handlers, host, port) as server: server.url`.
 
     `port` 0 takes a free one. Raises `OSError` when the address is not to be had. Leaving drains: `drain` (a callable,
-    e.g. the source's) is called first, so that held requests are answered 503 with `Retry-After`.
+    e.g. the source's) is called first, so that held requests are answered 503 with `Retry-After`. A reader that takes
+    nothing of a large answer for `piece_seconds` is cut off.
     """
 
     _server: LimitedServer  # made when the context is entered, in the loop that serves
@@ -56,6 +58,7 @@ class HttpServer:
         port: int = 4400,
         *,
         max_connections: int | None = None,
+        piece_seconds: float = PIECE_SECONDS,
     ) -> None:
         self._handlers = handlers
         self._host = host
@@ -63,6 +66,7 @@ class HttpServer:
         self._draining = False
         self._runner: web.ServerRunner | None = None
         self._max_connections = max_connections
+        self._piece_seconds = piece_seconds
         self._piecewise = asyncio.Semaphore(PIECEWISE_AT_ONCE)
         self._openapi = openapi("status" in handlers, LEGACY in handlers)
         self.port = port
@@ -202,7 +206,7 @@ class HttpServer:
         if not chunks:
             return web.Response(status=reply.status, headers=reply.headers)
         if len(chunks) > 1 and sum(map(len, chunks)) > PIECEWISE_BYTES:
-            body: bytes | Payload = Pieces(chunks, self._piecewise)
+            body: bytes | Payload = Pieces(chunks, self._piecewise, self._piece_seconds)
         else:
             body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         return web.Response(
