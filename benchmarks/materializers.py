@@ -19,6 +19,9 @@ FILE_BYTES = 4096
 _FILLING = "x" * (FILE_BYTES - 64)
 
 
+SHARED_BYTES = 1024 * 1024
+
+
 def file_of(identifier: str) -> ArtifactSet:
     """About 4 KiB, distinct for each node."""
     return ArtifactSet([ArtifactFile("/config.yaml", f"id: {identifier}\nfilling: {_FILLING}\n")])
@@ -37,3 +40,13 @@ class Fleet:
         return MaterializedArtifacts.from_nodes(
             {identifier: file_of(identifier) for identifier in registrations.identifiers}
         )
+
+
+class Sharing(Fleet):
+    """As `Fleet`, and everybody gets one more file, the same 1 MiB."""
+
+    def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializationResult:
+        decided = super().materialize_snapshot(registrations)
+        if isinstance(decided, NotReady):
+            return decided
+        return decided.with_shared([ArtifactFile("/shared.txt", "s" * SHARED_BYTES)])

@@ -52,6 +52,13 @@ def resident_bytes(pid: int) -> int:
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
 
 
+def most_resident_bytes(pid: int) -> int:
+    """The most that it ever was."""
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found is not None
+    return int(found[1]) * 1024
+
+
 @contextmanager
 def bare() -> Iterator[Process]:
     """The bare aiohttp yardstick."""
@@ -60,9 +67,9 @@ def bare() -> Iterator[Process]:
 
 
 @contextmanager
-def fleet_server(store: Path, nodes: int) -> Iterator[Process]:
+def fleet_server(store: Path, nodes: int, materializer: str = "Fleet") -> Iterator[Process]:
     """`cfgsync serve` on a SQLite file, with a materializer that is ready at `nodes` registrations."""
-    command = [str(CFGSYNC), "serve", "benchmarks.materializers:Fleet"]
+    command = [str(CFGSYNC), "serve", f"benchmarks.materializers:{materializer}"]
     options = ["--store", f"sqlite:{store}", "--port", "0"]
     with _announced(command + options, {NODES: str(nodes)}) as process:
         yield process

@@ -169,6 +169,23 @@ async def test_only_the_current_and_the_previous_generation_are_kept() -> None:
         assert len(blobs) == 2 * (1 + 1) + 1
 
 
+async def test_a_shared_file_is_stored_once_and_is_one_object_for_every_node_also_after_a_restart() -> None:
+    class Sharing:
+        def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializationResult:
+            return one_file_each(registrations).with_shared([ArtifactFile("/shared.txt", "s" * 2**20)])
+
+    store = MemoryStore()
+    for _ in range(2):
+        async with RegistrationConfigSource(Sharing(), store=store) as source:
+            for name in ("a", "b"):
+                await source.register(node(name))
+            first, second = await ready(source, "a"), await ready(source, "b")
+            assert first.payload.shared is second.payload.shared
+            assert first.payload.chunks[1] is second.payload.chunks[1]
+    large = [entry async for entry in store.export("generations") if len(entry.value) > 2**20]
+    assert len(large) == 1
+
+
 async def test_runs_are_coalesced_while_registrations_pour_in() -> None:
     materializer = ReadyAt(300)
     async with RegistrationConfigSource(materializer) as source:
