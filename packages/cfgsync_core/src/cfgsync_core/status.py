@@ -10,7 +10,8 @@ from .protocol import Condition
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
-    """One node as the server sees it. `served` and `applied` are generation text, `last_seen` is RFC 3339."""
+    """One node as the server sees it. `served` and `applied` are generation text, `last_seen` is RFC 3339. `rebound`
+    is there when the name was given to another secret, and says how often since this server began."""
 
     identifier: str
     registered: bool
@@ -20,10 +21,12 @@ class NodeStatus(msgspec.Struct, frozen=True):
     last_failure: str | None = None
     last_seen: str | None = None
     reason: str = ""
+    rebound: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class FleetStatus(msgspec.Struct, frozen=True):
-    """The fleet. `registered` and `waiting` are counts, `revision` the registrations' number."""
+    """The fleet. `registered` and `waiting` are counts, `revision` the registrations' number. `insecure` is there when
+    the server is open to other machines and lacks something: "no-tls", "no-auth"."""
 
     generation: str | None
     revision: int
@@ -32,6 +35,7 @@ class FleetStatus(msgspec.Struct, frozen=True):
     reason: str
     conditions: tuple[Condition, ...]
     nodes: tuple[NodeStatus, ...]
+    insecure: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 @runtime_checkable

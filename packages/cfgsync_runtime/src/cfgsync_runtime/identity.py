@@ -7,6 +7,7 @@ registration, so that binding never makes a revision of the registrations. Sourc
 from __future__ import annotations
 
 import hmac
+from collections import Counter
 from collections.abc import Mapping
 from hashlib import sha256
 
@@ -20,7 +21,7 @@ class Identities:
     """The bindings of one store: identifier → hash of the node's secret. `await open()` first.
 
     `anonymous` takes registrations without a secret; `rebind` gives a bound name to another secret (off loopback,
-    only when the operator said so).
+    only when the operator said so). `rebound` counts that, by identifier, since the server began.
     """
 
     def __init__(self, store: RevisionedStore, *, anonymous: bool = True, rebind: bool = False) -> None:
@@ -28,6 +29,7 @@ class Identities:
         self._anonymous = anonymous
         self._rebind = rebind
         self._bound: dict[str, str] = {}
+        self.rebound: Counter[str] = Counter()
 
     async def open(self) -> None:
         """Read the bucket once."""
@@ -87,6 +89,7 @@ class Identities:
             if self._rebind:
                 await self._store.commit(BUCKET, {identifier: mine.encode()})
                 self._bound[identifier] = mine
+                self.rebound[identifier] += 1
                 return None
             return refusal(
                 409, "identity_conflict", f"{identifier} is already registered with another secret; {REBIND}"

@@ -32,6 +32,7 @@ from cfgsync_core import (
 from .backends import open_store
 from .errors import MachineRefused
 from .identity import Identities
+from .open_doors import Lacking, OpenDoors, warn
 
 if TYPE_CHECKING:
     from cfgsync_core import HttpServer
@@ -55,12 +56,14 @@ async def serving_snapshot(
     shrink_guard: float = 50.0,
     anonymous: bool = True,
     rebind: bool = False,
+    lacking: tuple[Lacking, ...] = (),
     legacy_init_with_node: bool = False,
     on_fatal: Callable[[BaseException], None] | None = None,
 ) -> AsyncIterator[HttpServer]:
     """A server of `materializer` while the context lasts; `port` 0 takes a free one, see `server.url`.
 
-    `anonymous` takes nodes without a secret, `rebind` gives a name to whoever comes with another one (see `trust.md`).
+    `anonymous` takes nodes without a secret, `rebind` gives a name to whoever comes with another one (see `trust.md`);
+    `lacking` is what its operator lets it do without, which is logged and told in `/status`.
     With `legacy_init_with_node`, `/node` is also `/init-with-node`, as the oldest clients of the original call it.
     `store` is a URL (opened and closed here) or an open store. Raises `StoreRefused`; `MachineRefused` for a port that
     is in use. Leaving answers everybody who waits 503 with `Retry-After`.
@@ -89,10 +92,12 @@ async def serving_snapshot(
         if remembered.registered:
             generation = "none" if remembered.generation is None else remembered.generation.rpartition(".")[2]
             log.info("remembered from before: %d nodes, generation %s", remembered.registered, generation)
-        handlers = identities.guard(CfgsyncServerState(source, source).handlers())
+        status = OpenDoors(source, lacking, identities.rebound) if lacking else source
+        handlers = identities.guard(CfgsyncServerState(source, status).handlers())
         if legacy_init_with_node:
             handlers = _with_legacy_route(handlers)
         server = await stack.enter_async_context(_listening((await loading)(handlers, host, port)))
+        warn(host, lacking)
         try:
             yield server
         finally:
@@ -106,13 +111,18 @@ async def serving_source(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
+    lacking: tuple[Lacking, ...] = (),
     legacy_init_with_node: bool = False,
 ) -> AsyncIterator[HttpServer]:
-    """A server of any source, such as a static bundle, while the context lasts."""
-    handlers = CfgsyncServerState(source, source if isinstance(source, StatusSource) else None).handlers()
+    """A server of any source, such as a static bundle, while the context lasts; `lacking` as for `serving_snapshot`."""
+    status: StatusSource | None = source if isinstance(source, StatusSource) else None
+    if status is not None and lacking:
+        status = OpenDoors(status, lacking)
+    handlers = CfgsyncServerState(source, status).handlers()
     if legacy_init_with_node:
         handlers = _with_legacy_route(handlers)
     async with _listening((await load_http_server())(handlers, host, port)) as server:
+        warn(host, lacking)
         yield server
 
 

@@ -19,6 +19,7 @@ from .backends import scheme_of
 from .bundle_file import load_bundle
 from .errors import InputError
 from .loading import lies_in, split_target
+from .open_doors import Lacking
 from .server_file import RegistrationServer, StaticServer, load_server_file
 
 PREFIX: Final = "CFGSYNC_"
@@ -49,6 +50,14 @@ class ServeSettings(pydantic.BaseModel):
     legacy_init_with_node: bool = False
     run_timeout: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)] = 60.0
     shrink_guard: Annotated[float, pydantic.Field(ge=0, le=100, allow_inf_nan=False)] = 50.0
+
+    @property
+    def lacking(self) -> tuple[Lacking, ...]:
+        """What the operator lets a server do without that other machines can reach; nothing on loopback."""
+        if is_loopback(self.host):
+            return ()
+        words: dict[Lacking, bool] = {"no-tls": self.insecure_no_tls, "no-auth": self.insecure_no_auth}
+        return tuple(word for word, given in words.items() if given)
 
 
 class _Given(NamedTuple):

@@ -142,8 +142,6 @@ async def _serve(settings: ServeSettings, made: Served) -> int:
         kept = "" if isinstance(made, BundleConfigSource) else f", store {settings.store}"
         what = settings.materializer or getattr(settings.server, "file", "")
         print(f"serving {what} on {server.url}{kept}", flush=True)
-        if not is_loopback(settings.host):
-            log.warning("open to other machines, without TLS and tokens: its network is trusted with that")
         ends: list[asyncio.Future[Any]] = [stopped, broken]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if broken.done():
@@ -163,6 +161,7 @@ def _running(
             made,
             host=settings.host,
             port=settings.port,
+            lacking=settings.lacking,
             legacy_init_with_node=settings.legacy_init_with_node,
         )
     return serving_snapshot(
@@ -176,6 +175,7 @@ def _running(
         shrink_guard=settings.shrink_guard,
         anonymous=is_loopback(settings.host) or settings.allow_anonymous or settings.insecure_no_auth,
         rebind=settings.insecure_no_auth and not is_loopback(settings.host),
+        lacking=settings.lacking,
         legacy_init_with_node=settings.legacy_init_with_node,
         on_fatal=on_fatal,
     )

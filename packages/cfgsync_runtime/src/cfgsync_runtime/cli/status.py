@@ -37,6 +37,7 @@ class _Node(msgspec.Struct, frozen=True):
     last_failure: str | None = None
     last_seen: str | None = None
     reason: str | None = None
+    rebound: int = 0
 
 
 class _Fleet(msgspec.Struct, frozen=True):
@@ -47,6 +48,7 @@ class _Fleet(msgspec.Struct, frozen=True):
     reason: str | None = None
     conditions: tuple[Condition, ...] = ()
     nodes: tuple[_Node, ...] = ()
+    insecure: tuple[str, ...] = ()
 
 
 def command(
@@ -105,6 +107,8 @@ def _nodes(fleet: _Fleet, carrier: Carrier, at: ServerUrl) -> Iterator[_Node]:
 
 def _table(fleet: _Fleet, nodes: Iterable[_Node]) -> Iterator[str]:
     yield f"generation {_number(fleet.generation)}, {fleet.registered} registered, {fleet.waiting} waiting"
+    if fleet.insecure:
+        yield from _wrapped(f"insecure: {plain(', '.join(fleet.insecure))}")
     if fleet.reason:
         yield from _wrapped(f"not ready: {plain(fleet.reason)}")
     for condition in fleet.conditions:
@@ -122,6 +126,9 @@ def _one(body: bytes) -> Iterator[str]:
     yield _cut(f"{plain(node.identifier)}: {_state(node)}")
     yield f"served generation {_number(node.served)}, applied {_number(node.applied)}"
     yield f"last seen {node.last_seen or 'never'}"
+    if node.rebound:
+        times = "once" if node.rebound == 1 else f"{node.rebound} times"
+        yield from _wrapped(f"another secret took this name {times}: is it one node?")
     if node.last_failure:
         yield from _wrapped(f"last failure: {plain(node.last_failure)}")
     if node.reason:

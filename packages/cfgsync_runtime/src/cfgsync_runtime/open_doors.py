@@ -1,0 +1,54 @@
+"""A server that is open to other machines without TLS or without a rule for who may join says so, wherever it is asked.
+
+Source: `trust.md`, "Off loopback" and "Identity".
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Final, Literal, TypeAlias
+
+from msgspec.structs import replace
+
+from cfgsync_core import FleetStatus, NodeStatus, StatusSource
+
+Lacking: TypeAlias = Literal["no-tls", "no-auth"]
+
+log = logging.getLogger("cfgsync")
+
+_BANNER: Final[dict[Lacking, str]] = {
+    "no-tls": "nothing is encrypted, and who is on the way can read secrets and files",
+    "no-auth": "whoever reaches it may join, and take a name from a node with another secret",
+}
+
+
+def warn(host: str, lacking: tuple[Lacking, ...]) -> None:
+    """The banner at the start: a line for each thing that is lacking."""
+    for word in lacking:
+        log.warning("INSECURE (--insecure-%s): %s is open to other machines; %s", word, host, _BANNER[word])
+
+
+class OpenDoors(StatusSource):
+    """What another source says of itself, with `insecure` and the names that were given to another secret."""
+
+    def __init__(
+        self, source: StatusSource, lacking: tuple[Lacking, ...], rebound: Mapping[str, int] | None = None
+    ) -> None:
+        self._source = source
+        self._lacking = lacking
+        self._rebound = rebound if rebound is not None else {}
+
+    def fleet(self, limit: int, after: str) -> FleetStatus:
+        fleet = self._source.fleet(limit, after)
+        return replace(fleet, insecure=self._lacking, nodes=tuple(map(self._marked, fleet.nodes)))
+
+    def node(self, identifier: str) -> NodeStatus:
+        return self._marked(self._source.node(identifier))
+
+    async def ping(self) -> None:
+        await self._source.ping()
+
+    def _marked(self, node: NodeStatus) -> NodeStatus:
+        many = self._rebound.get(node.identifier)
+        return replace(node, rebound=many) if many else node
