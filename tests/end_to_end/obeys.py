@@ -62,10 +62,28 @@ class Obeys:
         return made.with_shared([ArtifactFile("/huge", "x" * 2**30)])
 
     def many(self, made: MaterializedArtifacts) -> MaterializedArtifacts:
-        content = "x" * (15 * 2**20)
+        content = "x" * (15 * 2**19)
         return MaterializedArtifacts.from_nodes(
-            {f"n-{n}": [ArtifactFile(f"/{n}", content)] for n in range(35)}
+            {f"n-{n}": [ArtifactFile(f"/{n}", content), ArtifactFile(f"/{n}.b", content)] for n in range(35)}
         )
+
+    def outside(self, made: MaterializedArtifacts) -> MaterializedArtifacts:
+        return made.with_shared([ArtifactFile("/../../etc/x", "")])
+
+    def crowd(self, made: MaterializedArtifacts) -> MaterializedArtifacts:
+        return made.with_shared([ArtifactFile(f"/{n}", "") for n in range(1000)])
+
+    def nothing(self, made: MaterializedArtifacts) -> MaterializedArtifacts:
+        return MaterializedArtifacts.from_nodes({name: [] for name, _ in made})
+
+    def misnamed(self, made: MaterializedArtifacts) -> MaterializedArtifacts:
+        return MaterializedArtifacts.from_nodes({**made.nodes, "bad id/..": [ArtifactFile("/a", "")]})
+
+    def strangers(self, made: MaterializedArtifacts) -> MaterializedArtifacts:
+        return MaterializedArtifacts.from_nodes({"a-stranger": [ArtifactFile("/a", "")]})
+
+    def mute(self, made: MaterializedArtifacts) -> None:
+        raise Mute
 
     def shout(self, made: MaterializedArtifacts) -> MaterializedArtifacts:
         for _ in range(2000):
@@ -79,6 +97,11 @@ class Obeys:
             time.sleep(600)
         note(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid)
         os._exit(3)
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("it has no words")
 
 
 def note(pid: int) -> None:

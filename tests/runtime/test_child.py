@@ -108,7 +108,7 @@ async def test_a_fresh_process_is_told_everything(application: Application) -> N
 async def test_what_comes_back_is_what_a_thread_would_have_made(application: Application) -> None:
     body = """
         own = {n.identifier: [ArtifactFile("/id", n.identifier), ArtifactFile("/b", b"\\xff", "0600")] for n in nodes}
-        return MaterializedArtifacts.from_nodes(own).with_shared([ArtifactFile("/big", "x" * 9_000_000)])
+        return MaterializedArtifacts.from_nodes(own).with_shared([ArtifactFile("/big", "x" * 8_000_000)])
     """
     names = [f"n-{i}" for i in range(300)]
     async with InChild(application(body)) as child:
@@ -116,7 +116,7 @@ async def test_what_comes_back_is_what_a_thread_would_have_made(application: App
     own = {
         n: ArtifactSet([ArtifactFile("/id", n), ArtifactFile("/b", b"\xff", "0600")]) for n in sorted(names)
     }
-    here = checked(MaterializedArtifacts.from_nodes(own).with_shared([ArtifactFile("/big", "x" * 9_000_000)]))
+    here = checked(MaterializedArtifacts.from_nodes(own).with_shared([ArtifactFile("/big", "x" * 8_000_000)]))
     assert isinstance(answer, Prepared)
     assert isinstance(here, Prepared)
     assert (answer.map_key, answer.blobs) == (here.map_key, here.blobs)
@@ -149,10 +149,11 @@ async def test_what_an_unchanged_node_gets_is_not_sent_again(application: Applic
         ("raise KeyError", "KeyError"),
         ("sys.exit(3)", "3"),
         ("return None", "materialize_snapshot returned NoneType, expected MaterializedArtifacts or NotReady"),
-        ("return NotReady(object())", "Encoding objects of type object is unsupported"),
+        ("return NotReady(object())", "the reason of a NotReady is text, not object"),
+        ("return NotReady(5)", "the reason of a NotReady is text, not int"),
         (
-            "return NotReady(5)",
-            "its process sends what is no answer: Expected `str`, got `int` - at `$.answer.reason`",
+            "return NotReady('', (), 'soon')",
+            "its process sends what is no answer: Expected `float | null`, got `str` - at `$.answer.retry_after`",
         ),
         ("raise RuntimeError('x' * 10_000)", "x" * 4000 + "…"),
         ("os.kill(os.getpid(), 11)", "its process was ended by SIGSEGV"),

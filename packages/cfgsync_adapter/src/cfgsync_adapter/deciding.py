@@ -17,6 +17,7 @@ import msgspec
 
 from cfgsync_core import MaterializationFailed, NotReady
 
+from .deliverable import cut
 from .generation import Prepared, checked
 from .materializer import MaterializationResult, RegistrationSnapshotMaterializer
 from .snapshot import RegistrationSnapshot
@@ -105,8 +106,12 @@ class InThread:
 
 
 def sentence(error: BaseException) -> str:
-    """`str(error)`, or its kind when it has no words."""
-    return str(error) or type(error).__name__
+    """`str(error)`, or its kind when it has no words; never more than can be sent to everybody who waits."""
+    try:
+        text = str(error)
+    except Exception:  # an application's own `__str__`
+        text = ""
+    return cut(text) or type(error).__name__
 
 
 class _Metered:

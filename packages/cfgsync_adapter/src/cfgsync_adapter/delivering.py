@@ -9,6 +9,8 @@ import asyncio
 import inspect
 import logging
 
+from cfgsync_core import plain
+
 from .materializer import MaterializedArtifactsSink
 from .publishing import Publisher
 
@@ -54,7 +56,7 @@ class Delivery:
                 await self._publisher.delivered(generation)
             except Exception as error:
                 self.failure = f"the sink failed: {error}"
-                log.warning("generation %s: %s", generation.number, self.failure)
+                log.warning("generation %s: %s", generation.number, plain(self.failure))
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
             else:

@@ -22,6 +22,7 @@ from cfgsync_core import (
     first_extended,
 )
 
+from .deliverable import Deliverable, within_words
 from .materializer import MaterializedArtifacts
 
 MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
@@ -108,7 +109,7 @@ class _Map(msgspec.Struct, frozen=True, array_like=True):
 def checked(result: object) -> NotReady | Prepared:
     """A materializer's result as it can be published. Raises `TypeError` for anything else, and what `prepare` does."""
     if isinstance(result, NotReady):
-        return result
+        return within_words(result)
     if isinstance(result, MaterializedArtifacts):
         return prepare(result)
     raise TypeError(
@@ -117,7 +118,8 @@ def checked(result: object) -> NotReady | Prepared:
 
 
 def prepare(artifacts: MaterializedArtifacts) -> Prepared:
-    """Encode and hash what each node will be answered. Raises `DuplicatePath`, `PayloadTooLarge`.
+    """Encode and hash what each node will be answered. Raises `DuplicatePath`, `PayloadTooLarge`, and what
+    `Deliverable.check` does for what no node would take.
 
     The shared part is encoded and hashed once, and equal node-local sets are stored once.
     """
@@ -125,6 +127,7 @@ def prepare(artifacts: MaterializedArtifacts) -> Prepared:
     shared_paths = {file.path for file in shared}
     shared_length = _length(shared)
     _refuse_beyond("the shared content", shared_length)
+    deliverable = Deliverable(shared)
     shared_bytes, shared_extended = encode_files(shared), first_extended(shared)
     shared_key = _key(shared_bytes)
     blobs: dict[str, bytes] = {shared_key: shared_bytes}
@@ -139,6 +142,7 @@ def prepare(artifacts: MaterializedArtifacts) -> Prepared:
                 raise DuplicatePath(file.path)
         # looked at before it is encoded: what is far too large would take several times its memory
         _refuse_beyond(f"the content for node {identifier}", _length(local) + shared_length)
+        deliverable.check(identifier, local)
         encoded = encode_files(local)
         key = _key(encoded)
         encoded = blobs.setdefault(key, encoded)

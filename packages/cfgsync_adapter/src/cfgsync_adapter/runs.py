@@ -14,7 +14,7 @@ from contextlib import suppress
 
 import msgspec
 
-from cfgsync_core import CfgsyncError, MaterializationFailed, NotReady, Unavailable
+from cfgsync_core import CfgsyncError, MaterializationFailed, NotReady, Unavailable, plain
 
 from .deciding import Decider, sentence
 from .generation import Generation, Prepared, Source
@@ -163,7 +163,7 @@ class Runs:
             cause = error.cause if isinstance(error, MaterializationFailed) else sentence(error)
             if isinstance(error, TimeoutError) and deadline.expired():
                 cause = f"no answer within {self._run_timeout:g} s"
-            log.warning("the materializer failed: %s", cause)
+            log.warning("the materializer failed: %s", plain(cause))
             return Verdict(source, MaterializationFailed(cause))
         return None if generation is None else Verdict(generation.source, generation)
 

@@ -85,6 +85,7 @@ if TYPE_CHECKING:
     from .protocol import encode_registration as encode_registration
     from .registration import NodeRegistration as NodeRegistration
     from .registration import RegistrationPayload as RegistrationPayload
+    from .registration import check_identifier as check_identifier
     from .request_body import RequestBody as RequestBody
     from .server import HttpServer as HttpServer
     from .server_url import InvalidServerUrl as InvalidServerUrl
@@ -136,7 +137,7 @@ else:
             "protocol": "Condition Missing NotReady Ready STATUS decode_registration decode_stored"
             " encode_registration",
             "request_body": "RequestBody",
-            "registration": "NodeRegistration RegistrationPayload",
+            "registration": "NodeRegistration RegistrationPayload check_identifier",
             "source": "NodeConfigSource Resolution",
             "status": "FleetStatus NodeStatus StatusSource",
             "store": "BLOB BucketSnapshot Change Engine Entry Gap HISTORY_REVISIONS HISTORY_SECONDS NEVER"

@@ -117,7 +117,7 @@ class Child:
             if len(frame) > MAX_FRAME_BYTES:
                 raise ValueError(f"a NotReady of {len(frame)} bytes, at most {MAX_FRAME_BYTES} are taken")
         except BaseException as error:  # SystemExit in a materializer is a failed run
-            yield framed(Failed(_short(str(error) or type(error).__name__)))
+            yield framed(Failed(_said(error)))
             return
         if isinstance(result, Prepared):
             # the server holds what it was sent for the answer before this one: an unchanged node costs nothing
@@ -196,7 +196,17 @@ def _pieces(blobs: Mapping[str, bytes]) -> Iterator[bytes]:
         yield framed(Blobs(gathered))
 
 
+def _said(error: BaseException) -> str:
+    try:
+        text = str(error)
+    except Exception:  # an application's own `__str__`
+        text = ""
+    return _short(text or type(error).__name__)
+
+
 def _short(text: str) -> str:
+    """A sentence that can be encoded and kept."""
+    text = text.encode("utf-8", "replace").decode()
     return text if len(text) <= SENTENCE_CHARACTERS else text[:SENTENCE_CHARACTERS] + "…"
 
 

@@ -1,0 +1,72 @@
+"""What no node would take is a failed run, and not a generation that every node refuses.
+
+The limits are those of the node's side (`node.md`, "Writing"): legal paths, at least one file, at most 1,000 of at most
+8 MiB. The words of a NotReady are limited as well: everybody who waits is sent them.
+"""
+
+from __future__ import annotations
+
+from cfgsync_artifacts import ArtifactSet, InvalidArtifact, legal_places
+from cfgsync_core import InvalidRegistration, NotReady, check_identifier
+
+MAX_FILES = 1_000
+MAX_FILE_BYTES = 8 * 1024 * 1024
+MAX_WORDS = 4_000
+MAX_NAMES = 1_000
+MAX_CONDITIONS = 32
+
+
+class Deliverable:
+    """Checks each node's own files together with the shared ones. Equal lists of paths are looked at once."""
+
+    def __init__(self, shared: ArtifactSet) -> None:
+        self._shared = tuple(file.path for file in shared)
+        self._legal: set[tuple[str, ...]] = set()
+        _refuse_large("the shared files", shared)
+
+    def check(self, identifier: str, own: ArtifactSet) -> None:
+        """Raise `InvalidArtifact` that names the node or the file."""
+        try:
+            check_identifier(identifier)
+        except InvalidRegistration as error:
+            raise InvalidArtifact(identifier, f"no node has this name: {error.why}") from error
+        paths = tuple(file.path for file in own) + self._shared
+        if not paths:
+            raise InvalidArtifact(identifier, "this node is given no files; leave it out, or answer NotReady")
+        if len(paths) > MAX_FILES:
+            raise InvalidArtifact(identifier, f"this node is given {len(paths)} files, it takes {MAX_FILES}")
+        _refuse_large(f"node {identifier}", own)
+        if paths not in self._legal:
+            legal_places(paths)
+            self._legal.add(paths)
+
+
+def within_words(answer: NotReady) -> NotReady:
+    """The answer with a reason, conditions and names that can be sent to everybody who waits. Raises
+    `TypeError` for words that are no text."""
+    if not isinstance(answer.reason, str):
+        raise TypeError(f"the reason of a NotReady is text, not {type(answer.reason).__name__}")
+    conditions = answer.conditions
+    if (
+        len(answer.reason) <= MAX_WORDS
+        and len(conditions) <= MAX_CONDITIONS
+        and all(len(c.missing) <= MAX_NAMES and len(c.name) <= MAX_WORDS for c in conditions)
+    ):
+        return answer
+    kept = tuple(
+        type(c)(c.name[:MAX_WORDS], c.have, c.need, tuple(name[:128] for name in c.missing[:MAX_NAMES]))
+        for c in conditions[:MAX_CONDITIONS]
+    )
+    return NotReady(cut(answer.reason), kept, answer.retry_after)
+
+
+def cut(text: str) -> str:
+    """At most `MAX_WORDS` characters of it, encodable ones."""
+    text = text.encode("utf-8", "replace").decode()
+    return text if len(text) <= MAX_WORDS else text[:MAX_WORDS] + "…"
+
+
+def _refuse_large(whose: str, files: ArtifactSet) -> None:
+    for file in files:
+        if len(file.content) > MAX_FILE_BYTES or len(file.data) > MAX_FILE_BYTES:
+            raise InvalidArtifact(file.path, f"{whose}: the file is over {MAX_FILE_BYTES} bytes")
