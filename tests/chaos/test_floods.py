@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shutil
+import socket
 import time
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from tests.chaos.crowd import raise_file_limit
 from tests.chaos.form import sized
 from tests.chaos.slow import KINDS, Normal, Slow, gather_slow, p99, request
-from tests.processes import BIN, Place, Server, listening
+from tests.processes import BIN, Place, Server, ask, listening
 
 LONGEST = 0.1
 """Seconds: the p99 of normal requests meanwhile."""
@@ -115,3 +117,22 @@ async def test_a_flood_of_connections_past_the_file_limit_keeps_no_normal_client
     assert took["alive"] < 1
     assert took["fresh"] < LONGEST
     assert logged <= lines_allowed(began), server.log[-2000:]
+
+
+def test_a_server_without_a_file_left_says_so_in_a_few_lines_and_recovers(place: Place) -> None:
+    files, seconds = 32, sized(3, 70)
+    if (prlimit := shutil.which("prlimit")) is None:
+        pytest.skip("NOT TESTED: a lower file limit needs `prlimit`")
+    place.write("application.py", APPLICATION)
+    serve = (str(BIN / "cfgsync"), "serve", "application:Large", "--store", "memory:", "--port", "0")
+    server: Server = listening(*place.start(f"--nofile={files}:{files}", *serve, command=prlimit))
+    began, lines = time.monotonic(), server.log.count("\n")
+    with contextlib.ExitStack() as stack:
+        for _ in range(2 * files):
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        time.sleep(seconds)
+    logged = server.log[-2000:]
+    assert "Too many open files" in logged, "that was no flood"
+    assert 1 < server.log.count("\n") - lines <= lines_allowed(began), logged
+    assert "Traceback" not in logged
+    assert ask(server.port, "GET", "/livez").status == 200

@@ -18,6 +18,7 @@ from ..child import InChild
 from ..errors import InputError, MachineRefused
 from ..garbage import nothing_is_garbage
 from ..logs import log_to_stderr
+from ..loop_faults import LoopFaults
 from ..serve import load_http_server, raise_file_limit, serving_snapshot, serving_source, stop_signals
 from ..server_file import RegistrationServer, StaticServer
 from ..settings import ServeSettings, is_loopback, read_serve_settings
@@ -123,7 +124,9 @@ def _served(settings: ServeSettings) -> Served:
 
 
 async def _serve(settings: ServeSettings, made: Served) -> int:
-    broken: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(LoopFaults())
+    broken: asyncio.Future[BaseException] = loop.create_future()
 
     def on_fatal(error: BaseException) -> None:
         if not broken.done():
