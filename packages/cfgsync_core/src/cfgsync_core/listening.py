@@ -143,6 +143,12 @@ class LimitedServer(web.Server):
             self._idle[handler] = None
 
 
+def has_more(handler: RequestHandler) -> bool:
+    """True when further requests of this connection have come already (pipelining). The library would answer them all
+    before anybody else has a turn."""
+    return bool(handler._messages)
+
+
 def accept_few_at_once(listening: Iterable[socket.socket]) -> None:
     """Let `BACKLOG` connections wait on sockets whose server takes `ACCEPTED_AT_ONCE` at a time."""
     for one in listening:

@@ -29,6 +29,7 @@ from .listening import (
     LimitedServer,
     Pieces,
     accept_few_at_once,
+    has_more,
 )
 from .openapi import openapi
 from .preferences import ACCEPT, parse_etags, parse_wait, takes_extended
@@ -118,6 +119,8 @@ class HttpServer:
             reply = failure(error)
         finally:
             self._server.idle(request.protocol)
+        if has_more(request.protocol):
+            await asyncio.sleep(0)  # who sends many requests at once takes turns with everybody else
         response = self._response(reply)
         if self._draining:
             response.force_close()
