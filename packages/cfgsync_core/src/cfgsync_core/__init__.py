@@ -52,10 +52,18 @@ if TYPE_CHECKING:
     from .exchange import Pause as Pause
     from .exchange import Request as Request
     from .exchange import Send as Send
+    from .following import BucketHolder as BucketHolder
+    from .following import BucketView as BucketView
+    from .freshness import ReaderState as ReaderState
     from .hinting import hinted as hinted
     from .hints import Announced as Announced
     from .hints import ChangeEvents as ChangeEvents
     from .hints import ChangeHints as ChangeHints
+    from .judging import Alarm as Alarm
+    from .judging import Away as Away
+    from .judging import Same as Same
+    from .judging import Steps as Steps
+    from .judging import Whole as Whole
     from .memory import MemoryHints as MemoryHints
     from .memory import MemoryStore as MemoryStore
     from .outcome import Current as Current
@@ -83,6 +91,10 @@ if TYPE_CHECKING:
     from .protocol import decode_registration as decode_registration
     from .protocol import decode_stored as decode_stored
     from .protocol import encode_registration as encode_registration
+    from .reconcile import Ask as Ask
+    from .reconcile import Reconciler as Reconciler
+    from .reconcile import Subscribe as Subscribe
+    from .reconcile import View as View
     from .registration import NodeRegistration as NodeRegistration
     from .registration import RegistrationPayload as RegistrationPayload
     from .registration import check_identifier as check_identifier
@@ -117,7 +129,11 @@ else:
         {
             "cfgsync_artifacts:": "CfgsyncError",
             "acknowledgement": "Acknowledgement MAX_REASON decode_acknowledgement encode_acknowledgement",
+            "following": "BucketHolder BucketView",
+            "freshness": "ReaderState",
             "hinting": "hinted",
+            "judging": "Alarm Away Same Steps Whole",
+            "reconcile": "Ask Reconciler Subscribe View",
             "memory": "MemoryHints MemoryStore",
             "server": "HttpServer",
             "calls": "Call CfgsyncServerState Handler Reply failure refusal",
