@@ -89,13 +89,14 @@ def _from_source(source: Place) -> StaticServer | RegistrationServer:
     fields = source.entries(_FORM)
     if "kind" not in fields:
         source.refuse("no `kind` in it", _FORM)
+    with_registration = _choice(fields["kind"], _KINDS)
     given = [fields[name] for name in _PATHS if name in fields]
     if not given:
         source.refuse("no `artifacts_path` in it", _FORM)
     if len(given) == 2 and given[0].text(_FORM) != given[1].text(_FORM):
         given[1].refuse("names another file than `artifacts_path`", "keep one of the two")
     _pass_over(source, fields, ("kind", *_PATHS))
-    return _load(given[0], _choice(fields["kind"], _KINDS))
+    return _load(given[0], with_registration)
 
 
 def _from_legacy(place: Place, top: Mapping[str, Place]) -> StaticServer | RegistrationServer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 
 from cfgsync_core import CfgsyncError, StoreDamaged, StoreFull, StoreRefused, Unavailable
@@ -33,6 +34,8 @@ def in_use(error: sqlite3.Error, path: str) -> CfgsyncError:
 def at_open(error: sqlite3.Error | OSError, path: str) -> CfgsyncError:
     """What opening raises for `error`."""
     if isinstance(error, OSError):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return StoreRefused(f"no space left for {path}", "make space on its disk")
         return StoreRefused(
             f"cannot open {path}: {error.strerror or error}", "check the path and its permissions"
         )
