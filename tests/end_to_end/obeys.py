@@ -98,6 +98,19 @@ class Obeys:
         note(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]).pid)
         os._exit(3)
 
+    def brood(self, made: MaterializedArtifacts) -> MaterializedArtifacts:
+        """Leaves behind a fork, a program, and a program of that one which has closed every file."""
+        if not os.fork():
+            note(os.getpid())
+            time.sleep(600)
+        closes = "import os, time; os.fork(); os.closerange(0, 64); time.sleep(600)"
+        note(subprocess.Popen([sys.executable, "-c", closes]).pid)
+        return made
+
+    def brood_and_loop(self, made: MaterializedArtifacts) -> None:
+        self.brood(made)
+        self.loop(made)
+
 
 class Mute(Exception):
     def __str__(self) -> str:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,17 @@ def is_gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
         return True
+
+
+def members(group: int) -> list[int]:
+    """Every living process of a process group."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, of = stat.read_text().rpartition(")")[2].split()[:3]
+            if int(of) == group and state != "Z":
+                found.append(int(stat.parent.name))
+    return found
 
 
 def livez_until(server: Server, sentence: str) -> list[float]:
@@ -158,6 +170,18 @@ def test_a_server_that_is_killed_leaves_no_child_behind(place: Place, server: Se
     assert not is_gone(child)
     server.kill()
     eventually(lambda: is_gone(child), within=2)
+
+
+@pytest.mark.parametrize("do", ["brood", "brood_and_loop"])
+def test_a_server_that_is_killed_leaves_nothing_behind_of_what_the_materializer_started(
+    place: Place, server: Server, do: str
+) -> None:
+    register(server, "node-1", do)
+    eventually(lambda: (place.directory / "pids").exists() and len(pids(place)) == 3)
+    group = pids(place)[0]
+    eventually(lambda: len(members(group)) == 4)
+    server.kill()
+    eventually(lambda: not members(group), within=2)
 
 
 def test_sigterm_ends_both_at_once_in_the_middle_of_a_run(place: Place, server: Server) -> None:

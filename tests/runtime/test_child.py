@@ -323,6 +323,61 @@ async def test_a_program_that_was_exchanged_on_disk_is_not_taken_up_without_a_cl
         )
 
 
+LOADS_SLOWLY = """
+    time.sleep(float(os.environ["LOADS_FOR"]))
+    Path("loading").write_text(str(os.getpid()))
+    time.sleep(float(os.environ["LOADS_FOR"]))
+    class Mine:
+        def materialize_snapshot(self, nodes):
+            if "bad" in nodes:
+                os._exit(3)
+            return MaterializedArtifacts.from_nodes({n.identifier: [ArtifactFile("/id", n.ip)] for n in nodes})
+"""
+
+
+async def test_loading_again_takes_nothing_of_the_time_that_a_run_has(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timeout = 1.0
+    monkeypatch.setenv("LOADS_FOR", "0")
+    async with InChild(application(LOADS_SLOWLY)) as child:
+        async with RegistrationConfigSource(child, run_timeout=timeout) as source:
+            await source.register(NodeRegistration("bad", "10.0.0.1"))
+            with pytest.raises(MaterializationFailed, match="its process ended with exit code 3"):
+                await source.resolve("bad", wait=20)
+        monkeypatch.setenv("LOADS_FOR", str(timeout))
+        began = time.monotonic()
+        async with RegistrationConfigSource(child, run_timeout=timeout) as source:
+            await source.register(NodeRegistration("good", "10.0.0.1"))
+            assert isinstance(await source.resolve("good", wait=20), Ready)
+        assert time.monotonic() - began > 2 * timeout
+
+
+async def test_loading_again_has_an_end_of_its_own(
+    application: Application, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LOADS_FOR", "0")
+    async with InChild(application(LOADS_SLOWLY), load_within=3.0) as child:
+        assert await failure(child, nodes("bad")) == "its process ended with exit code 3"
+        (tmp_path / "loading").unlink()
+        application(LOADS_SLOWLY.replace('time.sleep(float(os.environ["LOADS_FOR"]))', "", 1))
+        monkeypatch.setenv("LOADS_FOR", "600")
+        assert await failure(child, nodes("good")) == "loading it again took over 3 s"
+        loading = int((tmp_path / "loading").read_text())
+        monkeypatch.setenv("LOADS_FOR", "0")
+        assert isinstance((await child.decide(RegistrationSnapshot(nodes("good")))).answer, Prepared)
+        assert is_gone(loading)
+
+
+async def test_an_application_that_loads_slowly_has_as_long_again(
+    application: Application, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOADS_FOR", "0.5")
+    async with InChild(application(LOADS_SLOWLY), load_within=0.1) as child:
+        assert await failure(child, nodes("bad")) == "its process ended with exit code 3"
+        assert isinstance((await child.decide(RegistrationSnapshot(nodes("good")))).answer, Prepared)
+
+
 def test_a_snapshot_knows_what_changed_since_an_earlier_one() -> None:
     fleet = nodes(*(f"n-{i}" for i in range(5000)))
     before, after = RegistrationSnapshot(fleet), RegistrationSnapshot({**fleet, **nodes("n-7", "new")})

@@ -40,6 +40,9 @@ class Decider(Protocol):
     def busy(self) -> bool:
         """True while an asked materializer has not come back, also after its question was given up."""
 
+    async def ready(self) -> None:
+        """Return when the materializer can be asked, such as loaded again: no part of a run, so no deadline of one."""
+
     async def decide(self, snapshot: RegistrationSnapshot) -> Decision:
         """Ask once. Raises what the materializer raises. Cancelled at the deadline."""
 
@@ -56,6 +59,9 @@ class InThread:
     @property
     def busy(self) -> bool:
         return self._busy
+
+    async def ready(self) -> None:
+        """See `Decider`."""
 
     async def decide(self, snapshot: RegistrationSnapshot) -> Decision:
         """See `Decider`."""

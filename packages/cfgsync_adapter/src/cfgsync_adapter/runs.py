@@ -136,7 +136,7 @@ class Runs:
                         await self._wake.wait()
                 continue
             self._last_start = self._clock()
-            verdict = await self._run(self._registry.snapshot())
+            verdict = await self._run()
             self._last_end = self._clock()
             if verdict is not None:
                 self._failures = self._failures + 1 if isinstance(verdict.outcome, CfgsyncError) else 0
@@ -145,11 +145,15 @@ class Runs:
                 self._finished = asyncio.Event()
                 self._on_verdict(verdict)
 
-    async def _run(self, snapshot: RegistrationSnapshot) -> Verdict | None:
+    async def _run(self) -> Verdict | None:
         """One run, whatever becomes of it; None when what it saw is no longer what is to be decided."""
-        source = Source(self._publisher.mine, snapshot.version)
+        source = self.source
+        deadline: asyncio.Timeout | None = None
         self.count += 1
         try:
+            await self._decider.ready()
+            snapshot = self._registry.snapshot()
+            source = Source(self._publisher.mine, snapshot.version)
             async with asyncio.timeout(self._run_timeout) as deadline:
                 decision = await self._decider.decide(snapshot)
             self._processor_seconds = decision.processor_seconds
@@ -161,7 +165,7 @@ class Runs:
             return Verdict(source, error)
         except Exception as error:
             cause = error.cause if isinstance(error, MaterializationFailed) else sentence(error)
-            if isinstance(error, TimeoutError) and deadline.expired():
+            if isinstance(error, TimeoutError) and deadline is not None and deadline.expired():
                 cause = f"no answer within {self._run_timeout:g} s"
             log.warning("the materializer failed: %s", plain(cause))
             return Verdict(source, MaterializationFailed(cause))

@@ -1,12 +1,13 @@
 """The child's side: loads MODULE:CLASS, keeps its own copy of the registrations, and decides when it is told to.
 
-`python -P -m cfgsync_runtime.materializer_child FD MODULE:CLASS`, where FD is a socket to the server. What the
-application prints goes to the server's stderr. It ends when the server hangs up.
+`python -P -m cfgsync_runtime.materializer_child FD PIPE MODULE:CLASS`, where FD is a socket to the server, and PIPE ends
+when the server does. What the application prints goes to the server's stderr. It ends when the server hangs up.
 """
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import inspect
 import io
 import os
@@ -62,10 +63,11 @@ PR_SET_PDEATHSIG: Final = 1
 
 def main() -> None:
     """Serve the server at the other end of the socket until it hangs up."""
-    descriptor, target = int(sys.argv[1]), sys.argv[2]
+    descriptor, lifeline, target = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     line = socket.socket(fileno=descriptor)
-    os.set_inheritable(descriptor, False)  # a process that the application starts has no part in this
-    die_with_parent(line)
+    for each in (descriptor, lifeline):
+        os.set_inheritable(each, False)  # a program that the application starts has no part in this
+    die_with_server(lifeline)
     be_the_first_to_go()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # what was printed before a kill −9 is seen
@@ -141,23 +143,36 @@ class Child:
         return self._runner.run(settled())
 
 
-def die_with_parent(line: socket.socket) -> None:
-    """End at once when the server is gone, also by kill −9, and whatever the materializer is doing.
+def die_with_server(lifeline: int) -> None:
+    """End at once with the server, also by kill −9, whatever the materializer is doing, and with all that it started
+    and that did not leave the process group: `lifeline` is a pipe that nobody writes to, and that ends with the server.
 
-    On Linux the kernel does it. Elsewhere a thread sees the hang-up, as soon as the materializer lets go of the
-    interpreter; not on Linux too, since an application that forks is warned of threads (Python 3.12).
+    On Linux the kernel does it: the end of the pipe is a signal for the group. Elsewhere a thread sees the end, as soon
+    as the materializer lets go of the interpreter; not on Linux too, since an application that forks is warned of
+    threads (Python 3.12).
     """
-    with suppress(OSError, AttributeError):
-        if ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0) == 0:
-            return
+    if sys.platform == "linux":
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+        with suppress(OSError, AttributeError):  # for an application that closes every file it did not open
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if _ends(lifeline, within=0):  # before it was a signal
+            os.killpg(0, signal.SIGKILL)
+        return
 
     def watch() -> None:
-        poll = select.poll()
-        poll.register(line, 0)  # a hang-up is always told
-        poll.poll()
-        os.kill(os.getpid(), signal.SIGKILL)
+        _ends(lifeline)
+        os.killpg(0, signal.SIGKILL)
 
-    threading.Thread(target=watch, name="cfgsync-parent", daemon=True).start()
+    threading.Thread(target=watch, name="cfgsync-server", daemon=True).start()
+
+
+def _ends(pipe: int, within: int | None = None) -> bool:
+    """True when nobody holds the other end of a pipe any more; waited for `within` milliseconds, or for ever."""
+    poll = select.poll()
+    poll.register(pipe, 0)  # a hang-up is always told
+    return bool(poll.poll(within))
 
 
 def be_the_first_to_go() -> None:
