@@ -6,7 +6,6 @@ It works in process, in a test, with no server: the first call starts its one ru
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
 from types import TracebackType
 from typing import Literal, Self
@@ -153,7 +152,7 @@ class RegistrationConfigSource:
             await self.open()
         if self._draining is not None:
             raise self._draining
-        self._standing.seen[registration.identifier] = time.time()
+        self._standing.registered(registration.identifier)
         return await self._registry.register(registration)
 
     async def resolve(self, identifier: str, *, known: str | None = None, wait: float = 0.0) -> Resolution:
@@ -162,15 +161,14 @@ class RegistrationConfigSource:
         if self._draining is not None:
             raise self._draining
         answer: Answer | None = self._answer_now(identifier)
-        if identifier in self._standing.seen:
-            self._standing.seen[identifier] = time.time()
+        self._standing.asked(identifier)
         unchanged = known is not None and isinstance(answer, Ready) and answer.payload.digest == known
         if answer is None or (unchanged and wait > 0):
             answer = await self._hold(identifier, known, wait)
         if isinstance(answer, CfgsyncError):
             raise answer
         if isinstance(answer, Ready) and answer.generation is not None:
-            self._standing.served[identifier] = answer.generation
+            self._standing.served(identifier, answer.generation)
         return answer
 
     async def renew(self, accept: bool = False, *, wait: float = 30.0) -> Renewal:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
+
+import msgspec
 
 from cfgsync_core import FleetStatus, NodeStatus, Resolution
 
@@ -14,6 +17,16 @@ from .runs import Runs
 from .waiting import Waiting
 
 
+class _Node(msgspec.Struct, gc=False):
+    """One Struct in one table, since each table costs a question of a large fleet three lines of cold memory."""
+
+    seen: float | None = None
+    served: str | None = None
+
+
+_UNKNOWN = _Node()
+
+
 class Standing:
     """What one server knows about its nodes besides their registrations: who was seen when (seconds since 1970), and
     which generation each was answered from."""
@@ -22,8 +35,27 @@ class Standing:
         self._registry = registry
         self._publisher = publisher
         self._waiting = waiting
-        self.seen: dict[str, float] = {}
-        self.served: dict[str, str] = {}
+        self._nodes: dict[str, _Node] = {}
+
+    def registered(self, identifier: str) -> None:
+        """It registers now."""
+        self._of(identifier).seen = time.time()
+
+    def asked(self, identifier: str) -> None:
+        """It asks now: it is seen if it has registered with this server."""
+        node = self._nodes.get(identifier)
+        if node is not None and node.seen is not None:
+            node.seen = time.time()
+
+    def served(self, identifier: str, generation: str) -> None:
+        """It is answered from this generation."""
+        self._of(identifier).served = generation
+
+    def _of(self, identifier: str) -> _Node:
+        node = self._nodes.get(identifier)
+        if node is None:
+            node = self._nodes[identifier] = _Node()
+        return node
 
     def fleet(self, runs: Runs, delivery: Delivery | None, nodes: tuple[NodeStatus, ...]) -> FleetStatus:
         """The fleet's counts and reason, with these nodes."""
@@ -43,8 +75,8 @@ class Standing:
 
     def node(self, identifier: str, runs: Runs, answer: Resolution | None) -> NodeStatus:
         """One node; `answer` is what it would be answered now, None while that is still to be decided."""
-        seen = self.seen.get(identifier)
-        served = self.served.get(identifier)
+        known = self._nodes.get(identifier, _UNKNOWN)
+        seen, served = known.seen, known.served
         return NodeStatus(
             identifier=identifier,
             registered=self._registry.get(identifier) is not None,

@@ -97,7 +97,9 @@ class NodeArtifactsPayload:
     @property
     def chunks(self) -> tuple[bytes, ...]:
         """The body in pieces, so that a shared piece is held once however many nodes are being answered."""
-        comma = b"," if self.local and self.shared else b""
+        if not self.shared:
+            return (b'{"schema_version":1,"files":[', self.local, b"]}")  # joined later: copied once
+        comma = b"," if self.local else b""
         return (b'{"schema_version":1,"files":[' + self.local + comma, self.shared, b"]}")
 
     @property
