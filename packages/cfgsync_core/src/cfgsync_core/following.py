@@ -66,6 +66,8 @@ class BucketView:
             raise StoreDamaged(
                 f"bucket {self._bucket!r} was read torn, its digest is another", "run `cfgsync store check`"
             )
+        if self._replay and answer.version.revision:
+            await self._learn(answer.version)
         return Whole(answer.version, answer.digest, answer)
 
     def same(self, whole: Whole[BucketSnapshot]) -> bool:
@@ -93,6 +95,12 @@ class BucketView:
             return Same(known)
         self._seen = (Version(known.epoch, later[-1].revision), later[-1].commit_id)
         return Steps(known.epoch, later)
+
+    async def _learn(self, version: Version) -> None:
+        """Which commit made this version, so that another one in its place is noticed."""
+        changes = await self._store.changes(self._bucket, Version(version.epoch, version.revision - 1))
+        if not isinstance(changes, Gap) and changes and changes[0].revision == version.revision:
+            self._seen = (version, changes[0].commit_id)
 
     def _joins_on(self, known: Version, changes: Sequence[Change]) -> bool:
         """Is the commit of `known` the one that was read before, if it was?"""
