@@ -21,13 +21,13 @@ from cfgsync_core import (
     Version,
     Whole,
     hinted,
+    mint_epoch,
     uuid7,
 )
 from cfgsync_runtime.backends import open_store
 from cfgsync_runtime.testing.faults import DeadHints, DoubledHints, LostHints
+from tests.replicas import CountedStore, Replica
 from tests.virtual_time import VirtualClock
-
-from .replicas import CountedStore, Replica
 
 B = "registrations"
 
@@ -625,7 +625,7 @@ async def test_a_node_is_told_at_once_by_its_held_question_and_writes_only_what_
         await clock.advance(0.06)
         assert node.written == ["d1", "d3"]
         assert reader.alarm.kind == "regressed"
-        node.epoch = uuid7()
+        node.epoch = mint_epoch([node.epoch])
         await clock.advance(20)
         assert node.written == ["d1", "d3", "d1"]
         node.down = True

@@ -13,7 +13,7 @@ from typing import Protocol
 from .errors import StoreDamaged
 from .judging import Answer, Same, Steps, Whole
 from .reconcile import Ask
-from .store import BucketSnapshot, Change, Gap, RevisionedStore, Unchanged, Version
+from .store import NEVER, BucketSnapshot, Change, Gap, RevisionedStore, Unchanged, Version
 
 log = logging.getLogger("cfgsync.reconcile")
 
@@ -45,7 +45,9 @@ class BucketView:
         self._bucket = bucket
         self._holder = holder
         self._replay = replay
-        self._seen: tuple[Version, str] | None = None  # the last commit that was read, and its id
+        self._joint: tuple[Version, str] | None = (
+            None  # the version that was last compared, and its commit's id
+        )
 
     @property
     def known(self) -> Version | None:
@@ -54,11 +56,12 @@ class BucketView:
     async def read(self, ask: Ask) -> Answer[BucketSnapshot]:
         """See `View`. Raises `Unavailable`; `StoreDamaged` for a snapshot that is torn."""
         known = None if ask.whole else ask.known
-        if known is not None and known.epoch and self._replay:
-            steps = await self._steps(known)
-            if steps is not None:
-                return steps
-            known = None  # also one that claims the same version is to be compared
+        if known is not None and self._replay:
+            if known.epoch and self._joint is not None:
+                steps = await self._steps(known)
+                if steps is not None:
+                    return steps
+            known = None  # also content that claims the version that is held is to be compared
         answer = await self._store.snapshot(self._bucket, known)
         if isinstance(answer, Unchanged):
             return Same(answer.version)
@@ -66,8 +69,8 @@ class BucketView:
             raise StoreDamaged(
                 f"bucket {self._bucket!r} was read torn, its digest is another", "run `cfgsync store check`"
             )
-        if self._replay and answer.version.revision:
-            await self._learn(answer.version)
+        if self._replay:
+            self._joint = await self._read_joint(answer.version)
         return Whole(answer.version, answer.digest, answer)
 
     def same(self, whole: Whole[BucketSnapshot]) -> bool:
@@ -78,7 +81,9 @@ class BucketView:
             self._holder.take(news.content)
         elif isinstance(news, Steps):
             for change in news.changes:
-                self._holder.step(Version(news.epoch, change.revision), change)
+                version = Version(news.epoch, change.revision)
+                self._holder.step(version, change)
+                self._joint = (version, change.commit_id)
 
     async def _steps(self, known: Version) -> Steps | Same | None:
         """What the history has after `known`; None when it does not join on."""
@@ -91,31 +96,28 @@ class BucketView:
         elif known.revision and not self._joins_on(known, changes):
             return None
         later = tuple(change for change in changes if change.revision > known.revision)
-        if not later:
-            return Same(known)
-        self._seen = (Version(known.epoch, later[-1].revision), later[-1].commit_id)
-        return Steps(known.epoch, later)
+        return Steps(known.epoch, later) if later else Same(known)
 
-    async def _learn(self, version: Version) -> None:
-        """Which commit made this version, so that another one in its place is noticed."""
-        changes = await self._store.changes(self._bucket, Version(version.epoch, version.revision - 1))
-        if not isinstance(changes, Gap) and changes and changes[0].revision == version.revision:
-            self._seen = (version, changes[0].commit_id)
+    async def _read_joint(self, version: Version) -> tuple[Version, str]:
+        """Which commit made this version, so that another one in its place is noticed; "" when history does not say."""
+        before = Version(version.epoch, max(version.revision - 1, 0))
+        changes = [] if version == NEVER else await self._store.changes(self._bucket, before)
+        if isinstance(changes, Gap) or not changes or changes[0].revision != version.revision:
+            return version, ""
+        return version, changes[0].commit_id
 
     def _joins_on(self, known: Version, changes: Sequence[Change]) -> bool:
-        """Is the commit of `known` the one that was read before, if it was?"""
+        """Is the commit of `known` the one that was there when it was taken?"""
         if not changes or changes[0].revision != known.revision:
             return False
-        seen = self._seen
-        if seen is None or seen[0] != known:
-            self._seen = (known, changes[0].commit_id)
-            return True
-        if seen[1] != changes[0].commit_id:
+        found = changes[0].commit_id
+        version, expected = self._joint or (known, "")
+        if version == known and expected not in ("", found):
             log.error(
                 "bucket %r: history was rewritten, %s is another commit; taking all of it",
                 self._bucket,
                 known,
             )
-            self._seen = None
             return False
+        self._joint = (known, found)  # also after the holder's own commits
         return True

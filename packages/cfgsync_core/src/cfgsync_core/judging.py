@@ -117,7 +117,7 @@ def judge(
             return Look(False, "the view moved to a new epoch while this was read")
         if isinstance(answer, Steps):
             return Look(True, f"a new epoch: {got}, after {held}")
-        return Accept(answer, f"a new epoch has begun: {got}, after {held}")
+        return Accept(answer, f"a new epoch has begun: {got}, after {held}" if held.epoch else "")
     if got.revision < held.revision:
         return Confirmed()  # its own commits took the view past what was read
     if got.revision == held.revision:
