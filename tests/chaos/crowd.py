@@ -15,8 +15,8 @@ def raise_file_limit() -> int:
 
 
 class Member(asyncio.Protocol):
-    """Registers over its own connection, then asks `/node` and is held. `registered` and `answered` are futures: the
-    status and the head of the answer, or 0 when the connection ended without one."""
+    """Registers over its own connection, then asks `/node` and is held; held to the end, it asks again. `registered` and
+    `answered` are futures: the status and the head of the last answer, or 0 when the connection ended without one."""
 
     def __init__(self, identifier: str, prefer: int = 30) -> None:
         loop = asyncio.get_running_loop()
@@ -42,7 +42,7 @@ class Member(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self._buffer += data
-        head, end, _ = self._buffer.partition(b"\r\n\r\n")
+        head, end, rest = self._buffer.partition(b"\r\n\r\n")
         if not end:
             return
         status = int(head[9:12])
@@ -50,6 +50,10 @@ class Member(asyncio.Protocol):
             self._buffer = b""
             self.registered.set_result(status)
             self._send(b"/node", b"prefer: wait=%d\r\n" % self._prefer)
+        elif status == 425:
+            if len(rest) >= int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0]):
+                self._buffer = b""
+                self._send(b"/node", b"prefer: wait=%d\r\n" % self._prefer)
         elif not self.answered.done():
             self.answered.set_result((status, head))
 

@@ -131,10 +131,13 @@ async def test_a_hostile_server_ends_the_fetch_in_time_and_changes_nothing(
     untouched = disk.print()
     async with HostileServer(case) as server:
         by = disk.fetched_by_a_process if case.process or LONG else disk.fetched_here
-        done = await by(server.url, case.wait)
+        for wait in (case.wait, 5 * case.wait):  # a busy machine may leave no time to come that far
+            done = await by(server.url, wait)
+            if server.asked:
+                break
         assert server.asked, "it never came to the hostile part"
         assert done["exit"] == case.exit, done
-        assert done["seconds"] < case.wait + SLACK
+        assert done["seconds"] < wait + SLACK
         assert disk.print() == untouched
         assert "Traceback" not in done["errors"]
         assert "\x1b" not in done["errors"]
