@@ -6,6 +6,8 @@ It works in process, in a test, with no server: the first call starts its one ru
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Literal, Self
@@ -94,6 +96,8 @@ class RegistrationConfigSource:
         self._standing = Standing(self._registry, self._publisher, self._waiting)
         self._draining: Unavailable | None = None
         self._first_verdict = asyncio.Event()
+        self._listeners: dict[object, Callable[[], None]] = {}
+        self._last_news: object = None
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -199,6 +203,16 @@ class RegistrationConfigSource:
         """See `StatusSource`."""
         return self._standing.node(identifier, self._running(), self._answer_now(identifier))
 
+    def subscribe(self, heard: Callable[[], None]) -> Callable[[], None]:
+        """See `ChangingSource`."""
+        key = object()
+        self._listeners[key] = heard
+
+        def unsubscribe() -> None:
+            self._listeners.pop(key, None)
+
+        return unsubscribe
+
     async def ping(self) -> None:
         """Return when the store answers."""
         if isinstance(self._store, StoreAdmin):
@@ -224,7 +238,13 @@ class RegistrationConfigSource:
             raise RuntimeError("open the source first: `async with RegistrationConfigSource(…) as source`")
         return self._runs
 
+    def _changed(self) -> None:
+        """What `/status` says of the fleet has changed."""
+        for heard in tuple(self._listeners.values()):
+            heard()
+
     def _registry_moved(self) -> None:
+        self._changed()
         if self._runs is not None:
             self._runs.changed()
 
@@ -233,6 +253,11 @@ class RegistrationConfigSource:
         if self._delivery is not None:
             self._delivery.changed()
         self._waiting.settle_all()
+        outcome = verdict.outcome
+        news = (verdict.source, str(outcome) if isinstance(outcome, CfgsyncError) else outcome)
+        if news != self._last_news:  # the same refusal for the same nodes, asked again, is no change
+            self._last_news = news
+            self._changed()
 
     def _answer_now(self, identifier: str) -> Ready | Missing | NotReady | None:
         """Rows 1 to 3; None when the question is one for row 4."""

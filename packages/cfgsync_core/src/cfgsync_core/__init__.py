@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from .errors import StoreFull as StoreFull
     from .errors import StoreRefused as StoreRefused
     from .errors import Unavailable as Unavailable
+    from .events import ChangingSource as ChangingSource
+    from .events import Pages as Pages
     from .exchange import CONNECT_WITHIN as CONNECT_WITHIN
     from .exchange import HOLD as HOLD
     from .exchange import PATIENCE as PATIENCE
@@ -136,6 +138,7 @@ else:
             "reconcile": "Ask Reconciler Subscribe View",
             "memory": "MemoryHints MemoryStore",
             "server": "HttpServer",
+            "events": "ChangingSource Pages",
             "calls": "Call CfgsyncServerState Handler Reply failure refusal",
             "bundle": "BundleConfigSource InvalidBundle NodeArtifactsBundle NodeArtifactsBundleEntry StaticConfigSource"
             " spell_path",

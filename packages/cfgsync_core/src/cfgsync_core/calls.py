@@ -42,13 +42,18 @@ class Call(msgspec.Struct, gc=False):
     query: Mapping[str, str] = {}
 
 
+Write: TypeAlias = Callable[[bytes], Awaitable[None]]
+
+
 class Reply(msgspec.Struct, gc=False):
     """One answer: status, the body's bytes in pieces (a shared piece is one object for all nodes), headers. The body is
-    JSON unless `headers` say otherwise."""
+    JSON unless `headers` say otherwise. `stream` writes a body without an end instead, until it returns; it may be told
+    by `ConnectionError` that the reader has gone."""
 
     status: int
     chunks: tuple[bytes, ...] = ()
     headers: Mapping[str, str] = {}
+    stream: Callable[[Write], Awaitable[None]] | None = None
 
 
 Handler: TypeAlias = Callable[[Call], Awaitable[Reply]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Annotated, Any
 
 import msgspec
@@ -62,8 +63,8 @@ _LIMIT = {
 _GENERATION = {"description": "<epoch>.<number>; absent from a static source", "schema": {"type": "string"}}
 
 
-def openapi(with_status: bool = True, with_legacy: bool = False) -> bytes:
-    """The OpenAPI 3.1 document of this server's routes, as JSON."""
+def openapi(with_status: bool = True, with_legacy: bool = False, names: Container[str] = ()) -> bytes:
+    """The OpenAPI 3.1 document of this server's routes, as JSON; `names` are those of its handlers."""
     types = [Registration, Question, Payload, ErrorBody, FleetStatus, NodeStatus, Health]
     _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     paths: dict[str, Any] = {
@@ -121,6 +122,20 @@ def openapi(with_status: bool = True, with_legacy: bool = False) -> bytes:
                 "responses": {"200": _ok("NodeStatus"), **_errors("400 503")},
             }
         }
+    if "metrics" in names:
+        paths["/metrics"] = {
+            "get": {
+                "summary": "The server's figures, for Prometheus",
+                "responses": {"200": _text("text/plain"), **_errors("400 503")},
+            }
+        }
+    if "watch" in names:
+        paths["/watch"] = {
+            "get": {
+                "summary": "Server-sent events without data: what /status says has changed",
+                "responses": {"200": _text("text/event-stream"), **_errors("400 503")},
+            }
+        }
     document = {
         "openapi": "3.1.0",
         "info": {"title": "cfgsync", "version": "1", "description": "Register, wait, fetch one payload."},
@@ -136,6 +151,10 @@ def _json(name: str) -> dict[str, Any]:
 
 def _ok(name: str) -> dict[str, Any]:
     return {"description": "the answer", **_json(name)}
+
+
+def _text(kind: str) -> dict[str, Any]:
+    return {"description": "the answer", "content": {kind: {"schema": {"type": "string"}}}}
 
 
 def _body(name: str) -> dict[str, Any]:

@@ -17,12 +17,14 @@ MAX_REPLACEMENT_BYTES: Final = 16 * 1024 * 1024
 
 class Route(msgspec.Struct, frozen=True):
     """One path. `method` POST takes a JSON body of at most `max_body_bytes`, GET (and HEAD) none; an `operator` route
-    answers loopback only, and no request that a page of another origin made (`protocol.md`, "Other routes")."""
+    answers loopback only, and no request that a page of another origin made (`protocol.md`, "Other routes"). A stream
+    has no `head`: it would not end."""
 
     name: str
     method: Literal["GET", "POST"] = "GET"
     max_body_bytes: int = MAX_BODY_BYTES
     operator: bool = False
+    head: bool = True
 
 
 ROUTES: Final[Mapping[str, Route]] = {
@@ -31,6 +33,7 @@ ROUTES: Final[Mapping[str, Route]] = {
     "/readyz": Route("readyz"),
     "/status": Route("status"),
     "/metrics": Route("metrics"),
+    "/watch": Route("watch", head=False),
     "/ack": Route("ack", "POST"),
     "/admin/evict": Route("evict", "POST", operator=True),
     "/admin/renew": Route("renew", "POST", operator=True),

@@ -35,6 +35,7 @@ from .openapi import openapi
 from .preferences import ACCEPT, parse_etags, parse_wait, takes_extended
 from .protocol import decode_question, decode_registration
 from .routes import MAX_BODY_BYTES, ROUTES, Route
+from .streaming import stream
 
 _POST, _GET = ("POST",), ("GET", "HEAD")
 
@@ -69,7 +70,7 @@ class HttpServer:
         self._max_connections = max_connections
         self._piece_seconds = piece_seconds
         self._piecewise = asyncio.Semaphore(PIECEWISE_AT_ONCE)
-        self._openapi = openapi("status" in handlers, LEGACY in handlers)
+        self._openapi = openapi("status" in handlers, LEGACY in handlers, handlers)
         self.port = port
 
     @property
@@ -121,10 +122,19 @@ class HttpServer:
             self._server.idle(request.protocol)
         if has_more(request.protocol):
             await asyncio.sleep(0)  # who sends many requests at once takes turns with everybody else
+        if reply.stream is not None:
+            return await self._streamed(request, reply)
         response = self._response(reply)
         if self._draining:
             response.force_close()
         return response
+
+    async def _streamed(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+        self._server.busy(request.protocol)  # whoever reads a stream is not idle, however little it says
+        try:
+            return await stream(request, reply)
+        finally:
+            self._server.idle(request.protocol)
 
     async def _answer(self, request: web.BaseRequest) -> Reply:
         if self._draining:
@@ -192,7 +202,7 @@ class HttpServer:
 
     async def _tabled(self, request: web.BaseRequest, route: Route, query: str) -> Reply:
         """A route of the table: its method, who may call it, its body."""
-        allowed = _POST if route.method == "POST" else _GET
+        allowed = _POST if route.method == "POST" else _GET if route.head else ("GET",)
         if request.method not in allowed:
             return _wrong_method(allowed)
         if route.operator and (refused := _not_an_operator(request)) is not None:
@@ -213,7 +223,7 @@ class HttpServer:
         else:
             body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         return web.Response(
-            body=body, status=reply.status, headers={**reply.headers, "Content-Type": "application/json"}
+            body=body, status=reply.status, headers={"Content-Type": "application/json", **reply.headers}
         )
 
 

@@ -24,6 +24,7 @@ from cfgsync_core import (
     Handler,
     MemoryHints,
     NodeConfigSource,
+    Pages,
     RevisionedStore,
     StatusSource,
     hinted,
@@ -96,12 +97,15 @@ async def serving_snapshot(
         handlers = identities.guard(CfgsyncServerState(source, status).handlers())
         if legacy_init_with_node:
             handlers = _with_legacy_route(handlers)
+        pages = Pages(source)
+        handlers["watch"] = pages.watch
         server = await stack.enter_async_context(_listening((await loading)(handlers, host, port)))
         warn(host, lacking)
         try:
             yield server
         finally:
             server.drain()
+            pages.close()
             source.drain()
 
 
