@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from .source import Late as Late
     from .source import RegistrationConfigSource as RegistrationConfigSource
     from .source import Renewal as Renewal
+    from .tally import RunOutcome as RunOutcome
+    from .tally import RunTally as RunTally
 else:
     __getattr__, __dir__, __all__ = door(
         __name__,
@@ -48,6 +50,7 @@ else:
             "quorum": "Quorum",
             "snapshot": "RegistrationSnapshot",
             "source": "Late RegistrationConfigSource Renewal",
+            "tally": "RunOutcome RunTally",
             "cfgsync_artifacts:": "ArtifactFile ArtifactSet",
             "cfgsync_core:": "Condition NodeRegistration NotReady",
         },

@@ -34,6 +34,7 @@ class Publisher:
         self._revision: str | None = None
         self.current: Generation | None = None
         self.previous: Generation | None = None
+        self.made = 0
         self.claim = Claim()
         self.mine = 0
         """The last claim whose revision is this server's: what it publishes for."""
@@ -141,6 +142,7 @@ class Publisher:
         self._current_revision = version.revision
         if not moved:
             self.previous = current
+            self.made += 1
         self.current = Generation(
             f"{version.epoch}.{head.number}", head.number, head.source, prepared.nodes, blobs, head.map_key
         )

@@ -22,6 +22,7 @@ from .guard import ShrinkGuard
 from .publishing import Publisher
 from .registry import Registry
 from .snapshot import RegistrationSnapshot
+from .tally import RunOutcome, RunTally
 
 SPACING, PROCESSOR_SHARE, LONGEST_SPACING = 0.1, 20.0, 1.0
 ASK_AGAIN, FAILED_AGAIN, FAILED_LONGEST = 5.0, 1.0, 60.0
@@ -69,6 +70,7 @@ class Runs:
         self._processor_seconds = 0.0
         self._failures = 0
         self.count = 0
+        self.tally = RunTally()
         self.verdict: Verdict | None = None
         self._finished = asyncio.Event()
         current = publisher.current
@@ -137,7 +139,11 @@ class Runs:
                 continue
             self._last_start = self._clock()
             verdict = await self._run()
+            refused = self._guard.refused
+            verdict = await self._run(self._registry.snapshot())
             self._last_end = self._clock()
+            outcome = "refused" if self._guard.refused > refused else _outcome(verdict)
+            self.tally.add(outcome, self._last_end - self._last_start)
             if verdict is not None:
                 self._failures = self._failures + 1 if isinstance(verdict.outcome, CfgsyncError) else 0
                 self.verdict = verdict
@@ -157,6 +163,7 @@ class Runs:
             async with asyncio.timeout(self._run_timeout) as deadline:
                 decision = await self._decider.decide(snapshot)
             self._processor_seconds = decision.processor_seconds
+            self.tally.processor_seconds += decision.processor_seconds
             if isinstance(decision.answer, NotReady):
                 return Verdict(source, decision.answer)
             generation = await self._published(decision.answer, source, snapshot)
@@ -179,3 +186,18 @@ class Runs:
                 await self._guard.check(last, prepared, snapshot)
 
         return await self._publisher.publish(prepared, source, allowed)
+
+
+def _outcome(verdict: Verdict | None) -> RunOutcome:
+    """The one word for a verdict; whether the guard refused it is not in it."""
+    match None if verdict is None else verdict.outcome:
+        case None:
+            return "outdated"
+        case Generation():
+            return "generation"
+        case NotReady():
+            return "not_ready"
+        case Unavailable():
+            return "not_committed"
+        case _:
+            return "failed"

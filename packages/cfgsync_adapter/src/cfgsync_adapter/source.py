@@ -40,6 +40,7 @@ from .publishing import Publisher
 from .registry import Registry
 from .runs import Runs, Verdict
 from .standing import Standing
+from .tally import RunTally
 from .waiting import Answer, Waiter, Waiting
 
 LEAST_WAIT = 2.0
@@ -196,7 +197,7 @@ class RegistrationConfigSource:
 
     def fleet(self, limit: int, after: str) -> FleetStatus:
         """See `StatusSource`."""
-        names = [name for name in self._registry.identifiers() if name > after][:limit]
+        names = [name for name in self._registry.identifiers() if name > after][:limit] if limit else []
         return self._standing.fleet(self._running(), self._delivery, tuple(map(self.node, names)))
 
     def node(self, identifier: str) -> NodeStatus:
@@ -227,6 +228,16 @@ class RegistrationConfigSource:
     def shrinks_refused(self) -> int:
         """How many results the shrink guard refused since this source was made."""
         return self._guard.refused
+
+    @property
+    def tally(self) -> RunTally:
+        """What the runs came to since this source was opened."""
+        return self._running().tally
+
+    @property
+    def generations_made(self) -> int:
+        """How many generations this source has committed since it was made."""
+        return self._publisher.made
 
     @property
     def generation(self) -> Generation | None:

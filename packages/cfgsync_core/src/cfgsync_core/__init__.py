@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from .following import BucketHolder as BucketHolder
     from .following import BucketView as BucketView
     from .freshness import ReaderState as ReaderState
+    from .hinting import StoreTally as StoreTally
     from .hinting import hinted as hinted
     from .hints import Announced as Announced
     from .hints import ChangeEvents as ChangeEvents
@@ -133,7 +134,7 @@ else:
             "acknowledgement": "Acknowledgement MAX_REASON decode_acknowledgement encode_acknowledgement",
             "following": "BucketHolder BucketView",
             "freshness": "ReaderState",
-            "hinting": "hinted",
+            "hinting": "StoreTally hinted",
             "judging": "Alarm Away Same Steps Whole",
             "reconcile": "Ask Reconciler Subscribe View",
             "memory": "MemoryHints MemoryStore",

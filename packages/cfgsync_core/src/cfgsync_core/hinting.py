@@ -14,12 +14,14 @@ from typing import Any, Self
 
 import msgspec
 
-from .errors import OutcomeUnknown, Unavailable
+from .errors import Conflict, OutcomeUnknown, Unavailable
 from .hints import ChangeEvents, ChangeHints
 from .store import BucketSnapshot, Change, Entry, Gap, RevisionedStore, Unchanged, Version
 
 WHISPER_SECONDS = 1.0
 """How long one whisper may take before it counts as lost."""
+
+_LOST = object()
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,18 @@ log = logging.getLogger(__name__)
 def hinted(store: RevisionedStore, hints: ChangeHints, events: ChangeEvents | None = None) -> HintingStore:
     """`store`, whose commits are followed by a hint and, if `events` are given, by an event with the new version."""
     return HintingStore(store, hints, events)
+
+
+class StoreTally:
+    """Plain counts since the start, read when somebody asks: how commits ended, and what became of hints and events."""
+
+    __slots__ = ("commits", "events", "hints")
+
+    def __init__(self) -> None:
+        self.commits = {"committed": 0, "conflict": 0, "failed": 0, "cancelled": 0}
+        """`committed` also counts those that found nothing to write; `cancelled` go on to an end that nobody reads."""
+        self.hints = {"published": 0, "lost": 0}
+        self.events = {"published": 0, "skipped_not_connected": 0, "failed": 0, "lost": 0}
 
 
 class HintingStore:
@@ -42,6 +56,7 @@ class HintingStore:
         ] = {}  # None: something may have been committed, nobody knows what
         self._tasks: set[asyncio.Task[None]] = set()
         self._whispering: set[str] = set()
+        self.tally = StoreTally()
 
     async def __aenter__(self) -> Self:
         return self
@@ -72,11 +87,20 @@ class HintingStore:
         try:
             version = await self._store.commit(bucket, writes, expected)
         except asyncio.CancelledError:
+            self.tally.commits["cancelled"] += 1
             self._start(self._after_a_cancelled_commit(bucket))
             raise
         except OutcomeUnknown:
+            self.tally.commits["failed"] += 1
             self._whisper(bucket, None)
             raise
+        except Conflict:
+            self.tally.commits["conflict"] += 1
+            raise
+        except Exception:
+            self.tally.commits["failed"] += 1
+            raise
+        self.tally.commits["committed"] += 1
         if self._told.get(bucket) != version:
             self._told[bucket] = version
             self._whisper(bucket, version)
@@ -97,21 +121,24 @@ class HintingStore:
         try:
             while bucket in self._untold:
                 version = self._untold.pop(bucket)
-                await self._attempt(self._hints.publish(bucket), "hint", bucket)
+                told = await self._attempt(self._hints.publish(bucket), "hint", bucket)
+                self.tally.hints["lost" if told is _LOST else "published"] += 1
                 if self._events is not None and version is not None:
                     body = {"bucket": bucket, "epoch": version.epoch, "revision": version.revision}
-                    await self._attempt(
+                    announced = await self._attempt(
                         self._events.announce(bucket, msgspec.json.encode(body)), "event", bucket
                     )
+                    self.tally.events["lost" if announced is _LOST else str(announced)] += 1
         finally:
             self._whispering.discard(bucket)
 
-    async def _attempt(self, sending: Coroutine[Any, Any, object], what: str, bucket: str) -> None:
+    async def _attempt(self, sending: Coroutine[Any, Any, object], what: str, bucket: str) -> object:
         try:
             async with asyncio.timeout(WHISPER_SECONDS):
-                await sending
+                return await sending
         except Exception as error:  # whatever a transport raises: readers look again by themselves
             log.warning("the %s for bucket %r was lost: %s", what, bucket, str(error) or type(error).__name__)
+            return _LOST
 
     async def _after_a_cancelled_commit(self, bucket: str) -> None:
         """The cancelled call goes on to its end, and whoever waits for it must be told. A commit of nothing writes

@@ -100,6 +100,7 @@ class LimitedServer(web.Server):
         self._most = max_connections if max_connections is not None else _connections_allowed()
         self._open: dict[RequestHandler, asyncio.Transport] = {}
         self._idle: dict[RequestHandler, None] = {}  # in the order in which they became idle
+        self.evicted = 0
         super().__init__(
             handler,
             request_factory=_request,
@@ -125,6 +126,7 @@ class LimitedServer(web.Server):
         if len(self._open) > self._most:
             longest = next(iter(self._idle))
             del self._idle[longest]
+            self.evicted += 1
             self._open.pop(longest).abort()
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
@@ -132,6 +134,11 @@ class LimitedServer(web.Server):
         self._open.pop(handler, None)
         self._idle.pop(handler, None)
         super().connection_lost(handler, exc)
+
+    @property
+    def open_connections(self) -> int:
+        """How many are open."""
+        return len(self._open)
 
     def busy(self, handler: RequestHandler) -> None:
         """A whole request has come over this connection: it stays until it is answered."""

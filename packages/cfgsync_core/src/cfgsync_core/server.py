@@ -72,6 +72,19 @@ class HttpServer:
         self._piecewise = asyncio.Semaphore(PIECEWISE_AT_ONCE)
         self._openapi = openapi("status" in handlers, LEGACY in handlers, handlers)
         self.port = port
+        self.unread: dict[int, int] = {}
+        """Status → how many requests were refused since the start before a handler saw them: a body that is too large,
+        too slow, not JSON, or that does not decode."""
+
+    @property
+    def connections(self) -> int:
+        """How many are open."""
+        return self._server.open_connections
+
+    @property
+    def evicted(self) -> int:
+        """How many connections were closed since the start because one too many came."""
+        return self._server.evicted
 
     @property
     def address(self) -> str:
@@ -113,6 +126,7 @@ class HttpServer:
         try:
             reply = await self._answer(request)
         except InvalidRequest as error:
+            self.unread[error.status] = self.unread.get(error.status, 0) + 1
             reply = refusal(error.status, "invalid_request", str(error))
         except asyncio.CancelledError:
             raise

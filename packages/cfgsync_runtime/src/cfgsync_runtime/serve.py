@@ -34,6 +34,8 @@ from .backends import open_store
 from .errors import MachineRefused
 from .identity import Identities
 from .open_doors import Lacking, OpenDoors, warn
+from .scrape import Observed, Scrape
+from .traffic import Traffic
 
 if TYPE_CHECKING:
     from cfgsync_core import HttpServer
@@ -99,7 +101,10 @@ async def serving_snapshot(
             handlers = _with_legacy_route(handlers)
         pages = Pages(source)
         handlers["watch"] = pages.watch
-        server = await stack.enter_async_context(_listening((await loading)(handlers, host, port)))
+        observed = Observed(Traffic(), None, status, source, hinting.tally, pages, lacking)
+        observed.server = server = await stack.enter_async_context(
+            _listening((await loading)(_observed(handlers, observed), host, port))
+        )
         warn(host, lacking)
         try:
             yield server
@@ -125,7 +130,10 @@ async def serving_source(
     handlers = CfgsyncServerState(source, status).handlers()
     if legacy_init_with_node:
         handlers = _with_legacy_route(handlers)
+    observed = Observed(Traffic(), status=status, lacking=lacking)
+    handlers = _observed(handlers, observed)
     async with _listening((await load_http_server())(handlers, host, port)) as server:
+        observed.server = server
         warn(host, lacking)
         yield server
 
@@ -197,6 +205,11 @@ async def stop_signals() -> AsyncIterator[asyncio.Future[signal.Signals]]:
     finally:
         for sent in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(sent)
+
+
+def _observed(handlers: Mapping[str, Handler], observed: Observed) -> dict[str, Handler]:
+    """The same table, counted, and with `metrics`."""
+    return observed.traffic.counted({**handlers, "metrics": Scrape(observed)})
 
 
 def _with_legacy_route(handlers: Mapping[str, Handler]) -> dict[str, Handler]:
