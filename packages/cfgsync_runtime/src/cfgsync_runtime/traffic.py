@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final, TypeAlias
 
@@ -29,7 +30,7 @@ class Traffic:
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
         self._clock = clock
-        self._cells: dict[str, dict[int, Cell]] = {}
+        self._cells: dict[str, defaultdict[int, Cell]] = {}
 
     def counted(self, handlers: Mapping[str, Handler]) -> dict[str, Handler]:
         """The same table; a failure comes back as the reply that it means."""
@@ -43,12 +44,10 @@ class Traffic:
 
     def _counted(self, route: str, inner: Handler) -> Handler:
         clock = self._clock
-        cells = self._cells.setdefault(route, {})
+        cells = self._cells[route] = defaultdict(lambda: [0] * (_SUM + 1))
 
         def count(status: int, seconds: float) -> None:
-            cell = cells.get(status)
-            if cell is None:
-                cell = cells[status] = [0] * (_SUM + 1)
+            cell = cells[status]
             cell[bisect_left(BOUNDS, seconds)] += 1
             cell[_SUM] += seconds
 
