@@ -138,9 +138,8 @@ class Runs:
                         await self._wake.wait()
                 continue
             self._last_start = self._clock()
-            verdict = await self._run()
             refused = self._guard.refused
-            verdict = await self._run(self._registry.snapshot())
+            verdict = await self._run()
             self._last_end = self._clock()
             outcome = "refused" if self._guard.refused > refused else _outcome(verdict)
             self.tally.add(outcome, self._last_end - self._last_start)

@@ -6,7 +6,6 @@ It works in process, in a test, with no server: the first call starts its one ru
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType

@@ -9,6 +9,7 @@ import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib.metadata import version
+from typing import cast
 
 from prometheus_client import CollectorRegistry, GCCollector, Metric, ProcessCollector, generate_latest
 from prometheus_client.core import (
@@ -48,13 +49,15 @@ def text_of(observed: Observed) -> tuple[Callable[[], bytes], str]:
     """What writes the page of `observed`, and the page's content type. A registry of its own: two servers in one
     process do not share their figures."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Figures(observed))
+    registry.register(cast("Collector", _Figures(observed)))
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)
     return partial(generate_latest, registry), CONTENT_TYPE_PLAIN_0_0_4
 
 
-class _Figures(Collector):
+class _Figures:
+    """A collector, by what it offers."""
+
     def __init__(self, observed: Observed) -> None:
         self._observed = observed
         self._build = {"version": version("cfgsync-runtime"), "python": platform.python_version()}
@@ -198,8 +201,8 @@ def _merged(traffic: Traffic) -> dict[tuple[str, str], tuple[list[int], float]]:
     return merged
 
 
-def _by(family: Metric, values: Mapping[str, float]) -> Metric:
+def _by(family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[str, float]) -> Metric:
     """One sample for each key of `values`, which is the family's only label."""
     for word, value in values.items():
-        family.add_metric((word,), value)  # type: ignore[attr-defined]
+        family.add_metric((word,), value)
     return family
