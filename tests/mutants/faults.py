@@ -143,8 +143,13 @@ FAULTS = (
         (
             Edit(
                 f"{_SQLITE}/reading.py",
-                "if value is None or sha256(value).digest() != digest:",
-                "if value is None:",
+                "in found:\n            if value is None or sha256(value).digest() != digest:",
+                "in found:\n            if value is None:",
+            ),
+            Edit(
+                f"{_SQLITE}/reading.py",
+                "= row\n        if value is None or sha256(value).digest() != digest:",
+                "= row\n        if value is None:",
             ),
         ),
         ("tests/runtime/test_sqlite.py::test_damage_is_named_and_never_served",),
