@@ -62,7 +62,7 @@ async def test_a_renewal_that_cannot_be_kept_is_none() -> None:
     async with RegistrationConfigSource(RandomKeys(), store=broken) as source:
         await source.register(node("a"))
         before = await answered(source, "a")
-        broken._left = 0
+        broken.break_after(0)
         with pytest.raises(Unavailable):
             await source.renew()
         broken.mend()

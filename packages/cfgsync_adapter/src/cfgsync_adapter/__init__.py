@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from .generation import Prepared as Prepared
     from .generation import Source as Source
     from .generation import checked as checked
+    from .looking import Look as Look
+    from .looking import look as look
     from .materializer import MaterializationResult as MaterializationResult
     from .materializer import MaterializedArtifacts as MaterializedArtifacts
     from .materializer import MaterializedArtifactsSink as MaterializedArtifactsSink
@@ -35,6 +37,19 @@ if TYPE_CHECKING:
     from .source import Renewal as Renewal
     from .tally import RunOutcome as RunOutcome
     from .tally import RunTally as RunTally
+    from .telling import DiffPage as DiffPage
+    from .telling import FileChange as FileChange
+    from .telling import NodeChange as NodeChange
+    from .telling import ToldFile as ToldFile
+    from .telling import ToldGeneration as ToldGeneration
+    from .telling import ToldNode as ToldNode
+    from .telling import ToldPage as ToldPage
+    from .telling import changes_of as changes_of
+    from .telling import tell as tell
+    from .telling import tell_difference as tell_difference
+    from .telling import tell_generation as tell_generation
+    from .telling import tell_head as tell_head
+    from .telling import tell_prepared as tell_prepared
 else:
     __getattr__, __dir__, __all__ = door(
         __name__,
@@ -44,6 +59,7 @@ else:
             "deployment": "DeploymentAdapter DeploymentFailed build_materialized_artifacts",
             "directory": "DirectorySink",
             "generation": "Generation PayloadTooLarge Prepared Source checked",
+            "looking": "Look look",
             "materializer": "MaterializationResult MaterializedArtifacts MaterializedArtifactsSink"
             " RegistrationSnapshotMaterializer",
             "persisting": "PersistingSnapshotMaterializer",
@@ -51,6 +67,8 @@ else:
             "snapshot": "RegistrationSnapshot",
             "source": "Late RegistrationConfigSource Renewal",
             "tally": "RunOutcome RunTally",
+            "telling": "DiffPage FileChange NodeChange ToldFile ToldGeneration ToldNode ToldPage changes_of tell"
+            " tell_difference tell_generation tell_head tell_prepared",
             "cfgsync_artifacts:": "ArtifactFile ArtifactSet",
             "cfgsync_core:": "Condition NodeRegistration NotReady",
         },

@@ -43,6 +43,16 @@ def node(identifier: str, runs: Runs, answer: Resolution | None, served: str | N
     return text
 
 
+def replaced(is_wanted: bool, is_served: bool, runs: Runs) -> str:
+    """What becomes of a node's replacement; `""` when it has and had none."""
+    if is_served and is_wanted and runs.verdict is not None and runs.verdict.source.covers(runs.source):
+        return "its own files are an operator's (cfgsync node replace)"
+    if not is_served and not is_wanted:
+        return ""
+    what = "an operator's replacement of its files" if is_wanted else "the end of an operator's replacement"
+    return f"{what} waits for {'cfgsync generation renew' if runs.is_frozen else 'the next generation'}"
+
+
 def _pending(runs: Runs) -> str:
     outcome = None if runs.verdict is None else runs.verdict.outcome
     if isinstance(outcome, NotReady):

@@ -14,6 +14,7 @@ import msgspec
 from cfgsync_artifacts import ArtifactSet, CfgsyncError, DuplicatePath, digest_of
 from cfgsync_core import (
     BLOB,
+    NEVER,
     NodeArtifactsPayload,
     NotReady,
     Version,
@@ -35,11 +36,16 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
     claim: int
     registrations: Version
     documents: Version | None = None
+    replacements: Version | None = None
 
     def covers(self, other: Source) -> bool:
         """True when this source is at least `other` in every part."""
-        mine, theirs = self.documents or Version("", 0), other.documents or Version("", 0)
-        return self.claim >= other.claim and self.registrations >= other.registrations and mine >= theirs
+        return (
+            self.claim >= other.claim
+            and self.registrations >= other.registrations
+            and (self.documents or NEVER) >= (other.documents or NEVER)
+            and (self.replacements or NEVER) >= (other.replacements or NEVER)
+        )
 
 
 class PayloadTooLarge(CfgsyncError):
@@ -47,7 +53,8 @@ class PayloadTooLarge(CfgsyncError):
 
 
 class Generation(msgspec.Struct, frozen=True):
-    """One committed answer for every node. `text` is `<epoch>.<number>` as it travels."""
+    """One committed answer for every node. `text` is `<epoch>.<number>` as it travels, `at_ms` when it was committed
+    (milliseconds since 1970, 0 in what an older program committed), `replaced` who has an operator's files."""
 
     text: str
     number: int
@@ -55,6 +62,15 @@ class Generation(msgspec.Struct, frozen=True):
     nodes: Mapping[str, NodeArtifactsPayload]
     blobs: frozenset[str]
     map_key: str
+    at_ms: int = 0
+    replaced: frozenset[str] = frozenset()
+
+    @property
+    def head(self) -> Head:
+        """What the store keeps of it beside its blobs."""
+        return Head(
+            self.number, self.source, self.map_key, self.at_ms, len(self.nodes), tuple(sorted(self.replaced))
+        )
 
     def artifacts(self) -> MaterializedArtifacts:
         """The artifacts that this generation serves, from its bytes."""
@@ -70,6 +86,7 @@ class Prepared(msgspec.Struct, frozen=True):
     blobs: Mapping[str, bytes]
     map_key: str
     accepts_shrink: bool = False
+    replaced: frozenset[str] = frozenset()
 
     @classmethod
     def from_blobs(cls, map_key: str, blobs: Mapping[str, bytes], accepts_shrink: bool = False) -> Prepared:
@@ -77,7 +94,7 @@ class Prepared(msgspec.Struct, frozen=True):
 
         Raises `KeyError` for a blob that is not there, `msgspec.DecodeError` for a map that is none.
         """
-        plan = msgspec.msgpack.decode(blobs[map_key], type=_Map)
+        plan = msgspec.msgpack.decode(blobs[map_key], type=NodeMap)
         shared = blobs[plan.shared]
         nodes: dict[str, NodeArtifactsPayload] = {}
         own = {map_key: blobs[map_key], plan.shared: shared}
@@ -88,22 +105,30 @@ class Prepared(msgspec.Struct, frozen=True):
 
 
 class Head(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The small entry that names a generation: its number, source, and where its map is."""
+    """The small entry that names a generation: its number, source, where its map is, when it was committed, and how
+    many nodes it has."""
 
     number: int
     source: Source
     map_key: str
+    at_ms: int = 0
+    nodes: int = 0
+    replaced: tuple[str, ...] = ()
 
 
-class _Mapped(msgspec.Struct, frozen=True, array_like=True, gc=False):
+class Mapped(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One node in a `NodeMap`: the key of its own files, the digest of its payload, and `extended` of that."""
+
     local: str
     digest: str
     extended: str | None
 
 
-class _Map(msgspec.Struct, frozen=True, array_like=True):
+class NodeMap(msgspec.Struct, frozen=True, array_like=True):
+    """The blob that a generation's `map_key` names: which blobs each node is answered from."""
+
     shared: str
-    nodes: dict[str, _Mapped]
+    nodes: dict[str, Mapped]
 
 
 def checked(result: object) -> NotReady | Prepared:
@@ -126,13 +151,13 @@ def prepare(artifacts: MaterializedArtifacts) -> Prepared:
     shared = artifacts.shared
     shared_paths = {file.path for file in shared}
     shared_length = _length(shared)
-    _refuse_beyond("the shared content", shared_length)
+    refuse_beyond("the shared content", shared_length)
     deliverable = Deliverable(shared)
     shared_bytes, shared_extended = encode_files(shared), first_extended(shared)
     shared_key = _key(shared_bytes)
     blobs: dict[str, bytes] = {shared_key: shared_bytes}
     nodes: dict[str, NodeArtifactsPayload] = {}
-    mapped: dict[str, _Mapped] = {}
+    mapped: dict[str, Mapped] = {}
     for identifier in sorted(artifacts.nodes):
         local = artifacts.nodes[identifier]
         if not isinstance(local, ArtifactSet):
@@ -141,7 +166,7 @@ def prepare(artifacts: MaterializedArtifacts) -> Prepared:
             if file.path in shared_paths:
                 raise DuplicatePath(file.path)
         # looked at before it is encoded: what is far too large would take several times its memory
-        _refuse_beyond(f"the content for node {identifier}", _length(local) + shared_length)
+        refuse_beyond(f"the content for node {identifier}", _length(local) + shared_length)
         deliverable.check(identifier, local)
         encoded = encode_files(local)
         key = _key(encoded)
@@ -152,10 +177,10 @@ def prepare(artifacts: MaterializedArtifacts) -> Prepared:
             digest_of(local.manifest, shared.manifest),
             first_extended(local) or shared_extended,
         )
-        _refuse_beyond(f"the payload of node {identifier}", payload.size_bytes)
+        refuse_beyond(f"the payload of node {identifier}", payload.size_bytes)
         nodes[identifier] = payload
-        mapped[identifier] = _Mapped(key, payload.digest, payload.extended)
-    raw = msgspec.msgpack.encode(_Map(shared_key, mapped))
+        mapped[identifier] = Mapped(key, payload.digest, payload.extended)
+    raw = msgspec.msgpack.encode(NodeMap(shared_key, mapped))
     map_key = _key(raw)
     blobs[map_key] = raw
     return Prepared(nodes, blobs, map_key, artifacts.accepts_shrink)
@@ -168,7 +193,14 @@ def restore(epoch: str, head: Head, entries: Mapping[str, bytes]) -> Generation:
     """
     kept = Prepared.from_blobs(head.map_key, entries)
     return Generation(
-        f"{epoch}.{head.number}", head.number, head.source, kept.nodes, frozenset(kept.blobs), head.map_key
+        f"{epoch}.{head.number}",
+        head.number,
+        head.source,
+        kept.nodes,
+        frozenset(kept.blobs),
+        head.map_key,
+        head.at_ms,
+        frozenset(head.replaced),
     )
 
 
@@ -177,7 +209,8 @@ def _length(files: ArtifactSet) -> int:
     return sum(len(file.content) for file in files.files)
 
 
-def _refuse_beyond(what: str, size_bytes: int) -> None:
+def refuse_beyond(what: str, size_bytes: int) -> None:
+    """Raise `PayloadTooLarge` for more than a node takes."""
     if size_bytes > MAX_PAYLOAD_BYTES:
         raise PayloadTooLarge(f"{what} is {size_bytes} bytes, a node takes {MAX_PAYLOAD_BYTES}")
 

@@ -1,7 +1,7 @@
 """The shrink guard: a result that leaves out most of what the fleet has is a failed run, and not the next generation.
 
 What counts is what the last generation gives to nodes that are still registered, each of their files by its path: who
-left by `--ttl` or `evict` is not dropped, and a file that is renamed is. More than `percent` of the nodes, or of the
+left by `--ttl` or `evict` is not dropped, a file that is renamed is, and what an operator replaced does not count. More than `percent` of the nodes, or of the
 files, is refused; the last good generation goes on being served.
 """
 
@@ -44,7 +44,8 @@ class ShrinkGuard:
 
     def _left_out(self, last: Generation, new: Prepared, registered: Container[str]) -> str | None:
         """What is left out, when that is too much."""
-        staying = [name for name in last.nodes if name in registered]
+        by_hand = last.replaced | new.replaced
+        staying = [name for name in last.nodes if name in registered and name not in by_hand]
         gone = sum(name not in new.nodes for name in staying)
         if self._too_much(gone, len(staying)):
             return f"{gone} of the {len(staying)} registered nodes of generation {last.number}"

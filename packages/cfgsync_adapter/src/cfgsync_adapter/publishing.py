@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -12,6 +13,8 @@ from .generation import Generation, Head, Prepared, Source, restore
 
 BUCKET = "generations"
 CURRENT, PREVIOUS, CLAIM, DELIVERED = "current", "previous", "claim", "delivered"
+PAST = 100
+"""So many heads of generations before the current one are kept, in a ring: without contents, for those who ask when."""
 
 
 class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -27,8 +30,11 @@ class Publisher:
     """The generations of one store. `current` is the last one committed, by this server or another, and `previous` the
     one before it, which is kept as long."""
 
-    def __init__(self, store: RevisionedStore) -> None:
+    def __init__(
+        self, store: RevisionedStore, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+    ) -> None:
         self._store = store
+        self._clock = clock
         self._current_revision = 0
         self._claim_revision = 0
         self._revision: str | None = None
@@ -39,6 +45,14 @@ class Publisher:
         self.mine = 0
         """The last claim whose revision is this server's: what it publishes for."""
         self.last_delivered: str | None = None
+        self.past: dict[int, Head] = {}
+        """The ring of heads; `heads()` has them in order."""
+
+    def heads(self) -> list[Head]:
+        """The heads that are still held, newest first, the current one's among them."""
+        held = {head.number: head for head in self.past.values()}
+        held.update((one.number, one.head) for one in (self.previous, self.current) if one is not None)
+        return [held[number] for number in sorted(held, reverse=True)]
 
     async def open(self, revision: str | None) -> None:
         """Load what is served, then claim if `revision` differs from the last claim's (None: never claim)."""
@@ -82,6 +96,11 @@ class Publisher:
         if self._revision is None or self._revision == self.claim.revision:
             self.mine = self.claim.number
         self.last_delivered = entries[DELIVERED].decode() if DELIVERED in entries else None
+        self.past = {
+            slot: msgspec.json.decode(entries[key], type=Head)
+            for slot in range(PAST)
+            if (key := _past_key(slot)) in entries
+        }
         if CURRENT in entries:
             self.current = restore(
                 cut.version.epoch, msgspec.json.decode(entries[CURRENT], type=Head), entries
@@ -112,8 +131,17 @@ class Publisher:
             if current is not None and not moved and not self._accepts_after(current):
                 await allowed(current)
             number = 1 if current is None else current.number + (0 if moved else 1)
+            at_ms = current.at_ms if current is not None and moved else self._clock()
+            head = Head(
+                number,
+                source,
+                prepared.map_key,
+                at_ms,
+                len(prepared.nodes),
+                tuple(sorted(prepared.replaced)),
+            )
             try:
-                return await self._commit(prepared, Head(number, source, prepared.map_key), moved)
+                return await self._commit(prepared, head, moved)
             except Conflict:
                 await self.reload()
 
@@ -134,7 +162,8 @@ class Publisher:
         if not moved:
             writes.update((key, value) for key, value in prepared.blobs.items() if key not in held)
             if current is not None:
-                writes[PREVIOUS] = msgspec.json.encode(Head(current.number, current.source, current.map_key))
+                writes[PREVIOUS] = past = msgspec.json.encode(current.head)
+                writes[_past_key(current.number)] = past
             stale = self.previous.blobs if self.previous is not None else frozenset()
             writes.update((key, None) for key in stale if key not in held and key not in blobs)
         expected = {CURRENT: self._current_revision, CLAIM: self._claim_revision}
@@ -143,7 +172,20 @@ class Publisher:
         if not moved:
             self.previous = current
             self.made += 1
+            if current is not None:
+                self.past[current.number % PAST] = current.head
         self.current = Generation(
-            f"{version.epoch}.{head.number}", head.number, head.source, prepared.nodes, blobs, head.map_key
+            f"{version.epoch}.{head.number}",
+            head.number,
+            head.source,
+            prepared.nodes,
+            blobs,
+            head.map_key,
+            head.at_ms,
+            prepared.replaced,
         )
         return self.current
+
+
+def _past_key(number: int) -> str:
+    return f"past/{number % PAST:02}"

@@ -80,6 +80,10 @@ class Registry:
             await self._refresh(version)
         return version
 
+    def registered(self) -> tuple[Version, dict[str, NodeRegistration]]:
+        """The same cut for who only looks: it is no snapshot that a run's next one follows."""
+        return self.version, self._nodes.copy()
+
     def snapshot(self) -> RegistrationSnapshot:
         """The cut at `version`. Commits are applied in one step with their version, and this copies in one step, so no
         entry is newer than the version and none is left out (INV-18)."""

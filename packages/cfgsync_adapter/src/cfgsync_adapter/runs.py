@@ -14,13 +14,14 @@ from contextlib import suppress
 
 import msgspec
 
-from cfgsync_core import CfgsyncError, MaterializationFailed, NotReady, Unavailable, plain
+from cfgsync_core import NEVER, CfgsyncError, MaterializationFailed, NotReady, Unavailable, plain
 
 from .deciding import Decider, sentence
 from .generation import Generation, Prepared, Source
 from .guard import ShrinkGuard
 from .publishing import Publisher
 from .registry import Registry
+from .replacements import Replacements, overlay
 from .snapshot import RegistrationSnapshot
 from .tally import RunOutcome, RunTally
 
@@ -48,6 +49,7 @@ class Runs:
         decider: Decider,
         registry: Registry,
         publisher: Publisher,
+        replacements: Replacements,
         *,
         on_verdict: Callable[[Verdict], None],
         guard: ShrinkGuard,
@@ -58,6 +60,7 @@ class Runs:
         self._decider = decider
         self._registry = registry
         self._publisher = publisher
+        self._replacements = replacements
         self._on_verdict = on_verdict
         self._guard = guard
         self._freezes = frozen
@@ -80,7 +83,12 @@ class Runs:
     @property
     def source(self) -> Source:
         """What a run that started now would be made from."""
-        return Source(self._publisher.mine, self._registry.version)
+        replacements = self._replacements.version
+        return Source(
+            self._publisher.mine,
+            self._registry.version,
+            replacements=None if replacements == NEVER else replacements,
+        )
 
     @property
     def superseded(self) -> bool:
@@ -97,7 +105,7 @@ class Runs:
         self._task = asyncio.create_task(self._run_for_ever(), name="cfgsync-runs")
 
     def changed(self) -> None:
-        """The registry moved, or the claim: a run is due."""
+        """The registry moved, or the claim, or a replacement: a run is due."""
         self._wake.set()
 
     async def verdict_on(self, claim: int) -> Verdict:
@@ -158,14 +166,19 @@ class Runs:
         try:
             await self._decider.ready()
             snapshot = self._registry.snapshot()
-            source = Source(self._publisher.mine, snapshot.version)
+            source, replaced = self.source, self._replacements.standing  # in one step with the cut
             async with asyncio.timeout(self._run_timeout) as deadline:
                 decision = await self._decider.decide(snapshot)
             self._processor_seconds = decision.processor_seconds
             self.tally.processor_seconds += decision.processor_seconds
             if isinstance(decision.answer, NotReady):
                 return Verdict(source, decision.answer)
-            generation = await self._published(decision.answer, source, snapshot)
+            prepared = decision.answer
+            if replaced:
+                prepared = await asyncio.to_thread(overlay, prepared, replaced, snapshot)
+            generation = await self._published(prepared, source, snapshot)
+            if generation is None:
+                await self._replacements.open()  # another server may have seen newer ones
         except Unavailable as error:
             log.warning("a generation could not be committed: %s", error)
             return Verdict(source, error)

@@ -13,6 +13,7 @@ from typing import Literal, Self
 
 import msgspec
 
+from cfgsync_artifacts import ArtifactSet, DuplicatePath
 from cfgsync_core import (
     CfgsyncError,
     FleetStatus,
@@ -27,6 +28,7 @@ from cfgsync_core import (
     StoreAdmin,
     Unavailable,
     Version,
+    paths_of,
 )
 
 from . import explain
@@ -37,9 +39,11 @@ from .guard import DEFAULT_PERCENT, ShrinkGuard
 from .materializer import MaterializedArtifactsSink, RegistrationSnapshotMaterializer
 from .publishing import Publisher
 from .registry import Registry
+from .replacements import Replacements
 from .runs import Runs, Verdict
 from .standing import Standing
 from .tally import RunTally
+from .telling import ToldGeneration, tell_head
 from .waiting import Answer, Waiter, Waiting
 
 LEAST_WAIT = 2.0
@@ -91,6 +95,7 @@ class RegistrationConfigSource:
         self._opening = asyncio.Lock()
         self._registry = Registry(self._store, on_change=self._registry_moved)
         self._publisher = Publisher(self._store)
+        self._replacements = Replacements(self._store)
         self._waiting = Waiting(self._settle)
         self._runs: Runs | None = None
         self._standing = Standing(self._registry, self._publisher, self._waiting)
@@ -115,11 +120,13 @@ class RegistrationConfigSource:
                 return
             await self._registry.open()
             await self._publisher.open(self._revision)
+            await self._replacements.open()
             asked = self._materializer
             self._runs = Runs(
                 asked if isinstance(asked, Decider) else InThread(asked, on_idle=self._registry_moved),
                 self._registry,
                 self._publisher,
+                self._replacements,
                 on_verdict=self._verdict_came,
                 guard=self._guard,
                 frozen=self._late == "freeze",
@@ -194,6 +201,27 @@ class RegistrationConfigSource:
                 verdict = await runs.verdict_on(claim.number)
         return Renewal(claim.number, verdict, None if current is None else current.text)
 
+    async def replace(self, identifier: str, files: ArtifactSet) -> Version:
+        """Give one node these files of its own in place of the materializer's, from the next generation on, for which
+        a run starts; shared files still follow. No files: the materializer's come back. Frozen: `renew` first.
+
+        Durable on return, for a node that is not registered too. Raises `DuplicatePath` for a path that is a shared
+        one's; `PayloadTooLarge`; `Unavailable` and its kin.
+        """
+        if self._runs is None:
+            await self.open()
+        if self._draining is not None:
+            raise self._draining
+        current = self._publisher.current
+        payload = None if current is None else next(iter(current.nodes.values()), None)
+        shared = frozenset[str]() if payload is None else paths_of(payload.shared)
+        for file in files:
+            if file.path in shared:
+                raise DuplicatePath(file.path)
+        version = await self._replacements.put(identifier, files)
+        self._running().changed()
+        return version
+
     def fleet(self, limit: int, after: str) -> FleetStatus:
         """See `StatusSource`."""
         names = [name for name in self._registry.identifiers() if name > after][:limit] if limit else []
@@ -201,7 +229,11 @@ class RegistrationConfigSource:
 
     def node(self, identifier: str) -> NodeStatus:
         """See `StatusSource`."""
-        return self._standing.node(identifier, self._running(), self._answer_now(identifier))
+        runs, current = self._running(), self._publisher.current
+        words = self._standing.node(identifier, runs, self._answer_now(identifier))
+        by_hand = current is not None and identifier in current.replaced
+        note = explain.replaced(identifier in self._replacements, by_hand, runs)
+        return msgspec.structs.replace(words, reason=f"{words.reason}; {note}") if note else words
 
     def subscribe(self, heard: Callable[[], None]) -> Callable[[], None]:
         """See `ChangingSource`."""
@@ -222,6 +254,24 @@ class RegistrationConfigSource:
     def runs(self) -> int:
         """How often the materializer was called since this source was opened."""
         return self._running().count
+
+    def generations(self) -> list[ToldGeneration]:
+        """The generations that can still be told, newest first; the current and the previous one have contents."""
+        current = self._publisher.current
+        if current is None:
+            return []
+        held = {one.number for one in (current, self._publisher.previous) if one is not None}
+        epoch = current.text.rpartition(".")[0]
+        return [tell_head(head, epoch, contents=head.number in held) for head in self._publisher.heads()]
+
+    def held(self, number: int) -> Generation | None:
+        """The generation of this number, while its files are held."""
+        both = (self._publisher.current, self._publisher.previous)
+        return next((one for one in both if one is not None and one.number == number), None)
+
+    def registered(self) -> tuple[Version, dict[str, NodeRegistration]]:
+        """Every registration, and the version that has them."""
+        return self._registry.registered()
 
     @property
     def shrinks_refused(self) -> int:

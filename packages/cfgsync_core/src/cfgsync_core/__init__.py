@@ -81,6 +81,7 @@ if TYPE_CHECKING:
     from .outcome import Unreachable as Unreachable
     from .outcome import Untrusted as Untrusted
     from .payload import NodeArtifactsPayload as NodeArtifactsPayload
+    from .payload import RawFile as RawFile
     from .payload import decode_files as decode_files
     from .payload import decode_payload as decode_payload
     from .payload import encode_files as encode_files
@@ -101,6 +102,9 @@ if TYPE_CHECKING:
     from .registration import NodeRegistration as NodeRegistration
     from .registration import RegistrationPayload as RegistrationPayload
     from .registration import check_identifier as check_identifier
+    from .replacement import Replacement as Replacement
+    from .replacement import decode_replacement as decode_replacement
+    from .replacement import encode_replacement as encode_replacement
     from .request_body import RequestBody as RequestBody
     from .server import HttpServer as HttpServer
     from .server_url import InvalidServerUrl as InvalidServerUrl
@@ -153,9 +157,10 @@ else:
             "errors": "Conflict IntegrityError InvalidRegistration InvalidRequest MaterializationFailed"
             " MetadataMismatch OutcomeUnknown StaleGeneration StoreDamaged StoreFull StoreRefused Unavailable",
             "hints": "Announced ChangeEvents ChangeHints",
-            "payload": "NodeArtifactsPayload decode_files decode_payload encode_files first_extended paths_of",
+            "payload": "NodeArtifactsPayload RawFile decode_files decode_payload encode_files first_extended paths_of",
             "protocol": "Condition Missing NotReady Ready STATUS decode_registration decode_stored"
             " encode_registration",
+            "replacement": "Replacement decode_replacement encode_replacement",
             "request_body": "RequestBody",
             "registration": "NodeRegistration RegistrationPayload check_identifier",
             "source": "NodeConfigSource Resolution",

@@ -34,6 +34,7 @@ from .backends import open_store
 from .errors import MachineRefused
 from .identity import Identities
 from .open_doors import Lacking, OpenDoors, warn
+from .operating import Operating
 from .scrape import Observed, Scrape
 from .traffic import Traffic
 
@@ -97,6 +98,7 @@ async def serving_snapshot(
             log.info("remembered from before: %d nodes, generation %s", remembered.registered, generation)
         status = OpenDoors(source, lacking, identities.rebound) if lacking else source
         handlers = identities.guard(CfgsyncServerState(source, status).handlers())
+        handlers |= Operating(source).handlers()
         if legacy_init_with_node:
             handlers = _with_legacy_route(handlers)
         pages = Pages(source)

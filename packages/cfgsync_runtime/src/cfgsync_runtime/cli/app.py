@@ -25,6 +25,9 @@ COMMANDS: Final = {
     "serve": "Serve a materializer, a bundle or a server configuration.",
     "fetch": "Register this node, wait for its files, write them, start a command.",
     "store": "Look at a store: check.",
+    "generation": "Which generations there are, what changed, and a new one by hand.",
+    "node": "What an operator does with one node: replace its files.",
+    "check": "Run a materializer on a recorded fleet, and compare; no server.",
     "status": "Who is here, who is missing, and why it is not ready.",
 }
 """Every command and its line in `cfgsync --help`; its module has the same name."""

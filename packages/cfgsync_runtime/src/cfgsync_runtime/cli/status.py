@@ -56,11 +56,24 @@ def command(
     server: Annotated[
         str, typer.Option("--server", envvar="CFGSYNC_SERVER", help="The server's URL.")
     ] = "http://127.0.0.1:4400",
+    save_snapshot: Annotated[
+        str | None,
+        typer.Option(
+            "--save-snapshot",
+            metavar="FILE",
+            help="Record the fleet for cfgsync check, on the server's machine.",
+        ),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", envvar="CFGSYNC_JSON", help="Print what the server says, as it is.")
     ] = False,
 ) -> None:
     """Who is here, who is missing, and why it is not ready."""
+    if save_snapshot is not None:
+        from .saving import save_snapshot as save
+
+        save(server, save_snapshot)
+        return
     try:
         at = ServerUrl.parse(server)
     except InvalidServerUrl as error:

@@ -1,0 +1,168 @@
+"""`cfgsync check MODULE:CLASS`: a materializer on a recorded fleet, compared with what was served; no server."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Final, Literal
+
+import msgspec
+import typer
+
+from cfgsync_adapter import (
+    FileChange,
+    NodeChange,
+    NotReady,
+    Prepared,
+    ToldFile,
+    ToldNode,
+    changes_of,
+    tell_prepared,
+)
+from cfgsync_core import CfgsyncError, MaterializationFailed, StoreRefused, Unavailable, plain
+
+from ..child import InChild
+from ..errors import InputError
+from ..loading import split_target
+from ..recorded import Recorded, read_snapshot, record_store
+from .comparing import change_lines, file_line, node_lines
+from .operator import WORDS_SHOWN, AsJson
+from .says import fail
+
+NOBODY: Final = "(nothing was served)"
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """What `check --json` prints. `generation` is the one that was served when the fleet was recorded; `shared` and
+    `nodes` are what differs from it; `not_compared` are nodes whose files were an operator's; `files` is the result."""
+
+    result: Literal["equal", "different", "not_ready", "failed"]
+    exit: int
+    reason: str
+    generation: str | None
+    shared: tuple[FileChange, ...] = ()
+    nodes: tuple[NodeChange, ...] = ()
+    not_compared: tuple[str, ...] = ()
+    shared_files: tuple[ToldFile, ...] = ()
+    files: tuple[ToldNode, ...] = ()
+
+
+def command(
+    materializer: Annotated[
+        str, typer.Argument(metavar="MODULE:CLASS", help="The application's materializer.")
+    ],
+    snapshot: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="A recorded fleet: cfgsync status --save-snapshot FILE."),
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option(metavar="URL", help="Or a store, read beside its server: sqlite:FILE.")
+    ] = None,
+    run_timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0.001, help="Deadline of the run.")
+    ] = 60.0,
+    json: AsJson = False,
+) -> None:
+    """Run a materializer on a recorded fleet, print its files, and compare them with the served generation.
+
+    Example: cfgsync check app:MyMaterializer --snapshot fleet.json
+
+    Exit codes: 0 equal; 1 different, failed, or NotReady where a generation was served (NotReady where none was is
+    equal); 2 usage, a snapshot or a class that cannot be loaded. Nodes whose files an operator replaced are not
+    compared. Needs no server; a settled fleet is assumed, every deadline of a Quorum passed.
+    """
+    if (snapshot is None) == (store is None):
+        raise typer.BadParameter("give one of --snapshot FILE and --store URL", param_hint="--snapshot")
+    try:
+        split_target(materializer)
+        checked = asyncio.run(_check(materializer, snapshot, store, run_timeout))
+    except InputError as error:
+        raise typer.Exit(fail(2, str(error), error.hint)) from error
+    except (StoreRefused, Unavailable) as error:
+        hint = getattr(error, "hint", "") or "cfgsync store check --store URL says more"
+        raise typer.Exit(fail(2, str(error), hint)) from error
+    if json:
+        print(msgspec.json.encode(checked).decode())
+    else:
+        _print(checked)
+    raise typer.Exit(checked.exit)
+
+
+async def _check(target: str, file: str | None, store: str | None, run_timeout: float) -> Checked:
+    recorded = read_snapshot(file) if file is not None else await record_store(store or "")
+    served = None if recorded.generation is None else recorded.generation.generation
+    fleet = recorded.fleet()
+    async with InChild(target) as decider:
+        try:
+            async with asyncio.timeout(run_timeout):
+                answer = (await decider.decide(fleet)).answer
+        except TimeoutError:
+            return Checked("failed", 1, f"no answer within {run_timeout:g} s", served)
+        except MaterializationFailed as error:
+            return Checked("failed", 1, error.cause, served)
+        except CfgsyncError as error:
+            return Checked("failed", 1, str(error), served)
+    if isinstance(answer, NotReady):
+        return Checked("not_ready", 0 if served is None else 1, answer.reason, served)
+    return await asyncio.to_thread(_compared, recorded, served, answer)
+
+
+def _compared(recorded: Recorded, served: str | None, made: Prepared) -> Checked:
+    shared, told = tell_prepared(made)
+    new = {node.identifier: node for node in told}
+    old = {node.identifier: node for node in recorded.nodes}
+    by_hand = tuple(sorted(name for name, node in old.items() if node.replaced))
+    shared_changes = changes_of(recorded.shared, shared) if served is not None or shared else ()
+    changes = []
+    for name in sorted((old.keys() | new.keys()) - set(by_hand)):
+        before, after = old.get(name), new.get(name)
+        files = changes_of(before.files if before else (), after.files if after else ())
+        if before is None or after is None:
+            changes.append(NodeChange(name, "added" if before is None else "removed", files))
+        elif files:
+            changes.append(NodeChange(name, "changed", files))
+        elif before.digest != after.digest and not shared_changes:
+            changes.append(NodeChange(name, "changed", ()))  # the same files in another order
+    result: Literal["equal", "different"] = (
+        "different" if changes or shared_changes or served is None else "equal"
+    )
+    return Checked(
+        result,
+        int(result == "different"),
+        "",
+        served,
+        shared_changes,
+        tuple(changes),
+        by_hand,
+        shared,
+        tuple(new.values()),
+    )
+
+
+def _print(checked: Checked) -> None:
+    number = NOBODY if checked.generation is None else f"generation {checked.generation.rpartition('.')[2]}"
+    if checked.result == "failed":
+        fail(checked.exit, f"failed: {plain(checked.reason, WORDS_SHOWN)}", "mend the materializer")
+        return
+    if checked.result == "not_ready":
+        served = "nothing was served either" if checked.generation is None else f"{number} was served"
+        print(f"not ready: {plain(checked.reason, WORDS_SHOWN)} ({served})")
+        return
+    if checked.shared_files:
+        print("shared files")
+    for file in checked.shared_files:
+        print(file_line(file))
+    for node in checked.files:
+        print(plain(node.identifier))
+        for file in node.files:
+            print(file_line(file))
+    for name in checked.not_compared:
+        print(f"not compared: {plain(name)}, its files were an operator's")
+    if checked.result == "equal":
+        print(f"equal to {number}")
+        return
+    print(f"different from {number}")
+    if checked.shared:
+        print("shared files")
+        print("\n".join(change_lines(checked.shared, "shared")))
+    for line in node_lines(checked.nodes):
+        print(line)

@@ -1,0 +1,207 @@
+"""`cfgsync generation …`: which generations there are, what is in one, what changed, and a new one by hand."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+import typer
+
+from cfgsync_adapter import DiffPage, ToldGeneration, ToldPage
+from cfgsync_core import plain
+
+from .app import PLAIN
+from .comparing import change_lines, file_line, node_lines
+from .operator import DEFAULT_SERVER, WORDS_SHOWN, AsJson, Operator, Server
+from .says import fail
+
+app = typer.Typer(
+    help="Which generations there are, what changed, and a new one by hand.", no_args_is_help=True, **PLAIN
+)
+
+ROUTE: Final = "/admin/generations"
+LONGEST_HOLD: Final = 30.0
+Number = Annotated[int | None, typer.Argument(metavar="[N]", min=1)]
+
+
+class _All(msgspec.Struct, frozen=True):
+    generations: tuple[ToldGeneration, ...]
+
+
+class _Renewed(msgspec.Struct, frozen=True):
+    outcome: str
+    claim: int
+    generation: str | None = None
+    reason: str = ""
+
+
+@app.callback()
+def group() -> None:
+    """Which generations there are, what changed, and a new one by hand."""
+
+
+@app.command("list")
+def list_(server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
+    """The generations that can still be told, newest first.
+
+    The files of the current and the previous one are held (FILES yes): show and diff tell them.
+    """
+    with Operator(server) as operator:
+        found = _all(operator)
+    if json:
+        print(msgspec.json.encode({"generations": found}).decode())
+        return
+    if not found:
+        print("no generation yet: cfgsync status says why")
+        return
+    print(f"epoch {found[0].generation.rpartition('.')[0]}")
+    print(f"{'NUMBER':>7}  {'WHEN':20}  {'CLAIM':>5}  {'REGISTRATIONS':>13}  {'NODES':>6}  FILES")
+    for one in found:
+        revision = one.registrations.rpartition(".")[2]
+        files = "yes" if one.contents else "no"
+        print(f"{one.number:>7}  {one.at or '-':20}  {one.claim:>5}  {revision:>13}  {one.nodes:>6}  {files}")
+
+
+@app.command()
+def show(
+    number: Number = None,
+    contents: Annotated[
+        bool, typer.Option("--contents", help="Print text files too; never what only its owner may read.")
+    ] = False,
+    server: Server = DEFAULT_SERVER,
+    json: AsJson = False,
+) -> None:
+    """The nodes of generation N (default: the current one) and their files: mode, size, digest, path.
+
+    A file that only its owner may read (mode 0600) is a secret: its content is never printed.
+    """
+    with Operator(server) as operator:
+        wanted = number or _current(operator)
+        query: dict[str, object] = {"number": wanted, **({"contents": 1} if contents else {})}
+        pages = operator.pages(ROUTE, query, ToldPage)
+        if json:
+            _print_json(list(pages))
+            return
+        for at, page in enumerate(pages):
+            if at == 0 and page.generation is not None:
+                head = page.generation
+                print(
+                    f"generation {head.number}, {head.nodes} nodes, {head.at or 'time not known'}, claim {head.claim}"
+                )
+            _show(page, contents)
+
+
+@app.command()
+def diff(
+    before: Annotated[int | None, typer.Argument(metavar="[A]", min=1)] = None,
+    after: Annotated[int | None, typer.Argument(metavar="[B]", min=1)] = None,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="Exit 1 when there is a difference, as git does.")
+    ] = False,
+    server: Server = DEFAULT_SERVER,
+    json: AsJson = False,
+) -> None:
+    """What generation B (default: the current one) changed since A (default: the previous one).
+
+    Exit 0 also when they differ, unless --exit-code. Text is compared line by line; secrets by their digests alone.
+    """
+    different = False
+    with Operator(server) as operator:
+        new = after or _current(operator)
+        old = before or new - 1
+        if old < 1:
+            raise typer.Exit(fail(1, f"there is no generation before {new}", "name two: generation diff A B"))
+        pages = operator.pages(ROUTE, {"from": old, "to": new}, DiffPage)
+        told: list[DiffPage] = []
+        for page in pages:
+            different = different or bool(page.shared or page.nodes)
+            if json:
+                told.append(page)
+                continue
+            if page.shared:
+                print("shared files")
+                print("\n".join(change_lines(page.shared, "shared")))
+            for line in node_lines(page.nodes):
+                print(line)
+    if json:
+        _print_json(told)
+    elif not different:
+        print(
+            f"generations {old} and {new} give every node the same files of its own, and the same shared ones"
+        )
+    raise typer.Exit(int(exit_code and different))
+
+
+@app.command()
+def renew(
+    accept: Annotated[
+        bool,
+        typer.Option("--accept", help="Let it leave out what the shrink guard would refuse, this once."),
+    ] = False,
+    timeout: Annotated[
+        float, typer.Option(metavar="SECONDS", min=0, max=LONGEST_HOLD, help="Wait so long for its run.")
+    ] = LONGEST_HOLD,
+    server: Server = DEFAULT_SERVER,
+    json: AsJson = False,
+) -> None:
+    """Ask the materializer anew, and make one new generation of everybody; equal files keep the number.
+
+    A frozen fleet (serve --late freeze) takes in who came later. Exit codes: 0 a generation stands, 1 none was made
+    (not ready, failed, or no run in time), 5 refused, 7 no answer.
+    """
+    body = msgspec.json.encode({"accept": accept})
+    with Operator(server) as operator:
+        answer = operator.post(f"/admin/renew?wait={timeout:g}", body, timeout + 10.0)
+        said = operator.decoded("/admin/renew", answer, _Renewed)
+    made = said.outcome in ("new", "equal")
+    if json:
+        print(answer.body.decode())
+        raise typer.Exit(0 if made else 1)
+    number = (said.generation or "").rpartition(".")[2]
+    if said.outcome == "new":
+        print(f"generation {plain(number)}")
+    elif said.outcome == "equal":
+        print(f"generation {plain(number)} stands: the files are the same")
+    else:
+        stays = f"; generation {plain(number)} stays" if number else ""
+        words = {"not_ready": "not ready: ", "failed": "", "pending": "claimed, and "}.get(said.outcome, "")
+        hint = "the claim stands: the next run that succeeds makes the generation"
+        raise typer.Exit(fail(1, f"{words}{plain(said.reason, WORDS_SHOWN)}{stays}", hint))
+
+
+def _all(operator: Operator) -> tuple[ToldGeneration, ...]:
+    found = operator.get(ROUTE, {}, _All)
+    assert found is not None  # asked without `missing`
+    return found.generations
+
+
+def _current(operator: Operator) -> int:
+    found = _all(operator)
+    if not found:
+        raise typer.Exit(fail(1, "there is no generation yet", "cfgsync status says why"))
+    return found[0].number
+
+
+def _show(page: ToldPage, contents: bool) -> None:
+    if page.shared:
+        print("shared files")
+        for file in page.shared:
+            _show_file(file_line(file), file.content if contents else None)
+    for node in page.nodes:
+        print(f"{plain(node.identifier)}{'  (replaced by an operator)' if node.replaced else ''}")
+        for file in node.files:
+            _show_file(file_line(file), file.content if contents else None)
+
+
+def _show_file(line: str, content: str | None) -> None:
+    print(line)
+    if content is not None:
+        for text in content.splitlines():
+            print("    | " + "".join(c if c.isprintable() or c == "\t" else "?" for c in text))
+
+
+def _print_json(pages: list[ToldPage] | list[DiffPage]) -> None:
+    """The pages as the one object that they are."""
+    whole = {**msgspec.to_builtins(pages[0]), "nodes": [node for page in pages for node in page.nodes]}
+    del whole["next"]
+    print(msgspec.json.encode(whole).decode())

@@ -1,0 +1,78 @@
+"""`cfgsync node …`: what an operator does with one node."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError
+from cfgsync_core import Replacement, encode_replacement
+
+from .app import PLAIN
+from .operator import DEFAULT_SERVER, Operator, Server
+
+app = typer.Typer(help="What an operator does with one node.", no_args_is_help=True, **PLAIN)
+
+
+@app.callback()
+def group() -> None:
+    """What an operator does with one node."""
+
+
+@app.command()
+def replace(
+    identifier: Annotated[str, typer.Argument(metavar="ID")],
+    file: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--file", metavar="PATH=LOCALFILE", help="One of its files; once for each. PATH is the payload's."
+        ),
+    ] = None,
+    mode: Annotated[
+        list[str] | None,
+        typer.Option("--mode", metavar="PATH=0600", help="The mode of one of them.  [default: 0644]"),
+    ] = None,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Take the replacement away: the materializer's files come back.")
+    ] = False,
+    server: Server = DEFAULT_SERVER,
+) -> None:
+    """Give one node files of your own in place of what the materializer gives it; shared files still follow.
+
+    Example: cfgsync node replace node-1 --file /config.yaml=mended.yaml
+
+    It takes effect in the next generation, which is made at once (frozen: by cfgsync generation renew), and stands
+    until it is replaced or cleared, also over restarts and while the node is away.
+    """
+    if clear == bool(file):
+        raise typer.BadParameter("give --file PATH=LOCALFILE, or --clear", param_hint="--file")
+    modes = dict(_split(word, "--mode") for word in mode or ())
+    files = []
+    for word in file or ():
+        path, local = _split(word, "--file")
+        try:
+            data = Path(local).read_bytes()
+            files.append(ArtifactFile(path, data, modes.pop(path, "0644")))
+        except OSError as error:
+            raise typer.BadParameter(f"{local}: {error.strerror}", param_hint="--file") from error
+        except CfgsyncError as error:
+            raise typer.BadParameter(str(error), param_hint="--file") from error
+    for path in modes:
+        raise typer.BadParameter(f"{path} is no --file", param_hint="--mode")
+    try:
+        body = encode_replacement(Replacement(identifier, ArtifactSet(files)))
+    except CfgsyncError as error:
+        raise typer.BadParameter(str(error), param_hint="--file") from error
+    with Operator(server) as operator:
+        operator.post("/node/replace", body)
+    what = "the materializer's files come back" if clear else f"{len(files)} files are kept for it"
+    print(f"{identifier}: {what} with the next generation")
+
+
+def _split(word: str, flag: str) -> tuple[str, str]:
+    left, equals, right = word.partition("=")
+    if not left or not equals or not right:
+        raise typer.BadParameter(f"{word!r} is not PATH=…", param_hint=flag)
+    return left, right
