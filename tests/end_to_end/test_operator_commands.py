@@ -303,3 +303,11 @@ def test_a_server_that_is_killed_in_the_middle_has_done_it_whole_or_not_at_all(
 
 def new(name: str) -> dict[str, str]:
     return {"/config.yaml": f"id: {name}\ntext: two\n", "/key": "SECRETtwo"}
+
+
+def test_check_takes_its_snapshot_from_the_environment_and_a_flag_wins(place: Place) -> None:
+    place.write("app.py", ANEW)
+    both = {"CFGSYNC_SNAPSHOT": "by-variable.json", "CFGSYNC_STORE": "sqlite:by-variable.db"}
+    assert "by-variable.json" in place.run("check", "app:Mine", environment=both).stderr
+    flag = place.run("check", "app:Mine", "--store", "sqlite:by-flag.db", environment=both)
+    assert "by-flag.db" in flag.stderr

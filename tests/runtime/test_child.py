@@ -385,3 +385,15 @@ def test_a_snapshot_knows_what_changed_since_an_earlier_one() -> None:
     assert ([r.identifier for r in changed], gone) == (["n-7", "new"], [])
     assert before.changes_since(after)[1] == ["new"]
     assert after.changes_since(after) == ([], [])
+
+
+async def test_a_shrink_that_is_meant_is_meant_through_the_process_too(application: Application) -> None:
+    target = application("""
+        made = MaterializedArtifacts.from_nodes({n: [ArtifactFile("/a", "")] for n in nodes.identifiers})
+        return made.accept_shrink() if len(nodes) > 1 else made
+    """)
+    async with InChild(target) as child:
+        for names in (("a",), ("a", "b")):
+            answer = (await child.decide(RegistrationSnapshot(nodes(*names)))).answer
+            assert isinstance(answer, Prepared)
+            assert answer.accepts_shrink is (len(names) > 1)

@@ -59,23 +59,23 @@ class ShrinkGuard:
 
 
 def _files(last: Generation, new: Prepared, staying: list[str]) -> tuple[int, int]:
-    """How many files these nodes lose, and had. Parts are shared between nodes, so each is looked into once."""
-    paths: dict[bytes, frozenset[str]] = {}
+    """How many files these nodes lose, and had. A shared part is looked into once."""
+    shared: dict[bytes, frozenset[str]] = {}
 
     def of(part: bytes) -> frozenset[str]:
-        found = paths.get(part)
+        found = shared.get(part)
         if found is None:
-            found = paths[part] = paths_of(part)
+            found = shared[part] = paths_of(part)
         return found
 
     gone = had = 0
     for name in staying:
         before, after = last.nodes[name], new.nodes.get(name)
-        count = len(of(before.local)) + len(of(before.shared))
-        had += count
+        own, all_has = paths_of(before.local), of(before.shared)
+        had += len(own) + len(all_has)
         if after is None:
-            gone += count
+            gone += len(own) + len(all_has)
         elif after.digest != before.digest:
-            kept = of(after.local) | of(after.shared)
-            gone += len(of(before.local) - kept) + len(of(before.shared) - kept)
+            kept, all_keeps = paths_of(after.local), of(after.shared)
+            gone += len(own - kept - all_keeps) + len(all_has - kept - all_keeps)
     return gone, had

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -58,7 +59,8 @@ def command(
         str | None, typer.Option(metavar="URL", help="Or a store, read beside its server: sqlite:FILE.")
     ] = None,
     run_timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.001, help="Deadline of the run.")
+        float,
+        typer.Option(metavar="SECONDS", min=0.001, envvar="CFGSYNC_RUN_TIMEOUT", help="Deadline of the run."),
     ] = 60.0,
     json: AsJson = False,
 ) -> None:
@@ -70,6 +72,9 @@ def command(
     equal); 2 usage, a snapshot or a class that cannot be loaded. Nodes whose files an operator replaced are not
     compared. Needs no server; a settled fleet is assumed, every deadline of a Quorum passed.
     """
+    if snapshot is None and store is None:  # a flag for one wins over a variable for the other
+        snapshot = os.environ.get("CFGSYNC_SNAPSHOT") or None
+        store = None if snapshot else os.environ.get("CFGSYNC_STORE") or None
     if (snapshot is None) == (store is None):
         raise typer.BadParameter("give one of --snapshot FILE and --store URL", param_hint="--snapshot")
     try:
