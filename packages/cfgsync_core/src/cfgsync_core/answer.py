@@ -41,12 +41,13 @@ class Answer(msgspec.Struct, frozen=True):
 
 class Question(msgspec.Struct, frozen=True):
     """What an answer is an answer to. `known` is the digest sent in `If-None-Match`, `seen` the newest generation that
-    this node was ever answered from."""
+    this node was ever answered from, and `seen_digest` what it was given then."""
 
     path: Literal["/register", "/node"]
     identifier: str
     known: str | None = None
     seen: Version | None = None
+    seen_digest: str | None = None
 
 
 class Registered(msgspec.Struct, frozen=True):
@@ -94,6 +95,7 @@ def read(answer: Answer, question: Question) -> Meaning:
 
 
 def _files(answer: Answer, question: Question) -> Outcome:
+    generation = answer.headers.get(GENERATION.lower())
     if answer.cut:
         return _untrusted(f"the payload is larger than {MAX_ANSWER_BYTES} bytes", "make the files smaller")
     if (encoding := answer.headers.get("content-encoding", "identity").strip().lower()) not in (
@@ -101,31 +103,37 @@ def _files(answer: Answer, question: Question) -> Outcome:
         "identity",
     ):
         return _untrusted(f"the answer is compressed ({plain(encoding)}), which was not asked for", _PROXY)
+    digest = None
     try:
         generation, notice = _checked_generation(answer, question.seen)
-        payload = decode_payload(answer.body, parse_digest(answer.headers.get("etag")))
+        digest = parse_digest(answer.headers.get("etag"))
+        payload = decode_payload(answer.body, digest)
+        _refuse_contradiction(generation, payload.digest, question)
     except Regression as error:
-        return _untrusted(str(error), _REGRESSION)
+        return _regressed(error, answer, question)
     except IntegrityError as error:
-        return _untrusted(str(error), NOT_OURS if not _is_json(answer) else _PROXY)
+        hint = NOT_OURS if not _is_json(answer) else _PROXY
+        return _untrusted(str(error), hint, *_refused(answer))
     return Fetched(payload, generation, payload.digest, notice)
 
 
 def _current(answer: Answer, question: Question, known: str) -> Outcome:
     try:
-        generation, _ = _checked_generation(answer, question.seen)
+        generation, notice = _checked_generation(answer, question.seen)
         digest = parse_digest(answer.headers.get("etag"))
+        if digest in (None, known):
+            _refuse_contradiction(generation, known, question)
     except Regression as error:
-        return _untrusted(str(error), _REGRESSION)
+        return _regressed(error, answer, question)
     except IntegrityError as error:
         return _untrusted(str(error), _PROXY)
     if digest not in (None, known):
         return _untrusted(f"the server says unchanged, but names {digest} and not {known}", _PROXY)
-    return Current(generation, known)
+    return Current(generation, known, notice)
 
 
 class Regression(IntegrityError):
-    """The server answers from before what this node has seen."""
+    """The server answers from before what this node has seen, or from another history of the same number."""
 
 
 def _checked_generation(answer: Answer, seen: Version | None) -> tuple[str | None, str]:
@@ -142,13 +150,45 @@ def _checked_generation(answer: Answer, seen: Version | None) -> tuple[str | Non
         return text, ""
     if got.epoch == seen.epoch:
         if got.revision < seen.revision:
-            raise Regression(
-                f"the server answers with generation {got.revision}, this node has seen {seen.revision}"
-            )
+            raise Regression(f"the server went back: it answers with generation {got}, this node has seen {seen}")
         return text, ""
     if age < (epoch_ms(seen.epoch), seen.epoch):
-        raise Regression(f"the server answers from an older epoch: {got}, this node has seen {seen}")
+        raise Regression(
+            f"the server answers from an older epoch: with generation {got}, this node has seen {seen}"
+        )
     return text, f"the server has begun a new epoch: {got}, after {seen}"
+
+
+def _refuse_contradiction(generation: str | None, digest: str, question: Question) -> None:
+    """One generation gives a node one set of files, for ever (INV-6)."""
+    if (
+        generation is not None
+        and question.seen_digest not in (None, digest)
+        and Version.parse(generation) == question.seen
+    ):
+        raise Regression(
+            f"the server gives generation {generation} as {digest}, this node has seen the same generation as"
+            f" {question.seen_digest}"
+        )
+
+
+def _regressed(error: Regression, answer: Answer, question: Question) -> Untrusted:
+    assert question.seen is not None  # nothing was seen, so nothing can be older
+    hint = (
+        "nothing was written; if the server's store was restored from an older copy, stop the server and give the store"
+        f" a new epoch: cfgsync store new-epoch --store URL --after {question.seen.epoch}"
+    )
+    return _untrusted(str(error), hint, *_refused(answer))
+
+
+def _refused(answer: Answer) -> tuple[str | None, str | None]:
+    """Which generation, and which digest, an answer that is not taken was of; None for what does not decode."""
+    text = answer.headers.get(GENERATION.lower(), "")
+    try:
+        epoch_ms(Version.parse(text).epoch)
+        return text, parse_digest(answer.headers.get("etag"))
+    except (ValueError, IntegrityError):
+        return None, None
 
 
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -243,16 +283,13 @@ def _rebind(identifier: str) -> str:
 _PROXY: Final = (
     "nothing was written; what stands between this node and the server may change answers: ask it directly"
 )
-_REGRESSION: Final = (
-    "nothing was written; the server has an older copy of its store: restore the newest one, or, to take the old "
-    "one on this node, delete the file `seen` in its --state directory"
-)
 
 
-def _untrusted(message: str, hint: str) -> Untrusted:
-    return Untrusted(
-        message, hint if hint.startswith("nothing was written") else f"nothing was written; {hint}"
-    )
+def _untrusted(
+    message: str, hint: str, generation: str | None = None, digest: str | None = None
+) -> Untrusted:
+    done = "nothing was written; "
+    return Untrusted(message, hint if hint.startswith(done) else done + hint, generation, digest)
 
 
 def _odd(answer: Answer) -> Untrusted:

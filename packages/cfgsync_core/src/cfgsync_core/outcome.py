@@ -31,6 +31,7 @@ class Current(msgspec.Struct, frozen=True):
 
     generation: str | None
     digest: str
+    notice: str = ""
     message: str = "the files are unchanged"
     hint: str = ""
 
@@ -58,10 +59,13 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Untrusted(msgspec.Struct, frozen=True):
-    """An answer that must not be written: undecodable, wrong digest, older than what was seen, over a limit."""
+    """An answer that must not be written: undecodable, wrong digest, older than what was seen, over a limit.
+    `generation` and `digest` are what it was said to be, None where it did not say."""
 
     message: str
     hint: str
+    generation: str | None = None
+    digest: str | None = None
 
 
 class Rejected(msgspec.Struct, frozen=True):
