@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cfgsync_artifacts import ArtifactFile
-from cfgsync_core import NodeRegistration, ServerUrl, Version, uuid7
+from cfgsync_core import Acknowledgement, NodeRegistration, ServerUrl, Version, decode_acknowledgement, uuid7
 from cfgsync_runtime.fetch import EXIT, REASON, Ending, fetch
 from cfgsync_runtime.outputs import ArtifactOutputMap, OutputDirectory
 from cfgsync_runtime.own_address import own_address
@@ -68,7 +68,7 @@ def node(tmp_path: Path) -> Node:
     return Node(tmp_path)
 
 
-def test_files_are_in_place_after_two_requests_over_one_connection(node: Node) -> None:
+def test_files_are_in_place_after_two_requests_and_acknowledged_over_one_connection(node: Node) -> None:
     with ScriptedServer([REGISTERED, files([CONFIG, KEY], f"{EPOCH}.1")]) as server:
         ending = node.fetch(server.url)
     assert (ending.report.status, ending.report.exit, ending.report.reason) == ("ready", 0, None)
@@ -77,7 +77,7 @@ def test_files_are_in_place_after_two_requests_over_one_connection(node: Node) -
     assert (node.out / "current/config.yaml").read_text() == "id: node-1\n"
     assert (node.out / "current/tls/key").read_bytes() == b"\xff\x00"
     assert (node.out / "current/tls/key").stat().st_mode & 0o777 == 0o600
-    assert server.paths == ["/register", "/node"]
+    assert server.paths == ["/register", "/node", "/ack"]
     assert {heard.connection for heard in server.heard} == {1}
     assert server.heard[1].headers["prefer"].startswith("wait=")
     assert "accept-encoding" not in server.heard[0].headers
@@ -151,15 +151,82 @@ def test_a_failed_fetch_leaves_the_files_of_the_one_before(node: Node) -> None:
 
 @pytest.mark.parametrize(
     ("then", "code"),
-    [(f"{EPOCH}.4", 6), (f"{EPOCH}.5", 0), (f"{EPOCH}.6", 0), (f"{OLD}.99", 6), (f"{NEW}.1", 0), (None, 0)],
+    [(f"{EPOCH}.4", 6), (f"{EPOCH}.5", 6), (f"{EPOCH}.6", 0), (f"{OLD}.99", 6), (f"{NEW}.1", 0), (None, 0)],
 )
 def test_a_node_never_goes_back_behind_what_it_remembers(node: Node, then: str | None, code: int) -> None:
     assert node.fetched(REGISTERED, files([CONFIG], f"{EPOCH}.5")).report.exit == 0
     ending = node.fetched(REGISTERED, files([ArtifactFile("/config.yaml", "other\n")], then))
     assert ending.report.exit == code
     assert (node.out / "current/config.yaml").read_text() == ("other\n" if code == 0 else "id: node-1\n")
+    if code and then:
+        assert then in ending.report.message
+        assert f"{EPOCH}.5" in ending.report.message
+        assert ending.hint.endswith(f"cfgsync store new-epoch --store URL --after {EPOCH}")
     if then and Version.parse(then).epoch == NEW:
         assert any("new epoch" in note for note in node.notes)
+
+
+def test_inv_6_the_same_generation_with_the_same_files_is_no_alarm_and_with_others_it_is(node: Node) -> None:
+    for _ in range(2):
+        assert node.fetched(REGISTERED, files([CONFIG], f"{EPOCH}.5")).report.exit == 0
+    other = files([ArtifactFile("/config.yaml", "other\n")], f"{EPOCH}.5")
+    ending = node.fetched(REGISTERED, other)
+    assert (ending.report.exit, ending.report.reason) == (6, "integrity")
+    assert (node.out / "current/config.yaml").read_text() == "id: node-1\n"
+    cached = node.state.cached()
+    assert cached is not None
+    assert [file.content for file in cached.payload.files] == ["id: node-1\n"]
+
+
+def acknowledged(server: ScriptedServer) -> list[Acknowledgement]:
+    return [decode_acknowledgement(heard.body) for heard in server.heard if heard.path == "/ack"]
+
+
+def test_what_was_written_is_acknowledged_with_the_nodes_secret(node: Node) -> None:
+    with ScriptedServer([REGISTERED, files([CONFIG], f"{EPOCH}.5"), Says(204)]) as server:
+        digest = node.fetch(server.url).report.digest
+    assert acknowledged(server) == [Acknowledgement("node-1", f"{EPOCH}.5", str(digest), "applied")]
+    assert server.heard[-1].headers["authorization"] == f"Bearer {node.state.secret()}"
+
+
+def test_a_disk_that_refuses_is_acknowledged_as_failed_with_its_reason(node: Node) -> None:
+    node.out.write_text("a file where a directory must be")
+    with ScriptedServer([REGISTERED, files([CONFIG], f"{EPOCH}.5"), Says(204)]) as server:
+        ending = node.fetch(server.url)
+    (told,) = acknowledged(server)
+    assert (told.status, told.generation, told.reason) == ("failed", f"{EPOCH}.5", ending.report.message)
+
+
+def test_a_refused_step_back_is_acknowledged_with_the_generation_that_was_refused(node: Node) -> None:
+    node.fetched(REGISTERED, files([CONFIG], f"{EPOCH}.5"))
+    with ScriptedServer([REGISTERED, files([CONFIG], f"{EPOCH}.4"), Says(204)]) as server:
+        ending = node.fetch(server.url)
+    (told,) = acknowledged(server)
+    assert (told.status, told.generation, told.reason) == ("failed", f"{EPOCH}.4", ending.report.message)
+
+
+def test_a_source_without_generations_is_told_nothing(node: Node) -> None:
+    with ScriptedServer([REGISTERED, files([CONFIG])]) as server:
+        node.fetch(server.url)
+    assert server.paths == ["/register", "/node"]
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        error(404, "not_found"),
+        error(409, "stale_generation"),
+        error(503, "unavailable"),
+        Cut(),
+        Says(200, after=60),
+    ],
+    ids=["404", "409", "503", "cut", "silence"],
+)
+def test_an_acknowledgement_that_fails_does_not_disturb_the_node(node: Node, act: Act) -> None:
+    began = time.monotonic()
+    assert node.fetched(REGISTERED, files([CONFIG], f"{EPOCH}.5"), act).report.exit == 0
+    assert time.monotonic() - began < 3
+    assert (node.out / "current/config.yaml").read_text() == "id: node-1\n"
 
 
 def test_routed_files_land_where_the_operator_says(node: Node, tmp_path: Path) -> None:

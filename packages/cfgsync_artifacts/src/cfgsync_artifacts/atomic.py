@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 
@@ -50,14 +50,15 @@ def create_file(path: str, data: bytes, mode: int = 0o644) -> bool:
     return True
 
 
-def replace_files(files: Sequence[Placed]) -> bool:
-    """Replace every file that does not already hold its content and mode; False when all of them do.
+def replace_files(files: Sequence[Placed], unless: Callable[[], bool] | None = None) -> bool:
+    """Replace every file that does not already hold its content and mode; False when all of them do. `unless` is asked
+    once, while no other writer can be at work there: when it says True, nothing is changed.
 
     What a killed writer of the same targets left beside them is removed. Raises `DiskError`; before the first rename
     nothing has changed, and after it the sentence says how many files are new.
     """
     with _opened(files) as roots:
-        return _replace(files, roots)
+        return not (unless is not None and unless()) and _replace(files, roots)
 
 
 def all_hold(files: Sequence[Placed]) -> bool:

@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from .exchange import Pause as Pause
     from .exchange import Request as Request
     from .exchange import Send as Send
+    from .exchange import telling as telling
     from .following import BucketHolder as BucketHolder
     from .following import BucketView as BucketView
     from .freshness import ReaderState as ReaderState
@@ -149,7 +150,7 @@ else:
             " spell_path",
             "answer": "MAX_ANSWER_BYTES Answer describe plain",
             "client": "CfgsyncClient",
-            "exchange": "CONNECT_WITHIN HOLD PATIENCE Done Exchange Lost Pause Request Send",
+            "exchange": "CONNECT_WITHIN HOLD PATIENCE Done Exchange Lost Pause Request Send telling",
             "outcome": "Current Failure FetchFailed Fetched MissingForGood NotReadyInTime Outcome Refused Rejected"
             " Unreachable Untrusted",
             "server_url": "InvalidServerUrl ServerUrl",

@@ -150,7 +150,9 @@ def _checked_generation(answer: Answer, seen: Version | None) -> tuple[str | Non
         return text, ""
     if got.epoch == seen.epoch:
         if got.revision < seen.revision:
-            raise Regression(f"the server went back: it answers with generation {got}, this node has seen {seen}")
+            raise Regression(
+                f"the server went back: it answers with generation {got}, this node has seen {seen}"
+            )
         return text, ""
     if age < (epoch_ms(seen.epoch), seen.epoch):
         raise Regression(

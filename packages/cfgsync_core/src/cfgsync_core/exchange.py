@@ -14,6 +14,7 @@ import msgspec
 
 from cfgsync_artifacts import CfgsyncError
 
+from .acknowledgement import Acknowledgement, encode_acknowledgement
 from .answer import Again, Answer, Question, Registered, read
 from .outcome import NotReadyInTime, Outcome, Unreachable
 from .preferences import ACCEPT, ACCEPT_EXTENDED, VERSION
@@ -29,13 +30,14 @@ FIRST: Final = 10.0
 LAST_TRY: Final = 0.25  # s before the end: no pause is longer, so that the last question still has time
 PATIENCE: Final = 10.0  # s for an answer to begin, beyond what the server was asked to hold it
 CONNECT_WITHIN: Final = 5.0  # s for one connection: a packet that vanished is asked again, not waited for
+TELL_WITHIN: Final = 1.0  # s for an acknowledgement
 ONCE: Final = 5.0  # s for all when nothing is to be waited for
 
 
 class Request(msgspec.Struct, frozen=True):
     """One POST. The answer must begin within `begin_within` seconds and be whole within `end_within`."""
 
-    path: Literal["/register", "/node"]
+    path: Literal["/register", "/node", "/ack"]
     headers: dict[str, str]
     body: bytes
     begin_within: float
@@ -67,12 +69,23 @@ class Done(msgspec.Struct, frozen=True):
 Step: TypeAlias = Send | Pause | Done
 
 
+def telling(acknowledgement: Acknowledgement, secret: str | None) -> Request:
+    """The request that tells a server what became of a generation. Nothing waits long for its answer, and no answer to
+    it changes anything for the node."""
+    headers = {"Content-Type": "application/json"}
+    if secret is not None:
+        headers["Authorization"] = f"Bearer {secret}"
+    body = encode_acknowledgement(acknowledgement)
+    return Request("/ack", headers, body, TELL_WITHIN, TELL_WITHIN)
+
+
 class Exchange:
     """One node's way from its registration to its files.
 
     `wait` is in how many seconds it must be over (0: every question is asked once), `now` the time at which it begins,
     on the clock whose readings `next`, `answered` and `lost` are given. `seen` is the newest generation that the node
-    was ever answered from; an older answer is `Untrusted`. With `known`, the digest of the files that are in place,
+    was ever answered from, `seen_digest` what it was given then; an older answer, and another one of the same number,
+    is `Untrusted`. With `known`, the digest of the files that are in place,
     the answer may be `Current`, and the server holds the question until they change. `hold` is how long one question
     may be held. `random` draws from [0, 1).
     """
@@ -85,6 +98,7 @@ class Exchange:
         wait: float,
         secret: str | None = None,
         seen: Version | None = None,
+        seen_digest: str | None = None,
         known: str | None = None,
         hold: float = HOLD,
         random: Callable[[], float] = _random.random,
@@ -95,6 +109,7 @@ class Exchange:
         self._body = encode_registration(registration)
         self._secret = secret
         self._seen = seen
+        self._seen_digest = seen_digest
         self._known = known
         self._hold = hold
         self._random = random
@@ -127,7 +142,11 @@ class Exchange:
     def answered(self, now: float, answer: Answer) -> None:
         """The request that `next` gave was answered."""
         question = Question(
-            self._path, self.identifier, self._known if self._path == "/node" else None, self._seen
+            self._path,
+            self.identifier,
+            self._known if self._path == "/node" else None,
+            self._seen,
+            self._seen_digest,
         )
         meaning = read(answer, question)
         if isinstance(meaning, Registered):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -16,6 +17,7 @@ import msgspec
 from cfgsync_artifacts import DiskError
 from cfgsync_core import (
     HOLD,
+    Acknowledgement,
     Current,
     Done,
     Exchange,
@@ -35,10 +37,12 @@ from cfgsync_core import (
     Untrusted,
     Version,
     epoch_ms,
+    telling,
 )
 
 from .carrier import Carrier
-from .outputs import Placeable, Plan, write
+from .outputs import Placeable, Plan, Written, write
+from .startup import FAILED, LOADED, MAY_DEGRADE, ConfigStartupMode, age_of, usable
 from .state import NodeState, Seen
 
 EXIT: Final[dict[type, int]] = {
@@ -104,53 +108,118 @@ def fetch(
     *,
     wait: float,
     hold: float = HOLD,
+    mode: ConfigStartupMode = ConfigStartupMode.FAIL_CLOSED,
+    max_stale: float | None = None,
     waiting: Callable[[str], None] = lambda _: None,
     notice: Callable[[str], None] = lambda _: None,
 ) -> Ending:
-    """Get the files of `registration` and bring them into place within `wait` seconds.
+    """Get the files of `registration` and bring them into place within `wait` seconds, or, with `mode` DEGRADED, those
+    that a server confirmed at most `max_stale` seconds ago.
 
-    Without `state` the node has no secret and remembers nothing, as the original's.
+    Without `state` the node has no secret, remembers nothing and acknowledges nothing, as the original's.
     `waiting` is told, whenever it changes, why there are no files yet; `notice` what an operator should know although
     all went well.
     """
     identifier = registration.identifier
-    registered = False
     try:
-        exchange = Exchange(
-            registration,
-            now=time.monotonic(),
-            wait=wait,
-            secret=state.secret() if state is not None else None,
-            seen=_newest(state.seen()) if state is not None else None,
-            hold=hold,
-            random=random.random,
-        )
-        with Carrier(server) as carrier:
-            outcome = carry(exchange, carrier, waiting)
-        registered = exchange.registered
-        if not isinstance(outcome, Fetched):
-            return failed(identifier, EXIT[type(outcome)], outcome.message, outcome.hint, registered)
-        if outcome.notice:
-            notice(outcome.notice)
-        written = write(outputs.plan(outcome.payload.raw_files()))
-    except IntegrityError as error:
-        return failed(
-            identifier,
-            EXIT[IntegrityError],
-            str(error),
-            "nothing was written; mend what makes the files",
-            registered,
-        )
+        secret = state.secret() if state is not None else None
+        seen = state.seen() if state is not None else None
     except DiskError as error:
-        return failed(identifier, EXIT[DiskError], str(error), error.hint, registered)
-    if state is not None:
-        _remember(state, outcome, notice)
-    many = f"{len(written.paths)} file" + ("s" if len(written.paths) > 1 else "")
-    said = f"{many} in place" + ("" if written.changed else " (unchanged)")
-    return Ending(
-        Report("ready", 0, identifier, outcome.generation, outcome.digest, written.paths, None, said),
-        registered=registered,
+        return failed(identifier, EXIT[DiskError], str(error), error.hint)
+    exchange = Exchange(
+        registration,
+        now=time.monotonic(),
+        wait=wait,
+        secret=secret,
+        seen=newest(seen),
+        seen_digest=seen.digest if seen is not None else None,
+        hold=hold,
+        random=random.random,
     )
+    with Carrier(server) as carrier:
+        outcome = carry(exchange, carrier, waiting)
+        if isinstance(outcome, Fetched):
+            ending = _bring(identifier, outcome, outputs, state, exchange.registered, notice)
+        else:
+            code = EXIT[type(outcome)]
+            ending = failed(identifier, code, outcome.message, outcome.hint, exchange.registered)
+        if state is not None and isinstance(outcome, Fetched | Untrusted):
+            _tell(carrier, secret, outcome, ending.report)
+    if mode is ConfigStartupMode.DEGRADED and ending.report.exit in MAY_DEGRADE:
+        return degraded(ending, outputs, state, max_stale)
+    return ending
+
+
+def degraded(cause: Ending, outputs: Outputs, state: NodeState | None, max_stale: float | None) -> Ending:
+    """The ending of a node that got no files because of `cause`, and may start from its cache: nothing is written when
+    it cannot."""
+    identifier = cause.report.identifier
+    try:
+        cached, why = usable(state, max_stale)
+        if cached is None:
+            report = msgspec.structs.replace(
+                cause.report, reason=FAILED, message=f"{cause.report.message}; and {why}"
+            )
+            return Ending(report, cause.hint, cause.registered)
+        written = write(outputs.plan(cached.payload.raw_files()))
+    except (IntegrityError, DiskError) as error:
+        return _not_brought(identifier, error, cause.registered)
+    generation = str(Version(cached.epoch, cached.number)) if cached.epoch else None
+    said = (
+        f"degraded: {_many(written)} in place from the cache, which a server confirmed {age_of(cached):.0f} s ago;"
+        f" {cause.report.message}"
+    )
+    report = Report("degraded", 0, identifier, generation, cached.payload.digest, written.paths, LOADED, said)
+    return Ending(report, registered=cause.registered)
+
+
+def _bring(
+    identifier: str,
+    fetched: Fetched,
+    outputs: Outputs,
+    state: NodeState | None,
+    registered: bool,
+    notice: Callable[[str], None],
+) -> Ending:
+    """Plan, write, remember."""
+    if fetched.notice:
+        notice(fetched.notice)
+    try:
+        written = write(outputs.plan(fetched.payload.raw_files()))
+    except (IntegrityError, DiskError) as error:
+        return _not_brought(identifier, error, registered)
+    if state is not None:
+        remember(state, fetched, notice)
+    said = f"{_many(written)} in place" + ("" if written.changed else " (unchanged)")
+    report = Report("ready", 0, identifier, fetched.generation, fetched.digest, written.paths, None, said)
+    return Ending(report, registered=registered)
+
+
+def _not_brought(identifier: str, error: IntegrityError | DiskError, registered: bool) -> Ending:
+    if isinstance(error, DiskError):
+        return failed(identifier, EXIT[DiskError], str(error), error.hint, registered)
+    hint = "nothing was written; mend what makes the files"
+    return failed(identifier, EXIT[IntegrityError], str(error), hint, registered)
+
+
+def _tell(carrier: Carrier, secret: str | None, outcome: Fetched | Untrusted, report: Report) -> None:
+    """Acknowledge what became of a generation, on the connection that is there: once, and whatever comes back. It is the
+    last thing before the command starts (ADR 0011)."""
+    if outcome.generation is None or outcome.digest is None:
+        return  # a static source, an original server, or an answer that does not say what it is
+    words = Acknowledgement(
+        report.identifier,
+        outcome.generation,
+        outcome.digest,
+        "failed" if report.exit else "applied",
+        report.message if report.exit else None,
+    )
+    with suppress(Lost):
+        carrier.send(telling(words, secret))
+
+
+def _many(written: Written) -> str:
+    return f"{len(written.paths)} file" + ("s" if len(written.paths) > 1 else "")
 
 
 def carry(exchange: Exchange, carrier: Carrier, waiting: Callable[[str], None]) -> Outcome:
@@ -174,7 +243,7 @@ def carry(exchange: Exchange, carrier: Carrier, waiting: Callable[[str], None]) 
             waiting(told)
 
 
-def _newest(seen: Seen | None) -> Version | None:
+def newest(seen: Seen | None) -> Version | None:
     """What the node has seen, when it was a generation (a static source has none)."""
     if seen is None or not seen.epoch:
         return None
@@ -185,7 +254,7 @@ def _newest(seen: Seen | None) -> Version | None:
     return Version(seen.epoch, seen.number)
 
 
-def _remember(state: NodeState, fetched: Fetched, notice: Callable[[str], None]) -> None:
+def remember(state: NodeState, fetched: Fetched, notice: Callable[[str], None]) -> None:
     """Keep the payload and its generation. The files are in place: a disk that refuses this is said, and no more."""
     epoch, number = Version.parse(fetched.generation) if fetched.generation else ("", 0)
     try:

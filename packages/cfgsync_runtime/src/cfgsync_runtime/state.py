@@ -23,7 +23,6 @@ from cfgsync_artifacts import (
     create_file,
     make_directories,
     on_disk,
-    replace_file,
     replace_files,
 )
 from cfgsync_core import NodeArtifactsPayload, decode_payload
@@ -114,18 +113,22 @@ class NodeState:
         """What was accepted last; None for nothing, or for a damaged note."""
         return self._part("seen", lambda body: msgspec.json.decode(body, type=Seen))
 
-    def saw(self, seen: Seen) -> None:
-        """Remember an answer that brought no files (304)."""
+    def saw(self, seen: Seen) -> bool:
+        """Remember an answer that brought no files (304). False, and nothing is changed, when something newer is
+        remembered."""
         self._make_directory()
-        replace_file(self._path("seen"), _sealed(msgspec.json.encode(seen)), _PRIVATE)
+        note = Placed(self.directory, ("seen",), _sealed(msgspec.json.encode(seen)), _PRIVATE)
+        return replace_files([note], unless=lambda: self._is_behind(seen))
 
-    def keep(self, payload: NodeArtifactsPayload, seen: Seen) -> None:
+    def keep(self, payload: NodeArtifactsPayload, seen: Seen) -> bool:
         """Remember an accepted payload, and that it was seen. Killed between the two, the payload is the newer one:
-        the server says the same again."""
+        the server says the same again. False, and nothing is changed, when something newer is remembered: two processes
+        of one node may end in either order, and the cache never becomes a worse one."""
         head = msgspec.json.encode(seen)
         parts = (("payload", (head, b"\n", *payload.chunks)), ("seen", (head,)))
         self._make_directory()
-        replace_files([Placed(self.directory, (name,), _sealed(*body), _PRIVATE) for name, body in parts])
+        files = [Placed(self.directory, (name,), _sealed(*body), _PRIVATE) for name, body in parts]
+        return replace_files(files, unless=lambda: self._is_behind(seen))
 
     def cached(self) -> CachedPayload | None:
         """The last good payload, for a degraded start; None for none, or for a damaged one."""
@@ -136,6 +139,12 @@ class NodeState:
         if seen is not None and seen.digest == cached.payload.digest and seen.at > cached.at:
             return CachedPayload(cached.payload, seen.epoch, seen.number, seen.at)
         return cached
+
+    def _is_behind(self, seen: Seen) -> bool:
+        held = self._part("seen", lambda body: msgspec.json.decode(body, type=Seen))
+        if held is None or not seen.epoch:
+            return False  # a static source has no order
+        return (held.epoch, held.number) > (seen.epoch, seen.number)
 
     def _path(self, name: str) -> str:
         return os.path.join(self.directory, name)
