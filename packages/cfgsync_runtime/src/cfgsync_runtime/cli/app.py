@@ -24,7 +24,7 @@ COMMANDS: Final = {
     "demo": "A whole boot on this machine, watched live: server, nodes, files on disk.",
     "serve": "Serve a materializer, a bundle or a server configuration.",
     "fetch": "Register this node, wait for its files, write them, start a command.",
-    "store": "Look at a store: check.",
+    "store": "Look at a store, or begin a new epoch in one: check, new-epoch.",
     "generation": "Which generations there are, what changed, and a new one by hand.",
     "node": "What an operator does with one node: replace its files.",
     "check": "Run a materializer on a recorded fleet, and compare; no server.",

@@ -7,29 +7,29 @@ from typing import Annotated
 
 import typer
 
-from cfgsync_core import NEVER, BucketSnapshot, Engine, Gap, StoreRefused, Unavailable
+from cfgsync_core import NEVER, BucketSnapshot, Engine, Gap, StoreRefused, Unavailable, epoch_ms
 
-from ..backends import open_store
+from ..backends import open_store, scheme_of
 from .app import PLAIN
 from .says import fail
 
-app = typer.Typer(help="Look at a store, also beside a running server.", no_args_is_help=True, **PLAIN)
+app = typer.Typer(
+    help="Look at a store, or say that its history is another one.", no_args_is_help=True, **PLAIN
+)
+
+StoreUrl = Annotated[
+    str,
+    typer.Option("--store", envvar="CFGSYNC_STORE", metavar="URL", help="sqlite:FILE", show_default=False),
+]
 
 
 @app.callback()
 def group() -> None:
-    """Look at a store, also beside a running server."""
+    """Look at a store, or say that its history is another one."""
 
 
 @app.command()
-def check(
-    store: Annotated[
-        str,
-        typer.Option(
-            "--store", envvar="CFGSYNC_STORE", metavar="URL", help="sqlite:FILE", show_default=False
-        ),
-    ],
-) -> None:
+def check(store: StoreUrl) -> None:
     """Read everything in a store and compare it with its digests; change nothing.
 
     Example: cfgsync store check --store sqlite:/var/lib/cfgsync/serve.db
@@ -41,6 +41,59 @@ def check(
     except (StoreRefused, Unavailable) as error:
         hint = getattr(error, "hint", "") or "restore it from a backup, or start anew with another file"
         raise typer.Exit(fail(1, str(error), hint)) from error
+
+
+@app.command("new-epoch")
+def new_epoch(
+    store: StoreUrl,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            "--after",
+            envvar="CFGSYNC_AFTER",
+            metavar="EPOCH",
+            help="An epoch that nodes have seen and the store has not: the new one is later, whatever the clock says.",
+        ),
+    ] = None,
+) -> None:
+    """Begin a new epoch in every bucket of a store that was restored from an older copy.
+
+    Nodes then take what it serves, though they have seen later numbers of the epoch before. Nothing else changes. No
+    server may hold the store.
+
+    Example: cfgsync store new-epoch --store sqlite:/var/lib/cfgsync/serve.db --after 0199a3c2-…
+
+    Exit codes: 0 done, 1 the store is held, absent or damaged, 2 usage.
+    """
+    if after is not None:
+        try:
+            epoch_ms(after)
+        except ValueError as error:
+            raise typer.BadParameter(
+                f"{after[:100]!r} is not an epoch, a UUID of version 7 as nodes print it",
+                param_hint="--after",
+            ) from error
+    try:
+        asyncio.run(_new_epoch(store, after))
+    except (StoreRefused, Unavailable) as error:
+        hint = getattr(error, "hint", "") or "look at it with `cfgsync store check`, then run it again"
+        raise typer.Exit(fail(1, str(error), hint)) from error
+
+
+async def _new_epoch(url: str, after: str | None) -> None:
+    if scheme_of(url) == "memory":
+        raise StoreRefused(
+            "memory: begins a new epoch at each start",
+            "name the store that a server keeps, such as sqlite:FILE",
+        )
+    async with open_store(url, read_only=True):
+        pass  # one that is not there is not made
+    async with open_store(url) as engine:
+        versions = await engine.new_epoch(after)
+    for name, version in versions.items():
+        print(f"{name}: {version}", flush=True)
+    many = f"a new epoch in {len(versions)} bucket" + ("" if len(versions) == 1 else "s")
+    print(many if versions else "nothing was ever written to it: there is no epoch yet", flush=True)
 
 
 async def _check(url: str) -> None:

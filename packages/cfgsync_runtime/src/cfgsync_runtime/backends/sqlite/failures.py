@@ -8,7 +8,8 @@ import sqlite3
 from cfgsync_core import CfgsyncError, StoreDamaged, StoreFull, StoreRefused, Unavailable
 
 RESTORE = (
-    "stop the server, keep the files, and restore a backup; `cfgsync store check` says whether it is whole"
+    "stop the server, keep the files, restore a backup that `cfgsync store check` calls whole, and give it a new epoch"
+    " before it serves: cfgsync store new-epoch --store sqlite:FILE"
 )
 
 NOT_OURS = (TypeError, UnicodeDecodeError)
