@@ -129,6 +129,7 @@ def test_json_is_one_object_with_the_same_keys_when_it_fails(run: Run) -> None:
     assert "missing node-4, node-5" in said["message"]
 
 
+DEGRADED = ["--id", "n", "--out", "o", "--startup-mode", "degraded"]
 USAGE: list[tuple[str, list[str], str]] = [
     ("no id", ["--out", "o"], "--id"),
     ("no place", ["--id", "n"], "--out"),
@@ -144,15 +145,26 @@ USAGE: list[tuple[str, list[str], str]] = [
     ("a bad wait", ["--id", "n", "--out", "o", "--wait", "soon"], "--wait"),
     ("a negative wait", ["--id", "n", "--out", "o", "--wait", "-1"], "--wait"),
     ("no number to wait", ["--id", "n", "--out", "o", "--wait", "nan"], "--wait"),
+    ("no mode", ["--id", "n", "--out", "o", "--startup-mode", "open"], "--startup-mode"),
+    ("stale without a cache", ["--id", "n", "--out", "o", "--max-stale", "5"], "--max-stale"),
+    ("a bad age", [*DEGRADED, "--max-stale", "-1"], "--max-stale"),
+    ("no number of an age", [*DEGRADED, "--max-stale", "nan"], "--max-stale"),
+    ("a signal without a watch", ["--id", "n", "--out", "o", "--reload", "HUP", "--", "true"], "--reload"),
+    ("a signal for nobody", ["--id", "n", "--out", "o", "--watch", "--reload", "HUP"], "--reload"),
+    *[
+        (
+            f"the signal {name}",
+            ["--id", "n", "--out", "o", "--watch", "--reload", name, "--", "true"],
+            "--reload",
+        )
+        for name in ("SIGNONE", "0", "999", "KILL", "SIGSTOP", "-1", "")
+    ],
     ("a word too much", ["--id", "n", "--out", "o", "etcd"], "etcd"),
     *[
         (flag, ["--id", "n", "--out", "o", flag], flag)
-        for flag in ("--watch", "--reload", "--max-stale", "--ca-file")
+        for flag in ("--reload", "--max-stale", "--startup-mode", "--ca-file")
     ],
-    *[
-        (flag, ["--id", "n", "--out", "o", flag], flag)
-        for flag in ("--startup-mode", "--token-file", "--ca-hash")
-    ],
+    *[(flag, ["--id", "n", "--out", "o", flag], flag) for flag in ("--token-file", "--ca-hash")],
 ]
 
 

@@ -70,6 +70,8 @@ if TYPE_CHECKING:
     from .judging import Whole as Whole
     from .memory import MemoryHints as MemoryHints
     from .memory import MemoryStore as MemoryStore
+    from .node_watch import Held as Held
+    from .node_watch import NodeWatch as NodeWatch
     from .outcome import Current as Current
     from .outcome import Failure as Failure
     from .outcome import Fetched as Fetched
@@ -151,6 +153,7 @@ else:
             "answer": "MAX_ANSWER_BYTES Answer describe plain",
             "client": "CfgsyncClient",
             "exchange": "CONNECT_WITHIN HOLD PATIENCE Done Exchange Lost Pause Request Send telling",
+            "node_watch": "Held NodeWatch",
             "outcome": "Current Failure FetchFailed Fetched MissingForGood NotReadyInTime Outcome Refused Rejected"
             " Unreachable Untrusted",
             "server_url": "InvalidServerUrl ServerUrl",

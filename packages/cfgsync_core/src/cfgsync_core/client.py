@@ -6,7 +6,7 @@ import asyncio
 import os
 import random as _random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Final, Literal, Self
 
@@ -17,6 +17,9 @@ from cfgsync_artifacts import CfgsyncError
 from .answer import MAX_ANSWER_BYTES, Again, Answer, Meaning, Question, Registered, read
 from .errors import IntegrityError, MaterializationFailed, Unavailable
 from .exchange import CONNECT_WITHIN, PATIENCE, Done, Exchange, Lost, Pause, Request, Send
+from .freshness import INTERVAL, ReaderState
+from .judging import Alarm
+from .node_watch import Held, NodeWatch
 from .outcome import Current, Fetched, FetchFailed, MissingForGood, Untrusted
 from .payload import NodeArtifactsPayload
 from .preferences import ACCEPT, ACCEPT_EXTENDED, VERSION
@@ -142,6 +145,41 @@ class CfgsyncClient:
                         outcome, Fetched | Current
                     )  # nothing was known, so nothing can be current
                     raise FetchFailed(outcome)
+
+    def watch(
+        self,
+        registration: NodeRegistration,
+        apply: Callable[[Fetched], Awaitable[object]],
+        *,
+        held: Held | None = None,
+        interval: float = INTERVAL,
+        confirmed: Callable[[Held], Awaitable[object]] | None = None,
+        on_state: Callable[[ReaderState], object] | None = None,
+        on_alarm: Callable[[Alarm], object] | None = None,
+    ) -> NodeWatch:
+        """Keep this node in step: `apply(fetched)` is awaited with each new set of files, and acknowledged.
+
+            async def apply(fetched: Fetched) -> None:
+                await asyncio.to_thread(write, outputs.plan(fetched.payload.files))
+
+            async with client.watch(registration, apply) as watch:
+                ...                              # watch.state, watch.why, watch.held
+
+        `held` is what is in place already. See `NodeWatch`. Many of them may share one client: it opens a connection
+        for each.
+        """
+        return NodeWatch(
+            registration,
+            self._send,
+            apply,
+            secret=self._secret,
+            held=held,
+            interval=interval,
+            confirmed=confirmed,
+            on_state=on_state,
+            on_alarm=on_alarm,
+            random=self._random,
+        )
 
     # ── carrying ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -11,6 +11,7 @@ import io
 import os
 import socket
 import time
+from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
@@ -47,6 +48,11 @@ class Carrier:
         line, self._line = self._line, None
         if line is not None:
             line.abort()
+
+    def interrupt(self) -> None:
+        """End what another thread waits for here, with `Lost` to it. The carrier is not to be used afterwards."""
+        if (line := self._line) is not None:
+            line.interrupt()
 
     def send(self, request: Request) -> Answer:
         """The answer to a question of the exchange. Raises `Lost`."""
@@ -137,6 +143,11 @@ class _Line:
     def abort(self) -> None:
         """Close it, whoever reads."""
         self._socket.close()
+
+    def interrupt(self) -> None:
+        """Wake who reads: closing alone would not."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
 
     def opened(self) -> None:
         self._readers += 1

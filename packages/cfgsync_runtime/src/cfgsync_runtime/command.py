@@ -24,8 +24,8 @@ class Command:
     """`words` as a child process. Used from the main thread's event loop only: the kernel ties the command's life to the
     thread that starts it.
 
-    `reload` is the signal that tells it of a change; None restarts it. `changing` and `changed` are called before and
-    after it is told; `say` gets a sentence when it had to be killed. `environment` replaces ours.
+    `reload` is the signal that tells it of a change; None restarts it. `changing` is called before it is told,
+    `running` when it was started or told; `say` gets a sentence when it had to be killed. `environment` replaces ours.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Command:
         grace: float = GRACE,
         environment: Mapping[str, str] | None = None,
         changing: Callable[[], None] = lambda: None,
-        changed: Callable[[], None] = lambda: None,
+        running: Callable[[], None] = lambda: None,
         say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._words = list(words)
@@ -44,7 +44,7 @@ class Command:
         self._grace = grace
         self._environment = environment
         self._changing = changing
-        self._changed = changed
+        self._running = running
         self._say = say
         self._process: asyncio.subprocess.Process | None = None
         self._dirty = False
@@ -61,17 +61,20 @@ class Command:
         self._dirty = True
         self._look.set()
 
-    def send(self, number: int, *, ending: bool = False) -> None:
-        """Pass a signal on. `ending`: it is to end with this, so it is not restarted any more."""
-        self._ending = self._ending or ending
+    def send(self, number: int) -> None:
+        """Pass a signal on."""
         self._signal(number)
-        self._look.set()
+
+    def is_ending(self) -> None:
+        """It is to end, so it is not restarted any more."""
+        self._ending = True
 
     async def run(self) -> int:
         """Start it, and tell it of changes until it ends by itself or was sent what ends it; its exit code as a shell
         says it (128 + n for a signal, 127 for no such command, 126 for one that cannot run)."""
         self._dirty = False  # it reads what is in place when it starts
-        code = await self._start()
+        if (code := await self._start()) is None:
+            self._running()
         while code is None:
             assert self._process is not None
             ended = asyncio.ensure_future(self._process.wait())
@@ -101,7 +104,7 @@ class Command:
             self._dirty = False  # what changed while the old one ended is in place as well
             if (failed := await self._start()) is not None:
                 return failed
-        self._changed()
+        self._running()
         return None
 
     async def _end(self, ended: asyncio.Future[int]) -> int:
@@ -144,21 +147,6 @@ class Command:
 def shell_code(code: int) -> int:
     """A process's return code as a shell says it."""
     return 128 - code if code < 0 else code
-
-
-def parse_signal(text: str) -> signal.Signals:
-    """`SIGHUP`, `hup` or `1`. Raises `ValueError` for what is no signal, or one that no program can hear."""
-    name = text.strip().upper()
-    try:
-        if name.isascii() and name.isdigit():
-            found = signal.Signals(int(name))
-        else:
-            found = signal.Signals["SIG" + name.removeprefix("SIG")]
-    except (KeyError, ValueError):
-        raise ValueError(f"{text[:40]!r} is not the name or number of a signal") from None
-    if found in (signal.SIGKILL, signal.SIGSTOP):
-        raise ValueError(f"{found.name} is a signal that no program can hear")
-    return found
 
 
 def _dies_with_us() -> Callable[[], None] | None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
-from typing import Annotated, Any, Final, NoReturn, TypeVar
+from typing import Annotated, Any, Final, NoReturn
 
 import msgspec
 import typer
@@ -17,24 +15,21 @@ from typer.core import TyperCommand
 from cfgsync_artifacts import DiskError
 from cfgsync_core import (
     HOLD,
-    InvalidRegistration,
-    InvalidServerUrl,
     Lost,
     NodeRegistration,
     RegistrationPayload,
     ServerUrl,
 )
 
-from ..fetch import EXIT, Ending, failed, fetch
+from ..fetch import EXIT, Ending, degraded, failed, fetch
 from ..outputs import ArtifactOutputMap, OutputDirectory
 from ..own_address import own_address
+from ..startup import ConfigStartupMode
 from ..state import NodeState, default_directory
+from .fetch_flags import outputs, parsed, payload, reload_of, stale_of, wait_of
 from .says import Over, Waiting, fail
 
-T = TypeVar("T")
-
 LIVE_HOLD: Final = 2.0  # s; at a terminal the reason is to be seen soon, and again when it changes
-MAX_METADATA_FILE_BYTES: Final = 1024 * 1024
 
 
 class _WithCommand(TyperCommand):
@@ -90,9 +85,15 @@ def command(
         ),
     ] = None,
     wait: Annotated[
-        float,
-        typer.Option("--wait", envvar="CFGSYNC_WAIT", metavar="SECONDS", min=0, help="How long to wait."),
-    ] = 300.0,
+        float | None,
+        typer.Option(
+            "--wait",
+            envvar="CFGSYNC_WAIT",
+            metavar="SECONDS",
+            min=0,
+            help="How long to wait for files.  [default: 300, or 5]",
+        ),
+    ] = None,
     state: Annotated[
         str | None,
         typer.Option(
@@ -111,63 +112,129 @@ def command(
             help="The node's secret, kept elsewhere.",
         ),
     ] = None,
+    startup_mode: Annotated[
+        ConfigStartupMode,
+        typer.Option(
+            "--startup-mode",
+            envvar="CFGSYNC_STARTUP_MODE",
+            help="degraded: without an answer in time (5 s if --wait is not given), start with the last good files.",
+        ),
+    ] = ConfigStartupMode.FAIL_CLOSED,
+    max_stale: Annotated[
+        float | None,
+        typer.Option(
+            "--max-stale",
+            envvar="CFGSYNC_MAX_STALE",
+            metavar="SECONDS",
+            min=0,
+            help="How long ago a server may have confirmed those files.",
+        ),
+    ] = None,
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            envvar="CFGSYNC_WATCH",
+            help="Stay: write the files again whenever they change, and restart COMMAND.",
+        ),
+    ] = False,
+    reload: Annotated[
+        str | None,
+        typer.Option(
+            "--reload",
+            envvar="CFGSYNC_RELOAD",
+            metavar="SIGNAL",
+            help="Send COMMAND this signal (SIGHUP, 1) when files change, instead of restarting it.",
+        ),
+    ] = None,
     json: Annotated[
         bool, typer.Option("--json", envvar="CFGSYNC_JSON", help="Print one JSON object at the end.")
     ] = False,
 ) -> None:
     """Register this node, wait for its files, write them, start a command.
 
-    COMMAND replaces this process when every file is in place. Exit codes: 0 files in place, 2 usage, 3 not ready in
-    time, 4 nothing for this name, 5 refused, 6 integrity (nothing was written), 7 no server in time, 8 disk.
+    COMMAND replaces this process when every file is in place; with --watch it is started then, ends with this process,
+    and its end is the end. Exit codes: 0 files in place, 2 usage, 3 not ready in time, 4 nothing for this name, 5
+    refused, 6 integrity (nothing was written), 7 no server in time, 8 disk; else those of COMMAND.
     """
     start: list[str] = ctx.obj or []
-    at = _parsed("--server", server, ServerUrl.parse)
-    outputs = _outputs(ctx, out, route or [])
-    payload = _payload(metadata)
-    _parsed("--id", identifier, lambda text: NodeRegistration(text, "0.0.0.0"))
+    at = parsed("--server", server, ServerUrl.parse)
+    places = outputs(ctx, out, route or [])
+    words = payload(metadata)
+    parsed("--id", identifier, lambda text: NodeRegistration(text, "0.0.0.0"))
     if ip != "auto":
-        _parsed("--ip", ip, lambda text: NodeRegistration(identifier, text))
-    if not math.isfinite(wait):
-        raise typer.BadParameter(f"{wait} is not a number of seconds", param_hint="--wait")
+        parsed("--ip", ip, lambda text: NodeRegistration(identifier, text))
+    within = wait_of(wait, startup_mode)
+    stale = stale_of(max_stale, startup_mode)
+    telling = reload_of(reload, watch, start)
     waiting = Waiting()
     began = time.monotonic()
+    node: NodeRegistration | None = None
     try:
-        node = NodeRegistration(identifier, own_address(at, wait, waiting) if ip == "auto" else ip, payload)
-        ending = fetch(
-            node,
-            at,
-            outputs,
-            NodeState(
-                state or default_directory(server, identifier), secret_file=secret_file, complain=_note
-            ),
-            wait=max(wait - (time.monotonic() - began), 0.001) if wait else 0.0,
-            hold=LIVE_HOLD if waiting.live else HOLD,
-            waiting=waiting,
-            notice=_note,
+        memory = NodeState(
+            state or default_directory(server, identifier), secret_file=secret_file, complain=_note
         )
-    except Lost as error:
-        ending = failed(
-            identifier, 7, f"no answer from the server after {wait:g} s: {error}", "is --server right?"
-        )
+        try:
+            node = NodeRegistration(
+                identifier, own_address(at, within, waiting) if ip == "auto" else ip, words
+            )
+        except Lost as error:
+            message = f"no answer from the server after {within:g} s: {error}"
+            ending = failed(identifier, 7, message, "is --server right?")
+            if startup_mode is ConfigStartupMode.DEGRADED:
+                ending = degraded(ending, places, memory, stale)
+        else:
+            ending = fetch(
+                node,
+                at,
+                places,
+                memory,
+                wait=max(within - (time.monotonic() - began), 0.001) if within else 0.0,
+                hold=LIVE_HOLD if waiting.live else HOLD,
+                mode=startup_mode,
+                max_stale=stale,
+                waiting=waiting,
+                notice=_note,
+            )
     except DiskError as error:
         ending = failed(identifier, EXIT[DiskError], str(error), error.hint)
     finally:
         waiting.clear()
-    _end(ending, start, json)
+    _say(ending, json)
+    if watch:
+        _stay(node or (identifier, words), at, places, memory, ending, start, telling)
+    if start:
+        become(start)
+    raise typer.Exit(Over(0))
 
 
-def _end(ending: Ending, start: list[str], json: bool) -> NoReturn:
+def _say(ending: Ending, json: bool) -> None:
+    """Say how it ended; the end of the process, when there are no files."""
     report = ending.report
     if json:
         print(msgspec.json.encode(report).decode(), flush=True)
     if report.exit:
-        fail(report.exit, report.message, ending.hint)
+        raise typer.Exit(Over(fail(report.exit, report.message, ending.hint)))
+    if report.status == "degraded":
+        print(f"warning: {report.identifier}: {report.message}", file=sys.stderr, flush=True)
     elif not json:
         of = f" of generation {report.generation.rpartition('.')[2]}" if report.generation else ""
         print(f"{report.identifier}: {report.message}{of}", file=sys.stderr, flush=True)
-    if report.exit == 0 and start:
-        become(start)
-    raise typer.Exit(Over(report.exit))
+
+
+def _stay(
+    node: NodeRegistration | tuple[str, RegistrationPayload],
+    at: ServerUrl,
+    places: OutputDirectory | ArtifactOutputMap,
+    memory: NodeState,
+    ending: Ending,
+    start: list[str],
+    telling: signal.Signals | None,
+) -> NoReturn:
+    """Watch from now on. What that needs is loaded here, when the files are in place."""
+    from .watching import stay
+
+    raise typer.Exit(Over(stay(node, at, places, memory, ending.report, start, telling)))
 
 
 def become(start: list[str]) -> NoReturn:
@@ -189,59 +256,6 @@ def become(start: list[str]) -> NoReturn:
         why = (getattr(error, "strerror", None) or str(error)).lower()
         code = fail(126, f"{start[0]}: {why}", "the files are in place; name a program that may be run")
     raise typer.Exit(Over(code))
-
-
-def _outputs(ctx: typer.Context, out: str | None, route: list[str]) -> OutputDirectory | ArtifactOutputMap:
-    if out and route:
-        # A flag beats the environment; two flags, or two variables, contradict each other.
-        by_hand = {name for name in ("out", "route") if _is_flag(ctx, name)}
-        if by_hand == {"out"}:
-            route = []
-        elif by_hand == {"route"}:
-            out = None
-    if bool(out) == bool(route):
-        both = "both are given" if out else "neither is given"
-        raise typer.BadParameter(f"{both}: give --out DIR, or --route PATH=TARGET for each file")
-    if out:
-        return OutputDirectory(out)
-    routes = ArtifactOutputMap()
-    for text in route:
-        path, _, target = text.partition("=")
-        if not path or not target:
-            raise typer.BadParameter(f"{text!r} is not PATH=TARGET", param_hint="--route")
-        if path in routes.routes:
-            raise typer.BadParameter(f"{path!r} is routed twice", param_hint="--route")
-        routes = routes.route(path, target)
-    return routes
-
-
-def _is_flag(ctx: typer.Context, name: str) -> bool:
-    source = ctx.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def _payload(metadata: str | None) -> RegistrationPayload:
-    if metadata is None:
-        return RegistrationPayload()
-    text = metadata
-    if metadata.startswith("@"):
-        try:
-            with open(metadata[1:], encoding="utf-8") as file:
-                text = file.read(MAX_METADATA_FILE_BYTES)
-        except (OSError, UnicodeDecodeError) as error:
-            why = getattr(error, "strerror", None) or str(error)
-            raise typer.BadParameter(f"{metadata[1:]}: {why}", param_hint="--metadata") from error
-    return _parsed("--metadata", text, RegistrationPayload.from_json_text)
-
-
-def _parsed(flag: str, text: str, parse: Callable[[str], T]) -> T:
-    """`parse(text)`; what it does not take is a usage error of this flag."""
-    try:
-        return parse(text)
-    except InvalidRegistration as error:
-        raise typer.BadParameter(error.why, param_hint=flag) from error
-    except InvalidServerUrl as error:
-        raise typer.BadParameter(str(error), param_hint=flag) from error
 
 
 def _note(sentence: str) -> None:
