@@ -160,11 +160,7 @@ USAGE: list[tuple[str, list[str], str]] = [
         for name in ("SIGNONE", "0", "999", "KILL", "SIGSTOP", "-1", "")
     ],
     ("a word too much", ["--id", "n", "--out", "o", "etcd"], "etcd"),
-    *[
-        (flag, ["--id", "n", "--out", "o", flag], flag)
-        for flag in ("--reload", "--max-stale", "--startup-mode", "--ca-file")
-    ],
-    *[(flag, ["--id", "n", "--out", "o", flag], flag) for flag in ("--token-file", "--ca-hash")],
+    *[(flag, ["--id", "n", "--out", "o", flag], flag) for flag in ("--token-file", "--ca-file", "--ca-hash")],
 ]
 
 

@@ -14,9 +14,10 @@ import aiohttp
 
 from cfgsync_artifacts import CfgsyncError
 
+from .acknowledgement import Acknowledgement
 from .answer import MAX_ANSWER_BYTES, Again, Answer, Meaning, Question, Registered, read
 from .errors import IntegrityError, MaterializationFailed, Unavailable
-from .exchange import CONNECT_WITHIN, PATIENCE, Done, Exchange, Lost, Pause, Request, Send
+from .exchange import CONNECT_WITHIN, PATIENCE, Done, Exchange, Lost, Pause, Request, Send, telling
 from .freshness import INTERVAL, ReaderState
 from .judging import Alarm
 from .node_watch import Held, NodeWatch
@@ -121,11 +122,23 @@ class CfgsyncClient:
         return (await self.fetch(registration, wait=wait)).payload
 
     async def fetch(
-        self, registration: NodeRegistration, *, wait: float = 300.0, seen: Version | None = None
+        self,
+        registration: NodeRegistration,
+        *,
+        wait: float = 300.0,
+        seen: Version | None = None,
+        seen_digest: str | None = None,
     ) -> Fetched:
-        """As `register_and_fetch`, with the generation. An answer that is older than `seen` is refused."""
+        """As `register_and_fetch`, with the generation. An answer that is older than `seen`, or of the same number with
+        another digest than `seen_digest`, is refused."""
         exchange = Exchange(
-            registration, now=self._clock(), wait=wait, secret=self._secret, seen=seen, random=self._random
+            registration,
+            now=self._clock(),
+            wait=wait,
+            secret=self._secret,
+            seen=seen,
+            seen_digest=seen_digest,
+            random=self._random,
         )
         while True:
             match exchange.next(self._clock()):
@@ -145,6 +158,15 @@ class CfgsyncClient:
                         outcome, Fetched | Current
                     )  # nothing was known, so nothing can be current
                     raise FetchFailed(outcome)
+
+    async def acknowledge(self, words: Acknowledgement) -> bool:
+        """Tell the server what became of a generation; whether it took that. Never raises for what the server says, or
+        for its silence: nothing that it answers changes anything for the node."""
+        try:
+            answer = await self._send(telling(words, self._secret))
+        except Lost:
+            return False
+        return 200 <= answer.status < 300
 
     def watch(
         self,

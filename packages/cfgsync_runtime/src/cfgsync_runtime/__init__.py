@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .serve import serve_snapshot_cfgsync as serve_snapshot_cfgsync
     from .serve import serving_snapshot as serving_snapshot
     from .serve import serving_source as serving_source
+    from .startup import ConfigStartupMode as ConfigStartupMode
 else:
     __getattr__, __dir__, __all__ = door(
         __name__,
@@ -24,5 +25,6 @@ else:
             "outputs": "ArtifactOutputMap OutputDirectory Written",
             "programs": "fetch_and_write_artifacts",
             "serve": "serve_snapshot_cfgsync serving_snapshot serving_source",
+            "startup": "ConfigStartupMode",
         },
     )

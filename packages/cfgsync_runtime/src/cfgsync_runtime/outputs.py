@@ -58,10 +58,12 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Written(msgspec.Struct, frozen=True):
-    """The files that are in place; `changed` is False when all of them were there already, and nothing was written."""
+    """The files that are in place; `changed` is False when all of them were there already, and nothing was written.
+    `degraded` says that they are the remembered ones, since no server gave any in time."""
 
     paths: tuple[str, ...]
     changed: bool
+    degraded: bool = False
 
 
 class OutputDirectory(msgspec.Struct, frozen=True):

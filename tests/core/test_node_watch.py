@@ -1,0 +1,461 @@
+"""One node that stays in step: what a server says, forgets, withholds or contradicts, and what becomes of the node."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+from cfgsync_artifacts import ArtifactFile, ArtifactSet, DiskError
+from cfgsync_core import (
+    NEVER,
+    Acknowledgement,
+    Answer,
+    CfgsyncClient,
+    Fetched,
+    Held,
+    Lost,
+    NodeRegistration,
+    NodeWatch,
+    ReaderState,
+    Request,
+    Version,
+    decode_acknowledgement,
+    encode_files,
+    uuid7,
+)
+from cfgsync_runtime.testing.server import ScriptedServer
+
+OLD, EPOCH, NEW = uuid7(1_000_000), uuid7(2_000_000), uuid7(3_000_000)
+NODE = NodeRegistration("node-1", "127.0.0.1")
+SEED = random.SystemRandom().randrange(10**6)
+
+
+def of(text: str) -> ArtifactSet:
+    return ArtifactSet([ArtifactFile("/config.yaml", text)])
+
+
+class Server:
+    """A cfgsync server of one node as a transport: generation and text are set by the test; questions are held when
+    `holds`, and what was asked is counted. `away` loses every request; `forget` evicts the node."""
+
+    def __init__(self, text: str = "one\n", version: Version | None = None, holds: bool = True) -> None:
+        self.version = version or Version(EPOCH, 1)
+        self.text = text
+        self.holds = holds
+        self.registered = False
+        self.away = False
+        self.lost = 0
+        self.ready = True
+        self.ack_status = 204
+        self.static = False
+        self.paths: list[str] = []
+        self.acks: list[Acknowledgement] = []
+        self.statuses: Counter[int] = Counter()
+        self.asked = asyncio.Event()
+        self._moved = asyncio.Event()
+
+    def serve(self, text: str, version: Version | None = None) -> None:
+        """Another generation."""
+        self.text = text
+        self.version = version or Version(self.version.epoch, self.version.revision + 1)
+        self.wake()
+
+    def wake(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def send(self, request: Request) -> Answer:
+        self.paths.append(request.path)
+        self.asked.set()
+        if self.away:
+            self.lost += 1
+            raise Lost("connection refused")
+        answer = await self._answer(request)
+        self.statuses[answer.status] += 1
+        return answer
+
+    async def _answer(self, request: Request) -> Answer:
+        if request.path == "/ack":
+            if self.ack_status == 204:
+                self.acks.append(decode_acknowledgement(request.body))
+            return Answer(self.ack_status, {})
+        if request.path == "/register":
+            self.registered = True
+            return Answer(202, {"cfgsync-version": f"{EPOCH}.1"})
+        answer = self._now(request)
+        _, _, held = request.headers.get("Prefer", "").partition("=")
+        if answer.status in (304, 425) and held and self.holds and self.registered:
+            try:
+                async with asyncio.timeout(float(held)):
+                    await self._moved.wait()
+            except TimeoutError:
+                pass
+            if self.away:
+                raise Lost("the connection was closed without an answer")
+            answer = self._now(request)
+        return answer
+
+    def _now(self, request: Request) -> Answer:
+        if not self.registered or not self.ready:
+            words = {"code": "not_ready", "message": "no", "registered": self.registered, "retry_after": 0}
+            return Answer(425, {}, json.dumps(words).encode())
+        files = of(self.text)
+        headers = {"etag": f'"{files.digest}"'}
+        if not self.static:
+            headers["cfgsync-generation"] = str(self.version)
+        if request.headers.get("If-None-Match") == headers["etag"]:
+            return Answer(304, headers)
+        body = b'{"schema_version":1,"files":[' + encode_files(files) + b"]}"
+        return Answer(200, headers, body)
+
+
+class Node:
+    """What one node has on its disk, and everything that ever was there."""
+
+    def __init__(self, text: str | None = None) -> None:
+        self.text = text
+        self.wrote: list[str] = []
+        self.confirmed: list[Held] = []
+        self.states: list[ReaderState] = []
+        self.refuses: Exception | None = None
+        self.tried = 0
+
+    async def apply(self, fetched: Fetched) -> None:
+        self.tried += 1
+        if self.refuses is not None:
+            raise self.refuses
+        self.text = fetched.payload.files[0].content
+        self.wrote.append(self.text)
+
+    async def confirm(self, held: Held) -> None:
+        self.confirmed.append(held)
+
+    def watch(self, send: Callable[[Request], Awaitable[Answer]], held: Held | None = None, interval: float = 0.4,
+              **more: object) -> NodeWatch:  # fmt: skip
+        return NodeWatch(
+            NODE, send, self.apply, held=held, interval=interval, confirmed=self.confirm,
+            on_state=self.states.append, random=random.Random(SEED).random, **more,  # type: ignore[arg-type]
+        )  # fmt: skip
+
+
+async def until(happened: Callable[[], bool], within: float = 10.0) -> None:
+    async with asyncio.timeout(within):
+        while not happened():
+            await asyncio.sleep(0.005)
+
+
+ONE = Held(Version(EPOCH, 1), of("one\n").digest)
+
+
+async def test_unchanged_files_are_neither_written_nor_acknowledged_however_often_they_are_confirmed() -> (
+    None
+):
+    server, node = Server(), Node("one\n")
+    async with node.watch(server.send, ONE) as watch:
+        await until(lambda: server.statuses[304] >= 4)
+        assert watch.state is ReaderState.CURRENT
+    assert (node.tried, server.acks) == (0, [])
+    assert set(node.confirmed) == {ONE}
+
+
+async def test_a_change_is_applied_at_once_and_acknowledged_once() -> None:
+    server, node = Server(), Node("one\n")
+    async with node.watch(server.send, ONE, interval=30) as watch:
+        await until(lambda: server.paths.count("/node") == 2)
+        server.serve("two\n")
+        await until(lambda: len(server.acks) == 1, within=2)
+        assert watch.held == Held(Version(EPOCH, 2), of("two\n").digest)
+        server.serve("three\n")
+        await until(lambda: len(server.acks) == 2, within=2)
+    assert node.wrote == ["two\n", "three\n"]
+    assert server.acks == [
+        Acknowledgement("node-1", f"{EPOCH}.{n}", of(text).digest, "applied")
+        for n, text in ((2, "two\n"), (3, "three\n"))
+    ]
+
+
+async def test_a_new_generation_of_the_same_files_moves_only_the_number() -> None:
+    server, node = Server(), Node("one\n")
+    async with node.watch(server.send, ONE) as watch:
+        await until(lambda: server.statuses[304] >= 1)
+        server.serve("one\n", Version(EPOCH, 9))
+        await until(lambda: watch.held == Held(Version(EPOCH, 9), ONE.digest))
+    assert (node.tried, server.acks) == (0, [])
+    assert node.confirmed[-1] == Held(Version(EPOCH, 9), ONE.digest)
+
+
+async def test_inv_4_a_server_that_holds_nothing_costs_at_most_an_interval_and_a_tenth() -> None:
+    busy = 0.5  # s that two busy cores may take for what is not waiting
+    server, node = Server(holds=False), Node("one\n")
+    began = asyncio.get_running_loop().time()
+    async with node.watch(server.send, ONE, interval=0.4):
+        for number in range(2, 6):
+            await asyncio.sleep(random.Random(SEED + number).random() * 0.4)
+            server.serve(f"{number}\n")
+            await until(lambda n=number: node.text == f"{n}\n", within=0.4 * 1.1 + busy)
+    asked, took = server.paths.count("/node"), asyncio.get_running_loop().time() - began
+    # each change is followed by one question more, since it may not be the last
+    assert asked <= took / (0.4 * 0.9) + 2 * 4 + 2, f"{asked} questions in {took:.1f} s: no interval was kept"
+
+
+async def test_a_node_that_is_evicted_or_forgotten_registers_again_and_says_again_what_it_has() -> None:
+    server, node = Server(), Node("one\n")
+    async with node.watch(server.send, ONE):
+        await until(lambda: server.statuses[304] >= 1)
+        server.registered = False
+        server.wake()
+        await until(lambda: server.registered and len(server.acks) == 1)
+    assert server.acks == [Acknowledgement("node-1", f"{EPOCH}.1", ONE.digest, "applied")]
+    assert node.tried == 0
+
+
+async def test_a_server_that_is_away_is_found_again_and_nothing_is_emptied_meanwhile() -> None:
+    server, node = Server(), Node("one\n")
+    async with node.watch(server.send, ONE, told=False) as watch:
+        server.away = True
+        server.wake()
+        await until(lambda: server.lost >= 4)
+        assert watch.state in (ReaderState.STALE, ReaderState.DEGRADED)
+        assert "connection refused" in watch.why
+        assert node.text == "one\n"
+        server.away = False
+        await until(lambda: watch.state is ReaderState.CURRENT)
+        server.serve("two\n")
+        await until(lambda: node.text == "two\n")
+    assert server.acks[0] == Acknowledgement("node-1", f"{EPOCH}.1", ONE.digest, "applied")
+
+
+async def test_inv_14_what_came_from_a_cache_is_not_current_until_a_server_confirms_it() -> None:
+    server, node = Server(), Node("one\n")
+    server.away = True
+    async with node.watch(server.send, ONE) as watch:
+        await until(lambda: server.lost >= 3)
+        assert ReaderState.CURRENT not in node.states
+        assert watch.state is ReaderState.DEGRADED
+        server.away = False
+        await until(lambda: watch.state is ReaderState.CURRENT)
+    assert node.tried == 0, "the files are the same"
+
+
+async def test_a_failed_apply_keeps_the_old_files_is_told_once_and_is_tried_again_without_a_second_download() -> (
+    None
+):
+    server, node = Server(), Node("one\n")
+    async with node.watch(server.send, ONE) as watch:
+        await until(lambda: server.statuses[304] >= 1)
+        node.refuses = DiskError("cannot write out: Read-only file system", "remount it")
+        server.serve("two\n")
+        await until(lambda: node.tried >= 4)
+        assert node.text == "one\n"
+        assert watch.held == ONE
+        assert "Read-only file system" in watch.why
+        assert server.statuses[200] == 1
+        node.refuses = None
+        await until(lambda: node.text == "two\n")
+        await until(lambda: len(server.acks) == 2)
+    failed, applied = server.acks
+    assert failed == Acknowledgement(
+        "node-1", f"{EPOCH}.2", of("two\n").digest, "failed", "cannot write out: Read-only file system"
+    )
+    assert applied == Acknowledgement("node-1", f"{EPOCH}.2", of("two\n").digest, "applied")
+
+
+async def test_the_next_change_after_a_failed_apply_is_tried_too_and_the_failed_one_is_never_written_after_it() -> (
+    None
+):
+    server, node = Server(), Node("one\n")
+    async with node.watch(server.send, ONE):
+        await until(lambda: server.statuses[304] >= 1)
+        node.refuses = DiskError("full", "make space")
+        server.serve("two\n")
+        await until(lambda: node.tried >= 2)
+        server.serve("three\n")
+        await until(lambda: server.statuses[200] >= 2)
+        node.refuses = None
+        await until(lambda: node.text == "three\n")
+    assert node.wrote == ["three\n"]
+
+
+async def test_going_back_to_the_files_that_are_in_place_ends_a_failure() -> None:
+    server, node = Server(), Node("one\n")
+    async with node.watch(server.send, ONE) as watch:
+        await until(lambda: server.statuses[304] >= 1)
+        node.refuses = DiskError("full", "make space")
+        server.serve("two\n")
+        await until(lambda: node.tried >= 2)
+        node.refuses = None
+        server.serve("one\n")
+        await until(lambda: watch.state is ReaderState.CURRENT and watch.held is not None
+                    and watch.held.version == server.version)  # fmt: skip
+    assert set(node.wrote) <= {"one\n", "two\n"}
+    assert node.text == "one\n"
+
+
+async def test_inv_6_a_server_that_goes_back_is_refused_told_and_taken_again_when_it_is_ahead() -> None:
+    server, node = Server("five\n", Version(EPOCH, 5)), Node("five\n")
+    five = Held(Version(EPOCH, 5), of("five\n").digest)
+    async with node.watch(server.send, five) as watch:
+        await until(lambda: server.statuses[304] >= 1)
+        server.serve("four\n", Version(EPOCH, 4))
+        await until(lambda: len(server.acks) >= 1)
+        assert watch.reader.alarm is not None
+        assert f"{EPOCH}.4" in watch.reader.alarm.sentence
+        assert f"{EPOCH}.5" in watch.reader.alarm.sentence
+        server.serve("another five\n", Version(EPOCH, 5))
+        await until(lambda: len(server.acks) >= 2)
+        assert (node.tried, watch.held) == (0, five)
+        server.serve("six\n", Version(EPOCH, 6))
+        await until(lambda: node.text == "six\n")
+    assert [(ack.generation, ack.status) for ack in server.acks[:2]] == [
+        (f"{EPOCH}.4", "failed"),
+        (f"{EPOCH}.5", "failed"),
+    ]
+
+
+async def test_inv_6_a_304_from_before_what_is_in_place_is_refused_as_well() -> None:
+    server, node = Server("one\n", Version(EPOCH, 5)), Node("one\n")
+    async with node.watch(server.send, Held(Version(EPOCH, 5), ONE.digest)) as watch:
+        await until(lambda: server.statuses[304] >= 1)
+        server.serve("one\n", Version(EPOCH, 4))
+        await until(lambda: watch.reader.alarm is not None)
+        assert watch.held == Held(Version(EPOCH, 5), ONE.digest)
+
+
+async def test_inv_7_an_older_epoch_is_refused_and_a_newer_one_is_taken() -> None:
+    server, node = Server(), Node("one\n")
+    async with node.watch(server.send, ONE) as watch:
+        await until(lambda: server.statuses[304] >= 1)
+        server.serve("old\n", Version(OLD, 99))
+        await until(lambda: watch.reader.alarm is not None)
+        assert node.text == "one\n"
+        server.serve("new\n", Version(NEW, 1))
+        await until(lambda: node.text == "new\n")
+        assert watch.held == Held(Version(NEW, 1), of("new\n").digest)
+
+
+async def test_a_node_with_nothing_takes_nothing_older_than_it_has_seen() -> None:
+    server, node = Server("four\n", Version(EPOCH, 4)), Node()
+    async with node.watch(server.send, seen=Version(EPOCH, 5)) as watch:
+        await until(lambda: len(server.acks) == 1)
+        assert (node.tried, watch.held) == (0, None)
+        assert server.acks[0].status == "failed"
+        server.serve("six\n", Version(EPOCH, 6))
+        await until(lambda: node.text == "six\n")
+
+
+async def test_a_source_without_generations_is_followed_by_digest_and_told_nothing() -> None:
+    server, node = Server(), Node("one\n")
+    server.static = True
+    async with node.watch(server.send, Held(NEVER, ONE.digest)):
+        await until(lambda: server.statuses[304] >= 1)
+        server.serve("two\n")
+        await until(lambda: node.text == "two\n")
+        server.serve("one\n")
+        await until(lambda: node.text == "one\n")
+    assert server.acks == []
+
+
+async def test_an_acknowledgement_that_cannot_be_delivered_is_tried_again_and_one_that_is_refused_is_not() -> (
+    None
+):
+    server, node = Server(), Node("one\n")
+    server.ack_status = 503
+    async with node.watch(server.send, ONE):
+        await until(lambda: server.statuses[304] >= 1)
+        server.serve("two\n")
+        await until(lambda: server.statuses[503] >= 2)
+        assert node.text == "two\n"
+        server.ack_status = 204
+        await until(lambda: len(server.acks) == 1)
+        server.ack_status = 404
+        server.serve("three\n")
+        await until(lambda: server.statuses[404] == 1)
+        before = server.statuses[304]
+        await until(lambda: server.statuses[304] >= before + 3)
+        assert server.statuses[404] == 1
+
+
+async def test_a_node_that_is_not_ready_any_more_keeps_its_files_and_its_question_is_held() -> None:
+    server, node = Server(), Node("one\n")
+    async with node.watch(server.send, ONE, interval=0.2):
+        await until(lambda: server.statuses[304] >= 1)
+        server.ready = False
+        server.wake()
+        await until(lambda: server.statuses[425] >= 1)
+        asked = server.paths.count("/node")
+        await asyncio.sleep(1.0)
+        assert server.paths.count("/node") <= asked + 2, "held, not polled"
+        assert node.text == "one\n"
+        server.ready = True
+        server.serve("two\n")
+        await until(lambda: node.text == "two\n")
+
+
+async def test_inv_17_watchers_that_start_together_ask_apart() -> None:
+    print(f"seed {SEED}")
+    draws = random.Random(SEED)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    asked: list[float] = []
+    servers = [Server() for _ in range(300)]
+
+    def counted(server: Server) -> Callable[[Request], Awaitable[Answer]]:
+        async def send(request: Request) -> Answer:
+            if "Prefer" in request.headers:
+                asked.append(loop.time() - began)
+            return await server.send(request)
+
+        return send
+
+    watches = []
+    for number, server in enumerate(servers):
+        name = NodeRegistration(f"node-{number}", "127.0.0.1")
+        watches.append(
+            NodeWatch(name, counted(server), Node().apply, held=ONE, interval=2.0, random=draws.random)
+        )
+    tasks = [asyncio.create_task(watch.run()) for watch in watches]
+    await asyncio.sleep(2.2)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    first = Counter(int(at * 10) for at in asked if at < 1.0)
+    assert sum(first.values()) > 150
+    assert max(first.values()) <= 3 * sum(first.values()) / 10, first
+
+
+async def test_200_watchers_of_one_process_follow_a_burst_of_50_changes_over_aiohttp() -> None:
+    """Real sockets, and a server that holds nothing: the worst that hints can do."""
+    latest = {"text": "0\n", "number": 1}
+
+    def answer(heard):  # type: ignore[no-untyped-def]
+        from cfgsync_runtime.testing.server import Says, files
+
+        if heard.path != "/node":
+            return Says(204 if heard.path == "/ack" else 202)
+        made = files([ArtifactFile("/config.yaml", latest["text"])], f"{EPOCH}.{latest['number']}")
+        if heard.headers.get("if-none-match") == made.headers["ETag"]:
+            return Says(304, headers={k: v for k, v in made.headers.items() if k != "Content-Type"})
+        return made
+
+    nodes = [Node() for _ in range(200)]
+    with ScriptedServer(answer) as server:
+        async with CfgsyncClient(server.url) as client:
+            watches = [
+                client.watch(NodeRegistration(f"node-{n}", "127.0.0.1"), node.apply, interval=0.5)
+                for n, node in enumerate(nodes)
+            ]
+            tasks = [asyncio.create_task(watch.run()) for watch in watches]
+            await until(lambda: all(node.text == "0\n" for node in nodes), within=30)
+            for number in range(1, 51):
+                latest.update(text=f"{number}\n", number=number + 1)
+                await asyncio.sleep(0.005)
+            await until(lambda: all(node.text == "50\n" for node in nodes), within=30)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    for node in nodes:
+        numbers = [int(text) for text in node.wrote]
+        assert numbers == sorted(set(numbers)), "an earlier generation was written after a later one"
