@@ -9,7 +9,7 @@ import asyncio
 import inspect
 import logging
 
-from cfgsync_core import plain
+from cfgsync_core import event, plain
 
 from .materializer import MaterializedArtifactsSink
 from .publishing import Publisher
@@ -56,7 +56,12 @@ class Delivery:
                 await self._publisher.delivered(generation)
             except Exception as error:
                 self.failure = f"the sink failed: {error}"
-                log.warning("generation %s: %s", generation.number, plain(self.failure))
+                log.warning(
+                    "generation %s: %s",
+                    generation.number,
+                    plain(self.failure),
+                    extra=event("sink_failed", generation=generation.text),
+                )
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
             else:

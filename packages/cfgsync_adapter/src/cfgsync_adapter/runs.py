@@ -7,14 +7,13 @@ after that began, whichever is later, but at most 1 s: what changes meanwhile go
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
 
-from cfgsync_core import NEVER, CfgsyncError, MaterializationFailed, NotReady, Unavailable, plain
+from cfgsync_core import NEVER, CfgsyncError, MaterializationFailed, NotReady, Unavailable
 
 from .deciding import Decider, sentence
 from .generation import Generation, Prepared, Source
@@ -22,13 +21,12 @@ from .guard import ShrinkGuard
 from .publishing import Publisher
 from .registry import Registry
 from .replacements import Replacements, overlay
+from .run_log import RunLog
 from .snapshot import RegistrationSnapshot
 from .tally import RunOutcome, RunTally
 
 SPACING, PROCESSOR_SHARE, LONGEST_SPACING = 0.1, 20.0, 1.0
 ASK_AGAIN, FAILED_AGAIN, FAILED_LONGEST = 5.0, 1.0, 60.0
-
-log = logging.getLogger("cfgsync")
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -74,6 +72,7 @@ class Runs:
         self._failures = 0
         self.count = 0
         self.tally = RunTally()
+        self._log = RunLog(publisher.current)
         self.verdict: Verdict | None = None
         self._finished = asyncio.Event()
         current = publisher.current
@@ -150,7 +149,9 @@ class Runs:
             verdict = await self._run()
             self._last_end = self._clock()
             outcome = "refused" if self._guard.refused > refused else _outcome(verdict)
-            self.tally.add(outcome, self._last_end - self._last_start)
+            seconds = self._last_end - self._last_start
+            self.tally.add(outcome, seconds)
+            self._log.tell(self.count, outcome, None if verdict is None else verdict.outcome, seconds)
             if verdict is not None:
                 self._failures = self._failures + 1 if isinstance(verdict.outcome, CfgsyncError) else 0
                 self.verdict = verdict
@@ -180,13 +181,11 @@ class Runs:
             if generation is None:
                 await self._replacements.open()  # another server may have seen newer ones
         except Unavailable as error:
-            log.warning("a generation could not be committed: %s", error)
             return Verdict(source, error)
         except Exception as error:
             cause = error.cause if isinstance(error, MaterializationFailed) else sentence(error)
             if isinstance(error, TimeoutError) and deadline is not None and deadline.expired():
                 cause = f"no answer within {self._run_timeout:g} s"
-            log.warning("the materializer failed: %s", plain(cause))
             return Verdict(source, MaterializationFailed(cause))
         return None if generation is None else Verdict(generation.source, generation)
 

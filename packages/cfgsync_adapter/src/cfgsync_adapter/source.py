@@ -6,6 +6,7 @@ It works in process, in a test, with no server: the first call starts its one ru
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
@@ -28,6 +29,7 @@ from cfgsync_core import (
     StoreAdmin,
     Unavailable,
     Version,
+    event,
     paths_of,
 )
 
@@ -45,6 +47,8 @@ from .standing import Standing
 from .tally import RunTally
 from .telling import ToldGeneration, tell_head
 from .waiting import Answer, Waiter, Waiting
+
+log = logging.getLogger("cfgsync")
 
 LEAST_WAIT = 2.0
 """Seconds that a question waits at least for the run that covers what was registered before it (row 4)."""
@@ -164,7 +168,14 @@ class RegistrationConfigSource:
         if self._draining is not None:
             raise self._draining
         self._standing.registered(registration.identifier)
-        return await self._registry.register(registration)
+        version = await self._registry.register(registration)
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug(
+                "%s is registered",
+                registration.identifier,
+                extra=event("registered", identifier=registration.identifier, revision=version.revision),
+            )
+        return version
 
     async def resolve(self, identifier: str, *, known: str | None = None, wait: float = 0.0) -> Resolution:
         if self._runs is None:

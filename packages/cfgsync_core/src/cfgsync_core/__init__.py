@@ -68,6 +68,9 @@ if TYPE_CHECKING:
     from .judging import Same as Same
     from .judging import Steps as Steps
     from .judging import Whole as Whole
+    from .log_events import Fact as Fact
+    from .log_events import event as event
+    from .log_events import event_of as event_of
     from .memory import MemoryHints as MemoryHints
     from .memory import MemoryStore as MemoryStore
     from .node_watch import Held as Held
@@ -144,6 +147,7 @@ else:
             "hinting": "StoreTally hinted",
             "judging": "Alarm Away Same Steps Whole",
             "reconcile": "Ask Reconciler Subscribe View",
+            "log_events": "Fact event event_of",
             "memory": "MemoryHints MemoryStore",
             "server": "HttpServer",
             "events": "ChangingSource Pages",

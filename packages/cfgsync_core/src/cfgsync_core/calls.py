@@ -14,6 +14,7 @@ import msgspec
 
 from cfgsync_artifacts import CfgsyncError
 
+from .log_events import event
 from .preferences import GENERATION, VERSION
 from .protocol import CODE, STATUS, Missing, NotReady, Ready, encode_error, encode_missing, encode_not_ready
 from .registration import NodeRegistration
@@ -70,7 +71,7 @@ def failure(error: BaseException) -> Reply:
         if isinstance(error, kind) and isinstance(error, CfgsyncError):
             later = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status == 503 else None
             return refusal(status, CODE[status], str(error), later)
-    log.error("a request failed: %s", type(error).__name__, exc_info=error)
+    log.error("a request failed: %s", type(error).__name__, exc_info=error, extra=event("request_failed"))
     return refusal(500, "internal", "the server failed; its log says why")
 
 

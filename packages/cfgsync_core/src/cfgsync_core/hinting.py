@@ -16,6 +16,7 @@ import msgspec
 
 from .errors import Conflict, OutcomeUnknown, Unavailable
 from .hints import ChangeEvents, ChangeHints
+from .log_events import event
 from .store import BucketSnapshot, Change, Entry, Gap, RevisionedStore, Unchanged, Version
 
 WHISPER_SECONDS = 1.0
@@ -23,7 +24,7 @@ WHISPER_SECONDS = 1.0
 
 _LOST = object()
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("cfgsync")
 
 
 def hinted(store: RevisionedStore, hints: ChangeHints, events: ChangeEvents | None = None) -> HintingStore:
@@ -137,7 +138,13 @@ class HintingStore:
             async with asyncio.timeout(WHISPER_SECONDS):
                 return await sending
         except Exception as error:  # whatever a transport raises: readers look again by themselves
-            log.warning("the %s for bucket %r was lost: %s", what, bucket, str(error) or type(error).__name__)
+            log.warning(
+                "the %s for bucket %r was lost: %s",
+                what,
+                bucket,
+                str(error) or type(error).__name__,
+                extra=event("whisper_lost", what=what, bucket=bucket),
+            )
             return _LOST
 
     async def _after_a_cancelled_commit(self, bucket: str) -> None:

@@ -17,6 +17,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 from aiohttp.web_protocol import RequestHandler
 
+from .log_events import event
 from .protocol import encode_error
 from .routes import MAX_BODY_BYTES
 
@@ -61,7 +62,7 @@ class _Protocol(RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun already")
         if status >= 500:
-            log.error("a request failed: %s", type(exc).__name__, exc_info=exc)
+            log.error("a request failed: %s", type(exc).__name__, exc_info=exc, extra=event("request_failed"))
         code, said = ("internal", "the server failed; its log says why") if status >= 500 else _MALFORMED
         response = web.Response(body=encode_error(code, said), status=status, content_type="application/json")
         response.force_close()

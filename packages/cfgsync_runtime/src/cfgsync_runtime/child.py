@@ -16,7 +16,7 @@ from typing import Final, Self
 import msgspec
 
 from cfgsync_adapter import Decision, Prepared, RegistrationSnapshot
-from cfgsync_core import MaterializationFailed
+from cfgsync_core import MaterializationFailed, event
 
 from .child_process import LEAVE, ChildProcess, Ended
 from .child_words import (
@@ -94,7 +94,7 @@ class InChild:
         except BaseException:
             process.kill()  # half loaded, or what was not asked for
             raise
-        log.info("a fresh process has loaded %s", self._target)
+        log.info("a fresh process has loaded %s", self._target, extra=event("materializer_loaded"))
 
     async def decide(self, snapshot: RegistrationSnapshot) -> Decision:
         """See `Decider`. Raises `MaterializationFailed`; when cancelled, the process is ended."""

@@ -11,7 +11,7 @@ from typing import Final, Literal, TypeAlias
 
 from msgspec.structs import replace
 
-from cfgsync_core import FleetStatus, NodeStatus, StatusSource
+from cfgsync_core import FleetStatus, NodeStatus, StatusSource, event
 
 Lacking: TypeAlias = Literal["no-tls", "no-auth"]
 
@@ -26,7 +26,13 @@ _BANNER: Final[dict[Lacking, str]] = {
 def warn(host: str, lacking: tuple[Lacking, ...]) -> None:
     """The banner at the start: a line for each thing that is lacking."""
     for word in lacking:
-        log.warning("INSECURE (--insecure-%s): %s is open to other machines; %s", word, host, _BANNER[word])
+        log.warning(
+            "INSECURE (--insecure-%s): %s is open to other machines; %s",
+            word,
+            host,
+            _BANNER[word],
+            extra=event("insecure", what=word),
+        )
 
 
 class OpenDoors(StatusSource):

@@ -27,6 +27,7 @@ from cfgsync_core import (
     Pages,
     RevisionedStore,
     StatusSource,
+    event,
     hinted,
 )
 
@@ -95,7 +96,12 @@ async def serving_snapshot(
         remembered = source.fleet(0, "")
         if remembered.registered:
             generation = "none" if remembered.generation is None else remembered.generation.rpartition(".")[2]
-            log.info("remembered from before: %d nodes, generation %s", remembered.registered, generation)
+            log.info(
+                "remembered from before: %d nodes, generation %s",
+                remembered.registered,
+                generation,
+                extra=event("remembered", registered=remembered.registered, generation=remembered.generation),
+            )
         status = OpenDoors(source, lacking, identities.rebound) if lacking else source
         handlers = identities.guard(CfgsyncServerState(source, status).handlers())
         handlers |= Operating(source).handlers()

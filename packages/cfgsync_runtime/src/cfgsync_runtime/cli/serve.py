@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from cfgsync_adapter import MaterializedArtifacts
-from cfgsync_core import BundleConfigSource, StoreRefused
+from cfgsync_core import BundleConfigSource, StoreRefused, event
 
 from ..child import InChild
 from ..errors import InputError, MachineRefused
@@ -148,9 +148,15 @@ async def _serve(settings: ServeSettings, made: Served) -> int:
         ends: list[asyncio.Future[Any]] = [stopped, broken]
         await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if broken.done():
-            log.critical("the store has failed, and this server ends: %s", broken.result())
+            log.critical(
+                "the store has failed, and this server ends: %s", broken.result(), extra=event("store_failed")
+            )
             return 1
-        log.info("%s: telling everybody who waits to come back", stopped.result().name)
+        log.info(
+            "%s: telling everybody who waits to come back",
+            stopped.result().name,
+            extra=event("stopping", signal=stopped.result().name),
+        )
     return 130 if stopped.result() == signal.SIGINT else 0
 
 
