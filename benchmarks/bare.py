@@ -1,16 +1,19 @@
 """The yardstick: an ordinary aiohttp application that decodes the same bodies and answers the same bytes.
 
-`python -m benchmarks.bare` prints its URL. `/node` with `Prefer` is held until `/release`, as the fleet's is.
+`python -m benchmarks.bare` prints its URL. `/node` with `Prefer` is held until `/release`, as the fleet's is, or until
+as many have registered as the environment says.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 
 import msgspec
 from aiohttp import web
 
 from . import words
+from .materializers import NODES
 
 
 class Registration(msgspec.Struct):
@@ -30,9 +33,14 @@ async def main() -> None:
     }
     register_headers = {"Cfgsync-Version": f"{words.EPOCH}.10000"}
     released = asyncio.Event()
+    need, have = int(os.environ.get(NODES, "0")), 0
 
     async def register(request: web.Request) -> web.Response:
+        nonlocal have
         decode(await request.read())
+        have += 1
+        if have == need:
+            released.set()
         return web.Response(status=202, headers=register_headers)
 
     async def node(request: web.Request) -> web.Response:

@@ -60,9 +60,9 @@ def most_resident_bytes(pid: int) -> int:
 
 
 @contextmanager
-def bare() -> Iterator[Process]:
-    """The bare aiohttp yardstick."""
-    with _announced([sys.executable, "-m", "benchmarks.bare"]) as process:
+def bare(nodes: int = 0) -> Iterator[Process]:
+    """The bare aiohttp yardstick, which releases whom it holds when `nodes` have registered."""
+    with _announced([sys.executable, "-m", "benchmarks.bare"], {NODES: str(nodes)}) as process:
         yield process
 
 

@@ -26,6 +26,8 @@ def measure(scale: Scale, scratch: Path) -> Iterator[Row]:
                 for what, status in (("register", 202), ("node", 200))
             ]
             result = run(Job("boot", ours.port, ours.pid, "register", nodes))
+            booting = stack.enter_context(processes.bare(nodes))
+            theirs = run(Job("boot", booting.port, booting.pid, "register", nodes))
         clock, processor = sum(r.seconds for r in yardstick), sum(r.processor for r in yardstick)
         decided, written = _own_time(nodes), _one_write(nodes, scratch / "once")
         yield Row(
@@ -37,6 +39,14 @@ def measure(scale: Scale, scratch: Path) -> Iterator[Row]:
             "≤1.5",
             f"{(result.seconds - decided - written) / clock:.2f} ({milliseconds(result.seconds)} in all)",
             {"seconds": result.seconds, "materializer": decided, "write": written},
+        )
+        yield Row(
+            f"boot of {nodes:,} against bare that boots them: a connection each, held, released by the last",
+            milliseconds(result.processor),
+            milliseconds(theirs.processor),
+            result.processor / theirs.processor,
+            "",
+            f"{result.seconds / theirs.seconds:.2f} ({milliseconds(theirs.seconds)} bare)",
         )
 
 

@@ -1,10 +1,16 @@
-"""While a program loads, nothing is garbage: looking for it took a tenth of a server's start."""
+"""Little here is ever garbage that only a collection finds: looking for it took a tenth of a server's start, and a
+quarter of the boot of 10,000 nodes, each of which is a connection's worth of objects that stay."""
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
+
+SELDOM: Final = (50_000, 10, 3)
+"""Of `gc.set_threshold`. A request leaves no cycles, one that cannot be read 28 objects and a connection that breaks 10:
+7 MiB at most before they are found."""
 
 
 @contextmanager
@@ -18,3 +24,8 @@ def nothing_is_garbage() -> Iterator[None]:
         gc.freeze()
         if was:
             gc.enable()
+
+
+def look_seldom() -> None:
+    """Collect garbage seldom from now on: for a process that is a server and nothing else."""
+    gc.set_threshold(*SELDOM)

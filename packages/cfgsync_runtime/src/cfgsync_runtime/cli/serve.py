@@ -16,7 +16,7 @@ from cfgsync_core import BundleConfigSource, StoreRefused, event
 
 from ..child import InChild
 from ..errors import InputError, MachineRefused
-from ..garbage import nothing_is_garbage
+from ..garbage import look_seldom, nothing_is_garbage
 from ..logs import log_to_stderr
 from ..loop_faults import LoopFaults
 from ..serve import load_http_server, raise_file_limit, serving_snapshot, serving_source, stop_signals
@@ -142,6 +142,7 @@ async def _serve(settings: ServeSettings, made: Served) -> int:
                 await stack.enter_async_context(made)
             stopped = await stack.enter_async_context(stop_signals())
             server = await stack.enter_async_context(_running(settings, made, on_fatal))
+        look_seldom()
         kept = "" if isinstance(made, BundleConfigSource) else f", store {settings.store}"
         what = settings.materializer or getattr(settings.server, "file", "")
         print(f"serving {what} on {server.url}{kept}", flush=True)
