@@ -166,6 +166,20 @@ def test_a_node_never_goes_back_behind_what_it_remembers(node: Node, then: str |
         assert any("new epoch" in note for note in node.notes)
 
 
+def test_an_answer_without_a_generation_does_not_make_a_node_forget(node: Node) -> None:
+    stripped = files([ArtifactFile("/config.yaml", "no header\n")])
+    with ScriptedServer(
+        [REGISTERED, files([CONFIG], generation=f"{EPOCH}.2"), REGISTERED, stripped]
+    ) as server:
+        assert node.fetch(server.url).report.exit == 0
+        assert node.fetch(server.url).report.exit == 0
+    assert "names no generation" in node.notes[-1]
+    with ScriptedServer([REGISTERED, files([CONFIG], generation=f"{EPOCH}.1")]) as server:
+        assert node.fetch(server.url).report.exit == 6
+    with ScriptedServer([REGISTERED, files([CONFIG], generation=f"{EPOCH}.2")]) as server:
+        assert node.fetch(server.url).report.exit == 0
+
+
 def test_inv_6_the_same_generation_with_the_same_files_is_no_alarm_and_with_others_it_is(node: Node) -> None:
     for _ in range(2):
         assert node.fetched(REGISTERED, files([CONFIG], f"{EPOCH}.5")).report.exit == 0

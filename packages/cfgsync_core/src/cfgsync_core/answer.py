@@ -140,7 +140,12 @@ def _checked_generation(answer: Answer, seen: Version | None) -> tuple[str | Non
     """The generation's text and a notice. Raises `Regression`; `IntegrityError` for a header that does not decode."""
     text = answer.headers.get(GENERATION.lower())
     if text is None:
-        return None, ""
+        if seen is None:
+            return None, ""
+        return (
+            None,
+            f"the server names no generation, and this node has seen {seen}: is it another kind of server?",
+        )
     try:
         got = Version.parse(text)
         age = (epoch_ms(got.epoch), got.epoch)

@@ -123,9 +123,13 @@ class NodeState:
     def keep(self, payload: NodeArtifactsPayload, seen: Seen) -> bool:
         """Remember an accepted payload, and that it was seen. Killed between the two, the payload is the newer one:
         the server says the same again. False, and nothing is changed, when something newer is remembered: two processes
-        of one node may end in either order, and the cache never becomes a worse one."""
+        of one node may end in either order, and the cache never becomes a worse one. An answer without a generation
+        leaves the newest generation that was seen where it is: who strips a header does not make a node forget."""
         head = msgspec.json.encode(seen)
-        parts = (("payload", (head, b"\n", *payload.chunks)), ("seen", (head,)))
+        parts: list[tuple[str, tuple[bytes, ...]]] = [("payload", (head, b"\n", *payload.chunks))]
+        held = None if seen.epoch else self.seen()
+        if held is None or not held.epoch:
+            parts.append(("seen", (head,)))
         self._make_directory()
         files = [Placed(self.directory, (name,), _sealed(*body), _PRIVATE) for name, body in parts]
         return replace_files(files, unless=lambda: self._is_behind(seen))
