@@ -339,9 +339,9 @@ async def test_conditions_reach_the_fleet_status() -> None:
         await source.register(node("a"))
         await source.resolve("a")
         fleet = source.fleet(10, "")
-        assert fleet.reason == "one to come"
+        assert fleet.reason == "quorum 1 of 2, missing b (never seen); the materializer says: one to come"
         assert fleet.conditions[0].missing == ("b",)
-        assert fleet.nodes[0].reason == "registered; the materializer says: one to come"
+        assert fleet.nodes[0].reason == f"registered; {fleet.reason}"
 
 
 class Keeps:

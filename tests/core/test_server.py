@@ -31,6 +31,7 @@ from cfgsync_core import (
     StoreFull,
     Unavailable,
     Version,
+    mint_epoch,
 )
 
 CONFIG = ArtifactFile("/config.yaml", "id: node-1\n")
@@ -212,7 +213,16 @@ async def test_the_openapi_document_is_valid_and_names_every_route(ask: Asking) 
     document = (await ask("GET", "/openapi.json")).words
     validate(document)
     assert set(document["paths"]) == {
-        *("/register", "/node", "/livez", "/readyz", "/status", "/status/{identifier}")
+        *(
+            "/register",
+            "/node",
+            "/ack",
+            "/livez",
+            "/readyz",
+            "/status",
+            "/status/{identifier}",
+            "/admin/evict",
+        )
     }
     for path, operations in document["paths"].items():
         for method in operations:
@@ -429,8 +439,13 @@ async def test_the_status_says_who_is_here_and_why_it_is_not_ready(ask: Asking) 
         "revision": 1,
         "registered": 1,
         "waiting": 0,
-        "reason": "waiting for 2 nodes, have 1",
+        "reason": (why := "quorum 1 of 2, missing node-2 (never seen); the materializer says: ")
+        + WAITING.reason,
         "conditions": [{"name": "quorum", "have": 1, "need": 2, "missing": ["node-2"]}],
+        "missing": [{"identifier": "node-2", "last_seen": None}],
+        "applied": 0,
+        "behind": [{"identifier": "node-1", "reason": f"registered; {why}{WAITING.reason}"}],
+        "converged": False,
     }
     assert node.pop("last_seen").endswith("Z")
     assert node == {
@@ -440,7 +455,11 @@ async def test_the_status_says_who_is_here_and_why_it_is_not_ready(ask: Asking) 
         "served": None,
         "applied": None,
         "last_failure": None,
-        "reason": "registered; the materializer says: waiting for 2 nodes, have 1",
+        "reason": f"registered; {why}{WAITING.reason}",
+        "state": "not_ready",
+        "because": WAITING.reason,
+        "conditions": [],
+        "missing": [],
     }
     assert (await ask("GET", "/status/node-1")).words["identifier"] == "node-1"
 
@@ -517,3 +536,92 @@ async def test_a_large_payload_arrives_whole() -> None:
         answers = await asyncio.gather(*(Asking(server).node("n") for _ in range(4)))
     for answer in answers:
         assert [len(file["content"]) for file in answer.words["files"]] == [400_000] * 5
+
+
+# ── acknowledgements and leaving ─────────────────────────────────────────────────────────────────────────────────────
+
+
+async def owed(ask: Asking, identifier: str) -> dict[str, object]:
+    """The acknowledgement that this node owes."""
+    answer = await ask.node(identifier, Cfgsync_Accept="base64, mode")
+    assert answer.status == 200
+    generation, etag = answer.headers["cfgsync-generation"], answer.headers["etag"].strip('"')
+    return {"identifier": identifier, "generation": generation, "digest": etag, "status": "applied"}
+
+
+async def test_an_acknowledgement_is_204_and_the_status_knows_it(ready: Asking) -> None:
+    said = await owed(ready, "node-1")
+    answer = await ready("POST", "/ack", said)
+    assert (answer.status, answer.body) == (204, b"")
+    assert (await ready("GET", "/status/node-1")).words["applied"] == said["generation"]
+
+
+async def test_a_failure_is_204_too_and_told(ready: Asking) -> None:
+    said = await owed(ready, "node-1") | {"status": "failed", "reason": "no space left"}
+    assert (await ready("POST", "/ack", said)).status == 204
+    words = (await ready("GET", "/status/node-1")).words
+    assert (words["last_failure"], words["applied"]) == ("generation 1: no space left", None)
+
+
+async def test_an_acknowledgement_of_another_epoch_is_409_stale_generation(ready: Asking) -> None:
+    said = await owed(ready, "node-1")
+    said["generation"] = f"{mint_epoch()}.1"
+    answer = await ready("POST", "/ack", said)
+    assert (answer.status, answer.words["code"]) == (409, "stale_generation")
+
+
+async def test_an_acknowledgement_of_who_is_not_registered_is_425_as_on_node(ready: Asking) -> None:
+    said = await owed(ready, "node-1") | {"identifier": "stranger"}
+    answer = await ready("POST", "/ack", said)
+    assert (answer.status, answer.words["code"], answer.words["registered"]) == (425, "not_ready", False)
+
+
+async def test_a_malformed_acknowledgement_is_422_and_names_the_field(ready: Asking) -> None:
+    said = await owed(ready, "node-1") | {"digest": "sha256-x"}
+    answer = await ready("POST", "/ack", said)
+    assert (answer.status, answer.words["code"]) == (422, "invalid_request")
+    assert answer.words["message"].startswith("digest: ")
+
+
+async def test_a_store_that_is_away_makes_an_acknowledgement_503() -> None:
+    store = SickStore()
+    async with serving(store) as ask:
+        await ask.register("node-1")
+        await ask.register("node-2")
+        said = await owed(ask, "node-1")
+        store.error = Unavailable("away")
+        answer = await ask("POST", "/ack", said)
+        assert (answer.status, "retry-after" in answer.headers) == (503, True)
+        assert (await ask("GET", "/status/node-1")).words["applied"] is None
+
+
+@pytest.mark.parametrize("path", ["/ack", "/admin/evict"])
+async def test_a_static_source_has_no_acknowledgements_and_nobody_to_evict(path: str) -> None:
+    source = StaticConfigSource({"node-1": ArtifactSet([CONFIG])})
+    async with HttpServer(CfgsyncServerState(source).handlers(), port=0) as server:
+        answer = await Asking(server)("POST", path, {"identifier": "node-1"})
+        assert (answer.status, answer.words["code"]) == (404, "not_found")
+
+
+async def test_an_evicted_node_is_gone_until_it_registers_again(ready: Asking) -> None:
+    answer = await ready("POST", "/admin/evict", {"identifier": "node-1"})
+    assert (answer.status, answer.words) == (200, {"identifier": "node-1"})
+    asked = await ready.node("node-1")
+    assert (asked.status, asked.words["registered"]) == (425, False)
+    again = await ready("POST", "/admin/evict", {"identifier": "node-1"})
+    assert (again.status, again.words["code"], again.words["identifier"]) == (404, "not_found", "node-1")
+
+
+@pytest.mark.parametrize(
+    ("body", "begins"), [({}, "identifier: missing"), ({"identifier": "../x"}, "identifier: ")]
+)
+async def test_an_eviction_that_names_nobody_is_422(ask: Asking, body: dict[str, str], begins: str) -> None:
+    answer = await ask("POST", "/admin/evict", body)
+    assert (answer.status, answer.words["message"][: len(begins)]) == (422, begins)
+
+
+async def test_an_eviction_that_a_web_page_asks_for_is_403(ready: Asking) -> None:
+    headers = {"Origin": "http://localhost:8000"}
+    answer = await ready("POST", "/admin/evict", {"identifier": "node-1"}, headers)
+    assert (answer.status, answer.words["code"]) == (403, "forbidden")
+    assert (await ready("GET", "/status/node-1")).words["registered"]

@@ -18,6 +18,7 @@ from cfgsync_adapter import (
     RegistrationSnapshot,
 )
 from cfgsync_core import (
+    Acknowledgement,
     BucketSnapshot,
     Call,
     CfgsyncServerState,
@@ -26,7 +27,9 @@ from cfgsync_core import (
     OutcomeUnknown,
     Reply,
     RevisionedStore,
+    Unavailable,
     Version,
+    encode_acknowledgement,
 )
 from cfgsync_runtime.identity import BUCKET, Identities
 
@@ -49,8 +52,10 @@ class Guarded:
 
     def __init__(self, store: RevisionedStore, anonymous: bool = True, rebind: bool = False) -> None:
         self.store = store
-        self.source = RegistrationConfigSource(Secrets(), store=store)
         self._identities = Identities(store, anonymous=anonymous, rebind=rebind)
+        self.source = RegistrationConfigSource(
+            Secrets(), store=store, before_leaving=self._identities.release
+        )
         self._table = self._identities.guard(CfgsyncServerState(self.source).handlers())
 
     async def __aenter__(self) -> Guarded:
@@ -67,6 +72,15 @@ class Guarded:
 
     async def node(self, secret: str | None, name: str = "node-1", wait: float = 0.0) -> Reply:
         return await self._table["node"](Call(identifier=name, bearer=secret, wait=wait))
+
+    async def ack(self, secret: str | None, digest: str = "", name: str = "node-1") -> Reply:
+        current = self.source.generation
+        assert current is not None
+        said = Acknowledgement(name, current.text, digest or current.nodes["node-1"].digest, "applied")
+        return await self._table["ack"](Call(body=encode_acknowledgement(said), bearer=secret))
+
+    async def evict(self, name: str = "node-1") -> Reply:
+        return await self._table["evict"](Call(body=json.dumps({"identifier": name}).encode()))
 
     async def bindings(self) -> dict[str, str]:
         cut = await self.store.snapshot(BUCKET)
@@ -219,3 +233,73 @@ async def test_a_secret_that_is_no_text_is_a_secret_like_another(guarded: Guarde
     await guarded.register(MINE)
     assert code(await guarded.register(odd)) == (409, "identity_conflict")
     assert code(await guarded.node(odd)) == (403, "forbidden")
+
+
+# ── acknowledgements and leaving ─────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_only_the_node_itself_acknowledges_for_a_bound_name() -> None:
+    async with Guarded(MemoryStore()) as guarded:
+        await guarded.register(MINE)
+        await guarded.node(MINE)
+        assert code(await guarded.ack(None)) == (401, "unauthorized")
+        assert code(await guarded.ack(OTHER)) == (403, "forbidden")
+        assert guarded.source.node("node-1").applied is None
+        assert code(await guarded.ack(MINE)) == (204, "")
+        assert guarded.source.node("node-1").applied is not None
+
+
+async def test_an_unbound_name_is_acknowledged_for_without_a_secret() -> None:
+    async with Guarded(MemoryStore()) as guarded:
+        await guarded.register(None)
+        await guarded.node(None)
+        assert code(await guarded.ack(None)) == (204, "")
+
+
+async def test_evicting_frees_the_name_also_for_the_next_start() -> None:
+    store = MemoryStore()
+    async with Guarded(store) as guarded:
+        await guarded.register(MINE)
+        assert code(await guarded.register(OTHER)) == (409, "identity_conflict")
+        assert code(await guarded.evict()) == (200, "")
+        assert await guarded.bindings() == {}
+        assert code(await guarded.register(OTHER)) == (202, "")
+        assert code(await guarded.node(MINE)) == (403, "forbidden")
+    async with Guarded(store) as guarded:
+        assert code(await guarded.register(MINE)) == (409, "identity_conflict")
+        assert code(await guarded.node(OTHER)) == (200, "")
+
+
+async def test_evicting_nobody_is_404() -> None:
+    async with Guarded(MemoryStore()) as guarded:
+        assert code(await guarded.evict("stranger")) == (404, "not_found")
+
+
+async def test_a_name_that_a_crash_left_bound_and_unregistered_can_be_evicted() -> None:
+    async with Guarded(MemoryStore()) as guarded:
+        await guarded.register(MINE)
+        await guarded.source.evict("node-1")
+        await guarded.store.commit(BUCKET, {"node-1": b"0" * 64})
+        async with Guarded(guarded.store) as again:
+            assert code(await again.register(OTHER)) == (409, "identity_conflict")
+            assert code(await again.evict()) == (200, "")
+            assert code(await again.register(OTHER)) == (202, "")
+
+
+async def test_a_name_that_could_not_be_freed_stays_bound() -> None:
+    class Away(MemoryStore):
+        away = False
+
+        async def commit(self, bucket: str, *arguments: object, **more: object) -> Version:
+            if self.away and bucket == BUCKET:
+                raise Unavailable("away")
+            return await super().commit(bucket, *arguments, **more)  # type: ignore[arg-type]
+
+    store = Away()
+    async with Guarded(store) as guarded:
+        await guarded.register(MINE)
+        store.away = True
+        with pytest.raises(Unavailable):
+            await guarded.evict()
+        assert code(await guarded.node(OTHER)) == (403, "forbidden")
+        assert code(await guarded.node(MINE)) == (200, "")

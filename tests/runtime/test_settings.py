@@ -56,6 +56,7 @@ def test_the_defaults_are_those_of_the_contract():
         "insecure_no_auth": False,
         "run_timeout": 60.0,
         "shrink_guard": 50.0,
+        "ttl": None,
     }
 
 
@@ -88,6 +89,7 @@ def test_every_flag_is_also_a_variable():
         "CFGSYNC_LEGACY_INIT_WITH_NODE": "1",
         "CFGSYNC_RUN_TIMEOUT": "1.5",
         "CFGSYNC_SHRINK_GUARD": "20",
+        "CFGSYNC_TTL": "90",
         "CFGSYNC_JSON_LOGS": "1",
         "CFGSYNC_PORT": "1",
     }
@@ -100,6 +102,7 @@ def test_every_flag_is_also_a_variable():
         "revision": "v2",
         "run_timeout": 1.5,
         "shrink_guard": 20.0,
+        "ttl": 90.0,
         "port": 1,
         **dict.fromkeys(("allow_anonymous", "insecure_no_tls", "insecure_no_auth", "json_logs"), True),
         "legacy_init_with_node": True,

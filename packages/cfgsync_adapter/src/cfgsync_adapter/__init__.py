@@ -29,8 +29,10 @@ if TYPE_CHECKING:
     from .materializer import MaterializedArtifacts as MaterializedArtifacts
     from .materializer import MaterializedArtifactsSink as MaterializedArtifactsSink
     from .materializer import RegistrationSnapshotMaterializer as RegistrationSnapshotMaterializer
+    from .membership import Departure as Departure
     from .persisting import PersistingSnapshotMaterializer as PersistingSnapshotMaterializer
     from .quorum import Quorum as Quorum
+    from .seen import Seen as Seen
     from .snapshot import RegistrationSnapshot as RegistrationSnapshot
     from .source import Late as Late
     from .source import RegistrationConfigSource as RegistrationConfigSource
@@ -62,8 +64,10 @@ else:
             "looking": "Look look",
             "materializer": "MaterializationResult MaterializedArtifacts MaterializedArtifactsSink"
             " RegistrationSnapshotMaterializer",
+            "membership": "Departure",
             "persisting": "PersistingSnapshotMaterializer",
             "quorum": "Quorum",
+            "seen": "Seen",
             "snapshot": "RegistrationSnapshot",
             "source": "Late RegistrationConfigSource Renewal",
             "tally": "RunOutcome RunTally",

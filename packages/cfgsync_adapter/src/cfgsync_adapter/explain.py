@@ -1,46 +1,137 @@
-"""Why it is not ready, in one sentence."""
+"""Why it is not ready: one sentence, and its parts as data."""
 
 from __future__ import annotations
 
-from cfgsync_core import CfgsyncError, Condition, Missing, NotReady, Ready, Resolution
+from collections.abc import Callable, Sequence
 
+import msgspec
+
+from cfgsync_core import (
+    CfgsyncError,
+    Condition,
+    MaterializationFailed,
+    Missing,
+    NotReady,
+    Ready,
+    Resolution,
+    State,
+    plain,
+)
+
+from .acknowledgements import Acknowledged
 from .generation import Generation
-from .publishing import Publisher
 from .runs import Runs
 
 PENDING = "materializing"
 SUPERSEDED = "another server has claimed with another revision; this one serves, and publishes nothing"
+NAMES_SHOWN = 8
+
+WhenSeen = Callable[[str], str]
+"""An identifier → `never seen`, `last seen 40 s ago`."""
 
 
-def fleet(runs: Runs, publisher: Publisher) -> tuple[str, tuple[Condition, ...]]:
+class Why(msgspec.Struct, frozen=True):
+    """Where a node, or the fleet, stands. `because` are the words of whoever is the cause, without ours around them."""
+
+    state: State
+    sentence: str
+    because: str = ""
+    conditions: tuple[Condition, ...] = ()
+
+
+def fleet(runs: Runs, registered: int, when: WhenSeen) -> tuple[str, tuple[Condition, ...]]:
     """What the newest run said, and its conditions; `""` when a generation covers everybody."""
     if runs.superseded:
         return SUPERSEDED, ()
+    if not runs.source.registrations.revision:
+        return "nobody has registered", ()
     verdict = runs.verdict
+    if not registered:
+        return "nobody is registered any more", ()
     if verdict is None:
-        return (PENDING, ()) if runs.source.registrations.revision else ("nobody has registered", ())
+        return PENDING, ()
     if isinstance(verdict.outcome, NotReady):
-        return verdict.outcome.reason, verdict.outcome.conditions
+        return waited_for(verdict.outcome, when), verdict.outcome.conditions
     if isinstance(verdict.outcome, CfgsyncError):
-        return str(verdict.outcome), ()
+        return plain(str(verdict.outcome)), ()
     if runs.is_frozen and not verdict.source.covers(runs.source):
         return f"generation {verdict.outcome.number} is frozen; who registered later is refused", ()
     return ("", ()) if verdict.source.covers(runs.source) else (PENDING, ())
 
 
-def node(identifier: str, runs: Runs, answer: Resolution | None, served: str | None, superseded: int) -> str:
-    """Where one node stands."""
+def waited_for(answer: NotReady, when: WhenSeen) -> str:
+    """`quorum 3 of 5, missing node-4 (never seen) and node-5 (last seen 40 s ago)`; the materializer's own reason where
+    no condition names anybody."""
+    if not any(condition.missing for condition in answer.conditions):
+        return plain(answer.reason)
+    words = "; ".join(_condition(condition, when) for condition in answer.conditions)
+    reason, first = plain(answer.reason), answer.conditions[0]
+    if reason.startswith(f"{first.have} of {first.need} "):  # Quorum's words: the numbers are said already
+        reason = reason.partition("; ")[2]
+        return f"{words}; {reason}" if reason else words
+    return f"{words}; the materializer says: {reason}" if reason else words
+
+
+def _condition(condition: Condition, when: WhenSeen) -> str:
+    named = [f"{plain(name, 128)} ({when(name)})" for name in condition.missing[:NAMES_SHOWN]]
+    if more := len(condition.missing) - len(named):
+        named.append(f"{more} more")
+    missing = f", missing {_listed(named)}" if named else ""
+    return f"{plain(condition.name, 128)} {condition.have} of {condition.need}{missing}"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def node(
+    identifier: str,
+    runs: Runs,
+    answer: Resolution | None,
+    served: str | None,
+    said: Acknowledged,
+    applied: str | None,
+    when: WhenSeen,
+) -> Why:
+    """Where one node stands. `answer` is what it would be answered now, None while that is still to be decided;
+    `applied` the newest generation that it is known to have."""
     if isinstance(answer, NotReady):
-        text = f"{identifier} is not registered"
-    elif isinstance(answer, Missing):
-        text = answer.reason or "the materializer gave it no files"
-    elif isinstance(answer, Ready):
-        text = f"served {served}" if served == answer.generation else f"{answer.generation} is ready for it"
-    else:
-        text = _pending(runs)
-    if superseded:
-        text += f"; {superseded} held requests were superseded by newer ones: do two processes use this name?"
-    return text
+        return Why("not_registered", f"{identifier} is not registered")
+    if isinstance(answer, Missing):
+        return Why("no_files", answer.reason or "the materializer gave it no files")
+    if isinstance(answer, Ready):
+        return _answered(answer, served, said, applied)
+    outcome = None if runs.verdict is None else runs.verdict.outcome
+    if isinstance(outcome, NotReady):
+        named = any(condition.missing for condition in outcome.conditions)
+        words = waited_for(outcome, when)
+        sentence = f"registered; {words}" if named else f"registered; the materializer says: {words}"
+        return Why("not_ready", sentence, plain(outcome.reason), outcome.conditions)
+    if isinstance(outcome, CfgsyncError):
+        cause = outcome.cause if isinstance(outcome, MaterializationFailed) else str(outcome)
+        return Why("failed", f"registered; {plain(str(outcome))}", plain(cause))
+    superseded = isinstance(outcome, Generation | None) and runs.superseded
+    return Why("not_ready", SUPERSEDED if superseded else f"registered; {PENDING}")
+
+
+def _answered(answer: Ready, served: str | None, said: Acknowledged, applied: str | None) -> Why:
+    now = answer.generation
+    was = f", applied {_number(applied)}" if applied is not None else ", nothing applied yet"
+    if said.failure is not None:
+        because = plain(said.failure.reason or "no reason given", 1_000)
+        failed = _number(said.failure.generation)
+        words = because if failed == _number(now) else f"generation {failed}: {because}"
+        return Why("not_applied", f"served {_number(served or now)}{was} because it failed: {words}", because)
+    if said.digest == answer.payload.digest:
+        return Why("applied", f"applied {_number(now)}")
+    if served != now:
+        ready = f"{_number(now)} is ready for it"
+        return Why("ready", ready if applied is None else f"{ready}{was} because it has not come for it")
+    if applied is None:
+        return Why("served", f"served {_number(served)}")
+    return Why(
+        "served", f"served {_number(served)}{was} because it has not acknowledged {_number(served)} yet"
+    )
 
 
 def replaced(is_wanted: bool, is_served: bool, runs: Runs) -> str:
@@ -53,12 +144,6 @@ def replaced(is_wanted: bool, is_served: bool, runs: Runs) -> str:
     return f"{what} waits for {'cfgsync generation renew' if runs.is_frozen else 'the next generation'}"
 
 
-def _pending(runs: Runs) -> str:
-    outcome = None if runs.verdict is None else runs.verdict.outcome
-    if isinstance(outcome, NotReady):
-        return f"registered; the materializer says: {outcome.reason}"
-    if isinstance(outcome, CfgsyncError):
-        return f"registered; {outcome}"
-    if isinstance(outcome, Generation) or outcome is None:
-        return SUPERSEDED if runs.superseded else f"registered; {PENDING}"
-    return PENDING
+def _number(generation: str | None) -> str:
+    """The number of a generation; its epoch is 36 characters that say nothing to a person."""
+    return generation.rpartition(".")[2] if generation else "nothing"

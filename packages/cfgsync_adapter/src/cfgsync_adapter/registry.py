@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 from cfgsync_core import (
     NEVER,
     BucketSnapshot,
+    Conflict,
     Gap,
     NodeRegistration,
     RevisionedStore,
@@ -39,6 +40,8 @@ class Registry:
         self._refreshing = asyncio.Lock()
         self._nodes: dict[str, NodeRegistration] = {}
         self._revisions: dict[str, int] = {}
+        self._leaving: set[str] = set()
+        self._order: list[str] | None = None
         self._touched: dict[str, None] = {}  # since the last snapshot, which was taken at:
         self._taken_at = NEVER
         self.version = NEVER
@@ -57,8 +60,10 @@ class Registry:
         return self._nodes.get(identifier)
 
     def identifiers(self) -> list[str]:
-        """Every registered identifier, sorted."""
-        return sorted(self._nodes)
+        """Every registered identifier, sorted: one list until who is registered changes."""
+        if self._order is None:
+            self._order = sorted(self._nodes)
+        return self._order
 
     def revision_of(self, identifier: str) -> int | None:
         """The revision that wrote a node's registration, None when it is not registered."""
@@ -66,19 +71,43 @@ class Registry:
 
     async def register(self, registration: NodeRegistration) -> Version:
         """Commit the registration unless it is there word for word; the view holds it on return."""
-        if self._nodes.get(registration.identifier) == registration:
+        identifier = registration.identifier
+        if self._nodes.get(identifier) == registration and identifier not in self._leaving:
             return self.version
-        version = await self._store.commit(
-            BUCKET, {registration.identifier: encode_registration(registration)}
-        )
+        version = await self._store.commit(BUCKET, {identifier: encode_registration(registration)})
+        await self._committed(version, {identifier: registration})
+        return version
+
+    async def remove(self, identifiers: Iterable[str]) -> Version:
+        """Delete these registrations in one commit; the view is without them on return.
+
+        Raises `Conflict` when another server has changed one: the view has caught up then, and nobody was removed.
+        """
+        revisions = {name: self._revisions[name] for name in identifiers if name in self._revisions}
+        if not revisions:
+            return self.version
+        # who registers from now on commits after this, also with equal words: a 202 is never for what is then deleted
+        self._leaving.update(revisions)
+        try:
+            version = await self._store.commit(BUCKET, dict.fromkeys(revisions), expected=revisions)
+        except Conflict:
+            await self._refresh(await self._store.version(BUCKET))
+            raise
+        finally:
+            self._leaving.difference_update(revisions)
+        await self._committed(version, dict.fromkeys(revisions))
+        return version
+
+    async def _committed(self, version: Version, writes: Mapping[str, NodeRegistration | None]) -> None:
+        """Take up what this server has committed, or catch up when something else came between."""
         if version.revision == self.version.revision + 1 and version.epoch == (
             self.version.epoch or version.epoch
         ):
-            self._apply(registration.identifier, registration, version.revision)
+            for identifier, registration in writes.items():
+                self._apply(identifier, registration, version.revision)
             self._moved(version)
         elif version != self.version:
             await self._refresh(version)
-        return version
 
     def registered(self) -> tuple[Version, dict[str, NodeRegistration]]:
         """The same cut for who only looks: it is no snapshot that a run's next one follows."""
@@ -116,6 +145,8 @@ class Registry:
 
     def _apply(self, identifier: str, registration: NodeRegistration | None, revision: int) -> None:
         self._touched[identifier] = None
+        if (registration is None) == (identifier in self._nodes):
+            self._order = None
         if registration is None:
             self._nodes.pop(identifier, None)
             self._revisions.pop(identifier, None)
@@ -136,6 +167,7 @@ class Registry:
         if current.epoch == snapshot.version.epoch and current.revision >= snapshot.version.revision:
             return
         self._touched, self._taken_at = {}, NEVER  # what changed is not known: the next snapshot is compared
+        self._order = None
         self._nodes = {entry.key: decode_stored(entry.value) for entry in snapshot.entries}
         self._revisions = {entry.key: entry.revision for entry in snapshot.entries}
         if snapshot.version != NEVER:

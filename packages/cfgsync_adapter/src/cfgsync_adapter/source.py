@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Literal, Self
@@ -16,6 +16,7 @@ import msgspec
 
 from cfgsync_artifacts import ArtifactSet, DuplicatePath
 from cfgsync_core import (
+    Acknowledgement,
     CfgsyncError,
     FleetStatus,
     MemoryStore,
@@ -26,6 +27,7 @@ from cfgsync_core import (
     Ready,
     Resolution,
     RevisionedStore,
+    StaleGeneration,
     StoreAdmin,
     Unavailable,
     Version,
@@ -34,15 +36,18 @@ from cfgsync_core import (
 )
 
 from . import explain
+from .acknowledgements import Acknowledgements
 from .deciding import Decider, InThread
 from .delivering import Delivery
 from .generation import Generation
 from .guard import DEFAULT_PERCENT, ShrinkGuard
 from .materializer import MaterializedArtifactsSink, RegistrationSnapshotMaterializer
+from .membership import BeforeLeaving, Departure, Membership
 from .publishing import Publisher
 from .registry import Registry
 from .replacements import Replacements
 from .runs import Runs, Verdict
+from .seen import Seen
 from .standing import Standing
 from .tally import RunTally
 from .telling import ToldGeneration, tell_head
@@ -74,7 +79,9 @@ class RegistrationConfigSource:
     names the version of the program that decides; another one than last time makes a new generation of everybody.
     `sink` receives exactly what is served: after the compare-and-set, at least once, also after a crash.
     `run_timeout` is in seconds. `shrink_guard` is a percentage (0 is off): a result that leaves out more of the last
-    generation's nodes, or files, is a failed run, unless it is `accept_shrink()`ed.
+    generation's nodes, or files, is a failed run, unless it is `accept_shrink()`ed. `ttl` is in seconds (None: nobody
+    expires): a registration that is not refreshed so long leaves. `before_leaving` is awaited with the names of those
+    who are about to leave, and frees what else belongs to them.
     """
 
     def __init__(
@@ -87,6 +94,9 @@ class RegistrationConfigSource:
         sink: MaterializedArtifactsSink | None = None,
         run_timeout: float = 60.0,
         shrink_guard: float = DEFAULT_PERCENT,
+        ttl: float | None = None,
+        before_leaving: BeforeLeaving | None = None,
+        seen: Seen | None = None,
     ) -> None:
         self._store: RevisionedStore = MemoryStore() if store is None else store
         self._materializer = materializer
@@ -102,7 +112,25 @@ class RegistrationConfigSource:
         self._replacements = Replacements(self._store)
         self._waiting = Waiting(self._settle)
         self._runs: Runs | None = None
-        self._standing = Standing(self._registry, self._publisher, self._waiting)
+        self._acknowledgements = Acknowledgements(self._store)
+        self._seen = Seen() if seen is None else seen
+        self._membership = Membership(
+            self._registry,
+            self._acknowledgements,
+            self._seen,
+            self._waiting,
+            ttl=ttl,
+            before_leaving=before_leaving,
+            on_left=self._left,
+        )
+        self._standing = Standing(
+            self._registry,
+            self._publisher,
+            self._waiting,
+            self._acknowledgements,
+            self._seen,
+            self._membership,
+        )
         self._draining: Unavailable | None = None
         self._first_verdict = asyncio.Event()
         self._listeners: dict[object, Callable[[], None]] = {}
@@ -123,6 +151,8 @@ class RegistrationConfigSource:
             if self._runs is not None:
                 return
             await self._registry.open()
+            await self._acknowledgements.open(lambda name: self._registry.get(name) is not None)
+            self._standing.remembers = self._registry.version.revision > 0
             await self._publisher.open(self._revision)
             await self._replacements.open()
             asked = self._materializer
@@ -137,6 +167,7 @@ class RegistrationConfigSource:
                 run_timeout=self._run_timeout,
             )
             self._runs.start()
+            self._membership.start()
             if self._sink is not None:
                 self._delivery = Delivery(self._sink, self._publisher)
                 self._delivery.start()
@@ -144,6 +175,7 @@ class RegistrationConfigSource:
     async def close(self) -> None:
         """Answer everybody who waits, and end the run task. The store is whoever opened it's to close."""
         self.drain()
+        await self._membership.close()
         if self._runs is not None:
             await self._runs.close()
         if self._delivery is not None:
@@ -167,8 +199,8 @@ class RegistrationConfigSource:
             await self.open()
         if self._draining is not None:
             raise self._draining
-        self._standing.registered(registration.identifier)
         version = await self._registry.register(registration)
+        self._membership.heard(registration.identifier)
         if log.isEnabledFor(logging.DEBUG):
             log.debug(
                 "%s is registered",
@@ -183,15 +215,52 @@ class RegistrationConfigSource:
         if self._draining is not None:
             raise self._draining
         answer: Answer | None = self._answer_now(identifier)
-        self._standing.asked(identifier)
+        if isinstance(answer, NotReady):
+            return answer  # row 1: a stranger
+        known_here = self._membership.heard(identifier)
         unchanged = known is not None and isinstance(answer, Ready) and answer.payload.digest == known
         if answer is None or (unchanged and wait > 0):
             answer = await self._hold(identifier, known, wait)
+            if self._registry.get(identifier) is not None:
+                known_here = self._membership.heard(identifier)  # as long as it was held
         if isinstance(answer, CfgsyncError):
             raise answer
         if isinstance(answer, Ready) and answer.generation is not None:
-            self._standing.served(identifier, answer.generation)
+            known_here.served = answer.generation
         return answer
+
+    async def acknowledge(self, acknowledgement: Acknowledgement) -> NotReady | None:
+        """See `AcknowledgingSource`."""
+        if self._runs is None:
+            await self.open()
+        if self._draining is not None:
+            raise self._draining
+        identifier = acknowledgement.identifier
+        if self._registry.get(identifier) is None:
+            return _stranger(identifier)
+        self._membership.heard(identifier)
+        standing = (self._publisher.current, self._publisher.previous)
+        if not any(one is not None and one.text == acknowledgement.generation for one in standing):
+            current = standing[0]
+            raise StaleGeneration(acknowledgement.generation, None if current is None else current.text)
+        await self._acknowledgements.record(acknowledgement)
+        if self._registry.get(identifier) is None:  # it left meanwhile
+            await self._acknowledgements.forget([identifier])
+            return _stranger(identifier)
+        return None
+
+    async def evict(self, identifier: str) -> bool:
+        """See `MembershipSource`."""
+        if self._runs is None:
+            await self.open()
+        if self._draining is not None:
+            raise self._draining
+        return await self._membership.evict(identifier)
+
+    @property
+    def left(self) -> Mapping[str, Departure]:
+        """Who was evicted or expired while this source was open, the latest at the end, and is not back."""
+        return self._membership.left
 
     async def renew(self, accept: bool = False, *, wait: float = 30.0) -> Renewal:
         """Claim by hand: one new generation of everybody, also when it is frozen; equal artifacts keep the number.
@@ -235,8 +304,7 @@ class RegistrationConfigSource:
 
     def fleet(self, limit: int, after: str) -> FleetStatus:
         """See `StatusSource`."""
-        names = [name for name in self._registry.identifiers() if name > after][:limit] if limit else []
-        return self._standing.fleet(self._running(), self._delivery, tuple(map(self.node, names)))
+        return self._standing.fleet(self._running(), self._delivery, limit, after, self._answer_now)
 
     def node(self, identifier: str) -> NodeStatus:
         """See `StatusSource`."""
@@ -319,6 +387,10 @@ class RegistrationConfigSource:
         if self._runs is not None:
             self._runs.changed()
 
+    def _left(self, names: Sequence[str]) -> None:
+        for name in names:
+            self._waiting.settle(name)  # row 1
+
     def _verdict_came(self, verdict: Verdict) -> None:
         self._first_verdict.set()
         if self._delivery is not None:
@@ -334,7 +406,7 @@ class RegistrationConfigSource:
         """Rows 1 to 3; None when the question is one for row 4."""
         revision = self._registry.revision_of(identifier)
         if revision is None:
-            return NotReady(f"{identifier} is not registered", registered=False)
+            return _stranger(identifier)
         current = self._publisher.current
         if current is not None:
             covered = current.source.registrations
@@ -377,3 +449,7 @@ class RegistrationConfigSource:
         if not wait_is_over:
             return None
         return NotReady(verdict.outcome.reason, verdict.outcome.conditions, retry_after=again)
+
+
+def _stranger(identifier: str) -> NotReady:
+    return NotReady(f"{identifier} is not registered", registered=False)

@@ -2,67 +2,66 @@
 
 from __future__ import annotations
 
-import time
-from datetime import UTC, datetime
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from cfgsync_core import FleetStatus, NodeStatus, Resolution
+from cfgsync_core import Condition, FleetStatus, MissingNode, NodeBehind, NodeStatus, Resolution, plain
 
 from . import explain
+from .acknowledgements import Acknowledgements
+from .converging import Convergence
 from .delivering import Delivery
+from .membership import Membership
 from .publishing import Publisher
 from .registry import Registry
 from .runs import Runs
+from .seen import Seen
 from .waiting import Waiting
 
+NAMED = 1_000
+"""How many missing nodes are named as data."""
 
-class _Node(msgspec.Struct, gc=False):
-    """One Struct in one table, since each table costs a question of a large fleet three lines of cold memory."""
-
-    seen: float | None = None
-    served: str | None = None
-
-
-_UNKNOWN = _Node()
+AnswerNow = Callable[[str], Resolution | None]
 
 
 class Standing:
-    """What one server knows about its nodes besides their registrations: who was seen when (seconds since 1970), and
-    which generation each was answered from."""
+    """What one server says of its nodes."""
 
-    def __init__(self, registry: Registry, publisher: Publisher, waiting: Waiting) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        publisher: Publisher,
+        waiting: Waiting,
+        acknowledgements: Acknowledgements,
+        seen: Seen,
+        membership: Membership,
+    ) -> None:
         self._registry = registry
         self._publisher = publisher
         self._waiting = waiting
-        self._nodes: dict[str, _Node] = {}
+        self._acknowledgements = acknowledgements
+        self._seen = seen
+        self._membership = membership
+        self._convergence = Convergence(registry, publisher, acknowledgements)
+        self.remembers = False
+        """Whether there were registrations before this server started: of whom it has not seen, it cannot say never."""
 
-    def registered(self, identifier: str) -> None:
-        """It registers now."""
-        self._of(identifier).seen = time.time()
+    def fleet(
+        self, runs: Runs, delivery: Delivery | None, limit: int, after: str, answer_now: AnswerNow
+    ) -> FleetStatus:
+        """The fleet's counts and reason, with the first `limit` nodes after `after`.
 
-    def asked(self, identifier: str) -> None:
-        """It asks now: it is seen if it has registered with this server."""
-        node = self._nodes.get(identifier)
-        if node is not None and node.seen is not None:
-            node.seen = time.time()
-
-    def served(self, identifier: str, generation: str) -> None:
-        """It is answered from this generation."""
-        self._of(identifier).served = generation
-
-    def _of(self, identifier: str) -> _Node:
-        node = self._nodes.get(identifier)
-        if node is None:
-            node = self._nodes[identifier] = _Node()
-        return node
-
-    def fleet(self, runs: Runs, delivery: Delivery | None, nodes: tuple[NodeStatus, ...]) -> FleetStatus:
-        """The fleet's counts and reason, with these nodes."""
-        reason, conditions = explain.fleet(runs, self._publisher)
+        What costs more than a look is counted once for each change, and of each node only its sentence is said here.
+        """
+        reason, conditions = explain.fleet(runs, len(self._registry), self._when_seen)
         if not reason and delivery is not None:
-            reason = delivery.failure
+            reason = plain(delivery.failure)
         current = self._publisher.current
+        converging = self._convergence.fleet(runs.source)
+        names = self._registry.identifiers()
+        start = bisect_right(names, after)
         return FleetStatus(
             generation=None if current is None else current.text,
             revision=self._registry.version.revision,
@@ -70,22 +69,76 @@ class Standing:
             waiting=len(self._waiting),
             reason=reason,
             conditions=conditions,
-            nodes=nodes,
+            nodes=tuple(
+                self._node(name, runs, answer_now(name))[0] for name in names[start : start + max(limit, 0)]
+            ),
+            applied=converging.applied,
+            behind=tuple(
+                NodeBehind(name, self._node(name, runs, answer_now(name))[0].reason)
+                for name in converging.names
+            ),
+            converged=converging.converged,
+            missing=self._missing(conditions),
         )
 
     def node(self, identifier: str, runs: Runs, answer: Resolution | None) -> NodeStatus:
-        """One node; `answer` is what it would be answered now, None while that is still to be decided."""
-        known = self._nodes.get(identifier, _UNKNOWN)
-        seen, served = known.seen, known.served
-        return NodeStatus(
+        """One node, and all that is known of why; `answer` is what it would be answered now, None while that is still
+        to be decided."""
+        node, conditions = self._node(identifier, runs, answer)
+        return msgspec.structs.replace(node, conditions=conditions, missing=self._missing(conditions))
+
+    def _node(
+        self, identifier: str, runs: Runs, answer: Resolution | None
+    ) -> tuple[NodeStatus, tuple[Condition, ...]]:
+        known = self._seen.of(identifier)
+        seen, served = (None, None) if known is None else (known.at, known.served)
+        said = self._acknowledgements.of(identifier)
+        applied = self._convergence.applied(identifier)
+        why = explain.node(identifier, runs, answer, served, said, applied, self._when_seen)
+        sentence = why.sentence
+        left = self._membership.left.get(identifier)
+        if left is not None and why.state == "not_registered":
+            sentence += f": {self._departed(identifier)}"
+            seen = left.seen
+        if times := self._waiting.superseded.get(identifier):
+            sentence += (
+                f"; {times} held requests were superseded by newer ones: do two processes use this name?"
+            )
+        node = NodeStatus(
             identifier=identifier,
             registered=self._registry.get(identifier) is not None,
             waiting=identifier in self._waiting,
             served=served,
-            last_seen=None
-            if seen is None
-            else datetime.fromtimestamp(seen, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            reason=explain.node(
-                identifier, runs, answer, served, self._waiting.superseded.get(identifier, 0)
-            ),
+            applied=applied,
+            last_failure=None if said.failure is None else plain(said.failure.sentence, 1_100),
+            last_seen=None if seen is None else self._seen.spelled(seen),
+            reason=sentence,
+            state=why.state,
+            because=why.because,
         )
+        return node, why.conditions
+
+    def _missing(self, conditions: Sequence[Condition]) -> tuple[MissingNode, ...]:
+        names = dict.fromkeys(name for condition in conditions for name in condition.missing[:NAMED])
+        found = ((name, self._last_seen(name)) for name in list(names)[:NAMED])
+        return tuple(MissingNode(name, None if at is None else self._seen.spelled(at)) for name, at in found)
+
+    def _last_seen(self, identifier: str) -> float | None:
+        known = self._seen.of(identifier)
+        if known is not None:
+            return known.at
+        left = self._membership.left.get(identifier)
+        return None if left is None else left.seen
+
+    def _when_seen(self, identifier: str) -> str:
+        """`never seen`, `last seen 40 s ago`."""
+        at = self._last_seen(identifier)
+        if at is not None:
+            return f"last seen {self._seen.ago(at)}"
+        return "not seen since this server started" if self.remembers else "never seen"
+
+    def _departed(self, identifier: str) -> str:
+        left = self._membership.left[identifier]
+        if left.why == "evicted":
+            return f"evicted {self._seen.ago(left.at)}, {self._when_seen(identifier)}"
+        return f"{self._when_seen(identifier)}, and --ttl is {self._membership.ttl:g} s"

@@ -76,6 +76,12 @@ class Waiting:
         finally:
             self._forget(waiter)
 
+    def settle(self, identifier: str) -> None:
+        """Something is new for this node: answer its question if that settles it."""
+        waiter = self._held.get(identifier)
+        if waiter is not None and not waiter.future.done() and (answer := self._settle(waiter)) is not None:
+            self._answer(waiter, answer)
+
     def settle_all(self) -> None:
         """A run has finished: answer whoever it settles."""
         for waiter in list(self._held.values()):

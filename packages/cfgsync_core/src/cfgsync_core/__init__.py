@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from .calls import Call as Call
     from .calls import CfgsyncServerState as CfgsyncServerState
     from .calls import Handler as Handler
+    from .calls import Named as Named
     from .calls import Reply as Reply
+    from .calls import evicted as evicted
     from .calls import failure as failure
+    from .calls import no_such_node as no_such_node
     from .calls import refusal as refusal
     from .client import CfgsyncClient as CfgsyncClient
     from .epoch import epoch_ms as epoch_ms
@@ -115,10 +118,15 @@ if TYPE_CHECKING:
     from .server import HttpServer as HttpServer
     from .server_url import InvalidServerUrl as InvalidServerUrl
     from .server_url import ServerUrl as ServerUrl
+    from .source import AcknowledgingSource as AcknowledgingSource
+    from .source import MembershipSource as MembershipSource
     from .source import NodeConfigSource as NodeConfigSource
     from .source import Resolution as Resolution
     from .status import FleetStatus as FleetStatus
+    from .status import MissingNode as MissingNode
+    from .status import NodeBehind as NodeBehind
     from .status import NodeStatus as NodeStatus
+    from .status import State as State
     from .status import StatusSource as StatusSource
     from .store import BLOB as BLOB
     from .store import HISTORY_REVISIONS as HISTORY_REVISIONS
@@ -151,7 +159,7 @@ else:
             "memory": "MemoryHints MemoryStore",
             "server": "HttpServer",
             "events": "ChangingSource Pages",
-            "calls": "Call CfgsyncServerState Handler Reply failure refusal",
+            "calls": "Call CfgsyncServerState Handler Named Reply evicted failure no_such_node refusal",
             "bundle": "BundleConfigSource InvalidBundle NodeArtifactsBundle NodeArtifactsBundleEntry StaticConfigSource"
             " spell_path",
             "answer": "MAX_ANSWER_BYTES Answer describe plain",
@@ -171,8 +179,8 @@ else:
             "replacement": "Replacement decode_replacement encode_replacement",
             "request_body": "RequestBody",
             "registration": "NodeRegistration RegistrationPayload check_identifier",
-            "source": "NodeConfigSource Resolution",
-            "status": "FleetStatus NodeStatus StatusSource",
+            "source": "AcknowledgingSource MembershipSource NodeConfigSource Resolution",
+            "status": "FleetStatus MissingNode NodeBehind NodeStatus State StatusSource",
             "store": "BLOB BucketSnapshot Change Engine Entry Gap HISTORY_REVISIONS HISTORY_SECONDS NEVER"
             " RevisionedStore StoreAdmin Unchanged Version check_load check_writes digest_entries",
         },

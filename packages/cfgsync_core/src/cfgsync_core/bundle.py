@@ -167,6 +167,7 @@ class StaticConfigSource(NodeConfigSource, StatusSource):
             waiting=False,
             last_seen=None if seen_at is None else _rfc3339(seen_at),
             reason="" if identifier in self._payloads else self._why_missing(),
+            state="ready" if identifier in self._payloads else "no_files",
         )
 
     async def ping(self) -> None:

@@ -14,11 +14,14 @@ import msgspec
 
 from cfgsync_artifacts import CfgsyncError
 
+from .acknowledgement import Acknowledgement, decode_acknowledgement
+from .errors import InvalidRegistration, InvalidRequest
 from .log_events import event
 from .preferences import GENERATION, VERSION
 from .protocol import CODE, STATUS, Missing, NotReady, Ready, encode_error, encode_missing, encode_not_ready
-from .registration import NodeRegistration
-from .source import NodeConfigSource
+from .registration import NodeRegistration, check_identifier
+from .request_body import RequestBody
+from .source import AcknowledgingSource, MembershipSource, NodeConfigSource
 from .status import StatusSource
 
 log = logging.getLogger("cfgsync")
@@ -41,6 +44,32 @@ class Call(msgspec.Struct, gc=False):
     after: str = ""
     body: bytes = b""
     query: Mapping[str, str] = {}
+    acknowledgement: Acknowledgement | None = None
+
+    def acknowledged(self) -> Acknowledgement:
+        """What the body of `/ack` says, decoded once, also when a wrapper asks first. Raises `InvalidRequest`."""
+        if self.acknowledgement is None:
+            self.acknowledgement = decode_acknowledgement(self.body)
+            self.identifier = self.acknowledgement.identifier
+        return self.acknowledgement
+
+    def named(self) -> str:
+        """The identifier in the body of an operator route. Raises `InvalidRequest`."""
+        if not self.identifier:
+            try:
+                self.identifier = check_identifier(_named.decode(self.body).identifier)
+            except InvalidRegistration as error:
+                raise InvalidRequest(422, str(error)) from error
+        return self.identifier
+
+
+class Named(msgspec.Struct, frozen=True):
+    """Which node an operator means."""
+
+    identifier: str
+
+
+_named = RequestBody(Named)
 
 
 Write: TypeAlias = Callable[[bytes], Awaitable[None]]
@@ -75,6 +104,17 @@ def failure(error: BaseException) -> Reply:
     return refusal(500, "internal", "the server failed; its log says why")
 
 
+def evicted(identifier: str) -> Reply:
+    """200: the node has left."""
+    return Reply(200, (msgspec.json.encode(Named(identifier)),))
+
+
+def no_such_node(identifier: str) -> Reply:
+    """404 with the identifier in it, which tells it from a route that is not there."""
+    message = f"no node {identifier} is registered"
+    return Reply(404, (encode_error("not_found", message, identifier=identifier),))
+
+
 class CfgsyncServerState:
     """A source as a table of routes. `status` is the same source when it can also explain itself."""
 
@@ -85,7 +125,7 @@ class CfgsyncServerState:
         )
 
     def handlers(self) -> dict[str, Handler]:
-        """Route name to handler: `register`, `node`, `livez`, `readyz`, and `status` for a source that can."""
+        """Route name to handler: `register`, `node`, `livez`, `readyz`, and for a source that can `status`, `ack`, `evict`."""
         table: dict[str, Handler] = {
             "register": self.register,
             "node": self.node,
@@ -94,6 +134,10 @@ class CfgsyncServerState:
         }
         if self._status is not None:
             table["status"] = self.status
+        if isinstance(self._source, AcknowledgingSource):
+            table["ack"] = self.ack
+        if isinstance(self._source, MembershipSource):
+            table["evict"] = self.evict
         return table
 
     async def register(self, call: Call) -> Reply:
@@ -127,6 +171,21 @@ class CfgsyncServerState:
                 applied["Retry-After"] = str(math.ceil(later))
             return Reply(STATUS[NotReady], (encode_not_ready(call.identifier, answer),), applied)
         return Reply(STATUS[Missing], (encode_missing(call.identifier, answer),), applied)
+
+    async def ack(self, call: Call) -> Reply:
+        acknowledgement = call.acknowledged()
+        assert isinstance(self._source, AcknowledgingSource)  # the route is only there with one
+        answer = await self._source.acknowledge(acknowledgement)
+        if answer is not None:
+            return Reply(STATUS[NotReady], (encode_not_ready(call.identifier, answer),))
+        return Reply(204)
+
+    async def evict(self, call: Call) -> Reply:
+        identifier = call.named()
+        assert isinstance(self._source, MembershipSource)  # the route is only there with one
+        if not await self._source.evict(identifier):
+            return no_such_node(identifier)
+        return evicted(identifier)
 
     async def livez(self, call: Call) -> Reply:
         return Reply(200, (b'{"status":"alive"}',))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
-from typing import Annotated, Any
+from collections.abc import Collection
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -49,6 +49,28 @@ class Payload(msgspec.Struct):
     files: list[File]
 
 
+class Ack(msgspec.Struct):
+    """A node has applied, or could not apply, the files with this digest of this generation. `reason` says why it
+    failed; it is cut at 1,000 characters."""
+
+    identifier: Identifier
+    generation: Annotated[
+        str,
+        msgspec.Meta(
+            pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.(0|[1-9][0-9]{0,17})$"
+        ),
+    ]
+    digest: Annotated[str, msgspec.Meta(pattern="^sha256-[0-9a-f]{64}$")]
+    status: Literal["applied", "failed"]
+    reason: str | None = None
+
+
+class Node(msgspec.Struct):
+    """Which node is meant."""
+
+    identifier: Identifier
+
+
 class Health(msgspec.Struct):
     """Alive, or ready."""
 
@@ -63,9 +85,9 @@ _LIMIT = {
 _GENERATION = {"description": "<epoch>.<number>; absent from a static source", "schema": {"type": "string"}}
 
 
-def openapi(with_status: bool = True, with_legacy: bool = False, names: Container[str] = ()) -> bytes:
-    """The OpenAPI 3.1 document of this server's routes, as JSON; `names` are those of its handlers."""
-    types = [Registration, Question, Payload, ErrorBody, FleetStatus, NodeStatus, Health]
+def openapi(names: Collection[str]) -> bytes:
+    """The OpenAPI 3.1 document, as JSON, of a server whose handler table has these names."""
+    types = [Registration, Question, Payload, ErrorBody, FleetStatus, NodeStatus, Health, Ack, Node]
     _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     paths: dict[str, Any] = {
         "/register": {
@@ -103,9 +125,28 @@ def openapi(with_status: bool = True, with_legacy: bool = False, names: Containe
             "get": {"summary": "The store answers", "responses": {"200": _ok("Health"), **_errors("400 503")}}
         },
     }
-    if with_legacy:
+    if "init-with-node" in names:
         paths["/init-with-node"] = {"post": {**paths["/node"]["post"], "deprecated": True}}
-    if with_status:
+    if "ack" in names:
+        paths["/ack"] = {
+            "post": {
+                "summary": "Say that this node has applied a generation, or why it could not",
+                "requestBody": _body("Ack"),
+                "responses": {
+                    "204": {"description": "remembered, durably"},
+                    **_errors("400 401 403 409 413 415 422 425 503 507"),
+                },
+            }
+        }
+    if "evict" in names:
+        paths["/admin/evict"] = {
+            "post": {
+                "summary": "Make a node leave; its name is free, and it may register again",
+                "requestBody": _body("Node"),
+                "responses": {"200": _ok("Node"), **_errors("400 403 404 413 415 422 503 507")},
+            }
+        }
+    if "status" in names:
         paths["/status"] = {
             "get": {
                 "summary": "Who is here, who is missing, and why it is not ready",

@@ -70,7 +70,7 @@ class HttpServer:
         self._max_connections = max_connections
         self._piece_seconds = piece_seconds
         self._piecewise = asyncio.Semaphore(PIECEWISE_AT_ONCE)
-        self._openapi = openapi("status" in handlers, LEGACY in handlers, handlers)
+        self._openapi = openapi(handlers)
         self.port = port
         self.unread: dict[int, int] = {}
         """Status → how many requests were refused since the start before a handler saw them: a body that is too large,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
+from .acknowledgement import Acknowledgement
 from .protocol import Missing, NotReady, Ready
 from .registration import NodeRegistration
 from .store import Version
@@ -24,4 +25,26 @@ class NodeConfigSource(Protocol):
         """What this node gets. Holds up to `wait` seconds while it is not ready, and while its digest is `known`.
 
         Raises `MaterializationFailed` for a node that no generation holds while the newest run has failed.
+        """
+
+
+@runtime_checkable
+class AcknowledgingSource(Protocol):
+    """A source that remembers what its nodes have applied; a static one does not, and has no `/ack`."""
+
+    async def acknowledge(self, acknowledgement: Acknowledgement) -> NotReady | None:
+        """Remember, durably on return, what a node says of a generation. `NotReady` when it is not registered.
+
+        Raises `StaleGeneration` unless the generation is the current or the previous one; `Unavailable` and its kin.
+        """
+
+
+@runtime_checkable
+class MembershipSource(Protocol):
+    """A source whose nodes can be made to leave."""
+
+    async def evict(self, identifier: str) -> bool:
+        """Delete this node's registration, durably on return; False when there is none. It may register again.
+
+        Raises `Unavailable` and its kin.
         """

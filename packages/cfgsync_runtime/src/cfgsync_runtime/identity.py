@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hmac
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
-from cfgsync_core import BucketSnapshot, Call, Conflict, Handler, Reply, RevisionedStore, refusal
+from cfgsync_core import BucketSnapshot, Call, Conflict, Handler, Reply, RevisionedStore, evicted, refusal
 
 BUCKET = "identities"
 REBIND = "an operator re-binds the name by evicting it: cfgsync node evict"
@@ -37,8 +37,20 @@ class Identities:
         if isinstance(cut, BucketSnapshot):
             self._bound = {entry.key: entry.value.decode() for entry in cut.entries}
 
+    async def release(self, identifiers: Sequence[str]) -> None:
+        """Free these names, durably on return, in one commit: whoever comes first may bind them."""
+        bound = {name: self._bound.pop(name) for name in identifiers if name in self._bound}
+        if not bound:
+            return
+        try:  # who claims one of them from now on commits after this
+            await self._store.commit(BUCKET, dict.fromkeys(bound))
+        except BaseException:
+            self._bound = bound | self._bound
+            raise
+
     def guard(self, handlers: Mapping[str, Handler]) -> dict[str, Handler]:
-        """The same table with `register` and `node` answered only to whom the name belongs."""
+        """The same table with `register`, `node` and `ack` answered only to whom the name belongs, and an `evict` that
+        also frees a name that is bound and not registered (a crash between the two, `trust.md`)."""
         inner_register, inner_node = handlers["register"], handlers["node"]
 
         async def register(call: Call) -> Reply:
@@ -55,7 +67,20 @@ class Identities:
                 return self._refused(call) or reply
             return reply
 
-        return {**handlers, "register": register, "node": node}
+        async def ack(call: Call) -> Reply:
+            call.acknowledged()
+            return self._refused(call) or await handlers["ack"](call)
+
+        async def evict(call: Call) -> Reply:
+            identifier = call.named()
+            reply = await handlers["evict"](call)
+            if reply.status == 404 and identifier in self._bound:
+                await self.release([identifier])
+                return evicted(identifier)
+            return reply
+
+        guarded = {"register": register, "node": node, "ack": ack, "evict": evict}
+        return {**handlers, **{name: handler for name, handler in guarded.items() if name in handlers}}
 
     def _refused(self, call: Call) -> Reply | None:
         """The refusal of a question about a name that is bound to another secret, None when it may be answered."""

@@ -59,6 +59,7 @@ async def serving_snapshot(
     sink: MaterializedArtifactsSink | None = None,
     run_timeout: float = 60.0,
     shrink_guard: float = 50.0,
+    ttl: float | None = None,
     anonymous: bool = True,
     rebind: bool = False,
     lacking: tuple[Lacking, ...] = (),
@@ -70,6 +71,7 @@ async def serving_snapshot(
     `anonymous` takes nodes without a secret, `rebind` gives a name to whoever comes with another one (see `trust.md`);
     `lacking` is what its operator lets it do without, which is logged and told in `/status`.
     With `legacy_init_with_node`, `/node` is also `/init-with-node`, as the oldest clients of the original call it.
+    A node that is not heard of for `ttl` seconds leaves (None: nobody does).
     `store` is a URL (opened and closed here) or an open store. Raises `StoreRefused`; `MachineRefused` for a port that
     is in use. Leaving answers everybody who waits 503 with `Retry-After`.
     """
@@ -80,6 +82,7 @@ async def serving_snapshot(
             store if not isinstance(store, str) else await _opened(stack, store, on_fatal)
         )
         hinting = await stack.enter_async_context(hinted(opened, MemoryHints()))
+        identities = Identities(hinting, anonymous=anonymous, rebind=rebind)
         source = RegistrationConfigSource(
             materializer,
             store=hinting,
@@ -88,8 +91,9 @@ async def serving_snapshot(
             sink=sink,
             run_timeout=run_timeout,
             shrink_guard=shrink_guard,
+            ttl=ttl,
+            before_leaving=identities.release,
         )
-        identities = Identities(hinting, anonymous=anonymous, rebind=rebind)
         await identities.open()
         await stack.enter_async_context(source)
         await source.settled(FIRST_VERDICT_SECONDS)  # a mended materializer's files reach whoever asks first
@@ -157,6 +161,7 @@ async def serve_snapshot_cfgsync(
     sink: MaterializedArtifactsSink | None = None,
     run_timeout: float = 60.0,
     shrink_guard: float = 50.0,
+    ttl: float | None = None,
 ) -> None:
     """Serve `materializer` on `host:port` until cancelled: `await serve_snapshot_cfgsync(4400, MyMaterializer())`.
 
@@ -172,6 +177,7 @@ async def serve_snapshot_cfgsync(
         sink=sink,
         run_timeout=run_timeout,
         shrink_guard=shrink_guard,
+        ttl=ttl,
     ):
         await asyncio.Event().wait()
 

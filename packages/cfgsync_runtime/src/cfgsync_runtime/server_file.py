@@ -28,7 +28,7 @@ _MODES: Final = {"bundle": False, "registration": True}
 _PATHS: Final = ("artifacts_path", "bundle_path")
 _BOOLEANS: Final = ("insecure_no_tls", "insecure_no_auth", "allow_anonymous", "legacy_init_with_node")
 _TEXTS: Final = ("host", "store")
-_NUMBERS: Final = ("shrink_guard",)
+_NUMBERS: Final = ("shrink_guard", "ttl")
 
 
 class StaticServer(msgspec.Struct, frozen=True):

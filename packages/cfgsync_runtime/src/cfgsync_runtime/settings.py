@@ -49,6 +49,7 @@ class ServeSettings(pydantic.BaseModel):
     insecure_no_auth: bool = False
     legacy_init_with_node: bool = False
     run_timeout: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)] = 60.0
+    ttl: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)] | None = None
     shrink_guard: Annotated[float, pydantic.Field(ge=0, le=100, allow_inf_nan=False)] = 50.0
 
     @property
@@ -176,6 +177,7 @@ _EXPECTED: Final = {
     "port": "give a port from 1 to 65535, or 0 for one that is free",
     "late": "follow makes a new generation for late nodes, freeze refuses them",
     "run_timeout": "give a number of seconds above 0",
+    "ttl": "give a number of seconds above 0, or leave it out and nobody expires",
     "shrink_guard": "give a percentage from 0 (off) to 100",
     **dict.fromkeys(
         ("json_logs", "allow_anonymous", "insecure_no_tls", "insecure_no_auth", "legacy_init_with_node"),

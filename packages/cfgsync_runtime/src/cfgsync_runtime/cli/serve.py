@@ -63,6 +63,13 @@ def command(
     run_timeout: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Deadline of one materializer run.  [default: 60]")
     ] = None,
+    ttl: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="A node that is not heard of for so long leaves.  [default: nobody leaves by itself]",
+        ),
+    ] = None,
     shrink_guard: Annotated[
         float | None,
         typer.Option(
@@ -183,6 +190,7 @@ def _running(
         revision=settings.revision,
         run_timeout=settings.run_timeout,
         shrink_guard=settings.shrink_guard,
+        ttl=settings.ttl,
         anonymous=is_loopback(settings.host) or settings.allow_anonymous or settings.insecure_no_auth,
         rebind=settings.insecure_no_auth and not is_loopback(settings.host),
         lacking=settings.lacking,
