@@ -156,7 +156,7 @@ async def test_unchanged_files_are_neither_written_nor_acknowledged_however_ofte
     server, node = Server(), Node("one\n")
     async with node.watch(server.send, ONE) as watch:
         await until(lambda: server.statuses[304] >= 4)
-        assert watch.state is ReaderState.CURRENT
+        await until(lambda: watch.state is ReaderState.CURRENT)
     assert (node.tried, server.acks) == (0, [])
     assert set(node.confirmed) == {ONE}
 

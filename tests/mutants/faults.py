@@ -132,8 +132,8 @@ FAULTS = (
         (
             Edit(
                 f"{_CORE}/answer.py",
-                'decode_payload(answer.body, parse_digest(answer.headers.get("etag")))',
-                "decode_payload(answer.body, None)",
+                "payload = decode_payload(answer.body, digest)",
+                "payload = decode_payload(answer.body, None)",
             ),
         ),
         ("tests/core/test_exchange.py::test_an_answer_that_does_not_hold_together_is_final_and_not_written",),
