@@ -70,9 +70,7 @@ FAULTS = (
         (
             Edit(
                 f"{_ADAPTER}/registry.py",
-                "        version = await self._store.commit(\n"
-                "            BUCKET, {registration.identifier: encode_registration(registration)}\n"
-                "        )\n",
+                "        version = await self._store.commit(BUCKET, {identifier: encode_registration(registration)})\n",
                 "        self._later = getattr(self, '_later', set())\n"
                 "        self._later.add(asyncio.ensure_future(self._store.commit(\n"
                 "            BUCKET, {registration.identifier: encode_registration(registration)}\n"
@@ -224,7 +222,8 @@ FAULTS = (
         (
             Edit(
                 f"{_ADAPTER}/registry.py",
-                "            self._apply(registration.identifier, registration, version.revision)\n"
+                "            for identifier, registration in writes.items():\n"
+                "                self._apply(identifier, registration, version.revision)\n"
                 "            self._moved(version)\n",
                 "            self._take(await self._store.snapshot(BUCKET))\n",
             ),
