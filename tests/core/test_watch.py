@@ -18,7 +18,15 @@ from cfgsync_adapter import (
     RegistrationConfigSource,
     RegistrationSnapshot,
 )
-from cfgsync_core import CfgsyncServerState, ChangingSource, HttpServer, NodeRegistration, Pages
+from cfgsync_core import (
+    Acknowledgement,
+    CfgsyncServerState,
+    ChangingSource,
+    HttpServer,
+    NodeRegistration,
+    Pages,
+    Ready,
+)
 
 HELLO = b"retry: 2000\n\nevent: hint\ndata: {}\n\n"
 HINT = b"event: hint\ndata: {}\n\n"
@@ -125,6 +133,16 @@ async def test_each_change_of_the_fleet_is_a_hint_and_a_hint_has_no_data() -> No
             await source.register(NodeRegistration("b", "10.0.0.1"))
             while source.generation is None:
                 assert await page.hear() == HINT
+            while not await quiet(page, 0.2):
+                pass
+            given = await source.resolve("a")
+            assert isinstance(given, Ready)
+            assert given.generation is not None
+            said = Acknowledgement("a", given.generation, given.payload.digest, "applied")
+            assert await source.acknowledge(said) is None
+            assert await page.hear() == HINT
+            assert await source.evict("b")
+            assert await page.hear() == HINT
             server.drain()
             pages.close()
 

@@ -54,6 +54,8 @@ REGISTRATIONS = {
     "cfgsync_ready": "gauge",
     "cfgsync_generation_number": "gauge",
     "cfgsync_generation_info": "info",
+    "cfgsync_fleet_applied": "gauge",
+    "cfgsync_fleet_lag": "gauge",
     "cfgsync_generations_made_total": "counter",
     "cfgsync_materializer_runs_total": "counter",
     "cfgsync_materializer_run_seconds": "summary",
@@ -195,6 +197,26 @@ async def test_a_fleet_s_figures_are_right_after_known_traffic() -> None:
         assert page("process_resident_memory_bytes") is not None
         assert "node-a" not in page.text
         assert "node-b" not in page.text
+
+
+async def test_who_acknowledges_its_files_lags_no_more() -> None:
+    async with serving_snapshot(Obedient()) as server, aiohttp.ClientSession() as session:
+        asking = Asking(session, server.url)
+        await asking.register("a")
+        await asking.register("b")
+        said: dict[str, dict[str, str]] = {}
+        for name in ("a", "b"):
+            async with session.post(f"{server.url}/node", json={"identifier": name}) as answer:
+                generation, digest = answer.headers["Cfgsync-Generation"], answer.headers["ETag"].strip('"')
+                said[name] = {"identifier": name, "generation": generation, "digest": digest}
+        lag: list[tuple[float | None, float | None]] = []
+        for name, status in (("", ""), ("a", "failed"), ("a", "applied"), ("b", "applied")):
+            if name:
+                assert await asking.post("/ack", {**said[name], "status": status}) == 204
+            page = await asking.scrape()
+            lag.append((page("cfgsync_fleet_applied"), page("cfgsync_fleet_lag")))
+        assert lag == [(0, 2), (0, 2), (1, 1), (2, 0)]
+        assert page("cfgsync_request_duration_seconds_count", route="ack", outcome="ok") == 3
 
 
 async def test_failed_and_refused_runs_are_told_apart() -> None:

@@ -48,10 +48,12 @@ _decode = msgspec.json.Decoder(Acknowledged).decode
 
 
 class Acknowledgements:
-    """The acknowledgements of one store. `await open()` first. `changes` counts how often what is known has moved."""
+    """The acknowledgements of one store. `await open()` first. `changes` counts how often what is known has moved, and
+    `on_change` is called after each time."""
 
-    def __init__(self, store: RevisionedStore) -> None:
+    def __init__(self, store: RevisionedStore, *, on_change: Callable[[], None] = lambda: None) -> None:
         self._store = store
+        self._on_change = on_change
         self._held: dict[str, Acknowledged] = {}
         self._revisions: dict[str, int] = {}
         self._coming: dict[str, Acknowledged] = {}  # on its way to the store: the next one builds on it
@@ -64,7 +66,7 @@ class Acknowledgements:
         assert isinstance(cut, BucketSnapshot)  # asked without a known version
         self._held = {entry.key: _decode(entry.value) for entry in cut.entries}
         self._revisions = {entry.key: entry.revision for entry in cut.entries}
-        self.changes += 1
+        self._moved()
         await self.forget([name for name in self._held if not is_registered(name)])
 
     def of(self, identifier: str) -> Acknowledged:
@@ -93,7 +95,7 @@ class Acknowledgements:
         for name in gone:
             self._held.pop(name, None)
             self._revisions.pop(name, None)
-        self.changes += 1
+        self._moved()
 
     async def _write(self, identifier: str, now: Acknowledged) -> None:
         try:
@@ -104,4 +106,8 @@ class Acknowledgements:
         if version.revision >= self._revisions.get(identifier, 0):  # answers may come in another order
             self._held[identifier] = now
             self._revisions[identifier] = version.revision
-            self.changes += 1
+            self._moved()
+
+    def _moved(self) -> None:
+        self.changes += 1
+        self._on_change()

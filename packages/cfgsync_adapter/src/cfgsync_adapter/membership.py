@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from cfgsync_core import Conflict, Unavailable
+from cfgsync_core import Conflict, Unavailable, event
 
 from .acknowledgements import Acknowledgements
 from .registry import Registry
@@ -100,7 +100,7 @@ class Membership:
                 await self._leaving([identifier], "evicted")
             except Conflict:
                 continue  # it has just changed: the view has caught up, and it leaves all the same
-            log.info("evicted: %s", identifier)
+            log.info("evicted: %s", identifier, extra=event("evicted", identifier=identifier))
             return True
         return False
 
@@ -120,7 +120,12 @@ class Membership:
             except Conflict:
                 return ()  # one has changed through another server: whoever is still due goes next time
             shown = ", ".join(gone[:10]) + (f" and {len(gone) - 10} more" if len(gone) > 10 else "")
-            log.info("expired, not heard of for %g s: %s", self._ttl, shown)
+            log.info(
+                "expired, not heard of for %g s: %s",
+                self._ttl,
+                shown,
+                extra=event("expired", nodes=len(gone)),
+            )
         for name in self._seen.silent_since(until):
             self._seen.forget(name)  # it is registered no longer, by whatever way it left
         if self._opened_at <= until:

@@ -112,7 +112,7 @@ class RegistrationConfigSource:
         self._replacements = Replacements(self._store)
         self._waiting = Waiting(self._settle)
         self._runs: Runs | None = None
-        self._acknowledgements = Acknowledgements(self._store)
+        self._acknowledgements = Acknowledgements(self._store, on_change=self._changed)
         self._seen = Seen() if seen is None else seen
         self._membership = Membership(
             self._registry,
@@ -366,6 +366,11 @@ class RegistrationConfigSource:
     def generations_made(self) -> int:
         """How many generations this source has committed since it was made."""
         return self._publisher.made
+
+    @property
+    def behind(self) -> int:
+        """How many registered nodes have not acknowledged what the current generation gives them."""
+        return self._standing.behind(self._running())
 
     @property
     def generation(self) -> Generation | None:

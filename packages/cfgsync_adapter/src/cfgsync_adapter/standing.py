@@ -81,6 +81,10 @@ class Standing:
             missing=self._missing(conditions),
         )
 
+    def behind(self, runs: Runs) -> int:
+        """How many nodes have not acknowledged what the current generation gives them, or are not in it yet."""
+        return self._convergence.fleet(runs.source).behind
+
     def node(self, identifier: str, runs: Runs, answer: Resolution | None) -> NodeStatus:
         """One node, and all that is known of why; `answer` is what it would be answered now, None while that is still
         to be decided."""

@@ -106,22 +106,20 @@ def _fleet(fleet: FleetStatus) -> Iterator[Metric]:
     if epoch:
         current.add_metric((), {"epoch": epoch})
     yield current
-    applied = getattr(fleet, "applied", None)
-    if applied is not None:
-        yield GaugeMetricFamily(
-            "cfgsync_fleet_applied",
-            "Nodes that have acknowledged what the current generation gives them.",
-            applied,
-        )
-        yield GaugeMetricFamily(
-            "cfgsync_fleet_lag",
-            "Registered nodes that have not acknowledged what the current generation gives them.",
-            fleet.registered - applied,
-        )
+    yield GaugeMetricFamily(
+        "cfgsync_fleet_applied",
+        "Nodes that have acknowledged what the current generation gives them.",
+        fleet.applied,
+    )
 
 
 def _runs(source: RegistrationConfigSource) -> Iterator[Metric]:
     tally = source.tally
+    yield GaugeMetricFamily(
+        "cfgsync_fleet_lag",
+        "Nodes that have not acknowledged what the current generation gives them, or are not in it yet.",
+        source.behind,
+    )
     yield CounterMetricFamily(
         "cfgsync_generations_made", "Generations that this server has committed.", source.generations_made
     )
