@@ -66,5 +66,7 @@ async def test_every_node_ends_with_the_whole_current_set_through_a_bad_network(
         assert files["node.txt"].split()[0] == name
         assert files["node.txt"].split()[-1] == fleet["key"]
     assert all(proxy.fired[kind] >= 3 for kind in KINDS), "a kind of fault hardly fired: the run says nothing"
-    assert proxy.fired.total() >= len(names), "too few faults fired: the run says nothing"
+    # Which connections are hurt is drawn by chance, about two of three: a floor at a third is never
+    # missed by luck, and still says that the network was bad.
+    assert proxy.fired.total() >= proxy.connections / 3, "too few faults fired: the run says nothing"
     assert "Traceback" not in server.log
