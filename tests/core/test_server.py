@@ -445,6 +445,7 @@ async def test_the_status_says_who_is_here_and_why_it_is_not_ready(ask: Asking) 
         "missing": [{"identifier": "node-2", "last_seen": None}],
         "applied": 0,
         "behind": [{"identifier": "node-1", "reason": f"registered; {why}{WAITING.reason}"}],
+        "behind_count": 1,
         "converged": False,
     }
     assert node.pop("last_seen").endswith("Z")

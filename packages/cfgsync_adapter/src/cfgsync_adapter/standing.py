@@ -77,6 +77,7 @@ class Standing:
                 NodeBehind(name, self._node(name, runs, answer_now(name))[0].reason)
                 for name in converging.names
             ),
+            behind_count=converging.behind,
             converged=converging.converged,
             missing=self._missing(conditions),
         )

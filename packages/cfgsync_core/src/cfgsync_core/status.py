@@ -58,7 +58,7 @@ class FleetStatus(msgspec.Struct, frozen=True):
     the server is open to other machines and lacks something: "no-tls", "no-auth".
 
     `applied` counts the registered nodes that have acknowledged what the current generation gives them, `behind` names
-    the first of those that have not, and `converged` is True when a generation covers all registrations and nobody in
+    the first of those `behind_count` that have not, and `converged` is True when a generation covers all registrations and nobody in
     it is behind. `missing` are the nodes that the conditions wait for.
     """
 
@@ -71,6 +71,7 @@ class FleetStatus(msgspec.Struct, frozen=True):
     nodes: tuple[NodeStatus, ...]
     applied: int = 0
     behind: tuple[NodeBehind, ...] = ()
+    behind_count: int = 0
     converged: bool = False
     missing: tuple[MissingNode, ...] = ()
     insecure: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET

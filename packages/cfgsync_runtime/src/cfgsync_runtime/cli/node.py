@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError
 from cfgsync_core import Replacement, encode_replacement
 
 from .app import PLAIN
-from .operator import DEFAULT_SERVER, Operator, Server
+from .operator import DEFAULT_SERVER, AsJson, Operator, Server
+from .told import ToldNode, rows
 
 app = typer.Typer(help="What an operator does with one node.", no_args_is_help=True, **PLAIN)
 
@@ -19,6 +21,57 @@ app = typer.Typer(help="What an operator does with one node.", no_args_is_help=T
 @app.callback()
 def group() -> None:
     """What an operator does with one node."""
+
+
+class _Page(msgspec.Struct, frozen=True):
+    nodes: tuple[msgspec.Raw, ...] = ()
+
+
+class _Name(msgspec.Struct, frozen=True):
+    identifier: str
+
+
+@app.command("list")
+def list_nodes(server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
+    """Who is registered: what each was served, what it has applied, and when it was last seen.
+
+    Example: cfgsync node list
+
+    Exit codes: 0 told, 7 no answer.
+    """
+    with Operator(server) as operator:
+        nodes = _nodes(operator)
+    if json:
+        print(msgspec.json.encode({"nodes": nodes}).decode())
+    elif nodes:
+        print("\n".join(rows(msgspec.json.decode(node, type=ToldNode) for node in nodes)))
+    else:
+        print("nobody is registered")
+
+
+def _nodes(operator: Operator) -> list[msgspec.Raw]:
+    """Every node as the server says it: it tells at most some of them at once, in the order of their names."""
+    nodes: list[msgspec.Raw] = []
+    query: dict[str, object] = {}
+    while True:
+        page = operator.get("/status", query, _Page)
+        if page is None or not page.nodes:
+            return nodes
+        nodes += page.nodes
+        query = {"after": msgspec.json.decode(page.nodes[-1], type=_Name).identifier}
+
+
+@app.command()
+def evict(identifier: Annotated[str, typer.Argument(metavar="ID")], server: Server = DEFAULT_SERVER) -> None:
+    """Make a node leave: its registration is deleted and its name is free. One that still runs registers again.
+
+    Example: cfgsync node evict node-1
+
+    Run it on the server's machine. Exit codes: 0 it has left, 1 there is no such node, 5 refused, 7 no answer.
+    """
+    with Operator(server) as operator:
+        operator.post("/admin/evict", msgspec.json.encode(_Name(identifier)))
+    print(f"{identifier} has left; its name is free")
 
 
 @app.command()

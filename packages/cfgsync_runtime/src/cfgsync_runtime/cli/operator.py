@@ -31,6 +31,7 @@ AsJson: TypeAlias = Annotated[
 
 class _Refusal(msgspec.Struct, frozen=True):
     message: str = ""
+    identifier: str | None = None
 
 
 class Operator:
@@ -104,11 +105,14 @@ class Operator:
 
     def _refused(self, path: str, answer: Answer) -> NoReturn:
         try:
-            said = plain(msgspec.json.decode(answer.body, type=_Refusal).message, WORDS_SHOWN)
+            refusal = msgspec.json.decode(answer.body, type=_Refusal)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            said = ""
+            refusal = _Refusal()
+        said = plain(refusal.message, WORDS_SHOWN)
         if answer.status in (401, 403):
             raise typer.Exit(fail(5, f"{self._at} refuses: {said or answer.status}", "run it there"))
+        if answer.status == 404 and refusal.identifier is not None:  # the route is there, the node is not
+            raise typer.Exit(fail(1, said, "cfgsync node list shows who is registered"))
         if answer.status == 404:
             why = f"{self._at} has no {path}; a static source has nothing to operate"
             raise typer.Exit(fail(1, why, NOT_OURS))
