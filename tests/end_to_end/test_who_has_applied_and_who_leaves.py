@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.processes import Place, Reply, Server, body, eventually
+from tests.processes import Place, Reply, Server, body, ended, eventually
 
 HERE = Path(__file__).parent
 BEARER = {"Authorization": "Bearer " + "m" * 43}
@@ -79,6 +79,14 @@ def test_wait_applied_names_who_has_not_and_why_and_ends_when_all_have(place: Pl
     mending.join()
     assert (done.returncode, done.stdout) == (0, "3 nodes have applied what generation 1 gives them\n")
     assert server.status("b")["last_failure"] is None
+
+
+def test_a_fleet_of_real_nodes_has_converged_when_they_have_booted(place: Place) -> None:
+    server = serve(place, nodes=3)
+    booting = [place.fetch(server.url, name) for name in ("a", "b", "c")]
+    done = place.run("status", "--server", server.url, "--wait-applied", "--timeout", "30")
+    assert (done.returncode, done.stdout) == (0, "3 nodes have applied what generation 1 gives them\n")
+    assert [ended(process)[0] for process in booting] == [0, 0, 0]
 
 
 def test_wait_applied_without_a_server_is_exit_7_and_of_a_foreign_one_at_once(place: Place) -> None:

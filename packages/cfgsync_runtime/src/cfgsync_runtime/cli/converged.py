@@ -167,7 +167,7 @@ def _end(told: _Fleet | _No, timeout: float, as_json: bool) -> int:
         1,
         message,
         f"look at one (cfgsync status {plain(example)}), or wait longer (--timeout);"
-        " only cfgsync fetch --watch acknowledges",
+        " a client of the original acknowledges nothing",
     )
 
 
