@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
-from cfgsync_core import BucketSnapshot, Conflict, RevisionedStore
+from cfgsync_core import BucketSnapshot, Change, Conflict, RevisionedStore, Version
 
 from .generation import Generation, Head, Prepared, Source, restore
 
@@ -38,6 +38,8 @@ class Publisher:
         self._current_revision = 0
         self._claim_revision = 0
         self._revision: str | None = None
+        self.held: Version | None = None
+        """The bucket's version that all of this was read at, see `BucketHolder`."""
         self.current: Generation | None = None
         self.previous: Generation | None = None
         self.made = 0
@@ -80,14 +82,22 @@ class Publisher:
         version = await self._store.commit(
             BUCKET, {CLAIM: msgspec.json.encode(claim)}, expected={CLAIM: self._claim_revision}
         )
-        self._claim_revision = version.revision
-        self.claim, self.mine = claim, claim.number
+        if self._committed(version):
+            self._claim_revision = version.revision
+            self.claim, self.mine = claim, claim.number
         return claim
 
     async def reload(self) -> None:
         """Read the bucket as one cut."""
         cut = await self._store.snapshot(BUCKET)
         assert isinstance(cut, BucketSnapshot)  # asked without a known version
+        self.take(cut)
+
+    def take(self, cut: BucketSnapshot) -> None:
+        """Hold what this cut says, unless what is held is as new."""
+        if self.held is not None and cut.version <= self.held:
+            return
+        self.held = cut.version
         entries = {entry.key: entry.value for entry in cut.entries}
         revisions = {entry.key: entry.revision for entry in cut.entries}
         self._current_revision = revisions.get(CURRENT, 0)
@@ -101,14 +111,27 @@ class Publisher:
             for slot in range(PAST)
             if (key := _past_key(slot)) in entries
         }
-        if CURRENT in entries:
-            self.current = restore(
-                cut.version.epoch, msgspec.json.decode(entries[CURRENT], type=Head), entries
-            )
-        if PREVIOUS in entries:
-            self.previous = restore(
-                cut.version.epoch, msgspec.json.decode(entries[PREVIOUS], type=Head), entries
-            )
+        self.current = _restored(CURRENT, cut.version.epoch, entries)
+        self.previous = _restored(PREVIOUS, cut.version.epoch, entries)
+
+    def holds(self, cut: BucketSnapshot) -> bool:
+        """See `BucketHolder`."""
+        revisions = {entry.key: entry.revision for entry in cut.entries}
+        return self._current_revision == revisions.get(CURRENT, 0) and self._claim_revision == revisions.get(
+            CLAIM, 0
+        )
+
+    def step(self, version: Version, change: Change) -> None:
+        raise NotImplementedError("generations are taken whole")
+
+    def _committed(self, version: Version) -> bool:
+        """A commit of ours made this version. False when a later one has been read meanwhile, which holds it too."""
+        held = self.held
+        if held is not None and version <= held:
+            return False
+        if held is None or (held.epoch or version.epoch, held.revision + 1) == version:
+            self.held = version  # else another server's commit is between, and is still to be read
+        return True
 
     async def publish(
         self, prepared: Prepared, source: Source, allowed: Callable[[Generation], Awaitable[None]]
@@ -129,7 +152,10 @@ class Publisher:
                 return None
             moved = current is not None and current.map_key == prepared.map_key
             if current is not None and not moved and not self._accepts_after(current):
+                claim = self.claim
                 await allowed(current)
+                if self.current is not current or self.claim != claim:
+                    continue  # another server's was read meanwhile: what was decided is about the one before
             number = 1 if current is None else current.number + (0 if moved else 1)
             at_ms = current.at_ms if current is not None and moved else self._clock()
             head = Head(
@@ -168,13 +194,7 @@ class Publisher:
             writes.update((key, None) for key in stale if key not in held and key not in blobs)
         expected = {CURRENT: self._current_revision, CLAIM: self._claim_revision}
         version = await self._store.commit(BUCKET, writes, expected=expected)
-        self._current_revision = version.revision
-        if not moved:
-            self.previous = current
-            self.made += 1
-            if current is not None:
-                self.past[current.number % PAST] = current.head
-        self.current = Generation(
+        generation = Generation(
             f"{version.epoch}.{head.number}",
             head.number,
             head.source,
@@ -184,8 +204,23 @@ class Publisher:
             head.at_ms,
             prepared.replaced,
         )
-        return self.current
+        if not moved:
+            self.made += 1
+        if self._committed(version):
+            self._current_revision = version.revision
+            if not moved:
+                self.previous = current
+                if current is not None:
+                    self.past[current.number % PAST] = current.head
+            self.current = generation
+        return generation
 
 
 def _past_key(number: int) -> str:
     return f"past/{number % PAST:02}"
+
+
+def _restored(name: str, epoch: str, entries: Mapping[str, bytes]) -> Generation | None:
+    if name not in entries:
+        return None
+    return restore(epoch, msgspec.json.decode(entries[name], type=Head), entries)

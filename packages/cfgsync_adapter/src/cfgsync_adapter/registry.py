@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from cfgsync_core import (
     NEVER,
     BucketSnapshot,
+    Change,
     Conflict,
     Gap,
     NodeRegistration,
@@ -44,6 +45,7 @@ class Registry:
         self._order: list[str] | None = None
         self._touched: dict[str, None] = {}  # since the last snapshot, which was taken at:
         self._taken_at = NEVER
+        self._is_open = False
         self.version = NEVER
         self.first_at: float | None = None
         self.changed_at: float | None = None
@@ -132,16 +134,38 @@ class Registry:
         async with self._refreshing:
             if self.version.epoch == at_least.epoch and self.version.revision >= at_least.revision:
                 return
-            changes = await self._store.changes(BUCKET, self.version)
+            since = self.version
+            changes = await self._store.changes(BUCKET, since)
+            if self.version.epoch != since.epoch:
+                return  # the whole of a new epoch was taken meanwhile
             if isinstance(changes, Gap) or not self.version.epoch:
                 self._take(await self._store.snapshot(BUCKET))
                 return
             for change in changes:
                 if change.revision != self.version.revision + 1:
                     continue  # applied by its own caller while this read was under way
-                for identifier, value in change.writes.items():
-                    self._apply(identifier, None if value is None else decode_stored(value), change.revision)
-                self._moved(Version(self.version.epoch, change.revision))
+                self.step(Version(self.version.epoch, change.revision), change)
+
+    @property
+    def held(self) -> Version | None:
+        """See `BucketHolder`: None until the bucket was read."""
+        return self.version if self._is_open else None
+
+    def take(self, snapshot: BucketSnapshot) -> None:
+        """Hold exactly this, unless what is held is as new."""
+        self._take(snapshot)
+
+    def step(self, version: Version, change: Change) -> None:
+        """Hold the next change of the bucket too."""
+        for identifier, value in change.writes.items():
+            self._apply(identifier, None if value is None else decode_stored(value), change.revision)
+        self._moved(version)
+
+    def holds(self, snapshot: BucketSnapshot) -> bool:
+        """See `BucketHolder`."""
+        return self._revisions == {entry.key: entry.revision for entry in snapshot.entries} and all(
+            self._nodes[entry.key] == decode_stored(entry.value) for entry in snapshot.entries
+        )
 
     def _apply(self, identifier: str, registration: NodeRegistration | None, revision: int) -> None:
         self._touched[identifier] = None
@@ -163,8 +187,8 @@ class Registry:
 
     def _take(self, snapshot: BucketSnapshot | Unchanged) -> None:
         assert isinstance(snapshot, BucketSnapshot)  # asked without a known version
-        current = self.version
-        if current.epoch == snapshot.version.epoch and current.revision >= snapshot.version.revision:
+        self._is_open = True
+        if self.version >= snapshot.version:
             return
         self._touched, self._taken_at = {}, NEVER  # what changed is not known: the next snapshot is compared
         self._order = None

@@ -55,6 +55,7 @@ class Replacements:
         self._store = store
         self._writing = asyncio.Lock()
         self._counter_revision = 0
+        self._is_open = False
         self.version = NEVER
         self.standing: Mapping[str, Replaced] = {}
 
@@ -64,6 +65,7 @@ class Replacements:
     async def open(self) -> None:
         """Read the bucket, unless it is as it was."""
         cut = await self._store.snapshot(BUCKET, None if self.version == NEVER else self.version)
+        self._is_open = True
         if isinstance(cut, Unchanged) or cut.version == self.version:
             return
         entries = {entry.key: entry.value for entry in cut.entries}
@@ -79,6 +81,16 @@ class Replacements:
                     part = held[key] = await asyncio.to_thread(Replaced.of, decode_files(entries[key]))
                 standing[entry.key] = part
         self.standing, self.version = standing, cut.version
+
+    @property
+    def held(self) -> Version | None:
+        """The version that `standing` was read at, None before `open`."""
+        return self.version if self._is_open else None
+
+    async def refresh(self) -> None:
+        """Read what other servers have committed, not while something is committed here."""
+        async with self._writing:
+            await self.open()
 
     async def put(self, identifier: str, files: ArtifactSet) -> Version:
         """Give this node these files; none take its replacement away. Durable on return.

@@ -107,6 +107,15 @@ class Runs:
         """The registry moved, or the claim, or a replacement: a run is due."""
         self._wake.set()
 
+    def adopted(self) -> None:
+        """The publisher has read what another server committed: a generation, or a claim."""
+        current, last = self._publisher.current, self.verdict
+        is_told = last is not None and last.outcome is current
+        if current is not None and current.source.covers(self.source) and not is_told:
+            self._failures = 0
+            self._tell(Verdict(current.source, current))
+        self.changed()
+
     async def verdict_on(self, claim: int) -> Verdict:
         """The first verdict on this claim, or a later one. Whoever waits sets the bound."""
         while self.verdict is None or self.verdict.source.claim < claim:
@@ -152,12 +161,25 @@ class Runs:
             seconds = self._last_end - self._last_start
             self.tally.add(outcome, seconds)
             self._log.tell(self.count, outcome, None if verdict is None else verdict.outcome, seconds)
-            if verdict is not None:
+            if verdict is not None and not self._is_decided(verdict):
                 self._failures = self._failures + 1 if isinstance(verdict.outcome, CfgsyncError) else 0
-                self.verdict = verdict
-                self._finished.set()
-                self._finished = asyncio.Event()
-                self._on_verdict(verdict)
+                self._tell(verdict)
+
+    def _tell(self, verdict: Verdict) -> None:
+        self.verdict = verdict
+        self._finished.set()
+        self._finished = asyncio.Event()
+        self._on_verdict(verdict)
+
+    def _is_decided(self, verdict: Verdict) -> bool:
+        """True for a run that came to nothing about a source that another server has published a generation of."""
+        last = self.verdict
+        return (
+            last is not None
+            and isinstance(last.outcome, Generation)
+            and not isinstance(verdict.outcome, Generation)
+            and last.source.covers(verdict.source)
+        )
 
     async def _run(self) -> Verdict | None:
         """One run, whatever becomes of it; None when what it saw is no longer what is to be decided."""

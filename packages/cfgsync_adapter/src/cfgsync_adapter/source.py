@@ -17,7 +17,9 @@ import msgspec
 from cfgsync_artifacts import ArtifactSet, DuplicatePath
 from cfgsync_core import (
     Acknowledgement,
+    BucketSnapshot,
     CfgsyncError,
+    ChangeHints,
     FleetStatus,
     MemoryStore,
     Missing,
@@ -28,14 +30,16 @@ from cfgsync_core import (
     Resolution,
     RevisionedStore,
     StaleGeneration,
+    Steps,
     StoreAdmin,
     Unavailable,
     Version,
+    Whole,
     event,
     paths_of,
 )
 
-from . import explain
+from . import explain, publishing, registry, replacements
 from .acknowledgements import Acknowledgements
 from .deciding import Decider, InThread
 from .delivering import Delivery
@@ -48,6 +52,7 @@ from .registry import Registry
 from .replacements import Replacements
 from .runs import Runs, Verdict
 from .seen import Seen
+from .sharing import Sharing
 from .standing import Standing
 from .tally import RunTally
 from .telling import ToldGeneration, tell_head
@@ -82,6 +87,9 @@ class RegistrationConfigSource:
     generation's nodes, or files, is a failed run, unless it is `accept_shrink()`ed. `ttl` is in seconds (None: nobody
     expires): a registration that is not refreshed so long leaves. `before_leaving` is awaited with the names of those
     who are about to leave, and frees what else belongs to them.
+
+    `hints` say that other servers share the store: what they commit is followed, by their hints and every `interval`
+    seconds, and a node that they know is answered here.
     """
 
     def __init__(
@@ -97,6 +105,8 @@ class RegistrationConfigSource:
         ttl: float | None = None,
         before_leaving: BeforeLeaving | None = None,
         seen: Seen | None = None,
+        hints: ChangeHints | None = None,
+        interval: float = 15.0,
     ) -> None:
         self._store: RevisionedStore = MemoryStore() if store is None else store
         self._materializer = materializer
@@ -131,6 +141,17 @@ class RegistrationConfigSource:
             self._seen,
             self._membership,
         )
+        self._sharing: Sharing | None = None
+        if hints is not None:
+            self._sharing = Sharing(self._store, hints, interval)
+            self._sharing.follow(registry.BUCKET, self._registry, self._others_registered)
+            self._sharing.follow(publishing.BUCKET, self._publisher, self._others_published, replay=False)
+            self._sharing.refresh(
+                replacements.BUCKET,
+                lambda: self._replacements.held,
+                self._replacements.refresh,
+                self._registry_moved,
+            )
         self._draining: Unavailable | None = None
         self._first_verdict = asyncio.Event()
         self._listeners: dict[object, Callable[[], None]] = {}
@@ -168,6 +189,8 @@ class RegistrationConfigSource:
             )
             self._runs.start()
             self._membership.start()
+            if self._sharing is not None:
+                await self._sharing.start()
             if self._sink is not None:
                 self._delivery = Delivery(self._sink, self._publisher)
                 self._delivery.start()
@@ -176,6 +199,8 @@ class RegistrationConfigSource:
         """Answer everybody who waits, and end the run task. The store is whoever opened it's to close."""
         self.drain()
         await self._membership.close()
+        if self._sharing is not None:
+            await self._sharing.close()
         if self._runs is not None:
             await self._runs.close()
         if self._delivery is not None:
@@ -209,11 +234,23 @@ class RegistrationConfigSource:
             )
         return version
 
-    async def resolve(self, identifier: str, *, known: str | None = None, wait: float = 0.0) -> Resolution:
+    @property
+    def shares_store(self) -> bool:
+        """See `SharedSource`."""
+        return self._sharing is not None
+
+    async def resolve(
+        self, identifier: str, *, known: str | None = None, wait: float = 0.0, at_least: Version | None = None
+    ) -> Resolution:
         if self._runs is None:
             await self.open()
         if self._draining is not None:
             raise self._draining
+        if self._sharing is not None and (
+            self._registry.revision_of(identifier) is None
+            or (at_least is not None and at_least > self._registry.version)
+        ):
+            await self._sharing.catch_up()
         answer: Answer | None = self._answer_now(identifier)
         if isinstance(answer, NotReady):
             return answer  # row 1: a stranger
@@ -395,6 +432,18 @@ class RegistrationConfigSource:
     def _left(self, names: Sequence[str]) -> None:
         for name in names:
             self._waiting.settle(name)  # row 1
+
+    def _others_registered(self, news: Whole[BucketSnapshot] | Steps) -> None:
+        """The registry has moved, and has said so; who left is told (row 1)."""
+        if isinstance(news, Whole) or any(None in change.writes.values() for change in news.changes):
+            self._waiting.settle_all()
+
+    def _others_published(self, news: Whole[BucketSnapshot] | Steps) -> None:
+        """Another server has made a generation, or a claim: who waits for it here is answered."""
+        self._running().adopted()
+        if self._delivery is not None:
+            self._delivery.changed()
+        self._waiting.settle_all()
 
     def _verdict_came(self, verdict: Verdict) -> None:
         self._first_verdict.set()

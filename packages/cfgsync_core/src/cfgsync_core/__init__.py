@@ -122,6 +122,7 @@ if TYPE_CHECKING:
     from .source import MembershipSource as MembershipSource
     from .source import NodeConfigSource as NodeConfigSource
     from .source import Resolution as Resolution
+    from .source import SharedSource as SharedSource
     from .status import FleetStatus as FleetStatus
     from .status import MissingNode as MissingNode
     from .status import NodeBehind as NodeBehind
@@ -179,7 +180,7 @@ else:
             "replacement": "Replacement decode_replacement encode_replacement",
             "request_body": "RequestBody",
             "registration": "NodeRegistration RegistrationPayload check_identifier",
-            "source": "AcknowledgingSource MembershipSource NodeConfigSource Resolution",
+            "source": "AcknowledgingSource MembershipSource NodeConfigSource Resolution SharedSource",
             "status": "FleetStatus MissingNode NodeBehind NodeStatus State StatusSource",
             "store": "BLOB BucketSnapshot Change Engine Entry Gap HISTORY_REVISIONS HISTORY_SECONDS NEVER"
             " RevisionedStore StoreAdmin Unchanged Version check_load check_writes digest_entries",

@@ -21,8 +21,9 @@ from .preferences import GENERATION, VERSION
 from .protocol import CODE, STATUS, Missing, NotReady, Ready, encode_error, encode_missing, encode_not_ready
 from .registration import NodeRegistration, check_identifier
 from .request_body import RequestBody
-from .source import AcknowledgingSource, MembershipSource, NodeConfigSource
+from .source import AcknowledgingSource, MembershipSource, NodeConfigSource, SharedSource
 from .status import StatusSource
+from .store import Version
 
 log = logging.getLogger("cfgsync")
 
@@ -32,7 +33,8 @@ RETRY_AFTER_SECONDS = 1
 class Call(msgspec.Struct, gc=False):
     """One decoded request. `registration` is there on `/register` only; `bearer` is the node's secret; `wait` seconds;
     `etags` what the node has; `extended` whether it understands modes and base64; `limit` and `after` page `/status`;
-    `body` is what a POST of `routes.ROUTES` brought, for its handler to decode, and `query` the target's words."""
+    `version` is what `Cfgsync-Version` says, not decoded: only a source that shares its store asks for it; `body` is what
+    a POST of `routes.ROUTES` brought, for its handler to decode, and `query` the target's words."""
 
     identifier: str = ""
     registration: NodeRegistration | None = None
@@ -40,6 +42,7 @@ class Call(msgspec.Struct, gc=False):
     wait: float = 0.0
     etags: tuple[str, ...] = ()
     extended: bool = False
+    version: str | None = None
     limit: int = 1_000
     after: str = ""
     body: bytes = b""
@@ -120,6 +123,7 @@ class CfgsyncServerState:
 
     def __init__(self, source: NodeConfigSource, status: StatusSource | None = None) -> None:
         self._source = source
+        self._shared = source if isinstance(source, SharedSource) and source.shares_store else None
         self._status = (
             status if status is not None else (source if isinstance(source, StatusSource) else None)
         )
@@ -149,7 +153,12 @@ class CfgsyncServerState:
 
     async def node(self, call: Call) -> Reply:
         known = call.etags[0] if call.etags else None
-        answer = await self._source.resolve(call.identifier, known=known, wait=call.wait)
+        if self._shared is None:
+            answer = await self._source.resolve(call.identifier, known=known, wait=call.wait)
+        else:
+            answer = await self._shared.resolve(
+                call.identifier, known=known, wait=call.wait, at_least=_version(call.version)
+            )
         applied = {"Preference-Applied": f"wait={call.wait:g}"} if call.wait else {}
         if isinstance(answer, Ready):
             payload = answer.payload
@@ -203,3 +212,13 @@ class CfgsyncServerState:
             else self._status.fleet(call.limit, call.after)
         )
         return Reply(200, (msgspec.json.encode(words),))
+
+
+def _version(text: str | None) -> Version | None:
+    """What `Cfgsync-Version` says. One that is none was not ours to begin with, and asks for nothing."""
+    if text is None:
+        return None
+    try:
+        return Version.parse(text)
+    except ValueError:
+        return None

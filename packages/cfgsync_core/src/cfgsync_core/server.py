@@ -32,7 +32,7 @@ from .listening import (
     has_more,
 )
 from .openapi import openapi
-from .preferences import ACCEPT, parse_etags, parse_wait, takes_extended
+from .preferences import ACCEPT, VERSION, parse_etags, parse_wait, takes_extended
 from .protocol import decode_question, decode_registration
 from .routes import MAX_BODY_BYTES, ROUTES, Route
 from .streaming import stream
@@ -175,6 +175,7 @@ class HttpServer:
                     wait=parse_wait(prefer) if prefer else 0.0,
                     etags=tuple(parse_etags(etags)) if etags else (),
                     extended=accept is not None and takes_extended(accept),
+                    version=headers.get(VERSION),
                 )
             )
         if path == "/register":

@@ -48,3 +48,18 @@ class MembershipSource(Protocol):
 
         Raises `Unavailable` and its kin.
         """
+
+
+@runtime_checkable
+class SharedSource(Protocol):
+    """A source whose store other servers write too, when `shares_store` says so."""
+
+    @property
+    def shares_store(self) -> bool:
+        """False: nobody else writes, and `resolve` need not be told what the node has seen."""
+
+    async def resolve(
+        self, identifier: str, *, known: str | None = None, wait: float = 0.0, at_least: Version | None = None
+    ) -> Resolution:
+        """As `NodeConfigSource.resolve`, never from before `at_least`, the version that the node was told when it
+        registered, perhaps by another server; a node that is not known is looked up in the store once."""
