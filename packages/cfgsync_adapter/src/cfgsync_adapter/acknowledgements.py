@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from cfgsync_core import Acknowledgement, BucketSnapshot, RevisionedStore
+from cfgsync_core import Acknowledgement, BucketSnapshot, Change, RevisionedStore, Version
 
 BUCKET = "acknowledgements"
 
@@ -58,16 +58,46 @@ class Acknowledgements:
         self._revisions: dict[str, int] = {}
         self._coming: dict[str, Acknowledged] = {}  # on its way to the store: the next one builds on it
         self._tasks: set[asyncio.Task[None]] = set()
+        self._read_at: Version | None = None
         self.changes = 0
 
     async def open(self, is_registered: Callable[[str], bool]) -> None:
         """Read the bucket once, and drop what nodes said that a crash kept from being forgotten when they left."""
         cut = await self._store.snapshot(BUCKET)
         assert isinstance(cut, BucketSnapshot)  # asked without a known version
-        self._held = {entry.key: _decode(entry.value) for entry in cut.entries}
-        self._revisions = {entry.key: entry.revision for entry in cut.entries}
-        self._moved()
+        self.take(cut)
         await self.forget([name for name in self._held if not is_registered(name)])
+
+    @property
+    def held(self) -> Version | None:
+        """See `BucketHolder`: the version that was read. Own commits come again, which changes nothing."""
+        return self._read_at
+
+    def take(self, snapshot: BucketSnapshot) -> None:
+        """See `BucketHolder`."""
+        self._held = {entry.key: _decode(entry.value) for entry in snapshot.entries}
+        self._revisions = {entry.key: entry.revision for entry in snapshot.entries}
+        self._read_at = snapshot.version
+        self._moved()
+
+    def step(self, version: Version, change: Change) -> None:
+        """See `BucketHolder`."""
+        moved = False
+        for identifier, value in change.writes.items():
+            if value is None:
+                moved |= self._held.pop(identifier, None) is not None
+                self._revisions.pop(identifier, None)
+            elif change.revision > self._revisions.get(identifier, 0):  # one's own comes again: no news
+                self._held[identifier] = _decode(value)
+                self._revisions[identifier] = change.revision
+                moved = True
+        self._read_at = version
+        if moved:
+            self._moved()
+
+    def holds(self, snapshot: BucketSnapshot) -> bool:
+        """See `BucketHolder`."""
+        return self._held == {entry.key: _decode(entry.value) for entry in snapshot.entries}
 
     def of(self, identifier: str) -> Acknowledged:
         """What this node has said."""

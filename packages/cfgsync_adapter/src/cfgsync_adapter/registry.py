@@ -57,6 +57,9 @@ class Registry:
     def __len__(self) -> int:
         return len(self._nodes)
 
+    def __contains__(self, identifier: object) -> bool:
+        return identifier in self._nodes
+
     def get(self, identifier: str) -> NodeRegistration | None:
         """The committed registration of a node."""
         return self._nodes.get(identifier)

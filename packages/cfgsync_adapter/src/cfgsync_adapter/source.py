@@ -39,7 +39,7 @@ from cfgsync_core import (
     paths_of,
 )
 
-from . import explain, publishing, registry, replacements
+from . import acknowledgements, explain, publishing, registry, replacements
 from .acknowledgements import Acknowledgements
 from .deciding import Decider, InThread
 from .delivering import Delivery
@@ -141,11 +141,14 @@ class RegistrationConfigSource:
             self._seen,
             self._membership,
         )
+        if hints is not None and ttl is not None:
+            raise ValueError("a server that shares its store does not know whom the others hear of: no ttl")
         self._sharing: Sharing | None = None
         if hints is not None:
             self._sharing = Sharing(self._store, hints, interval)
             self._sharing.follow(registry.BUCKET, self._registry, self._others_registered)
             self._sharing.follow(publishing.BUCKET, self._publisher, self._others_published, replay=False)
+            self._sharing.follow(acknowledgements.BUCKET, self._acknowledgements, lambda news: None)
             self._sharing.refresh(
                 replacements.BUCKET,
                 lambda: self._replacements.held,
@@ -172,7 +175,10 @@ class RegistrationConfigSource:
             if self._runs is not None:
                 return
             await self._registry.open()
-            await self._acknowledgements.open(lambda name: self._registry.get(name) is not None)
+            await self._acknowledgements.open(
+                # another server may have registered it since the registry was read
+                lambda name: self._sharing is not None or name in self._registry
+            )
             self._standing.remembers = self._registry.version.revision > 0
             await self._publisher.open(self._revision)
             await self._replacements.open()
@@ -273,12 +279,15 @@ class RegistrationConfigSource:
         if self._draining is not None:
             raise self._draining
         identifier = acknowledgement.identifier
-        if self._registry.get(identifier) is None:
+        if self._sharing is not None and not (
+            identifier in self._registry and self._stands(acknowledgement.generation)
+        ):
+            await self._sharing.catch_up()
+        if identifier not in self._registry:
             return _stranger(identifier)
         self._membership.heard(identifier)
-        standing = (self._publisher.current, self._publisher.previous)
-        if not any(one is not None and one.text == acknowledgement.generation for one in standing):
-            current = standing[0]
+        if not self._stands(acknowledgement.generation):
+            current = self._publisher.current
             raise StaleGeneration(acknowledgement.generation, None if current is None else current.text)
         await self._acknowledgements.record(acknowledgement)
         if self._registry.get(identifier) is None:  # it left meanwhile
@@ -292,6 +301,8 @@ class RegistrationConfigSource:
             await self.open()
         if self._draining is not None:
             raise self._draining
+        if self._sharing is not None and identifier not in self._registry:
+            await self._sharing.catch_up()
         return await self._membership.evict(identifier)
 
     @property
@@ -423,6 +434,11 @@ class RegistrationConfigSource:
         """What `/status` says of the fleet has changed."""
         for heard in tuple(self._listeners.values()):
             heard()
+
+    def _stands(self, generation: str) -> bool:
+        """Is this the current generation, or the previous one?"""
+        standing = (self._publisher.current, self._publisher.previous)
+        return any(one is not None and one.text == generation for one in standing)
 
     def _registry_moved(self) -> None:
         self._changed()

@@ -11,7 +11,21 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
-from cfgsync_core import BucketSnapshot, Call, Conflict, Handler, Reply, RevisionedStore, evicted, refusal
+from cfgsync_core import (
+    BucketSnapshot,
+    BucketView,
+    Call,
+    Change,
+    ChangeHints,
+    Conflict,
+    Handler,
+    Reconciler,
+    Reply,
+    RevisionedStore,
+    Version,
+    evicted,
+    refusal,
+)
 
 BUCKET = "identities"
 REBIND = "an operator re-binds the name by evicting it: cfgsync node evict"
@@ -22,23 +36,81 @@ class Identities:
 
     `anonymous` takes registrations without a secret; `rebind` gives a bound name to another secret (off loopback,
     only when the operator said so). `rebound` counts that, by identifier, since the server began.
+
+    `hints` say that other servers share the store. Their bindings are followed, and a view that may be behind decides
+    nothing that the store has not confirmed: a name that is unbound here, or bound to another secret, is looked up.
     """
 
-    def __init__(self, store: RevisionedStore, *, anonymous: bool = True, rebind: bool = False) -> None:
+    def __init__(
+        self,
+        store: RevisionedStore,
+        *,
+        anonymous: bool = True,
+        rebind: bool = False,
+        hints: ChangeHints | None = None,
+        interval: float = 15.0,
+    ) -> None:
         self._store = store
         self._anonymous = anonymous
         self._rebind = rebind
         self._bound: dict[str, str] = {}
         self.rebound: Counter[str] = Counter()
+        self.held: Version | None = None
+        """The version of the bucket that was read, see `BucketHolder`."""
+        self._reader: Reconciler[BucketSnapshot] | None = None
+        if hints is not None:
+            self._reader = Reconciler(
+                BucketView(store, BUCKET, self),
+                subscribe=lambda: hints.subscribe(BUCKET),
+                interval=interval,
+                name=f"bucket {BUCKET!r}",
+            )
 
     async def open(self) -> None:
-        """Read the bucket once."""
+        """Read the bucket once, and follow it if other servers share it."""
         cut = await self._store.snapshot(BUCKET)
         if isinstance(cut, BucketSnapshot):
-            self._bound = {entry.key: entry.value.decode() for entry in cut.entries}
+            self.take(cut)
+        if self._reader is not None:
+            await self._reader.__aenter__()
+
+    async def close(self) -> None:
+        """Follow nobody any more."""
+        if self._reader is not None:
+            await self._reader.close()
+
+    def take(self, snapshot: BucketSnapshot) -> None:
+        """See `BucketHolder`."""
+        self._bound = {entry.key: entry.value.decode() for entry in snapshot.entries}
+        self.held = snapshot.version
+
+    def step(self, version: Version, change: Change) -> None:
+        """See `BucketHolder`."""
+        for identifier, value in change.writes.items():
+            self._hold(identifier, value)
+        self.held = version
+
+    def holds(self, snapshot: BucketSnapshot) -> bool:
+        """See `BucketHolder`."""
+        return self._bound == {entry.key: entry.value.decode() for entry in snapshot.entries}
+
+    def _hold(self, identifier: str, value: bytes | None) -> None:
+        if value is None:
+            self._bound.pop(identifier, None)
+        else:
+            self._bound[identifier] = value.decode()
+
+    async def _look_up(self, identifier: str) -> None:
+        """Ask the store what this name is bound to, if other servers may have bound or freed it."""
+        if self._reader is not None:
+            entry = await self._store.get(BUCKET, identifier)
+            self._hold(identifier, None if entry is None else entry.value)
 
     async def release(self, identifiers: Sequence[str]) -> None:
         """Free these names, durably on return, in one commit: whoever comes first may bind them."""
+        for name in identifiers:
+            if name not in self._bound:
+                await self._look_up(name)
         bound = {name: self._bound.pop(name) for name in identifiers if name in self._bound}
         if not bound:
             return
@@ -58,22 +130,29 @@ class Identities:
             return refused if refused is not None else await inner_register(call)
 
         async def node(call: Call) -> Reply:
-            refused = self._refused(call)
+            refused = self._refused(call) and await self._surely_refused(call)
             if refused is not None:
                 return refused
             bound = self._bound.get(call.identifier)
             reply = await inner_node(call)
+            if self._reader is not None and bound is None:
+                # a name is bound before it is registered: what is answered now was bound by now, if it ever was
+                await self._look_up(call.identifier)
             if self._bound.get(call.identifier) is not bound:  # while the question was held
                 return self._refused(call) or reply
             return reply
 
         async def ack(call: Call) -> Reply:
             call.acknowledged()
+            if call.identifier not in self._bound or self._refused(call) is not None:
+                await self._look_up(call.identifier)
             return self._refused(call) or await handlers["ack"](call)
 
         async def evict(call: Call) -> Reply:
             identifier = call.named()
             reply = await handlers["evict"](call)
+            if identifier not in self._bound:
+                await self._look_up(identifier)
             if reply.status == 404 and identifier in self._bound:
                 await self.release([identifier])
                 return evicted(identifier)
@@ -81,6 +160,11 @@ class Identities:
 
         guarded = {"register": register, "node": node, "ack": ack, "evict": evict}
         return {**handlers, **{name: handler for name, handler in guarded.items() if name in handlers}}
+
+    async def _surely_refused(self, call: Call) -> Reply | None:
+        """As `_refused`, when the store has been asked."""
+        await self._look_up(call.identifier)
+        return self._refused(call)
 
     def _refused(self, call: Call) -> Reply | None:
         """The refusal of a question about a name that is bound to another secret, None when it may be answered."""
@@ -99,9 +183,12 @@ class Identities:
         """Bind an unbound name to the call's secret; a refusal when it is bound to another."""
         identifier, secret = call.identifier, call.bearer
         bound = self._bound.get(identifier)
-        if secret is None:
+        mine = None if secret is None else _hash(secret)
+        if self._reader is not None and (mine is None or bound != mine):
+            await self._look_up(identifier)
+            bound = self._bound.get(identifier)
+        if mine is None:
             return None if bound is None and self._anonymous else _unauthorized(identifier)
-        mine = _hash(secret)
         if bound is None:
             try:
                 await self._store.commit(BUCKET, {identifier: mine.encode()}, expected={identifier: 0})

@@ -20,6 +20,7 @@ from cfgsync_adapter import (
 )
 from cfgsync_core import (
     CfgsyncServerState,
+    ChangeHints,
     Engine,
     Handler,
     MemoryHints,
@@ -64,6 +65,8 @@ async def serving_snapshot(
     rebind: bool = False,
     lacking: tuple[Lacking, ...] = (),
     legacy_init_with_node: bool = False,
+    hints: ChangeHints | None = None,
+    interval: float = 15.0,
     on_fatal: Callable[[BaseException], None] | None = None,
 ) -> AsyncIterator[HttpServer]:
     """A server of `materializer` while the context lasts; `port` 0 takes a free one, see `server.url`.
@@ -72,6 +75,8 @@ async def serving_snapshot(
     `lacking` is what its operator lets it do without, which is logged and told in `/status`.
     With `legacy_init_with_node`, `/node` is also `/init-with-node`, as the oldest clients of the original call it.
     A node that is not heard of for `ttl` seconds leaves (None: nobody does).
+    `hints` say that other servers share the store: this one whispers to them, and follows what they commit, at each of
+    their hints and every `interval` seconds.
     `store` is a URL (opened and closed here) or an open store. Raises `StoreRefused`; `MachineRefused` for a port that
     is in use. Leaving answers everybody who waits 503 with `Retry-After`.
     """
@@ -81,8 +86,8 @@ async def serving_snapshot(
         opened: RevisionedStore = (
             store if not isinstance(store, str) else await _opened(stack, store, on_fatal)
         )
-        hinting = await stack.enter_async_context(hinted(opened, MemoryHints()))
-        identities = Identities(hinting, anonymous=anonymous, rebind=rebind)
+        hinting = await stack.enter_async_context(hinted(opened, MemoryHints() if hints is None else hints))
+        identities = Identities(hinting, anonymous=anonymous, rebind=rebind, hints=hints, interval=interval)
         source = RegistrationConfigSource(
             materializer,
             store=hinting,
@@ -93,7 +98,10 @@ async def serving_snapshot(
             shrink_guard=shrink_guard,
             ttl=ttl,
             before_leaving=identities.release,
+            hints=hints,
+            interval=interval,
         )
+        stack.push_async_callback(identities.close)
         await identities.open()
         await stack.enter_async_context(source)
         await source.settled(FIRST_VERDICT_SECONDS)  # a mended materializer's files reach whoever asks first
