@@ -232,4 +232,81 @@ FAULTS = (
             "tests/adapter/test_generations.py::test_registrations_are_applied_one_by_one_and_never_read_again",
         ),
     ),
+    Fault(
+        "a gap is replayed over",
+        (Edit(f"{_CORE}/judging.py", "        if change.revision != expected:\n", "        if False:\n"),),
+        ("tests/core/test_judging.py::test_inv_10_only_contiguous_steps_are_applied",),
+    ),
+    Fault(
+        "a retired epoch is not said",
+        (
+            Edit(
+                f"{_CORE}/judging.py",
+                'return Alarm("retired", asked, got) if got.epoch < asked.epoch else None',
+                "return None",
+            ),
+        ),
+        (
+            "tests/core/test_judging.py::test_inv_7_a_new_epoch_is_taken_whole_and_said_and_a_retired_one_is_refused",
+        ),
+    ),
+    Fault(
+        "rewritten history is replayed",
+        (Edit(f"{_CORE}/following.py", 'if version == known and expected not in ("", found):', "if False:"),),
+        (
+            "tests/core/test_reconcile.py::test_inv_13_history_that_was_rewritten_behind_the_back_is_never_mixed_in",
+        ),
+    ),
+    Fault(
+        "a hint during a read is forgotten",
+        (
+            Edit(
+                f"{_CORE}/freshness.py",
+                "            self._dirty = True\n        elif",
+                "            pass\n        elif",
+            ),
+        ),
+        (
+            "tests/core/test_freshness.py::test_a_hint_while_a_read_is_under_way_is_one_more_read_however_many_came",
+        ),
+    ),
+    Fault(
+        "the first read does not wait for the subscription",
+        (
+            Edit(
+                f"{_CORE}/reconcile.py",
+                "                await self._wait(subscribed, SUBSCRIBE_WITHIN)\n",
+                "                pass\n",
+            ),
+        ),
+        (
+            "tests/core/test_reconcile.py::test_inv_11_it_subscribes_before_the_first_read_and_reads_when_it_is_connected_again",
+        ),
+    ),
+    Fault(
+        "a callback that raises ends the reader",
+        (
+            Edit(
+                f"{_CORE}/reconcile.py",
+                '            log.exception("%s: a callback failed", self._name)\n',
+                "            raise\n",
+            ),
+        ),
+        (
+            "tests/core/test_reconcile.py::test_inv_16_callbacks_come_once_per_distinct_value_in_order_and_one_that_raises_stops_nothing",
+        ),
+    ),
+    Fault(
+        "publishing decides on one generation and commits on another",
+        (
+            Edit(
+                f"{_ADAPTER}/publishing.py",
+                "                if self.current is not current or self.claim != claim:\n",
+                "                if False:\n",
+            ),
+        ),
+        (
+            "tests/adapter/test_two_servers.py::test_one_snapshot_makes_one_generation_however_many_servers_run",
+        ),
+    ),
 )
