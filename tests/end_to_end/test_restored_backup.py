@@ -63,6 +63,10 @@ def test_a_restored_backup_is_refused_named_and_shown_and_a_new_epoch_heals_it(
     assert seen in happened
     assert got in happened
     assert seen != got
+    shown = server.status("node-1")["last_failure"]
+    assert shown is not None
+    assert got in shown
+    assert seen in shown
     assert read(place.current("node-1") / "fleet.json") == key, "the files stay"
 
     command = re.search(r"cfgsync (store new-epoch --store) URL (--after \S+)", do)
@@ -82,6 +86,9 @@ def test_a_restored_backup_is_refused_named_and_shown_and_a_new_epoch_heals_it(
     again = place.run(*place.fetching(server.url, "node-1"))
     assert again.returncode == 0, again.stderr
     assert "new epoch" in again.stderr
+    healed_node = server.status("node-1")
+    assert healed_node["last_failure"] is None
+    assert healed_node["applied"] == server.status()["generation"]
 
 
 def test_new_epoch_makes_no_store_and_refuses_what_is_no_epoch(place: Place) -> None:

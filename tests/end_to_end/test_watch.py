@@ -77,6 +77,8 @@ def test_files_and_command_move_when_this_nodes_payload_changes_and_only_then(pl
     say(server, a="two", b="two")
     eventually(lambda: a.said == ["start one", "term", "start two"], within=5)
     assert a.file.stat().st_ino != inode
+    newest = server.status()["generation"]
+    eventually(lambda: [server.status(name)["applied"] for name in "ab"] == [newest, newest], within=5)
     assert b.said == ["start one", "hup"], "its payload had not changed"
     assert "a: 1 file in place of generation" in a.notes
     assert (a.stop(), b.stop()) == (3, 3)
@@ -87,7 +89,7 @@ def test_files_and_command_move_when_this_nodes_payload_changes_and_only_then(pl
 def test_without_a_command_a_signal_ends_it(place: Place, sent: signal.Signals, code: int) -> None:
     server = serve(place)
     watch = Watch(place, server.url, "a", command=False)
-    eventually(lambda: server.status("a")["waiting"])  # its question is held
+    eventually(lambda: watch.text == "nothing" and server.status("a")["waiting"])  # its question is held
     began = time.monotonic()
     assert watch.stop(sent) == code
     assert time.monotonic() - began < 5, "it waited for the question that is held"
@@ -174,6 +176,7 @@ def test_a_server_that_forgot_everyone_is_registered_with_again_and_its_newer_ep
     say(server, a="two")
     eventually(lambda: watch.said[-1] == "start two", within=15)
     assert server.status("a")["registered"]
+    eventually(lambda: server.status("a")["applied"] == server.status()["generation"], within=5)
     assert "a new epoch has begun" in watch.notes
     assert watch.stop() == 3
 
@@ -208,6 +211,7 @@ def test_a_target_that_becomes_read_only_keeps_the_old_files_and_is_tried_again(
         inside("mount", "-o", "remount,ro", str(out))
         say(server, a="two")
         eventually(lambda: "Read-only file system" in notes(), within=10)
+        eventually(lambda: "Read-only file system" in (server.status("a")["last_failure"] or ""), within=5)
         assert "the old files stay, and it is tried again" in notes()
         say(server, a="three")
         time.sleep(1)
@@ -215,6 +219,7 @@ def test_a_target_that_becomes_read_only_keeps_the_old_files_and_is_tried_again(
         assert process.poll() is None
         inside("mount", "-o", "remount,rw", str(out))
         eventually(lambda: inside("cat", f"{out}/current/text") == "three", within=15)
+        eventually(lambda: server.status("a")["last_failure"] is None, within=5)
         assert inside("sh", "-c", f"ls {out}/.generations").count("stage") == 0
     finally:
         process.terminate()
@@ -266,6 +271,7 @@ def test_systemd_is_told_of_readiness_reloads_life_and_the_end(place: Place) -> 
         assert "MONOTONIC_USEC=" in until("RELOADING=1")
         heard.clear()
         until("READY=1")
+        eventually(lambda: watch.said[-1] == "start two")
         watch.process.send_signal(signal.SIGTERM)
         until("STOPPING=1")
         assert watch.process.wait(PATIENCE) == 3

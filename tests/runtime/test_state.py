@@ -180,7 +180,7 @@ def test_a_memory_that_cannot_be_kept_is_a_disk_error(tmp_path: Path) -> None:
         state.seen()
 
 
-def test_a_node_killed_at_any_step_remembers_the_old_or_the_new(node: Node) -> None:
+def test_inv_15_a_node_killed_at_any_step_remembers_the_old_or_the_new(node: Node) -> None:
     a, b = payload("A"), payload("B")
     for step in killed_at_each_step(node.state.secret):
         secret = node.state.secret()
@@ -209,3 +209,10 @@ def test_the_default_directory_is_named_by_server_and_identifier() -> None:
         "http://127.0.0.1:4400", "node-1", {"HOME": "/home/me", "XDG_STATE_HOME": "relative"}
     )
     assert home == name.replace("/state/", "/home/me/.local/state/", 1)
+
+
+def test_an_answer_that_names_no_generation_does_not_make_a_node_forget_one(node: Node) -> None:
+    a = payload("a")
+    node.state.keep(a, seen(3, a))
+    assert not node.state.saw(Seen("", 0, a.digest, 1_800_000_000.0))
+    assert node.state.seen() == seen(3, a)

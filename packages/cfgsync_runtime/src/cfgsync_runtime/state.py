@@ -115,7 +115,10 @@ class NodeState:
 
     def saw(self, seen: Seen) -> bool:
         """Remember an answer that brought no files (304). False, and nothing is changed, when something newer is
-        remembered."""
+        remembered, or a generation and this answer had none."""
+        held = None if seen.epoch else self.seen()
+        if held is not None and held.epoch:
+            return False
         self._make_directory()
         note = Placed(self.directory, ("seen",), _sealed(msgspec.json.encode(seen)), _PRIVATE)
         return replace_files([note], unless=lambda: self._is_behind(seen))
