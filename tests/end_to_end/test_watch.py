@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.form import LONG
 from tests.processes import PATIENCE, Place, Server, body, ended, eventually
 
 HERE = Path(__file__).parent
@@ -72,13 +73,13 @@ def test_files_and_command_move_when_this_nodes_payload_changes_and_only_then(pl
     eventually(lambda: a.said == b.said == ["start one"])
     inode = a.file.stat().st_ino
     say(server, a="one", b="two")
-    eventually(lambda: b.said == ["start one", "hup"], within=5)
+    eventually(lambda: b.said == ["start one", "hup"])
     assert b.text == "two"
     say(server, a="two", b="two")
-    eventually(lambda: a.said == ["start one", "term", "start two"], within=5)
+    eventually(lambda: a.said == ["start one", "term", "start two"])
     assert a.file.stat().st_ino != inode
     newest = server.status()["generation"]
-    eventually(lambda: [server.status(name)["applied"] for name in "ab"] == [newest, newest], within=5)
+    eventually(lambda: [server.status(name)["applied"] for name in "ab"] == [newest, newest])
     assert b.said == ["start one", "hup"], "its payload had not changed"
     assert "a: 1 file in place of generation" in a.notes
     assert (a.stop(), b.stop()) == (3, 3)
@@ -92,7 +93,7 @@ def test_without_a_command_a_signal_ends_it(place: Place, sent: signal.Signals, 
     eventually(lambda: watch.text == "nothing" and server.status("a")["waiting"])  # its question is held
     began = time.monotonic()
     assert watch.stop(sent) == code
-    assert time.monotonic() - began < 5, "it waited for the question that is held"
+    assert time.monotonic() - began < 10, "it waited for the question that is held"
 
 
 def test_a_command_that_ends_ends_the_watch_with_its_code(place: Place) -> None:
@@ -132,15 +133,15 @@ def test_a_node_with_a_cache_and_no_server_starts_degraded_and_becomes_current_b
     watch = Watch(place, server.url, "a", "--startup-mode", "degraded", "--wait", "1")
     eventually(lambda: watch.said == ["start one"])
     took = time.monotonic() - began
-    assert 0.7 <= took < 1 + 1 + 2, (
-        "--wait (the last question has a quarter second), one second, and a busy machine"
-    )
+    print(f"degraded after {took:.2f} s with --wait 1")
+    assert took >= 0.7, "--wait was not waited for (the last question has a quarter second)"
+    assert took < 1 + (1 if LONG else 10), "--wait and a second; in the short form a busy machine"
     assert "warning: a: degraded: 1 file in place from the cache" in watch.notes
     server = serve(place, server.port)
-    eventually(lambda: "not degraded any more" in watch.notes, within=15)
+    eventually(lambda: "not degraded any more" in watch.notes)
     assert watch.said == ["start one"], "unchanged files restart nothing"
     say(server, a="two")
-    eventually(lambda: watch.text == "two", within=5)
+    eventually(lambda: watch.said[-1] == "start two")
     assert watch.stop() == 3
     said = json.loads(watch.process.stdout.read())  # type: ignore[union-attr]
     assert (said["status"], said["reason"]) == ("degraded", "loaded_cached_snapshot")
@@ -174,9 +175,9 @@ def test_a_server_that_forgot_everyone_is_registered_with_again_and_its_newer_ep
     server.kill()
     server = serve(place, server.port, store="memory:")
     say(server, a="two")
-    eventually(lambda: watch.said[-1] == "start two", within=15)
+    eventually(lambda: watch.said[-1] == "start two")
     assert server.status("a")["registered"]
-    eventually(lambda: server.status("a")["applied"] == server.status()["generation"], within=5)
+    eventually(lambda: server.status("a")["applied"] == server.status()["generation"])
     assert "a new epoch has begun" in watch.notes
     assert watch.stop() == 3
 
@@ -210,16 +211,16 @@ def test_a_target_that_becomes_read_only_keeps_the_old_files_and_is_tried_again(
         eventually(lambda: inside("cat", f"{out}/current/text") == "one")
         inside("mount", "-o", "remount,ro", str(out))
         say(server, a="two")
-        eventually(lambda: "Read-only file system" in notes(), within=10)
-        eventually(lambda: "Read-only file system" in (server.status("a")["last_failure"] or ""), within=5)
+        eventually(lambda: "Read-only file system" in notes())
+        eventually(lambda: "Read-only file system" in (server.status("a")["last_failure"] or ""))
         assert "the old files stay, and it is tried again" in notes()
         say(server, a="three")
         time.sleep(1)
         assert inside("cat", f"{out}/current/text") == "one"
         assert process.poll() is None
         inside("mount", "-o", "remount,rw", str(out))
-        eventually(lambda: inside("cat", f"{out}/current/text") == "three", within=15)
-        eventually(lambda: server.status("a")["last_failure"] is None, within=5)
+        eventually(lambda: inside("cat", f"{out}/current/text") == "three")
+        eventually(lambda: server.status("a")["last_failure"] is None)
         assert inside("sh", "-c", f"ls {out}/.generations").count("stage") == 0
     finally:
         process.terminate()
@@ -237,11 +238,11 @@ def test_a_file_without_a_place_is_refused_while_watching_and_the_next_change_is
     )
     eventually(lambda: target.exists() and target.read_text() == "one\n")
     say(server, a="two", more="/other")
-    eventually(lambda: "'/other' has no target" in errors.read_text(), within=10)
+    eventually(lambda: "'/other' has no target" in errors.read_text())
     assert "the old files stay, and it is tried again" in errors.read_text()
     assert target.read_text() == "one\n"
     say(server, a="three")
-    eventually(lambda: target.read_text() == "three\n", within=10)
+    eventually(lambda: target.read_text() == "three\n")
     watch.terminate()
     assert watch.wait(PATIENCE) == 0
 
@@ -291,7 +292,7 @@ def test_kill_9_of_the_server_and_of_a_watch_during_a_burst_ends_at_the_last_gen
             watches["b"].process.kill()
             watches["b"].process.wait(PATIENCE)
             watches["b"] = Watch(place, server.url, "b", command=False)
-    eventually(lambda: all(watch.text == "15" for watch in watches.values()), within=20)
+    eventually(lambda: all(watch.text == "15" for watch in watches.values()))
     for watch in watches.values():
         assert watch.stop() == 0
         numbers = [
