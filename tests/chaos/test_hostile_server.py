@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from cfgsync_core import NodeRegistration, ServerUrl
+from cfgsync_core import CfgsyncClient, Fetched, NodeRegistration, ServerUrl
 from cfgsync_runtime.fetch import fetch
 from cfgsync_runtime.outputs import OutputDirectory
 from cfgsync_runtime.state import NodeState
@@ -33,6 +33,7 @@ from tests.chaos.hostile import (
     HostileServer,
     content_of,
     large,
+    serves,
     serves_large,
 )
 from tests.processes import BIN
@@ -149,6 +150,20 @@ async def test_a_hostile_server_ends_the_fetch_in_time_and_changes_nothing(
         assert (await disk.fetched_here(server.url, 30))["exit"] == 0
     assert (disk.out / "current" / "tls" / "key").read_text() == "secret\n"
     assert disk.print() != untouched
+
+
+async def test_what_a_proxy_says_before_the_answer_is_passed_over(tmp_path: Path) -> None:
+    async def early(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+        await serves(*HostileServer.HONEST)(writer)
+
+    disk = Disk(tmp_path / "disk")
+    async with HostileServer(Case("early hints", early)) as server:
+        assert (await disk.fetched_here(server.url, 30))["exit"] == 0
+        async with CfgsyncClient(server.url, secret="a" * 32) as client:
+            assert isinstance(await client.fetch(NodeRegistration("node-1", "127.0.0.1"), wait=30), Fetched)
+        assert server.asked == 2
+    assert (disk.out / "current" / "tls" / "key").read_text() == "secret\n"
 
 
 @pytest.mark.parametrize("name", LARGE)

@@ -113,7 +113,7 @@ def test_without_a_host_it_listens_on_this_machine_only_and_says_so(place: Place
         ("", ("insecure_no_tls: true", "insecure_no_auth: true")),
         ("insecure_no_tls: true\n", ("insecure_no_auth: true",)),
         ("insecure_no_tls: true\ninsecure_no_auth: false\n", ("insecure_no_auth: true",)),
-        ("allow_anonymous: true\n", ("insecure_no_tls: true",)),
+        ("allow_anonymous: true\n", ("insecure_no_tls: true", "insecure_no_auth: true")),
     ],
 )
 async def test_off_loopback_the_refusal_names_the_lines_that_make_it_serve(

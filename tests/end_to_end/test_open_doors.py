@@ -37,13 +37,14 @@ def test_what_is_lacking_is_said_in_the_log_and_in_status(place: Place) -> None:
     assert "insecure: no-tls, no-auth" in shown.stdout.splitlines()
 
 
-def test_only_what_is_lacking_is_said(place: Place) -> None:
+def test_to_take_nodes_without_a_secret_is_no_rule_for_who_may_join(place: Place) -> None:
     place.write("bundle.yaml", BUNDLE)
-    server = place.serve(
-        "--bundle", "bundle.yaml", "--host", "0.0.0.0", "--insecure-no-tls", "--allow-anonymous"
-    )
-    assert len(banners(server)) == 1
-    assert server.status()["insecure"] == ["no-tls"]
+    open_door = ("--bundle", "bundle.yaml", "--host", "0.0.0.0", "--insecure-no-tls", "--allow-anonymous")
+    refused = place.run("serve", *open_door, "--port", "0")
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1].endswith("add --insecure-no-auth")
+    server = place.serve(*open_door, "--insecure-no-auth")
+    assert len(banners(server)) == 2
 
 
 @pytest.mark.parametrize("given", [(), ("--insecure-no-tls", "--insecure-no-auth")])

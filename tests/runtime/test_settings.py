@@ -204,7 +204,9 @@ def test_a_host_that_others_reach_needs_tls_and_a_rule_or_the_operators_word():
     )
     assert refusal(host="0.0.0.0", insecure_no_auth=True)[1].endswith("add --insecure-no-tls")
     assert read(host="0.0.0.0", insecure_no_tls=True, insecure_no_auth=True).host == "0.0.0.0"
-    assert read(host="0.0.0.0", insecure_no_tls=True, allow_anonymous=True).host == "0.0.0.0"
+    assert refusal(host="0.0.0.0", insecure_no_tls=True, allow_anonymous=True)[1].endswith(
+        "add --insecure-no-auth"
+    )
 
 
 def test_a_server_file_that_opens_a_host_is_answered_with_the_lines_to_add_and_they_suffice(here: Path):

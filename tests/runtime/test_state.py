@@ -112,6 +112,14 @@ def test_a_given_secret_file_that_is_not_there_is_made(tmp_path: Path) -> None:
     assert stat.S_IMODE((tmp_path / "volume" / "node-secret").stat().st_mode) == 0o600
 
 
+@pytest.mark.timeout(30)
+def test_a_given_secret_file_that_is_a_pipe_is_refused_and_holds_nobody_up(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for other in (tmp_path / "pipe", Path("/dev/null")):
+        with pytest.raises(DiskError, match="is not a regular file"):
+            NodeState(tmp_path / "state", secret_file=other).secret()
+
+
 def test_a_given_secret_file_without_a_secret_is_refused_and_left(tmp_path: Path) -> None:
     (tmp_path / "mounted").write_text("not a secret\n")
     with pytest.raises(DiskError, match="holds no secret") as refused:

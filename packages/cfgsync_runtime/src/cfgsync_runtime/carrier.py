@@ -32,6 +32,7 @@ class Carrier:
         self._line: _Line | None = None
         self._http = http.client.HTTPConnection(server.host, server.port)
         self._http.auto_open = 0  # it would open a line that has no deadline
+        self._http.response_class = _Final
         self._used_at = 0.0
 
     def __enter__(self) -> Self:
@@ -113,6 +114,15 @@ class Carrier:
             self.close()
         headers = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, headers, b"" if cut else bytes(body), cut)
+
+
+class _Final(http.client.HTTPResponse):
+    """The answer after all interim ones: http.client itself passes over 100 only, a proxy may send 103 (RFC 9110, 15.2)."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        version, status, reason = super()._read_status()  # type: ignore[misc]  # typeshed hides it
+        interim = 100 <= status < 200 and status != http.client.SWITCHING_PROTOCOLS
+        return version, int(http.client.CONTINUE) if interim else status, reason
 
 
 class _Line:

@@ -194,7 +194,7 @@ def _refuse_open_doors(settings: ServeSettings, file: str | None) -> None:
     lacking = []
     if not settings.insecure_no_tls:
         lacking.append("insecure_no_tls")
-    if not settings.insecure_no_auth and not settings.allow_anonymous:
+    if not settings.insecure_no_auth:  # who is allowed to come without a secret is no rule for who may join
         lacking.append("insecure_no_auth")
     if not lacking:
         return

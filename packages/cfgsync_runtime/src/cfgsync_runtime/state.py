@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import re
+import stat
 import sys
 from collections.abc import Callable, Mapping
 from hashlib import sha256
@@ -207,10 +208,17 @@ def _unsealed(raw: bytes) -> bytes:
 def _read(path: str, at_most: int = -1) -> bytes | None:
     with on_disk(path, "read"):
         try:
-            with open(path, "rb") as file:
+            with open(path, "rb", opener=_without_waiting) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                    raise DiskError(f"{path} is not a regular file", "give a file that can be read twice")
                 return file.read(at_most)
         except FileNotFoundError:
             return None
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """A pipe without a writer is opened at once, instead of never."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _to_stderr(sentence: str) -> None:
