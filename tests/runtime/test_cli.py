@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pty
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import pytest
 from cfgsync_artifacts import ArtifactFile
 from cfgsync_core import uuid7
 from cfgsync_runtime.testing.server import Heard, Says, ScriptedServer, error, files
+from tests.terminals import Terminal
 
 EPOCH = uuid7(1_000_000)
 CONFIG = ArtifactFile("/config.yaml", "id: node-1\n")
@@ -231,27 +231,43 @@ def test_without_a_terminal_there_is_a_line_for_each_change(run: Run) -> None:
 
 
 def test_a_terminal_shows_one_live_line(tmp_path: Path, environment: dict[str, str]) -> None:
-    ours, theirs = pty.openpty()
+    words = [*PROGRAM, "fetch", "--id", "n", "--out", "o", "--server"]
     with ScriptedServer([REGISTERED, WAITING, files([CONFIG])]) as server:
-        arguments = ["fetch", "--server", server.url, "--id", "n", "--out", "o"]
-        subprocess.run(
-            [*PROGRAM, *arguments], stderr=theirs, cwd=tmp_path, env=environment, check=True, timeout=30
-        )
-    os.close(theirs)
-    shown = b""
-    while chunk := _read(ours):
-        shown += chunk
-    os.close(ours)
-    live = "waiting: 3 of 5 nodes, missing node-4, node-5"
-    assert shown.decode() == f"\r{live}\r{' ' * len(live)}\rn: 1 file in place\r\n"
+        with Terminal([*words, server.url], environment=environment, cwd=tmp_path) as terminal:
+            assert terminal.end() == 0
+        live = [f"asking {server.url}", "3 of 5 nodes, missing node-4, node-5"]
+    assert terminal.written == "".join(f"\rwaiting: {why}\x1b[K" for why in live) + (
+        "\r\x1b[Kn: 1 file in place\r\n"
+    )
+    assert terminal.screen.text == "n: 1 file in place"
     assert server.heard[1].headers["prefer"] == "wait=2", "at a terminal the reason is seen soon"
 
 
-def _read(terminal: int) -> bytes:
-    try:
-        return os.read(terminal, 4096)
-    except OSError:
-        return b""
+def test_the_live_line_is_one_line_in_forty_columns_whatever_the_reason(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    why = error(425, "not_ready", "等待节点" * 20 + "\x1b[2J\nrm", registered=True, retry_after=0)
+    words = [*PROGRAM, "fetch", "--id", "n", "--out", "o", "--server"]
+    with (
+        ScriptedServer([REGISTERED, why, Says(425, after=60)]) as server,
+        Terminal([*words, server.url], environment=environment, cwd=tmp_path, columns=40) as terminal,
+    ):
+        terminal.until("等待")
+        terminal.ctrl_c()
+        assert terminal.end() == 130
+    shown = terminal.written.split("\r")[2].partition("\x1b")[0]
+    assert shown == "waiting: 等待节点等待节点等待节点等待…"
+    assert terminal.screen.text == ""
+
+
+def test_a_terminal_that_calls_itself_dumb_gets_a_line_for_each_change(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    words = [*PROGRAM, "fetch", "--id", "n", "--out", "o", "--server"]
+    with ScriptedServer([REGISTERED, WAITING, files([CONFIG])]) as server:
+        with Terminal([*words, server.url], environment=environment, cwd=tmp_path, term="dumb") as terminal:
+            assert terminal.end() == 0
+    assert terminal.written == "waiting: 3 of 5 nodes, missing node-4, node-5\r\nn: 1 file in place\r\n"
 
 
 # ── the command after the files ──────────────────────────────────────────────────────────────────────────────────────

@@ -5,6 +5,6 @@ from typing import TYPE_CHECKING
 from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
-    from .app import main as main
+    from .entry import main as main
 else:
-    __getattr__, __dir__, __all__ = door(__name__, {"app": "main"})
+    __getattr__, __dir__, __all__ = door(__name__, {"entry": "main"})

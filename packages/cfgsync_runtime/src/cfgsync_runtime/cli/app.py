@@ -7,8 +7,6 @@ A command's module offers `command`, a function with typer's annotations, and, w
 from __future__ import annotations
 
 import importlib
-import os
-import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
@@ -18,7 +16,7 @@ from typer.core import TyperGroup
 from cfgsync_artifacts import CfgsyncError
 
 from ..garbage import nothing_is_garbage
-from .says import Over, fail
+from .says import fail
 
 COMMANDS: Final = {
     "demo": "A whole boot on this machine, watched live: server, nodes, files on disk.",
@@ -80,24 +78,20 @@ def _root(
     """
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line, and end the process with its exit code. Every failure is two lines on stderr."""
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; its exit code. Every failure is two lines on stderr."""
     app = typer.Typer(cls=LazyGroup, no_args_is_help=True, **PLAIN)
     app.callback()(_root)
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]
     try:
         code = typer.main.get_command(app).main(arguments, prog_name="cfgsync", standalone_mode=False)
     except usage_error as error:
-        code = _usage(error)
-    except (KeyboardInterrupt, typer.Abort):
-        code = 130
+        return _usage(error)
+    except typer.Abort:
+        return 130
     except CfgsyncError as error:
-        code = fail(1, str(error), getattr(error, "hint", ""))
-    if isinstance(code, Over) and arguments is None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code if isinstance(code, int) else 0)
+        return fail(1, str(error), getattr(error, "hint", ""))
+    return code if isinstance(code, int) else 0
 
 
 def _usage(error: Any) -> int:

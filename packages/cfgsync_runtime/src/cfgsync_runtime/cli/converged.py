@@ -70,19 +70,22 @@ def wait_until_applied(
     until, pause, waiting = clock() + timeout, FIRST_PAUSE, Waiting()
     shown = ""
     with Carrier(at) as carrier:
-        while True:
-            told = _asked(carrier, at)
-            left = until - clock()
-            over = left <= 0 or (isinstance(told, _No) and told.is_final)
-            if (isinstance(told, _Fleet) and told.converged) or over:
-                waiting.clear()
-                return _end(told, timeout, as_json)
-            why = _why(told)
-            if not as_json and why != shown:
-                waiting(why)
-                shown = why
-            sleep(min(pause, left))
-            pause = min(pause * 2, LONGEST_PAUSE)
+        try:
+            while True:
+                told = _asked(carrier, at)
+                left = until - clock()
+                over = left <= 0 or (isinstance(told, _No) and told.is_final)
+                if (isinstance(told, _Fleet) and told.converged) or over:
+                    break
+                why = _why(told)
+                if not as_json and why != shown:
+                    waiting(why)
+                    shown = why
+                sleep(min(pause, left))
+                pause = min(pause * 2, LONGEST_PAUSE)
+        finally:
+            waiting.clear()
+    return _end(told, timeout, as_json)
 
 
 def _asked(carrier: Carrier, at: ServerUrl) -> _Fleet | _No:

@@ -168,6 +168,8 @@ def command(
     stale = stale_of(max_stale, startup_mode)
     telling = reload_of(reload, watch, start)
     waiting = Waiting()
+    if waiting.live:
+        waiting(f"asking {at}")
     began = time.monotonic()
     node: NodeRegistration | None = None
     try:

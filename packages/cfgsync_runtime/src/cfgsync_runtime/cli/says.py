@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from typing import TextIO
+from typing import Final, TextIO
+
+from .terminal import fitted, is_live, size
+
+_TO_THE_END: Final = "\x1b[K"  # erases what stands right of the cursor
 
 
 def fail(code: int, happened: str, do: str) -> int:
     """Say what happened and what to do, a line each, on stderr; return `code`."""
-    hint = " ".join(do.split()) or "this is a defect of cfgsync: report it with what you did"
+    hint = _line(do) or "this is a defect of cfgsync: report it with what you did"
     # one write: several nodes may share one log, and a line of one must not end in a line of another
-    print(f"{' '.join(happened.split())}\n{hint}\n", end="", file=sys.stderr, flush=True)
+    print(f"{_line(happened)}\n{hint}\n", end="", file=sys.stderr, flush=True)
     return code
+
+
+def _line(text: str) -> str:
+    """`text` as one line that cannot move a terminal's cursor, whoever's words are in it."""
+    line = " ".join(text.split())
+    return line if line.isprintable() else "".join(c if c.isprintable() else "?" for c in line)
 
 
 class Over(int):
@@ -25,26 +34,20 @@ class Waiting:
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream
-        self.live = self._stream.isatty()
-        self._shown = 0
+        self.live = is_live(self._stream)
+        self._is_shown = False
 
     def __call__(self, why: str) -> None:
         text = f"waiting: {why.removeprefix('waiting ')}"
         if self.live:
-            text = text[: self._columns() - 1]
-            print("\r" + text.ljust(self._shown), end="", file=self._stream, flush=True)
-            self._shown = len(text)
+            columns, _ = size(self._stream)
+            print(f"\r{fitted(text, columns - 1)}{_TO_THE_END}", end="", file=self._stream, flush=True)
+            self._is_shown = True
         else:
             print(text + "\n", end="", file=self._stream, flush=True)
 
     def clear(self) -> None:
-        """Take the live line away."""
-        if self._shown:
-            print("\r" + " " * self._shown + "\r", end="", file=self._stream, flush=True)
-            self._shown = 0
-
-    def _columns(self) -> int:
-        try:
-            return os.get_terminal_size(self._stream.fileno()).columns or 80
-        except OSError:
-            return 80
+        """Take the live line away, and the `^C` that a terminal wrote behind it."""
+        if self._is_shown:
+            print(f"\r{_TO_THE_END}", end="", file=self._stream, flush=True)
+            self._is_shown = False

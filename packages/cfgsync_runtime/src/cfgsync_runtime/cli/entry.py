@@ -1,0 +1,63 @@
+"""The command line as a process: however it ends, no traceback is shown and its output is whole or said not to be.
+
+Ctrl-C ends it with 130 from its first line on, also while a command is still being loaded. A reader that leaves
+(`cfgsync … | head`) ends it with 1, without a word; an output that cannot be written is said.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Final, NoReturn
+
+INTERRUPTED: Final = 130
+_OUTPUT_LOST: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line, and end the process with its exit code. Every failure is two lines on stderr."""
+    owns = arguments is None  # a test that gives arguments lives on
+    try:
+        if owns:
+            _never_fail_to_encode()
+        code, is_over = _run(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        code, is_over = INTERRUPTED, owns
+    except BrokenPipeError:
+        code, is_over = 1, owns
+    except OSError as error:
+        if error.errno not in _OUTPUT_LOST or error.filename is not None:
+            raise
+        from .says import fail
+
+        code, is_over = fail(1, f"the output cannot be written: {error.strerror}", "write it elsewhere"), owns
+    if is_over and owns:
+        with suppress(OSError, AttributeError):
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
+    """The exit code, and whether nothing at all is left to do."""
+    from .app import run
+    from .says import Over
+
+    try:
+        code = run(arguments)
+    except SystemExit as ended:  # of the library, as for a completion script
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    return int(code), isinstance(code, Over)
+
+
+def _never_fail_to_encode() -> None:
+    """A terminal without UTF-8 gets a `?` for what it cannot show."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")

@@ -1,0 +1,63 @@
+"""What a stream can show: whether somebody looks at it, in how many columns and rows, and whether in colours.
+
+A line that is written over, a screen that is drawn again and a colour are for terminals only: a pipe, a file and a
+terminal that calls itself dumb get plain lines. `NO_COLOR`, set to anything, takes the colours away (no-color.org).
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final, TextIO
+
+COLUMNS, ROWS = 80, 24
+"""What counts where nobody can be asked, as in a pipe."""
+
+_CODES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+
+
+def is_live(stream: TextIO) -> bool:
+    """Whether what was written to it can be written over, before somebody's eyes."""
+    return stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
+
+
+def has_colours(stream: TextIO) -> bool:
+    return is_live(stream) and not os.environ.get("NO_COLOR")
+
+
+def size(stream: TextIO) -> tuple[int, int]:
+    """Columns and rows, as they are now: a window may change its size while something is shown."""
+    try:
+        found = os.get_terminal_size(stream.fileno())
+    except (OSError, ValueError):
+        return COLUMNS, ROWS
+    return found.columns or COLUMNS, found.lines or ROWS
+
+
+def painted(text: str, colour: str) -> str:
+    """`text` in a colour, for a stream that has colours; "" is none."""
+    return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if colour else text
+
+
+def cells(text: str) -> int:
+    """How many columns `text` takes: a Chinese character is two, an accent that joins its letter none."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width  # not for a node's name
+
+    return sum(0 if combining(c) else 1 + (east_asian_width(c) in "WF") for c in text)
+
+
+def fitted(text: str, width: int) -> str:
+    """`text` in at most `width` columns; where it is cut, it says so."""
+    if cells(text) <= width:
+        return text
+    shown = text[: max(width - 1, 0)]
+    while shown and cells(shown) > width - 1:
+        shown = shown[:-1]
+    return shown + "…"[:width]
+
+
+def filled(text: str, width: int) -> str:
+    """`text` in exactly `width` columns."""
+    shown = fitted(text, width)
+    return shown + " " * (width - cells(shown))
