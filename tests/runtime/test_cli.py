@@ -264,9 +264,11 @@ def test_a_terminal_that_calls_itself_dumb_gets_a_line_for_each_change(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     words = [*PROGRAM, "fetch", "--id", "n", "--out", "o", "--server"]
-    with ScriptedServer([REGISTERED, WAITING, files([CONFIG])]) as server:
-        with Terminal([*words, server.url], environment=environment, cwd=tmp_path, term="dumb") as terminal:
-            assert terminal.end() == 0
+    with (
+        ScriptedServer([REGISTERED, WAITING, files([CONFIG])]) as server,
+        Terminal([*words, server.url], environment=environment, cwd=tmp_path, term="dumb") as terminal,
+    ):
+        assert terminal.end() == 0
     assert terminal.written == "waiting: 3 of 5 nodes, missing node-4, node-5\r\nn: 1 file in place\r\n"
 
 
