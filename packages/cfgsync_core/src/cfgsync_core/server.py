@@ -36,6 +36,7 @@ from .preferences import ACCEPT, VERSION, parse_etags, parse_wait, takes_extende
 from .protocol import decode_question, decode_registration
 from .routes import MAX_BODY_BYTES, ROUTES, Route
 from .streaming import stream
+from .writing import whole
 
 _POST, _GET = ("POST",), ("GET", "HEAD")
 
@@ -138,10 +139,7 @@ class HttpServer:
             await asyncio.sleep(0)  # who sends many requests at once takes turns with everybody else
         if reply.stream is not None:
             return await self._streamed(request, reply)
-        response = self._response(reply)
-        if self._draining:
-            response.force_close()
-        return response
+        return self._response(request, reply)
 
     async def _streamed(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
         self._server.busy(request.protocol)  # whoever reads a stream is not idle, however little it says
@@ -229,17 +227,22 @@ class HttpServer:
             self._server.busy(request.protocol)
         return await self._handlers[route.name](call)
 
-    def _response(self, reply: Reply) -> web.StreamResponse:
+    def _response(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
         chunks = reply.chunks
-        if not chunks:
-            return web.Response(status=reply.status, headers=reply.headers)
         if len(chunks) > 1 and sum(map(len, chunks)) > PIECEWISE_BYTES:
             body: bytes | Payload = Pieces(chunks, self._piecewise, self._piece_seconds)
         else:
             body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-        return web.Response(
-            body=body, status=reply.status, headers={"Content-Type": "application/json", **reply.headers}
-        )
+            if not self._draining and (plain := whole(request, reply, body)) is not None:
+                return plain
+        if not body:
+            response = web.Response(status=reply.status, headers=reply.headers)
+        else:
+            kind = {"Content-Type": "application/json"}
+            response = web.Response(body=body, status=reply.status, headers={**kind, **reply.headers})
+        if self._draining:
+            response.force_close()
+        return response
 
 
 class _Respelled:
