@@ -19,16 +19,18 @@ from ..garbage import nothing_is_garbage
 from .says import fail
 
 COMMANDS: Final = {
-    "demo": "A whole boot on this machine, watched live: server, nodes, files on disk.",
+    "demo": "A whole boot on this machine, watched live.",
     "serve": "Serve a materializer, a bundle or a server configuration.",
-    "fetch": "Register this node, wait for its files, write them, start a command.",
-    "store": "Look at a store, or begin a new epoch in one: check, new-epoch.",
-    "generation": "Which generations there are, what changed, and a new one by hand.",
-    "node": "What an operator does with one node: replace its files.",
-    "check": "Run a materializer on a recorded fleet, and compare; no server.",
+    "fetch": "Register this node, write its files, start a command.",
     "status": "Who is here, who is missing, and why it is not ready.",
+    "check": "Run a materializer on a recorded fleet; no server.",
+    "generation": "List, show and compare generations, or make a new one.",
+    "node": "List nodes, let one leave, or replace its files.",
+    "store": "Check a store, or begin a new epoch in it.",
 }
 """Every command and its line in `cfgsync --help`; its module has the same name."""
+
+VARIABLES: Final = "Every flag is also an environment variable, CFGSYNC_<FLAG>; the flag wins."
 
 PLAIN: Final[dict[str, Any]] = {
     "add_completion": False,
@@ -49,14 +51,37 @@ class LazyGroup(TyperGroup):
         with nothing_is_garbage():
             module = importlib.import_module(f"{__package__}.{cmd_name}")
         if hasattr(module, "app"):
-            return typer.main.get_command(module.app)
+            return _tidied(typer.main.get_command(module.app))
         app = typer.Typer(**PLAIN)
         app.command(cmd_name, **getattr(module, "settings", {}))(module.command)
-        return typer.main.get_command(app)
+        return _tidied(typer.main.get_command(app))
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> Any:
+        """The commands' names, without loading a command for its name."""
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        library = typer.BadParameter.__module__.rpartition(".")[0]  # click, or the copy of it in typer
+        item = importlib.import_module(f"{library}.shell_completion").CompletionItem
+        return [item(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _tidied(command: Any) -> Any:
+    """A command whose help shows no `[env var: …]` at each flag, but says it once, and its arguments as they are."""
+    for parameter in command.params:
+        if parameter.param_type_name == "option":
+            parameter.show_envvar = False
+        elif parameter.required:
+            parameter.make_metavar = lambda *_, shown=parameter.metavar, **__: shown
+    commands = getattr(command, "commands", None)
+    for one in commands.values() if commands else ():
+        _tidied(one)
+    if not commands:
+        command.epilog = VARIABLES
+    return command
 
 
 def _version(wanted: bool) -> None:
@@ -74,17 +99,29 @@ def _root(
 ) -> None:
     """Boot a fleet: nodes register, get their files, and start.
 
-    Every flag is also an environment variable, CFGSYNC_<FLAG>; the flag wins.
+    \b
+    Examples:
+      cfgsync demo
+      cfgsync serve app:MyMaterializer
+      cfgsync fetch --id node-1 --out out/node-1
+      cfgsync status
+
+    Every flag of a command is also an environment variable, CFGSYNC_<FLAG>; the flag wins.
     """
+
+
+def command_line() -> Any:
+    """The whole command line, with click's words: `list_commands`, `get_command`, `params`."""
+    app = typer.Typer(cls=LazyGroup, no_args_is_help=True, **{**PLAIN, "add_completion": True})
+    app.callback()(_root)
+    return typer.main.get_command(app)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; its exit code. Every failure is two lines on stderr."""
-    app = typer.Typer(cls=LazyGroup, no_args_is_help=True, **PLAIN)
-    app.callback()(_root)
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]
     try:
-        code = typer.main.get_command(app).main(arguments, prog_name="cfgsync", standalone_mode=False)
+        code = command_line().main(arguments, prog_name="cfgsync", standalone_mode=False)
     except usage_error as error:
         return _usage(error)
     except typer.Abort:

@@ -66,7 +66,10 @@ def command(
 ) -> None:
     """Run a materializer on a recorded fleet, print its files, and compare them with the served generation.
 
-    Example: cfgsync check app:MyMaterializer --snapshot fleet.json
+    \b
+    Examples:
+      cfgsync check app:MyMaterializer --snapshot fleet.json
+      cfgsync check app:MyMaterializer --store sqlite:serve.db
 
     Exit codes: 0 equal; 1 different, failed, or NotReady where a generation was served (NotReady where none was is
     equal); 2 usage, a snapshot or a class that cannot be loaded. Nodes whose files an operator replaced are not

@@ -33,7 +33,10 @@ def command(
 ) -> None:
     """A whole boot on this machine, watched live: server, nodes, files on disk.
 
-    Example: cfgsync demo --nodes 10 --keep /tmp/fleet
+    \b
+    Examples:
+      cfgsync demo
+      cfgsync demo --nodes 10 --keep fleet
     """
     raise_file_limit()
     try:

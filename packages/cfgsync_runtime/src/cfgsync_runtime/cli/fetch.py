@@ -49,27 +49,35 @@ settings: Final[dict[str, Any]] = {"cls": _WithCommand, "options_metavar": "[OPT
 def command(
     ctx: typer.Context,
     identifier: Annotated[
-        str, typer.Option("--id", envvar="CFGSYNC_ID", help="This node's name.", show_default=False)
+        str,
+        typer.Option("--id", metavar="ID", envvar="CFGSYNC_ID", help="This node's name.", show_default=False),
     ],
     server: Annotated[
-        str, typer.Option("--server", envvar="CFGSYNC_SERVER", help="The server's URL.")
+        str, typer.Option("--server", metavar="URL", envvar="CFGSYNC_SERVER", help="The server's URL.")
     ] = "http://127.0.0.1:4400",
     ip: Annotated[
         str,
         typer.Option(
-            "--ip", envvar="CFGSYNC_IP", help="This node's address; auto: the one that routes to the server."
+            "--ip",
+            metavar="IP",
+            envvar="CFGSYNC_IP",
+            help="This node's address; auto: the one that routes to the server.",
         ),
     ] = "auto",
     metadata: Annotated[
         str | None,
         typer.Option(
-            "--metadata", envvar="CFGSYNC_METADATA", help="JSON for the materializer, or @FILE that holds it."
+            "--metadata",
+            metavar="JSON",
+            envvar="CFGSYNC_METADATA",
+            help="JSON for the materializer, or @FILE that holds it.",
         ),
     ] = None,
     out: Annotated[
         str | None,
         typer.Option(
             "--out",
+            metavar="DIR",
             envvar="CFGSYNC_OUT",
             help="Directory; the files appear below DIR/current, all in one step.",
         ),
@@ -116,6 +124,7 @@ def command(
         ConfigStartupMode,
         typer.Option(
             "--startup-mode",
+            metavar="fail-closed|degraded",
             envvar="CFGSYNC_STARTUP_MODE",
             help="degraded: without an answer in time (5 s if --wait is not given), start with the last good files.",
         ),
@@ -154,8 +163,17 @@ def command(
     """Register this node, wait for its files, write them, start a command.
 
     COMMAND replaces this process when every file is in place; with --watch it is started then, ends with this process,
-    and its end is the end. Exit codes: 0 files in place, 2 usage, 3 not ready in time, 4 nothing for this name, 5
-    refused, 6 integrity (nothing was written), 7 no server in time, 8 disk; else those of COMMAND.
+    and its end is the end.
+
+    \b
+    Examples:
+      cfgsync fetch --id node-1 --out out/node-1
+      cfgsync fetch --id node-1 --route /config.yaml=/etc/app/config.yaml
+      cfgsync fetch --id node-1 --out out -- cat out/current/config.yaml
+      cfgsync fetch --id node-1 --out out --watch --reload SIGHUP -- app
+
+    Exit codes: 0 files in place, 2 usage, 3 not ready in time, 4 nothing for this name, 5 refused, 6 integrity (nothing
+    was written), 7 no server in time, 8 disk, 130 after Ctrl-C; else those of COMMAND.
     """
     start: list[str] = ctx.obj or []
     at = parsed("--server", server, ServerUrl.parse)

@@ -15,9 +15,7 @@ from .comparing import change_lines, file_line, node_lines
 from .operator import DEFAULT_SERVER, WORDS_SHOWN, AsJson, Operator, Server
 from .says import fail
 
-app = typer.Typer(
-    help="Which generations there are, what changed, and a new one by hand.", no_args_is_help=True, **PLAIN
-)
+app = typer.Typer(no_args_is_help=True, **PLAIN)
 
 ROUTE: Final = "/admin/generations"
 LONGEST_HOLD: Final = 30.0
@@ -37,14 +35,25 @@ class _Renewed(msgspec.Struct, frozen=True):
 
 @app.callback()
 def group() -> None:
-    """Which generations there are, what changed, and a new one by hand."""
+    """Which generations there are, what changed, and a new one by hand.
+
+    \b
+    Examples:
+      cfgsync generation list
+      cfgsync generation diff
+    """
 
 
-@app.command("list")
+@app.command("list", short_help="The generations that can still be told.")
 def list_(server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
     """The generations that can still be told, newest first.
 
     The files of the current and the previous one are held (FILES yes): show and diff tell them.
+
+    \b
+    Examples:
+      cfgsync generation list
+      cfgsync generation list --json
     """
     with Operator(server) as operator:
         found = _all(operator)
@@ -62,7 +71,7 @@ def list_(server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
         print(f"{one.number:>7}  {one.at or '-':20}  {one.claim:>5}  {revision:>13}  {one.nodes:>6}  {files}")
 
 
-@app.command()
+@app.command(short_help="The nodes of a generation, and their files.")
 def show(
     number: Number = None,
     contents: Annotated[
@@ -79,6 +88,11 @@ def show(
     """The nodes of generation N (default: the current one) and their files: mode, size, digest, path.
 
     A file that only its owner may read (mode 0600) is a secret: its content is never printed.
+
+    \b
+    Examples:
+      cfgsync generation show
+      cfgsync generation show 3 --contents
     """
     with Operator(server) as operator:
         wanted = number or _current(operator)
@@ -96,7 +110,7 @@ def show(
             _show(page, contents)
 
 
-@app.command()
+@app.command(short_help="What changed from one generation to another.")
 def diff(
     before: Annotated[int | None, typer.Argument(metavar="[A]", min=1)] = None,
     after: Annotated[int | None, typer.Argument(metavar="[B]", min=1)] = None,
@@ -112,6 +126,11 @@ def diff(
     """What generation B (default: the current one) changed since A (default: the previous one).
 
     Exit 0 also when they differ, unless --exit-code. Text is compared line by line; secrets by their digests alone.
+
+    \b
+    Examples:
+      cfgsync generation diff
+      cfgsync generation diff 2 3 --exit-code
     """
     different = False
     with Operator(server) as operator:
@@ -140,7 +159,7 @@ def diff(
     raise typer.Exit(int(exit_code and different))
 
 
-@app.command()
+@app.command(short_help="Ask the materializer anew: one new generation.")
 def renew(
     accept: Annotated[
         bool,
@@ -165,7 +184,14 @@ def renew(
 ) -> None:
     """Ask the materializer anew, and make one new generation of everybody; equal files keep the number.
 
-    A frozen fleet (serve --late freeze) takes in who came later. Exit codes: 0 a generation stands, 1 none was made
+    A frozen fleet (serve --late freeze) takes in who came later.
+
+    \b
+    Examples:
+      cfgsync generation renew
+      cfgsync generation renew --accept
+
+    Exit codes: 0 a generation stands, 1 none was made
     (not ready, failed, or no run in time), 5 refused, 7 no answer.
     """
     body = msgspec.json.encode({"accept": accept})

@@ -15,12 +15,18 @@ from .app import PLAIN
 from .operator import DEFAULT_SERVER, AsJson, Operator, Server
 from .told import ToldNode, rows
 
-app = typer.Typer(help="What an operator does with one node.", no_args_is_help=True, **PLAIN)
+app = typer.Typer(no_args_is_help=True, **PLAIN)
 
 
 @app.callback()
 def group() -> None:
-    """What an operator does with one node."""
+    """What an operator does with one node.
+
+    \b
+    Examples:
+      cfgsync node list
+      cfgsync node evict node-1
+    """
 
 
 class _Page(msgspec.Struct, frozen=True):
@@ -31,11 +37,14 @@ class _Name(msgspec.Struct, frozen=True):
     identifier: str
 
 
-@app.command("list")
+@app.command("list", short_help="Who is registered, and how far each is.")
 def list_nodes(server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
     """Who is registered: what each was served, what it has applied, and when it was last seen.
 
-    Example: cfgsync node list
+    \b
+    Examples:
+      cfgsync node list
+      cfgsync node list --json
 
     Exit codes: 0 told, 7 no answer.
     """
@@ -61,11 +70,13 @@ def _nodes(operator: Operator) -> list[msgspec.Raw]:
         query = {"after": msgspec.json.decode(page.nodes[-1], type=_Name).identifier}
 
 
-@app.command()
+@app.command(short_help="Make a node leave; its name is free.")
 def evict(identifier: Annotated[str, typer.Argument(metavar="ID")], server: Server = DEFAULT_SERVER) -> None:
     """Make a node leave: its registration is deleted and its name is free. One that still runs registers again.
 
-    Example: cfgsync node evict node-1
+    \b
+    Example:
+      cfgsync node evict node-1
 
     Run it on the server's machine. Exit codes: 0 it has left, 1 there is no such node, 5 refused, 7 no answer.
     """
@@ -74,27 +85,43 @@ def evict(identifier: Annotated[str, typer.Argument(metavar="ID")], server: Serv
     print(f"{identifier} has left; its name is free")
 
 
-@app.command()
+@app.command(short_help="Give one node files of your own.")
 def replace(
     identifier: Annotated[str, typer.Argument(metavar="ID")],
     file: Annotated[
         list[str] | None,
         typer.Option(
-            "--file", metavar="PATH=LOCALFILE", help="One of its files; once for each. PATH is the payload's."
+            "--file",
+            metavar="PATH=LOCALFILE",
+            envvar="CFGSYNC_FILE",
+            help="One of its files; once for each. PATH is the payload's.",
         ),
     ] = None,
     mode: Annotated[
         list[str] | None,
-        typer.Option("--mode", metavar="PATH=0600", help="The mode of one of them.  [default: 0644]"),
+        typer.Option(
+            "--mode",
+            metavar="PATH=0600",
+            envvar="CFGSYNC_MODE",
+            help="The mode of one of them.  [default: 0644]",
+        ),
     ] = None,
     clear: Annotated[
-        bool, typer.Option("--clear", help="Take the replacement away: the materializer's files come back.")
+        bool,
+        typer.Option(
+            "--clear",
+            envvar="CFGSYNC_CLEAR",
+            help="Take the replacement away: the materializer's files come back.",
+        ),
     ] = False,
     server: Server = DEFAULT_SERVER,
 ) -> None:
     """Give one node files of your own in place of what the materializer gives it; shared files still follow.
 
-    Example: cfgsync node replace node-1 --file /config.yaml=mended.yaml
+    \b
+    Examples:
+      cfgsync node replace node-1 --file /config.yaml=mended.yaml
+      cfgsync node replace node-1 --clear
 
     It takes effect in the next generation, which is made at once (frozen: by cfgsync generation renew), and stands
     until it is replaced or cleared, also over restarts and while the node is away.

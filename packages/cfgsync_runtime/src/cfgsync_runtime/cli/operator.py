@@ -22,7 +22,7 @@ WORDS_SHOWN: Final = 2_000
 T = TypeVar("T")
 
 Server: TypeAlias = Annotated[
-    str, typer.Option("--server", envvar="CFGSYNC_SERVER", help="The server's URL.")
+    str, typer.Option("--server", metavar="URL", envvar="CFGSYNC_SERVER", help="The server's URL.")
 ]
 AsJson: TypeAlias = Annotated[
     bool, typer.Option("--json", envvar="CFGSYNC_JSON", help="Print one JSON object.")

@@ -46,8 +46,12 @@ def command(
         str | None,
         typer.Option(metavar="URL", help="sqlite:FILE or memory:  [default: below $XDG_STATE_HOME/cfgsync]"),
     ] = None,
-    host: Annotated[str | None, typer.Option(help="The address to listen on.  [default: 127.0.0.1]")] = None,
-    port: Annotated[int | None, typer.Option(help="0 takes a free one.  [default: 4400]")] = None,
+    host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="The address to listen on.  [default: 127.0.0.1]")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="PORT", help="0 takes a free one.  [default: 4400]")
+    ] = None,
     json_logs: Annotated[bool | None, typer.Option("--json-logs", help="Log JSON lines.")] = None,
     late: Annotated[
         str | None,
@@ -98,9 +102,15 @@ def command(
 ) -> None:
     """Serve a materializer, a bundle or a server configuration.
 
-    Example: cfgsync serve app:MyMaterializer --port 4400
+    \b
+    Examples:
+      cfgsync serve app:MyMaterializer
+      cfgsync serve app:MyMaterializer --port 0 --store memory:
+      cfgsync serve --bundle bundle.yaml
+      cfgsync serve --config server.yaml --json-logs
 
-    Every flag is also an environment variable, CFGSYNC_<FLAG>; flag > environment > file > default.
+    Until SIGTERM or Ctrl-C: who waits is told to come back. Exit codes: 0 after SIGTERM, 130 after Ctrl-C, 1 the machine
+    refuses (port, store), 2 what it was given. flag > environment > file > default.
     """
     flags = dict(locals())
     try:

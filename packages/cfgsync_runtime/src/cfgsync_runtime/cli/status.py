@@ -22,23 +22,32 @@ NOT_OURS: Final = "is this a cfgsync server? check --server"
 def command(
     identifier: Annotated[str | None, typer.Argument(metavar="[ID]", help="One node only.")] = None,
     server: Annotated[
-        str, typer.Option("--server", envvar="CFGSYNC_SERVER", help="The server's URL.")
+        str, typer.Option("--server", metavar="URL", envvar="CFGSYNC_SERVER", help="The server's URL.")
     ] = "http://127.0.0.1:4400",
     wait_applied: Annotated[
         bool,
         typer.Option(
             "--wait-applied",
+            envvar="CFGSYNC_WAIT_APPLIED",
             help="Wait until every node has applied what it is given: exit 0, or 1 and who has not.",
         ),
     ] = False,
     timeout: Annotated[
-        float, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long --wait-applied waits.")
+        float,
+        typer.Option(
+            "--timeout",
+            metavar="SECONDS",
+            envvar="CFGSYNC_TIMEOUT",
+            min=0,
+            help="How long --wait-applied waits.",
+        ),
     ] = 60.0,
     save_snapshot: Annotated[
         str | None,
         typer.Option(
             "--save-snapshot",
             metavar="FILE",
+            envvar="CFGSYNC_SAVE_SNAPSHOT",
             help="Record the fleet for cfgsync check, on the server's machine.",
         ),
     ] = None,
@@ -47,6 +56,13 @@ def command(
     ] = False,
 ) -> None:
     """Who is here, who is missing, and why it is not ready.
+
+    \b
+    Examples:
+      cfgsync status
+      cfgsync status node-1
+      cfgsync status --wait-applied --timeout 30
+      cfgsync status --save-snapshot fleet.json
 
     Exit codes: 0 told; 1 with --wait-applied, when somebody has not; 5 refused, 7 no answer.
     """

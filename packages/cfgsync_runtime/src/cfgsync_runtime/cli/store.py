@@ -13,9 +13,7 @@ from ..backends import open_store, scheme_of
 from .app import PLAIN
 from .says import fail
 
-app = typer.Typer(
-    help="Look at a store, or say that its history is another one.", no_args_is_help=True, **PLAIN
-)
+app = typer.Typer(no_args_is_help=True, **PLAIN)
 
 StoreUrl = Annotated[
     str,
@@ -25,14 +23,21 @@ StoreUrl = Annotated[
 
 @app.callback()
 def group() -> None:
-    """Look at a store, or say that its history is another one."""
+    """Look at a store, or say that its history is another one.
+
+    \b
+    Example:
+      cfgsync store check --store sqlite:serve.db
+    """
 
 
-@app.command()
+@app.command(short_help="Read everything in a store; change nothing.")
 def check(store: StoreUrl) -> None:
     """Read everything in a store and compare it with its digests; change nothing.
 
-    Example: cfgsync store check --store sqlite:/var/lib/cfgsync/serve.db
+    \b
+    Example:
+      cfgsync store check --store sqlite:/var/lib/cfgsync/serve.db
 
     Exit codes: 0 whole, 1 damaged or not to be opened.
     """
@@ -43,7 +48,7 @@ def check(store: StoreUrl) -> None:
         raise typer.Exit(fail(1, str(error), hint)) from error
 
 
-@app.command("new-epoch")
+@app.command("new-epoch", short_help="Begin a new epoch, after a restore.")
 def new_epoch(
     store: StoreUrl,
     after: Annotated[
@@ -61,7 +66,11 @@ def new_epoch(
     Nodes then take what it serves, though they have seen later numbers of the epoch before. Nothing else changes. No
     server may hold the store.
 
-    Example: cfgsync store new-epoch --store sqlite:/var/lib/cfgsync/serve.db --after 0199a3c2-…
+    \b
+    Examples:
+      cfgsync store new-epoch --store sqlite:serve.db
+      cfgsync store new-epoch --store sqlite:serve.db \\
+        --after 0199a3c2-7d00-7000-8000-000000000000
 
     Exit codes: 0 done, 1 the store is held, absent or damaged, 2 usage.
     """
