@@ -187,7 +187,7 @@ async def test_a_path_that_cannot_be_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     assert "cannot open" in await refusal_of(open_sqlite(f"{tmp_path}/file/x.db"))
     (tmp_path / "directory").mkdir()
-    assert "cannot open" in await refusal_of(open_sqlite(f"{tmp_path}/directory"))
+    assert "is a directory" in await refusal_of(open_sqlite(f"{tmp_path}/directory"))
 
 
 async def test_a_store_that_is_not_open_is_unavailable(path):

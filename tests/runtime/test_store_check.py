@@ -56,6 +56,12 @@ async def test_a_file_that_is_no_store_is_named_and_never_made_one(tmp_path: Pat
         code, _, err = check(path)
         assert (code, len(err)) == (1, 2), name
         assert path.read_bytes() == content
+    (tmp_path / "directory").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name, what in {"directory": "is a directory", "pipe": "is not a regular file"}.items():
+        code, _, err = check(tmp_path / name)
+        assert (code, len(err)) == (1, 2), name
+        assert err[0].endswith(what)
     code, _, err = check(tmp_path / "nobody")
     assert (code, len(err)) == (1, 2)
     assert not (tmp_path / "nobody").exists()

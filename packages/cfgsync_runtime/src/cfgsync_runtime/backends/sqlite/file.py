@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import stat
 from urllib.parse import quote
 
 from cfgsync_core import StoreRefused
@@ -115,11 +116,15 @@ def recognise(connection: sqlite3.Connection, path: str) -> None:
 
 
 def check_size(path: str) -> None:
-    """Raise `StoreDamaged` for a file of 0 bytes: SQLite would take it for a new database."""
+    """Raise `StoreDamaged` for a file of 0 bytes: SQLite would take it for a new database. Raise `StoreRefused` for what
+    is no file at all."""
     try:
         status = os.stat(path)
     except OSError as error:
         raise at_open(error, path) from error
+    if not stat.S_ISREG(status.st_mode):
+        what = "a directory" if stat.S_ISDIR(status.st_mode) else "not a regular file"
+        raise StoreRefused(f"{path} is {what}", "give the path of the store's file: sqlite:PATH")
     if status.st_size == 0:
         raise damaged(path, "it has 0 bytes")
 
