@@ -8,17 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import run_page
+from tests.docs.blocks import Block, blocks, run_page
+
+collect_ignore = ["fixtures/test_app.py"]  # its README runs it, as a reader would
 
 
 @pytest.fixture
-def run_readme(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], list[str]]:
-    """Run every block of the README beside the test; what each printed."""
+def run_readme(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., list[str]]:
+    """Run every block of the README beside the test, but those that it only `shows`; what each printed."""
     example = request.path.parent
 
-    def run() -> list[str]:
+    def run(shows: Callable[[Block], bool] = lambda _: False) -> list[str]:
         copy = tmp_path / example.name
-        shutil.copytree(example, copy, ignore=shutil.ignore_patterns("test_*", "__pycache__"))
-        return list(run_page(example / "README.md", copy))
+        shutil.copytree(example, copy, ignore=shutil.ignore_patterns(request.path.name, "__pycache__"))
+        page = example / "README.md"
+        return list(run_page(page, copy, [block for block in blocks(page) if not shows(block)]))
 
     return run

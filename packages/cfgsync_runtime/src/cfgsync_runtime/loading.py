@@ -31,7 +31,12 @@ def load_materializer(target: str) -> RegistrationSnapshotMaterializer:
     directory = os.getcwd()
     if directory not in sys.path:
         sys.path.insert(0, directory)
-    found = _attribute(_module(module_name), name, target)
+    return materializer_from(_attribute(_module(module_name), name, target), target)
+
+
+def materializer_from(found: object, target: str) -> RegistrationSnapshotMaterializer:
+    """The materializer that `found` is, or gives when it is called without arguments; `target` is its name in what is
+    said about it. Raises `InputError`."""
     if not inspect.isclass(found) and callable(getattr(found, _VERB, None)):
         return _checked(found, target)
     if not callable(found):

@@ -1,1 +1,26 @@
-"""For tests of an application or of an engine: the contract as functions, and faults as values."""
+"""For tests of an application or of an engine: servers and fleets in a line, the contract as functions, faults as values."""
+
+from typing import TYPE_CHECKING
+
+from cfgsync_artifacts import door
+
+if TYPE_CHECKING:
+    from .fixtures import BootFleet as BootFleet
+    from .fixtures import ServeBundle as ServeBundle
+    from .fixtures import ServeMaterializer as ServeMaterializer
+    from .fleet import Fleet as Fleet
+    from .fleet import FleetNode as FleetNode
+    from .fleet import FleetNotBooted as FleetNotBooted
+    from .fleet import NotInStep as NotInStep
+    from .served import Served as Served
+    from .served import serving_bundle as serving_bundle
+    from .served import serving_materializer as serving_materializer
+else:
+    __getattr__, __dir__, __all__ = door(
+        __name__,
+        {
+            "fixtures": "BootFleet ServeBundle ServeMaterializer",
+            "fleet": "Fleet FleetNode FleetNotBooted NotInStep",
+            "served": "Served serving_bundle serving_materializer",
+        },
+    )

@@ -1,0 +1,238 @@
+"""A booted fleet in this process: each node is a real client with files on disk, and stays in step until it is stopped.
+
+with serving_materializer(MyMaterializer()) as server, Fleet(server, directory) as fleet:
+    fleet.boot(3)                                       # or names, or registrations
+    assert fleet["node-1"].read("/config.yaml") == "id: node-1\\n"
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self, TypeAlias
+
+from cfgsync_artifacts import CfgsyncError
+from cfgsync_core import CfgsyncClient, Fetched, Held, NodeRegistration, Version
+
+from ..outputs import OutputDirectory, write
+from ..programs import fetch_and_write_artifacts
+from ..state import NodeState
+from .served import WAIT, Served, registered_as
+
+Nodes: TypeAlias = int | Iterable[str | NodeRegistration]
+"""How many nodes (`node-1`, `node-2`, …), their names, or their registrations."""
+
+
+class FleetNotBooted(CfgsyncError):
+    """Some nodes have no files; the message says which and why. When the materializer has raised, that is the cause."""
+
+
+class NotInStep(CfgsyncError):
+    """Some nodes do not have what the current generation gives them; the message says which and why."""
+
+
+class FleetNode:
+    """One booted node. `directory/current` is where its files are; the methods read them anew at each call."""
+
+    def __init__(self, registration: NodeRegistration, directory: Path) -> None:
+        self.registration: Final = registration
+        self.directory: Final = directory
+        self.living: Future[None] | None = None
+        """Its life after boot; None when it has been stopped."""
+
+    def path(self, path: str) -> Path:
+        """Where the file with this payload path is."""
+        return self.directory / "current" / path.lstrip("/")
+
+    def read(self, path: str) -> str:
+        """The text of a file. Raises `FileNotFoundError` naming what is there."""
+        try:
+            return self.path(path).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"{self.registration.identifier} has no {path}; it has {', '.join(self.files) or 'no files'}"
+            ) from None
+
+    @property
+    def files(self) -> dict[str, bytes]:
+        """Content by payload path, sorted."""
+        current = self.directory / "current"
+        found = sorted(path for path in current.rglob("*") if path.is_file())
+        return {f"/{path.relative_to(current).as_posix()}": path.read_bytes() for path in found}
+
+
+class Fleet(Mapping[str, FleetNode]):
+    """The nodes that were booted from `server`, by name, each below `directory`. Leaving stops them."""
+
+    def __init__(self, server: Served, directory: str | os.PathLike[str]) -> None:
+        self.server: Final = server
+        self.directory: Final = Path(directory)
+        self._nodes: dict[str, FleetNode] = {}
+
+    def __getitem__(self, name: str) -> FleetNode:
+        return self._nodes[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._nodes)
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop(*self)
+
+    def boot(
+        self,
+        nodes: Nodes,
+        *,
+        metadata: object | Callable[[str], object] = None,
+        wait: float = WAIT,
+    ) -> None:
+        """Start `nodes` at once, and return when all have their files; they follow what the server gives them from then
+        on, as `cfgsync fetch --watch` does.
+
+        Those without a registration of their own are told as 127.0.0.1, 127.0.0.2, …, addresses that can be listened
+        on, with `metadata` (a value, or a function of the name). A name that is here already starts again, with what it
+        remembers. Raises `FleetNotBooted` after `wait` seconds; at once when the materializer raises although it has
+        seen all of them.
+        """
+        started = [
+            FleetNode(one, self.directory / one.identifier) for one in self._registrations(nodes, metadata)
+        ]
+        self.stop(*(node.registration.identifier for node in started))
+        refused = self.server.loop.run(self._booted(started, wait))
+        if refused is not None:
+            __tracebackhide__ = True  # what matters is where it was called, and what the materializer raised
+            raise refused from self.server.failure
+
+    def stop(self, *names: str) -> None:
+        """End these nodes; their files stay. The server is not told, as when a machine is switched off."""
+        stopped = [(node, node.living) for name in names if (node := self._nodes.get(name)) is not None]
+        for node, living in stopped:
+            node.living = None
+            if living is not None:
+                self.server.loop.run(_cancelled(living))
+
+    def wait_in_step(self, wait: float = WAIT) -> None:
+        """Return when every registered node has acknowledged what the current generation gives it, and it covers all
+        registrations. Raises `NotInStep` after `wait` seconds."""
+        why = self.server.loop.run(self._in_step(wait))
+        if why:
+            __tracebackhide__ = True
+            raise NotInStep(f"not in step after {wait:g} s: {why}") from self.server.failure
+
+    def _registrations(
+        self, nodes: Nodes, metadata: object | Callable[[str], object]
+    ) -> list[NodeRegistration]:
+        if isinstance(nodes, int):
+            nodes = [f"node-{number}" for number in range(1, nodes + 1)]
+        elif isinstance(nodes, str):
+            nodes = [nodes]
+        told = []
+        for number, node in enumerate(nodes, len(self._nodes) + 1):
+            name = node if isinstance(node, str) else node.identifier
+            ip = f"127.0.{number // 256}.{number % 256}"
+            if name in self._nodes and isinstance(node, str):
+                ip = self._nodes[name].registration.ip  # it starts again where it was
+            told.append(registered_as(node, ip, metadata(name) if callable(metadata) else metadata))
+        return told
+
+    async def _booted(self, started: list[FleetNode], wait: float) -> FleetNotBooted | None:
+        names = {node.registration.identifier for node in started}
+        loop = asyncio.get_running_loop()
+        gave_up = asyncio.Event()
+        giving_up = asyncio.create_task(gave_up.wait())
+        booting = {
+            asyncio.create_task(self._first_files(node, wait)): node.registration.identifier
+            for node in started
+        }
+
+        def give_up(seen: frozenset[str]) -> None:
+            if names <= seen:
+                loop.call_soon_threadsafe(gave_up.set)
+
+        if self.server.observed is not None:
+            self.server.observed.on_failure = give_up
+        try:
+            left = set(booting)
+            while left and not gave_up.is_set():
+                await asyncio.wait({*left, giving_up}, return_when=asyncio.FIRST_COMPLETED)
+                left = {task for task in left if not task.done()}
+        finally:
+            if self.server.observed is not None:
+                self.server.observed.on_failure = lambda _: None
+            for task in (giving_up, *booting):
+                task.cancel()
+            await asyncio.gather(giving_up, *booting, return_exceptions=True)
+        refused = self._refused(booting)
+        if refused is None:
+            for node in started:
+                self._nodes[node.registration.identifier] = node
+                node.living = self.server.loop.start(self._follow(node))
+        return refused
+
+    def _refused(self, booting: Mapping[asyncio.Task[None], str]) -> FleetNotBooted | None:
+        without, reasons = 0, []
+        for task, name in booting.items():
+            error = None if task.cancelled() else task.exception()
+            if error is not None and not isinstance(error, CfgsyncError):
+                raise error
+            without += task.cancelled() or error is not None
+            if error is not None:
+                reasons.append(f"{name}: {error}")
+        if not without:
+            return None
+        failure = self.server.failure
+        if failure is not None:
+            reasons.insert(0, f"the materializer raised {type(failure).__name__}: {failure}")
+        return FleetNotBooted(f"{without} of {len(booting)} nodes have no files; {_few(reasons)}")
+
+    async def _first_files(self, node: FleetNode, wait: float) -> None:
+        outputs = OutputDirectory(os.fspath(node.directory))
+        await fetch_and_write_artifacts(
+            node.registration, self.server.url, outputs, wait=wait, state=self._state(node)
+        )
+
+    async def _follow(self, node: FleetNode) -> None:
+        state = NodeState(self._state(node))
+        seen = await asyncio.to_thread(state.seen)
+        held = None if seen is None else Held(Version(seen.epoch, seen.number), seen.digest)
+        outputs = OutputDirectory(os.fspath(node.directory))
+
+        async def apply(fetched: Fetched) -> None:
+            await asyncio.to_thread(write, outputs.plan(fetched.payload.raw_files()))
+
+        secret = await asyncio.to_thread(state.secret)
+        async with CfgsyncClient(self.server.url, secret=secret) as client:
+            await client.watch(node.registration, apply, held=held).run()
+
+    def _state(self, node: FleetNode) -> str:
+        return os.fspath(self.directory / ".state" / node.registration.identifier)
+
+    async def _in_step(self, wait: float) -> str:
+        """Why they are not, "" when they are."""
+        end = asyncio.get_running_loop().time() + wait
+        while not (status := await asyncio.to_thread(self.server.status)).converged:
+            if asyncio.get_running_loop().time() > end:
+                behind = [f"{node.identifier}: {node.reason}" for node in status.behind]
+                return _few(behind) or status.reason or "no generation covers every registration"
+            await asyncio.sleep(0.01)
+        return ""
+
+
+def _few(reasons: list[str]) -> str:
+    return "; ".join(reasons[:5]) + (f"; and {len(reasons) - 5} more" if len(reasons) > 5 else "")
+
+
+async def _cancelled(living: Future[None]) -> None:
+    living.cancel()
+    await asyncio.gather(asyncio.wrap_future(living), return_exceptions=True)

@@ -1,0 +1,235 @@
+"""A real server in a thread of its own, on a free port, that a test asks without a loop of its own, or beside one.
+
+with serving_materializer(MyMaterializer()) as server:
+    assert server.files("node-1") == {"/config.yaml": "id: node-1\\n"}      # server.url is for everybody else
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager, ExitStack, closing
+from types import TracebackType
+from typing import Final, Self, TypeAlias, TypedDict, TypeVar, Unpack
+
+import msgspec
+
+from cfgsync_adapter import Late, MaterializedArtifactsSink
+from cfgsync_artifacts import ArtifactFile, ArtifactSet
+from cfgsync_core import (
+    CfgsyncClient,
+    FetchFailed,
+    FleetStatus,
+    HttpServer,
+    NodeArtifactsBundle,
+    NodeRegistration,
+    NodeStatus,
+    RevisionedStore,
+    StaticConfigSource,
+)
+
+from ..bundle_file import load_bundle
+from ..errors import InputError
+from ..loading import materializer_from
+from ..serve import serving_snapshot, serving_source
+from .loop_thread import LoopThread
+from .observed import ObservedMaterializer
+
+T = TypeVar("T")
+
+WAIT: Final = 10.0
+"""Seconds that a test waits for files, when it does not say."""
+
+Files: TypeAlias = ArtifactSet | Iterable[ArtifactFile] | Mapping[str, str | bytes]
+"""What a node gets: a set, files, or contents by path."""
+
+Bundle: TypeAlias = NodeArtifactsBundle | Mapping[str, Files] | str | os.PathLike[str]
+"""What a static server serves: a bundle, files by node, or the path of a YAML file."""
+
+
+class ServingOptions(TypedDict, total=False):
+    """What `serving_snapshot` takes beside the materializer; what is not given is as there (a free port, in memory)."""
+
+    port: int
+    store: RevisionedStore | str
+    late: Late
+    revision: str | None
+    sink: MaterializedArtifactsSink | None
+    run_timeout: float
+    shrink_guard: float
+    ttl: float | None
+
+
+def serving_bundle(bundle: Bundle, shared: Files = (), *, port: int = 0) -> Served:
+    """A server of files that are known beforehand: `with serving_bundle({"node-1": {"/a.yaml": "a: 1\\n"}}) as server`.
+
+    `shared` follows every node's own files; the path of a YAML file brings its own. Raises `InvalidBundle`,
+    `InvalidArtifact`, `InputError` (with the line of the file).
+    """
+    if isinstance(bundle, str | os.PathLike):
+        bundle = load_bundle(os.fspath(bundle))
+    if isinstance(bundle, NodeArtifactsBundle):
+        if shared:
+            raise InputError(
+                "a bundle has its own shared files", "leave out `shared`, or add it to the bundle"
+            )
+        source = StaticConfigSource.from_bundle(bundle)
+    else:
+        source = StaticConfigSource({node: as_set(files) for node, files in bundle.items()}, as_set(shared))
+    return Served(lambda: serving_source(source, port=port))
+
+
+def serving_materializer(materializer: object, **options: Unpack[ServingOptions]) -> Served:
+    """A server of `materializer`: an object with `materialize_snapshot`, or a class or function that gives one when it
+    is called without arguments. It runs in this process, in a thread. Raises `InputError` for anything else."""
+    if not callable(materializer) and not hasattr(materializer, "materialize_snapshot"):
+        raise InputError(
+            f"{repr(materializer)[:80]} is no materializer",
+            "give an object with a method `materialize_snapshot(self, registrations)`, or a class or function that makes one",
+        )
+    name = getattr(materializer, "__qualname__", type(materializer).__qualname__)
+    observed = ObservedMaterializer(materializer_from(materializer, name))
+    return Served(lambda: serving_snapshot(observed, **options), observed)
+
+
+class Served:
+    """A server that is up while it is entered. Leaving, or `stop()`, ends it: whoever waits is answered 503.
+
+    `url` is where it listens. Its methods block, and may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        opened: Callable[[], AbstractAsyncContextManager[HttpServer]],
+        observed: ObservedMaterializer | None = None,
+    ) -> None:
+        self._opened = opened
+        self._running = ExitStack()
+        self.observed: Final = observed
+        """What its materializer did; None for a static bundle."""
+        self.url = ""
+        self.loop: LoopThread
+        """Where it lives, for what is to live beside it."""
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            self.loop = stack.enter_context(LoopThread("cfgsync-server"))
+            up: Future[tuple[HttpServer, asyncio.Event]] = Future()
+            living = self.loop.start(self._live(up))
+            try:
+                server, stop = up.result()
+            except BaseException:
+                living.cancel()
+                raise
+            self.url = server.url
+            stack.callback(self.loop.run, _ended(living, stop))
+            self._running = stack.pop_all()
+        return self
+
+    async def _live(self, up: Future[tuple[HttpServer, asyncio.Event]]) -> None:
+        stop = asyncio.Event()
+        try:
+            async with self._opened() as server:
+                up.set_result((server, stop))
+                await stop.wait()
+        except BaseException as error:
+            if up.done():
+                raise
+            up.set_exception(error)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End it now, as a deployment would: what it held in memory is gone. Again is nothing."""
+        self._running.pop_all().close()
+
+    @property
+    def port(self) -> int:
+        """Of 127.0.0.1."""
+        return int(self.url.rpartition(":")[2])
+
+    def files(
+        self,
+        node: str | NodeRegistration,
+        *,
+        ip: str = "127.0.0.1",
+        metadata: object = None,
+        wait: float = WAIT,
+    ) -> dict[str, str | bytes]:
+        """Register `node`, wait up to `wait` seconds, and return its files: content by path, in order. Writes nothing.
+
+        Raises `FetchFailed`; when the materializer has raised, that is its `__cause__`.
+        """
+        registration = registered_as(node, ip, metadata)
+
+        async def fetch() -> dict[str, str | bytes]:
+            async with CfgsyncClient(self.url) as client:
+                fetched = await client.fetch(registration, wait=wait)
+            return {file.path: file.content for file in fetched.payload.files}
+
+        try:
+            return self.loop.run(fetch())
+        except FetchFailed as error:
+            error.add_note(error.hint)
+            raise error from self.failure
+
+    def register(
+        self, node: str | NodeRegistration, *, ip: str = "127.0.0.1", metadata: object = None
+    ) -> None:
+        """Register `node`, and wait for nothing."""
+        registration = registered_as(node, ip, metadata)
+
+        async def register() -> None:
+            async with CfgsyncClient(self.url) as client:
+                await client.register(registration)
+
+        self.loop.run(register())
+
+    @property
+    def failure(self) -> Exception | None:
+        """What the last run of its materializer raised, None when it raised nothing."""
+        return None if self.observed is None else self.observed.failure
+
+    def status(self) -> FleetStatus:
+        """`GET /status`: who is here, who is missing, and why it is not ready."""
+        return self._get("/status", FleetStatus)
+
+    def node_status(self, identifier: str) -> NodeStatus:
+        """`GET /status/{identifier}`."""
+        return self._get(f"/status/{identifier}", NodeStatus)
+
+    def _get(self, path: str, kind: type[T]) -> T:
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT)) as connection:
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            body = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"GET {path} answered {answer.status}: {body[:500].decode(errors='replace')}")
+        return msgspec.json.decode(body, type=kind)
+
+
+def as_set(files: Files) -> ArtifactSet:
+    """The set of a node's files, however they were given. Raises `InvalidArtifact`, `DuplicatePath`."""
+    if isinstance(files, ArtifactSet):
+        return files
+    if isinstance(files, Mapping):
+        return ArtifactSet(ArtifactFile(path, content) for path, content in files.items())
+    return ArtifactSet(files)
+
+
+def registered_as(node: str | NodeRegistration, ip: str, metadata: object) -> NodeRegistration:
+    """A registration as it is, or the one of a name."""
+    if isinstance(node, NodeRegistration):
+        return node
+    return NodeRegistration(node, ip).with_metadata(metadata)
+
+
+async def _ended(living: Future[None], stop: asyncio.Event) -> None:
+    stop.set()
+    await asyncio.wrap_future(living)
