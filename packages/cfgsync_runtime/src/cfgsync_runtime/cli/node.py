@@ -13,7 +13,7 @@ from cfgsync_core import Replacement, encode_replacement
 
 from .app import PLAIN
 from .operator import DEFAULT_SERVER, AsJson, Operator, Server
-from .told import ToldNode, rows
+from .told import Page, ToldNode, rows
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 
@@ -53,7 +53,7 @@ def list_nodes(server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
     if json:
         print(msgspec.json.encode({"nodes": nodes}).decode())
     elif nodes:
-        print("\n".join(rows(msgspec.json.decode(node, type=ToldNode) for node in nodes)))
+        print("\n".join(rows((msgspec.json.decode(node, type=ToldNode) for node in nodes), Page.of())))
     else:
         print("nobody is registered")
 

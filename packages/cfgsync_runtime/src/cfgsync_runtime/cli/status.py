@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Final
-from urllib.parse import quote
+from typing import Annotated
 
-import msgspec
 import typer
 
-from cfgsync_core import InvalidServerUrl, Lost, ServerUrl
+from cfgsync_core import InvalidServerUrl, ServerUrl
 
 from ..carrier import Carrier
+from .asking import Asking, NotTold
 from .says import fail
-from .told import ToldFleet, ToldNode, one, table
-
-ANSWER_WITHIN: Final = 10.0
-NOT_OURS: Final = "is this a cfgsync server? check --server"
+from .told import Page, one, table
 
 
 def command(
@@ -24,6 +19,14 @@ def command(
     server: Annotated[
         str, typer.Option("--server", metavar="URL", envvar="CFGSYNC_SERVER", help="The server's URL.")
     ] = "http://127.0.0.1:4400",
+    watch: Annotated[
+        bool,
+        typer.Option(
+            "--watch",
+            envvar="CFGSYNC_WATCH",
+            help="Stay, and show it again whenever it changes; Ctrl-C ends it.",
+        ),
+    ] = False,
     wait_applied: Annotated[
         bool,
         typer.Option(
@@ -61,13 +64,18 @@ def command(
     Examples:
       cfgsync status
       cfgsync status node-1
+      cfgsync status --watch
       cfgsync status --wait-applied --timeout 30
       cfgsync status --save-snapshot fleet.json
 
-    Exit codes: 0 told; 1 with --wait-applied, when somebody has not; 5 refused, 7 no answer.
+    It fits its terminal; off a terminal it has 80 columns, no colours, and with --watch a block for each change.
+
+    Exit codes: 0 told; 1 with --wait-applied, when somebody has not; 5 refused, 6 no status, 7 no answer, 130 after Ctrl-C.
     """
-    if wait_applied and (identifier is not None or save_snapshot is not None):
+    if wait_applied and (identifier is not None or save_snapshot is not None or watch):
         raise typer.BadParameter("it is about the whole fleet, and alone", param_hint="--wait-applied")
+    if save_snapshot is not None and (identifier is not None or watch):
+        raise typer.BadParameter("it is about the whole fleet, once", param_hint="--save-snapshot")
     if save_snapshot is not None:
         from .saving import save_snapshot as save
 
@@ -81,41 +89,18 @@ def command(
         from .converged import wait_until_applied
 
         raise typer.Exit(wait_until_applied(at, timeout, json))
-    path = "/status" if identifier is None else f"/status/{quote(identifier, safe='')}"
     with Carrier(at) as carrier:
-        body = _asked(carrier, at, path)
+        asking = Asking(carrier, at)
         try:
-            if identifier is not None:
-                lines = list(one(msgspec.json.decode(body, type=ToldNode)))
+            if watch:
+                from .drawing import watch as watch_it
+
+                watch_it(asking, at, identifier, json)
+            elif json:
+                print(asking.body(identifier).decode(errors="replace"))
+            elif identifier is not None:
+                print("\n".join(one(asking.node(identifier), Page.of())))
             else:
-                fleet = msgspec.json.decode(body, type=ToldFleet)
-                lines = list(table(fleet, [] if json else _nodes(fleet, carrier, at)))
-        except msgspec.DecodeError as error:
-            raise typer.Exit(fail(6, f"{at}{path} does not answer a status: {error}", NOT_OURS)) from error
-    print(body.decode() if json else "\n".join(lines))
-
-
-def _asked(carrier: Carrier, at: ServerUrl, path: str) -> bytes:
-    try:
-        answer = carrier.ask("GET", path, {"Accept": "application/json"}, None, ANSWER_WITHIN, ANSWER_WITHIN)
-    except Lost as error:
-        why = f"no answer from {at}: {error}"
-        raise typer.Exit(fail(7, why, "is the server running, and is --server right?")) from error
-    if answer.status in (401, 403):
-        raise typer.Exit(fail(5, f"{at} refuses to tell: status {answer.status}", "ask who runs the server"))
-    if answer.status != 200:
-        raise typer.Exit(fail(7, f"{at}{path} answers status {answer.status}", NOT_OURS))
-    return answer.body
-
-
-def _nodes(fleet: ToldFleet, carrier: Carrier, at: ServerUrl) -> Iterator[ToldNode]:
-    """Every node: a server tells at most some of them at once, in the order of their names."""
-    page = fleet.nodes
-    told = 0
-    while page:
-        yield from page
-        told += len(page)
-        if told >= fleet.registered:
-            return
-        more = _asked(carrier, at, f"/status?after={quote(page[-1].identifier, safe='')}")
-        page = msgspec.json.decode(more, type=ToldFleet).nodes
+                print("\n".join(table(*asking.fleet(), Page.of())))
+        except NotTold as error:
+            raise typer.Exit(fail(error.code, str(error), error.hint)) from error
