@@ -161,7 +161,7 @@ def test_an_evicted_node_leaves_and_the_commands_say_so(place: Place) -> None:
     register(server, "a", "b" * 100)
     listed = place.run("node", "list", *at)
     assert listed.returncode == 0
-    assert [line.split()[0] for line in listed.stdout.splitlines()] == ["NODE", "a", "b" * 21 + "…"]
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == ["NODE", "a", "b" * 24 + "…"]
     assert max(map(len, listed.stdout.splitlines())) <= 80
     told = json.loads(place.run("node", "list", "--json", *at).stdout)
     assert [node["identifier"] for node in told["nodes"]] == ["a", "b" * 100]
