@@ -53,6 +53,7 @@ def test_the_defaults_are_those_of_the_contract():
         "allow_anonymous": False,
         "insecure_no_tls": False,
         "legacy_init_with_node": False,
+        "no_page": False,
         "insecure_no_auth": False,
         "run_timeout": 60.0,
         "shrink_guard": 50.0,
@@ -87,6 +88,7 @@ def test_every_flag_is_also_a_variable():
         "CFGSYNC_INSECURE_NO_TLS": "1",
         "CFGSYNC_INSECURE_NO_AUTH": "1",
         "CFGSYNC_LEGACY_INIT_WITH_NODE": "1",
+        "CFGSYNC_NO_PAGE": "1",
         "CFGSYNC_RUN_TIMEOUT": "1.5",
         "CFGSYNC_SHRINK_GUARD": "20",
         "CFGSYNC_TTL": "90",
@@ -106,6 +108,7 @@ def test_every_flag_is_also_a_variable():
         "port": 1,
         **dict.fromkeys(("allow_anonymous", "insecure_no_tls", "insecure_no_auth", "json_logs"), True),
         "legacy_init_with_node": True,
+        "no_page": True,
     }
 
 

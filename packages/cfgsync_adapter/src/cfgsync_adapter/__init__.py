@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from .telling import tell_difference as tell_difference
     from .telling import tell_generation as tell_generation
     from .telling import tell_head as tell_head
+    from .telling import tell_node as tell_node
     from .telling import tell_prepared as tell_prepared
 else:
     __getattr__, __dir__, __all__ = door(
@@ -72,7 +73,7 @@ else:
             "source": "Late RegistrationConfigSource Renewal",
             "tally": "RunOutcome RunTally",
             "telling": "DiffPage FileChange NodeChange ToldFile ToldGeneration ToldNode ToldPage changes_of tell"
-            " tell_difference tell_generation tell_head tell_prepared",
+            " tell_difference tell_generation tell_head tell_node tell_prepared",
             "cfgsync_artifacts:": "ArtifactFile ArtifactSet",
             "cfgsync_core:": "Condition NodeRegistration NotReady",
         },

@@ -139,6 +139,19 @@ def tell(
     return ToldPage(tell_generation(generation), shared, tuple(nodes), None)
 
 
+def tell_node(
+    generation: Generation, identifier: str, *, contents: bool = False
+) -> tuple[ToldNode, tuple[ToldFile, ...]] | None:
+    """One node of a generation, and the files that it shares with all; None when it is not in it."""
+    payload = generation.nodes.get(identifier)
+    if payload is None:
+        return None
+    budget = _Budget()
+    files = tell_files(payload.local, contents, budget)
+    shared = tell_files(payload.shared, contents, budget)
+    return ToldNode(identifier, payload.digest, files, identifier in generation.replaced), shared
+
+
 def tell_prepared(prepared: Prepared) -> tuple[tuple[ToldFile, ...], Iterator[ToldNode]]:
     """The shared files and every node of artifacts that are not published, with contents."""
     first = next(iter(prepared.nodes.values()), None)

@@ -34,7 +34,8 @@ class Call(msgspec.Struct, gc=False):
     """One decoded request. `registration` is there on `/register` only; `bearer` is the node's secret; `wait` seconds;
     `etags` what the node has; `extended` whether it understands modes and base64; `limit` and `after` page `/status`;
     `version` is what `Cfgsync-Version` says, not decoded: only a source that shares its store asks for it; `body` is what
-    a POST of `routes.ROUTES` brought, for its handler to decode, and `query` the target's words."""
+    a POST of `routes.ROUTES` brought, for its handler to decode, and `query` the target's words. `operator` says that the
+    asker is one, and `own_name` that it called this machine by a name of its own (`asker.py`); `accept` is the header."""
 
     identifier: str = ""
     registration: NodeRegistration | None = None
@@ -48,6 +49,9 @@ class Call(msgspec.Struct, gc=False):
     body: bytes = b""
     query: Mapping[str, str] = {}
     acknowledgement: Acknowledgement | None = None
+    operator: bool = False
+    own_name: bool = False
+    accept: str = ""
 
     def acknowledged(self) -> Acknowledgement:
         """What the body of `/ack` says, decoded once, also when a wrapper asks first. Raises `InvalidRequest`."""

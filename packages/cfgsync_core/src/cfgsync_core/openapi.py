@@ -163,6 +163,13 @@ def openapi(names: Collection[str]) -> bytes:
                 "responses": {"200": _ok("NodeStatus"), **_errors("400 503")},
             }
         }
+    if "page" in names:
+        paths["/"] = {
+            "get": {
+                "summary": "The fleet as a page; with `Accept: application/json`, what its grid is drawn from",
+                "responses": {"200": _page(), **_errors("400 403 503")},
+            }
+        }
     if "metrics" in names:
         paths["/metrics"] = {
             "get": {
@@ -196,6 +203,11 @@ def _ok(name: str) -> dict[str, Any]:
 
 def _text(kind: str) -> dict[str, Any]:
     return {"description": "the answer", "content": {kind: {"schema": {"type": "string"}}}}
+
+
+def _page() -> dict[str, Any]:
+    html, words = {"schema": {"type": "string"}}, {"schema": {"type": "object"}}
+    return {"description": "the answer", "content": {"text/html": html, "application/json": words}}
 
 
 def _body(name: str) -> dict[str, Any]:

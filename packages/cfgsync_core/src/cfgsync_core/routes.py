@@ -28,6 +28,7 @@ class Route(msgspec.Struct, frozen=True):
 
 
 ROUTES: Final[Mapping[str, Route]] = {
+    "/": Route("page"),
     "/livez": Route("livez"),
     "/healthz": Route("livez"),
     "/readyz": Route("readyz"),

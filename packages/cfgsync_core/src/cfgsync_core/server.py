@@ -6,7 +6,6 @@ A low-level `aiohttp.web.Server` with a table of routes: no application, no rout
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -17,6 +16,7 @@ from urllib.parse import parse_qs, unquote
 from aiohttp import web
 from aiohttp.payload import Payload
 
+from .asker import is_own_name, why_no_operator
 from .calls import RETRY_AFTER_SECONDS, Call, Handler, Reply, failure, refusal
 from .errors import InvalidRequest
 from .listening import (
@@ -218,9 +218,14 @@ class HttpServer:
         allowed = _POST if route.method == "POST" else _GET if route.head else ("GET",)
         if request.method not in allowed:
             return _wrong_method(allowed)
-        if route.operator and (refused := _not_an_operator(request)) is not None:
-            return refused
         call = _page(query)
+        if route.operator or route.method == "GET":
+            headers = request.headers
+            why_not = why_no_operator(request.remote, headers)
+            if route.operator and why_not is not None:
+                return refusal(403, "forbidden", why_not)
+            call.operator = why_not is None
+            call.own_name, call.accept = is_own_name(headers.get("Host", "")), headers.get("Accept", "")
         if route.method == "POST":
             call.body = await _body(request, route.max_body_bytes)
             call.bearer = _bearer(request.headers.get("Authorization"))
@@ -300,22 +305,6 @@ def _bearer(authorization: str | None) -> str | None:
         return None
     scheme, _, secret = authorization.partition(" ")
     return secret.strip() or None if scheme.lower() == "bearer" else None
-
-
-def _not_an_operator(request: web.BaseRequest) -> Reply | None:
-    """A refusal for who is not on this machine (there are no operator tokens yet), and for a page of another origin."""
-    if "Origin" in request.headers:
-        return refusal(403, "forbidden", "operator routes refuse requests that a web page made (`Origin`)")
-    try:
-        address = ipaddress.ip_address((request.remote or "").partition("%")[0])
-    except ValueError:
-        address = None
-    mapped = getattr(address, "ipv4_mapped", None) or address
-    if mapped is None or not mapped.is_loopback:
-        return refusal(
-            403, "forbidden", "operator routes answer on the server's own machine only: run the command there"
-        )
-    return None
 
 
 def _wrong_method(allowed: tuple[str, ...]) -> Reply:

@@ -5,6 +5,7 @@ Source: `trust.md`, "Off loopback" and "Identity".
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
@@ -21,6 +22,16 @@ _BANNER: Final[dict[Lacking, str]] = {
     "no-tls": "nothing is encrypted, and who is on the way can read secrets and files",
     "no-auth": "whoever reaches it may join, and take a name from a node with another secret",
 }
+
+
+def is_loopback(host: str) -> bool:
+    """True when only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def warn(host: str, lacking: tuple[Lacking, ...]) -> None:

@@ -37,6 +37,7 @@ from .errors import MachineRefused
 from .identity import Identities
 from .open_doors import Lacking, OpenDoors, warn
 from .operating import Operating
+from .page import Page, door_of
 from .scrape import Observed, Scrape
 from .traffic import Traffic
 
@@ -65,6 +66,7 @@ async def serving_snapshot(
     rebind: bool = False,
     lacking: tuple[Lacking, ...] = (),
     legacy_init_with_node: bool = False,
+    page: bool = True,
     hints: ChangeHints | None = None,
     interval: float = 15.0,
     on_fatal: Callable[[BaseException], None] | None = None,
@@ -77,6 +79,7 @@ async def serving_snapshot(
     A node that is not heard of for `ttl` seconds leaves (None: nobody does).
     `hints` say that other servers share the store: this one whispers to them, and follows what they commit, at each of
     their hints and every `interval` seconds.
+    With `page`, `GET /` shows the fleet; off loopback it refuses unless `lacking` has "no-auth".
     `store` is a URL (opened and closed here) or an open store. Raises `StoreRefused`; `MachineRefused` for a port that
     is in use. Leaving answers everybody who waits 503 with `Retry-After`.
     """
@@ -121,6 +124,8 @@ async def serving_snapshot(
             handlers = _with_legacy_route(handlers)
         pages = Pages(source)
         handlers["watch"] = pages.watch
+        if page:
+            handlers["page"] = Page(status, source, door=door_of(host, lacking))
         observed = Observed(Traffic(), None, status, source, hinting.tally, pages, lacking)
         observed.server = server = await stack.enter_async_context(
             _listening((await loading)(_observed(handlers, observed), host, port))
@@ -142,14 +147,18 @@ async def serving_source(
     port: int = 0,
     lacking: tuple[Lacking, ...] = (),
     legacy_init_with_node: bool = False,
+    page: bool = True,
 ) -> AsyncIterator[HttpServer]:
-    """A server of any source, such as a static bundle, while the context lasts; `lacking` as for `serving_snapshot`."""
+    """A server of any source, such as a static bundle, while the context lasts; `lacking` and `page` as for
+    `serving_snapshot`."""
     status: StatusSource | None = source if isinstance(source, StatusSource) else None
     if status is not None and lacking:
         status = OpenDoors(status, lacking)
     handlers = CfgsyncServerState(source, status).handlers()
     if legacy_init_with_node:
         handlers = _with_legacy_route(handlers)
+    if page and status is not None:
+        handlers["page"] = Page(status, door=door_of(host, lacking))
     observed = Observed(Traffic(), status=status, lacking=lacking)
     handlers = _observed(handlers, observed)
     async with _listening((await load_http_server())(handlers, host, port)) as server:

@@ -26,7 +26,13 @@ _FORM: Final = "a server file is `port: 4400`, then `source:` with `kind: static
 _KINDS: Final = {"static": False, "bundle": False, "registration": True, "registration_bundle": True}
 _MODES: Final = {"bundle": False, "registration": True}
 _PATHS: Final = ("artifacts_path", "bundle_path")
-_BOOLEANS: Final = ("insecure_no_tls", "insecure_no_auth", "allow_anonymous", "legacy_init_with_node")
+_BOOLEANS: Final = (
+    "insecure_no_tls",
+    "insecure_no_auth",
+    "allow_anonymous",
+    "legacy_init_with_node",
+    "no_page",
+)
 _TEXTS: Final = ("host", "store")
 _NUMBERS: Final = ("shrink_guard", "ttl")
 

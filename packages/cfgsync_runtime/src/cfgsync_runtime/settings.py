@@ -3,7 +3,6 @@ default, and a refusal names where the value came from."""
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from .backends import scheme_of
 from .bundle_file import load_bundle
 from .errors import InputError
 from .loading import lies_in, split_target
-from .open_doors import Lacking
+from .open_doors import Lacking, is_loopback
 from .server_file import RegistrationServer, StaticServer, load_server_file
 
 PREFIX: Final = "CFGSYNC_"
@@ -48,6 +47,7 @@ class ServeSettings(pydantic.BaseModel):
     insecure_no_tls: bool = False
     insecure_no_auth: bool = False
     legacy_init_with_node: bool = False
+    no_page: bool = False
     run_timeout: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)] = 60.0
     ttl: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)] | None = None
     shrink_guard: Annotated[float, pydantic.Field(ge=0, le=100, allow_inf_nan=False)] = 50.0
@@ -180,7 +180,14 @@ _EXPECTED: Final = {
     "ttl": "give a number of seconds above 0, or leave it out and nobody expires",
     "shrink_guard": "give a percentage from 0 (off) to 100",
     **dict.fromkeys(
-        ("json_logs", "allow_anonymous", "insecure_no_tls", "insecure_no_auth", "legacy_init_with_node"),
+        (
+            "json_logs",
+            "allow_anonymous",
+            "insecure_no_tls",
+            "insecure_no_auth",
+            "legacy_init_with_node",
+            "no_page",
+        ),
         "give true or false",
     ),
 }
@@ -210,16 +217,6 @@ def _refuse_open_doors(settings: ServeSettings, file: str | None) -> None:
 
 
 _WANTS: Final = {"insecure_no_tls": "TLS", "insecure_no_auth": "a rule for who may join"}
-
-
-def is_loopback(host: str) -> bool:
-    """True when only this machine can reach `host`."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _flag(field: str) -> str:

@@ -19,9 +19,10 @@ from ..errors import InputError, MachineRefused
 from ..garbage import look_seldom, nothing_is_garbage
 from ..logs import log_to_stderr
 from ..loop_faults import LoopFaults
+from ..open_doors import is_loopback
 from ..serve import load_http_server, raise_file_limit, serving_snapshot, serving_source, stop_signals
 from ..server_file import RegistrationServer, StaticServer
-from ..settings import ServeSettings, is_loopback, read_serve_settings
+from ..settings import ServeSettings, read_serve_settings
 from .says import fail
 
 if TYPE_CHECKING:
@@ -98,6 +99,9 @@ def command(
         typer.Option(
             "--legacy-init-with-node", help="Answer /init-with-node as /node, for the oldest clients."
         ),
+    ] = None,
+    no_page: Annotated[
+        bool | None, typer.Option("--no-page", help="Do not serve the page of the fleet, GET /.")
     ] = None,
 ) -> None:
     """Serve a materializer, a bundle or a server configuration.
@@ -190,6 +194,7 @@ def _running(
             port=settings.port,
             lacking=settings.lacking,
             legacy_init_with_node=settings.legacy_init_with_node,
+            page=not settings.no_page,
         )
     return serving_snapshot(
         made,
@@ -205,5 +210,6 @@ def _running(
         rebind=settings.insecure_no_auth and not is_loopback(settings.host),
         lacking=settings.lacking,
         legacy_init_with_node=settings.legacy_init_with_node,
+        page=not settings.no_page,
         on_fatal=on_fatal,
     )

@@ -1,0 +1,74 @@
+"""One whole document around a view: head, bar, main, foot, and our style and script inline."""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from importlib.metadata import version
+from typing import Final
+from urllib.parse import quote
+
+from .assets import assets
+from .markup import Child, Markup, el
+
+_MARK: Final = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" fill="#2f5fd0"/>'
+    '<g fill="none" stroke="#fff" stroke-width="2.5"><path d="M16 8v8M16 16l-7 6M16 16l7 6"/></g><g fill="#fff">'
+    '<circle cx="16" cy="8" r="3.4"/><circle cx="9" cy="23" r="3.4"/><circle cx="23" cy="23" r="3.4"/></g></svg>'
+)
+
+
+def document(title: str, *sections: Child, live: bool, now: float | None = None) -> bytes:
+    """The HTML of a view. `sections` have an id each, by which the script replaces those that have changed. `live` says
+    that the server has `GET /watch`."""
+    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() if now is None else now))
+    ours = assets()
+    head = el(
+        "head",
+        el("meta", charset="utf-8"),
+        el("title", f"{title} · cfgsync"),
+        el("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        el("meta", name="color-scheme", content="light dark"),
+        el("link", rel="icon", href=f"data:image/svg+xml,{quote(_MARK)}"),
+        el("style", Markup(ours.style)),
+    )
+    bar = el(
+        "header",
+        el("a", Markup(_MARK), el("span", "cfgsync"), href="./", class_="brand"),
+        el(
+            "p",
+            el("i", class_="dot"),
+            el("span", "as it was when it was loaded", id="live-words"),
+            id="live",
+            role="status",
+        ),
+        class_="bar",
+    )
+    foot = el(
+        "footer",
+        el("p", "As of ", el("time", at.replace("T", " ").replace("Z", " UTC"), id="as-of"), "."),
+        el(
+            "p",
+            f"cfgsync {_version()} · this page only reads · ",
+            el("a", "status", href="status"),
+            " · ",
+            el("a", "metrics", href="metrics"),
+            " · ",
+            el("a", "openapi", href="openapi.json"),
+        ),
+    )
+    body = el(
+        "body",
+        el("a", "Skip to the content", href="#main", class_="skip"),
+        bar,
+        el("main", sections, id="main", tabindex="-1"),
+        foot,
+        el("script", Markup(ours.script)),
+        data_live="yes" if live else "no",
+    )
+    return f"<!doctype html>\n{el('html', head, body, lang='en')}\n".encode()
+
+
+@cache
+def _version() -> str:
+    return version("cfgsync-runtime")

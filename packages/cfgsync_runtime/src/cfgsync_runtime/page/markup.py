@@ -1,0 +1,52 @@
+"""Words become markup in one function, which escapes everything that is not markup already."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from html import escape
+from typing import Final, TypeAlias
+from urllib.parse import urlencode
+
+_VOID: Final = frozenset(("meta", "link", "rect", "circle", "path"))
+
+
+class Markup(str):
+    """Text that is HTML. Only this module makes it of anything but what stands in our own source."""
+
+    __slots__ = ()
+
+
+Child: TypeAlias = "str | int | Iterable[Child] | None"
+
+
+def el(tag: str, /, *children: Child, **attributes: str | int | bool | None) -> Markup:
+    """`<tag attributes>children</tag>`; None is left out, and so is an attribute that is False. `class_` is `class`,
+    `data_name` is `data-name`."""
+    said = "".join(
+        f" {_attribute(key)}" if value is True else f' {_attribute(key)}="{escape(str(value))}"'
+        for key, value in attributes.items()
+        if value is not None and value is not False
+    )
+    if tag in _VOID:
+        return Markup(f"<{tag}{said}>" if tag in ("meta", "link") else f"<{tag}{said}/>")
+    return Markup(f"<{tag}{said}>{join(children)}</{tag}>")
+
+
+def join(children: Child) -> Markup:
+    """One piece of markup of many: `Markup` as it is, everything else escaped."""
+    if children is None:
+        return Markup("")
+    if isinstance(children, Markup):
+        return children
+    if isinstance(children, str | int):
+        return Markup(escape(str(children)))
+    return Markup("".join(map(join, children)))
+
+
+def query(**words: str | int | None) -> str:
+    """A link to another view of the page: `?node=web-1`. Relative, so that it holds behind a prefix too."""
+    return "?" + urlencode({name: word for name, word in words.items() if word is not None})
+
+
+def _attribute(key: str) -> str:
+    return key.rstrip("_").replace("_", "-")

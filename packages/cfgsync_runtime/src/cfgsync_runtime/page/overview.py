@@ -1,0 +1,299 @@
+"""The first view: is it ready, why not, where each node stands, and which generations there were."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+import msgspec
+
+from cfgsync_adapter import ToldGeneration
+from cfgsync_core import Condition, FleetStatus, MissingNode, NodeStatus
+
+from .history import generations
+from .markup import Child, Markup, el, query
+from .survey import KINDS, Fleet, Kind, kind_of
+from .words import EXPLAINED, badge, many, number, when
+
+MISSING_SHOWN: Final = 60
+_BAR: Final = 1000
+_ORDER: Final[tuple[Kind, ...]] = ("applied", "served", "waiting", "registered", "missing", "failed")
+"""What is done comes first, from the left."""
+
+Mood = Literal["good", "wait", "bad", "calm"]
+
+
+class Rows(msgspec.Struct, frozen=True):
+    """A page of the table. `kind` is which nodes were asked for; `start` how many come before, `of` how many there are;
+    `next` what to ask for `after`."""
+
+    nodes: Sequence[NodeStatus]
+    start: int
+    of: int
+    kind: Kind | None = None
+    next: str | None = None
+
+
+def overview(fleet: Fleet, rows: Rows, heads: Sequence[ToldGeneration] | None) -> list[Markup]:
+    """The sections; `heads` None for a source that has no generations."""
+    static = heads is None
+    return [
+        _verdict(fleet, static),
+        _insecure(fleet.head),
+        _why(fleet.head),
+        _counts(fleet, rows.kind, static),
+        _grid(fleet),
+        generations(heads or (), hidden=static),
+        _table(rows, fleet.head.reason),
+    ]
+
+
+def words_of(fleet: Fleet) -> bytes:
+    """The fleet as JSON: what the grid is drawn from, and what `Accept: application/json` is answered."""
+    return msgspec.json.encode(
+        {
+            "generation": fleet.head.generation,
+            "reason": fleet.head.reason,
+            "counts": fleet.counts,
+            "kinds": {kind[0]: kind for kind in KINDS},
+            "names": fleet.names,
+            "states": fleet.states,
+        }
+    )
+
+
+def _verdict(fleet: Fleet, static: bool) -> Markup:
+    mood, title, text = _said(fleet, static)
+    return el(
+        "section",
+        el("div", _icon(mood), class_="icon"),
+        el("div", el("h1", title), el("p", text, class_="said") if text else None),
+        id="verdict",
+        class_=f"card verdict {mood}",
+    )
+
+
+def _said(fleet: Fleet, static: bool) -> tuple[Mood, str, Child]:
+    head, counts = fleet.head, fleet.counts
+    if static:
+        return "calm", "A bundle is served", f"{many(fleet.nodes, 'node')}; nobody has to be waited for."
+    which = f"generation {number(head.generation)}"
+    if head.converged:
+        return "good", "Everybody has its files", f"Every node has applied {which}."
+    if not head.reason:
+        behind = f"{many(head.behind_count, 'node')} {'has' if head.behind_count == 1 else 'have'} not acknowledged"
+        if counts["failed"]:
+            failing = f"{many(counts['failed'], 'node')} could not apply it, or can be given nothing."
+            return "bad", "Ready, and not applied everywhere", f"{which.capitalize()} is served. {failing}"
+        return "good", "Ready", f"{which.capitalize()} is served. {behind} it yet."
+    failed = head.reason.startswith("failed to materialize")
+    reason = el("span", head.reason, class_="words")
+    if head.generation is None:
+        if not head.registered and not head.missing:
+            return "calm", "Nobody is here yet", reason
+        return ("bad", "The materializer fails", reason) if failed else ("wait", "Not ready", reason)
+    still = f"{which.capitalize()} is still served."
+    title = "The newest run failed" if failed else "The next generation is not ready"
+    return "bad" if failed else "wait", title, (reason, el("br"), still)
+
+
+def _icon(mood: Mood) -> Markup:
+    paths: dict[Mood, str] = {
+        "good": "M10 16.5l4.2 4.2L22 12.5",
+        "wait": "M16 9.5v7l4.5 2.7",
+        "bad": "M11.5 11.5l9 9M20.5 11.5l-9 9",
+        "calm": "M10 16h12",
+    }
+    ring = el("circle", cx="16", cy="16", r="13")
+    return el("svg", ring, el("path", d=paths[mood]), viewBox="0 0 32 32", aria_hidden="true")
+
+
+def _insecure(head: FleetStatus) -> Markup:
+    lacking = head.insecure or ()
+    return el(
+        "section",
+        el("strong", "Insecure: "),
+        "this server is open to other machines with ",
+        " and ".join(f"--insecure-{word}" for word in lacking),
+        ". Whoever reaches it sees this page; contents of files are shown on the server's own machine only.",
+        id="insecure",
+        class_="card note bad",
+        hidden=not lacking,
+    )
+
+
+def _why(head: FleetStatus) -> Markup:
+    return el(
+        "section",
+        el("h2", "Why it is not ready"),
+        [_condition(condition) for condition in head.conditions],
+        _missing(head.missing),
+        id="why",
+        class_="card",
+        hidden=not head.conditions and not head.missing,
+    )
+
+
+def _condition(condition: Condition) -> Markup:
+    need = max(condition.need, 1)
+    filled = min(_BAR, _BAR * max(condition.have, 0) // need)
+    return el(
+        "div",
+        el("p", el("b", condition.name, class_="words"), f" {condition.have:,} of {condition.need:,}"),
+        el(
+            "svg",
+            el("rect", width=_BAR, height=8, class_="rest"),
+            el("rect", width=filled, height=8, class_="filled"),
+            viewBox=f"0 0 {_BAR} 8",
+            preserveAspectRatio="none",
+            class_="meter",
+            aria_hidden="true",
+        ),
+        class_="condition",
+    )
+
+
+def _missing(missing: Sequence[MissingNode]) -> Markup | None:
+    if not missing:
+        return None
+    chips = [
+        el(
+            "li",
+            el("a", one.identifier, href=query(node=one.identifier), class_="words"),
+            " ",
+            el("small", when(one.last_seen, "never seen")),
+        )
+        for one in missing
+    ]
+    first, rest = chips[:MISSING_SHOWN], chips[MISSING_SHOWN:]
+    return el(
+        "div",
+        el("h3", f"Missing: {many(len(missing), 'node')}"),
+        el("ul", first, class_="chips"),
+        el("details", el("summary", f"{len(rest)} more"), el("ul", rest, class_="chips"), id="more-missing")
+        if rest
+        else None,
+    )
+
+
+def _counts(fleet: Fleet, asked: Kind | None, static: bool) -> Markup:
+    counts, whole = fleet.counts, max(len(fleet.names), 1)
+    stripes: list[Markup] = []
+    at = 0
+    for kind in _ORDER:
+        upto = at + counts[kind]
+        left, right = _BAR * at // whole, _BAR * upto // whole
+        if upto > at:
+            stripes.append(el("rect", x=left, width=max(right - left, 2), height=10, class_=kind))
+        at = upto
+    said = ", ".join(f"{counts[kind]:,} {kind}" for kind in KINDS)
+    tiles = [
+        el(
+            "a",
+            el("b", f"{counts[kind]:,}"),
+            badge(kind),
+            href="./" if asked == kind else query(state=kind),
+            class_="tile" if counts[kind] else "tile none",
+            aria_current="true" if asked == kind else None,
+        )
+        for kind in KINDS
+    ]
+    return el(
+        "section",
+        el("h2", "Fleet ", el("small", many(fleet.nodes, "node"))),
+        el(
+            "svg",
+            stripes,
+            viewBox=f"0 0 {_BAR} 10",
+            preserveAspectRatio="none",
+            class_="stripe",
+            role="img",
+            aria_label=said,
+        ),
+        el("nav", tiles, class_="tiles", aria_label="Nodes by where they stand"),
+        el("p", "A bundle's server does not keep who has fetched what.", class_="muted") if static else None,
+        id="counts",
+        class_="card",
+    )
+
+
+def _grid(fleet: Fleet) -> Markup:
+    # `<` alone could end the element; a block of data is never run
+    words = Markup(words_of(fleet).decode().replace("<", "\\u003c"))
+    return el(
+        "section",
+        el("h2", "Every node", el("span", id="find-place")),
+        el("div", id="cells", role="group", aria_label="Every node; the arrow keys go from one to the next"),
+        el("p", "Point at a node, or go there with the arrow keys.", id="about-cell", aria_live="polite"),
+        el("script", words, type="application/json", id="cell-words"),
+        id="grid",
+        class_="card",
+        hidden=True,
+    )
+
+
+def _table(rows: Rows, reason: str) -> Markup:
+    of_kind = f" that are {rows.kind}" if rows.kind else ""
+    title = f"Nodes{of_kind} "
+    shown = (
+        f"{rows.start + 1:,} to {rows.start + len(rows.nodes):,} of {rows.of:,}"
+        if rows.start or rows.next
+        else f"{rows.of:,}"
+    )
+    body: Child = [_row(node, reason) for node in rows.nodes]
+    if not rows.nodes:
+        body = el("tr", el("td", f"There are none{of_kind}.", colspan=6, class_="muted"))
+    return el(
+        "section",
+        el("h2", title, el("small", shown)),
+        el("p", EXPLAINED[rows.kind] + ". ", el("a", "Show all", href="./"), class_="muted")
+        if rows.kind
+        else None,
+        el(
+            "table",
+            el("thead", el("tr", [el("th", name, scope="col") for name in _COLUMNS])),
+            el("tbody", body),
+            class_="nodes",
+        ),
+        _pager(rows),
+        id="nodes",
+        class_="card",
+    )
+
+
+_COLUMNS: Final = ("node", "state", "served", "applied", "last seen", "why")
+
+
+def _row(node: NodeStatus, reason: str) -> Markup:
+    # what holds all of them is said once, above
+    why = (
+        "the fleet is not ready, see above" if reason and node.reason.endswith(f"; {reason}") else node.reason
+    )
+    cells: tuple[Child, ...] = (
+        el("a", node.identifier, href=query(node=node.identifier)),
+        badge(kind_of(node)),
+        number(node.served),
+        number(node.applied),
+        when(node.last_seen, "never"),
+        (el("span", why, class_="words"), _rebound(node)),
+    )
+    return el("tr", [el("td", cell, data_name=name) for name, cell in zip(_COLUMNS, cells, strict=True)])
+
+
+def _rebound(node: NodeStatus) -> Markup | None:
+    if not node.rebound:
+        return None
+    return el("strong", f" Another secret took this name {many(int(node.rebound), 'time')}.", class_="bad")
+
+
+def _pager(rows: Rows) -> Markup | None:
+    if not rows.start and rows.next is None:
+        return None
+    return el(
+        "nav",
+        el("a", "first", href=query(state=rows.kind) + "#nodes") if rows.start else None,
+        " ",
+        el("a", "next", href=query(state=rows.kind, after=rows.next) + "#nodes") if rows.next else None,
+        class_="pager",
+        aria_label="Further nodes",
+    )

@@ -1,0 +1,244 @@
+"use strict";
+// Looks again whenever the server hints that something has changed, and replaces the sections that are not the same.
+// Words only ever become text nodes or attributes; what comes as HTML was escaped on the server and cannot run.
+(() => {
+  const KINDS = { m: "missing", r: "registered", w: "waiting", s: "served", a: "applied", f: "failed" };
+  const POLL_MS = 5000, LEAST_MS = 250, RETRY_MS = 15000, ABOUT_MS = 150;
+  const main = document.getElementById("main");
+  const grid = document.getElementById("grid");
+
+  // ---- the state of the line to the server ----
+  const live = document.getElementById("live"), liveWords = document.getElementById("live-words");
+  function say(mood, words) {
+    if (live.className !== mood) live.className = mood;
+    if (liveWords.textContent !== words) liveWords.textContent = words;
+  }
+
+  // ---- times, as how long ago they were ----
+  function ago(at) {
+    const s = Math.max(0, Math.round((Date.now() - Date.parse(at)) / 1000));
+    if (Number.isNaN(s)) return null;
+    if (s < 2) return "just now";
+    if (s < 120) return s + " s ago";
+    if (s < 7200) return Math.floor(s / 60) + " min ago";
+    if (s < 172800) return Math.floor(s / 3600) + " h ago";
+    return Math.floor(s / 86400) + " days ago";
+  }
+  function spellTimes() {
+    for (const time of main.getElementsByTagName("time")) {
+      const words = ago(time.dateTime);
+      if (words === null) continue;
+      if (!time.title) time.title = time.textContent;
+      if (time.textContent !== words) time.textContent = words;
+    }
+  }
+
+  // ---- sections ----
+  const shown = new Map();
+  function remember(from) {
+    for (const section of from.children) shown.set(section.id, section.outerHTML);
+  }
+  function replaceSections(next) {
+    const have = [...main.children].map((one) => one.id).join();
+    if ([...next.children].map((one) => one.id).join() !== have) {
+      location.reload(); // another program answers than the one this page came from
+      return;
+    }
+    const fresh = [...next.children];
+    for (const section of fresh) {
+      const html = section.outerHTML;
+      if (section.id === "grid" || shown.get(section.id) === html) continue;
+      shown.set(section.id, html);
+      replaceSection(document.getElementById(section.id), document.adoptNode(section));
+    }
+    spellTimes();
+  }
+  function replaceSection(old, section) {
+    for (const details of old.querySelectorAll("details[open]")) {
+      const same = details.id && section.querySelector("#" + CSS.escape(details.id));
+      if (same) same.open = true;
+    }
+    const focused = old.contains(document.activeElement) ? document.activeElement : null;
+    const href = focused && focused.getAttribute("href");
+    old.replaceWith(section);
+    if (href) for (const link of section.getElementsByTagName("a")) {
+      if (link.getAttribute("href") === href) { link.focus({ preventScroll: true }); break; }
+    }
+  }
+
+  // ---- the grid ----
+  const cells = new Map();
+  let drawn = "", wanted = "";
+  function drawGrid(text) {
+    if (!grid || text === drawn) return;
+    drawn = text;
+    const words = JSON.parse(text), box = document.getElementById("cells");
+    const { names, states } = words;
+    grid.hidden = names.length === 0;
+    box.className = names.length <= 60 ? "few" : names.length <= 1500 ? "some" : "many";
+    const focused = box.contains(document.activeElement) ? document.activeElement : null;
+    let sameNames = names.length === cells.size, at = 0;
+    if (sameNames) for (const name of cells.keys()) if (name !== names[at++]) { sameNames = false; break; }
+    if (!sameNames) {
+      const kept = new Map(cells), all = document.createDocumentFragment();
+      cells.clear();
+      for (const name of names) {
+        const cell = kept.get(name) || newCell(name);
+        cells.set(name, cell);
+        all.append(cell);
+      }
+      box.replaceChildren(all);
+      if (focused && focused.isConnected) focused.focus({ preventScroll: true });
+      if (!box.querySelector("a[tabindex='0']") && box.firstChild) box.firstChild.tabIndex = 0;
+    }
+    const few = box.className === "few";
+    at = 0;
+    for (const [name, cell] of cells) {
+      const state = states[at++];
+      if (cell.dataset.state !== state) {
+        cell.dataset.state = state;
+        cell.className = state;
+        cell.setAttribute("aria-label", name + ", " + KINDS[state]);
+      }
+      const label = few ? name : "";
+      if (cell.textContent !== label) cell.textContent = label;
+    }
+    if (wanted) dim();
+  }
+  function newCell(name) {
+    const cell = document.createElement("a");
+    cell.href = "?node=" + encodeURIComponent(name);
+    cell.tabIndex = -1;
+    cell.dataset.name = name;
+    return cell;
+  }
+  function dim() {
+    let first = null;
+    for (const [name, cell] of cells) {
+      const off = wanted !== "" && !name.toLowerCase().includes(wanted);
+      cell.classList.toggle("dim", off);
+      if (!off && !first) first = cell;
+    }
+    return first;
+  }
+  let aboutTimer = 0, aboutName = "";
+  function about(cell) {
+    const name = cell.dataset.name, words = document.getElementById("about-cell");
+    if (name === aboutName) return;
+    aboutName = name;
+    words.textContent = name + ": " + KINDS[cell.dataset.state];
+    clearTimeout(aboutTimer);
+    aboutTimer = setTimeout(() => {
+      get("status/" + encodeURIComponent(name), "json", (node) => {
+        if (aboutName === name && node.reason) words.textContent = name + ": " + node.reason;
+      }, () => {});
+    }, ABOUT_MS);
+  }
+  function listenToGrid() {
+    const box = document.getElementById("cells"), find = document.createElement("input");
+    find.id = "find"; find.type = "search"; find.placeholder = "Find a node"; find.autocomplete = "off"; find.spellcheck = false;
+    find.setAttribute("aria-label", "Find a node by a part of its name; Enter opens the first");
+    document.getElementById("find-place").append(find);
+    find.addEventListener("input", () => { wanted = find.value.trim().toLowerCase(); dim(); });
+    find.addEventListener("keydown", (event) => {
+      const first = event.key === "Enter" && wanted ? dim() : null;
+      if (first) location.href = first.href;
+    });
+    const cellOf = (event) => event.target.closest ? event.target.closest("#cells a") : null;
+    box.addEventListener("pointerover", (event) => { const cell = cellOf(event); if (cell) about(cell); });
+    box.addEventListener("focusin", (event) => {
+      const cell = cellOf(event);
+      if (!cell) return;
+      for (const other of box.querySelectorAll("a[tabindex='0']")) other.tabIndex = -1;
+      cell.tabIndex = 0;
+      about(cell);
+    });
+    box.addEventListener("keydown", (event) => {
+      const cell = cellOf(event);
+      if (!cell || event.ctrlKey || event.metaKey || event.altKey) return;
+      const all = [...box.children], at = all.indexOf(cell);
+      let columns = all.findIndex((one) => one.offsetTop > all[0].offsetTop);
+      if (columns < 1) columns = all.length;
+      const steps = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns, ArrowUp: -columns, Home: -at, End: all.length - 1 - at };
+      if (!(event.key in steps)) return;
+      event.preventDefault();
+      const to = all[at + steps[event.key]];
+      if (to) to.focus();
+    });
+  }
+
+  // ---- looking again ----
+  let busy = false, again = false, timer = 0, failedSince = null, next = 0;
+  function get(url, type, came, failed) {
+    const request = new XMLHttpRequest();
+    request.open("GET", url);
+    request.responseType = type;
+    request.timeout = 30000;
+    request.onload = () => request.status === 200 && request.response ? came(request.response) : failed();
+    request.onerror = request.ontimeout = request.onabort = failed;
+    request.send();
+  }
+  function look() {
+    if (busy || document.hidden) { again = true; return; }
+    const wait = next - performance.now();
+    if (wait > 0) {
+      clearTimeout(timer);
+      timer = setTimeout(look, wait);
+      return;
+    }
+    busy = true; again = false;
+    const began = performance.now();
+    get(location.pathname + location.search, "document", (page) => {
+      failedSince = null;
+      const part = page.getElementById("main");
+      if (part) {
+        const words = page.getElementById("cell-words");
+        replaceSections(part);
+        if (words) drawGrid(words.textContent);
+        document.getElementById("as-of").textContent = page.getElementById("as-of").textContent;
+      }
+      done(began);
+    }, () => {
+      failedSince = failedSince || new Date();
+      done(began);
+    });
+  }
+  function done(began) {
+    busy = false;
+    const took = performance.now() - began;
+    next = performance.now() + Math.max(LEAST_MS, 3 * took); // a large fleet is not asked for all the time
+    tell();
+    document.body.dataset.looks = Number(document.body.dataset.looks || 0) + 1;
+    if (again) look();
+  }
+
+  // ---- hints ----
+  let stream = null, open = false;
+  function tell() {
+    if (failedSince) say("lost", "no answer since " + failedSince.toTimeString().slice(0, 8) + "; what you see is older");
+    else if (open) say("live", "live");
+    else say("polls", (document.body.dataset.live === "yes" ? "hints are lost; " : "") + "looks every " + POLL_MS / 1000 + " s");
+  }
+  function follow() {
+    stream = new EventSource("watch");
+    stream.onopen = () => { open = true; tell(); };
+    stream.addEventListener("hint", look);
+    stream.onerror = () => {
+      if (open) look(); // is the server gone, or only the stream?
+      open = false;
+      tell();
+      if (stream.readyState === EventSource.CLOSED) setTimeout(follow, RETRY_MS); // refused: it does not come back by itself
+    };
+  }
+
+  remember(main);
+  spellTimes();
+  if (grid) {
+    listenToGrid();
+    drawGrid(document.getElementById("cell-words").textContent);
+  }
+  if (document.body.dataset.live === "yes") follow();
+  setInterval(() => { spellTimes(); if (!open || failedSince) look(); }, POLL_MS);
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
+  tell();
+})();

@@ -1,0 +1,136 @@
+"""Which view a query asks for, and what is read for it."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from cfgsync_adapter import Generation, RegistrationConfigSource, tell, tell_difference, tell_node
+from cfgsync_core import Call, Reply, StatusSource
+
+from .assets import assets
+from .document import document
+from .history import difference_view, generation_view
+from .markup import Markup, el
+from .node import Given, node_view
+from .overview import Rows, overview, words_of
+from .survey import KINDS, Fleet, Kind, Survey
+
+_Sections = Callable[[], list[Markup]]
+
+ROWS: Final = 100
+"""Nodes in the table at a time."""
+CHANGED: Final = 50
+"""Nodes at a time of what changed between two generations."""
+MAX_NAME: Final = 200
+
+
+class Views:
+    """Answers `GET /` from `status`, and of generations from `source`."""
+
+    def __init__(self, status: StatusSource, source: RegistrationConfigSource | None) -> None:
+        self._status = status
+        self._source = source
+        self._survey = Survey(status)
+
+    async def answer(self, call: Call) -> Reply:
+        """HTML; for whoever accepts JSON and no HTML, the fleet's words."""
+        if "application/json" in call.accept and "text/html" not in call.accept:
+            fleet = await self._survey.look()
+            words = await asyncio.to_thread(words_of, fleet)
+            return Reply(200, (words,), {**assets().headers, "Content-Type": "application/json"})
+        query = call.query
+        if "node" in query:
+            return await self._node(query["node"][:MAX_NAME], call.operator)
+        if self._source is not None and "generation" in query:
+            return await self._generation(self._source, query, call.after)
+        if self._source is not None and ("from" in query or "to" in query):
+            return await self._difference(self._source, query, call)
+        return await self._overview(query.get("state", ""), call.after)
+
+    async def _overview(self, state: str, after: str) -> Reply:
+        fleet = await self._survey.look()
+        kind = next((kind for kind in KINDS if kind == state), None)
+        rows = self._rows(fleet, kind, after)
+        heads = None if self._source is None else self._source.generations()
+        return await self._shown("Fleet", lambda: overview(fleet, rows, heads))
+
+    def _rows(self, fleet: Fleet, kind: Kind | None, after: str) -> Rows:
+        if kind is None:
+            names = [name for name, letter in zip(fleet.names, fleet.states, strict=True) if letter != "m"]
+        else:
+            names = [
+                name for name, letter in zip(fleet.names, fleet.states, strict=True) if letter == kind[0]
+            ]
+        start = bisect_right(names, after) if after else 0
+        page = names[start : start + ROWS]
+        further = page[-1] if start + ROWS < len(names) else None
+        if kind is None:
+            last = page[-1] if page else ""
+            here = self._status.fleet(ROWS, after).nodes
+            nodes = tuple(node for node in here if node.identifier <= last)
+        else:
+            nodes = tuple(map(self._status.node, page))
+        return Rows(nodes, start, len(names), kind, further)
+
+    async def _node(self, name: str, operator: bool) -> Reply:
+        node = self._status.node(name)
+        source = self._source
+        registration = given = None
+        if source is not None:
+            if operator:
+                registration = source.registered()[1].get(name)
+            current = source.generation
+            if current is not None and name in current.nodes:
+                told = await asyncio.to_thread(tell_node, current, name, contents=operator)
+                given = None if told is None else Given(current.text, *told)
+        static = source is None
+        return await self._shown(
+            name, lambda: node_view(node, registration, given, operator=operator, static=static)
+        )
+
+    async def _generation(
+        self, source: RegistrationConfigSource, query: Mapping[str, str], after: str
+    ) -> Reply:
+        one = _held(source, query["generation"])
+        if one is None:
+            return await self._not_held(query["generation"])
+        return await self._shown(
+            f"Generation {one.number}", lambda: generation_view(tell(one, after=after, limit=ROWS), after)
+        )
+
+    async def _difference(
+        self, source: RegistrationConfigSource, query: Mapping[str, str], call: Call
+    ) -> Reply:
+        old, new = _held(source, query.get("from", "")), _held(source, query.get("to", ""))
+        if old is None or new is None:
+            return await self._not_held(query.get("from" if old is None else "to", ""))
+
+        def made() -> list[Markup]:
+            page = tell_difference(old, new, since=call.after, limit=CHANGED)
+            return difference_view(page, call.after, operator=call.operator)
+
+        return await self._shown(f"From {old.number} to {new.number}", made)
+
+    async def _not_held(self, number: str) -> Reply:
+        section = el(
+            "section",
+            el("p", el("a", "Fleet", href="./"), " / generation", class_="crumbs"),
+            el("h1", f"The files of generation {number[:40] or '(none named)'} are not held"),
+            el("p", "The current generation and the one before it are.", class_="said"),
+            id="generation",
+            class_="card",
+        )
+        return await self._shown("Not held", lambda: [section], 404)
+
+    async def _shown(self, title: str, sections: _Sections, status: int = 200) -> Reply:
+        live = self._source is not None
+        made = await asyncio.to_thread(lambda: document(title, sections(), live=live))
+        return Reply(status, (made,), assets().headers)
+
+
+def _held(source: RegistrationConfigSource, number: str) -> Generation | None:
+    is_number = number.isascii() and number.isdigit() and len(number) < 18
+    return source.held(int(number)) if is_number else None

@@ -1,0 +1,410 @@
+"""`GET /`: what the page shows, to whom, and that nothing in it can run but its own script."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from html.parser import HTMLParser
+from typing import Any
+
+import aiohttp
+import pytest
+
+from cfgsync_adapter import ArtifactFile, ArtifactSet, MaterializedArtifacts, NotReady, RegistrationSnapshot
+from cfgsync_core import (
+    Condition,
+    HttpServer,
+    NodeArtifactsBundle,
+    NodeArtifactsBundleEntry,
+    StaticConfigSource,
+)
+from cfgsync_runtime import serving_snapshot, serving_source
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+KEY = "-----BEGIN-KEY-that-nobody-may-see"
+
+
+class App:
+    """`/config` (text), `/key` (a secret) and `/raw` (binary) for each node; says what it is told."""
+
+    def __init__(self) -> None:
+        self.text = "one"
+        self.key = KEY
+        self.fail: str | None = None
+        self.not_ready: NotReady | None = None
+
+    def materialize_snapshot(self, nodes: RegistrationSnapshot) -> MaterializedArtifacts | NotReady:
+        if self.fail is not None:
+            raise ValueError(self.fail)
+        if self.not_ready is not None:
+            return self.not_ready
+        own = {
+            r.identifier: [
+                ArtifactFile("/config", f"{r.identifier} {self.text}\n"),
+                ArtifactFile("/key", self.key, "0600"),
+                ArtifactFile("/raw", b"\xff"),
+            ]
+            for r in nodes
+        }
+        return MaterializedArtifacts.from_nodes(own).with_shared(
+            [ArtifactFile("/all", f"shared {self.text}")]
+        )
+
+
+class Reader(HTMLParser):
+    """What a document is made of, as a browser with scripts off would have it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.inline: dict[str, str] = {}
+        self.words = ""
+        self._in = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._in = tag
+        if tag == "script" and dict(attrs).get("type"):
+            self._in = "data"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._in = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._in in ("script", "style", "data"):
+            self.inline[self._in] = self.inline.get(self._in, "") + data
+        else:
+            self.words += data
+
+    def links(self) -> list[str]:
+        return [href for tag, attrs in self.tags if tag == "a" and (href := attrs.get("href"))]
+
+
+class Asking:
+    """A client of one running server."""
+
+    def __init__(self, server: HttpServer, session: aiohttp.ClientSession) -> None:
+        self.url = server.url
+        self._session = session
+
+    async def page(self, query: str = "", status: int = 200, **headers: str) -> Reader:
+        """The page; no answer ever holds the key."""
+        text = await self.get(f"/{query}", status, **headers)
+        return Reader(text)
+
+    async def get(self, path: str, status: int = 200, **headers: str) -> str:
+        named = {name.replace("_", "-"): word for name, word in headers.items()}
+        async with self._session.get(self.url + path, headers=named) as response:
+            text = await response.text()
+            assert response.status == status, text
+            assert KEY not in text
+            return text
+
+    async def headers(self, path: str = "/", method: str = "GET") -> Mapping[str, str]:
+        async with self._session.request(method, self.url + path) as response:
+            assert response.status == 200
+            return response.headers
+
+    async def post(self, path: str, words: object) -> tuple[int, Mapping[str, str]]:
+        headers = {"Content-Type": "application/json", "Cfgsync-Accept": "base64, mode"}
+        data = io.BytesIO(json.dumps(words).encode())
+        async with self._session.post(self.url + path, data=data, headers=headers) as response:
+            await response.read()
+            return response.status, response.headers
+
+    async def register(self, *names: str) -> None:
+        for name in names:
+            assert (await self.post("/register", {"identifier": name, "ip": "10.0.0.1"}))[0] == 202
+
+    async def fetch(self, name: str) -> Mapping[str, str]:
+        status, headers = await self.post("/node", {"identifier": name})
+        assert status == 200
+        return headers
+
+    async def acknowledge(self, name: str, failed: str | None = None) -> None:
+        headers = await self.fetch(name)
+        words = {
+            "identifier": name,
+            "generation": headers["Cfgsync-Generation"],
+            "digest": headers["ETag"].strip('"'),
+            "status": "applied" if failed is None else "failed",
+            **({} if failed is None else {"reason": failed}),
+        }
+        assert (await self.post("/ack", words))[0] == 204
+
+
+@asynccontextmanager
+async def serving(app: App, **more: Any) -> AsyncIterator[Asking]:
+    async with serving_snapshot(app, **more) as server, aiohttp.ClientSession() as session:
+        yield Asking(server, session)
+
+
+@pytest.fixture
+async def app() -> App:
+    return App()
+
+
+@pytest.fixture
+async def ask(app: App) -> AsyncIterator[Asking]:
+    async with serving(app) as asking:
+        yield asking
+
+
+def row(page: Reader, name: str) -> str:
+    """What the table says of one node."""
+    _, _, after = page.words.partition("last seenwhy")
+    found = re.search(rf"{re.escape(name)}(.*?)(?=node-\d|As of)", after, re.DOTALL)
+    assert found is not None, after
+    return found[1]
+
+
+async def test_each_node_is_a_row_with_its_state_and_why(ask: Asking) -> None:
+    await ask.register("node-1", "node-2", "node-3", "node-4")
+    await ask.fetch("node-2")
+    await ask.acknowledge("node-3")
+    await ask.acknowledge("node-4", failed="disk full")
+    page = await ask.page()
+    assert row(page, "node-1").startswith("registered")
+    assert row(page, "node-2").startswith("served")
+    assert row(page, "node-3").startswith("applied")
+    assert row(page, "node-4").startswith("failed")
+    assert "disk full" in row(page, "node-4")
+    assert "1 node could not apply it" in page.words
+
+
+async def test_it_says_why_it_is_not_ready_and_who_is_missing(ask: Asking, app: App) -> None:
+    app.not_ready = NotReady("waiting", [Condition("quorum", 1, 3, ("node-2", "node-3"))], retry_after=60)
+    await ask.register("node-1")
+    page = await ask.page()
+    assert "Not ready" in page.words
+    assert "quorum 1 of 3" in page.words
+    assert "Missing: 2 nodes" in page.words
+    assert {"?node=node-2", "?node=node-3"} <= set(page.links())
+    missing = await ask.page("?state=missing")
+    assert row(missing, "node-2").startswith("missing")
+
+
+async def test_everybody_has_applied_and_the_page_says_so(ask: Asking) -> None:
+    await ask.register("node-1")
+    await ask.acknowledge("node-1")
+    assert "Everybody has its files" in (await ask.page()).words
+
+
+async def test_a_run_that_fails_is_said_beside_what_is_still_served(ask: Asking, app: App) -> None:
+    await ask.register("node-1")
+    await ask.fetch("node-1")
+    app.fail = "no more addresses"
+    await ask.register("node-2")
+    await ask.post("/node", {"identifier": "node-2"})
+    words = (await ask.page()).words
+    assert "The newest run failed" in words
+    assert "no more addresses" in words
+    assert "Generation 1 is still served." in words
+
+
+async def test_what_others_say_is_shown_and_never_becomes_markup(ask: Asking, app: App) -> None:
+    plain = Reader(await ask.get("/"))
+    app.not_ready = NotReady(HOSTILE, [Condition(HOSTILE, 0, 1, (HOSTILE,))], retry_after=60)
+    await ask.register("node-1")
+    page = await ask.page()
+    assert page.words.count("<script>alert(1)</script>") >= 3  # the reason, the condition, who is missing
+    assert "<" not in page.inline["data"]
+    assert HOSTILE in json.loads(page.inline["data"])["names"]
+    for seen in (page, await ask.page("?node=%3Cscript%3Ealert(1)%3C/script%3E")):
+        assert [tag for tag, _ in seen.tags].count("script") <= [tag for tag, _ in plain.tags].count("script")
+        assert not any(tag == "img" for tag, _ in seen.tags)
+        assert not any(name.startswith("on") or name == "style" for _, attrs in seen.tags for name in attrs)
+
+
+async def test_a_failure_of_a_node_and_a_file_never_become_markup(ask: Asking, app: App) -> None:
+    app.text = HOSTILE
+    await ask.register("node-1")
+    await ask.acknowledge("node-1", failed=HOSTILE)
+    for query in ("", "?node=node-1", "?generation=1"):
+        page = await ask.page(query)
+        assert not any(tag == "img" for tag, _ in page.tags)
+    page = await ask.page("?node=node-1")
+    assert page.words.count("<script>alert(1)</script>") >= 3  # why, its file, the shared one
+
+
+async def test_the_policy_lets_our_script_and_style_run_and_nothing_else(ask: Asking) -> None:
+    await ask.register("node-1")
+    for path in ("/", "/?node=node-1", "/?generation=1", "/?state=served"):
+        headers = await ask.headers(path)
+        policy = dict(
+            part.strip().partition(" ")[::2] for part in headers["Content-Security-Policy"].split(";")
+        )
+        page = Reader(await ask.get(path))
+        for kind in ("script", "style"):
+            digest = base64.b64encode(sha256(page.inline[kind].encode()).digest()).decode()
+            assert policy[f"{kind}-src"] == f"'sha256-{digest}'"
+        assert policy["default-src"] == "'none'"
+        assert policy["connect-src"] == "'self'"
+        for name in ("base-uri", "form-action", "frame-ancestors"):
+            assert policy[name] == "'none'"
+        assert "unsafe" not in headers["Content-Security-Policy"]
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["Content-Type"] == "text/html; charset=utf-8"
+
+
+async def test_nothing_is_loaded_from_elsewhere(ask: Asking) -> None:
+    await ask.register("node-1")
+    page = await ask.page()
+    for tag, attrs in page.tags:
+        for name in ("src", "srcset", "action", "data"):
+            assert not attrs.get(name), (tag, attrs)
+        if href := attrs.get("href"):
+            assert not re.match(r"[a-z]+:|//", href) or href.startswith("data:image/svg+xml,"), href
+    assert "http" not in page.inline["style"]
+    assert "http" not in page.inline["script"]
+
+
+async def test_a_nodes_page_shows_its_files_and_never_a_secret(ask: Asking) -> None:
+    await ask.register("node-1")
+    page = await ask.page("?node=node-1")
+    assert "node-1 one" in page.words
+    assert "shared one" in page.words
+    assert "/key0600secret" in page.words
+    assert "/raw0644 · 1 B · binary" in page.words
+    told = json.dumps(page.tags) + page.words
+    assert sha256(KEY.encode()).hexdigest() not in told  # what can be guessed could be confirmed with it
+    assert f"{len(KEY)} B" not in told
+
+
+async def test_what_changed_between_two_generations_is_shown_and_of_a_secret_only_that(
+    ask: Asking, app: App
+) -> None:
+    await ask.register("node-1")
+    await ask.fetch("node-1")
+    app.text, app.key = "two", KEY + "2"
+    await ask.register("node-2")
+    await ask.fetch("node-2")
+    assert "?from=1&to=2" in (await ask.page()).links()
+    page = await ask.page("?from=1&to=2")
+    assert "-shared one+shared two" in page.words
+    assert "-node-1 one+node-1 two" in page.words
+    assert "+node-2 two" in page.words
+    assert "/keychangedsecret" in page.words
+    assert "same files in both" in (await ask.page("?from=1&to=1")).words
+    assert "are not held" in (await ask.page("?from=1&to=7", status=404)).words
+    assert "node-2" in (await ask.page("?generation=2")).words
+    assert "are not held" in (await ask.page("?generation=%3Cb%3E", status=404)).words
+
+
+async def test_a_stranger_has_a_page_that_says_so(ask: Asking) -> None:
+    assert "web-9 is not registered" in (await ask.page("?node=web-9")).words
+
+
+async def test_the_table_is_bounded_and_leads_on_to_every_node(ask: Asking) -> None:
+    names = [f"node-{at:03}" for at in range(230)]
+    await ask.register(*names)
+    found: list[str] = []
+    query = ""
+    while True:
+        page = await ask.page(query)
+        here = [href.removeprefix("?node=") for href in page.links() if href.startswith("?node=")]
+        assert len(here) <= 100
+        found += here
+        further = [href for href in page.links() if "after=" in href]
+        if not further:
+            break
+        query = further[0].partition("#")[0]
+    assert found == names
+
+
+async def test_whoever_accepts_json_gets_what_the_grid_is_drawn_from(ask: Asking) -> None:
+    await ask.register("node-1", "node-2")
+    await ask.fetch("node-2")
+    words = json.loads(await ask.get("/", Accept="application/json"))
+    assert words["names"] == ["node-1", "node-2"]
+    assert [words["kinds"][letter] for letter in words["states"]] == ["registered", "served"]
+    assert words["counts"]["served"] == 1
+    assert Reader(await ask.get("/", Accept="text/html,application/json;q=0.9")).words
+
+
+async def test_head_answers_the_same_headers_and_no_other_method_is_taken(ask: Asking) -> None:
+    assert (await ask.headers("/", "HEAD"))["Content-Type"] == "text/html; charset=utf-8"
+    status, headers = await ask.post("/", {})
+    assert (status, headers["Allow"]) == (405, "GET, HEAD")
+
+
+async def test_a_name_that_was_made_to_lead_here_gets_nothing(ask: Asking) -> None:
+    """DNS rebinding: the attacker's page is of the same origin to the browser; only its name tells it."""
+    await ask.register("node-1")
+    for path in ("/", "/?node=node-1", "/admin/generations?number=1&contents=1", "/admin/snapshot"):
+        said = await ask.get(path, 403, Host="attacker.example:4400")
+        assert json.loads(said)["code"] == "forbidden"
+    for name in ("localhost:4400", "127.0.0.1", "[::1]:4400", "cfgsync.localhost", "10.0.0.7:80"):
+        await ask.page(Host=name)
+
+
+async def test_behind_a_proxy_nobody_is_an_operator(ask: Asking) -> None:
+    await ask.register("node-1")
+    page = await ask.page("?node=node-1", X_Forwarded_For="203.0.113.9")
+    assert "node-1 one" not in page.words
+    assert "Contents are shown on the server's own machine only" in page.words
+    assert "10.0.0.1" not in page.words
+    await ask.get("/admin/snapshot", 403, X_Forwarded_For="203.0.113.9")
+
+
+async def test_a_page_of_another_origin_gets_no_contents(ask: Asking) -> None:
+    await ask.register("node-1")
+    assert "node-1 one" not in (await ask.page("?node=node-1", Origin="http://attacker.example")).words
+
+
+async def test_without_contents_a_difference_still_says_which_files(ask: Asking, app: App) -> None:
+    await ask.register("node-1")
+    await ask.fetch("node-1")
+    app.text = "two"
+    await ask.register("node-2")
+    await ask.fetch("node-2")
+    words = (await ask.page("?from=1&to=2", X_Forwarded_For="203.0.113.9")).words
+    assert "/allchanged" in words
+    assert "shared two" not in words
+
+
+async def test_off_loopback_it_is_served_only_where_nothing_is_asked_of_anybody(app: App) -> None:
+    async with serving(app, host="0.0.0.0", lacking=("no-tls",)) as ask:
+        said = json.loads(await ask.get("/", 403))
+        assert said["code"] == "forbidden"
+        assert "--insecure-no-auth" in said["message"]
+    async with serving(app, host="0.0.0.0", lacking=("no-tls", "no-auth")) as ask:
+        page = await ask.page(Host="cfgsync.internal:4400")
+        assert "Insecure" in page.words
+        assert "--insecure-no-auth" in page.words
+
+
+async def test_no_page_turns_it_off_and_openapi_knows(app: App) -> None:
+    async with serving(app, page=False) as ask:
+        assert json.loads(await ask.get("/", 404))["code"] == "not_found"
+        assert "/" not in json.loads(await ask.get("/openapi.json"))["paths"]
+    async with serving(app) as ask:
+        assert "/" in json.loads(await ask.get("/openapi.json"))["paths"]
+
+
+async def test_a_bundle_has_a_page_too() -> None:
+    entry = NodeArtifactsBundleEntry("node-1", ArtifactSet([ArtifactFile("/a", "x")]))
+    source = StaticConfigSource.from_bundle(NodeArtifactsBundle((entry,)))
+    async with serving_source(source) as server, aiohttp.ClientSession() as session:
+        ask = Asking(server, session)
+        page = await ask.page()
+        assert "A bundle is served" in page.words
+        assert row(page, "node-1").startswith("registered")
+        assert "not shown here" in (await ask.page("?node=node-1")).words
+    async with serving_source(source, page=False) as server, aiohttp.ClientSession() as session:
+        await Asking(server, session).get("/", 404)
+
+
+async def test_an_address_that_is_longer_than_a_name_and_odd_queries_break_nothing(ask: Asking) -> None:
+    for query in ("?node=" + "x" * 3000, "?node=", "?state=nothing", "?after=%00%ff", "?from=1", "?limit=-1"):
+        async with aiohttp.ClientSession() as session, session.get(f"{ask.url}/{query}") as response:
+            assert response.status in (200, 404)
+            assert "Content-Security-Policy" in response.headers
