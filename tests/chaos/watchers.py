@@ -28,6 +28,7 @@ class Watcher:
         self.asked: list[float] = []
         """When each question that may be held was sent."""
         self.lost = 0
+        self.acks = 0
         self._held = held
         self._wire = wires.wire()
         self.watch = NodeWatch(
@@ -58,6 +59,8 @@ class Watcher:
             raise
         if request.path == "/node":
             self.statuses[answer.status] += 1
+        elif request.path == "/ack":
+            self.acks += 1
         return answer
 
     async def _apply(self, fetched: Fetched) -> None:

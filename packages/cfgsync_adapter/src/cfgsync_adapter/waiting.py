@@ -1,17 +1,25 @@
 """Held questions: one per node, the newer wins, each answered by the run that settles it and not by polling.
 
-A future per question, a timer per question, one pass over all of them when a run has finished.
+A future per question, one timer for all whose time is over in the same twentieth of a second, one pass over all of them
+when a run has finished.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random as _random
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from cfgsync_core import CfgsyncError, NotReady, Resolution
 
 SUPERSEDED_RETRY = 5.0
+TICK = 0.05
+"""Seconds. Waits end at multiples of it, many together: a large fleet that has nothing to do wakes its server 20 times a
+second, and not hundreds of times."""
+EARLY = 0.05
+"""A wait ends up to this share of it early, where fewer others end: whoever came together does not come back together.
+(`Prefer: wait` is an upper bound, RFC 7240.) A wait below a second ends when it ends."""
 
 Answer: TypeAlias = Resolution | CfgsyncError
 
@@ -20,7 +28,7 @@ class Waiter:
     """One held question. `known` is the digest the node has; `asked` the registrations' revision when it asked; `wait`
     its `Prefer` seconds; `deadline` and `last` are loop times: the end of that wait, and the end of all waiting."""
 
-    __slots__ = ("asked", "deadline", "future", "identifier", "known", "last", "timer", "wait")
+    __slots__ = ("asked", "deadline", "due", "future", "identifier", "known", "last", "wait")
 
     def __init__(
         self,
@@ -39,15 +47,22 @@ class Waiter:
         self.deadline = now + wait
         self.last = now + max(wait, least_wait)
         self.future: asyncio.Future[Answer] = loop.create_future()
-        self.timer: asyncio.TimerHandle | None = None
+        self.due = 0.0
+        """When it is looked at next, as `Waiting` arranged it."""
 
 
 class Waiting:
     """Every held question of one source. `settle(waiter)` returns its answer when it has one now, None to hold on."""
 
-    def __init__(self, settle: Callable[[Waiter], Answer | None]) -> None:
+    def __init__(
+        self,
+        settle: Callable[[Waiter], Answer | None],
+        random: Callable[[], float] = _random.random,
+    ) -> None:
         self._settle = settle
+        self._random = random
         self._held: dict[str, Waiter] = {}
+        self._due: dict[float, tuple[asyncio.TimerHandle, dict[Waiter, None]]] = {}
         self.superseded: dict[str, int] = {}
         """How often a node's held question was superseded by a newer one of the same name."""
 
@@ -70,6 +85,10 @@ class Waiting:
                 NotReady("superseded by a newer request of the same node", retry_after=SUPERSEDED_RETRY),
             )
         self._held[waiter.identifier] = waiter
+        if waiter.wait >= 1.0:
+            end = self._quiet_tick(waiter)
+            waiter.last = end if waiter.last == waiter.deadline else waiter.last
+            waiter.deadline = end
         self._arm(waiter)
         try:
             return await waiter.future
@@ -95,17 +114,35 @@ class Waiting:
 
     def _arm(self, waiter: Waiter) -> None:
         loop = waiter.future.get_loop()
-        at = waiter.deadline if loop.time() < waiter.deadline else waiter.last
-        waiter.timer = loop.call_at(at, self._time_is_over, waiter)
-
-    def _time_is_over(self, waiter: Waiter) -> None:
-        if waiter.future.done():
-            return
-        answer = self._settle(waiter)
-        if answer is None:
-            self._arm(waiter)
+        at = waiter.due = waiter.deadline if loop.time() < waiter.deadline else waiter.last
+        if at in self._due:
+            self._due[at][1][waiter] = None
         else:
-            self._answer(waiter, answer)
+            self._due[at] = loop.call_at(at, self._time_is_over, at), {waiter: None}
+
+    def _quiet_tick(self, waiter: Waiter) -> float:
+        """The better one of two ticks at the end of this wait: of two choices by chance, the fullest is hardly fuller
+        than the rest."""
+        last = int(waiter.deadline / TICK)
+        ticks = int(waiter.wait * EARLY / TICK)
+        one, other = ((last - int(self._random() * ticks)) * TICK for _ in range(2))
+        return min(one, other, key=self._ending_at)
+
+    def _ending_at(self, at: float) -> int:
+        due = self._due.get(at)
+        return 0 if due is None else len(due[1])
+
+    def _time_is_over(self, at: float) -> None:
+        _, waiters = self._due.pop(at)
+        for waiter in waiters:
+            waiter.due = 0.0
+            if waiter.future.done():
+                continue
+            answer = self._settle(waiter)
+            if answer is None:
+                self._arm(waiter)
+            else:
+                self._answer(waiter, answer)
 
     def _answer(self, waiter: Waiter, answer: Answer) -> None:
         if not waiter.future.done():
@@ -113,8 +150,11 @@ class Waiting:
         self._forget(waiter)
 
     def _forget(self, waiter: Waiter) -> None:
-        if waiter.timer is not None:
-            waiter.timer.cancel()
-            waiter.timer = None
+        if waiter.due in self._due:
+            timer, waiters = self._due[waiter.due]
+            waiters.pop(waiter, None)
+            if not waiters:
+                timer.cancel()
+                del self._due[waiter.due]
         if self._held.get(waiter.identifier) is waiter:
             del self._held[waiter.identifier]

@@ -110,9 +110,9 @@ class Freshness:
         if not self._held_reads:
             self._poll_at = began + self._pause(first)
         elif first:
-            # holds are whole seconds on the wire: this part of one keeps those who started together apart
+            # holds are whole seconds on the wire, at least one: this part of one keeps those who started together apart
             self._poll_at = now + self._random() * min(HELD, self._interval)
-            self.hold = max(HELD, self._pause(first))
+            self.hold = min(HELD + self._pause(first), max(HELD, self._interval * (1 + SPREAD)))
         else:
             was_held = changed or not asked_to_hold or now - began >= HELD * (1 - SPREAD)
             self._poll_at = max(now, began + SETTLE) if was_held else began + self._pause()
