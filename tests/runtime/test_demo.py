@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cfgsync_artifacts import CfgsyncError
-from cfgsync_runtime.demo import boot
+from cfgsync_runtime.demo import Lines, boot
 
 CFGSYNC = Path(sys.executable).with_name("cfgsync")
 
@@ -96,5 +96,5 @@ def test_a_terminated_demo_ends_its_processes_and_leaves_nothing_behind(place):
 async def test_a_node_that_fails_ends_the_demo_with_what_it_said(tmp_path, broken):
     (tmp_path / broken).write_text("a file where the node's directory has to be")
     with pytest.raises(CfgsyncError, match=r"(?i)not a directory") as failed:
-        await boot(6, str(tmp_path), lambda _: None)
+        await boot(6, str(tmp_path), Lines(lambda _: None))
     assert getattr(failed.value, "hint", "")

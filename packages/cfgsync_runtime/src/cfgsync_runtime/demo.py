@@ -1,4 +1,4 @@
-"""A whole boot on this machine, a line for each step: server, nodes, files on disk, one change. Nothing in it is acted.
+"""A whole boot on this machine, step by step: server, nodes, files on disk, one change. Nothing in it is acted.
 
 The addresses are made up; the server, its SQLite file, the sockets, the nodes' processes and the files are real, and
 what a line says was read from `GET /status` or from the disk.
@@ -8,96 +8,93 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Final, Protocol
 
 import aiohttp
 import msgspec
 
-from cfgsync_adapter import (
-    ArtifactFile,
-    ArtifactSet,
-    MaterializationResult,
-    MaterializedArtifacts,
-    Quorum,
-    RegistrationSnapshot,
-)
-from cfgsync_core import CfgsyncError, FleetStatus, HttpServer, NodeRegistration
+from cfgsync_adapter import Quorum
+from cfgsync_core import CfgsyncError, FleetStatus, HttpServer
 
-from .errors import MachineRefused
+from .demo_fleet import DEFECT, FILES, DemoFailed, DemoNode, Peers, checked, fleet_of, tree
+from .demo_progress import Progress, Stand, missing, number
 from .outputs import OutputDirectory
 from .programs import fetch_and_write_artifacts
 from .serve import serving_snapshot
 
-PROCESSES: Final = 5  # nodes that are processes: each costs 0.13 s of processor time to start
 HELD_BACK: Final = 0.5  # s that the last node is late, so that what the others are told can be read
 WITHIN: Final = 60.0  # s after which a step counts as failed
 SPACING: Final = 0.01  # s between the starts of nodes
 EVERY: Final = 0.25  # s between two lines about who is missing
-FILES: Final = 2  # of each node
-SHOWN: Final = 3  # nodes in the tree
-DEFECT: Final = "this is a defect of cfgsync: report it"
+LOOKS: Final = 0.1  # s between two looks for who watches live
 
-Say = Callable[[str], None]
+Status = Callable[[], Awaitable[FleetStatus]]
 
 
-class DemoFailed(MachineRefused):
-    """A step of the demo did not come to its end; the message says which, and `hint` what to do."""
-
-
-class DemoNode(msgspec.Struct, frozen=True):
-    """One node: a process of its own, or a task in this one."""
-
-    name: str
-    ip: str
-    port: int
-    directory: str
-    secret: str
-    is_process: bool
+class Audience(Protocol):
+    """Who the boot is shown to."""
 
     @property
-    def registration(self) -> NodeRegistration:
-        return NodeRegistration(self.name, self.ip).with_metadata({"port": self.port})
+    def is_live(self) -> bool:
+        """Whether `stands` is to be called, ten times a second; without it `step` also says who is missing."""
+
+    def step(self, seconds: float, text: str) -> None:
+        """Something has happened, so many seconds after the beginning."""
+
+    def stands(self, seconds: float, stand: Stand) -> None:
+        """Where everybody is."""
+
+    def ends(self, tree: Iterable[str]) -> None:
+        """It is over, and this is on disk."""
 
 
-class Peers:
-    """The demo's materializer: every node gets its own `/node.yaml`, and all share `/peers.yaml`."""
+class Lines:
+    """Plain lines, one for each step, to `say`."""
 
-    def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializationResult:
-        nodes = [(r.identifier, f"{r.ip}:{r.metadata['port']}") for r in registrations]
-        return MaterializedArtifacts.from_nodes(
-            {name: ArtifactSet([ArtifactFile("/node.yaml", _own(name, at))]) for name, at in nodes}
-        ).with_shared(ArtifactSet([ArtifactFile("/peers.yaml", _peers(nodes))]))
+    is_live = False
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def step(self, seconds: float, text: str) -> None:
+        self._say(f"{seconds:6.2f} s  {text}")
+
+    def stands(self, seconds: float, stand: Stand) -> None:
+        """Lines tell of steps alone."""
+
+    def ends(self, tree: Iterable[str]) -> None:
+        for line in ("", *tree, ""):
+            self._say(line)
 
 
-async def boot(count: int, directory: str, say: Say) -> float:
+async def boot(count: int, directory: str, audience: Audience) -> float:
     """Boot `count` nodes below `directory`, which is there and empty; the seconds that it took.
 
     Raises `DemoFailed` or another `CfgsyncError`.
     """
     began = time.monotonic()
-
-    def step(text: str) -> None:
-        say(f"{time.monotonic() - began:6.2f} s  {text}")
-
-    nodes = _fleet(count, directory)
+    nodes = fleet_of(count, directory)
     rule = Quorum(Peers(), expected=[node.name for node in nodes])
     store = f"sqlite:{os.path.join(directory, 'server.db')}"
     async with serving_snapshot(rule, store=store) as server, _asking(server) as status:
-        step(f"server up: {server.url}, registrations in SQLite (server.db)")
-        await _first_boot(nodes, server.url, status, step)
-        fleet = await status()
-        size = _checked(nodes)
-        step(f"{count} payloads fetched, {FILES * count} files on disk ({size:,} bytes), each compared")
-        if count > 1:
-            nodes = await _one_moves(nodes, server.url, step)
+        demo = _Boot(nodes, server.url, status, audience, began)
+        demo.step(f"server up: {server.url}, registrations in SQLite (server.db)")
+        async with demo.watched():
+            await demo.first_boot()
             fleet = await status()
-            _checked(nodes)
-            step(f"every node has generation {_number(fleet)}: {FILES * count} files compared again")
+            size = checked(nodes)
+            demo.step(
+                f"{count} payloads fetched, {FILES * count} files on disk ({size:,} bytes), each compared"
+            )
+            if count > 1:
+                nodes = await demo.one_moves()
+                fleet = await status()
+                checked(nodes)
+                demo.step(f"every node has generation {number(fleet)}: {FILES * count} files compared again")
         behind = [node.identifier for node in fleet.nodes if node.served != fleet.generation]
         if behind or fleet.registered != count:
             raise DemoFailed(
@@ -105,67 +102,118 @@ async def boot(count: int, directory: str, say: Say) -> float:
                 DEFECT,
             )
         took = time.monotonic() - began
-    for line in ("", *_tree(directory, nodes), ""):
-        say(line)
+    audience.ends(tree(directory, nodes))
     return took
 
 
-async def _first_boot(
-    nodes: Sequence[DemoNode], url: str, status: Callable[[], Awaitable[FleetStatus]], step: Say
-) -> None:
-    """Start every node, the last one late, and tell who is missing until all have their files."""
-    *others, last = nodes
-    async with _all_or_first_failure() as group:
-        group.create_task(_start(others, url))
+class _Boot:
+    """The nodes' way through one boot of theirs, and who looks on."""
+
+    def __init__(
+        self, nodes: Sequence[DemoNode], url: str, status: Status, audience: Audience, began: float
+    ) -> None:
+        self._nodes = list(nodes)
+        self._url = url
+        self._status = status
+        self._audience = audience
+        self._began = began
+        self._progress = Progress([node.name for node in nodes])
+
+    def step(self, text: str) -> None:
+        self._audience.step(time.monotonic() - self._began, text)
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Show where everybody is, again and again, to an audience that is there live."""
+        if not self._audience.is_live:
+            yield
+            return
+        looking = asyncio.create_task(self._look())
+        try:
+            yield
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+        await self._show()
+
+    async def _look(self) -> None:
+        while True:
+            await self._show()
+            await asyncio.sleep(LOOKS)
+
+    async def _show(self) -> None:
+        stand = self._progress.stand(await self._status())
+        self._audience.stands(time.monotonic() - self._began, stand)
+
+    async def first_boot(self) -> None:
+        """Start every node, the last one late, and tell who is missing until all have their files."""
+        *others, last = self._nodes
+        async with _all_or_first_failure() as group:
+            group.create_task(self._start(others))
+            await self._until_registered(len(others))
+            if others:
+                await asyncio.sleep(HELD_BACK)
+                fleet = await self._status()
+                self.step(f"{missing(fleet)}; {fleet.waiting} wait, each in one held request")
+            group.create_task(self._fetch(last))
+            late = f", held back for {HELD_BACK} s so that this can be read" if others else ""
+            self.step(f"{last.name} starts{late}")
+            while (fleet := await self._status()).generation is None:  # noqa: ASYNC110 - asked over HTTP
+                await asyncio.sleep(0.01)
+            ready = time.monotonic()
+            self.step(f"ready: generation {number(fleet)}, made from {fleet.registered} registrations")
+        first, last_one = (max(seconds, 0.0) for seconds in self._progress.after(ready))
+        self.step(f"files in place: the first {first:.2f} s after that, the last {last_one:.2f} s")
+
+    async def _until_registered(self, count: int) -> None:
+        """Return when so many are, and tell who is missing until then, unless that is seen anyway."""
         told, told_at = "", 0.0
-        while (fleet := await status()).registered < len(others):
+        while (fleet := await self._status()).registered < count:
             now = time.monotonic()
-            why = _missing(fleet)
-            if why != told and now - told_at > EVERY:
+            why = missing(fleet)
+            if why != told and now - told_at > EVERY and not self._audience.is_live:
                 told, told_at = why, now
-                step(why)
+                self.step(why)
             await asyncio.sleep(0.05)
-        if others:
-            await asyncio.sleep(HELD_BACK)
-            fleet = await status()
-            step(f"{_missing(fleet)}; {fleet.waiting} wait, each in one held request")
-        group.create_task(_fetch(last, url))
-        step(
-            f"{last.name} starts"
-            + (f", held back for {HELD_BACK} s so that this can be read" if others else "")
+
+    async def one_moves(self) -> list[DemoNode]:
+        """The first node starts again at another address; then all others ask again. The nodes as they are then."""
+        old = self._nodes[0]
+        first = msgspec.structs.replace(old, ip="10.99.0.1")
+        self._nodes[0] = first
+        self._progress.again()
+        self.step(
+            f"{first.name} starts again, as {first.ip} instead of {old.ip}: that makes the next generation"
         )
-        while (fleet := await status()).generation is None:  # noqa: ASYNC110 - asked over HTTP
-            await asyncio.sleep(0.01)
-        step(f"ready: generation {_number(fleet)}, made from {fleet.registered} registrations")
+        async with _all_or_first_failure() as group:
+            group.create_task(self._fetch(first))
+        self.step(f"{first.name} has its new files; the others ask again")
+        async with _all_or_first_failure() as group:
+            group.create_task(self._start(self._nodes[1:]))
+        return self._nodes
+
+    async def _start(self, nodes: Iterable[DemoNode]) -> None:
+        """Start the nodes one after the other, and return when all have their files."""
+        async with asyncio.TaskGroup() as group:
+            for node in nodes:
+                group.create_task(self._fetch(node))
+                await asyncio.sleep(SPACING)
+
+    async def _fetch(self, node: DemoNode) -> None:
+        """One node's way to its files, as a process or as a task."""
+        self._progress.begins(node.name)
+        if node.is_process:
+            await _process(node, self._url)
+        else:
+            outputs = OutputDirectory(node.directory)
+            await fetch_and_write_artifacts(
+                node.registration, self._url, outputs, wait=WITHIN, secret=node.secret
+            )
+        self._progress.ends(node.name)
 
 
-async def _one_moves(nodes: Sequence[DemoNode], url: str, step: Say) -> list[DemoNode]:
-    """The first node starts again at another address; then all others ask again."""
-    first = msgspec.structs.replace(nodes[0], ip="10.99.0.1")
-    step(f"{first.name} starts again, as {first.ip} instead of {nodes[0].ip}: that makes the next generation")
-    async with _all_or_first_failure() as group:
-        group.create_task(_fetch(first, url))
-    step(f"{first.name} has its new files; the others ask again")
-    moved = [first, *nodes[1:]]
-    async with _all_or_first_failure() as group:
-        group.create_task(_start(moved[1:], url))
-    return moved
-
-
-async def _start(nodes: Iterable[DemoNode], url: str) -> None:
-    """Start the nodes one after the other, and return when all have their files."""
-    async with asyncio.TaskGroup() as group:
-        for node in nodes:
-            group.create_task(_fetch(node, url))
-            await asyncio.sleep(SPACING)
-
-
-async def _fetch(node: DemoNode, url: str) -> None:
-    """One node's way to its files, as a process or as a task."""
-    if not node.is_process:
-        outputs = OutputDirectory(node.directory)
-        await fetch_and_write_artifacts(node.registration, url, outputs, wait=WITHIN, secret=node.secret)
-        return
+async def _process(node: DemoNode, url: str) -> None:
+    """`cfgsync fetch`, to its end. Raises `DemoFailed`."""
     words = ["--server", url, "--id", node.name, "--ip", node.ip, "--metadata", f'{{"port":{node.port}}}']
     words += ["--out", node.directory, "--state", f"{node.directory}.state", "--wait", str(WITHIN)]
     # -P: a module in the directory from which the demo is run must not shadow one of ours
@@ -190,81 +238,8 @@ async def _fetch(node: DemoNode, url: str) -> None:
         raise DemoFailed(f"{node.name}: cfgsync fetch ended with {process.returncode}: {what}", hint)
 
 
-def _fleet(count: int, directory: str) -> list[DemoNode]:
-    width = len(str(count))
-    nodes = []
-    for number in range(1, count + 1):
-        name = f"node-{number:0{width}}"
-        ip = f"10.0.{(number - 1) // 250}.{(number - 1) % 250 + 1}"
-        secret = secrets.token_urlsafe(32)
-        place = os.path.join(directory, name)
-        nodes.append(DemoNode(name, ip, 7000 + number, place, secret, number <= PROCESSES))
-    return nodes
-
-
-def _own(name: str, at: str) -> str:
-    return f"id: {name}\nlisten: {at}\n"
-
-
-def _peers(nodes: Iterable[tuple[str, str]]) -> str:
-    return "peers:\n" + "".join(f"  {name}: {at}\n" for name, at in nodes)
-
-
-def _checked(nodes: Sequence[DemoNode]) -> int:
-    """How many bytes the nodes' files have. Raises `DemoFailed` when one of them is not what it has to be."""
-    places = [(node.name, f"{node.ip}:{node.port}") for node in nodes]
-    peers = _peers(places)
-    size = 0
-    for node, (name, at) in zip(nodes, places, strict=True):
-        for file, expected in (("node.yaml", _own(name, at)), ("peers.yaml", peers)):
-            path = os.path.join(node.directory, "current", file)
-            try:
-                with open(path, encoding="utf-8") as opened:
-                    found = opened.read()
-            except OSError as error:
-                raise DemoFailed(f"{path}: {error.strerror}", DEFECT) from error
-            if found != expected:
-                raise DemoFailed(f"{path} is not what was made for it", DEFECT)
-            size += len(found)
-    return size
-
-
-def _missing(fleet: FleetStatus) -> str:
-    """Who is here and who is missing, as the server's condition says it; its reason where there is none."""
-    for condition in fleet.conditions:
-        names = ", ".join(condition.missing[:3])
-        more = len(condition.missing) - 3
-        also = f" and {more} more" if more > 0 else ""
-        return f"not ready: {condition.have} of {condition.need} nodes, missing {names}{also}"
-    return f"not ready: {fleet.reason}"
-
-
-def _number(fleet: FleetStatus) -> str:
-    return (fleet.generation or "none").rpartition(".")[2]
-
-
-def _tree(directory: str, nodes: Sequence[DemoNode]) -> Iterable[str]:
-    """What is on disk: a few nodes, the rest counted."""
-    yield directory
-    yield f"├── server.db  {os.path.getsize(os.path.join(directory, 'server.db')):,} bytes"
-    shown = [*nodes[: SHOWN - 1], nodes[-1]] if len(nodes) > SHOWN else list(nodes)
-    for node in shown:
-        if node is nodes[-1] and len(nodes) > len(shown):
-            yield f"├── … {len(nodes) - len(shown)} more nodes, each with {FILES} files"
-        end = node is nodes[-1]
-        target = os.readlink(os.path.join(node.directory, "current"))
-        yield f"{'└' if end else '├'}── {node.name}/current -> {target}"
-        rail = "    " if end else "│   "
-        names = sorted(os.listdir(os.path.join(node.directory, "current")))
-        for name in names:
-            with open(os.path.join(node.directory, "current", name), encoding="utf-8") as file:
-                text = file.read()
-            what = " · ".join(text.splitlines()) if len(text) < 80 else f"{len(text.splitlines()) - 1} nodes"
-            yield f"{rail}{'└' if name == names[-1] else '├'}── {name}  {what}"
-
-
 @asynccontextmanager
-async def _asking(server: HttpServer) -> AsyncIterator[Callable[[], Awaitable[FleetStatus]]]:
+async def _asking(server: HttpServer) -> AsyncIterator[Status]:
     """`GET /status`, over HTTP as anybody else would ask."""
     async with aiohttp.ClientSession(server.url) as session:
 

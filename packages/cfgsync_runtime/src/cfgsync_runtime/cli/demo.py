@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import tempfile
 from typing import Annotated
 
@@ -12,9 +13,11 @@ import typer
 
 from cfgsync_core import CfgsyncError
 
-from ..demo import PROCESSES, boot
+from ..demo import Audience, Lines, boot
+from ..demo_fleet import PROCESSES
 from ..serve import raise_file_limit
 from .says import fail
+from .terminal import is_live
 
 MAX_NODES = 1000
 
@@ -62,13 +65,18 @@ def command(
 def _run(nodes: int, directory: str) -> float:
     processes = min(nodes, PROCESSES)
     tasks = f", {nodes - processes} are tasks of this process" if nodes > processes else ""
+    if is_live(sys.stdout):
+        from .demo_live import LiveDemo  # rich, which nobody else pays for
+
+        with LiveDemo(f"{nodes} nodes, one machine, {processes} of them processes", nodes) as audience:
+            return asyncio.run(_until_terminated(nodes, directory, audience))
     print(f"{nodes} nodes, one machine: {processes} are `cfgsync fetch` processes{tasks}", flush=True)
-    return asyncio.run(_until_terminated(nodes, directory))
+    return asyncio.run(_until_terminated(nodes, directory, Lines(lambda line: print(line, flush=True))))
 
 
-async def _until_terminated(nodes: int, directory: str) -> float:
+async def _until_terminated(nodes: int, directory: str, audience: Audience) -> float:
     """Boot; SIGTERM cancels it, so that processes and files are cleared away as after Ctrl-C."""
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await boot(nodes, directory, lambda line: print(line, flush=True))
+    return await boot(nodes, directory, audience)

@@ -1,0 +1,90 @@
+"""Where each node of the demo is: what the server says of it, and whether its program has begun and ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from cfgsync_core import FleetStatus
+
+Phase: TypeAlias = Literal["not started", "to ask again", "registering", "waiting", "receiving", "in place"]
+PHASES: Final[tuple[Phase, ...]] = (
+    "not started",
+    "to ask again",
+    "registering",
+    "waiting",
+    "receiving",
+    "in place",
+)
+
+
+class Stand(msgspec.Struct, frozen=True):
+    """The fleet at one moment: the nodes of each phase in the order of their names, and why it is not ready ("" when it
+    is)."""
+
+    phases: dict[Phase, list[str]]
+    generation: str
+    why: str
+
+
+class Progress:
+    """Which programs have begun and which have ended, since the last `again()`. `clock` gives seconds."""
+
+    def __init__(self, names: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
+        self._names = tuple(names)
+        self._clock = clock
+        self._begun: set[str] = set()
+        self._ended: dict[str, float] = {}
+
+    def begins(self, name: str) -> None:
+        self._begun.add(name)
+
+    def ends(self, name: str) -> None:
+        """Its files are in place."""
+        self._ended[name] = self._clock()
+
+    def again(self) -> None:
+        """Everybody is to ask once more."""
+        self._begun.clear()
+        self._ended.clear()
+
+    def after(self, moment: float) -> tuple[float, float]:
+        """Seconds from `moment` until the first and the last node had its files."""
+        return min(self._ended.values()) - moment, max(self._ended.values()) - moment
+
+    def stand(self, fleet: FleetStatus) -> Stand:
+        """Where everybody is, by what the server says now."""
+        told = {node.identifier: node for node in fleet.nodes}
+        phases: dict[Phase, list[str]] = {phase: [] for phase in PHASES}
+        for name in self._names:
+            node = told.get(name)
+            known = node is not None and node.registered
+            if name in self._ended:
+                phase: Phase = "in place"
+            elif name not in self._begun:
+                phase = "to ask again" if known else "not started"
+            elif node is None or not known:
+                phase = "registering"
+            elif fleet.generation is not None and node.served == fleet.generation:
+                phase = "receiving"
+            else:
+                phase = "waiting"
+            phases[phase].append(name)
+        return Stand(phases, number(fleet), "" if fleet.generation else missing(fleet))
+
+
+def missing(fleet: FleetStatus) -> str:
+    """Who is here and who is missing, as the server's condition says it; its reason where there is none."""
+    for condition in fleet.conditions:
+        names = ", ".join(condition.missing[:3])
+        more = len(condition.missing) - 3
+        also = f" and {more} more" if more > 0 else ""
+        return f"not ready: {condition.have} of {condition.need} nodes, missing {names}{also}"
+    return f"not ready: {fleet.reason}"
+
+
+def number(fleet: FleetStatus) -> str:
+    return (fleet.generation or "none").rpartition(".")[2]
