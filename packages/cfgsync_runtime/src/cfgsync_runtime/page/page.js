@@ -206,7 +206,7 @@
   function done(began) {
     busy = false;
     const took = performance.now() - began;
-    next = performance.now() + Math.max(LEAST_MS, 3 * took); // a large fleet is not asked for all the time
+    next = performance.now() + Math.max(LEAST_MS, took); // a large fleet is not asked for all the time
     tell();
     document.body.dataset.looks = Number(document.body.dataset.looks || 0) + 1;
     if (again) look();
