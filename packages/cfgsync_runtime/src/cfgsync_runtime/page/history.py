@@ -168,7 +168,7 @@ def difference_view(page: DiffPage, after: str, *, operator: bool) -> list[Marku
 
 def _node(node: NodeChange) -> Markup:
     said = {"added": "new", "removed": "gone", "changed": None}[node.change]
-    name = el("a", node.identifier, href=query(node=node.identifier))
+    name = el("a", node.identifier, href=query(node=node.identifier), class_="words")
     return el("h3", name, el("span", said, class_=f"mark {node.change}") if said else None)
 
 

@@ -7,7 +7,7 @@ from html import escape
 from typing import Final, TypeAlias
 from urllib.parse import urlencode
 
-_VOID: Final = frozenset(("meta", "link", "rect", "circle", "path"))
+_VOID: Final = frozenset(("br", "meta", "link", "rect", "circle", "path"))
 
 
 class Markup(str):
@@ -28,7 +28,7 @@ def el(tag: str, /, *children: Child, **attributes: str | int | bool | None) -> 
         if value is not None and value is not False
     )
     if tag in _VOID:
-        return Markup(f"<{tag}{said}>" if tag in ("meta", "link") else f"<{tag}{said}/>")
+        return Markup(f"<{tag}{said}>" if tag in ("br", "meta", "link") else f"<{tag}{said}/>")
     return Markup(f"<{tag}{said}>{join(children)}</{tag}>")
 
 

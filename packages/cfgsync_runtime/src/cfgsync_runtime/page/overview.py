@@ -91,8 +91,12 @@ def _said(fleet: Fleet, static: bool) -> tuple[Mood, str, Child]:
     if head.generation is None:
         if not head.registered and not head.missing:
             return "calm", "Nobody is here yet", reason
+        if head.reason == "materializing":
+            return "calm", "The first generation is being made", None
         return ("bad", "The materializer fails", reason) if failed else ("wait", "Not ready", reason)
     still = f"{which.capitalize()} is still served."
+    if head.reason == "materializing":
+        return "calm", "The next generation is being made", still
     title = "The newest run failed" if failed else "The next generation is not ready"
     return "bad" if failed else "wait", title, (reason, el("br"), still)
 

@@ -3,7 +3,7 @@
 // Words only ever become text nodes or attributes; what comes as HTML was escaped on the server and cannot run.
 (() => {
   const KINDS = { m: "missing", r: "registered", w: "waiting", s: "served", a: "applied", f: "failed" };
-  const POLL_MS = 5000, LEAST_MS = 250, RETRY_MS = 15000, ABOUT_MS = 150;
+  const POLL_MS = 3000, LEAST_MS = 250, RETRY_MS = 15000, ABOUT_MS = 150;
   const main = document.getElementById("main");
   const grid = document.getElementById("grid");
 
@@ -75,7 +75,7 @@
     const words = JSON.parse(text), box = document.getElementById("cells");
     const { names, states } = words;
     grid.hidden = names.length === 0;
-    box.className = names.length <= 60 ? "few" : names.length <= 1500 ? "some" : "many";
+    box.className = names.length <= 60 ? "few" : names.length <= 1500 ? "some" : names.length <= 4000 ? "many" : "all";
     const focused = box.contains(document.activeElement) ? document.activeElement : null;
     let sameNames = names.length === cells.size, at = 0;
     if (sameNames) for (const name of cells.keys()) if (name !== names[at++]) { sameNames = false; break; }
