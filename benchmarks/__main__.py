@@ -18,7 +18,7 @@ from .processes import raise_file_limit
 from .scale import QUICK, WHOLE
 from .table import Row, lines
 
-FIGURES = ("node", "register", "fetch", "boot", "held", "shared", "restart", "groups")
+FIGURES = ("node", "register", "fetch", "boot", "held", "shared", "restart", "groups", "follow", "idle")
 RESULTS = Path(__file__).with_name("results.json")
 
 

@@ -15,7 +15,9 @@ JOB_SECONDS = 120.0
 class Job(msgspec.Struct, omit_defaults=True):
     """`flood`: `count` requests `what` spread over `connections`, identifiers from `first` on, modulo `cycle`.
     `boot`: `count` nodes at once, each `register`, then `held_node`, each on a connection of its own.
-    `wake`: `count` nodes ask `held_node`; when all are held, one request `what` numbered `first` frees them."""
+    `wake`: `count` nodes ask `held_node`; when all are held, one request `what` numbered `first` frees them.
+    `follow` and `idle`: `count` nodes that watch, see `watchers.py`: every `interval` seconds, hinted if `held`, through
+    `turns` changes."""
 
     kind: str
     port: int
@@ -26,11 +28,14 @@ class Job(msgspec.Struct, omit_defaults=True):
     connections: int = 64
     first: int = 0
     cycle: int = 0
+    interval: float = 15.0
+    held: bool = True
+    turns: int = 1
 
 
 class Result(msgspec.Struct, omit_defaults=True):
     """`seconds` on the clock, `processor` seconds of the server; of `wake`: seconds after the trigger and after the
-    first answer, and what the server grew by while it held everybody."""
+    first answer, and what the server grew by while it held everybody; of `idle`: how many `answers` it gave."""
 
     seconds: float
     processor: float
@@ -39,6 +44,7 @@ class Result(msgspec.Struct, omit_defaults=True):
     last: float = 0.0
     held_bytes: int = 0
     largest_bytes: int = 0
+    answers: int = 0
 
 
 def run(job: Job) -> Result:

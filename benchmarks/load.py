@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from . import words
+from . import watchers, words
 from .jobs import Job, Result
 from .processes import processor_seconds, resident_bytes
 
@@ -173,10 +173,10 @@ async def _settled(pid: int) -> None:
 
 def main() -> None:
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
-    kinds = {"flood": flood, "boot": boot, "wake": wake}
+    kinds = {"flood": flood, "boot": boot, "wake": wake, "follow": watchers.follow, "idle": watchers.idle}
     try:
         result = asyncio.run(kinds[job.kind](job))
-    except (Failed, OSError) as error:
+    except (Failed, OSError, RuntimeError, TimeoutError) as error:
         print(f"{job.kind} {job.what}: {error}", file=sys.stderr)
         os._exit(1)
     sys.stdout.buffer.write(msgspec.json.encode(result))

@@ -15,6 +15,7 @@ from cfgsync_adapter import (
 
 NODES = "BENCH_NODES"
 """Environment: how many registrations make it ready."""
+TELLER = "teller"
 FILE_BYTES = 4096
 _FILLING = "x" * (FILE_BYTES - 64)
 
@@ -39,6 +40,24 @@ class Fleet:
             return NotReady(f"waiting for {self._need} nodes, have {have}")
         return MaterializedArtifacts.from_nodes(
             {identifier: file_of(identifier) for identifier in registrations.identifiers}
+        )
+
+
+class Told:
+    """Everybody but the teller gets about 4 KiB that begin with what the teller said last."""
+
+    def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializationResult:
+        said = next((r.metadata for r in registrations if r.identifier == TELLER), None)
+        names = [name for name in registrations.identifiers if name != TELLER]
+        if said is None or not names:
+            return NotReady("nobody tells, or nobody hears")
+        return MaterializedArtifacts.from_nodes(
+            {
+                name: ArtifactSet(
+                    [ArtifactFile("/config.yaml", f"{said}\nid: {name}\nfilling: {_FILLING}\n")]
+                )
+                for name in names
+            }
         )
 
 

@@ -1,0 +1,26 @@
+"""Watchers with nothing to do: which share of a core they cost their server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from .. import processes
+from ..jobs import Job, run
+from ..scale import Scale
+from ..table import Row, microseconds
+
+
+def measure(scale: Scale, scratch: Path) -> Iterator[Row]:
+    many, interval = scale.idle, scale.idle_interval
+    with processes.fleet_server(scratch / "idle.db", 0, "Told") as ours:
+        result = run(Job("idle", ours.port, ours.pid, "node", many, interval=interval))
+    share = result.processor / result.seconds
+    yield Row(
+        f"{many:,} idle watchers that ask every {interval:g} s, of a core",
+        f"{share:.1%}",
+        "",
+        share,
+        "≤0.1",
+        f"{result.answers} questions, {microseconds(result.processor / result.answers)} each",
+    )
