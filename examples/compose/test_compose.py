@@ -1,0 +1,91 @@
+"""The compose file, held to its published schema, and its commands, run on this machine."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from examples.here import Here
+from tests.processes import PATIENCE, Place
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def compose():
+    return yaml.safe_load((HERE / "compose.yaml").read_text())
+
+
+def checked(path: Path) -> subprocess.CompletedProcess[str]:
+    """Checked with the schema of compose-spec, which the checker brings along."""
+    command = ["check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(path)]
+    return subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, timeout=PATIENCE)
+
+
+def test_the_file_is_what_the_published_schema_says():
+    result = checked(HERE / "compose.yaml")
+    assert result.returncode == 0, result.stdout
+
+
+def test_a_misspelt_word_would_have_been_found(tmp_path):
+    wrong = tmp_path / "compose.yaml"
+    wrong.write_text((HERE / "compose.yaml").read_text().replace("restart:", "restrat:", 1))
+    result = checked(wrong)
+    assert result.returncode == 1
+    assert "restrat" in result.stdout
+
+
+def test_no_port_is_published_while_anybody_could_join(compose):
+    server = compose["services"]["cfgsync"]
+    assert {"--insecure-no-tls", "--insecure-no-auth"} <= set(server["command"])
+    assert [name for name, service in compose["services"].items() if "ports" in service] == []
+
+
+def test_every_mounted_file_is_there_and_every_secret_is_a_nodes_own(compose):
+    nodes = {name: service for name, service in compose["services"].items() if name != "cfgsync"}
+    assert [service["secrets"] for service in nodes.values()] == [
+        [{"source": name, "target": "node"}] for name in nodes
+    ]
+    assert list(compose["secrets"]) == list(nodes)
+    server = compose["services"]["cfgsync"]
+    mounted = [volume.partition(":")[0] for volume in server["volumes"] if volume.startswith("./")]
+    assert [name for name in mounted if not (HERE / name).is_file()] == []
+    build = server["build"]
+    assert (HERE / build["context"] / build["dockerfile"]).is_file()
+
+
+def test_the_readme_runs_as_written(run_readme):
+    made, checked_again = run_readme()
+    assert made.splitlines() == ["600 secrets/node-1", "600 secrets/node-2", "600 secrets/node-3"]
+    assert "ok" in checked_again
+
+
+def test_the_commands_of_its_containers_boot_three_nodes_which_keep_their_names(compose, tmp_path):
+    services = compose["services"]
+    names = [name for name in services if name != "cfgsync"]
+    subprocess.run([HERE / "make-secrets", *names, "stranger"], cwd=tmp_path, check=True)
+    with Place(tmp_path / "place") as place:
+        here = Here(place, {"0.0.0.0": "127.0.0.1", "/var/lib/cfgsync": str(tmp_path)})
+        server = here.serve(services["cfgsync"]["command"], HERE)
+
+        def boot(name: str, secret: str, srv: Path) -> subprocess.Popen[str]:
+            places = {"http://cfgsync:4400": server.url, "/run/secrets/node": secret, "/srv": str(srv)}
+            return here.also(places).start(services[name]["command"], services[name]["environment"])
+
+        def mounted(name: str) -> str:
+            (of,) = services[name]["secrets"]
+            return str(tmp_path / compose["secrets"][of["source"]]["file"])
+
+        nodes = [boot(name, mounted(name), tmp_path / name) for name in names]
+        assert [node.wait(PATIENCE) for node in nodes] == [0, 0, 0]
+        for name in names:
+            peers = (tmp_path / name / "peers/current/peers.txt").read_text().splitlines()
+            assert peers == ["127.0.0.1:8000"] * 2
+
+        # a container that is made anew has lost its files and its state, and comes with its secret
+        assert boot("node-1", mounted("node-1"), tmp_path / "anew").wait(PATIENCE) == 0
+        # and without it would not have its name (here; off loopback --insecure-no-auth gives it away, and says so)
+        stranger = str(tmp_path / "secrets/stranger")
+        assert boot("node-1", stranger, tmp_path / "other").wait(PATIENCE) == 5

@@ -1,0 +1,52 @@
+"""What a file says for other machines, run on this one: the same words, with the places of those machines replaced."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from tests.processes import Place, Server
+
+
+class Here:
+    """Runs `cfgsync` commands of containers and units in `place`. `places` maps what they call a place (the longest
+    that fits wins) to what it is here."""
+
+    def __init__(self, place: Place, places: Mapping[str, str]) -> None:
+        self._place = place
+        self._places = dict(places)
+
+    def also(self, places: Mapping[str, str]) -> Here:
+        """The same, with more places."""
+        return Here(self._place, {**self._places, **places})
+
+    def word(self, text: str) -> str:
+        for there in sorted(self._places, key=len, reverse=True):
+            text = text.replace(there, self._places[there])
+        return text
+
+    def words(self, command: Iterable[str]) -> list[str]:
+        """The command up to its `--`: what is started behind it stands for a program that is not here."""
+        return list(until(map(self.word, command)))
+
+    def serve(self, command: Sequence[str], cwd: Path) -> Server:
+        """A server's command, on a free port, in the directory of its materializer."""
+        assert command[0] == "serve"
+        return self._place.serve(*self.words(command[1:]), cwd=cwd)
+
+    def start(self, command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[str]:
+        """A node's command."""
+        assert command[0] == "fetch"
+        process, _ = self._place.start(
+            *self.words(command), environment={name: self.word(text) for name, text in environment.items()}
+        )
+        return process
+
+
+def until(words: Iterable[str], end: str = "--") -> Iterable[str]:
+    """The words before `end`."""
+    for word in words:
+        if word == end:
+            return
+        yield word
