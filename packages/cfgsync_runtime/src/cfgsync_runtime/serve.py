@@ -258,9 +258,10 @@ async def _listening(server: HttpServer) -> AsyncIterator[HttpServer]:
     try:
         await server.__aenter__()
     except OSError as error:
+        why = os.strerror(error.errno) if error.errno else "this machine has no such address"
+        do = "stop what is listening there" if error.errno else "another --host"
         raise MachineRefused(
-            f"cannot listen on {server.address}: {os.strerror(error.errno) if error.errno else error}",
-            "give another --port, or stop what is listening there",
+            f"cannot listen on {server.address}: {why}", f"give another --port, or {do}"
         ) from error
     try:
         yield server

@@ -39,6 +39,15 @@ PLAIN: Final[dict[str, Any]] = {
 }
 
 
+_KINDS: Final = {
+    "a valid int range": "a whole number",
+    "a valid int": "a whole number",
+    "a valid float range": "a number",
+    "a valid float": "a number",
+}
+"""The library's names for what it wanted, in people's words."""
+
+
 class LazyGroup(TyperGroup):
     """A group whose commands are imported when they run."""
 
@@ -136,4 +145,7 @@ def _usage(error: Any) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error.ctx.get_help())
         return 2
-    return fail(2, f"{path}: {error.format_message()}", f"see: {path} --help")
+    message = error.format_message()
+    for theirs, ours in _KINDS.items():
+        message = message.replace(theirs, ours)
+    return fail(2, f"{path}: {message}", f"see: {path} --help")

@@ -54,7 +54,8 @@ def command(
             took = _run(nodes, os.path.abspath(keep))
             left = f"its files are in {keep}"
     except OSError as error:
-        raise typer.Exit(fail(1, str(error), "give another directory: --keep DIR")) from error
+        why = ": ".join(part for part in (error.filename, error.strerror) if part) or str(error)
+        raise typer.Exit(fail(1, why, "give another directory: --keep DIR")) from error
     except asyncio.CancelledError:
         raise typer.Exit(128 + signal.SIGTERM) from None
     except CfgsyncError as error:

@@ -81,7 +81,10 @@ def evict(identifier: Annotated[str, typer.Argument(metavar="ID")], server: Serv
     Run it on the server's machine. Exit codes: 0 it has left, 1 there is no such node, 5 refused, 7 no answer.
     """
     with Operator(server) as operator:
-        operator.post("/admin/evict", msgspec.json.encode(_Name(identifier)))
+        answer = operator.post("/admin/evict", msgspec.json.encode(_Name(identifier)))
+        operator.decoded(
+            "/admin/evict", answer, _Name
+        )  # a page that answers 200 to everything has evicted nobody
     print(f"{identifier} has left; its name is free")
 
 
@@ -146,7 +149,7 @@ def replace(
     except CfgsyncError as error:
         raise typer.BadParameter(str(error), param_hint="--file") from error
     with Operator(server) as operator:
-        operator.post("/node/replace", body)
+        operator.post("/node/replace", body, accepted=202)
     what = "the materializer's files come back" if clear else f"{len(files)} files are kept for it"
     print(f"{identifier}: {what} with the next generation")
 

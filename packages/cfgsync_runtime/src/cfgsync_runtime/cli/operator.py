@@ -75,10 +75,12 @@ class Operator:
             yield page
             after = getattr(page, "next", None)
 
-    def post(self, path: str, body: bytes, within: float = ANSWER_WITHIN) -> Answer:
-        """The answer to a POST that was accepted (2xx)."""
+    def post(
+        self, path: str, body: bytes, within: float = ANSWER_WITHIN, *, accepted: int | None = None
+    ) -> Answer:
+        """The answer to a POST that was accepted: with this status, else with any 2xx."""
         answer = self._ask("POST", path, body, within)
-        if not 200 <= answer.status < 300:
+        if answer.status != accepted if accepted is not None else not 200 <= answer.status < 300:
             self._refused(path.partition("?")[0], answer)
         return answer
 
@@ -118,10 +120,5 @@ class Operator:
             raise typer.Exit(fail(1, why, NOT_OURS))
         if answer.status == 503:
             raise typer.Exit(fail(7, f"{self._at} cannot now: {said}", "run it again in a moment"))
-        raise typer.Exit(
-            fail(
-                1,
-                f"{self._at}{path} answers {answer.status}: {said or 'no words'}",
-                "mend that, and run it again",
-            )
-        )
+        why = f"{self._at}{path} answers {answer.status}: {said or 'no words'}"
+        raise typer.Exit(fail(1, why, "mend that, and run it again" if said else NOT_OURS))
