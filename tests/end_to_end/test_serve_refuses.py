@@ -169,7 +169,7 @@ def flipped(path: Path) -> None:
 @pytest.mark.parametrize(
     ("of_ours", "make", "what"),
     [
-        (False, Path.mkdir, "cannot open "),
+        (False, Path.mkdir, "is a directory"),
         (False, lambda path: path.write_bytes(b""), "has 0 bytes"),
         (False, lambda path: path.write_bytes(b"this is a letter\n" * 100), "is damaged"),
         (False, foreign, "is a database of another program"),
