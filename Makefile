@@ -1,6 +1,6 @@
 # Every target makes .venv ready first: nothing has to be installed but Python 3.11 or newer, git and make.
 
-.PHONY: help demo test check bench chaos mutants format constraints public-names bootstrap clean
+.PHONY: help demo test screenshots check bench chaos mutants format constraints public-names bootstrap clean
 .DEFAULT_GOAL := help
 
 # What the caller's shell has active must not leak into .venv.
@@ -15,6 +15,7 @@ help:
 	@echo 'make bench   measure, as ratios against a bare server in the same run'
 	@echo 'make mutants put deliberate faults in, each of which must turn a test red'
 	@echo 'make chaos   the long form of the tests that break things: ten to twenty minutes (ARGS="-k words" to choose)'
+	@echo 'make screenshots  make the pictures of the page anew (needs a Chromium)'
 	@echo 'make clean   remove .venv and caches'
 
 bootstrap:
@@ -58,6 +59,11 @@ constraints:
 public-names: bootstrap
 	$(PYTHON) scripts/public_names.py >tests/architecture/public_names.new
 	mv tests/architecture/public_names.new tests/architecture/public_names.txt
+
+# The pictures of docs/screenshots/, of real servers in a real Chromium.
+screenshots: bootstrap
+	@scripts/engines
+	$(PYTHON) scripts/screenshots.py
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
