@@ -26,7 +26,15 @@ class EveryNodeItsName:
 SETTINGS = """
 [checks]
 positive_data_acceptance.expected-statuses = ["2xx", "3xx", "401", "403", "404", "409", "425"]
+
+# which paths a file may have, and which generations are held, is more than a schema can say
+[[operations]]
+include-path-regex = "^/(admin/generations|admin/snapshot|node/replace)$"
+[operations.checks]
+positive_data_acceptance.expected-statuses = ["2xx", "404", "422"]
 """
+LEFT_OUT = ("/watch", "/admin/renew")
+"""One does not end, and each of the other is a run of the materializer."""
 LEAST_CASES = sized(100, 2_000)
 
 
@@ -39,7 +47,7 @@ def test_the_server_does_what_its_openapi_document_says(place: Place) -> None:
         [
             *(BIN / "schemathesis", "run", f"{server.url}/openapi.json", "--no-color", "--warnings", "off"),
             *("--checks", "all", "--max-examples", str(sized(5, 300))),
-            *("--exclude-path", "/watch"),  # it does not end
+            *(word for path in LEFT_OUT for word in ("--exclude-path", path)),
             *("--seed", str(random.SystemRandom().randrange(10**6))),
         ],
         cwd=place.directory,
@@ -52,7 +60,7 @@ def test_the_server_does_what_its_openapi_document_says(place: Place) -> None:
     print(ran.stdout, ran.stderr)  # the seed is in it
     assert ran.returncode == 0
     paths = server.ask("GET", "/openapi.json").words["paths"]
-    assert f"Tested: {len(paths) - 1}" in ran.stdout  # each path has one method; /watch is left out
+    assert f"Tested: {len(paths) - len(LEFT_OUT)}" in ran.stdout  # each path has one method
     cases = re.search(r"(\d+) generated", ran.stdout)
     assert cases is not None
     assert int(cases[1]) >= LEAST_CASES

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from openapi_spec_validator import validate
 
+from cfgsync_core.routes import ROUTES
 from tests.processes import Place, body, ended
 
 HERE = Path(__file__).parent
@@ -35,3 +36,25 @@ def test_a_running_server_is_alive_ready_documented_and_explains_itself(place: P
         ["not", "generation", "SIGTERM:"],
         ["generation", "SIGTERM:"],
     )
+
+
+def test_the_openapi_document_says_what_each_route_of_the_server_takes_and_answers(place: Place) -> None:
+    server = place.serve("application:Fleet", cwd=HERE)
+    document = server.ask("GET", "/openapi.json").words
+    validate(document)
+    undocumented = {"/healthz"}  # /livez by another name
+    for path, route in ROUTES.items():
+        if path in undocumented:
+            continue
+        operations = document["paths"][path]
+        assert set(operations) == {route.method.lower()}, path
+        said = operations[route.method.lower()]
+        assert said["summary"]
+        good = [answer for status, answer in said["responses"].items() if status.startswith("2")]
+        assert good, path
+        assert ("requestBody" in said) == (route.method == "POST"), path
+        assert ("403" in said["responses"]) >= route.operator, path
+    renewed = document["components"]["schemas"]["Renewed"]["properties"]
+    assert server.ask("POST", "/register", body("node-1")).status == 202
+    answer = server.ask("POST", "/admin/renew?wait=5", b"{}")
+    assert (answer.status, set(answer.words)) == (200, set(renewed))

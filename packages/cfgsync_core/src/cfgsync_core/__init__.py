@@ -78,6 +78,7 @@ if TYPE_CHECKING:
     from .memory import MemoryStore as MemoryStore
     from .node_watch import Held as Held
     from .node_watch import NodeWatch as NodeWatch
+    from .openapi import Operation as Operation
     from .outcome import Current as Current
     from .outcome import Failure as Failure
     from .outcome import Fetched as Fetched
@@ -167,6 +168,7 @@ else:
             "client": "CfgsyncClient",
             "exchange": "CONNECT_WITHIN HOLD PATIENCE Done Exchange Lost Pause Request Send telling",
             "node_watch": "Held NodeWatch",
+            "openapi": "Operation",
             "outcome": "Current Failure FetchFailed Fetched MissingForGood NotReadyInTime Outcome Refused Rejected"
             " Unreachable Untrusted",
             "server_url": "InvalidServerUrl ServerUrl",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -82,12 +82,49 @@ _LIMIT = {
     "description": "1 to 1000; another word counts as 1000",
     "anyOf": [{"type": "integer"}, {"type": "string"}],
 }
+_VERSION = {
+    "description": "<epoch>.<revision> of the registrations; repeated on /node, no server answers from before it",
+    "schema": {"type": "string"},
+}
 _GENERATION = {"description": "<epoch>.<number>; absent from a static source", "schema": {"type": "string"}}
 
 
-def openapi(names: Collection[str]) -> bytes:
-    """The OpenAPI 3.1 document, as JSON, of a server whose handler table has these names."""
+class Operation(msgspec.Struct, frozen=True):
+    """One more route of the document. `body` and `answers` (by status; None is an empty one, several are alternatives)
+    are the Structs that are its words, `query` the JSON schema of each parameter."""
+
+    path: str
+    method: Literal["get", "post"]
+    summary: str
+    answers: Mapping[str, tuple[type[msgspec.Struct], ...] | None]
+    errors: str
+    body: type[msgspec.Struct] | None = None
+    query: Mapping[str, Mapping[str, Any]] = {}
+
+    @property
+    def words(self) -> Iterator[type[msgspec.Struct]]:
+        """Every Struct in it."""
+        if self.body is not None:
+            yield self.body
+        for kinds in self.answers.values():
+            yield from kinds or ()
+
+    def told(self) -> dict[str, Any]:
+        """As the document says it."""
+        parameters = [_query(name, dict(schema)) for name, schema in self.query.items()]
+        answers = {status: _one_of(kinds) for status, kinds in self.answers.items()}
+        return {
+            "summary": self.summary,
+            **({"parameters": parameters} if parameters else {}),
+            **({"requestBody": _body(self.body.__name__)} if self.body is not None else {}),
+            "responses": {**answers, **_errors(self.errors)},
+        }
+
+
+def openapi(names: Collection[str], more: Sequence[Operation] = ()) -> bytes:
+    """The OpenAPI 3.1 document, as JSON, of a server whose handler table has these names, with `more` routes."""
     types = [Registration, Question, Payload, ErrorBody, FleetStatus, NodeStatus, Health, Ack, Node]
+    types += dict.fromkeys(kind for operation in more for kind in operation.words)
     _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     paths: dict[str, Any] = {
         "/register": {
@@ -95,7 +132,7 @@ def openapi(names: Collection[str]) -> bytes:
                 "summary": "Register this node; an equal registration changes nothing",
                 "requestBody": _body("Registration"),
                 "responses": {
-                    "202": {"description": "registered, durably"},
+                    "202": {"description": "registered, durably", "headers": {"Cfgsync-Version": _VERSION}},
                     **_errors("400 401 404 409 413 415 422 503 507"),
                 },
             }
@@ -107,6 +144,7 @@ def openapi(names: Collection[str]) -> bytes:
                     _header("Prefer", "wait=20"),
                     _header("If-None-Match", f'"sha256-{"0" * 64}"'),
                     _header("Cfgsync-Accept", "base64, mode"),
+                    _header("Cfgsync-Version", "01890a5d-ac96-774b-bcce-b302099a8057.1"),
                 ],
                 "requestBody": _body("Question"),
                 "responses": {
@@ -184,6 +222,8 @@ def openapi(names: Collection[str]) -> bytes:
                 "responses": {"200": _text("text/event-stream"), **_errors("400 503")},
             }
         }
+    for operation in more:
+        paths.setdefault(operation.path, {})[operation.method] = operation.told()
     document = {
         "openapi": "3.1.0",
         "info": {"title": "cfgsync", "version": "1", "description": "Register, wait, fetch one payload."},
@@ -199,6 +239,15 @@ def _json(name: str) -> dict[str, Any]:
 
 def _ok(name: str) -> dict[str, Any]:
     return {"description": "the answer", **_json(name)}
+
+
+def _one_of(kinds: tuple[type[msgspec.Struct], ...] | None) -> dict[str, Any]:
+    if kinds is None:
+        return {"description": "done, durably"}
+    if len(kinds) == 1:
+        return _ok(kinds[0].__name__)
+    words = [{"$ref": f"#/components/schemas/{kind.__name__}"} for kind in kinds]
+    return {"description": "the answer", "content": {"application/json": {"schema": {"anyOf": words}}}}
 
 
 def _text(kind: str) -> dict[str, Any]:

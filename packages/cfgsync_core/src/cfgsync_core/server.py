@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -31,7 +31,7 @@ from .listening import (
     accept_few_at_once,
     has_more,
 )
-from .openapi import openapi
+from .openapi import Operation, openapi
 from .preferences import ACCEPT, VERSION, parse_etags, parse_wait, takes_extended
 from .protocol import decode_question, decode_registration
 from .routes import MAX_BODY_BYTES, ROUTES, Route
@@ -49,7 +49,8 @@ class HttpServer:
 
     `port` 0 takes a free one. Raises `OSError` when the address is not to be had. Leaving drains: `drain` (a callable,
     e.g. the source's) is called first, so that held requests are answered 503 with `Retry-After`. A reader that takes
-    nothing of a large answer for `piece_seconds` is cut off.
+    nothing of a large answer for `piece_seconds` is cut off. `operations` are what `/openapi.json` says of routes whose words
+    core does not know.
     """
 
     _server: LimitedServer  # made when the context is entered, in the loop that serves
@@ -62,6 +63,7 @@ class HttpServer:
         *,
         max_connections: int | None = None,
         piece_seconds: float = PIECE_SECONDS,
+        operations: Sequence[Operation] = (),
     ) -> None:
         self._handlers = handlers
         self._host = host
@@ -71,7 +73,7 @@ class HttpServer:
         self._max_connections = max_connections
         self._piece_seconds = piece_seconds
         self._piecewise = asyncio.Semaphore(PIECEWISE_AT_ONCE)
-        self._openapi = openapi(handlers)
+        self._openapi = openapi(handlers, operations)
         self.port = port
         self.unread: dict[int, int] = {}
         """Status → how many requests were refused since the start before a handler saw them: a body that is too large,

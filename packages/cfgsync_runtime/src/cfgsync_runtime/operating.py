@@ -45,7 +45,9 @@ CUTS: Final = 2
 """Snapshots that are being read at a time; one more ends the oldest."""
 
 
-class _Renew(msgspec.Struct, frozen=True):
+class Renew(msgspec.Struct, frozen=True):
+    """The body of `POST /admin/renew`. `accept`: the result may leave out what the shrink guard would refuse."""
+
     accept: bool = False
 
 
@@ -74,7 +76,7 @@ class Operating:
 
     def __init__(self, source: RegistrationConfigSource) -> None:
         self._source = source
-        self._renew_body = RequestBody(_Renew)
+        self._renew_body = RequestBody(Renew)
         self._cuts: dict[str, _Cut] = {}
 
     def handlers(self) -> dict[str, Handler]:

@@ -37,6 +37,7 @@ from .errors import MachineRefused
 from .identity import Identities
 from .open_doors import Lacking, OpenDoors, warn
 from .operating import Operating
+from .operator_routes import OPERATIONS
 from .page import Page, door_of
 from .scrape import Observed, Scrape
 from .traffic import Traffic
@@ -128,7 +129,7 @@ async def serving_snapshot(
             handlers["page"] = Page(status, source, door=door_of(host, lacking))
         observed = Observed(Traffic(), None, status, source, hinting.tally, pages, lacking)
         observed.server = server = await stack.enter_async_context(
-            _listening((await loading)(_observed(handlers, observed), host, port))
+            _listening((await loading)(_observed(handlers, observed), host, port, operations=OPERATIONS))
         )
         warn(host, lacking)
         try:
