@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-SELDOM: Final = (50_000, 10, 3)
+SELDOM: Final = (20_000, 10, 3)
 """Of `gc.set_threshold`. A request leaves no cycles, one that cannot be read 28 objects and a connection that breaks 10:
-7 MiB at most before they are found."""
+3 MiB at most before they are found (and 9 MiB in all after 40,000 bad requests; it was 20 with 50,000 here)."""
 
 
 @contextmanager
