@@ -14,6 +14,7 @@ _ARTIFACTS = "cfgsync_artifacts/src/cfgsync_artifacts"
 _CORE = "cfgsync_core/src/cfgsync_core"
 _ADAPTER = "cfgsync_adapter/src/cfgsync_adapter"
 _SQLITE = "cfgsync_runtime/src/cfgsync_runtime/backends/sqlite"
+_PAGE = "cfgsync_runtime/src/cfgsync_runtime/page"
 
 
 class Edit(NamedTuple):
@@ -308,5 +309,53 @@ FAULTS = (
         (
             "tests/adapter/test_two_servers.py::test_one_snapshot_makes_one_generation_however_many_servers_run",
         ),
+    ),
+    Fault(
+        "the page believes what others say to be markup",
+        (
+            Edit(
+                f"{_PAGE}/markup.py",
+                "        return Markup(escape(str(children)))\n",
+                "        return Markup(str(children))\n",
+            ),
+        ),
+        ("tests/runtime/test_page.py",),
+    ),
+    Fault(
+        "the page shows a secret's size and digest like any file's",
+        (
+            Edit(
+                f"{_PAGE}/node.py",
+                '    if file.omitted == "secret":\n',
+                '    if file.omitted == "no such thing":\n',
+            ),
+        ),
+        ("tests/runtime/test_page.py",),
+    ),
+    Fault(
+        "contents for whoever reaches the page",
+        (
+            Edit(
+                f"{_PAGE}/views.py",
+                'query["node"][:MAX_NAME], call.operator',
+                'query["node"][:MAX_NAME], True',
+            ),
+        ),
+        ("tests/runtime/test_page.py",),
+    ),
+    Fault(
+        "a name that was made to lead here is an operator's",
+        (Edit(f"{_CORE}/asker.py", '    if not is_own_name(headers.get("Host", "")):\n', "    if False:\n"),),
+        ("tests/runtime/test_page.py", "tests/core/test_asker.py"),
+    ),
+    Fault(
+        "the page answers to every name",
+        (Edit(f"{_PAGE}/answering.py", " and not call.own_name:", " and False:"),),
+        ("tests/runtime/test_page.py",),
+    ),
+    Fault(
+        "a look that began before the question is good enough",
+        (Edit(f"{_PAGE}/survey.py", "self._began >= asked:", "self._began >= asked - 60:"),),
+        ("tests/runtime/test_page.py",),
     ),
 )

@@ -397,7 +397,8 @@ async def test_a_bundle_has_a_page_too() -> None:
         ask = Asking(server, session)
         page = await ask.page()
         assert "A bundle is served" in page.words
-        assert row(page, "node-1").startswith("registered")
+        assert row(page, "node-1").startswith("in the bundle")
+        assert ("section", {"id": "counts", "class": "card", "hidden": None}) in page.tags
         assert "not shown here" in (await ask.page("?node=node-1")).words
     async with serving_source(source, page=False) as server, aiohttp.ClientSession() as session:
         await Asking(server, session).get("/", 404)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from cfgsync_adapter import ToldFile, ToldNode
@@ -9,7 +11,7 @@ from cfgsync_core import NodeRegistration, NodeStatus
 
 from .markup import Child, Markup, el, query
 from .survey import kind_of
-from .words import badge, many, number, size, when
+from .words import IN_BUNDLE, badge, many, number, size, when
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -18,6 +20,9 @@ class Given(msgspec.Struct, frozen=True):
     generation: str
     node: ToldNode
     shared: tuple[ToldFile, ...]
+
+
+IN_BUNDLE_BADGE: Final = el("small", IN_BUNDLE)
 
 
 def node_view(
@@ -29,7 +34,7 @@ def node_view(
     static: bool,
 ) -> list[Markup]:
     """The sections. `registration` is there for an operator only, who sees contents too."""
-    kind = kind_of(node)
+    in_bundle = static and node.state == "ready"
     facts: list[tuple[str, Child]] = [
         ("registered", "yes" if node.registered else "no"),
         ("last seen", when(node.last_seen, "never")),
@@ -50,7 +55,13 @@ def node_view(
         el(
             "section",
             el("p", el("a", "Fleet", href="./"), " / node", class_="crumbs"),
-            el("h1", node.identifier, " ", badge(kind), class_="words"),
+            el(
+                "h1",
+                node.identifier,
+                " ",
+                IN_BUNDLE_BADGE if in_bundle else badge(kind_of(node)),
+                class_="words",
+            ),
             el("p", el("span", node.reason or "its files are ready", class_="words"), class_="said"),
             id="node",
             class_="card",

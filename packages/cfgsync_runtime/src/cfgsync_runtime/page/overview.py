@@ -13,7 +13,7 @@ from cfgsync_core import Condition, FleetStatus, MissingNode, NodeStatus
 from .history import generations
 from .markup import Child, Markup, el, query
 from .survey import KINDS, Fleet, Kind, kind_of
-from .words import EXPLAINED, badge, many, number, when
+from .words import EXPLAINED, IN_BUNDLE, badge, many, number, when
 
 MISSING_SHOWN: Final = 60
 _BAR: Final = 1000
@@ -41,21 +41,21 @@ def overview(fleet: Fleet, rows: Rows, heads: Sequence[ToldGeneration] | None) -
         _verdict(fleet, static),
         _insecure(fleet.head),
         _why(fleet.head),
-        _counts(fleet, rows.kind, static),
-        _grid(fleet),
+        _counts(fleet, rows.kind, hidden=static),
+        _grid(fleet, static),
         generations(heads or (), hidden=static),
-        _table(rows, fleet.head.reason),
+        _table(rows, fleet.head.reason, static),
     ]
 
 
-def words_of(fleet: Fleet) -> bytes:
+def words_of(fleet: Fleet, *, static: bool = False) -> bytes:
     """The fleet as JSON: what the grid is drawn from, and what `Accept: application/json` is answered."""
     return msgspec.json.encode(
         {
             "generation": fleet.head.generation,
             "reason": fleet.head.reason,
             "counts": fleet.counts,
-            "kinds": {kind[0]: kind for kind in KINDS},
+            "kinds": {kind[0]: IN_BUNDLE if static else kind for kind in KINDS},
             "names": fleet.names,
             "states": fleet.states,
         }
@@ -76,7 +76,11 @@ def _verdict(fleet: Fleet, static: bool) -> Markup:
 def _said(fleet: Fleet, static: bool) -> tuple[Mood, str, Child]:
     head, counts = fleet.head, fleet.counts
     if static:
-        return "calm", "A bundle is served", f"{many(fleet.nodes, 'node')}; nobody has to be waited for."
+        return (
+            "calm",
+            "A bundle is served",
+            f"{many(fleet.nodes, 'node')}; nobody has to be waited for. Who has fetched what is not kept.",
+        )
     which = f"generation {number(head.generation)}"
     if head.converged:
         return "good", "Everybody has its files", f"Every node has applied {which}."
@@ -180,7 +184,7 @@ def _missing(missing: Sequence[MissingNode]) -> Markup | None:
     )
 
 
-def _counts(fleet: Fleet, asked: Kind | None, static: bool) -> Markup:
+def _counts(fleet: Fleet, asked: Kind | None, *, hidden: bool) -> Markup:
     counts, whole = fleet.counts, max(len(fleet.names), 1)
     stripes: list[Markup] = []
     at = 0
@@ -215,15 +219,15 @@ def _counts(fleet: Fleet, asked: Kind | None, static: bool) -> Markup:
             aria_label=said,
         ),
         el("nav", tiles, class_="tiles", aria_label="Nodes by where they stand"),
-        el("p", "A bundle's server does not keep who has fetched what.", class_="muted") if static else None,
         id="counts",
         class_="card",
+        hidden=hidden,
     )
 
 
-def _grid(fleet: Fleet) -> Markup:
+def _grid(fleet: Fleet, static: bool) -> Markup:
     # `<` alone could end the element; a block of data is never run
-    words = Markup(words_of(fleet).decode().replace("<", "\\u003c"))
+    words = Markup(words_of(fleet, static=static).decode().replace("<", "\\u003c"))
     return el(
         "section",
         el("h2", "Every node", el("span", id="find-place")),
@@ -236,7 +240,7 @@ def _grid(fleet: Fleet) -> Markup:
     )
 
 
-def _table(rows: Rows, reason: str) -> Markup:
+def _table(rows: Rows, reason: str, static: bool) -> Markup:
     of_kind = f" that are {rows.kind}" if rows.kind else ""
     title = f"Nodes{of_kind} "
     shown = (
@@ -244,7 +248,7 @@ def _table(rows: Rows, reason: str) -> Markup:
         if rows.start or rows.next
         else f"{rows.of:,}"
     )
-    body: Child = [_row(node, reason) for node in rows.nodes]
+    body: Child = [_row(node, reason, static) for node in rows.nodes]
     if not rows.nodes:
         body = el("tr", el("td", f"There are none{of_kind}.", colspan=6, class_="muted"))
     return el(
@@ -268,14 +272,14 @@ def _table(rows: Rows, reason: str) -> Markup:
 _COLUMNS: Final = ("node", "state", "served", "applied", "last seen", "why")
 
 
-def _row(node: NodeStatus, reason: str) -> Markup:
+def _row(node: NodeStatus, reason: str, static: bool) -> Markup:
     # what holds all of them is said once, above
     why = (
         "the fleet is not ready, see above" if reason and node.reason.endswith(f"; {reason}") else node.reason
     )
     cells: tuple[Child, ...] = (
         el("a", node.identifier, href=query(node=node.identifier)),
-        badge(kind_of(node)),
+        IN_BUNDLE if static else badge(kind_of(node)),
         number(node.served),
         number(node.applied),
         when(node.last_seen, "never"),

@@ -2,7 +2,7 @@
 // Looks again whenever the server hints that something has changed, and replaces the sections that are not the same.
 // Words only ever become text nodes or attributes; what comes as HTML was escaped on the server and cannot run.
 (() => {
-  const KINDS = { m: "missing", r: "registered", w: "waiting", s: "served", a: "applied", f: "failed" };
+  let kinds = {}; // a letter is which kind: the server says
   const POLL_MS = 3000, LEAST_MS = 250, RETRY_MS = 15000, ABOUT_MS = 150;
   const main = document.getElementById("main");
   const grid = document.getElementById("grid");
@@ -74,6 +74,7 @@
     drawn = text;
     const words = JSON.parse(text), box = document.getElementById("cells");
     const { names, states } = words;
+    kinds = words.kinds;
     grid.hidden = names.length === 0;
     box.className = names.length <= 60 ? "few" : names.length <= 1500 ? "some" : names.length <= 4000 ? "many" : "all";
     const focused = box.contains(document.activeElement) ? document.activeElement : null;
@@ -98,7 +99,7 @@
       if (cell.dataset.state !== state) {
         cell.dataset.state = state;
         cell.className = state;
-        cell.setAttribute("aria-label", name + ", " + KINDS[state]);
+        cell.setAttribute("aria-label", name + ", " + kinds[state]);
       }
       const label = few ? name : "";
       if (cell.textContent !== label) cell.textContent = label;
@@ -126,7 +127,7 @@
     const name = cell.dataset.name, words = document.getElementById("about-cell");
     if (name === aboutName) return;
     aboutName = name;
-    words.textContent = name + ": " + KINDS[cell.dataset.state];
+    words.textContent = name + ": " + kinds[cell.dataset.state];
     clearTimeout(aboutTimer);
     aboutTimer = setTimeout(() => {
       get("status/" + encodeURIComponent(name), "json", (node) => {
@@ -174,7 +175,8 @@
     request.open("GET", url);
     request.responseType = type;
     request.timeout = 30000;
-    request.onload = () => request.status === 200 && request.response ? came(request.response) : failed();
+    // 404 is a page too: the generation that was shown is no longer held
+    request.onload = () => [200, 404].includes(request.status) && request.response ? came(request.response) : failed();
     request.onerror = request.ontimeout = request.onabort = failed;
     request.send();
   }
@@ -189,8 +191,8 @@
     busy = true; again = false;
     const began = performance.now();
     get(location.pathname + location.search, "document", (page) => {
-      failedSince = null;
       const part = page.getElementById("main");
+      failedSince = part ? null : failedSince || new Date();
       if (part) {
         const words = page.getElementById("cell-words");
         replaceSections(part);

@@ -39,7 +39,7 @@ class Views:
         """HTML; for whoever accepts JSON and no HTML, the fleet's words."""
         if "application/json" in call.accept and "text/html" not in call.accept:
             fleet = await self._survey.look()
-            words = await asyncio.to_thread(words_of, fleet)
+            words = await asyncio.to_thread(words_of, fleet, static=self._source is None)
             return Reply(200, (words,), {**assets().headers, "Content-Type": "application/json"})
         query = call.query
         if "node" in query:

@@ -17,6 +17,9 @@ EXPLAINED: Final[dict[Kind, str]] = {
 }
 
 
+IN_BUNDLE: Final = "in the bundle"
+
+
 def number(generation: str | None) -> str:
     """The number of a generation, `–` for none; its epoch is 36 characters that say nothing to a person."""
     return generation.rpartition(".")[2] if generation else "–"
