@@ -119,6 +119,9 @@ class Carrier:
 class _Final(http.client.HTTPResponse):
     """The answer after all interim ones: http.client itself passes over 100 only, a proxy may send 103 (RFC 9110, 15.2)."""
 
+    # one that Ctrl-C keeps from being made is taken apart without a complaint
+    fp = None  # type: ignore[assignment]  # typeshed knows only those that were made
+
     def _read_status(self) -> tuple[str, int, str]:
         version, status, reason = super()._read_status()  # type: ignore[misc]  # typeshed hides it
         interim = 100 <= status < 200 and status != http.client.SWITCHING_PROTOCOLS

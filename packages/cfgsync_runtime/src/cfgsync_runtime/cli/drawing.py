@@ -186,8 +186,8 @@ def _screen(stream: TextIO) -> Iterator[Callable[[Block], None]]:
         print("\x1b[H" + "".join(f"{line}\x1b[K\r\n" for line in block[:-1]), end="", file=stream)
         print(f"{block[-1]}\x1b[K\x1b[J", end="", file=stream, flush=True)
 
-    print(_OPEN, end="", file=stream, flush=True)
     try:
+        print(_OPEN, end="", file=stream, flush=True)
         yield draw
     finally:
         print(_CLOSE, end="", file=stream, flush=True)

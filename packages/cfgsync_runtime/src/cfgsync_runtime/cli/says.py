@@ -41,8 +41,8 @@ class Waiting:
         text = f"waiting: {why.removeprefix('waiting ')}"
         if self.live:
             columns, _ = size(self._stream)
+            self._is_shown = True  # before it is: Ctrl-C may come in between
             print(f"\r{fitted(text, columns - 1)}{_TO_THE_END}", end="", file=self._stream, flush=True)
-            self._is_shown = True
         else:
             print(text + "\n", end="", file=self._stream, flush=True)
 
