@@ -233,7 +233,7 @@ def test_async_tests_of_pytest_aiohttp_use_it(run_pytest):
 # ── how it ends ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
 FAILING = """
-    import signal, socket, threading
+    import signal, socket, threading, time
     import pytest
     from application import Application
 
@@ -248,7 +248,13 @@ FAILING = """
         server = cfgsync_server(Application)
         ports.append(server.port)
         main = threading.main_thread().ident
-        threading.Timer(0.3, signal.pthread_kill, (main, signal.SIGINT)).start()  # Ctrl-C
+
+        def press_ctrl_c_when_the_node_waits():
+            while not server.status().registered:
+                time.sleep(0.01)
+            signal.pthread_kill(main, signal.SIGINT)
+
+        threading.Thread(target=press_ctrl_c_when_the_node_waits).start()
         with pytest.raises(KeyboardInterrupt):
             server.files("node-1", wait=90)
         assert server.status().registered == 1

@@ -120,7 +120,7 @@ def test_status_says_who_waits_and_why():
     with serving_materializer(Peers(2)) as server:
         server.register("node-1")
         with pytest.raises(FetchFailed, match="1 of 2 nodes"):
-            server.files("node-1", wait=1)
+            server.files("node-1", wait=2)
         assert server.status().reason == "1 of 2 nodes"
         assert server.node_status("node-1").registered
         assert not server.node_status("node-2").registered
@@ -130,7 +130,7 @@ def test_status_says_who_waits_and_why():
 def test_what_the_materializer_raised_is_the_cause_of_the_failure(application):
     with serving_materializer(application) as server:
         with pytest.raises(FetchFailed, match="no-such-port") as failed:
-            server.files("node-1", wait=1)
+            server.files("node-1", wait=2)
         assert isinstance(failed.value.__cause__, KeyError)
         trace = failed.value.__cause__.__traceback__
         while trace.tb_next is not None:
