@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import itertools
 import json
 import os
-import re
-import select
 import shutil
+import signal
 import subprocess
 import time
 import warnings
@@ -73,36 +73,36 @@ def started(profile: Path) -> Iterator[str]:
         for name, word in os.environ.items()
         if "proxy" not in name.lower() and name != "DBUS_SESSION_BUS_ADDRESS"
     }
-    process = subprocess.Popen(
-        [binary(), *arguments],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=environment,
-    )
+    log = profile / "stderr"  # a file: a pipe that nobody reads would hold it up
+    with log.open("wb") as errors:
+        process = subprocess.Popen(
+            [binary(), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+            env=environment,
+            start_new_session=True,  # what is called by the name may be a shell script that starts the browser
+        )
     try:
-        yield _endpoint(process)
+        yield _endpoint(process, profile / "DevToolsActivePort", log)
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(
+                process.pid, signal.SIGKILL
+            )  # it and all that it started, which nobody else has a part in
         process.wait()
-        if process.stderr is not None:
-            process.stderr.close()
 
 
-def _endpoint(process: subprocess.Popen[bytes]) -> str:
-    """What it says on stderr when it listens."""
-    assert process.stderr is not None
-    said = b""
+def _endpoint(process: subprocess.Popen[bytes], said: Path, log: Path) -> str:
+    """What it writes into its profile when it listens: the port, and the path of its DevTools."""
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
-        if not select.select([process.stderr], [], [], 0.2)[0]:
-            continue
-        piece = os.read(process.stderr.fileno(), 65536)
-        said += piece
-        if found := re.search(rb"DevTools listening on (ws://\S+)\s", said):
-            return found[1].decode()
-        assert piece, f"the browser ended: {said[-2000:]!r}"
-    raise AssertionError(f"the browser never listened: {said[-2000:]!r}")
+        assert process.poll() is None, f"the browser ended: {log.read_text()[-2000:]}"
+        lines = said.read_text().split("\n") if said.exists() else []
+        if len(lines) == 2:
+            return f"ws://127.0.0.1:{lines[0]}{lines[1]}"
+        time.sleep(0.02)
+    raise AssertionError(f"the browser never listened: {log.read_text()[-2000:]}")
 
 
 class Refused(AssertionError):
@@ -155,6 +155,7 @@ class Browser:
         self._tabs[tab.session] = tab
         for domain in ("Page", "Runtime", "Log", "Network"):
             await tab.ask(f"{domain}.enable")
+        await tab.ask("Page.setLifecycleEventsEnabled", enabled=True)
         await tab.ask(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -204,15 +205,15 @@ class Tab:
         self.complaints: list[str] = []
         self.requests: list[str] = []
         self.dialogs: list[str] = []
-        self._loaded = asyncio.Event()
+        self._loaded: set[str] = set()
 
     async def ask(self, method: str, **words: Any) -> Any:
         return await self._browser.ask(method, self.session, **words)
 
     def heard(self, event: str, words: dict[str, Any]) -> None:
         match event:
-            case "Page.loadEventFired":
-                self._loaded.set()
+            case "Page.lifecycleEvent" if words["name"] == "load":
+                self._loaded.add(words["loaderId"])
             case "Runtime.exceptionThrown":
                 self.complaints.append(json.dumps(words["exceptionDetails"])[:500])
             case "Runtime.consoleAPICalled":
@@ -222,15 +223,16 @@ class Tab:
             case "Page.javascriptDialogOpening":
                 self.dialogs.append(words["message"])
             case "Network.requestWillBeSent":
-                self.requests.append(words["request"]["url"])
+                if not words["request"]["url"].startswith("data:"):
+                    self.requests.append(words["request"]["url"])
 
     async def go(self, url: str) -> None:
         """Back when the document there is loaded."""
-        self._loaded.clear()
         said = await self.ask("Page.navigate", url=url)
         assert "errorText" not in said, said
         async with asyncio.timeout(PATIENCE):
-            await self._loaded.wait()
+            while said["loaderId"] not in self._loaded:
+                await asyncio.sleep(0.005)
 
     async def value(self, expression: str) -> Any:
         """What this is in the page, as JSON; a promise is awaited."""

@@ -222,6 +222,13 @@ async def test_what_others_say_is_shown_and_never_becomes_markup(ask: Asking, ap
         assert not any(name.startswith("on") or name == "style" for _, attrs in seen.tags for name in attrs)
 
 
+async def test_words_that_cannot_be_encoded_are_shown_without_what_cannot(ask: Asking, app: App) -> None:
+    app.not_ready = NotReady("no \udc80", [Condition("q\udc81", 0, 1, ("m\udc82",))], retry_after=60)
+    await ask.register("node-1")
+    assert "q? 0 of 1" in (await ask.page()).words
+    assert json.loads(await ask.get("/status"))["missing"][0]["identifier"] == "m?"
+
+
 async def test_a_failure_of_a_node_and_a_file_never_become_markup(ask: Asking, app: App) -> None:
     app.text = HOSTILE
     await ask.register("node-1")

@@ -51,10 +51,13 @@ def within_words(answer: NotReady) -> NotReady:
         len(answer.reason) <= MAX_WORDS
         and len(conditions) <= MAX_CONDITIONS
         and all(len(c.missing) <= MAX_NAMES and len(c.name) <= MAX_WORDS for c in conditions)
+        and _is_encodable(
+            "".join((answer.reason, *(word for c in conditions for word in (c.name, *c.missing))))
+        )
     ):
         return answer
     kept = tuple(
-        type(c)(c.name[:MAX_WORDS], c.have, c.need, tuple(name[:128] for name in c.missing[:MAX_NAMES]))
+        type(c)(cut(c.name), c.have, c.need, tuple(cut(name)[:128] for name in c.missing[:MAX_NAMES]))
         for c in conditions[:MAX_CONDITIONS]
     )
     return NotReady(cut(answer.reason), kept, answer.retry_after)
@@ -64,6 +67,15 @@ def cut(text: str) -> str:
     """At most `MAX_WORDS` characters of it, encodable ones."""
     text = text.encode("utf-8", "replace").decode()
     return text if len(text) <= MAX_WORDS else text[:MAX_WORDS] + "…"
+
+
+def _is_encodable(text: str) -> bool:
+    """False for half of a surrogate pair, which a name of a file may hold, and no answer."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _refuse_large(whose: str, files: ArtifactSet) -> None:
