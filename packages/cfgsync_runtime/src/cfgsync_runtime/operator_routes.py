@@ -35,7 +35,10 @@ class Generations(msgspec.Struct):
     generations: list[ToldGeneration]
 
 
-_NUMBER: Final = {"type": "integer", "minimum": 0}
+_NUMBER: Final = {
+    "description": "the number of a generation whose files are held; any other is 422, an empty one is as none",
+    "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}],
+}
 _PAGE: Final = {
     "limit": {"description": "1 to 1000; another word counts as 1000", "type": "string"},
     "after": {"description": "the `next` of the page before", "type": "string"},
