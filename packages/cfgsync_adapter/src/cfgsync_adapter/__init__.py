@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from cfgsync_core import NodeRegistration as NodeRegistration
     from cfgsync_core import NotReady as NotReady
 
+    from .by_hand import Renewal as Renewal
     from .cached import CachedSnapshotMaterializer as CachedSnapshotMaterializer
     from .deciding import Decider as Decider
     from .deciding import Decision as Decision
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from .snapshot import RegistrationSnapshot as RegistrationSnapshot
     from .source import Late as Late
     from .source import RegistrationConfigSource as RegistrationConfigSource
-    from .source import Renewal as Renewal
     from .tally import RunOutcome as RunOutcome
     from .tally import RunTally as RunTally
     from .telling import DiffPage as DiffPage
@@ -57,6 +57,7 @@ else:
     __getattr__, __dir__, __all__ = door(
         __name__,
         {
+            "by_hand": "Renewal",
             "cached": "CachedSnapshotMaterializer",
             "deciding": "Decider Decision",
             "deployment": "DeploymentAdapter DeploymentFailed build_materialized_artifacts",
@@ -70,7 +71,7 @@ else:
             "quorum": "Quorum",
             "seen": "Seen",
             "snapshot": "RegistrationSnapshot",
-            "source": "Late RegistrationConfigSource Renewal",
+            "source": "Late RegistrationConfigSource",
             "tally": "RunOutcome RunTally",
             "telling": "DiffPage FileChange NodeChange ToldFile ToldGeneration ToldNode ToldPage changes_of tell"
             " tell_difference tell_generation tell_head tell_node tell_prepared",

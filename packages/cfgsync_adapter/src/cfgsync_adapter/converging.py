@@ -11,7 +11,7 @@ import msgspec
 
 from .acknowledgements import Acknowledgements
 from .generation import Generation, Source
-from .publishing import Publisher
+from .generations_held import HeldGenerations
 from .registry import Registry
 
 NAMED = 20
@@ -32,9 +32,11 @@ class Converging(msgspec.Struct, frozen=True):
 class Convergence:
     """The fleet's convergence, from its parts."""
 
-    def __init__(self, registry: Registry, publisher: Publisher, acknowledgements: Acknowledgements) -> None:
+    def __init__(
+        self, registry: Registry, generations: HeldGenerations, acknowledgements: Acknowledgements
+    ) -> None:
         self._registry = registry
-        self._publisher = publisher
+        self._generations = generations
         self._acknowledgements = acknowledgements
         self._counted: Converging | None = None
         self._counted_at: object = None
@@ -44,7 +46,7 @@ class Convergence:
         said = self._acknowledgements.of(identifier)
         if said.digest is None:
             return None
-        for generation in (self._publisher.current, self._publisher.previous):
+        for generation in (self._generations.current, self._generations.previous):
             if generation is not None:
                 payload = generation.nodes.get(identifier)
                 if payload is not None and payload.digest == said.digest:
@@ -53,7 +55,7 @@ class Convergence:
 
     def fleet(self, wanted: Source) -> Converging:
         """How far everybody is. `wanted` is what a run that started now would be made from."""
-        current = self._publisher.current
+        current = self._generations.current
         stands = None if current is None else (current.text, current.source)
         at = (stands, wanted, self._acknowledgements.changes)
         if self._counted is None or self._counted_at != at:

@@ -9,7 +9,7 @@ import msgspec
 from cfgsync_core import NodeRegistration, RevisionedStore, Version
 
 from .generation import Generation
-from .publishing import Publisher
+from .generations_held import HeldGenerations
 from .registry import Registry
 
 
@@ -23,7 +23,7 @@ class Look(msgspec.Struct, frozen=True):
 
 async def look(store: RevisionedStore) -> Look:
     """Read the registrations and the current generation. Raises `Unavailable` and its kin."""
-    publisher, registry = Publisher(store), Registry(store)
-    await publisher.open(None)
+    generations, registry = HeldGenerations(store), Registry(store)
+    await generations.reload()
     await registry.open()
-    return Look(*registry.registered(), publisher.current)
+    return Look(*registry.registered(), generations.current)

@@ -3,58 +3,35 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from cfgsync_core import BucketSnapshot, Change, Conflict, RevisionedStore, Version
+from cfgsync_core import Conflict, RevisionedStore, Version
 
-from .generation import Generation, Head, Prepared, Source, restore
-
-BUCKET = "generations"
-CURRENT, PREVIOUS, CLAIM, DELIVERED = "current", "previous", "claim", "delivered"
-PAST = 100
-"""So many heads of generations before the current one are kept, in a ring: without contents, for those who ask when."""
-
-
-class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Whose program decides: the last claim is the active one. Number 0, revision `""` before the first. The first
-    generation of a claim with `accepts_shrink` may leave out what the guard would refuse."""
-
-    number: int = 0
-    revision: str = ""
-    accepts_shrink: bool = False
+from .generation import Generation, Head, Prepared, Source
+from .generations_held import (
+    BUCKET,
+    CLAIM,
+    CURRENT,
+    DELIVERED,
+    PAST,
+    PREVIOUS,
+    Claim,
+    HeldGenerations,
+    past_key,
+)
 
 
-class Publisher:
-    """The generations of one store. `current` is the last one committed, by this server or another, and `previous` the
-    one before it, which is kept as long."""
+class Publisher(HeldGenerations):
+    """The generations of one store, and the one way in which new ones, and claims, come into it."""
 
     def __init__(
         self, store: RevisionedStore, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000
     ) -> None:
-        self._store = store
+        super().__init__(store)
         self._clock = clock
-        self._current_revision = 0
-        self._claim_revision = 0
-        self._revision: str | None = None
-        self.held: Version | None = None
-        """The bucket's version that all of this was read at, see `BucketHolder`."""
-        self.current: Generation | None = None
-        self.previous: Generation | None = None
         self.made = 0
-        self.claim = Claim()
-        self.mine = 0
-        """The last claim whose revision is this server's: what it publishes for."""
-        self.last_delivered: str | None = None
-        self.past: dict[int, Head] = {}
-        """The ring of heads; `heads()` has them in order."""
-
-    def heads(self) -> list[Head]:
-        """The heads that are still held, newest first, the current one's among them."""
-        held = {head.number: head for head in self.past.values()}
-        held.update((one.number, one.head) for one in (self.previous, self.current) if one is not None)
-        return [held[number] for number in sorted(held, reverse=True)]
 
     async def open(self, revision: str | None) -> None:
         """Load what is served, then claim if `revision` differs from the last claim's (None: never claim)."""
@@ -86,52 +63,6 @@ class Publisher:
             self._claim_revision = version.revision
             self.claim, self.mine = claim, claim.number
         return claim
-
-    async def reload(self) -> None:
-        """Read the bucket as one cut."""
-        cut = await self._store.snapshot(BUCKET)
-        assert isinstance(cut, BucketSnapshot)  # asked without a known version
-        self.take(cut)
-
-    def take(self, cut: BucketSnapshot) -> None:
-        """Hold what this cut says, unless what is held is as new."""
-        if self.held is not None and cut.version <= self.held:
-            return
-        self.held = cut.version
-        entries = {entry.key: entry.value for entry in cut.entries}
-        revisions = {entry.key: entry.revision for entry in cut.entries}
-        self._current_revision = revisions.get(CURRENT, 0)
-        self._claim_revision = revisions.get(CLAIM, 0)
-        self.claim = msgspec.json.decode(entries[CLAIM], type=Claim) if CLAIM in entries else Claim()
-        if self._revision is None or self._revision == self.claim.revision:
-            self.mine = self.claim.number
-        self.last_delivered = entries[DELIVERED].decode() if DELIVERED in entries else None
-        self.past = {
-            slot: msgspec.json.decode(entries[key], type=Head)
-            for slot in range(PAST)
-            if (key := _past_key(slot)) in entries
-        }
-        self.current = _restored(CURRENT, cut.version.epoch, entries)
-        self.previous = _restored(PREVIOUS, cut.version.epoch, entries)
-
-    def holds(self, cut: BucketSnapshot) -> bool:
-        """See `BucketHolder`."""
-        revisions = {entry.key: entry.revision for entry in cut.entries}
-        return self._current_revision == revisions.get(CURRENT, 0) and self._claim_revision == revisions.get(
-            CLAIM, 0
-        )
-
-    def step(self, version: Version, change: Change) -> None:
-        raise NotImplementedError("generations are taken whole")
-
-    def _committed(self, version: Version) -> bool:
-        """A commit of ours made this version. False when a later one has been read meanwhile, which holds it too."""
-        held = self.held
-        if held is not None and version <= held:
-            return False
-        if held is None or (held.epoch or version.epoch, held.revision + 1) == version:
-            self.held = version  # else another server's commit is between, and is still to be read
-        return True
 
     async def publish(
         self, prepared: Prepared, source: Source, allowed: Callable[[Generation], Awaitable[None]]
@@ -189,7 +120,7 @@ class Publisher:
             writes.update((key, value) for key, value in prepared.blobs.items() if key not in held)
             if current is not None:
                 writes[PREVIOUS] = past = msgspec.json.encode(current.head)
-                writes[_past_key(current.number)] = past
+                writes[past_key(current.number)] = past
             stale = self.previous.blobs if self.previous is not None else frozenset()
             writes.update((key, None) for key in stale if key not in held and key not in blobs)
         expected = {CURRENT: self._current_revision, CLAIM: self._claim_revision}
@@ -215,12 +146,11 @@ class Publisher:
             self.current = generation
         return generation
 
-
-def _past_key(number: int) -> str:
-    return f"past/{number % PAST:02}"
-
-
-def _restored(name: str, epoch: str, entries: Mapping[str, bytes]) -> Generation | None:
-    if name not in entries:
-        return None
-    return restore(epoch, msgspec.json.decode(entries[name], type=Head), entries)
+    def _committed(self, version: Version) -> bool:
+        """A commit of ours made this version. False when a later one has been read meanwhile, which holds it too."""
+        held = self.held
+        if held is not None and version <= held:
+            return False
+        if held is None or (held.epoch or version.epoch, held.revision + 1) == version:
+            self.held = version  # else another server's commit is between, and is still to be read
+        return True

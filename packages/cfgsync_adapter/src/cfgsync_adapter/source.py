@@ -1,4 +1,4 @@
-"""Registrations in, one generation out: what `POST /node` answers, row by row (`architecture.md`, "Generations").
+"""Registrations in, one generation out: the parts of one server put together, opened, and closed again.
 
 It works in process, in a test, with no server: the first call starts its one run task, `async with` closes it.
 """
@@ -14,7 +14,7 @@ from typing import Literal, Self
 
 import msgspec
 
-from cfgsync_artifacts import ArtifactSet, DuplicatePath
+from cfgsync_artifacts import ArtifactSet
 from cfgsync_core import (
     Acknowledgement,
     BucketSnapshot,
@@ -22,7 +22,6 @@ from cfgsync_core import (
     ChangeHints,
     FleetStatus,
     MemoryStore,
-    Missing,
     NodeRegistration,
     NodeStatus,
     NotReady,
@@ -36,43 +35,33 @@ from cfgsync_core import (
     Version,
     Whole,
     event,
-    paths_of,
 )
 
-from . import acknowledgements, explain, publishing, registry, replacements
+from . import acknowledgements, by_hand, explain, generations_held, registry, replacements
 from .acknowledgements import Acknowledgements
+from .by_hand import Renewal
 from .deciding import Decider, InThread
 from .delivering import Delivery
 from .generation import Generation
 from .guard import DEFAULT_PERCENT, ShrinkGuard
+from .listening import Listeners
 from .materializer import MaterializedArtifactsSink, RegistrationSnapshotMaterializer
 from .membership import BeforeLeaving, Departure, Membership
 from .publishing import Publisher
 from .registry import Registry
 from .replacements import Replacements
+from .rows import Rows, stranger
 from .runs import Runs, Verdict
 from .seen import Seen
 from .sharing import Sharing
 from .standing import Standing
 from .tally import RunTally
 from .telling import ToldGeneration, tell_head
-from .waiting import Answer, Waiter, Waiting
+from .waiting import Answer
 
 log = logging.getLogger("cfgsync")
 
-LEAST_WAIT = 2.0
-"""Seconds that a question waits at least for the run that covers what was registered before it (row 4)."""
-
 Late = Literal["follow", "freeze"]
-
-
-class Renewal(msgspec.Struct, frozen=True):
-    """What a claim by hand led to. `verdict` is the first one on it, None when none came in time; `before` is the
-    generation that was served when it was made."""
-
-    claim: int
-    verdict: Verdict | None
-    before: str | None
 
 
 class RegistrationConfigSource:
@@ -120,9 +109,11 @@ class RegistrationConfigSource:
         self._registry = Registry(self._store, on_change=self._registry_moved)
         self._publisher = Publisher(self._store)
         self._replacements = Replacements(self._store)
-        self._waiting = Waiting(self._settle)
+        self._rows = Rows(self._registry, self._publisher)
+        self._waiting = self._rows.waiting
         self._runs: Runs | None = None
-        self._acknowledgements = Acknowledgements(self._store, on_change=self._changed)
+        self._listeners = Listeners()
+        self._acknowledgements = Acknowledgements(self._store, on_change=self._listeners.changed)
         self._seen = Seen() if seen is None else seen
         self._membership = Membership(
             self._registry,
@@ -143,22 +134,9 @@ class RegistrationConfigSource:
         )
         if hints is not None and ttl is not None:
             raise ValueError("a server that shares its store does not know whom the others hear of: no ttl")
-        self._sharing: Sharing | None = None
-        if hints is not None:
-            self._sharing = Sharing(self._store, hints, interval)
-            self._sharing.follow(registry.BUCKET, self._registry, self._others_registered)
-            self._sharing.follow(publishing.BUCKET, self._publisher, self._others_published, replay=False)
-            self._sharing.follow(acknowledgements.BUCKET, self._acknowledgements, lambda news: None)
-            self._sharing.refresh(
-                replacements.BUCKET,
-                lambda: self._replacements.held,
-                self._replacements.refresh,
-                self._registry_moved,
-            )
+        self._sharing = None if hints is None else self._shared(hints, interval)
         self._draining: Unavailable | None = None
         self._first_verdict = asyncio.Event()
-        self._listeners: dict[object, Callable[[], None]] = {}
-        self._last_news: object = None
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -193,6 +171,7 @@ class RegistrationConfigSource:
                 frozen=self._late == "freeze",
                 run_timeout=self._run_timeout,
             )
+            self._rows.begin(self._runs)
             self._runs.start()
             self._membership.start()
             if self._sharing is not None:
@@ -257,13 +236,13 @@ class RegistrationConfigSource:
             or (at_least is not None and at_least > self._registry.version)
         ):
             await self._sharing.catch_up()
-        answer: Answer | None = self._answer_now(identifier)
+        answer: Answer | None = self._rows.now(identifier)
         if isinstance(answer, NotReady):
             return answer  # row 1: a stranger
         known_here = self._membership.heard(identifier)
         unchanged = known is not None and isinstance(answer, Ready) and answer.payload.digest == known
         if answer is None or (unchanged and wait > 0):
-            answer = await self._hold(identifier, known, wait)
+            answer = await self._rows.hold(identifier, known, wait)
             if self._registry.get(identifier) is not None:
                 known_here = self._membership.heard(identifier)  # as long as it was held
         if isinstance(answer, CfgsyncError):
@@ -274,33 +253,27 @@ class RegistrationConfigSource:
 
     async def acknowledge(self, acknowledgement: Acknowledgement) -> NotReady | None:
         """See `AcknowledgingSource`."""
-        if self._runs is None:
-            await self.open()
-        if self._draining is not None:
-            raise self._draining
+        await self._ready()
         identifier = acknowledgement.identifier
         if self._sharing is not None and not (
-            identifier in self._registry and self._stands(acknowledgement.generation)
+            identifier in self._registry and self._publisher.stands(acknowledgement.generation)
         ):
             await self._sharing.catch_up()
         if identifier not in self._registry:
-            return _stranger(identifier)
+            return stranger(identifier)
         self._membership.heard(identifier)
-        if not self._stands(acknowledgement.generation):
+        if not self._publisher.stands(acknowledgement.generation):
             current = self._publisher.current
             raise StaleGeneration(acknowledgement.generation, None if current is None else current.text)
         await self._acknowledgements.record(acknowledgement)
         if self._registry.get(identifier) is None:  # it left meanwhile
             await self._acknowledgements.forget([identifier])
-            return _stranger(identifier)
+            return stranger(identifier)
         return None
 
     async def evict(self, identifier: str) -> bool:
         """See `MembershipSource`."""
-        if self._runs is None:
-            await self.open()
-        if self._draining is not None:
-            raise self._draining
+        await self._ready()
         if self._sharing is not None and identifier not in self._registry:
             await self._sharing.catch_up()
         return await self._membership.evict(identifier)
@@ -316,18 +289,9 @@ class RegistrationConfigSource:
         `accept` lets the first generation of this claim leave out what the shrink guard would refuse. Waits up to
         `wait` seconds for the verdict. Raises `Unavailable` and its kin.
         """
-        if self._runs is None:
-            await self.open()
-        if self._draining is not None:
-            raise self._draining
-        runs, current = self._running(), self._publisher.current
-        claim = await self._publisher.renew(accept)
-        runs.changed()
-        verdict: Verdict | None = None
-        with suppress(TimeoutError):
-            async with asyncio.timeout(wait if len(self._registry) else 0):
-                verdict = await runs.verdict_on(claim.number)
-        return Renewal(claim.number, verdict, None if current is None else current.text)
+        await self._ready()
+        within = wait if len(self._registry) else 0.0
+        return await by_hand.renew(self._publisher, self._running(), accept, within)
 
     async def replace(self, identifier: str, files: ArtifactSet) -> Version:
         """Give one node these files of its own in place of the materializer's, from the next generation on, for which
@@ -336,41 +300,24 @@ class RegistrationConfigSource:
         Durable on return, for a node that is not registered too. Raises `DuplicatePath` for a path that is a shared
         one's; `PayloadTooLarge`; `Unavailable` and its kin.
         """
-        if self._runs is None:
-            await self.open()
-        if self._draining is not None:
-            raise self._draining
-        current = self._publisher.current
-        payload = None if current is None else next(iter(current.nodes.values()), None)
-        shared = frozenset[str]() if payload is None else paths_of(payload.shared)
-        for file in files:
-            if file.path in shared:
-                raise DuplicatePath(file.path)
-        version = await self._replacements.put(identifier, files)
-        self._running().changed()
-        return version
+        await self._ready()
+        return await by_hand.replace(self._publisher, self._replacements, self._running(), identifier, files)
 
     def fleet(self, limit: int, after: str) -> FleetStatus:
         """See `StatusSource`."""
-        return self._standing.fleet(self._running(), self._delivery, limit, after, self._answer_now)
+        return self._standing.fleet(self._running(), self._delivery, limit, after, self._rows.now)
 
     def node(self, identifier: str) -> NodeStatus:
         """See `StatusSource`."""
         runs, current = self._running(), self._publisher.current
-        words = self._standing.node(identifier, runs, self._answer_now(identifier))
-        by_hand = current is not None and identifier in current.replaced
-        note = explain.replaced(identifier in self._replacements, by_hand, runs)
+        words = self._standing.node(identifier, runs, self._rows.now(identifier))
+        replaced = current is not None and identifier in current.replaced
+        note = explain.replaced(identifier in self._replacements, replaced, runs)
         return msgspec.structs.replace(words, reason=f"{words.reason}; {note}") if note else words
 
     def subscribe(self, heard: Callable[[], None]) -> Callable[[], None]:
         """See `ChangingSource`."""
-        key = object()
-        self._listeners[key] = heard
-
-        def unsubscribe() -> None:
-            self._listeners.pop(key, None)
-
-        return unsubscribe
+        return self._listeners.subscribe(heard)
 
     async def ping(self) -> None:
         """Return when the store answers."""
@@ -393,8 +340,7 @@ class RegistrationConfigSource:
 
     def held(self, number: int) -> Generation | None:
         """The generation of this number, while its files are held."""
-        both = (self._publisher.current, self._publisher.previous)
-        return next((one for one in both if one is not None and one.number == number), None)
+        return self._publisher.numbered(number)
 
     def registered(self) -> tuple[Version, dict[str, NodeRegistration]]:
         """Every registration, and the version that has them."""
@@ -425,23 +371,34 @@ class RegistrationConfigSource:
         """The current generation."""
         return self._publisher.current
 
+    async def _ready(self) -> None:
+        """Return when it is open. Raises `Unavailable` when it is being closed."""
+        if self._runs is None:
+            await self.open()
+        if self._draining is not None:
+            raise self._draining
+
     def _running(self) -> Runs:
         if self._runs is None:
             raise RuntimeError("open the source first: `async with RegistrationConfigSource(…) as source`")
         return self._runs
 
-    def _changed(self) -> None:
-        """What `/status` says of the fleet has changed."""
-        for heard in tuple(self._listeners.values()):
-            heard()
-
-    def _stands(self, generation: str) -> bool:
-        """Is this the current generation, or the previous one?"""
-        standing = (self._publisher.current, self._publisher.previous)
-        return any(one is not None and one.text == generation for one in standing)
+    def _shared(self, hints: ChangeHints, interval: float) -> Sharing:
+        """The buckets that other servers write to, followed."""
+        sharing = Sharing(self._store, hints, interval)
+        sharing.follow(registry.BUCKET, self._registry, self._others_registered)
+        sharing.follow(generations_held.BUCKET, self._publisher, self._others_published, replay=False)
+        sharing.follow(acknowledgements.BUCKET, self._acknowledgements, lambda news: None)
+        sharing.refresh(
+            replacements.BUCKET,
+            lambda: self._replacements.held,
+            self._replacements.refresh,
+            self._registry_moved,
+        )
+        return sharing
 
     def _registry_moved(self) -> None:
-        self._changed()
+        self._listeners.changed()
         if self._runs is not None:
             self._runs.changed()
 
@@ -466,60 +423,4 @@ class RegistrationConfigSource:
         if self._delivery is not None:
             self._delivery.changed()
         self._waiting.settle_all()
-        outcome = verdict.outcome
-        news = (verdict.source, str(outcome) if isinstance(outcome, CfgsyncError) else outcome)
-        if news != self._last_news:  # the same refusal for the same nodes, asked again, is no change
-            self._last_news = news
-            self._changed()
-
-    def _answer_now(self, identifier: str) -> Ready | Missing | NotReady | None:
-        """Rows 1 to 3; None when the question is one for row 4."""
-        revision = self._registry.revision_of(identifier)
-        if revision is None:
-            return _stranger(identifier)
-        current = self._publisher.current
-        if current is not None:
-            covered = current.source.registrations
-            if revision <= covered.revision and covered.epoch == self._registry.version.epoch:
-                payload = current.nodes.get(identifier)
-                return Missing() if payload is None else Ready(payload, current.text)
-            if self._running().is_frozen:
-                return Missing(f"generation {current.number} is frozen")
-        return None
-
-    async def _hold(self, identifier: str, known: str | None, wait: float) -> Answer:
-        waiter = Waiter(identifier, known, self._registry.version.revision, wait, LEAST_WAIT)
-        return self._settle(waiter) or await self._waiting.hold(waiter)
-
-    def _settle(self, waiter: Waiter) -> Answer | None:
-        """Rows 2 to 6 for a held question: its answer when it has one now, None to hold on."""
-        now = waiter.future.get_loop().time()
-        wait_is_over = now >= waiter.deadline
-        answer = self._answer_now(waiter.identifier)
-        if isinstance(answer, Ready) and answer.payload.digest == waiter.known and not wait_is_over:
-            return None
-        if answer is not None:
-            return answer
-        runs = self._running()
-        verdict = runs.verdict
-        covers = (
-            verdict is not None
-            and verdict.source.claim >= runs.source.claim
-            and verdict.source.registrations.revision >= waiter.asked
-        )
-        if not covers and now < waiter.last:
-            return None
-        again = 0.0 if waiter.wait > 0 else 1.0
-        if verdict is None or isinstance(verdict.outcome, Generation):
-            if now < waiter.last:
-                return None
-            return NotReady(explain.PENDING if not runs.superseded else explain.SUPERSEDED, retry_after=again)
-        if isinstance(verdict.outcome, CfgsyncError):
-            return verdict.outcome
-        if not wait_is_over:
-            return None
-        return NotReady(verdict.outcome.reason, verdict.outcome.conditions, retry_after=again)
-
-
-def _stranger(identifier: str) -> NotReady:
-    return NotReady(f"{identifier} is not registered", registered=False)
+        self._listeners.decided(verdict)

@@ -13,8 +13,8 @@ from . import explain
 from .acknowledgements import Acknowledgements
 from .converging import Convergence
 from .delivering import Delivery
+from .generations_held import HeldGenerations
 from .membership import Membership
-from .publishing import Publisher
 from .registry import Registry
 from .runs import Runs
 from .seen import Seen
@@ -32,19 +32,19 @@ class Standing:
     def __init__(
         self,
         registry: Registry,
-        publisher: Publisher,
+        generations: HeldGenerations,
         waiting: Waiting,
         acknowledgements: Acknowledgements,
         seen: Seen,
         membership: Membership,
     ) -> None:
         self._registry = registry
-        self._publisher = publisher
+        self._generations = generations
         self._waiting = waiting
         self._acknowledgements = acknowledgements
         self._seen = seen
         self._membership = membership
-        self._convergence = Convergence(registry, publisher, acknowledgements)
+        self._convergence = Convergence(registry, generations, acknowledgements)
         self.remembers = False
         """Whether there were registrations before this server started: of whom it has not seen, it cannot say never."""
 
@@ -58,7 +58,7 @@ class Standing:
         reason, conditions = explain.fleet(runs, len(self._registry), self._when_seen)
         if not reason and delivery is not None:
             reason = plain(delivery.failure)
-        current = self._publisher.current
+        current = self._generations.current
         converging = self._convergence.fleet(runs.source)
         names = self._registry.identifiers()
         start = bisect_right(names, after)
