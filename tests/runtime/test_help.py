@@ -174,3 +174,22 @@ def test_completing_a_command_s_name_loads_no_command() -> None:
     names, loaded = json.loads(done.stdout)
     assert names == list(COMMANDS)
     assert sorted(loaded) == [f"cfgsync_runtime.cli.{name}" for name in ("app", "says", "terminal")]
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_completion_is_installed_where_the_shell_reads_it_and_refusals_are_two_lines(tmp_path: Path) -> None:
+    environment = {"PATH": f"{BIN}:/usr/bin:/bin", "HOME": str(tmp_path)}
+
+    def ask(shell: str, flag: str, **more: str) -> subprocess.CompletedProcess[str]:
+        words = [shell, "-c", f"cfgsync {flag}; exit $?"]  # the shell stays, and is found to be the parent
+        return subprocess.run(
+            words, capture_output=True, env={**environment, **more}, text=True, timeout=60, check=False
+        )
+
+    assert ask("bash", "--install-completion").returncode == 0
+    (script,) = (tmp_path / ".bash_completions").iterdir()
+    assert f"source '{script}'" in (tmp_path / ".bashrc").read_text()
+    assert script.read_text().strip() == ask("bash", "--show-completion").stdout.strip()
+    for refused in (ask("sh", "--show-completion"), ask("bash", "--install-completion", HOME="/dev/null")):
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert len(refused.stderr.splitlines()) == 2, refused.stderr

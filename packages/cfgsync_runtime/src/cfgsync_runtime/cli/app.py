@@ -7,6 +7,7 @@ A command's module offers `command`, a function with typer's annotations, and, w
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
 
@@ -29,6 +30,8 @@ COMMANDS: Final = {
     "store": "Check a store, or begin a new epoch in it.",
 }
 """Every command and its line in `cfgsync --help`; its module has the same name."""
+
+COMPLETION: Final = ("--install-completion", "--show-completion")
 
 VARIABLES: Final = "Every flag is also an environment variable, CFGSYNC_<FLAG>; the flag wins."
 
@@ -128,6 +131,7 @@ def command_line() -> Any:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; its exit code. Every failure is two lines on stderr."""
+    completion = next((word for word in arguments or sys.argv[1:] if word in COMPLETION), None)
     usage_error: type[Exception] = typer.BadParameter.__mro__[1]
     try:
         code = command_line().main(arguments, prog_name="cfgsync", standalone_mode=False)
@@ -137,6 +141,16 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return 130
     except CfgsyncError as error:
         return fail(1, str(error), getattr(error, "hint", ""))
+    except OSError as error:
+        if completion is None or error.filename is None:
+            raise
+        return fail(
+            1, f"{completion}: {error.filename}: {error.strerror}", "--show-completion prints the script"
+        )
+    if code and completion is not None:
+        print(
+            "run it in bash, zsh, fish or powershell", file=sys.stderr
+        )  # the library has said what happened
     return code if isinstance(code, int) else 0
 
 
