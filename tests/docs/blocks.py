@@ -2,10 +2,12 @@
 
 - `sh` is run by `bash -euo pipefail`, with `.venv/bin` first in PATH and a home of its own; nothing that it starts
   outlives it. `text` after it says lines that it must have printed; `…` stands for anything.
-- `python` or `yaml` with `title=NAME` is a file that is written first. A `python` block without is the test's to run.
+- A block with `title=NAME` is a file that is written first. A `python` block without is the test's to run.
+- `needs=PROGRAM,PROGRAM` after the language: without them the block and the `text` after it are left out, loudly.
+- `console` is shown only: it stands below a sentence that says so (`test_pages.py`).
 
 The default port 4400 may be taken on this machine: commands are given another one by `CFGSYNC_PORT` and
-`CFGSYNC_SERVER`, so a page writes its commands without a port.
+`CFGSYNC_SERVER`, and wherever a page says 4400, or for other servers 4401 to 4409, it becomes one that is free.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,7 +25,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 PATIENCE = 60.0
-_FENCE = re.compile(r"^```(\w*)(?: title=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(
+    r"^```(\w*)(?: title=(\S+))?(?: needs=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL
+)
 
 
 class Block(NamedTuple):
@@ -32,12 +37,21 @@ class Block(NamedTuple):
     title: str
     text: str
     line: int
+    needs: tuple[str, ...] = ()
+    """Programs without which it cannot be run."""
+
+    @property
+    def lacks(self) -> list[str]:
+        return [name for name in self.needs if shutil.which(name) is None]
 
 
 def blocks(page: Path) -> list[Block]:
     """Every fenced block of a page."""
     text = page.read_text(encoding="utf-8")
-    return [Block(m[1], m[2] or "", m[3], text.count("\n", 0, m.start()) + 2) for m in _FENCE.finditer(text)]
+    return [
+        Block(m[1], m[2] or "", m[4], text.count("\n", 0, m.start()) + 2, tuple(filter(None, (m[3] or "").split(","))))
+        for m in _FENCE.finditer(text)
+    ]
 
 
 def free_ports(count: int = 1) -> list[int]:
@@ -86,22 +100,39 @@ def run_shell(text: str, directory: Path, port: int) -> str:
 def run_page(page: Path, directory: Path, only: list[Block] | None = None) -> Iterator[str]:
     """Run the files and shell blocks of a page (or `only` these) in order; what each shell block printed, compared with
     the `text` after it."""
-    port = free_ports()[0]
+    ports = free_ports(10)
+    port = ports[0]
+
+    def here(text: str) -> str:
+        return re.sub(r"\b440(\d)\b", lambda match: str(ports[int(match[1])]), text)
+
     printed = ""
+    left_out = False
     for block in blocks(page) if only is None else only:
         where = f"{page.name}:{block.line}"
         if block.title:
-            (directory / block.title).write_text(block.text, encoding="utf-8")
+            file = directory / block.title
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(here(block.text), encoding="utf-8")
+            if block.text.startswith("#!"):
+                file.chmod(0o755)
         elif block.language == "sh":
-            printed = run_shell(block.text, directory, port)
+            left_out = bool(block.lacks)
+            if left_out:
+                continue
+            printed = run_shell(here(block.text), directory, port)
             yield printed
+        elif block.language == "console":
+            left_out = True
         elif block.language == "text":
-            unseen = [line for line in block.text.splitlines() if line and not _said(line, printed, port)]
+            if left_out:
+                continue
+            unseen = [line for line in here(block.text).splitlines() if line and not _said(line, printed)]
             assert unseen == [], f"{where}: not printed: {unseen}\nprinted:\n{printed}"
         else:
             raise AssertionError(f"{where}: nobody runs a block of {block.language or 'no language'}")
 
 
-def _said(line: str, printed: str, port: int) -> bool:
-    pattern = ".*".join(re.escape(part) for part in line.replace(":4400", f":{port}").split("…"))
+def _said(line: str, printed: str) -> bool:
+    pattern = ".*".join(re.escape(part) for part in line.split("…"))
     return any(re.fullmatch(pattern, one.rstrip()) for one in printed.splitlines())

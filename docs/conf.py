@@ -1,0 +1,91 @@
+"""How the pages are built: `make docs`. A warning is an error; what can be read from the program is read from it."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE))
+
+import generated  # noqa: E402  # it lies beside this file
+
+project = "cfgsync"
+copyright = "the authors of cfgsync"  # noqa: A001  # Sphinx wants this name
+extensions = ["myst_parser"]
+source_suffix = {".md": "markdown"}
+exclude_patterns = ["_build", "adr/0000-template.md"]
+myst_heading_anchors = 3
+myst_links_external_new_tab = False
+nitpicky = True
+highlight_language = "none"
+html_theme = "furo"
+html_title = "cfgsync"
+html_show_copyright = False
+html_show_sphinx = False
+html_copy_source = False
+html_theme_options = {"sidebar_hide_name": False}
+
+MENU = {
+    "index": {
+        "Begin": ["tutorial"],
+        "How to": [
+            *("howto/materializer", "howto/waiting", "howto/secrets", "howto/compose", "howto/kubernetes"),
+            *("howto/systemd", "howto/testing", "howto/not-ready", "observability/README"),
+        ],
+        "Reference": [
+            *("reference/cli", "reference/exit-codes", "reference/settings", "reference/wire", "reference/files"),
+        ],
+        "Explanation": ["explanation/revisions", "explanation/promises", "adr/index"],
+        "Coming from": [
+            *("coming-from/rust-cfgsync", "coming-from/etcd-discovery", "coming-from/consul-template"),
+            *("coming-from/confd", "coming-from/bash-loop"),
+        ],
+    },
+    "adr/index": {"All": sorted(f"/adr/{path.stem}" for path in HERE.glob("adr/[0-9]*.md") if "template" not in path.stem)},
+}
+"""The pages beside the text. It stands here and not on the page, which has links of its own in the repository."""
+
+FENCE = re.compile(r"^```(\w+) title=(\S+)(?: needs=\S+)?$", re.MULTILINE)
+OUTSIDE = re.compile(r"\]\(((?:\.\./)+)((?!adr/|observability/)[^)#:]*)(#[^)]*)?\)")
+GENERATED = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
+
+
+def prepared(name: str, text: str) -> str:
+    """A page as MyST wants it: the name of a file is the caption of its block, and a marker is what the program says.
+
+    The pages are written to be read in the repository too, so they point at its files by relative paths; a built page
+    has none of them beside it, and shows the path instead.
+    """
+    text = GENERATED.sub(lambda match: generated.SECTIONS[match[1]](), text)
+    text = FENCE.sub(lambda match: f"```{{code-block}} {match[1]}\n:caption: {match[2]}\n", text)
+    depth = name.count("/") + 1
+
+    def outside(match: re.Match[str]) -> str:
+        path = match[2]
+        if match[1].count("../") < depth:
+            return match[0]
+        assert (HERE.parent / path).exists(), f"{name}: {path} is not in the repository"
+        return f"] (`{path or './'}` in the repository)"
+
+    # `[words](../examples/x)` becomes `words (`examples/x` in the repository)`
+    return re.sub(r"\[([^\]]+)\] \(`", r"\1 (`", OUTSIDE.sub(outside, text))
+
+
+def menu(name: str) -> str:
+    """The toctrees of a page, which show nothing in its text."""
+    hidden = "" if name == "adr/index" else ":hidden:\n"
+    return "".join(
+        f"\n```{{toctree}}\n{hidden}:maxdepth: 1\n:caption: {caption}\n\n" + "\n".join(pages) + "\n```\n"
+        for caption, pages in MENU.get(name, {}).items()
+    )
+
+
+def _read(app: Any, name: str, source: list[str]) -> None:
+    source[0] = prepared(name, source[0]) + menu(name)
+
+
+def setup(app: Any) -> None:
+    app.connect("source-read", _read)

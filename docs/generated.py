@@ -1,0 +1,155 @@
+"""The parts of the reference that are read from the program, so that they cannot say anything else than it does.
+
+A page has a line `<!-- generated: NAME -->`; the build puts `SECTIONS[NAME]()` in its place.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import typer
+
+from cfgsync_adapter import deliverable
+from cfgsync_artifacts import paths
+from cfgsync_core import listening, registration
+from cfgsync_core.protocol import CODE, STATUS
+from cfgsync_core.routes import MAX_BODY_BYTES, ROUTES
+from cfgsync_runtime import outputs, server_file
+from cfgsync_runtime.cli import app, client_dropin
+from cfgsync_runtime.fetch import EXIT, REASON
+from cfgsync_runtime.settings import PREFIX, ServeSettings
+
+
+def commands() -> Iterator[tuple[str, Any]]:
+    """`cfgsync serve` and the rest, each with its click command; a group before what is in it."""
+    group = app.LazyGroup(name="cfgsync")
+    for name in app.COMMANDS:
+        command = group.get_command(None, name)
+        yield f"cfgsync {name}", command
+        for inner, one in getattr(command, "commands", {}).items():
+            yield f"cfgsync {name} {inner}", one
+
+
+def command_line() -> str:
+    """Every command's help, as `--help` prints it 80 columns wide, under a heading of its own."""
+    parts = []
+    for path, command in commands():
+        context = typer.Context(command, info_name=path, terminal_width=80, max_content_width=80)
+        with context:
+            parts.append(f"## `{path}`\n\n```text\n{command.get_help(context).rstrip()}\n```\n")
+    return "\n".join(parts)
+
+
+def drop_ins() -> str:
+    return f"```text\n{client_dropin.USAGE}```\n"
+
+
+def exit_codes() -> str:
+    """The codes of `fetch`, with the word that `--json` has for each and the endings that lead there."""
+    rows = ["| code | `reason` in `--json` | ending | what it means |", "| --- | --- | --- | --- |"]
+    for code in sorted(set(EXIT.values())):
+        endings = [kind for kind, its in EXIT.items() if its == code]
+        names = ", ".join(f"`{kind.__name__}`" for kind in endings)
+        meaning = " ".join(dict.fromkeys(_first_sentence(kind) for kind in endings))
+        word = f"`{REASON[code]}`" if code in REASON else "–"
+        rows.append(f"| {code} | {word} | {names} | {meaning} |")
+    return "\n".join(rows) + "\n"
+
+
+def settings() -> str:
+    """The settings of `serve`: flag, variable, default."""
+    rows = ["| flag | variable | in the server file | default |", "| --- | --- | --- | --- |"]
+    in_file = {"port", *server_file._BOOLEANS, *server_file._TEXTS, *server_file._NUMBERS}
+    for name, field in ServeSettings.model_fields.items():
+        if name == "server":
+            continue
+        flag = "`MODULE:CLASS`" if name == "materializer" else f"`--{name.replace('_', '-')}`"
+        default = "below `$XDG_STATE_HOME/cfgsync`" if name == "store" else _default(field.default)
+        key = f"`{name}`" if name in in_file else "–"
+        rows.append(f"| {flag} | `{PREFIX}{name.upper()}` | {key} | {default} |")
+    return "\n".join(rows) + "\n"
+
+
+def variables() -> str:
+    """Every flag of every command that is also a variable, but those of `serve`."""
+    found: dict[str, set[str]] = {}
+    flags: dict[str, str] = {}
+    for path, command in commands():
+        for parameter in command.params:
+            name = getattr(parameter, "envvar", None)
+            if isinstance(name, str):
+                found.setdefault(name, set()).add(path)
+                flags[name] = max(parameter.opts, key=len)
+    rows = ["| variable | flag | of |", "| --- | --- | --- |"]
+    for name in sorted(found):
+        of = ", ".join(f"`{path}`" for path in sorted(found[name]))
+        rows.append(f"| `{name}` | `{flags[name]}` | {of} |")
+    return "\n".join(rows) + "\n"
+
+
+def statuses() -> str:
+    """From an outcome to its status and its word."""
+    rows = ["| outcome | status | `code` |", "| --- | --- | --- |"]
+    for kind, status in sorted(STATUS.items(), key=lambda one: (one[1], one[0].__name__)):
+        code = f"`{CODE[status]}`" if status in CODE else "–"
+        rows.append(f"| `{kind.__name__}` | {status} | {code} |")
+    return "\n".join(rows) + "\n"
+
+
+def routes() -> str:
+    """Every route but the two hot ones, which the page shows by hand."""
+    rows = ["| route | method | body up to | for |", "| --- | --- | --- | --- |"]
+    for path, route in ROUTES.items():
+        size = f"{route.max_body_bytes // 1024} KiB" if route.method == "POST" else "–"
+        who = "an operator on the server's machine" if route.operator else "whoever reaches the server"
+        rows.append(f"| `{path}` | {route.method} | {size} | {who} |")
+    return "\n".join(rows) + "\n"
+
+
+def limits() -> str:
+    """What is refused for its size, where the numbers stand."""
+    kib, mib = 1024, 1024 * 1024
+    rows = [
+        ("body of a request", f"{MAX_BODY_BYTES // kib} KiB"),
+        ("time for a body to arrive", f"{listening.BODY_SECONDS:g} s"),
+        ("headers", f"{listening.MAX_HEADERS}, each of {listening.MAX_LINE_BYTES // kib} KiB"),
+        ("idle connection", f"{listening.KEEP_ALIVE_SECONDS:g} s"),
+        (
+            "metadata",
+            f"{registration.MAX_METADATA_BYTES // kib} KiB, {registration.MAX_METADATA_DEPTH} levels deep",
+        ),
+        ("payload, on the node", f"{outputs.MAX_PAYLOAD_BYTES // mib} MiB"),
+        ("one file", f"{outputs.MAX_FILE_BYTES // mib} MiB"),
+        ("files of a node", f"{outputs.MAX_FILES:,}"),
+        ("depth of a path", f"{paths.MAX_DEPTH} components"),
+        ("a reason", f"{deliverable.MAX_WORDS:,} characters"),
+    ]
+    return "\n".join(["| what | limit |", "| --- | --- |", *(f"| {a} | {b} |" for a, b in rows)]) + "\n"
+
+
+def _default(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, float):
+        return f"`{value:g}`"
+    return "–" if value is None else f"`{value}`"
+
+
+def _first_sentence(kind: type) -> str:
+    text = " ".join((inspect.getdoc(kind) or "").split())
+    return re.split(r"(?<=[.:]) ", text)[0].rstrip(":").replace("|", "or")
+
+
+SECTIONS: Final[dict[str, Callable[[], str]]] = {
+    "command_line": command_line,
+    "drop_ins": drop_ins,
+    "exit_codes": exit_codes,
+    "settings": settings,
+    "variables": variables,
+    "statuses": statuses,
+    "routes": routes,
+    "limits": limits,
+}

@@ -1,0 +1,90 @@
+"""Every block of every page in `docs/` is run as its reader would; what cannot be run here says so on the page itself."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import warnings
+from pathlib import Path
+
+import pytest
+
+from .blocks import Block, blocks, run_page
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    page
+    for page in DOCS.rglob("*.md")
+    if not page.is_relative_to(DOCS / "_build") and not page.is_relative_to(DOCS / "adr")
+)
+RUN = [page for page in PAGES if any(block.language == "sh" for block in blocks(page))]
+OPTIONAL = {"consul", "consul-template", "confd", "docker", "kubectl"}
+"""Programs that no package registry of a test machine has; a page with a block that needs them was run by hand."""
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(DOCS).with_suffix("").as_posix()
+
+
+@pytest.mark.parametrize("page", RUN, ids=name_of)
+def test_what_a_page_says_is_what_happens(page: Path, tmp_path: Path) -> None:
+    lacking = sorted({name for block in blocks(page) for name in block.lacks})
+    directory = tmp_path / "work"
+    directory.mkdir()
+    assert list(run_page(page, directory, [block for block in blocks(page) if not is_generated(block)]))
+    if not lacking:
+        return
+    line = f"NOT TESTED: parts of {name_of(page)}, without {', '.join(lacking)}"
+    if os.environ.get("CFGSYNC_REQUIRE_ENGINES") == "1" and set(lacking) - OPTIONAL:
+        pytest.fail(line)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.warn(line, stacklevel=1)
+
+
+def is_generated(block: Block) -> bool:
+    """Never so in the repository: generated parts are only in what is built."""
+    return block.language == "generated"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_a_page_has_no_block_that_nobody_runs(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    found = blocks(page)
+    assert text.count("```") == 2 * len(found), "a block that the tests do not see"
+    for block in found:
+        if not block.title and block.language != "console":
+            assert block.language in ("sh", "text"), f"{page.name}:{block.line}"
+        if block.language == "console":
+            around = text.splitlines()
+            ends = block.line + block.text.count("\n")
+            near = " ".join([*around[max(block.line - 6, 0) : block.line - 1], *around[ends : ends + 5]])
+            assert re.search(r"not run\b", near), f"{page.name}:{block.line}: say that it is not run, and why"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_what_a_page_points_at_is_there(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_every_page_can_be_reached_from_the_first_one() -> None:
+    reached: set[Path] = set()
+    ahead = [DOCS / "index.md"]
+    while ahead:
+        page = ahead.pop()
+        if page in reached:
+            continue
+        reached.add(page)
+        text = page.read_text(encoding="utf-8")
+        linked = re.findall(r"\]\(([^)#:]+\.md)(?:#[^)]*)?\)", text)
+        ahead += [place for target in linked if (place := (page.parent / target).resolve()).is_relative_to(DOCS)]
+    assert sorted(name_of(page) for page in set(PAGES) - reached) == []
+
+
+def test_pages_have_a_runner_for_what_they_need() -> None:
+    """`needs=` names a program, spelled as it is called."""
+    wanted = {name for page in PAGES for block in blocks(page) for name in block.needs}
+    assert [name for name in wanted if shutil.which(name) is None and name not in OPTIONAL | {"curl", "etcd", "etcdctl"}] == []
