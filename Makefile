@@ -12,6 +12,7 @@ help:
 	@echo 'make demo    boot fifty nodes on this machine and show their files'
 	@echo 'make test    run the tests (ARGS="-k words" to choose)'
 	@echo 'make check   lint, format, types, and who may import whom'
+	@echo 'make docs    build the pages of docs/ into docs/_build, every warning an error'
 	@echo 'make bench   measure, as ratios against a bare server in the same run'
 	@echo 'make mutants put deliberate faults in, each of which must turn a test red'
 	@echo 'make chaos   the long form of the tests that break things: ten to twenty minutes (ARGS="-k words" to choose)'
@@ -33,6 +34,11 @@ check: bootstrap
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+# The pages; tests/docs runs every block of them.
+docs: bootstrap
+	$(PYTHON) -m sphinx -W --keep-going -q -b html docs docs/_build
+	@echo 'open docs/_build/index.html'
 
 format: bootstrap
 	.venv/bin/ruff check --fix .

@@ -13,10 +13,10 @@ sys.path.insert(0, str(HERE))
 import generated  # noqa: E402  # it lies beside this file
 
 project = "cfgsync"
-copyright = "the authors of cfgsync"  # noqa: A001  # Sphinx wants this name
+copyright = "the authors of cfgsync"  # Sphinx wants this name
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
-exclude_patterns = ["_build", "adr/0000-template.md"]
+exclude_patterns = ["_build", "adr/0000-template.md", "screenshots"]
 myst_heading_anchors = 3
 myst_links_external_new_tab = False
 nitpicky = True
@@ -36,7 +36,13 @@ MENU = {
             *("howto/systemd", "howto/testing", "howto/not-ready", "observability/README"),
         ],
         "Reference": [
-            *("reference/cli", "reference/exit-codes", "reference/settings", "reference/wire", "reference/files"),
+            *(
+                "reference/cli",
+                "reference/exit-codes",
+                "reference/settings",
+                "reference/wire",
+                "reference/files",
+            ),
         ],
         "Explanation": ["explanation/revisions", "explanation/promises", "adr/index"],
         "Coming from": [
@@ -44,12 +50,18 @@ MENU = {
             *("coming-from/confd", "coming-from/bash-loop"),
         ],
     },
-    "adr/index": {"All": sorted(f"/adr/{path.stem}" for path in HERE.glob("adr/[0-9]*.md") if "template" not in path.stem)},
+    "adr/index": {
+        "All": sorted(
+            f"/adr/{path.stem}" for path in HERE.glob("adr/[0-9]*.md") if "template" not in path.stem
+        )
+    },
 }
 """The pages beside the text. It stands here and not on the page, which has links of its own in the repository."""
 
 FENCE = re.compile(r"^```(\w+) title=(\S+)(?: needs=\S+)?$", re.MULTILINE)
 OUTSIDE = re.compile(r"\]\(((?:\.\./)+)((?!adr/|observability/)[^)#:]*)(#[^)]*)?\)")
+INCLUDED = re.compile(r"^<!-- include: (\S+) -->$", re.MULTILINE)
+LANGUAGE = {".yaml": "yaml", ".service": "ini"}
 GENERATED = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 
 
@@ -60,6 +72,7 @@ def prepared(name: str, text: str) -> str:
     has none of them beside it, and shows the path instead.
     """
     text = GENERATED.sub(lambda match: generated.SECTIONS[match[1]](), text)
+    text = INCLUDED.sub(lambda match: included(match[1]), text)
     text = FENCE.sub(lambda match: f"```{{code-block}} {match[1]}\n:caption: {match[2]}\n", text)
     depth = name.count("/") + 1
 
@@ -72,6 +85,12 @@ def prepared(name: str, text: str) -> str:
 
     # `[words](../examples/x)` becomes `words (`examples/x` in the repository)`
     return re.sub(r"\[([^\]]+)\] \(`", r"\1 (`", OUTSIDE.sub(outside, text))
+
+
+def included(path: str) -> str:
+    """A file of the repository, as a block with its path above it."""
+    file = HERE.parent / path
+    return f"```{LANGUAGE[file.suffix]} title={path}\n{file.read_text(encoding='utf-8')}```"
 
 
 def menu(name: str) -> str:

@@ -6,6 +6,9 @@
 - `needs=PROGRAM,PROGRAM` after the language: without them the block and the `text` after it are left out, loudly.
 - `console` is shown only: it stands below a sentence that says so (`test_pages.py`).
 
+A reader types more slowly than a server starts, so after a line that puts `cfgsync serve` into the background the next one
+comes when the server listens: otherwise a short `--wait` would be over on a busy machine.
+
 The default port 4400 may be taken on this machine: commands are given another one by `CFGSYNC_PORT` and
 `CFGSYNC_SERVER`, and wherever a page says 4400, or for other servers 4401 to 4409, it becomes one that is free.
 """
@@ -25,9 +28,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PATIENCE = 60.0
-_FENCE = re.compile(
-    r"^```(\w*)(?: title=(\S+))?(?: needs=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL
-)
+_FENCE = re.compile(r"^```(\w*)(?: title=(\S+))?(?: needs=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 class Block(NamedTuple):
@@ -49,7 +50,13 @@ def blocks(page: Path) -> list[Block]:
     """Every fenced block of a page."""
     text = page.read_text(encoding="utf-8")
     return [
-        Block(m[1], m[2] or "", m[4], text.count("\n", 0, m.start()) + 2, tuple(filter(None, (m[3] or "").split(","))))
+        Block(
+            m[1],
+            m[2] or "",
+            m[4],
+            text.count("\n", 0, m.start()) + 2,
+            tuple(filter(None, (m[3] or "").split(","))),
+        )
         for m in _FENCE.finditer(text)
     ]
 
@@ -61,8 +68,13 @@ def free_ports(count: int = 1) -> list[int]:
         return [one.getsockname()[1] for one in opened]
 
 
+_SERVING = re.compile(r"^(cfgsync(?: serve|-server) .*&(?: \w+=\$!)?)$", re.MULTILINE)
+_LISTENS = "until (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null; do sleep 0.05; done"
+
+
 def run_shell(text: str, directory: Path, port: int) -> str:
     """Run a block in `directory`; what it printed. It must end with 0."""
+    text = _SERVING.sub(lambda match: f"{match[1]}\n{_LISTENS.format(port=port)}", text)
     home = directory.parent / f"{directory.name}-home"
     home.mkdir(exist_ok=True)
     environment = {

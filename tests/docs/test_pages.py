@@ -6,18 +6,20 @@ import os
 import re
 import shutil
 import warnings
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from .blocks import Block, blocks, run_page
+from .blocks import blocks, run_page
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(
     page
     for page in DOCS.rglob("*.md")
-    if not page.is_relative_to(DOCS / "_build") and not page.is_relative_to(DOCS / "adr")
+    if page.relative_to(DOCS).parts[0] not in ("_build", "adr", "screenshots", "observability")
 )
 RUN = [page for page in PAGES if any(block.language == "sh" for block in blocks(page))]
 OPTIONAL = {"consul", "consul-template", "confd", "docker", "kubectl"}
@@ -28,12 +30,29 @@ def name_of(page: Path) -> str:
     return page.relative_to(DOCS).with_suffix("").as_posix()
 
 
+@pytest.fixture(scope="module")
+def running(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[Path, Future[int]]]:
+    """Every page that a test of this session asks for, three at a time: most of what they do is wait."""
+    asked = {item.callspec.params["page"]: None for item in request.session.items if is_of_a_page(item)}
+
+    def run(page: Path, directory: Path) -> int:
+        directory.mkdir()
+        return len(list(run_page(page, directory)))
+
+    with ThreadPoolExecutor(3) as pool:
+        yield {page: pool.submit(run, page, tmp_path_factory.mktemp(page.stem) / "work") for page in asked}
+
+
+def is_of_a_page(item: pytest.Item) -> bool:
+    return item.name.startswith("test_what_a_page_says_is_what_happens[")
+
+
 @pytest.mark.parametrize("page", RUN, ids=name_of)
-def test_what_a_page_says_is_what_happens(page: Path, tmp_path: Path) -> None:
+def test_what_a_page_says_is_what_happens(page: Path, running: dict[Path, Future[int]]) -> None:
+    assert running[page].result()
     lacking = sorted({name for block in blocks(page) for name in block.lacks})
-    directory = tmp_path / "work"
-    directory.mkdir()
-    assert list(run_page(page, directory, [block for block in blocks(page) if not is_generated(block)]))
     if not lacking:
         return
     line = f"NOT TESTED: parts of {name_of(page)}, without {', '.join(lacking)}"
@@ -42,11 +61,6 @@ def test_what_a_page_says_is_what_happens(page: Path, tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("default")
         warnings.warn(line, stacklevel=1)
-
-
-def is_generated(block: Block) -> bool:
-    """Never so in the repository: generated parts are only in what is built."""
-    return block.language == "generated"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -80,11 +94,17 @@ def test_every_page_can_be_reached_from_the_first_one() -> None:
         reached.add(page)
         text = page.read_text(encoding="utf-8")
         linked = re.findall(r"\]\(([^)#:]+\.md)(?:#[^)]*)?\)", text)
-        ahead += [place for target in linked if (place := (page.parent / target).resolve()).is_relative_to(DOCS)]
+        ahead += [
+            place for target in linked if (place := (page.parent / target).resolve()).is_relative_to(DOCS)
+        ]
     assert sorted(name_of(page) for page in set(PAGES) - reached) == []
 
 
 def test_pages_have_a_runner_for_what_they_need() -> None:
     """`needs=` names a program, spelled as it is called."""
     wanted = {name for page in PAGES for block in blocks(page) for name in block.needs}
-    assert [name for name in wanted if shutil.which(name) is None and name not in OPTIONAL | {"curl", "etcd", "etcdctl"}] == []
+    assert [
+        name
+        for name in wanted
+        if shutil.which(name) is None and name not in OPTIONAL | {"curl", "etcd", "etcdctl"}
+    ] == []

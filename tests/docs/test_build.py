@@ -1,0 +1,89 @@
+"""The pages are built with every warning an error, and what they say of the program is read from the program."""
+
+from __future__ import annotations
+
+import html
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cfgsync_runtime.cli import app
+from cfgsync_runtime.fetch import EXIT
+from cfgsync_runtime.settings import ServeSettings
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The built pages."""
+    out = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-I", "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
+    command += ["-d", str(out / "doctrees"), str(DOCS), str(out / "html")]
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=110, check=False)
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    yield out / "html"
+
+
+def words(page: Path) -> str:
+    """What a reader sees of a page, with single blanks."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", "", page.read_text(encoding="utf-8"))).split())
+
+
+def test_every_page_is_built(site: Path) -> None:
+    pages = [page.relative_to(DOCS) for page in DOCS.rglob("*.md") if "_build" not in page.parts]
+    missing = [page for page in pages if not (site / page.with_suffix(".html")).exists()]
+    assert missing == [Path("adr/0000-template.md")]
+
+
+def test_the_command_line_is_what_help_prints(site: Path) -> None:
+    seen = words(site / "reference" / "cli.html").replace(" ", "")
+    for name in app.COMMANDS:
+        ran = subprocess.run(
+            [Path(sys.executable).parent / "cfgsync", name, "--help"],
+            capture_output=True,
+            text=True,
+            env={"COLUMNS": "80", "TERM": "dumb"},
+            check=True,
+        )
+        assert "".join(ran.stdout.split()) in seen  # lines may break elsewhere
+
+
+def test_exit_codes_and_settings_are_those_of_the_program(site: Path) -> None:
+    codes = (site / "reference" / "exit-codes.html").read_text(encoding="utf-8")
+    assert [int(code) for code in re.findall(r"<td><p>(\d)</p></td>", codes)] == sorted(set(EXIT.values()))
+    seen = words(site / "reference" / "settings.html")
+    fields = set(ServeSettings.model_fields) - {"server"}
+    assert [name for name in fields if f"CFGSYNC_{name.upper()}" not in seen] == []
+
+
+def test_no_marker_is_left_and_nothing_is_loaded_from_elsewhere(site: Path) -> None:
+    for page in site.rglob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r"<!-- (generated|include):|&lt;!-- (generated|include):", text), page
+        loaded = re.findall(r'<(?:script|img|link|iframe)[^>]+(?:src|href)="(?:https?:)?//([^"/]+)', text)
+        assert loaded == [], page
+
+
+def test_a_page_that_points_at_nothing_does_not_pass(tmp_path: Path) -> None:
+    """The build can fail: the one thing that the tests above rely on."""
+    (tmp_path / "index.md").write_text("# Here\n\n[there](there.md)\n")
+    (tmp_path / "conf.py").write_text('extensions = ["myst_parser"]\n')
+    command = [
+        sys.executable,
+        "-I",
+        "-m",
+        "sphinx",
+        "-W",
+        "-q",
+        "-b",
+        "html",
+        str(tmp_path),
+        str(tmp_path / "out"),
+    ]
+    assert subprocess.run(command, capture_output=True, check=False).returncode != 0
