@@ -6,7 +6,6 @@ import html
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,14 +19,14 @@ DOCS = ROOT / "docs"
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built pages."""
     out = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-I", "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
     command += ["-d", str(out / "doctrees"), str(DOCS), str(out / "html")]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=110, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    yield out / "html"
+    return out / "html"
 
 
 def words(page: Path) -> str:
