@@ -246,12 +246,16 @@ class Tab:
     async def until(self, expression: str, within: float = PATIENCE) -> Any:
         """Back when this is true in the page."""
         end = time.monotonic() + within
-        while not (found := await self.value(expression)):
-            if time.monotonic() > end:
-                shown = await self.value("document.body.innerText")
-                raise AssertionError(f"it never became true: {expression}\n{shown[:3000]}\n{self.complaints}")
+        why = ""
+        while time.monotonic() < end:
+            try:
+                if found := await self.value(expression):
+                    return found
+            except Refused as error:  # between two documents there is nothing to ask
+                why = str(error)
             await asyncio.sleep(0.02)
-        return found
+        shown = await self.value("document.body.innerText")
+        raise AssertionError(f"it never became true: {expression}\n{why}\n{shown[:3000]}\n{self.complaints}")
 
     async def text(self, selector: str = "body") -> str:
         """What a reader sees of it."""

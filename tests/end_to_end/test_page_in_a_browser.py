@@ -373,3 +373,16 @@ async def test_two_generations_are_compared_line_by_line(browser: Browser, fleet
         )
         assert "nobody may see this" not in await tab.value("document.documentElement.outerHTML")
         assert json.dumps(tab.complaints) == "[]"
+
+
+async def test_a_generation_that_is_no_longer_held_is_said_to_be_gone(browser: Browser, fleet: Fleet) -> None:
+    await fleet.register(["node-1"])
+    await fleet.fetch("node-1")
+    async with fleet.served():
+        tab = await browser.open(fleet.url + "?generation=1")
+        await tab.until("document.getElementById('live').className === 'live'")
+        for text in ("two", "three"):
+            fleet.app.text = text
+            await fleet.register([text])
+            await fleet.fetch(text)
+        await tab.until("document.body.innerText.includes('generation 1 are not held')")

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal
 
-import msgspec
-
 from cfgsync_adapter import ToldGeneration
-from cfgsync_core import Condition, FleetStatus, MissingNode, NodeStatus
+from cfgsync_core import Condition, FleetStatus, MissingNode
 
+from .grid import grid
 from .history import generations
 from .markup import Child, Markup, el, query
-from .survey import KINDS, Fleet, Kind, kind_of
-from .words import EXPLAINED, IN_BUNDLE, badge, many, number, when
+from .survey import KINDS, Fleet, Kind
+from .table import Rows, table
+from .words import badge, many, number, when
 
 MISSING_SHOWN: Final = 60
 _BAR: Final = 1000
@@ -21,17 +21,6 @@ _ORDER: Final[tuple[Kind, ...]] = ("applied", "served", "waiting", "registered",
 """What is done comes first, from the left."""
 
 Mood = Literal["good", "wait", "bad", "calm"]
-
-
-class Rows(msgspec.Struct, frozen=True):
-    """A page of the table. `kind` is which nodes were asked for; `start` how many come before, `of` how many there are;
-    `next` what to ask for `after`."""
-
-    nodes: Sequence[NodeStatus]
-    start: int
-    of: int
-    kind: Kind | None = None
-    next: str | None = None
 
 
 def overview(fleet: Fleet, rows: Rows, heads: Sequence[ToldGeneration] | None) -> list[Markup]:
@@ -42,24 +31,10 @@ def overview(fleet: Fleet, rows: Rows, heads: Sequence[ToldGeneration] | None) -
         _insecure(fleet.head),
         _why(fleet.head),
         _counts(fleet, rows.kind, hidden=static),
-        _grid(fleet, static),
+        grid(fleet, static),
         generations(heads or (), hidden=static),
-        _table(rows, fleet.head.reason, static),
+        table(rows, fleet.head.reason, static),
     ]
-
-
-def words_of(fleet: Fleet, *, static: bool = False) -> bytes:
-    """The fleet as JSON: what the grid is drawn from, and what `Accept: application/json` is answered."""
-    return msgspec.json.encode(
-        {
-            "generation": fleet.head.generation,
-            "reason": fleet.head.reason,
-            "counts": fleet.counts,
-            "kinds": {kind[0]: IN_BUNDLE if static else kind for kind in KINDS},
-            "names": fleet.names,
-            "states": fleet.states,
-        }
-    )
 
 
 def _verdict(fleet: Fleet, static: bool) -> Markup:
@@ -222,86 +197,4 @@ def _counts(fleet: Fleet, asked: Kind | None, *, hidden: bool) -> Markup:
         id="counts",
         class_="card",
         hidden=hidden,
-    )
-
-
-def _grid(fleet: Fleet, static: bool) -> Markup:
-    # `<` alone could end the element; a block of data is never run
-    words = Markup(words_of(fleet, static=static).decode().replace("<", "\\u003c"))
-    return el(
-        "section",
-        el("h2", "Every node", el("span", id="find-place")),
-        el("div", id="cells", role="group", aria_label="Every node; the arrow keys go from one to the next"),
-        el("p", "Point at a node, or go there with the arrow keys.", id="about-cell", aria_live="polite"),
-        el("script", words, type="application/json", id="cell-words"),
-        id="grid",
-        class_="card",
-        hidden=True,
-    )
-
-
-def _table(rows: Rows, reason: str, static: bool) -> Markup:
-    of_kind = f" that are {rows.kind}" if rows.kind else ""
-    title = f"Nodes{of_kind} "
-    shown = (
-        f"{rows.start + 1:,} to {rows.start + len(rows.nodes):,} of {rows.of:,}"
-        if rows.start or rows.next
-        else f"{rows.of:,}"
-    )
-    body: Child = [_row(node, reason, static) for node in rows.nodes]
-    if not rows.nodes:
-        body = el("tr", el("td", f"There are none{of_kind}.", colspan=6, class_="muted"))
-    return el(
-        "section",
-        el("h2", title, el("small", shown)),
-        el("p", EXPLAINED[rows.kind] + ". ", el("a", "Show all", href="./"), class_="muted")
-        if rows.kind
-        else None,
-        el(
-            "table",
-            el("thead", el("tr", [el("th", name, scope="col") for name in _COLUMNS])),
-            el("tbody", body),
-            class_="nodes",
-        ),
-        _pager(rows),
-        id="nodes",
-        class_="card",
-    )
-
-
-_COLUMNS: Final = ("node", "state", "served", "applied", "last seen", "why")
-
-
-def _row(node: NodeStatus, reason: str, static: bool) -> Markup:
-    # what holds all of them is said once, above
-    why = (
-        "the fleet is not ready, see above" if reason and node.reason.endswith(f"; {reason}") else node.reason
-    )
-    cells: tuple[Child, ...] = (
-        el("a", node.identifier, href=query(node=node.identifier)),
-        IN_BUNDLE if static else badge(kind_of(node)),
-        number(node.served),
-        number(node.applied),
-        when(node.last_seen, "never"),
-        (el("span", why, class_="words"), _rebound(node)),
-    )
-    return el("tr", [el("td", cell, data_name=name) for name, cell in zip(_COLUMNS, cells, strict=True)])
-
-
-def _rebound(node: NodeStatus) -> Markup | None:
-    if not node.rebound:
-        return None
-    return el("strong", f" Another secret took this name {many(int(node.rebound), 'time')}.", class_="bad")
-
-
-def _pager(rows: Rows) -> Markup | None:
-    if not rows.start and rows.next is None:
-        return None
-    return el(
-        "nav",
-        el("a", "first", href=query(state=rows.kind) + "#nodes") if rows.start else None,
-        " ",
-        el("a", "next", href=query(state=rows.kind, after=rows.next) + "#nodes") if rows.next else None,
-        class_="pager",
-        aria_label="Further nodes",
     )

@@ -12,11 +12,13 @@ from cfgsync_core import Call, Reply, StatusSource
 
 from .assets import assets
 from .document import document
+from .grid import words_of
 from .history import difference_view, generation_view
 from .markup import Markup, el
 from .node import Given, node_view
-from .overview import Rows, overview, words_of
+from .overview import overview
 from .survey import KINDS, Fleet, Kind, Survey
+from .table import Rows
 
 _Sections = Callable[[], list[Markup]]
 
