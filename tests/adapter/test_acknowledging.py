@@ -185,6 +185,63 @@ async def test_a_generation_that_the_node_refused_as_a_step_back_is_told_with_it
         assert source.node("a").reason == f"served 1, nothing applied yet because it failed: {words}"
 
 
+async def test_a_fleet_that_refuses_what_it_had_once_has_not_converged() -> None:
+    """The server was restored from a backup in which these files were acknowledged; the nodes are further."""
+    async with RegistrationConfigSource(RandomKeys()) as source:
+        await source.register(node("a"))
+        await applied(source, "a")
+        assert source.fleet(10, "").converged
+        said = await current(source, "a")
+        await source.acknowledge(failed(said, "history was lost"))
+        fleet = source.fleet(10, "")
+        assert (fleet.applied, fleet.converged, source.behind) == (0, False, 1)
+        assert [n.identifier for n in fleet.behind] == ["a"]
+        assert fleet.behind[0].reason == "served 1, not applied 1 again because it failed: history was lost"
+        assert (fleet.nodes[0].state, fleet.nodes[0].applied) == ("not_applied", said.generation)
+        await source.acknowledge(said)
+        assert source.fleet(10, "").converged
+
+
+async def test_a_failure_with_other_files_than_those_that_are_wanted_now_is_over() -> None:
+    async with RegistrationConfigSource(OwnFiles()) as source:
+        await source.register(node("a", note="one"))
+        await applied(source, "a")
+        await source.register(node("a", note="two"))
+        await source.acknowledge(failed(await current(source, "a"), "full"))
+        assert not source.fleet(10, "").converged
+        await source.register(node("a", note="one"))
+        assert source.node("a").registered
+        await current(source, "a")
+        assert source.fleet(10, "").converged, "it has these files, and never failed to apply them"
+        assert source.node("a").state == "applied"
+
+
+async def test_files_that_the_generation_never_gave_are_those_of_no_generation() -> None:
+    async with RegistrationConfigSource(OwnFiles()) as source:
+        await source.register(node("a"))
+        true = await current(source, "a")
+        wrong = Acknowledgement("a", true.generation, f"sha256-{'0' * 64}", "applied")
+        assert await source.acknowledge(wrong) is None
+        told = source.node("a")
+        assert (told.applied, told.state) == (None, "served")
+        assert not source.fleet(10, "").converged
+        await source.acknowledge(failed(wrong, "disk"))
+        assert source.node("a").reason == "served 1, nothing applied yet because it failed: disk"
+        await source.acknowledge(true)
+        assert (source.node("a").applied, source.node("a").state) == (true.generation, "applied")
+
+
+async def test_a_failure_before_anything_was_served_does_not_claim_that_it_was() -> None:
+    async with RegistrationConfigSource(OwnFiles()) as source:
+        await source.register(node("a"))
+        await source.register(node("b"))
+        given = await current(source, "b")
+        said = Acknowledgement("a", given.generation, given.digest, "failed", "disk")
+        await source.acknowledge(said)
+        assert source.node("a").served is None
+        assert "is ready for it, nothing applied yet because it failed: disk" in source.node("a").reason
+
+
 async def test_the_words_of_a_node_cannot_move_a_terminals_cursor() -> None:
     async with RegistrationConfigSource(RandomKeys()) as source:
         await source.register(node("a"))

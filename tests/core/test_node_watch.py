@@ -290,6 +290,11 @@ async def test_going_back_to_the_files_that_are_in_place_ends_a_failure() -> Non
         server.serve("one\n")
         await until(lambda: watch.state is ReaderState.CURRENT and watch.held is not None
                     and watch.held.version == server.version)  # fmt: skip
+        await until(lambda: len(server.acks) >= 2)
+        asked = server.statuses.total()
+        assert server.acks[-1] == Acknowledgement("node-1", str(server.version), ONE.digest, "applied")
+        await asyncio.sleep(0.3)
+        assert server.statuses.total() - asked < 10, "what could not be applied is not asked for any more"
     assert set(node.wrote) <= {"one\n", "two\n"}
     assert node.text == "one\n"
 

@@ -35,11 +35,17 @@ class Acknowledged(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     digest: str | None = None
     failure: Failure | None = None
 
-    def after(self, said: Acknowledgement) -> Acknowledged:
-        """What is known when the node has said this too: a failure leaves what was applied before in place."""
+    def after(self, said: Acknowledgement, is_given: bool = True) -> Acknowledged:
+        """What is known when the node has said this too: a failure leaves what was applied before in place. Files that
+        its generation does not give the node (`is_given`) are those of no generation."""
         if said.status == "applied":
-            return Acknowledged(said.generation, said.digest)
+            return Acknowledged(said.generation if is_given else None, said.digest)
         return Acknowledged(self.generation, self.digest, Failure(said.generation, said.digest, said.reason))
+
+    def has(self, digest: str) -> bool:
+        """Whether it has applied these files, and has not refused or failed to apply the same ones since (a restored
+        server offers again what a node had before, and the node refuses it)."""
+        return self.digest == digest and (self.failure is None or self.failure.digest != digest)
 
 
 NOTHING = Acknowledged()
@@ -103,10 +109,10 @@ class Acknowledgements:
         """What this node has said."""
         return self._held.get(identifier, NOTHING)
 
-    async def record(self, said: Acknowledgement) -> None:
+    async def record(self, said: Acknowledgement, *, is_given: bool = True) -> None:
         """Durable on return; what says nothing new commits nothing. Raises `Unavailable` and its kin."""
         known = self._held.get(said.identifier, NOTHING)
-        now = self._coming.get(said.identifier, known).after(said)
+        now = self._coming.get(said.identifier, known).after(said, is_given)
         if now == known and said.identifier not in self._coming:
             return
         self._coming[said.identifier] = now

@@ -72,7 +72,7 @@ class Convergence:
         names: list[str] = []
         for identifier in registry.identifiers():
             payload = current.nodes.get(identifier)
-            has = payload is not None and of(identifier).digest == payload.digest
+            has = payload is not None and of(identifier).has(payload.digest)
             applied += has
             if has or payload is None:
                 revision = registry.revision_of(identifier)

@@ -116,16 +116,19 @@ def node(
 
 def _answered(answer: Ready, served: str | None, said: Acknowledged, applied: str | None) -> Why:
     now = answer.generation
+    if said.has(answer.payload.digest):
+        return Why("applied", f"applied {_number(now)}")
     was = f", applied {_number(applied)}" if applied is not None else ", nothing applied yet"
+    ready = f"{_number(now)} is ready for it"
     if said.failure is not None:
         because = plain(said.failure.reason or "no reason given", 1_000)
         failed = _number(said.failure.generation)
         words = because if failed == _number(now) else f"generation {failed}: {because}"
-        return Why("not_applied", f"served {_number(served or now)}{was} because it failed: {words}", because)
-    if said.digest == answer.payload.digest:
-        return Why("applied", f"applied {_number(now)}")
+        came = ready if served is None else f"served {_number(served)}"
+        if applied == said.failure.generation:  # what it had once is what it refuses now
+            was = f", not applied {failed} again"
+        return Why("not_applied", f"{came}{was} because it failed: {words}", because)
     if served != now:
-        ready = f"{_number(now)} is ready for it"
         return Why("ready", ready if applied is None else f"{ready}{was} because it has not come for it")
     if applied is None:
         return Why("served", f"served {_number(served)}")

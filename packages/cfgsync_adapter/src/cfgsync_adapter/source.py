@@ -265,7 +265,7 @@ class RegistrationConfigSource:
         if not self._publisher.stands(acknowledgement.generation):
             current = self._publisher.current
             raise StaleGeneration(acknowledgement.generation, None if current is None else current.text)
-        await self._acknowledgements.record(acknowledgement)
+        await self._acknowledgements.record(acknowledgement, is_given=self._gives(acknowledgement))
         if self._registry.get(identifier) is None:  # it left meanwhile
             await self._acknowledgements.forget([identifier])
             return stranger(identifier)
@@ -396,6 +396,16 @@ class RegistrationConfigSource:
             self._registry_moved,
         )
         return sharing
+
+    def _gives(self, said: Acknowledgement) -> bool:
+        """Does the generation that is meant give the node these files?"""
+        standing = (self._publisher.current, self._publisher.previous)
+        given = [
+            one.nodes.get(said.identifier)
+            for one in standing
+            if one is not None and one.text == said.generation
+        ]
+        return any(payload is not None and payload.digest == said.digest for payload in given)
 
     def _registry_moved(self) -> None:
         self._listeners.changed()

@@ -184,6 +184,7 @@ class _NodeView:
         assert not isinstance(news, Steps)  # a node is never sent any
         if isinstance(news, Same):
             assert self.held is not None  # only what is held can be the same
+            self._failed = None  # it is not offered any more
             await self._is_confirmed(Held(news.version, self.held.digest))
             return
         fetched = news.content
@@ -309,6 +310,8 @@ class _NodeView:
             return  # a static source, or an original server
         words = Acknowledgement(identifier, generation, digest, status, reason)
         self._owed = words if words != self._told else None
+        if status == "failed":  # once what is in place is what is wanted again, it is said
+            self._reassure = self.held is not None
 
     async def _tell(self) -> None:
         """Tell what is owed. What cannot be delivered now is tried with the next contact; what is refused is not."""

@@ -165,11 +165,12 @@ def _end(told: _Fleet | _No, timeout: float, as_json: bool) -> int:
     if told.converged:
         print(message)
         return 0
-    example = told.behind[0].identifier if told.behind else "ID"
+    if not told.behind:
+        return fail(1, message, "look at the fleet (cfgsync status), or wait longer (--timeout)")
     return fail(
         1,
         message,
-        f"look at one (cfgsync status {plain(example)}), or wait longer (--timeout);"
+        f"look at one (cfgsync status {plain(told.behind[0].identifier)}), or wait longer (--timeout);"
         " a client of the original acknowledges nothing",
     )
 

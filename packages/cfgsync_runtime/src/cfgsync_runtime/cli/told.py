@@ -93,7 +93,9 @@ def summary(fleet: ToldFleet, page: Page) -> Iterator[str]:
     if fleet.insecure:
         yield from wrapped(f"insecure: {plain(', '.join(fleet.insecure))}", page, "red")
     if fleet.reason:
-        yield from wrapped(f"not ready: {plain(fleet.reason)}", page, "yellow")
+        everybody = fleet.generation is not None and fleet.applied == fleet.registered
+        what = "no newer generation" if everybody else "not ready"
+        yield from wrapped(f"{what}: {plain(fleet.reason)}", page, "yellow")
     for condition in fleet.conditions:
         if condition.missing and condition.missing[0] in (fleet.reason or ""):
             continue  # the reason names them
@@ -139,12 +141,12 @@ def state(node: ToldNode) -> str:
     """Where a node stands, in one word."""
     if not node.registered:
         return "stranger"
-    if node.last_failure:
+    if node.last_failure and node.state != "applied":
         return "failed"
+    if node.applied and node.state in ("applied", ""):
+        return "applied"  # and it may hold a question, for what comes next
     if node.waiting:
         return "waiting"
-    if node.applied and node.state in ("applied", ""):
-        return "applied"
     return "served" if node.served else "registered"
 
 
