@@ -7,17 +7,17 @@ import os
 import signal
 import sys
 import tempfile
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cfgsync_core import CfgsyncError
 
-from ..demo import Audience, Lines, boot
-from ..demo_fleet import PROCESSES
-from ..serve import raise_file_limit
 from .says import fail
 from .terminal import is_live
+
+if TYPE_CHECKING:
+    from ..demo import Audience
 
 MAX_NODES = 1000
 
@@ -41,7 +41,6 @@ def command(
       cfgsync demo
       cfgsync demo --nodes 10 --keep fleet
     """
-    raise_file_limit()
     try:
         if keep is None:
             with tempfile.TemporaryDirectory(prefix="cfgsync-demo-") as directory:
@@ -64,6 +63,12 @@ def command(
 
 
 def _run(nodes: int, directory: str) -> float:
+    # a web server and its friends, which no --help and no refusal waits for
+    from ..demo import Lines
+    from ..demo_fleet import PROCESSES
+    from ..serve import raise_file_limit
+
+    raise_file_limit()
     processes = min(nodes, PROCESSES)
     tasks = f", {nodes - processes} are tasks of this process" if nodes > processes else ""
     if is_live(sys.stdout):
@@ -77,6 +82,8 @@ def _run(nodes: int, directory: str) -> float:
 
 async def _until_terminated(nodes: int, directory: str, audience: Audience) -> float:
     """Boot; SIGTERM cancels it, so that processes and files are cleared away as after Ctrl-C."""
+    from ..demo import boot
+
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
