@@ -91,7 +91,7 @@ class Disk:
             NodeRegistration("node-1", "127.0.0.1"),
             ServerUrl.parse(url),
             OutputDirectory(str(self.out)),
-            NodeState(self.state),
+            NodeState(self.state, "node-1"),
             wait=wait,
         )
         report = ending.report

@@ -162,7 +162,7 @@ def test_60_kills_while_files_are_replaced_in_their_places_leave_each_whole(tmp_
 
 def test_60_kills_while_a_node_remembers_damage_nothing(tmp_path: Path) -> None:
     complaints: list[str] = []
-    state = NodeState(tmp_path, complain=complaints.append)
+    state = NodeState(tmp_path, "node-1", complain=complaints.append)
     secret = state.secret()
     writer.write_once("state", str(tmp_path), "0-0-A")
     kept = set()

@@ -40,7 +40,7 @@ def write_once(kind: str, place: str, label: str) -> None:
             outputs = outputs.route(f"/d{n % 5}/f{n}", os.path.join(place, f"r{n % 2}", f"routed{n}"))
         write(outputs.plan(files(label, 16)))
     else:
-        state = NodeState(place)
+        state = NodeState(place, "node-1")
         state.secret()
         state.keep(payload(label), seen(label))
 

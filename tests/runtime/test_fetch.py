@@ -43,7 +43,9 @@ class Node:
 
     def __init__(self, tmp_path: Path) -> None:
         self.out = tmp_path / "out"
-        self.state = NodeState(tmp_path / "state", complain=lambda sentence: self.notes.append(sentence))
+        self.state = NodeState(
+            tmp_path / "state", "node-1", complain=lambda sentence: self.notes.append(sentence)
+        )
         self.waited: list[str] = []
         self.notes: list[str] = []
 

@@ -28,7 +28,7 @@ class Node:
     def __init__(self, tmp_path: Path) -> None:
         self.out = tmp_path / "out"
         self.complaints: list[str] = []
-        self.state = NodeState(tmp_path / "state", complain=self.complaints.append)
+        self.state = NodeState(tmp_path / "state", "node-1", complain=self.complaints.append)
         self.payload = tmp_path / "state" / "payload"
 
     def keep(self, age: float = 0.0, number: int = 7) -> None:
@@ -92,6 +92,41 @@ def test_a_damaged_cache_is_as_none_whichever_byte_is_flipped_or_missing(node: N
     assert len(node.complaints) == len(damaged)
     report = node.start(AWAY).report
     assert (report.exit, report.reason) == (7, FAILED)
+    assert not node.out.exists()
+
+
+def test_that_the_cache_is_damaged_is_the_reason_and_not_that_there_is_none(node: Node) -> None:
+    node.keep()
+    node.payload.write_bytes(node.payload.read_bytes()[:-1])
+    report = node.start(AWAY).report
+    assert (report.exit, report.reason) == (7, FAILED)
+    assert "; and the cached payload is damaged (its first line" in report.message
+
+
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("name", ["payload", "seen"])
+def test_a_pipe_in_the_cache_holds_no_start_up(node: Node, name: str) -> None:
+    node.keep()
+    (node.payload.parent / name).unlink()
+    os.mkfifo(node.payload.parent / name)
+    report = node.start(AWAY).report
+    if name == "seen":
+        assert report.status == "degraded", "the payload is whole"
+    else:
+        assert (report.status, report.exit, report.reason) == ("failed", 7, FAILED)
+        assert report.message.endswith("; and the cached payload is not a regular file")
+    assert any(f"{name} is not a regular file" in line for line in node.complaints)
+    said = node.start([REGISTERED, files([CONFIG], f"{EPOCH}.8")]).report
+    assert (said.status, said.exit) == ("ready", 0), (
+        "the files are in place, though they cannot be remembered"
+    )
+
+
+def test_another_nodes_cache_is_as_none(node: Node, tmp_path: Path) -> None:
+    NodeState(tmp_path / "state", "node-2").keep(CACHED, Seen(EPOCH, 7, CACHED.digest, time.time()))
+    report = node.start(AWAY).report
+    assert (report.status, report.exit, report.reason) == ("failed", 7, FAILED)
+    assert report.message.endswith("; and the cached payload is of the node 'node-2', not of 'node-1'")
     assert not node.out.exists()
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import threading
+from hashlib import sha256
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, DiskError
@@ -14,6 +17,7 @@ from cfgsync_core import NodeArtifactsPayload
 from cfgsync_runtime.state import NodeState, Seen, default_directory
 from tests.artifacts.kill_at_each_step import killed_at_each_step
 
+NAME = "node-1"
 EPOCH = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 
@@ -22,7 +26,7 @@ def payload(label: str) -> NodeArtifactsPayload:
 
 
 def seen(number: int, of: NodeArtifactsPayload) -> Seen:
-    return Seen(EPOCH, number, of.digest, 1_700_000_000.0 + number)
+    return Seen(EPOCH, number, of.digest, 1_700_000_000.0 + number, NAME)
 
 
 class Node:
@@ -31,7 +35,7 @@ class Node:
     def __init__(self, directory: Path) -> None:
         self.complaints: list[str] = []
         self.directory = directory
-        self.state = NodeState(directory, complain=self.complaints.append)
+        self.state = NodeState(directory, NAME, complain=self.complaints.append)
 
 
 @pytest.fixture
@@ -47,8 +51,8 @@ def test_nothing_is_remembered_before_anything_happened_and_asking_makes_nothing
 def test_the_secret_is_random_private_and_the_same_the_next_time(node: Node, tmp_path: Path) -> None:
     secret = node.state.secret()
     assert len(secret) == 43
-    assert NodeState(node.directory).secret() == secret
-    assert NodeState(tmp_path / "other").secret() != secret
+    assert NodeState(node.directory, NAME).secret() == secret
+    assert NodeState(tmp_path / "other", NAME).secret() != secret
     assert stat.S_IMODE((node.directory / "secret").stat().st_mode) == 0o600
     assert stat.S_IMODE(node.directory.stat().st_mode) == 0o700
 
@@ -87,7 +91,8 @@ def test_a_damaged_secret_is_set_aside_and_named_and_a_new_one_is_made(node: Nod
 def test_processes_of_one_node_that_start_at_once_share_one_secret(node: Node) -> None:
     secrets: list[str] = []
     threads = [
-        threading.Thread(target=lambda: secrets.append(NodeState(node.directory).secret())) for _ in range(8)
+        threading.Thread(target=lambda: secrets.append(NodeState(node.directory, NAME).secret()))
+        for _ in range(8)
     ]
     for thread in threads:
         thread.start()
@@ -100,13 +105,13 @@ def test_processes_of_one_node_that_start_at_once_share_one_secret(node: Node) -
 @pytest.mark.parametrize("end", ["", "\n", "\r\n"])
 def test_a_given_secret_file_is_used_instead(tmp_path: Path, end: str) -> None:
     (tmp_path / "mounted").write_text("an-operators-own-secret" + end)
-    state = NodeState(tmp_path / "state", secret_file=tmp_path / "mounted")
+    state = NodeState(tmp_path / "state", NAME, secret_file=tmp_path / "mounted")
     assert state.secret() == "an-operators-own-secret"
     assert not (tmp_path / "state").exists()
 
 
 def test_a_given_secret_file_that_is_not_there_is_made(tmp_path: Path) -> None:
-    state = NodeState(tmp_path / "state", secret_file=tmp_path / "volume" / "node-secret")
+    state = NodeState(tmp_path / "state", NAME, secret_file=tmp_path / "volume" / "node-secret")
     secret = state.secret()
     assert (tmp_path / "volume" / "node-secret").read_text() == secret + "\n"
     assert stat.S_IMODE((tmp_path / "volume" / "node-secret").stat().st_mode) == 0o600
@@ -117,13 +122,13 @@ def test_a_given_secret_file_that_is_a_pipe_is_refused_and_holds_nobody_up(tmp_p
     os.mkfifo(tmp_path / "pipe")
     for other in (tmp_path / "pipe", Path("/dev/null")):
         with pytest.raises(DiskError, match="is not a regular file"):
-            NodeState(tmp_path / "state", secret_file=other).secret()
+            NodeState(tmp_path / "state", NAME, secret_file=other).secret()
 
 
 def test_a_given_secret_file_without_a_secret_is_refused_and_left(tmp_path: Path) -> None:
     (tmp_path / "mounted").write_text("not a secret\n")
     with pytest.raises(DiskError, match="holds no secret") as refused:
-        NodeState(tmp_path / "state", secret_file=tmp_path / "mounted").secret()
+        NodeState(tmp_path / "state", NAME, secret_file=tmp_path / "mounted").secret()
     assert "remove the file" in refused.value.hint
     assert os.listdir(tmp_path) == ["mounted"]
 
@@ -131,7 +136,7 @@ def test_a_given_secret_file_without_a_secret_is_refused_and_left(tmp_path: Path
 def test_the_last_good_payload_and_what_was_seen_come_back(node: Node) -> None:
     a = payload("A")
     node.state.keep(a, seen(7, a))
-    again = NodeState(node.directory)
+    again = NodeState(node.directory, NAME)
     assert again.seen() == seen(7, a)
     cached = again.cached()
     assert cached is not None
@@ -177,9 +182,76 @@ def test_a_damaged_part_is_named_and_treated_as_absent_and_the_other_stays(node:
     assert node.state.seen() == seen(8, a)
 
 
+@pytest.mark.timeout(30)
+@pytest.mark.parametrize("name", ["seen", "payload"])
+@pytest.mark.parametrize("kind", ["pipe", "directory", "socket"])
+def test_a_part_that_is_no_file_is_named_and_treated_as_absent_and_holds_nobody_up(
+    node: Node, name: str, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = payload("A")
+    node.state.keep(a, seen(7, a))
+    path = node.directory / name
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as bound:
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "directory":
+            path.mkdir()
+        else:
+            monkeypatch.chdir(node.directory)  # the address of a socket is short
+            bound.bind(name)
+        assert (node.state.seen() if name == "seen" else node.state.cached()) is None
+    assert node.complaints[-1] == f"{path} is not a regular file; it is treated as absent"
+    with pytest.raises(DiskError, match=name):  # what is in the way is not ours to remove
+        node.state.keep(a, seen(8, a))
+
+
+@pytest.mark.timeout(30)
+def test_a_secret_that_is_a_pipe_is_set_aside_and_a_new_one_is_made(node: Node) -> None:
+    node.directory.mkdir(parents=True)
+    os.mkfifo(node.directory / "secret")
+    assert node.state.secret() == node.state.secret()
+    assert (node.directory / "secret.damaged").is_fifo()
+    assert len(node.complaints) == 1
+
+
+def test_parts_of_another_node_are_named_and_treated_as_absent(node: Node) -> None:
+    a, b = payload("A"), payload("B")
+    node.state.keep(a, seen(7, a))
+    complaints: list[str] = []
+    other = NodeState(node.directory, "node-2", complain=complaints.append)
+    assert (other.seen(), other.cached()) == (None, None)
+    foreign = "is of the node 'node-1', not of 'node-2'"
+    assert [
+        line for line in complaints if foreign in line and "a state directory of its own" in line
+    ] == complaints
+    assert [line.split()[0] for line in complaints] == [f"{node.directory}/seen", f"{node.directory}/payload"]
+    assert other.keep(b, seen(6, b)), "what another node saw does not make this answer an old one"
+    assert other.seen() == Seen(EPOCH, 6, b.digest, seen(6, b).at, "node-2")
+    assert (node.state.seen(), node.state.cached()) == (None, None)
+    assert node.state.keep(a, seen(7, a))
+    assert other.saw(seen(6, b)), "nor does it hinder remembering that nothing changed"
+    assert node.state.seen() is None
+
+
+def test_parts_that_were_written_before_they_named_their_node_are_taken(node: Node) -> None:
+    a = payload("A")
+    node.state.keep(a, seen(7, a))
+    for name in ("seen", "payload"):
+        body = (node.directory / name).read_bytes().partition(b"\n")[2]
+        assert b'"identifier":"node-1"' in body
+        body = body.replace(b',"identifier":"node-1"', b"")
+        (node.directory / name).write_bytes(f"cfgsync-state 1 {sha256(body).hexdigest()}\n".encode() + body)
+    assert node.state.seen() == msgspec.structs.replace(seen(7, a), identifier="")
+    cached = node.state.cached()
+    assert cached is not None
+    assert cached.payload == a
+    assert node.complaints == []
+
+
 def test_a_memory_that_cannot_be_kept_is_a_disk_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    state = NodeState(tmp_path / "file")
+    state = NodeState(tmp_path / "file", NAME)
     with pytest.raises(DiskError):
         state.secret()
     with pytest.raises(DiskError):

@@ -57,7 +57,7 @@ async def fetch_and_write_artifacts(
         raise ValueError("a degraded start needs `state`, the directory that remembers the last good files")
     if wait is None:
         wait = WAIT if degrades else 300.0
-    memory = None if state is None else NodeState(state)
+    memory = None if state is None else NodeState(state, registration.identifier)
     seen = None
     if memory is not None:
         secret = secret or await asyncio.to_thread(memory.secret)

@@ -35,7 +35,8 @@ def usable(
     ever), and else why not. Raises `DiskError` when it cannot be read."""
     cached = state.cached() if state is not None else None
     if cached is None:
-        return None, "there is no cached payload"
+        wrong = state.unusable.get("payload") if state is not None else None
+        return None, f"the cached payload {wrong}" if wrong else "there is no cached payload"
     age = age_of(cached, now)
     if max_stale is not None and age > max_stale:
         return (

@@ -1,12 +1,13 @@
 """What a node remembers, each part whole or not at all: its secret, what it saw last, and its last good payload.
 
-A part that is damaged is named and treated as absent; a damaged secret is set aside, never overwritten. Only the
-standard library is used, as in `outputs`.
+A part that is damaged, or of another node, is named and treated as absent; a damaged secret is set aside, never
+overwritten. Only the standard library is used, as in `outputs`.
 """
 
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import re
 import stat
@@ -37,12 +38,14 @@ _MAX_SECRET_FILE_BYTES = 4096
 
 class Seen(msgspec.Struct, frozen=True):
     """The last answer that this node accepted. `epoch` is `""` and `number` 0 for a static source, which has no
-    generations; `at` is when, in seconds since 1970."""
+    generations; `at` is when, in seconds since 1970. `identifier` is whose it is: `NodeState` fills it in; "" in what
+    was written before it was."""
 
     epoch: str
     number: int
     digest: str
     at: float
+    identifier: str = ""
 
 
 class CachedPayload(msgspec.Struct, frozen=True):
@@ -75,20 +78,24 @@ def default_directory(server: str, identifier: str, environ: Mapping[str, str] =
 
 
 class NodeState:
-    """The memory of one node in `directory`, which is used as given and made (0700) when something is kept.
+    """The memory of the node `identifier` in `directory`, which is used as given and made (0700) when something is kept.
 
-    `secret_file` is used instead of `directory/secret`. `complain` is told, in a sentence, of what is damaged. Every
-    method raises `DiskError` when the disk refuses.
+    `secret_file` is used instead of `directory/secret`. `complain` is told, in a sentence, of what is damaged or of
+    another node. Every method raises `DiskError` when the disk refuses.
     """
 
     def __init__(
         self,
         directory: str | os.PathLike[str],
+        identifier: str,
         *,
         secret_file: str | os.PathLike[str] | None = None,
         complain: Callable[[str], None] | None = None,
     ) -> None:
         self.directory = os.fspath(directory)
+        self.identifier = identifier
+        self.unusable: dict[str, str] = {}
+        """Part → what is wrong with it, of those that were treated as absent when they were last looked at."""
         self._given = None if secret_file is None else os.fspath(secret_file)
         self._complain = complain or _to_stderr
 
@@ -97,7 +104,13 @@ class NodeState:
         is returned: a secret that is used and then lost locks the node out of its own name."""
         path = self._given or self._path("secret")
         for _ in range(3):
-            if (found := _read(path, _MAX_SECRET_FILE_BYTES)) is not None:
+            try:
+                found = _read(path, _MAX_SECRET_FILE_BYTES)
+            except _NoFile as error:
+                if self._given is not None:
+                    raise DiskError(f"{path} {error}", "give a file that can be read twice") from None
+                found = b""
+            if found is not None:
                 text = found.decode("ascii", "replace").removesuffix("\n").removesuffix("\r")
                 if _SECRET.fullmatch(text):
                     return text
@@ -111,8 +124,8 @@ class NodeState:
         raise DiskError(f"{path} appears and disappears", "find out who else writes there")
 
     def seen(self) -> Seen | None:
-        """What was accepted last; None for nothing, or for a damaged note."""
-        return self._part("seen", lambda body: msgspec.json.decode(body, type=Seen))
+        """What was accepted last; None for nothing, for a damaged note, or for another node's."""
+        return self._part("seen", self._seen)
 
     def saw(self, seen: Seen) -> bool:
         """Remember an answer that brought no files (304). False, and nothing is changed, when something newer is
@@ -121,7 +134,7 @@ class NodeState:
         if held is not None and held.epoch:
             return False
         self._make_directory()
-        note = Placed(self.directory, ("seen",), _sealed(msgspec.json.encode(seen)), _PRIVATE)
+        note = Placed(self.directory, ("seen",), _sealed(self._signed(seen)), _PRIVATE)
         return replace_files([note], unless=lambda: self._is_behind(seen))
 
     def keep(self, payload: NodeArtifactsPayload, seen: Seen) -> bool:
@@ -129,7 +142,7 @@ class NodeState:
         the server says the same again. False, and nothing is changed, when something newer is remembered: two processes
         of one node may end in either order, and the cache never becomes a worse one. An answer without a generation
         leaves the newest generation that was seen where it is: who strips a header does not make a node forget."""
-        head = msgspec.json.encode(seen)
+        head = self._signed(seen)
         parts: list[tuple[str, tuple[bytes, ...]]] = [("payload", (head, b"\n", *payload.chunks))]
         held = None if seen.epoch else self.seen()
         if held is None or not held.epoch:
@@ -139,8 +152,8 @@ class NodeState:
         return replace_files(files, unless=lambda: self._is_behind(seen))
 
     def cached(self) -> CachedPayload | None:
-        """The last good payload, for a degraded start; None for none, or for a damaged one."""
-        cached = self._part("payload", _cached)
+        """The last good payload, for a degraded start; None for none, for a damaged one, or for another node's."""
+        cached = self._part("payload", self._cached)
         if cached is None:
             return None
         seen = self.seen()
@@ -149,10 +162,24 @@ class NodeState:
         return cached
 
     def _is_behind(self, seen: Seen) -> bool:
-        held = self._part("seen", lambda body: msgspec.json.decode(body, type=Seen))
+        held = self._part("seen", self._seen)
         if held is None or not seen.epoch:
             return False  # a static source has no order
         return (held.epoch, held.number) > (seen.epoch, seen.number)
+
+    def _signed(self, seen: Seen) -> bytes:
+        return msgspec.json.encode(msgspec.structs.replace(seen, identifier=self.identifier))
+
+    def _seen(self, body: bytes) -> Seen:
+        seen = msgspec.json.decode(body, type=Seen)
+        if seen.identifier not in ("", self.identifier):
+            raise _Foreign(f"is of the node {seen.identifier!r}, not of {self.identifier!r}")
+        return seen
+
+    def _cached(self, body: bytes) -> CachedPayload:
+        head, _, rest = body.partition(b"\n")
+        seen = self._seen(head)
+        return CachedPayload(decode_payload(rest, seen.digest), seen.epoch, seen.number, seen.at)
 
     def _path(self, name: str) -> str:
         return os.path.join(self.directory, name)
@@ -174,20 +201,29 @@ class NodeState:
 
     def _part(self, name: str, decode: Callable[[bytes], _T]) -> _T | None:
         path = self._path(name)
-        raw = _read(path)
-        if raw is None:
-            return None
+        self.unusable.pop(name, None)
         try:
-            return decode(_unsealed(raw))
+            raw = _read(path)
+            return None if raw is None else decode(_unsealed(raw))
+        except DiskError:
+            raise
+        except _Foreign as error:
+            why, what_to_do = str(error), ": give each node a state directory of its own"
+        except _NoFile as error:
+            why, what_to_do = str(error), ""
         except (ValueError, CfgsyncError) as error:
-            self._complain(f"{path} is damaged, and treated as absent: {error}")
-            return None
+            why, what_to_do = f"is damaged ({error})", ""
+        self.unusable[name] = why
+        self._complain(f"{path} {why}; it is treated as absent{what_to_do}")
+        return None
 
 
-def _cached(body: bytes) -> CachedPayload:
-    head, _, rest = body.partition(b"\n")
-    seen = msgspec.json.decode(head, type=Seen)
-    return CachedPayload(decode_payload(rest, seen.digest), seen.epoch, seen.number, seen.at)
+class _NoFile(Exception):
+    """A pipe, a device or a directory in the place of a part: nothing that can be read twice."""
+
+
+class _Foreign(Exception):
+    """A part that another node wrote: two of them share a state directory."""
 
 
 def _sealed(*body: bytes) -> bytes:
@@ -210,10 +246,14 @@ def _read(path: str, at_most: int = -1) -> bytes | None:
         try:
             with open(path, "rb", opener=_without_waiting) as file:
                 if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise DiskError(f"{path} is not a regular file", "give a file that can be read twice")
+                    raise _NoFile("is not a regular file")
                 return file.read(at_most)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            if error.errno in (errno.EISDIR, errno.ENXIO):  # a directory, a socket
+                raise _NoFile("is not a regular file") from None
+            raise
 
 
 def _without_waiting(path: str, flags: int) -> int:

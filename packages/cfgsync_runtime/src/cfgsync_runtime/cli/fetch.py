@@ -192,7 +192,10 @@ def command(
     node: NodeRegistration | None = None
     try:
         memory = NodeState(
-            state or default_directory(server, identifier), secret_file=secret_file, complain=_note
+            state or default_directory(server, identifier),
+            identifier,
+            secret_file=secret_file,
+            complain=_note,
         )
         try:
             node = NodeRegistration(

@@ -203,7 +203,7 @@ class Fleet(Mapping[str, FleetNode]):
         )
 
     async def _follow(self, node: FleetNode) -> None:
-        state = NodeState(self._state(node))
+        state = NodeState(self._state(node), node.registration.identifier)
         seen = await asyncio.to_thread(state.seen)
         held = None if seen is None else Held(Version(seen.epoch, seen.number), seen.digest)
         outputs = OutputDirectory(os.fspath(node.directory))
