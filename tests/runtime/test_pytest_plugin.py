@@ -260,7 +260,7 @@ FAILING = """
         assert server.status().registered == 1
 
     def test_that_nothing_is_left_of_them():
-        assert [one.name for one in threading.enumerate() if one.name.startswith("cfgsync")] == []
+        assert [one.name for one in threading.enumerate() if one.name == "cfgsync-server"] == []
         for port in ports:
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.1", port))
