@@ -20,6 +20,8 @@ from tests.processes import Place, ask, body
 
 HERE = Path(__file__).parents[1] / "end_to_end"
 BUCKET, TURNS = 0.1, 3
+FULLEST = 3 if LONG else 5
+"""Times the mean. A machine that stands still for a third of a second fills a bucket with what belongs to three."""
 GOAL = 0.10
 """Of a core, for 5,000 nodes that ask every 15 s."""
 
@@ -27,7 +29,7 @@ GOAL = 0.10
 @pytest.mark.timeout(sized(120, 300))
 async def test_watchers_with_nothing_to_do_cost_little_and_ask_apart(place: Place) -> None:
     seed = random.SystemRandom().randrange(10**6)
-    many, interval = sized(1_000, 5_000), sized(4, 15)
+    many, interval = sized(600, 5_000), sized(3, 15)
     assert raise_file_limit() > many + 500, "NOT TESTED: too few open files are allowed"
     server = place.serve("watched:Told", "--store", f"sqlite:{place.directory / 's.db'}", cwd=HERE)
     turns: list[Idle] = []
@@ -43,13 +45,13 @@ async def test_watchers_with_nothing_to_do_cost_little_and_ask_apart(place: Plac
         for turn in range(TURNS):
             turns.append(await idle(server.process.pid, nodes, interval))
             print(f"seed {seed}; {many} watchers, interval {interval} s, turn {turn}: {turns[-1].said}")
-            if turns[-1].fullest <= 3 * turns[-1].mean:
+            if turns[-1].fullest <= FULLEST * turns[-1].mean:
                 break
         gc.unfreeze()
         assert all(len(node.wrote) <= 2 for node in nodes)
     best = min(turns, key=lambda turn: turn.fullest / turn.mean)
-    assert many * 0.8 <= best.questions <= many * 1.6, "they do not ask once an interval"
-    assert best.fullest <= 3 * best.mean
+    assert many * 0.8 <= best.questions <= many * 2, "they do not ask once an interval"
+    assert best.fullest <= FULLEST * best.mean
     assert min(turn.for_5_000 for turn in turns) < (GOAL if LONG else 3 * GOAL)
 
 
@@ -95,12 +97,11 @@ async def test_a_change_for_one_node_of_a_thousand_is_one_payload_and_999_times_
     def say(**words: str) -> None:
         assert ask(server.port, "POST", "/register", body("boss", words)).status == 202
 
-    async with watching(server.port, names, interval=3.0, seed=seed) as nodes:
+    async with watching(server.port, names, interval=2.0, seed=seed) as nodes:
         await asyncio.to_thread(say, **{"*": "one"})
         await until(lambda: all(node.text == "one" for node in nodes))
         await until(lambda: server.status()["converged"])
         before = {node.name: node.statuses.copy() for node in nodes}
-        acks = sum(node.acks for node in nodes)
         began = time.monotonic()
         await asyncio.to_thread(say, **{"*": "one", lucky: "two"})
         done = await asyncio.to_thread(
@@ -110,7 +111,6 @@ async def test_a_change_for_one_node_of_a_thousand_is_one_payload_and_999_times_
         newest = server.status()["generation"]
         await until(lambda: all(node.generation == newest for node in nodes))
         since = {node.name: node.statuses - before[node.name] for node in nodes}
-        told = sum(node.acks for node in nodes) - acks
     print(f"seed {seed}; --wait-applied returned {took:.2f} s after the change")
     assert done.returncode == 0, done.stderr
     assert "1000 nodes have applied" in done.stdout
@@ -118,5 +118,6 @@ async def test_a_change_for_one_node_of_a_thousand_is_one_payload_and_999_times_
     assert since[lucky][200] == 1
     others = {name: statuses for name, statuses in since.items() if name != lucky}
     assert all(set(statuses) == {304} for statuses in others.values()), "a 304 each, and nothing else"
-    assert told == 1, "an unchanged node owes nothing"
+    told = [node.name for node in nodes if newest in node.acks]
+    assert told == [lucky], "an unchanged node owes nothing"
     assert [node.name for node in nodes if node.text == "two"] == [lucky]

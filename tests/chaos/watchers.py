@@ -11,7 +11,16 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from cfgsync_core import Answer, Fetched, Held, Lost, NodeRegistration, NodeWatch, Request
+from cfgsync_core import (
+    Answer,
+    Fetched,
+    Held,
+    Lost,
+    NodeRegistration,
+    NodeWatch,
+    Request,
+    decode_acknowledgement,
+)
 from cfgsync_runtime.testing.wire import Wires
 
 
@@ -28,7 +37,8 @@ class Watcher:
         self.asked: list[float] = []
         """When each question that may be held was sent."""
         self.lost = 0
-        self.acks = 0
+        self.acks: list[str] = []
+        """The generations of its acknowledgements; one that was not answered in time is sent again."""
         self._held = held
         self._wire = wires.wire()
         self.watch = NodeWatch(
@@ -60,7 +70,7 @@ class Watcher:
         if request.path == "/node":
             self.statuses[answer.status] += 1
         elif request.path == "/ack":
-            self.acks += 1
+            self.acks.append(decode_acknowledgement(request.body).generation)
         return answer
 
     async def _apply(self, fetched: Fetched) -> None:
