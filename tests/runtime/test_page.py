@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -15,15 +16,29 @@ from typing import Any
 import aiohttp
 import pytest
 
-from cfgsync_adapter import ArtifactFile, ArtifactSet, MaterializedArtifacts, NotReady, RegistrationSnapshot
+from cfgsync_adapter import (
+    ArtifactFile,
+    ArtifactSet,
+    MaterializedArtifacts,
+    NotReady,
+    RegistrationConfigSource,
+    RegistrationSnapshot,
+)
 from cfgsync_core import (
+    Call,
     Condition,
+    FleetStatus,
     HttpServer,
     NodeArtifactsBundle,
     NodeArtifactsBundleEntry,
+    NodeRegistration,
+    NodeStatus,
     StaticConfigSource,
+    StatusSource,
 )
 from cfgsync_runtime import serving_snapshot, serving_source
+from cfgsync_runtime.page import Page
+from cfgsync_runtime.page.survey import SLICE
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 KEY = "-----BEGIN-KEY-that-nobody-may-see"
@@ -325,6 +340,41 @@ async def test_the_table_is_bounded_and_leads_on_to_every_node(ask: Asking) -> N
             break
         query = further[0].partition("#")[0]
     assert found == names
+
+
+class Counted(StatusSource):
+    """Another source, and how often all of its nodes were looked at."""
+
+    def __init__(self, source: StatusSource) -> None:
+        self.source = source
+        self.looks = 0
+
+    def fleet(self, limit: int, after: str) -> FleetStatus:
+        self.looks += limit == SLICE and not after
+        return self.source.fleet(limit, after)
+
+    def node(self, identifier: str) -> NodeStatus:
+        return self.source.node(identifier)
+
+    async def ping(self) -> None:
+        await self.source.ping()
+
+
+async def test_a_crowd_of_readers_costs_two_looks_and_each_sees_what_was_there_when_it_asked() -> None:
+    async with RegistrationConfigSource(App()) as source:
+        for at in range(3 * SLICE):
+            await source.register(NodeRegistration(f"node-{at:04}", "10.0.0.1"))
+        counted = Counted(source)
+        page = Page(counted, source)
+        first = asyncio.create_task(page(Call(own_name=True)))
+        while not counted.looks:
+            await asyncio.sleep(0)
+        await source.register(NodeRegistration("the-last", "10.0.0.1"))
+        crowd = await asyncio.gather(*(page(Call(own_name=True)) for _ in range(50)))
+        assert counted.looks == 2
+        assert all(b"the-last" in reply.chunks[0] for reply in crowd)
+        assert len({id(reply.chunks[0]) for reply in crowd}) == 1
+        await first
 
 
 async def test_whoever_accepts_json_gets_what_the_grid_is_drawn_from(ask: Asking) -> None:

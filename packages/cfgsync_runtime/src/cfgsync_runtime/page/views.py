@@ -36,6 +36,8 @@ class Views:
         self._status = status
         self._source = source
         self._survey = Survey(status)
+        self._making = asyncio.Lock()
+        self._made: tuple[Fleet, Kind | None, str, Reply] | None = None
 
     async def answer(self, call: Call) -> Reply:
         """HTML; for whoever accepts JSON and no HTML, the fleet's words."""
@@ -55,9 +57,13 @@ class Views:
     async def _overview(self, state: str, after: str) -> Reply:
         fleet = await self._survey.look()
         kind = next((kind for kind in KINDS if kind == state), None)
-        rows = self._rows(fleet, kind, after)
-        heads = None if self._source is None else self._source.generations()
-        return await self._shown("Fleet", lambda: overview(fleet, rows, heads))
+        async with self._making:  # whom one look answers, one document answers
+            if self._made is None or self._made[0] is not fleet or self._made[1:3] != (kind, after):
+                rows = self._rows(fleet, kind, after)
+                heads = None if self._source is None else self._source.generations()
+                reply = await self._shown("Fleet", lambda: overview(fleet, rows, heads))
+                self._made = (fleet, kind, after, reply)
+            return self._made[3]
 
     def _rows(self, fleet: Fleet, kind: Kind | None, after: str) -> Rows:
         if kind is None:
