@@ -33,7 +33,7 @@ MENU = {
         "Begin": ["tutorial"],
         "How to": [
             *("howto/materializer", "howto/waiting", "howto/secrets", "howto/compose", "howto/kubernetes"),
-            *("howto/systemd", "howto/testing", "howto/not-ready", "observability/README"),
+            *("howto/systemd", "howto/testing", "howto/not-ready", "howto/page", "observability/README"),
         ],
         "Reference": [
             *(

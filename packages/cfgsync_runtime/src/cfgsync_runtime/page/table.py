@@ -28,7 +28,7 @@ class Rows(msgspec.Struct, frozen=True):
 def table(rows: Rows, reason: str, static: bool) -> Markup:
     """The section. `reason` is the fleet's, which no row repeats."""
     of_kind = f" that are {rows.kind}" if rows.kind else ""
-    title = f"Nodes{of_kind} "
+    title = f"Nodes: {rows.kind} " if rows.kind else "Nodes "
     shown = (
         f"{rows.start + 1:,} to {rows.start + len(rows.nodes):,} of {rows.of:,}"
         if rows.start or rows.next
@@ -40,7 +40,7 @@ def table(rows: Rows, reason: str, static: bool) -> Markup:
     return el(
         "section",
         el("h2", title, el("small", shown)),
-        el("p", EXPLAINED[rows.kind] + ". ", el("a", "Show all", href="./"), class_="muted")
+        el("p", EXPLAINED[rows.kind].capitalize() + ". ", el("a", "Show all", href="./"), class_="muted")
         if rows.kind
         else None,
         el(
