@@ -196,6 +196,7 @@ LOCAL: list[tuple[str, int]] = [
     ("store new-epoch --store memory:", 1),
     ("store new-epoch --store sqlite:app.py", 1),
     ("store new-epoch --store sqlite:app.py --after yesterday", 2),
+    ("store new-epoch --store sqlite:app.py --after ffffffff-ffff-7fff-bfff-ffffffffffff", 2),
     ("node frobnicate", 2),
     ("node evict", 2),
     ("node replace node-1", 2),

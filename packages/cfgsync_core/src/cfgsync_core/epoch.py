@@ -9,12 +9,18 @@ import os
 import time
 import uuid
 from collections.abc import Iterable
+from typing import Final
+
+LATEST_MS: Final = 1 << 47
+"""The year 6429. An epoch from here on is nobody's: 48 bits hold no later one that could take its place."""
 
 
 def uuid7(milliseconds: int | None = None) -> str:
-    """A UUIDv7 whose first 48 bits are `milliseconds` since 1970 (default: now)."""
+    """A UUIDv7 whose first 48 bits are `milliseconds` since 1970 (default: now). Raises `ValueError` for more than fit."""
     ms = time.time_ns() // 1_000_000 if milliseconds is None else milliseconds
-    value = (ms & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(os.urandom(10), "big")
+    if not 0 <= ms < 1 << 48:
+        raise ValueError(f"{ms} milliseconds do not fit into a UUIDv7")
+    value = ms << 80 | int.from_bytes(os.urandom(10), "big")
     value = value & ~(0xF << 76) | 0x7 << 76
     value = value & ~(0x3 << 62) | 0x2 << 62
     text = f"{value:032x}"
@@ -22,11 +28,14 @@ def uuid7(milliseconds: int | None = None) -> str:
 
 
 def epoch_ms(epoch: str) -> int:
-    """The milliseconds in an epoch. Raises `ValueError` for text that is not a UUIDv7."""
+    """The milliseconds in an epoch. Raises `ValueError` for text that is not a UUIDv7, and for one past `LATEST_MS`."""
     parsed = uuid.UUID(epoch)
     if parsed.version != 7 or str(parsed) != epoch:
         raise ValueError(f"{epoch!r} is not a UUIDv7 in its usual spelling")
-    return parsed.int >> 80
+    milliseconds = parsed.int >> 80
+    if milliseconds >= LATEST_MS:
+        raise ValueError(f"{epoch} is of a year that no clock has said: nothing could come after it")
+    return milliseconds
 
 
 def mint_epoch(known: Iterable[str] = ()) -> str:
