@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -226,6 +227,33 @@ def test_a_target_that_becomes_read_only_keeps_the_old_files_and_is_tried_again(
         process.terminate()
         assert process.wait(PATIENCE) == 0
         errors.close()
+
+
+def test_a_disk_that_refuses_keeps_the_old_files_is_seen_in_status_and_the_next_change_is_tried(
+    place: Place,
+) -> None:
+    server = serve(place)
+    say(server, a="one")
+    watch = Watch(place, server.url, "a", command=False)
+    eventually(lambda: watch.text == "one")
+    pid, unlimited = watch.process.pid, resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (8_000, unlimited[1]))  # refuses root as well
+    say(server, a="x" * 15_000)
+    eventually(lambda: "File too large" in (server.status("a")["last_failure"] or ""))
+    shown = server.status("a")
+    assert (shown["state"], "File too large" in shown["reason"]) == ("not_applied", True)
+    assert "the old files stay, and it is tried again" in watch.notes
+    assert watch.text == "one"
+    say(server, a="three")
+    eventually(lambda: watch.text == "three")
+    eventually(lambda: server.status("a")["last_failure"] is None)
+    say(server, a="y" * 15_000)
+    eventually(lambda: "File too large" in (server.status("a")["last_failure"] or ""))
+    assert watch.text == "three"
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, unlimited)
+    eventually(lambda: watch.text == "y" * 15_000)
+    eventually(lambda: server.status("a")["applied"] == server.status()["generation"])
+    assert watch.stop() == 0
 
 
 def test_a_file_without_a_place_is_refused_while_watching_and_the_next_change_is_taken(place: Place) -> None:
