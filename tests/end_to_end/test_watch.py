@@ -321,9 +321,35 @@ def test_kill_9_of_the_server_and_of_a_watch_during_a_burst_ends_at_the_last_gen
             watches["b"].process.wait(PATIENCE)
             watches["b"] = Watch(place, server.url, "b", command=False)
     eventually(lambda: all(watch.text == "15" for watch in watches.values()))
+    eventually(lambda: all(server.status(name)["waiting"] for name in "abc"))  # they hear signals by then
     for watch in watches.values():
         assert watch.stop() == 0
         numbers = [
             int(line.rpartition(" ")[2]) for line in watch.notes.splitlines() if " in place of " in line
         ]
         assert numbers == sorted(numbers), "an earlier generation was written after a later one"
+
+
+def test_a_second_watcher_of_one_directory_is_refused_at_once_whoever_it_is(place: Place) -> None:
+    server = serve(place)
+    say(server, a="one", b="other")
+    out = str(place.directory / "out/a")
+    first = Watch(place, server.url, "a", command=False)
+    eventually(lambda: first.text == "one")
+    for name in ("b", "a"):
+        second = place.run(*place.fetching(server.url, name, "--watch", out=out))
+        assert second.returncode == 8
+        happened, todo = second.stderr.splitlines()
+        assert happened == f"another watcher (process {first.process.pid}) keeps the files in {out} in step"
+        assert todo == "give this node a directory of its own, or end that watcher first"
+        words = json.loads(second.stdout)
+        assert (words["status"], words["exit"], words["reason"]) == ("failed", 8, "disk")
+    assert not server.status("b")["registered"], "it was refused before it asked"
+    assert ended(place.fetch(server.url, "a"))[0] == 0, "a fetch by hand is no watcher"
+    say(server, a="two", b="other")
+    eventually(lambda: first.text == "two")
+    first.process.kill()
+    first.process.wait(PATIENCE)
+    other = Watch(place, server.url, "b", "--out", out, command=False)
+    eventually(lambda: first.text == "other" and server.status("b")["waiting"])
+    assert other.stop() == 0

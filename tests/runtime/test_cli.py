@@ -150,6 +150,7 @@ USAGE: list[tuple[str, list[str], str]] = [
     ("a bad age", [*DEGRADED, "--max-stale", "-1"], "--max-stale"),
     ("no number of an age", [*DEGRADED, "--max-stale", "nan"], "--max-stale"),
     ("a signal without a watch", ["--id", "n", "--out", "o", "--reload", "HUP", "--", "true"], "--reload"),
+    ("one place for files and memory", ["--id", "n", "--out", "o", "--watch", "--state", "./o/"], "--state"),
     ("a signal for nobody", ["--id", "n", "--out", "o", "--watch", "--reload", "HUP"], "--reload"),
     *[
         (

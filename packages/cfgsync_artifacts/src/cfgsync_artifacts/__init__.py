@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from .errors import DuplicatePath as DuplicatePath
     from .errors import InvalidArtifact as InvalidArtifact
     from .errors import TargetBusy as TargetBusy
+    from .errors import TargetKept as TargetKept
     from .files import ArtifactFile as ArtifactFile
     from .files import ArtifactSet as ArtifactSet
     from .files import digest_of as digest_of
     from .files import manifest_line as manifest_line
     from .generations import install as install
     from .generations import is_current as is_current
+    from .keeper import keeping as keeping
     from .paths import legal_places as legal_places
 else:
     __getattr__, __dir__, __all__ = door(
@@ -32,9 +34,10 @@ else:
             "atomic": "STAGE_SUFFIX all_hold create_file replace_file replace_files",
             "disk": "Placed make_directories on_disk",
             "door": "door",
-            "errors": "CfgsyncError DiskError DuplicatePath InvalidArtifact TargetBusy",
+            "errors": "CfgsyncError DiskError DuplicatePath InvalidArtifact TargetBusy TargetKept",
             "files": "ArtifactFile ArtifactSet digest_of manifest_line",
             "generations": "install is_current",
+            "keeper": "keeping",
             "paths": "legal_places",
         },
     )

@@ -42,3 +42,18 @@ class TargetBusy(DiskError):
             "wait until it has finished, or give this one a directory of its own",
         )
         self.directory = directory
+
+
+class TargetKept(TargetBusy):
+    """Another keeper holds the target directory, and will for as long as it lives; `process` is its id where that is
+    known."""
+
+    def __init__(self, directory: str, process: int | None = None) -> None:
+        who = "another watcher" + (f" (process {process})" if process is not None else "")
+        DiskError.__init__(
+            self,
+            f"{who} keeps the files in {directory} in step",
+            "give this node a directory of its own, or end that watcher first",
+        )
+        self.directory = directory
+        self.process = process

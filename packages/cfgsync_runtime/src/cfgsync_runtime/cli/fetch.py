@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 import time
+from contextlib import ExitStack
 from typing import Annotated, Any, Final, NoReturn
 
 import msgspec
 import typer
 from typer.core import TyperCommand
 
-from cfgsync_artifacts import DiskError
+from cfgsync_artifacts import DiskError, keeping
 from cfgsync_core import (
     HOLD,
     Lost,
@@ -26,7 +27,7 @@ from ..outputs import ArtifactOutputMap, OutputDirectory
 from ..own_address import own_address
 from ..startup import ConfigStartupMode
 from ..state import NodeState, default_directory
-from .fetch_flags import outputs, parsed, payload, reload_of, stale_of, wait_of
+from .fetch_flags import outputs, parsed, payload, refuse_one_directory, reload_of, stale_of, wait_of
 from .says import Over, Waiting, fail
 
 LIVE_HOLD: Final = 2.0  # s; at a terminal the reason is to be seen soon, and again when it changes
@@ -185,47 +186,52 @@ def command(
     within = wait_of(wait, startup_mode)
     stale = stale_of(max_stale, startup_mode)
     telling = reload_of(reload, watch, start)
+    if watch and state is not None:
+        refuse_one_directory(state, places)
     waiting = Waiting()
     if waiting.live:
         waiting(f"asking {at}")
     began = time.monotonic()
     node: NodeRegistration | None = None
-    try:
-        memory = NodeState(
-            state or default_directory(server, identifier),
-            identifier,
-            secret_file=secret_file,
-            complain=_note,
-        )
+    with ExitStack() as alone:
         try:
-            node = NodeRegistration(
-                identifier, own_address(at, within, waiting) if ip == "auto" else ip, words
+            if watch and isinstance(places, OutputDirectory):
+                alone.enter_context(keeping(places.directory))
+            memory = NodeState(
+                state or default_directory(server, identifier),
+                identifier,
+                secret_file=secret_file,
+                complain=_note,
             )
-        except Lost as error:
-            message = f"no answer from the server after {within:g} s: {error}"
-            ending = failed(identifier, 7, message, "is --server right?")
-            if startup_mode is ConfigStartupMode.DEGRADED:
-                ending = degraded(ending, places, memory, stale)
-        else:
-            ending = fetch(
-                node,
-                at,
-                places,
-                memory,
-                wait=max(within - (time.monotonic() - began), 0.001) if within else 0.0,
-                hold=LIVE_HOLD if waiting.live else HOLD,
-                mode=startup_mode,
-                max_stale=stale,
-                waiting=waiting,
-                notice=_note,
-            )
-    except DiskError as error:
-        ending = failed(identifier, EXIT[DiskError], str(error), error.hint)
-    finally:
-        waiting.clear()
-    _say(ending, json)
-    if watch:
-        _stay(node or (identifier, words), at, places, memory, ending, start, telling)
+            try:
+                node = NodeRegistration(
+                    identifier, own_address(at, within, waiting) if ip == "auto" else ip, words
+                )
+            except Lost as error:
+                message = f"no answer from the server after {within:g} s: {error}"
+                ending = failed(identifier, 7, message, "is --server right?")
+                if startup_mode is ConfigStartupMode.DEGRADED:
+                    ending = degraded(ending, places, memory, stale)
+            else:
+                ending = fetch(
+                    node,
+                    at,
+                    places,
+                    memory,
+                    wait=max(within - (time.monotonic() - began), 0.001) if within else 0.0,
+                    hold=LIVE_HOLD if waiting.live else HOLD,
+                    mode=startup_mode,
+                    max_stale=stale,
+                    waiting=waiting,
+                    notice=_note,
+                )
+        except DiskError as error:
+            ending = failed(identifier, EXIT[DiskError], str(error), error.hint)
+        finally:
+            waiting.clear()
+        _say(ending, json)
+        if watch:
+            _stay(node or (identifier, words), at, places, memory, ending, start, telling)
     if start:
         become(start)
     raise typer.Exit(Over(0))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import signal
 from collections.abc import Callable
 from typing import Final, TypeVar
@@ -95,6 +96,16 @@ def outputs(ctx: typer.Context, out: str | None, route: list[str]) -> OutputDire
             raise typer.BadParameter(f"{path!r} is routed twice", param_hint="--route")
         routes = routes.route(path, target)
     return routes
+
+
+def refuse_one_directory(state: str, places: OutputDirectory | ArtifactOutputMap) -> None:
+    """A watcher holds its directory of files as long as it lives, so what it remembers is written elsewhere. Raises
+    `BadParameter`."""
+    if isinstance(places, OutputDirectory) and os.path.realpath(state) == os.path.realpath(places.directory):
+        raise typer.BadParameter(
+            "it is the directory of --out, where --watch keeps nothing but the files: name another",
+            param_hint="--state",
+        )
 
 
 def is_flag(ctx: typer.Context, name: str) -> bool:

@@ -1,0 +1,66 @@
+"""One keeper a directory: who keeps its files in step holds it until it ends, however it ends (kill −9 too).
+
+The lock is on the directory itself, and adds no name to it. A writer's, which lasts for one write, is on `.generations`
+below (`generations`): a keeper is in the way of another keeper, and of no writer.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+from .disk import directory, locked, make_directories, on_disk
+from .errors import TargetBusy, TargetKept
+
+_LOCKS = "/proc/locks"
+_TRIES = 8
+
+
+@contextmanager
+def keeping(target: str) -> Iterator[None]:
+    """Be the one keeper of the directory `target`, made if it is missing, while the context lasts. What was made goes
+    again when nothing came into it.
+
+    Raises `TargetKept` at once when there is a keeper already, `DiskError` otherwise.
+    """
+    made: list[str] = []
+    with ExitStack() as stack:
+        with on_disk(target):
+            for _ in range(_TRIES):
+                made += make_directories(target)
+                with suppress(FileNotFoundError):
+                    held = stack.enter_context(ExitStack())
+                    fd = held.enter_context(directory(target))
+                    _lock(held, fd, target)
+                    if os.path.samestat(os.fstat(fd), os.stat(target)):
+                        break
+                    held.close()  # whoever made it took it away again before we had it
+            else:
+                raise FileNotFoundError(2, "it appears and disappears")
+        try:
+            yield
+        finally:
+            for path in reversed(
+                made
+            ):  # while it is still held: who waits for it finds out that it is another
+                with suppress(OSError):
+                    os.rmdir(path)
+
+
+def _lock(held: ExitStack, fd: int, target: str) -> None:
+    try:
+        held.enter_context(locked(fd, target))
+    except TargetBusy:
+        raise TargetKept(target, _holder(os.fstat(fd))) from None
+
+
+def _holder(of: os.stat_result) -> int | None:
+    """The process that holds the lock on this file, where the system says it (Linux)."""
+    file = f"{os.major(of.st_dev):02x}:{os.minor(of.st_dev):02x}:{of.st_ino}"
+    with suppress(OSError, ValueError, IndexError), open(_LOCKS, encoding="ascii") as locks:
+        for line in locks:
+            words = line.split()
+            if words[1] == "FLOCK" and words[5] == file and int(words[4]) > 0:
+                return int(words[4])
+    return None
