@@ -205,6 +205,18 @@ async def test_it_says_why_it_is_not_ready_and_who_is_missing(ask: Asking, app: 
     assert row(missing, "node-2").startswith("missing")
 
 
+async def test_of_thousands_who_are_missing_a_thousand_are_named_and_no_number_is_made_up(
+    ask: Asking, app: App
+) -> None:
+    names = tuple(f"node-{at:04}" for at in range(2_500))
+    app.not_ready = NotReady("waiting", [Condition("quorum", 1, 2_501, names)], retry_after=60)
+    await ask.register("a-node")
+    page = await ask.page()
+    assert "Missing: at least 1,000 nodes" in page.words
+    assert "1,000+missing" in page.words
+    assert json.loads(page.inline["data"])["counts"]["missing"] == 1_000
+
+
 async def test_everybody_has_applied_and_the_page_says_so(ask: Asking) -> None:
     await ask.register("node-1")
     await ask.acknowledge("node-1")

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from cfgsync_adapter import ToldGeneration
-from cfgsync_core import Condition, FleetStatus, MissingNode
+from cfgsync_core import Condition, FleetStatus
 
 from .grid import grid
 from .history import generations
 from .markup import Child, Markup, el, query
-from .survey import KINDS, Fleet, Kind
+from .survey import KINDS, Fleet, Kind, is_cut, named_missing
 from .table import Rows, table
 from .words import badge, many, number, when
 
@@ -110,7 +110,7 @@ def _why(head: FleetStatus) -> Markup:
         "section",
         el("h2", "Why it is not ready"),
         [_condition(condition) for condition in head.conditions],
-        _missing(head.missing),
+        _missing(head),
         id="why",
         class_="card",
         hidden=not head.conditions and not head.missing,
@@ -136,7 +136,8 @@ def _condition(condition: Condition) -> Markup:
     )
 
 
-def _missing(missing: Sequence[MissingNode]) -> Markup | None:
+def _missing(head: FleetStatus) -> Markup | None:
+    missing, of = head.missing, len(named_missing(head))
     if not missing:
         return None
     chips = [
@@ -149,13 +150,13 @@ def _missing(missing: Sequence[MissingNode]) -> Markup | None:
         for one in missing
     ]
     first, rest = chips[:MISSING_SHOWN], chips[MISSING_SHOWN:]
+    summary = el("summary", f"{of - len(first):,} more")
+    cut = el("p", "and those who are not named here") if is_cut(head) or of > len(missing) else None
     return el(
         "div",
-        el("h3", f"Missing: {many(len(missing), 'node')}"),
+        el("h3", f"Missing: {'at least ' if is_cut(head) else ''}{many(of, 'node')}"),
         el("ul", first, class_="chips"),
-        el("details", el("summary", f"{len(rest)} more"), el("ul", rest, class_="chips"), id="more-missing")
-        if rest
-        else None,
+        el("details", summary, el("ul", rest, class_="chips"), cut, id="more-missing") if rest else None,
     )
 
 
@@ -173,7 +174,7 @@ def _counts(fleet: Fleet, asked: Kind | None, *, hidden: bool) -> Markup:
     tiles = [
         el(
             "a",
-            el("b", f"{counts[kind]:,}"),
+            el("b", f"{counts[kind]:,}", "+" if kind == "missing" and is_cut(fleet.head) else None),
             badge(kind),
             href="./" if asked == kind else query(state=kind),
             class_="tile" if counts[kind] else "tile none",

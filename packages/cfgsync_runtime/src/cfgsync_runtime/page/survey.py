@@ -20,6 +20,8 @@ KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 SLICE: Final = 250
 """Nodes that are looked at in one go: 2 ms."""
+NAMED: Final = 1_000
+"""Names that a condition has at most."""
 REST: Final = 4
 """A look that took a second is not repeated for so many."""
 
@@ -54,6 +56,17 @@ def kind_of(node: NodeStatus) -> Kind:
         case "not_ready" | "ready":
             return "waiting" if node.waiting else "registered"
     return "missing"
+
+
+def named_missing(head: FleetStatus) -> dict[str, None]:
+    """Everybody who is waited for, in the order of the conditions. `head.missing` ends at a thousand names, and so does
+    each condition."""
+    return dict.fromkeys(name for condition in head.conditions for name in condition.missing)
+
+
+def is_cut(head: FleetStatus) -> bool:
+    """True when more nodes may be missing than are named."""
+    return any(len(condition.missing) >= NAMED for condition in head.conditions)
 
 
 class Survey:
@@ -95,7 +108,7 @@ class Survey:
             after = names[-1]
             await asyncio.sleep(0)
         here = set(names)
-        absent = {one.identifier for one in head.missing} - here
+        absent = named_missing(head).keys() - here
         if absent:
             both = sorted([*zip(names, letters, strict=True), *((name, "m") for name in absent)])
             names, letters = [name for name, _ in both], [letter for _, letter in both]
