@@ -44,6 +44,7 @@ def main(uv: str) -> None:
         if found == stamp and compile_sources():
             return
         started = time.monotonic()
+        print("making .venv ready: half a minute to two, once", file=sys.stderr, flush=True)
         STAMP.unlink(missing_ok=True)
         # one that uv made has no pip: when uv is gone, it is made anew
         if found.partition("\n")[0] != str(ROOT) or not runs(PYTHON, "" if uv else "import pip"):

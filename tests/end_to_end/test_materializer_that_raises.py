@@ -54,7 +54,9 @@ def test_the_status_says_why_and_nobody_is_shown_a_traceback(place: Place, serve
     assert f"not ready: {SAID}" in shown.stdout
     assert "Traceback" not in shown.stdout + shown.stderr
     assert server.stop() == 0
-    assert f"WARNING the materializer failed: {SENTENCE}" in server.log
+    line = (HERE / "application.py").read_text().partition("raise RuntimeError(")[0].count("\n") + 1
+    where = f"(RuntimeError in application.py, line {line})"
+    assert f"WARNING the materializer failed: {SENTENCE} {where}" in server.log
     assert "Traceback" not in server.log
 
 

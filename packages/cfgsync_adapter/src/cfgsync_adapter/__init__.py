@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .cached import CachedSnapshotMaterializer as CachedSnapshotMaterializer
     from .deciding import Decider as Decider
     from .deciding import Decision as Decision
+    from .deciding import raised_at as raised_at
     from .deployment import DeploymentAdapter as DeploymentAdapter
     from .deployment import DeploymentFailed as DeploymentFailed
     from .deployment import build_materialized_artifacts as build_materialized_artifacts
@@ -59,7 +60,7 @@ else:
         {
             "by_hand": "Renewal",
             "cached": "CachedSnapshotMaterializer",
-            "deciding": "Decider Decision",
+            "deciding": "Decider Decision raised_at",
             "deployment": "DeploymentAdapter DeploymentFailed build_materialized_artifacts",
             "directory": "DirectorySink",
             "generation": "Generation PayloadTooLarge Prepared Source checked",

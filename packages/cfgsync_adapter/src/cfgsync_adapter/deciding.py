@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import threading
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -102,7 +104,7 @@ class InThread:
                 failure = error
             except BaseException as error:
                 # SystemExit in a materializer is a failed run, not the end of a server
-                failure = MaterializationFailed(sentence(error))
+                failure = MaterializationFailed(sentence(error), raised_at(error))
             with suppress(RuntimeError):  # the loop has closed; nobody waits any more
                 loop.call_soon_threadsafe(finish, result, failure)
 
@@ -118,6 +120,28 @@ def sentence(error: BaseException) -> str:
     except Exception:  # an application's own `__str__`
         text = ""
     return cut(text) or type(error).__name__
+
+
+def raised_at(error: BaseException) -> str:
+    """`KeyError in app.py, line 12`: what was raised, and the last line of the application on the way there; `""` when
+    none was. For the server's log: `'port'` alone sends nobody to the right place."""
+    frames = [
+        (frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if not _module(frame.f_globals).startswith("cfgsync_")
+    ]
+    if not frames:
+        return ""
+    application = os.path.dirname(
+        frames[0][0]
+    )  # what it calls from other places is not where its author looks
+    file, line = [one for one in frames if os.path.dirname(one[0]) == application][-1]
+    return f"{type(error).__name__} in {os.path.basename(file)}, line {line}"
+
+
+def _module(names: dict[str, Any]) -> str:
+    """A module's name, also of the one that was run (`python -m …` calls it `__main__`)."""
+    return str(getattr(names.get("__spec__"), "name", None) or names.get("__name__", ""))
 
 
 class _Metered:

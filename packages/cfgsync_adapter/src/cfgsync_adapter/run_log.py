@@ -55,10 +55,14 @@ class RunLog:
             case CfgsyncError():
                 failed = isinstance(said, MaterializationFailed)
                 self._reason = plain(said.cause if isinstance(said, MaterializationFailed) else str(said))
+                at = plain(said.at) if isinstance(said, MaterializationFailed) else ""
                 log.warning(
-                    "the materializer failed: %s" if failed else "a generation could not be committed: %s",
+                    "the materializer failed: %s%s"
+                    if failed
+                    else "a generation could not be committed: %s%s",
                     self._reason,
-                    extra=event("run", run=run, outcome=outcome, seconds=spent, reason=self._reason),
+                    f" ({at})" if at else "",
+                    extra=event("run", run=run, outcome=outcome, seconds=spent, reason=self._reason, at=at),
                 )
             case None:
                 log.debug(

@@ -15,7 +15,7 @@ import msgspec
 
 from cfgsync_core import NEVER, CfgsyncError, MaterializationFailed, NotReady, Unavailable
 
-from .deciding import Decider, sentence
+from .deciding import Decider, raised_at, sentence
 from .generation import Generation, Prepared, Source
 from .guard import ShrinkGuard
 from .publishing import Publisher
@@ -205,10 +205,13 @@ class Runs:
         except Unavailable as error:
             return Verdict(source, error)
         except Exception as error:
-            cause = error.cause if isinstance(error, MaterializationFailed) else sentence(error)
+            if isinstance(error, MaterializationFailed):
+                cause, at = error.cause, error.at
+            else:
+                cause, at = sentence(error), raised_at(error)
             if isinstance(error, TimeoutError) and deadline is not None and deadline.expired():
-                cause = f"no answer within {self._run_timeout:g} s"
-            return Verdict(source, MaterializationFailed(cause))
+                cause, at = f"no answer within {self._run_timeout:g} s", ""
+            return Verdict(source, MaterializationFailed(cause, at))
         return None if generation is None else Verdict(generation.source, generation)
 
     async def _published(

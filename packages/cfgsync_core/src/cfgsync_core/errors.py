@@ -32,11 +32,13 @@ class MetadataMismatch(CfgsyncError, ValueError):
 
 
 class MaterializationFailed(CfgsyncError):
-    """The materializer or its sink raised. `cause` is `str(exception)`; no traceback travels to a node."""
+    """The materializer or its sink raised. `cause` is `str(exception)`; no traceback travels to a node. `at` is where, in
+    words for the server's own log (`KeyError in app.py, line 12`), or `""`."""
 
-    def __init__(self, cause: str) -> None:
+    def __init__(self, cause: str, at: str = "") -> None:
         super().__init__(f"failed to materialize config snapshot: {cause}")
         self.cause = cause
+        self.at = at
 
 
 class StaleGeneration(CfgsyncError):

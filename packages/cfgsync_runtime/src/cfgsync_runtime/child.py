@@ -111,7 +111,7 @@ class InChild:
             process.kill()
             raise
         if isinstance(answer, Failed):
-            raise MaterializationFailed(answer.sentence)
+            raise MaterializationFailed(answer.sentence, answer.at)
         return answer
 
     async def _load(self, process: ChildProcess) -> None:

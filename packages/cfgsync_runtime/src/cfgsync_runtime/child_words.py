@@ -68,6 +68,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     """The materializer raised, or gave what cannot be published."""
 
     sentence: str
+    at: str = ""
 
 
 ToChild: TypeAlias = Changed | Decide

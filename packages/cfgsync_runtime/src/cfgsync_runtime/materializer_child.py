@@ -32,6 +32,7 @@ from cfgsync_adapter import (
     RegistrationSnapshot,
     RegistrationSnapshotMaterializer,
     checked,
+    raised_at,
 )
 
 from .child_words import (
@@ -119,7 +120,7 @@ class Child:
             if len(frame) > MAX_FRAME_BYTES:
                 raise ValueError(f"a NotReady of {len(frame)} bytes, at most {MAX_FRAME_BYTES} are taken")
         except BaseException as error:  # SystemExit in a materializer is a failed run
-            yield framed(Failed(_said(error)))
+            yield framed(Failed(_said(error), _short(raised_at(error))))
             return
         if isinstance(result, Prepared):
             # the server holds what it was sent for the answer before this one: an unchanged node costs nothing

@@ -45,6 +45,10 @@ from .traffic import Traffic
 if TYPE_CHECKING:
     from cfgsync_core import HttpServer
 
+CHANGED_PROGRAM = "; has the program changed? `cfgsync generation renew`, or serve with another --revision"
+"""Said where a generation of before stands: a mended program takes effect when it says so, and whoever tries it out for
+the first time wonders why nothing happens."""
+
 log = logging.getLogger("cfgsync")
 
 FIRST_VERDICT_SECONDS = 2.0
@@ -113,9 +117,10 @@ async def serving_snapshot(
         if remembered.registered:
             generation = "none" if remembered.generation is None else remembered.generation.rpartition(".")[2]
             log.info(
-                "remembered from before: %d nodes, generation %s",
+                "remembered from before: %d nodes, generation %s%s",
                 remembered.registered,
                 generation,
+                "" if remembered.generation is None else CHANGED_PROGRAM,
                 extra=event("remembered", registered=remembered.registered, generation=remembered.generation),
             )
         status = OpenDoors(source, lacking, identities.rebound) if lacking else source
