@@ -21,7 +21,7 @@ from cfgsync_runtime.carrier import Carrier
 from cfgsync_runtime.cli.asking import Asking, NotTold
 from cfgsync_runtime.cli.drawing import watch
 from cfgsync_runtime.cli.terminal import cells
-from cfgsync_runtime.cli.told import Page, ToldFleet, ToldNode, one, table
+from cfgsync_runtime.cli.told import Page, ToldBehind, ToldFleet, ToldNode, one, table
 from cfgsync_runtime.testing.server import Cut, Heard, Says, ScriptedServer
 from tests.terminals import Terminal
 
@@ -114,7 +114,9 @@ def test_whatever_a_server_says_fits_any_width_and_moves_no_cursor() -> None:
             )
             for _ in range(3)
         ]
-        told = ToldFleet(3, 1, word(60), reason=word(400), insecure=(word(20),))
+        told = ToldFleet(
+            3, 1, word(60), reason=word(400), insecure=(word(20),), behind=(ToldBehind(word(99), word(99)),)
+        )
         for line in [*table(told, nodes, page), *one(nodes[0], page)]:
             plain = COLOUR.sub("", line) if page.colours else line
             assert cells(plain) <= page.width
@@ -133,6 +135,15 @@ def test_forty_columns_keep_each_node_in_a_line_with_its_state(status: Callable[
         ["node-3", "served", "3", "-"],
         ["node-4", "failed", "3", "-"],
     ]
+
+
+def test_who_is_not_in_step_is_named_with_the_reason(status: Callable[..., Terminal]) -> None:
+    behind = [{"identifier": name, "reason": "it has not come for it"} for name in "abcd"]
+    told = fleet(applied("z"), behind=behind, behind_count=7)
+    with ScriptedServer([told]) as server, status(server, columns=200) as terminal:
+        assert terminal.end() == 0
+    why = "(it has not come for it)"
+    assert f"not in step: a {why}, b {why}, c {why} and 4 more" in terminal.screen.text.splitlines()
 
 
 def test_sixty_columns_show_the_time_without_the_day_and_eighty_all_of_it(

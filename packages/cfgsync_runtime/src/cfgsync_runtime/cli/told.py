@@ -21,6 +21,8 @@ _WIDE: Final = (11, 10, 10, 20)
 _NARROW: Final = (10, 6, 7, 9)
 """The widths of all columns but the first."""
 _LEAST_NODE: Final = 22
+_BEHIND: Final = 3
+"""How many nodes that are not in step are named."""
 _ROOM: Final = {4: 16, 3: 4, 1: 4}
 """How many columns a name has to get for so many others to be there."""
 _COLOURS: Final = {
@@ -63,6 +65,13 @@ class ToldNode(msgspec.Struct, frozen=True):
     state: str = ""
 
 
+class ToldBehind(msgspec.Struct, frozen=True):
+    """A node that has not applied what it is given, and why."""
+
+    identifier: str
+    reason: str = ""
+
+
 class ToldFleet(msgspec.Struct, frozen=True):
     """A fleet, likewise, or one page of it. `applied` None: the server is older than acknowledgements."""
 
@@ -75,6 +84,8 @@ class ToldFleet(msgspec.Struct, frozen=True):
     nodes: tuple[ToldNode, ...] = ()
     insecure: tuple[str, ...] = ()
     applied: int | None = None
+    behind: tuple[ToldBehind, ...] = ()
+    behind_count: int = 0
 
 
 def table(fleet: ToldFleet, nodes: Sequence[ToldNode], page: Page) -> Iterator[str]:
@@ -100,6 +111,15 @@ def summary(fleet: ToldFleet, page: Page) -> Iterator[str]:
         if condition.missing and condition.missing[0] in (fleet.reason or ""):
             continue  # the reason names them
         yield from wrapped(f"{plain(condition.name)}: {describe('', (condition,))}", page)
+    if fleet.generation and fleet.behind:
+        yield from wrapped(f"not in step: {_behind(fleet)}", page, "yellow")
+
+
+def _behind(fleet: ToldFleet) -> str:
+    """The first of those that have not applied what they are given, each with its reason."""
+    named = [f"{plain(node.identifier)} ({plain(node.reason)})" for node in fleet.behind[:_BEHIND]]
+    more = max(fleet.behind_count, len(fleet.behind)) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more else "")
 
 
 def rows(nodes: Iterable[ToldNode], page: Page) -> Iterator[str]:
