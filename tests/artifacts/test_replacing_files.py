@@ -176,7 +176,7 @@ def test_a_rename_that_fails_halfway_says_how_many_files_are_new(
     monkeypatch.setattr(os, "rename", rename)
     with pytest.raises(DiskError, match="2 of 3 files are new, each is whole") as refused:
         replace_files([Placed(str(tmp_path), (name,), b"x", 0o644) for name in "abc"])
-    assert refused.value.hint.endswith("running it again finishes it")
+    assert refused.value.hint.endswith("the next try finishes it")
     assert sorted(os.listdir(tmp_path)) == ["a", "b"]
 
 

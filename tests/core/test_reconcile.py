@@ -375,13 +375,15 @@ async def test_inv_12_what_could_not_be_applied_is_not_known_and_comes_again(hou
             super().step(version, change)
 
     await house.write(a=1)
-    async with house.reading(ReadOnly()) as (reader, replica):
+    failures: list[str] = []
+    async with house.reading(ReadOnly(), on_failure=failures.append) as (reader, replica):
         known = replica.held
         replica.writable = False
         head = await house.write(a=2)
         await house.clock.advance(16.5)
         assert (replica.held, replica.values) == (known, {"a": b"1"})
         assert reader.why == "what was read could not be applied: read-only file system"
+        assert set(failures) == {reader.why}
         assert reader.state is ReaderState.STALE
         replica.writable = True
         await house.clock.advance(6)

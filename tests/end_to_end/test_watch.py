@@ -214,7 +214,12 @@ def test_a_target_that_becomes_read_only_keeps_the_old_files_and_is_tried_again(
         say(server, a="two")
         eventually(lambda: "Read-only file system" in notes())
         eventually(lambda: "Read-only file system" in (server.status("a")["last_failure"] or ""))
-        assert "the old files stay, and it is tried again" in notes()
+        eventually(lambda: "the old files stay" in notes())
+        lines = [line for line in notes().splitlines() if "cannot write" in line or "the old files" in line]
+        assert "could not be applied: cannot write" in lines[0]
+        assert lines[1:] == [
+            "a: the old files stay, and it is tried again by itself: make the file system writable, or choose another place"
+        ]
         say(server, a="three")
         time.sleep(1)
         assert inside("cat", f"{out}/current/text") == "one"
@@ -267,7 +272,9 @@ def test_a_file_without_a_place_is_refused_while_watching_and_the_next_change_is
     eventually(lambda: target.exists() and target.read_text() == "one\n")
     say(server, a="two", more="/other")
     eventually(lambda: "'/other' has no target" in errors.read_text())
-    assert "the old files stay, and it is tried again" in errors.read_text()
+    eventually(
+        lambda: errors.read_text().endswith("a: the old files stay, and it is tried again by itself\n")
+    )
     assert target.read_text() == "one\n"
     say(server, a="three")
     eventually(lambda: target.read_text() == "three\n")

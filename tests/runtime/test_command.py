@@ -136,6 +136,44 @@ async def test_what_is_to_end_is_not_restarted_any_more(tmp_path: Path) -> None:
     assert told.said == ["start", "term"]
 
 
+async def test_what_does_not_end_when_told_is_waited_for_and_said_once_and_heard_again(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "log"
+    told = Told(log, on_term=f'echo term >> "$0"; [ $(grep -c term {log}) -lt 2 ] || exit 3')
+    said: list[str] = []
+    command = Command(told.words, grace=0.3, say=said.append)
+    running = asyncio.create_task(command.run())
+    await until(lambda: told.said == ["start"])
+    for heard in (1, 2):
+        command.is_ending()
+        command.send(signal.SIGTERM)
+        await until(lambda n=heard: told.said == ["start"] + ["term"] * n)
+        if heard == 1:
+            await until(lambda: bool(said))
+            await asyncio.sleep(0.5)
+            assert command.pid == told.pids[0], "it is not killed without being told"
+    assert await running == 3
+    assert said == [
+        f"sh (process {told.pids[0]}) was told to end 0.3 s ago and still runs; it is waited for."
+        f" Each further SIGTERM is passed on to it; kill -9 {told.pids[0]} ends it at once"
+    ]
+
+
+async def test_the_end_during_a_restart_is_waited_for_too(tmp_path: Path) -> None:
+    told, said = Told(tmp_path / "log", on_term='sleep 1; echo term >> "$0"; exit 5'), []
+    restarting: list[bool] = []
+    command = Command(told.words, grace=0.3, say=said.append, changing=lambda: restarting.append(True))
+    running = asyncio.create_task(command.run())
+    await until(lambda: told.said == ["start"])
+    command.files_changed()
+    await until(lambda: bool(restarting))
+    command.is_ending()
+    command.send(signal.SIGTERM)
+    assert await running == 5
+    assert "killed" not in " ".join(said)
+
+
 async def test_its_end_by_itself_is_the_end(tmp_path: Path) -> None:
     command = Command(["sh", "-c", "sleep 0.2; exit 4"], reload=signal.SIGHUP)
     assert await command.run() == 4

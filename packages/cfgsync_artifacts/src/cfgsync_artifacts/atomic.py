@@ -157,7 +157,7 @@ def _replace(files: Sequence[Placed], roots: _Roots) -> bool:
         _clear(due, roots)
         if renamed and isinstance(error, DiskError):
             what = f"{error}; {renamed} of {len(due)} files are new, each is whole"
-            raise DiskError(what, f"{error.hint}; running it again finishes it") from error
+            raise DiskError(what, f"{error.hint}; the next try finishes it") from error
         raise
     return bool(due)
 

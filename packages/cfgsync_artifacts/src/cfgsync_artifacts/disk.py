@@ -25,7 +25,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not hold us up
 
-_FULL = "free space there, then run it again"
+_FULL = "free space there"
 _DENIED = "run it as a user who may write there, or choose another place"
 _UNLOCKABLE = "this file system cannot lock a directory (NFS cannot); choose a place on a local disk"
 _HINT = {
@@ -68,7 +68,7 @@ def on_disk(path: str, verb: str = "write") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hint = _HINT.get(error.errno or 0, "mend the disk, then run it again")
+        hint = _HINT.get(error.errno or 0, "mend the disk")
         raise DiskError(f"cannot {verb} {path}: {error.strerror or error}", hint) from error
 
 

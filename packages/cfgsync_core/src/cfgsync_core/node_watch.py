@@ -74,6 +74,7 @@ class NodeWatch:
         confirmed: Callable[[Held], Awaitable[object]] | None = None,
         on_state: Callable[[ReaderState], object] | None = None,
         on_alarm: Callable[[Alarm], object] | None = None,
+        on_failure: Callable[[str], object] | None = None,
         clock: Clock | None = None,
         random: Callable[[], float] = _random.random,
     ) -> None:
@@ -87,6 +88,7 @@ class NodeWatch:
             name=name,
             on_state=on_state,
             on_alarm=on_alarm,
+            on_failure=on_failure,
             clock=clock,
             random=random,
         )

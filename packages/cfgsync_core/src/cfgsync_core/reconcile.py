@@ -104,8 +104,8 @@ class Reconciler(Generic[C]):
     hints, and after `subscribe`'s way was broken.
 
     `on_change(news)` is called with each Whole or Steps after it was applied, once per distinct value, in order, one at a
-    time; `on_state(state)` when the state changes; `on_alarm(alarm)` when what was read must not be applied. What a
-    callback raises is logged and stops nothing. `held_reads`: the source holds a read until there is news. `ttl`: seconds
+    time; `on_state(state)` when the state changes; `on_alarm(alarm)` when what was read must not be applied;
+    `on_failure(why)` when a read or its applying came to nothing. The last two after it was logged. What a callback raises is logged and stops nothing. `held_reads`: the source holds a read until there is news. `ttl`: seconds
     without confirmation after which the view is DEGRADED (default: four intervals). `name` is for the log.
     """
 
@@ -122,6 +122,7 @@ class Reconciler(Generic[C]):
         on_change: Callable[[Whole[C] | Steps], object] | None = None,
         on_state: Callable[[ReaderState], object] | None = None,
         on_alarm: Callable[[Alarm], object] | None = None,
+        on_failure: Callable[[str], object] | None = None,
         clock: Clock | None = None,
         random: Callable[[], float] = _random.random,
     ) -> None:
@@ -133,6 +134,7 @@ class Reconciler(Generic[C]):
         self._on_change = on_change
         self._on_state = on_state
         self._on_alarm = on_alarm
+        self._on_failure = on_failure
         self._given_clock = clock
         self._random = random
         self._fresh = Freshness(
@@ -317,6 +319,7 @@ class Reconciler(Generic[C]):
             log.warning("%s: %s", self._name, away.why)
         self._failing = away.why
         self._fresh.failed(self._now(), away.why, away.retry_after)
+        self._call(self._on_failure, away.why)
         self._tell_state()
         self._answer_waiters(waiters, Unavailable(away.why))
 

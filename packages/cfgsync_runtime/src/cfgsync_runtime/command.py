@@ -1,7 +1,8 @@
 """One command that runs while files change: started, told of changes, ended with us, its exit code ours.
 
 A change either sends it a signal or restarts it; a restart waits for the old one to end, kindly and then not, and what
-changes meanwhile is one more restart at most. Where the kernel can (Linux), the command dies with us, also by kill −9.
+changes meanwhile is one more restart at most. When the end is the end of all, it is waited for however long it takes (a
+database may need minutes), and that is said. Where the kernel can (Linux), the command dies with us, also by kill −9.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class Command:
     thread that starts it.
 
     `reload` is the signal that tells it of a change; None restarts it. `changing` is called before it is told,
-    `running` when it was started or told; `say` gets a sentence when it had to be killed. `environment` replaces ours.
+    `running` when it was started or told; `say` gets a sentence when it had to be killed, or is waited for. `environment` replaces ours.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Command:
         self._process: asyncio.subprocess.Process | None = None
         self._dirty = False
         self._ending = False
+        self._overdue: asyncio.TimerHandle | None = None
         self._look = asyncio.Event()
 
     @property
@@ -66,12 +68,21 @@ class Command:
         self._signal(number)
 
     def is_ending(self) -> None:
-        """It is to end, so it is not restarted any more."""
-        self._ending = True
+        """It is to end, so it is not restarted any more, nor killed. That it takes long is said once."""
+        if not self._ending:
+            self._ending = True
+            self._overdue = asyncio.get_running_loop().call_later(self._grace, self._is_overdue)
 
     async def run(self) -> int:
         """Start it, and tell it of changes until it ends by itself or was sent what ends it; its exit code as a shell
         says it (128 + n for a signal, 127 for no such command, 126 for one that cannot run)."""
+        try:
+            return await self._run()
+        finally:
+            if self._overdue is not None:
+                self._overdue.cancel()
+
+    async def _run(self) -> int:
         self._dirty = False  # it reads what is in place when it starts
         if (code := await self._start()) is None:
             self._running()
@@ -110,10 +121,17 @@ class Command:
     async def _end(self, ended: asyncio.Future[int]) -> int:
         self._signal(signal.SIGTERM)
         done, _ = await asyncio.wait((ended,), timeout=self._grace)
-        if not done:
+        if not done and not self._ending:
             self._say(f"{self._words[0]} did not end within {self._grace:g} s of SIGTERM, and is killed")
             self._signal(signal.SIGKILL)
         return await ended
+
+    def _is_overdue(self) -> None:
+        if self.pid is not None:
+            self._say(
+                f"{self._words[0]} (process {self.pid}) was told to end {self._grace:g} s ago and still runs; it is waited for."
+                f" Each further SIGTERM is passed on to it; kill -9 {self.pid} ends it at once"
+            )
 
     async def _start(self) -> int | None:
         """Start it; an exit code when that fails."""

@@ -72,7 +72,8 @@ class Watcher:
         self._say = say
         self._degraded = degraded
         self._noted = (held.version, time.monotonic())
-        self._failed = ""
+        self._failed = ""  # why the last files could not be applied
+        self._advice = ""  # what to do about that: said when the reader has said what happened
         self._alarm: Alarm | None = None
         self._manager = ServiceManager()
         self._carrier = ThreadedCarrier(server)
@@ -91,6 +92,7 @@ class Watcher:
             confirmed=self._confirmed,
             on_state=self._state_changed,
             on_alarm=self._alarmed,
+            on_failure=self._nothing_came,
         )
         self.command = (
             Command(
@@ -152,8 +154,10 @@ class Watcher:
         except CfgsyncError as error:
             if str(error) != self._failed:
                 self._failed = str(error)
-                hint = f"; {error.hint}" if isinstance(error, DiskError) else ""
-                self._say(f"{self._identifier}: the old files stay, and it is tried again{hint}")
+                hint = f": {error.hint}" if isinstance(error, DiskError) else ""
+                self._advice = (
+                    f"{self._identifier}: the old files stay, and it is tried again by itself{hint}"
+                )
             raise
         self._failed = ""
         if not written.changed:
@@ -185,6 +189,11 @@ class Watcher:
             self._degraded = False
             self._say(f"{self._identifier}: not degraded any more, {self._said()}")
         self._manager.status(self._said())
+
+    def _nothing_came(self, _: str) -> None:
+        if self._advice:
+            self._say(self._advice)
+            self._advice = ""
 
     def _alarmed(self, alarm: Alarm) -> None:
         if alarm == self._alarm:
