@@ -119,7 +119,7 @@ def _answered(answer: Ready, served: str | None, said: Acknowledged, applied: st
     if said.has(answer.payload.digest):
         return Why("applied", f"applied {_number(now)}")
     was = f", applied {_number(applied)}" if applied is not None else ", nothing applied yet"
-    ready = f"{_number(now)} is ready for it"
+    ready = f"generation {_number(now)} is ready for it"
     if said.failure is not None:
         because = plain(said.failure.reason or "no reason given", 1_000)
         failed = _number(said.failure.generation)
