@@ -15,6 +15,7 @@ _CORE = "cfgsync_core/src/cfgsync_core"
 _ADAPTER = "cfgsync_adapter/src/cfgsync_adapter"
 _SQLITE = "cfgsync_runtime/src/cfgsync_runtime/backends/sqlite"
 _PAGE = "cfgsync_runtime/src/cfgsync_runtime/page"
+_TESTING = "cfgsync_runtime/src/cfgsync_runtime/testing"
 
 
 class Edit(NamedTuple):
@@ -357,5 +358,31 @@ FAULTS = (
         "a look that began before the question is good enough",
         (Edit(f"{_PAGE}/survey.py", "self._began >= asked:", "self._began >= asked - 60:"),),
         ("tests/runtime/test_page.py",),
+    ),
+    Fault(
+        "the pytest plugin loads everything at once",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/pytest_plugin.py",
+                "import pytest\n\nif TYPE_CHECKING:",
+                "import pytest\n\nfrom .testing import fixtures as _\n\nif TYPE_CHECKING:",
+            ),
+        ),
+        ("tests/runtime/test_pytest_plugin.py",),
+    ),
+    Fault(
+        "a fixture's server is not ended",
+        (Edit(f"{_TESTING}/served.py", "self._running.pop_all().close()", "pass"),),
+        ("tests/runtime/test_pytest_plugin.py",),
+    ),
+    Fault(
+        "a fleet's nodes do not follow",
+        (Edit(f"{_TESTING}/fleet.py", "node.living = self.server.loop.start(self._follow(node))", "pass"),),
+        ("tests/runtime/test_testing_fixtures.py",),
+    ),
+    Fault(
+        "what a materializer raised is forgotten",
+        (Edit(f"{_TESTING}/observed.py", "self.failure = error", "pass"),),
+        ("tests/runtime/test_testing_fixtures.py",),
     ),
 )
