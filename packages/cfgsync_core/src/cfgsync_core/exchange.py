@@ -69,14 +69,14 @@ class Done(msgspec.Struct, frozen=True):
 Step: TypeAlias = Send | Pause | Done
 
 
-def telling(acknowledgement: Acknowledgement, secret: str | None) -> Request:
-    """The request that tells a server what became of a generation. Nothing waits long for its answer, and no answer to
-    it changes anything for the node."""
+def telling(acknowledgement: Acknowledgement, secret: str | None, within: float = TELL_WITHIN) -> Request:
+    """The request that tells a server what became of a generation. No answer to it changes anything for the node, which
+    waits `within` seconds for one: hardly at boot, when a command is to be started."""
     headers = {"Content-Type": "application/json"}
     if secret is not None:
         headers["Authorization"] = f"Bearer {secret}"
     body = encode_acknowledgement(acknowledgement)
-    return Request("/ack", headers, body, TELL_WITHIN, TELL_WITHIN)
+    return Request("/ack", headers, body, within, within)
 
 
 class Exchange:

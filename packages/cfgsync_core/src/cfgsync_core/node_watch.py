@@ -321,7 +321,8 @@ class _NodeView:
         if words is None:
             return
         try:
-            answer = await self._transport(telling(words, self._secret))
+            # a fleet that has applied a change acknowledges it all at once: who gives up soon makes it longer for all
+            answer = await self._transport(telling(words, self._secret, PATIENCE))
         except Lost:
             return
         if answer.status < 500 and answer.status not in FORGIVEN:
