@@ -29,7 +29,7 @@ def test_a_name_that_somebodys_name_server_answers_is_not_ours(host: str) -> Non
 
 def test_on_this_machine_by_its_own_name_is_an_operator() -> None:
     for remote in ("127.0.0.1", "::1", "::ffff:127.0.0.1", "127.8.9.1"):
-        assert why_no_operator(remote, {"Host": "127.0.0.1:4400"}) is None
+        assert why_no_operator(remote, {"Host": "127.0.0.1:4400"}, 4400) is None
 
 
 @pytest.mark.parametrize(
@@ -40,8 +40,8 @@ def test_on_this_machine_by_its_own_name_is_an_operator() -> None:
         ("127.0.0.1", {"Origin": "http://127.0.0.1:4400"}, "Origin"),
         ("127.0.0.1", {"X-Forwarded-For": "203.0.113.9"}, "proxy"),
         ("127.0.0.1", {"Via": "1.1 nginx"}, "proxy"),
-        ("127.0.0.1", {"Host": "attacker.example"}, "Host"),
+        ("127.0.0.1", {"Host": "attacker.example"}, "(`Host`): ask http://127.0.0.1:4400"),
     ],
 )
 def test_anybody_else_is_told_why_not(remote: str | None, headers: dict[str, str], word: str) -> None:
-    assert word in (why_no_operator(remote, headers) or "")
+    assert word in (why_no_operator(remote, headers, 4400) or "")

@@ -135,7 +135,22 @@ def test_generations_are_listed_shown_and_compared(place: Place) -> None:
     assert "SECRET" not in done.stdout
     assert place.run("generation", "diff", "--exit-code", *at).returncode == 1
     assert place.run("generation", "diff", "2", "2", "--exit-code", *at).returncode == 0
-    assert place.run("generation", "show", "7", *at).returncode == 1
+    done = place.run("generation", "show", "7", *at)
+    assert (done.returncode, done.stderr.splitlines()) == (
+        1,
+        ["there is no generation 7", "the files of 2 and 1 are held: cfgsync generation list"],
+    )
+    decides(place, "three")
+    place.run("generation", "renew", *at)
+    for words in (("show", "1"), ("diff", "1", "3")):
+        done = place.run("generation", *words, *at)
+        assert (done.returncode, done.stderr.splitlines()) == (
+            1,
+            [
+                "the files of generation 1 are no longer held",
+                "the files of 3 and 2 are held: cfgsync generation list",
+            ],
+        )
 
 
 def test_a_node_s_files_are_replaced_and_come_back(place: Place) -> None:
@@ -153,8 +168,10 @@ def test_a_node_s_files_are_replaced_and_come_back(place: Place) -> None:
     assert files(server, "node-2")["/config.yaml"].startswith("id: node-2")
     assert "operator" in server.status("node-1")["reason"]
     assert "node-1  (replaced by an operator)" in place.run("generation", "show", *at).stdout
-    place.run("node", "replace", "node-1", "--clear", *at)
+    clear = ("node", "replace", "node-1", "--clear", *at)
+    assert place.run(*clear).stdout == "node-1: the materializer's files come back with the next generation\n"
     eventually(lambda: files(server, "node-1")["/config.yaml"].startswith("id: node-1"))
+    assert place.run(*clear).stdout == "node-1: it has no files of yours: there was nothing to take away\n"
 
 
 @pytest.mark.parametrize(
@@ -194,6 +211,12 @@ def test_what_a_page_of_another_origin_asks_is_refused(place: Place) -> None:
     ):
         text = b"{}" if method == "POST" else None
         assert server.ask(method, path, text, {"Origin": "http://evil.example"}).status == 403
+        # a page whose name was made to lead here (DNS rebinding) sends no `Origin` with its own GET
+        reply = server.ask(method, path, text, {"Host": f"evil.example:{server.port}"})
+        assert (reply.status, reply.words["code"]) == (403, "forbidden")
+        assert reply.words["message"].endswith(f": ask {server.url}")
+        for own in ("localhost", f"[::1]:{server.port}", "n1.localhost"):
+            assert server.ask(method, path, text, {"Host": own}).status in (200, 422)
 
 
 def test_check_works_offline_on_a_saved_snapshot(place: Place) -> None:

@@ -413,6 +413,14 @@ def test_status_of_one_node_and_as_json_is_what_the_server_says(run: Run) -> Non
     assert server.paths == ["/status/node-7"] * 2
 
 
+def test_status_of_what_can_be_no_name_is_usage_and_asks_nobody(run: Run) -> None:
+    with ScriptedServer([Says(404)]) as server:
+        done = run("status", "a/b", "--server", server.url)
+    assert done.returncode == 2
+    assert "there is no such name as 'a/b': a name is 1 to 128 of A-Z" in done.stderr
+    assert server.paths == []
+
+
 def test_status_without_a_server_is_two_lines_and_exit_7(run: Run) -> None:
     with ScriptedServer([Says(404)]) as server:
         foreign, url = run("status", "--server", server.url), server.url

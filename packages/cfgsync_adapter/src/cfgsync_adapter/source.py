@@ -303,6 +303,11 @@ class RegistrationConfigSource:
         await self._ready()
         return await by_hand.replace(self._publisher, self._replacements, self._running(), identifier, files)
 
+    async def has_replacement(self, identifier: str) -> bool:
+        """Whether files of an operator stand for this node. Raises `Unavailable` and its kin."""
+        await self._ready()
+        return identifier in self._replacements
+
     def fleet(self, limit: int, after: str) -> FleetStatus:
         """See `StatusSource`."""
         return self._standing.fleet(self._running(), self._delivery, limit, after, self._rows.now)

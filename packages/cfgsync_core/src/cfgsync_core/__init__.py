@@ -112,6 +112,8 @@ if TYPE_CHECKING:
     from .registration import NodeRegistration as NodeRegistration
     from .registration import RegistrationPayload as RegistrationPayload
     from .registration import check_identifier as check_identifier
+    from .replacement import NO_REPLACEMENT as NO_REPLACEMENT
+    from .replacement import REPLACEMENT as REPLACEMENT
     from .replacement import Replacement as Replacement
     from .replacement import decode_replacement as decode_replacement
     from .replacement import encode_replacement as encode_replacement
@@ -179,7 +181,7 @@ else:
             "payload": "NodeArtifactsPayload RawFile decode_files decode_payload encode_files first_extended paths_of",
             "protocol": "Condition Missing NotReady Ready STATUS decode_registration decode_stored"
             " encode_registration",
-            "replacement": "Replacement decode_replacement encode_replacement",
+            "replacement": "NO_REPLACEMENT REPLACEMENT Replacement decode_replacement encode_replacement",
             "request_body": "RequestBody",
             "registration": "NodeRegistration RegistrationPayload check_identifier",
             "source": "AcknowledgingSource MembershipSource NodeConfigSource Resolution SharedSource",

@@ -14,8 +14,9 @@ FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 """What a proxy adds: behind one, everybody seems to be on this machine."""
 
 
-def why_no_operator(remote: str | None, headers: Mapping[str, str]) -> str | None:
-    """Why an operator's route does not answer this request; None for an operator. `headers` ignores case."""
+def why_no_operator(remote: str | None, headers: Mapping[str, str], port: int) -> str | None:
+    """Why an operator's route does not answer this request; None for an operator. `headers` ignores case; `port` is the
+    one that this server listens on."""
     if "Origin" in headers:
         return "operator routes refuse requests that a web page made (`Origin`)"
     if not _is_this_machine(remote):
@@ -23,7 +24,10 @@ def why_no_operator(remote: str | None, headers: Mapping[str, str]) -> str | Non
     if any(name in headers for name in FORWARDED):
         return "operator routes refuse requests that came through a proxy: run the command on the server's machine"
     if not is_own_name(headers.get("Host", "")):
-        return "operator routes answer to this machine's own names and addresses only (`Host`)"
+        return (
+            "operator routes answer to this machine's own names and addresses only (`Host`):"
+            f" ask http://127.0.0.1:{port}"
+        )
     return None
 
 

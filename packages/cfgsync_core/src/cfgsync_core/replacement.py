@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import Final
 
 import msgspec
 
@@ -13,6 +14,10 @@ from .errors import InvalidRegistration, InvalidRequest
 from .payload import encode_files
 from .registration import check_identifier
 from .request_body import RequestBody
+
+REPLACEMENT: Final = "Cfgsync-Replacement"
+NO_REPLACEMENT: Final = "none"
+"""With this word in that header, a 202 says that there was no replacement to take away."""
 
 
 class Replacement(msgspec.Struct, frozen=True):

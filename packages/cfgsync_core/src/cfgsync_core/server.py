@@ -223,7 +223,7 @@ class HttpServer:
         call = _page(query)
         if route.operator or route.method == "GET":
             headers = request.headers
-            why_not = why_no_operator(request.remote, headers)
+            why_not = why_no_operator(request.remote, headers, self.port)
             if route.operator and why_not is not None:
                 return refusal(403, "forbidden", why_not)
             call.operator = why_not is None

@@ -25,6 +25,8 @@ from cfgsync_adapter import (
 )
 from cfgsync_artifacts import DuplicatePath, InvalidArtifact
 from cfgsync_core import (
+    NO_REPLACEMENT,
+    REPLACEMENT,
     Call,
     Handler,
     InvalidRequest,
@@ -96,8 +98,10 @@ class Operating:
         return Reply(202 if said.outcome == "pending" else 200, (msgspec.json.encode(said),))
 
     async def replace(self, call: Call) -> Reply:
-        """One node's own files; 202 when they are kept, in the next generation soon after."""
+        """One node's own files; 202 when they are kept, in the next generation soon after. With `Cfgsync-Replacement: none`
+        there were none to take away."""
         wanted = await asyncio.to_thread(decode_replacement, call.body)
+        in_vain = not len(wanted.files) and not await self._source.has_replacement(wanted.identifier)
         try:
             await self._source.replace(wanted.identifier, wanted.files)
         except DuplicatePath as error:
@@ -106,7 +110,7 @@ class Operating:
             raise InvalidRequest(422, f"files: {error}") from error
         except PayloadTooLarge as error:
             raise InvalidRequest(413, f"files: {error}") from error
-        return Reply(202)
+        return Reply(202, headers={REPLACEMENT: NO_REPLACEMENT} if in_vain else {})
 
     async def generations(self, call: Call) -> Reply:
         """All heads; with `?number=N` one generation's nodes (`&contents=1`); with `?from=A&to=B` a difference."""

@@ -79,7 +79,8 @@ OPERATIONS: Final = (
     Operation(
         "/node/replace",
         "post",
-        "Give one node files of its own, from the next generation on",
+        "Give one node files of its own, from the next generation on; without files, and with `Cfgsync-Replacement: none` in"
+        " the answer, there were none to take away",
         {"202": None},
         "400 403 413 415 422 503 507",
         body=Replacement,

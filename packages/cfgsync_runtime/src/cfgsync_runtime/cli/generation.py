@@ -95,7 +95,7 @@ def show(
       cfgsync generation show 3 --contents
     """
     with Operator(server) as operator:
-        wanted = number or _current(operator)
+        wanted = _told(operator, number)
         query: dict[str, object] = {"number": wanted, **({"contents": 1} if contents else {})}
         pages = operator.pages(ROUTE, query, ToldPage)
         if json:
@@ -134,10 +134,10 @@ def diff(
     """
     different = False
     with Operator(server) as operator:
-        new = after or _current(operator)
-        old = before or new - 1
-        if old < 1:
-            raise typer.Exit(fail(1, f"there is no generation before {new}", "name two: generation diff A B"))
+        new = _told(operator, after)
+        if before is None and new == 1:
+            raise typer.Exit(fail(1, "there is no generation before 1", "name two: generation diff A B"))
+        old = _told(operator, before or new - 1)
         pages = operator.pages(ROUTE, {"from": old, "to": new}, DiffPage)
         told: list[DiffPage] = []
         for page in pages:
@@ -220,11 +220,23 @@ def _all(operator: Operator) -> tuple[ToldGeneration, ...]:
     return found.generations
 
 
-def _current(operator: Operator) -> int:
+def _told(operator: Operator, number: int | None) -> int:
+    """The number of a generation whose files are held; None is the current one. Ends the command for any other."""
     found = _all(operator)
     if not found:
         raise typer.Exit(fail(1, "there is no generation yet", "cfgsync status says why"))
-    return found[0].number
+    wanted = found[0].number if number is None else number
+    held = [one.number for one in found if one.contents]
+    if wanted not in held:
+        gone = wanted < found[0].number
+        why = (
+            f"the files of generation {wanted} are no longer held"
+            if gone
+            else f"there is no generation {wanted}"
+        )
+        those = f"the files of {' and '.join(map(str, held))} are held" if held else "none are held"
+        raise typer.Exit(fail(1, why, f"{those}: cfgsync generation list"))
+    return wanted
 
 
 def _show(page: ToldPage, contents: bool) -> None:

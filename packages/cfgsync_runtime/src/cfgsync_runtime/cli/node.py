@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError
-from cfgsync_core import Replacement, encode_replacement
+from cfgsync_core import NO_REPLACEMENT, REPLACEMENT, Replacement, encode_replacement
 
 from .app import PLAIN
 from .operator import DEFAULT_SERVER, AsJson, Operator, Server
@@ -149,7 +149,10 @@ def replace(
     except CfgsyncError as error:
         raise typer.BadParameter(str(error), param_hint="--file") from error
     with Operator(server) as operator:
-        operator.post("/node/replace", body, accepted=202)
+        answer = operator.post("/node/replace", body, accepted=202)
+    if answer.headers.get(REPLACEMENT.lower()) == NO_REPLACEMENT:
+        print(f"{identifier}: it has no files of yours: there was nothing to take away")
+        return
     what = "the materializer's files come back" if clear else f"{len(files)} files are kept for it"
     print(f"{identifier}: {what} with the next generation")
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cfgsync_core import InvalidServerUrl, ServerUrl
+from cfgsync_core import InvalidRegistration, InvalidServerUrl, ServerUrl, check_identifier
 
 from ..carrier import Carrier
 from .asking import Asking, NotTold
@@ -76,6 +76,12 @@ def command(
         raise typer.BadParameter("it is about the whole fleet, and alone", param_hint="--wait-applied")
     if save_snapshot is not None and (identifier is not None or watch):
         raise typer.BadParameter("it is about the whole fleet, once", param_hint="--save-snapshot")
+    if identifier is not None:
+        try:
+            check_identifier(identifier)
+        except InvalidRegistration as error:
+            why = f"there is no such name as {identifier[:200]!r}: a name is {error.why}"
+            raise typer.BadParameter(why, param_hint="ID") from error
     if save_snapshot is not None:
         from .saving import save_snapshot as save
 

@@ -134,7 +134,7 @@ def rows(nodes: Iterable[ToldNode], page: Page) -> Iterator[str]:
 def row(node: ToldNode, widths: Sequence[int], page: Page) -> str:
     """One node in one line. `widths` are those of `rows`."""
     stands = state(node)
-    seen = plain(node.last_seen or "-", 40)
+    seen = plain(node.last_seen or "never", 40)
     if len(widths) > 4 and widths[4] < len(seen):
         seen = seen.partition("T")[2] or seen  # the time of the day
     texts = (node.identifier, stands, number(node.served), number(node.applied), seen)
