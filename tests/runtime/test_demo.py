@@ -39,6 +39,7 @@ def test_a_demo_boots_every_node_says_each_step_and_leaves_nothing_behind(place)
     with demo(place, "--nodes", "8", CFGSYNC_SECRET_FILE="/nowhere", CFGSYNC_OUT="/nowhere") as running:
         said, complained = running.communicate(timeout=60)
     assert (running.returncode, complained) == (0, "")
+    assert "\x1b" not in said
     assert "8 nodes, one machine: 5 are `cfgsync fetch` processes, 3 are tasks of this process" in said
     for step in (
         r"s  server up: http://127\.0\.0\.1:\d+, registrations in SQLite \(server\.db\)",

@@ -137,6 +137,53 @@ def test_a_node_or_a_generation_that_is_not_there_is_two_lines_and_exit_1(run: R
             refused(run(*words, "--server", server.url), 1)
 
 
+def test_words_of_a_server_are_never_commands_to_the_terminal(run: Run) -> None:
+    """Every text of every operator's answer is as evil as it can be."""
+    one = {"path": EVIL, "size": 1, "mode": EVIL, "digest": EVIL, "content": EVIL}
+    other = {**one, "mode": EVIL * 2, "digest": EVIL * 2, "content": "other" + EVIL}
+    head = {"generation": f"{EVIL}.{EVIL}", "number": 2, "at": EVIL, "claim": 1, "registrations": EVIL}
+    head |= {"replacements": None, "nodes": 1, "replaced": [EVIL], "contents": True}
+    changed = {"path": EVIL, "change": "changed", "before": one, "after": other}
+    node = {"identifier": EVIL, "digest": EVIL, "files": [one], "replaced": True}
+    show = {"generation": head, "shared": [one], "nodes": [node], "next": None}
+    diff = {"from": head, "to": head, "shared": [changed], "next": None}
+    diff["nodes"] = [
+        {"identifier": EVIL, "change": "changed", "files": [changed]},
+        {"identifier": EVIL, "change": "added", "files": [{"path": EVIL, "change": "added", "after": one}]},
+    ]
+    saved = {"cut": "c", "taken_at": EVIL, "version": EVIL, "generation": head, "registrations": []}
+    saved |= {"shared": [], "nodes": [], "next": None}
+    answers = {
+        "/admin/generations": {"generations": [head, {**head, "number": 1}]},
+        "/admin/generations?number=2": show,
+        "/admin/generations?number=2&contents=1": show,
+        "/admin/generations?from=1&to=2": diff,
+        "/admin/snapshot": saved,
+        "/admin/evict": {"identifier": EVIL},
+    }
+
+    def told(heard: Heard) -> Says:
+        return Says(
+            200,
+            json.dumps(answers.get(heard.path, {"outcome": "new", "claim": 1, "generation": EVIL})).encode(),
+        )
+
+    for words in (
+        ["generation", "list"],
+        ["generation", "show"],
+        ["generation", "show", "--contents"],
+        ["generation", "diff"],
+        ["generation", "renew"],
+        ["node", "evict", EVIL],
+        ["status", "--save-snapshot", "fleet.json"],
+    ):
+        with ScriptedServer(told) as server:
+            ended = run(*words, "--server", server.url)
+        assert ended.code == 0, ended
+        assert ended.out.strip()
+        assert ended.out.replace("\n", "").isprintable(), ended.out
+
+
 # ── what asks nobody ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 APP = """

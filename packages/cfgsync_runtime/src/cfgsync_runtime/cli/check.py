@@ -147,7 +147,9 @@ def _compared(recorded: Recorded, served: str | None, made: Prepared) -> Checked
 
 
 def _print(checked: Checked) -> None:
-    number = NOBODY if checked.generation is None else f"generation {checked.generation.rpartition('.')[2]}"
+    number = (
+        NOBODY if checked.generation is None else f"generation {plain(checked.generation.rpartition('.')[2])}"
+    )
     if checked.result == "failed":
         fail(checked.exit, f"failed: {plain(checked.reason, WORDS_SHOWN)}", "mend the materializer")
         return

@@ -16,7 +16,7 @@ _SIGN: Final = {"added": "+", "removed": "-", "changed": "~"}
 def file_line(file: ToldFile) -> str:
     """`0644      23  sha256-0123456789ab  /config.yaml`, and what is not to be shown."""
     note = f"  ({file.omitted})" if file.omitted else ""
-    return f"  {file.mode} {file.size:>9}  {file.digest[:19]}  {plain(file.path, 200)}{note}"
+    return f"  {plain(file.mode, 8)} {file.size:>9}  {plain(file.digest[:19])}  {plain(file.path, 200)}{note}"
 
 
 def node_lines(changes: Iterable[NodeChange]) -> Iterator[str]:
@@ -39,8 +39,9 @@ def _how(change: FileChange) -> str:
     before, after = change.before, change.after
     if before is None or after is None:
         only = before or after
-        return "" if only is None else f"  {only.mode}, {only.size} bytes{_omitted(only)}"
-    mode = f"  mode {before.mode} to {after.mode}" if before.mode != after.mode else ""
+        return "" if only is None else f"  {plain(only.mode, 8)}, {only.size} bytes{_omitted(only)}"
+    modes = f"  mode {plain(before.mode, 8)} to {plain(after.mode, 8)}"
+    mode = modes if before.mode != after.mode else ""
     if before.digest == after.digest:
         return mode
     return f"{mode}  {before.size} to {after.size} bytes{_omitted(before) or _omitted(after)}"

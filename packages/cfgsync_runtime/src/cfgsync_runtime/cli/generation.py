@@ -63,12 +63,13 @@ def list_(server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
     if not found:
         print("no generation yet: cfgsync status says why")
         return
-    print(f"epoch {found[0].generation.rpartition('.')[0]}")
+    print(f"epoch {plain(found[0].generation.rpartition('.')[0])}")
     print(f"{'NUMBER':>7}  {'WHEN':20}  {'CLAIM':>5}  {'REGISTRATIONS':>13}  {'NODES':>6}  FILES")
     for one in found:
-        revision = one.registrations.rpartition(".")[2]
+        revision = plain(one.registrations.rpartition(".")[2], 20)
+        when = plain(one.at or "-", 30)
         files = "yes" if one.contents else "no"
-        print(f"{one.number:>7}  {one.at or '-':20}  {one.claim:>5}  {revision:>13}  {one.nodes:>6}  {files}")
+        print(f"{one.number:>7}  {when:20}  {one.claim:>5}  {revision:>13}  {one.nodes:>6}  {files}")
 
 
 @app.command(short_help="The nodes of a generation, and their files.")
@@ -105,7 +106,7 @@ def show(
             if at == 0 and page.generation is not None:
                 head = page.generation
                 print(
-                    f"generation {head.number}, {head.nodes} nodes, {head.at or 'time not known'}, claim {head.claim}"
+                    f"generation {head.number}, {head.nodes} nodes, {plain(head.at or 'time not known', 30)}, claim {head.claim}"
                 )
             _show(page, contents)
 

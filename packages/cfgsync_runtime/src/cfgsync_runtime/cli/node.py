@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError
-from cfgsync_core import NO_REPLACEMENT, REPLACEMENT, Replacement, encode_replacement
+from cfgsync_core import NO_REPLACEMENT, REPLACEMENT, Replacement, encode_replacement, plain
 
 from .app import PLAIN
 from .operator import DEFAULT_SERVER, AsJson, Operator, Server
@@ -85,7 +85,7 @@ def evict(identifier: Annotated[str, typer.Argument(metavar="ID")], server: Serv
         operator.decoded(
             "/admin/evict", answer, _Name
         )  # a page that answers 200 to everything has evicted nobody
-    print(f"{identifier} has left; its name is free")
+    print(f"{plain(identifier)} has left; its name is free")
 
 
 @app.command(short_help="Give one node files of your own.")

@@ -9,6 +9,7 @@ import msgspec
 import typer
 
 from cfgsync_artifacts import DiskError, replace_file
+from cfgsync_core import plain
 
 from ..recorded import SnapshotPage, joined
 from .operator import Operator
@@ -35,7 +36,9 @@ def save_snapshot(server: str, file: str) -> None:
     generation = (
         "no generation" if recorded.generation is None else f"generation {recorded.generation.number}"
     )
-    print(f"{file}: {len(recorded.registrations)} nodes registered, {generation} at {recorded.taken_at}")
+    print(
+        f"{file}: {len(recorded.registrations)} nodes registered, {generation} at {plain(recorded.taken_at)}"
+    )
 
 
 def _pages(operator: Operator) -> Iterator[SnapshotPage]:
