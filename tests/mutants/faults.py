@@ -209,6 +209,28 @@ FAULTS = (
         ),
     ),
     Fault(
+        "a timer for each held question",
+        (Edit(f"{_ADAPTER}/waiting.py", "        if waiter.wait >= 1.0:\n", "        if False:\n"),),
+        (
+            "tests/adapter/test_waiting.py"
+            "::test_waits_that_began_together_end_at_few_moments_none_before_its_last_twentieth",
+        ),
+    ),
+    Fault(
+        "a watching node gives up its acknowledgement after a second",
+        (
+            Edit(
+                f"{_CORE}/node_watch.py",
+                "telling(words, self._secret, PATIENCE)",
+                "telling(words, self._secret)",
+            ),
+        ),
+        (
+            "tests/core/test_node_watch.py"
+            "::test_a_slow_server_is_given_time_for_an_acknowledgement_and_hears_it_once",
+        ),
+    ),
+    Fault(
         "a run per commit",
         (
             Edit(

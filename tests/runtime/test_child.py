@@ -70,7 +70,7 @@ def is_gone(pid: int) -> bool:
     """True when no such process runs; one that waits to be reaped by a stranger does not."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return True
 
 
