@@ -407,4 +407,31 @@ FAULTS = (
         (Edit(f"{_TESTING}/observed.py", "self.failure = error", "pass"),),
         ("tests/runtime/test_testing_fixtures.py",),
     ),
+    Fault(
+        "another node's memory is taken for one's own",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/state.py",
+                '        if seen.identifier not in ("", self.identifier):\n',
+                "        if False:\n",
+            ),
+        ),
+        ("tests/runtime/test_startup.py",),
+    ),
+    Fault(
+        "a directory has as many keepers as come",
+        (Edit(f"{_ARTIFACTS}/keeper.py", "held.enter_context(locked(fd, target))", "pass"),),
+        ("tests/artifacts/test_keeper.py",),
+    ),
+    Fault(
+        "a command that is to end is killed when it takes long",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/command.py",
+                "        if not done and not self._ending:\n",
+                "        if not done:\n",
+            ),
+        ),
+        ("tests/runtime/test_command.py",),
+    ),
 )
