@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from cfgsync_artifacts import ArtifactFile
+from cfgsync_core import uuid7
+from cfgsync_runtime.testing.server import Act, Cut, Heard, Says, ScriptedServer, files
 from tests.chaos.form import LONG
 from tests.processes import PATIENCE, Place, Server, body, ended, eventually
 
@@ -232,6 +235,33 @@ def test_a_target_that_becomes_read_only_keeps_the_old_files_and_is_tried_again(
         process.terminate()
         assert process.wait(PATIENCE) == 0
         errors.close()
+
+
+def test_an_acknowledgement_of_the_boot_that_got_lost_is_sent_again_by_the_watch(place: Place) -> None:
+    """Else `status --wait-applied` would wait for ever for a node that has everything."""
+    acks: list[bytes] = []
+    generation = f"{uuid7(2_000_000)}.1"
+
+    def answers(heard: Heard) -> Act:
+        if heard.path == "/register":
+            return Says(202)
+        if heard.path == "/ack":
+            acks.append(heard.body)
+            return Cut() if len(acks) == 1 else Says(204)
+        made = files([ArtifactFile("/text", "one\n")], generation)
+        if heard.headers.get("if-none-match") == made.headers["ETag"]:
+            held = 0.5 if "prefer" in heard.headers else 0.0
+            return Says(
+                304, headers={k: v for k, v in made.headers.items() if k != "Content-Type"}, after=held
+            )
+        return made
+
+    with ScriptedServer(answers) as server:
+        watch = Watch(place, server.url, "a", command=False)
+        eventually(lambda: len(acks) >= 2, within=20)
+        assert watch.stop() == 0
+    assert len(set(acks)) == 1
+    assert watch.text == "one"
 
 
 def test_a_disk_that_refuses_keeps_the_old_files_is_seen_in_status_and_the_next_change_is_tried(

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
     from .exchange import Pause as Pause
     from .exchange import Request as Request
     from .exchange import Send as Send
+    from .exchange import is_final as is_final
     from .exchange import telling as telling
     from .following import BucketHolder as BucketHolder
     from .following import BucketView as BucketView
@@ -168,7 +169,7 @@ else:
             " spell_path",
             "answer": "MAX_ANSWER_BYTES Answer describe plain",
             "client": "CfgsyncClient",
-            "exchange": "CONNECT_WITHIN HOLD PATIENCE Done Exchange Lost Pause Request Send telling",
+            "exchange": "CONNECT_WITHIN HOLD PATIENCE Done Exchange Lost Pause Request Send is_final telling",
             "node_watch": "Held NodeWatch",
             "openapi": "Operation",
             "outcome": "Current Failure FetchFailed Fetched MissingForGood NotReadyInTime Outcome Refused Rejected"

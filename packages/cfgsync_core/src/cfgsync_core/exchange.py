@@ -69,6 +69,11 @@ class Done(msgspec.Struct, frozen=True):
 Step: TypeAlias = Send | Pause | Done
 
 
+def is_final(status: int) -> bool:
+    """Is this answer to an acknowledgement the last word, so that it is not sent again?"""
+    return status < 500 and status not in (408, 425, 429)
+
+
 def telling(acknowledgement: Acknowledgement, secret: str | None, within: float = TELL_WITHIN) -> Request:
     """The request that tells a server what became of a generation. No answer to it changes anything for the node, which
     waits `within` seconds for one: hardly at boot, when a command is to be started."""

@@ -20,7 +20,7 @@ from cfgsync_artifacts import CfgsyncError
 from . import answer as answers
 from .acknowledgement import Acknowledgement
 from .answer import Again, Meaning, Question, Registered, plain
-from .exchange import HOLD, PATIENCE, Lost, Request, telling
+from .exchange import HOLD, PATIENCE, Lost, Request, is_final, telling
 from .freshness import INTERVAL, ReaderState
 from .judging import Alarm, Away, Same, Steps, Whole, judge
 from .outcome import Current, Fetched, Untrusted
@@ -31,9 +31,6 @@ from .registration import NodeRegistration
 from .store import NEVER, Version
 
 ANSWER_WITHIN: Final = 60.0  # s for a whole answer, beyond what it may be held
-FORGIVEN: Final = frozenset({408, 425, 429})
-"""Statuses below 500 after which an acknowledgement is sent again; every 5xx is one too."""
-
 Transport: TypeAlias = Callable[[Request], Awaitable[answers.Answer]]
 """Sends one request and returns its answer. Raises `Lost`."""
 
@@ -325,7 +322,7 @@ class _NodeView:
             answer = await self._transport(telling(words, self._secret, PATIENCE))
         except Lost:
             return
-        if answer.status < 500 and answer.status not in FORGIVEN:
+        if is_final(answer.status):
             self._owed, self._told = None, words
 
 

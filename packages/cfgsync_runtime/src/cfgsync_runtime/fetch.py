@@ -9,7 +9,6 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -37,6 +36,7 @@ from cfgsync_core import (
     Untrusted,
     Version,
     epoch_ms,
+    is_final,
     telling,
 )
 
@@ -86,11 +86,12 @@ class Report(msgspec.Struct, frozen=True):
 
 class Ending(msgspec.Struct, frozen=True):
     """A report, and what to do about it (`hint`, "" when there is nothing to do). `registered` when a server has taken
-    the registration."""
+    the registration, `told` when it has answered the acknowledgement of what is in place, or is owed none."""
 
     report: Report
     hint: str = ""
     registered: bool = False
+    told: bool = False
 
 
 class Outputs(Protocol):
@@ -144,7 +145,7 @@ def fetch(
             code = EXIT[type(outcome)]
             ending = failed(identifier, code, outcome.message, outcome.hint, exchange.registered)
         if state is not None and isinstance(outcome, Fetched | Untrusted):
-            _tell(carrier, secret, outcome, ending.report)
+            ending = msgspec.structs.replace(ending, told=_tell(carrier, secret, outcome, ending.report))
     if mode is ConfigStartupMode.DEGRADED and ending.report.exit in MAY_DEGRADE:
         return degraded(ending, outputs, state, max_stale)
     return ending
@@ -202,11 +203,11 @@ def _not_brought(identifier: str, error: IntegrityError | DiskError, registered:
     return failed(identifier, EXIT[IntegrityError], str(error), hint, registered)
 
 
-def _tell(carrier: Carrier, secret: str | None, outcome: Fetched | Untrusted, report: Report) -> None:
+def _tell(carrier: Carrier, secret: str | None, outcome: Fetched | Untrusted, report: Report) -> bool:
     """Acknowledge what became of a generation, on the connection that is there: once, and whatever comes back. It is the
-    last thing before the command starts (ADR 0011)."""
+    last thing before the command starts (ADR 0011). False when it is to be said again by who stays."""
     if outcome.generation is None or outcome.digest is None:
-        return  # a static source, an original server, or an answer that does not say what it is
+        return True  # a static source, an original server, or an answer that does not say what it is
     words = Acknowledgement(
         report.identifier,
         outcome.generation,
@@ -214,8 +215,10 @@ def _tell(carrier: Carrier, secret: str | None, outcome: Fetched | Untrusted, re
         "failed" if report.exit else "applied",
         report.message if report.exit else None,
     )
-    with suppress(Lost):
-        carrier.send(telling(words, secret))
+    try:
+        return is_final(carrier.send(telling(words, secret)).status)
+    except Lost:
+        return False
 
 
 def _many(written: Written) -> str:

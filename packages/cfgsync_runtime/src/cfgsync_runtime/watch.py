@@ -45,7 +45,7 @@ PASSED_ON: Final = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 class Watcher:
     """One node, from its first files to its end. `await run()` once, in the main thread.
 
-    `held` is what is in place, `degraded` whether it came from the cache. `start` is the command, [] for none, and
+    `held` is what is in place, `degraded` whether it came from the cache, `told` whether a server was told so. `start` is the command, [] for none, and
     `reload` the signal that tells it of changes (None: it is restarted, with `grace` seconds to end). `say` gets a
     sentence for each thing that an operator should see. `interval` and `grace` are in seconds.
     """
@@ -60,6 +60,7 @@ class Watcher:
         *,
         identifier: str,
         degraded: bool = False,
+        told: bool = True,
         start: Sequence[str] = (),
         reload: signal.Signals | None = None,
         interval: float = INTERVAL,
@@ -86,7 +87,7 @@ class Watcher:
             self._apply,
             secret=state.secret(),
             held=held,
-            told=not degraded,
+            told=told and not degraded,
             interval=interval,
             name=identifier,
             confirmed=self._confirmed,

@@ -263,7 +263,7 @@ def _stay(
     """Watch from now on. What that needs is loaded here, when the files are in place."""
     from .watching import stay
 
-    raise typer.Exit(Over(stay(node, at, places, memory, ending.report, start, telling)))
+    raise typer.Exit(Over(stay(node, at, places, memory, ending, start, telling)))
 
 
 def become(start: list[str]) -> NoReturn:

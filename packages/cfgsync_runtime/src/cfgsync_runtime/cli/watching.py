@@ -9,7 +9,7 @@ import sys
 
 from cfgsync_core import NEVER, Held, NodeRegistration, RegistrationPayload, ServerUrl, Version
 
-from ..fetch import Outputs, Report
+from ..fetch import Ending, Outputs
 from ..own_address import own_address
 from ..state import NodeState
 from ..threaded import in_thread
@@ -21,13 +21,14 @@ def stay(
     at: ServerUrl,
     outputs: Outputs,
     memory: NodeState,
-    report: Report,
+    ending: Ending,
     start: list[str],
     reload: signal.Signals | None,
 ) -> int:
-    """Keep the node in step from the files of `report` on; the exit code. `node` is a name and its metadata while the
+    """Keep the node in step from the files of `ending` on; the exit code. `node` is a name and its metadata while the
     machine has no address yet."""
     _log_to_stderr()
+    report = ending.report
     assert report.digest is not None  # files are in place
     version = Version.parse(report.generation) if report.generation else NEVER
 
@@ -40,6 +41,7 @@ def stay(
             Held(version, str(report.digest)),
             identifier=report.identifier,
             degraded=report.status == "degraded",
+            told=ending.told,
             start=start,
             reload=reload,
             say=_say,
