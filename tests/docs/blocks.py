@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import re
 import shutil
 import signal
@@ -61,15 +62,27 @@ def blocks(page: Path) -> list[Block]:
     ]
 
 
+_GIVEN: set[int] = set()
+
+
 def free_ports(count: int = 1) -> list[int]:
-    """Ports that nobody listens on now."""
-    with contextlib.ExitStack() as stack:
-        opened = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [one.getsockname()[1] for one in opened]
+    """Ports that nobody listens on now. They are below those that the kernel gives to connections: one of these may be
+    taken by anybody's request before the server that it is meant for is up."""
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    found: list[int] = []
+    while len(found) < count:
+        port = random.randrange(10_000, first if first > 12_000 else 65_000)
+        if port in _GIVEN:
+            continue
+        _GIVEN.add(port)
+        with contextlib.suppress(OSError):
+            socket.create_server(("127.0.0.1", port)).close()
+            found.append(port)
+    return found
 
 
 _SERVING = re.compile(r"^(cfgsync(?: serve|-server) .*&(?: \w+=\$!)?)$", re.MULTILINE)
-_LISTENS = "until (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null; do sleep 0.05; done"
+_LISTENS = "until (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null; do kill -0 $! || exit 1; sleep 0.05; done"
 
 
 def run_shell(text: str, directory: Path, port: int) -> str:
