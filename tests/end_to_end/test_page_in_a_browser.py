@@ -135,6 +135,9 @@ async def test_it_is_live_and_never_loads_again(browser: Browser, fleet: Fleet) 
         await fleet.acknowledge("node-2")
         await tab.until(f"{cells('.s')} === 1 && {cells('.a')} === 1")
         await tab.until("document.querySelector('#nodes tbody').innerText.includes('applied 1')")
+        assert await tab.value("document.title") == "Ready · cfgsync"
+        await fleet.acknowledge("node-1")
+        await tab.until("document.title === 'Everybody has its files · cfgsync'")
         assert await tab.value("window.before")
         assert tab.complaints == []
         assert {url.partition("?")[0] for url in tab.requests} == {fleet.url, fleet.url + "watch"}

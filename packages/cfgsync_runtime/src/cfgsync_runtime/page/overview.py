@@ -37,6 +37,11 @@ def overview(fleet: Fleet, rows: Rows, heads: Sequence[ToldGeneration] | None) -
     ]
 
 
+def title_of(fleet: Fleet, *, static: bool) -> str:
+    """What the browser's tab says: the verdict."""
+    return _said(fleet, static)[1]
+
+
 def _verdict(fleet: Fleet, static: bool) -> Markup:
     mood, title, text = _said(fleet, static)
     return el(

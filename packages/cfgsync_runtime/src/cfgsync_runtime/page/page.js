@@ -196,6 +196,7 @@
       if (part) {
         const words = page.getElementById("cell-words");
         replaceSections(part);
+        if (document.title !== page.title) document.title = page.title;
         if (words) drawGrid(words.textContent);
         document.getElementById("as-of").textContent = page.getElementById("as-of").textContent;
       }

@@ -16,7 +16,7 @@ from .grid import words_of
 from .history import difference_view, generation_view
 from .markup import Markup, el
 from .node import Given, node_view
-from .overview import overview
+from .overview import overview, title_of
 from .survey import KINDS, Fleet, Kind, Survey
 from .table import Rows
 
@@ -61,7 +61,8 @@ class Views:
             if self._made is None or self._made[0] is not fleet or self._made[1:3] != (kind, after):
                 rows = self._rows(fleet, kind, after)
                 heads = None if self._source is None else self._source.generations()
-                reply = await self._shown("Fleet", lambda: overview(fleet, rows, heads))
+                title = title_of(fleet, static=heads is None)
+                reply = await self._shown(title, lambda: overview(fleet, rows, heads))
                 self._made = (fleet, kind, after, reply)
             return self._made[3]
 
