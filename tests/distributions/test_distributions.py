@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import email.message
 import email.parser
 import os
@@ -76,6 +77,20 @@ def test_the_metadata_is_that_of_the_project(built: Path, name: str) -> None:
     assert metadata.get_all("Classifier") == project["classifiers"]
     assert "Typing :: Typed" in metadata.get_all("Classifier", [])
     assert sorted(metadata.get_all("Requires-Dist", [])) == sorted(project.get("dependencies", []))  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_commands_and_plugins_are_those_of_the_project(built: Path, name: str) -> None:
+    project = project_of(name)
+    declared: dict[str, object] = dict(project.get("entry-points", {}))  # type: ignore[call-overload]
+    if scripts := project.get("scripts"):
+        declared["console_scripts"] = scripts
+    found = configparser.ConfigParser(delimiters=("=",))
+    with wheel_of(built, name) as wheel:
+        for entry in wheel.namelist():
+            if entry.endswith(".dist-info/entry_points.txt"):
+                found.read_string(wheel.read(entry).decode())
+    assert {group: dict(found[group]) for group in found.sections()} == declared
 
 
 @pytest.mark.parametrize("name", NAMES)
