@@ -57,7 +57,7 @@ class Ack(msgspec.Struct):
     generation: Annotated[
         str,
         msgspec.Meta(
-            pattern=r"^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.(0|[1-9][0-9]{0,17})$"
+            pattern=r"^[0-7][0-9a-f]{7}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.(0|[1-9][0-9]{0,17})$"
         ),
     ]
     digest: Annotated[str, msgspec.Meta(pattern="^sha256-[0-9a-f]{64}$")]
