@@ -61,13 +61,20 @@ async def test_a_thousand_clients_and_thirty_processes_boot_at_once_from_one_gen
     assert len(runs) <= 2 + 10 * pouring
     assert len(runs) < ALL / 4
 
-    # held, and not polled: one registration, and a question for each 20 s that it took
-    questions = 1 + int(took / HOLD)
-    by_client = Counter((paths["/register"], paths["/node"] <= questions) for paths in seen.requests.values())
-    assert by_client == {(1, True): CLIENTS}, by_client
-    assert proxy.requests["/register"] == PROCESSES
-    assert PROCESSES <= proxy.requests["/node"] <= PROCESSES * questions
-    assert proxy.connections == PROCESSES
+    # held, and not polled: one registration, and a question for each 20 s that it took (held ones end up to a tenth
+    # early). Who has lost a connection on a busy machine registers again, which nobody does on an idle one.
+    questions = 1 + int(took / (HOLD * 0.9))
+    asked = Counter(
+        (paths["/register"], paths["/node"] <= paths["/register"] * questions)
+        for paths in seen.requests.values()
+    )
+    assert asked.total() == CLIENTS
+    assert {held for _, held in asked} == {True}, asked
+    assert asked[1, True] >= CLIENTS / 2, asked
+    again = proxy.requests["/register"] - PROCESSES
+    assert 0 <= again <= PROCESSES
+    assert PROCESSES <= proxy.requests["/node"] <= (PROCESSES + again) * questions
+    assert PROCESSES <= proxy.connections <= PROCESSES + again
     assert server.stop() == 0
 
 

@@ -84,6 +84,7 @@ class CountingProxy:
         self.connections = 0
         self._to = port
         self._passing: set[asyncio.Task[None]] = set()
+        self._transports: list[asyncio.WriteTransport] = []
 
     @property
     def url(self) -> str:
@@ -93,6 +94,7 @@ class CountingProxy:
     async def running(self) -> AsyncIterator[None]:
         def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             self.connections += 1
+            self._transports.append(writer.transport)
             self._passing.add(asyncio.create_task(self._pass_on(reader, writer)))
 
         server = await asyncio.start_server(connected, "127.0.0.1", 0)
@@ -104,9 +106,13 @@ class CountingProxy:
             for task in self._passing:
                 task.cancel()
             await asyncio.gather(*self._passing, return_exceptions=True)
+            for transport in self._transports:
+                transport.abort()
+            await asyncio.sleep(0)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", self._to)
+        self._transports.append(back.transport)
 
         async def requests() -> None:
             while head := await _read_head(reader):
@@ -126,6 +132,7 @@ class CountingProxy:
         finally:
             for end in (back, writer):
                 end.close()
+            for end in (back, writer):
                 with suppress(OSError):
                     await end.wait_closed()
 
