@@ -38,6 +38,7 @@ from cfgsync_core import (
 )
 from cfgsync_runtime import serving_snapshot, serving_source
 from cfgsync_runtime.page import Page
+from cfgsync_runtime.page.markup import el
 from cfgsync_runtime.page.survey import SLICE
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
@@ -203,6 +204,7 @@ async def test_it_says_why_it_is_not_ready_and_who_is_missing(ask: Asking, app: 
     assert {"?node=node-2", "?node=node-3"} <= set(page.links())
     missing = await ask.page("?state=missing")
     assert row(missing, "node-2").startswith("missing")
+    assert "stranger" not in (await ask.page("?node=node-2")).words
 
 
 async def test_of_thousands_who_are_missing_a_thousand_are_named_and_no_number_is_made_up(
@@ -334,7 +336,14 @@ async def test_what_changed_between_two_generations_is_shown_and_of_a_secret_onl
 
 
 async def test_a_stranger_has_a_page_that_says_so(ask: Asking) -> None:
-    assert "web-9 is not registered" in (await ask.page("?node=web-9")).words
+    page = await ask.page("?node=web-9")
+    assert "web-9 is not registered" in page.words
+    assert "stranger" in page.words
+    assert "missing" not in page.words, "nobody waits for it"
+
+
+def test_words_that_turn_round_what_stands_beside_them_are_spelled_out() -> None:
+    assert el("p", "a\u202eb\u2066<", title="\u200f") == '<p title="\\u200f">a\\u202eb\\u2066&lt;</p>'
 
 
 async def test_the_table_is_bounded_and_leads_on_to_every_node(ask: Asking) -> None:

@@ -13,15 +13,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
+import msgspec
 import pytest
 
-from cfgsync_core import ServerUrl, uuid7
+from cfgsync_core import NodeStatus, ServerUrl, State, uuid7
 from cfgsync_runtime.carrier import Carrier
 from cfgsync_runtime.cli.asking import Asking, NotTold
 from cfgsync_runtime.cli.drawing import watch
 from cfgsync_runtime.cli.terminal import cells
 from cfgsync_runtime.cli.told import Page, ToldBehind, ToldFleet, ToldNode, one, table
+from cfgsync_runtime.cli.told import state as told_state
+from cfgsync_runtime.page.survey import kind_of
 from cfgsync_runtime.testing.server import Cut, Heard, Says, ScriptedServer
 from tests.terminals import Terminal
 
@@ -385,3 +389,11 @@ def test_a_watch_into_a_pipe_says_the_first_block_at_once_and_ctrl_c_is_130(
         process.send_signal(signal.SIGINT)
         _, said = process.communicate(timeout=60)
     assert (process.returncode, said) == (130, b"")
+
+
+@pytest.mark.parametrize("state", get_args(State))
+@pytest.mark.parametrize("waiting", [False, True])
+def test_a_node_stands_in_the_same_word_on_the_page_and_in_the_table(state: State, waiting: bool) -> None:
+    node = NodeStatus("a", state != "not_registered", waiting, GENERATION, GENERATION, "old", state=state)
+    told = msgspec.json.decode(msgspec.json.encode(node), type=ToldNode)
+    assert told_state(told) == {"missing": "stranger"}.get(kind_of(node), kind_of(node))

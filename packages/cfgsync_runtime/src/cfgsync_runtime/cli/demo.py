@@ -52,6 +52,8 @@ def command(
                 raise typer.BadParameter(f"{keep} is not empty", param_hint="--keep")
             took = _run(nodes, os.path.abspath(keep))
             left = f"its files are in {keep}"
+    except BrokenPipeError:
+        raise  # nobody reads on: no fault of a directory
     except OSError as error:
         why = ": ".join(part for part in (error.filename, error.strerror) if part) or str(error)
         raise typer.Exit(fail(1, why, "give another directory: --keep DIR")) from error

@@ -158,16 +158,21 @@ def one(node: ToldNode, page: Page) -> Iterator[str]:
 
 
 def state(node: ToldNode) -> str:
-    """Where a node stands, in one word."""
+    """Where a node stands, in one word: the same as on the server's page (`page/survey.py`)."""
     if not node.registered:
         return "stranger"
-    if node.last_failure and node.state != "applied":
+    match node.state:
+        case "applied" | "served" as same:  # and it may hold a question, for what comes next
+            return same
+        case "failed" | "not_applied" | "no_files":
+            return "failed"
+        case "not_ready" | "ready":
+            return "waiting" if node.waiting else "registered"
+    if node.last_failure:  # a server of an earlier version says no state
         return "failed"
-    if node.applied and node.state in ("applied", ""):
-        return "applied"  # and it may hold a question, for what comes next
     if node.waiting:
         return "waiting"
-    return "served" if node.served else "registered"
+    return "applied" if node.applied else "served" if node.served else "registered"
 
 
 def number(generation: str | None) -> str:

@@ -18,7 +18,7 @@ Door: TypeAlias = Literal["loopback", "open", "closed"]
 """Whom a server's page is for: this machine; whoever reaches it; nobody."""
 
 _CLOSED: Final = "the page is served on loopback only until read tokens exist; --insecure-no-auth shows it to whoever reaches it"
-_FOREIGN: Final = "the page answers to this machine's own names and addresses only (`Host`): http://127.0.0.1"
+_FOREIGN: Final = "the page answers to this machine's own names and addresses only (`Host`): call it as http://127.0.0.1, with its port"
 
 
 def door_of(host: str, lacking: Sequence[Lacking]) -> Door:

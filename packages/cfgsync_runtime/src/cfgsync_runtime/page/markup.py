@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from html import escape
+from html import escape as escape_html
 from typing import Final, TypeAlias
 from urllib.parse import urlencode
 
 _VOID: Final = frozenset(("br", "meta", "link", "rect", "circle", "path"))
+
+_TURNING: Final = {
+    code: f"\\u{code:04x}"
+    for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
 
 
 class Markup(str):
@@ -46,6 +51,12 @@ def join(children: Child) -> Markup:
 def query(**words: str | int | None) -> str:
     """A link to another view of the page: `?node=web-1`. Relative, so that it holds behind a prefix too."""
     return "?" + urlencode({name: word for name, word in words.items() if word is not None})
+
+
+def escape(text: str) -> str:
+    """As HTML, and what would turn round the order of the words beside it (the bidirectional controls of Unicode) spelled
+    out."""
+    return escape_html(text.translate(_TURNING))
 
 
 def _attribute(key: str) -> str:

@@ -23,6 +23,7 @@ class Given(msgspec.Struct, frozen=True):
 
 
 IN_BUNDLE_BADGE: Final = el("small", IN_BUNDLE)
+STRANGER: Final = el("small", "stranger", title="not registered, and not awaited")
 
 
 def node_view(
@@ -32,9 +33,11 @@ def node_view(
     *,
     operator: bool,
     static: bool,
+    awaited: bool = False,
 ) -> list[Markup]:
-    """The sections. `registration` is there for an operator only, who sees contents too."""
+    """The sections. `awaited`: a condition names it. `registration` is there for an operator only, who sees contents too."""
     in_bundle = static and node.state == "ready"
+    known = badge(kind_of(node)) if node.registered or awaited else STRANGER
     facts: list[tuple[str, Child]] = [
         ("registered", "yes" if node.registered else "no"),
         ("last seen", when(node.last_seen, "never")),
@@ -59,7 +62,7 @@ def node_view(
                 "h1",
                 node.identifier,
                 " ",
-                IN_BUNDLE_BADGE if in_bundle else badge(kind_of(node)),
+                IN_BUNDLE_BADGE if in_bundle else known,
                 class_="words",
             ),
             el("p", el("span", node.reason or "its files are ready", class_="words"), class_="said"),

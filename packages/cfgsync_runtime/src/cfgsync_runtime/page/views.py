@@ -17,7 +17,7 @@ from .history import difference_view, generation_view
 from .markup import Markup, el
 from .node import Given, node_view
 from .overview import overview, title_of
-from .survey import KINDS, Fleet, Kind, Survey
+from .survey import KINDS, Fleet, Kind, Survey, named_missing
 from .table import Rows
 
 _Sections = Callable[[], list[Markup]]
@@ -96,8 +96,10 @@ class Views:
                 told = await asyncio.to_thread(tell_node, current, name, contents=operator)
                 given = None if told is None else Given(current.text, *told)
         static = source is None
+        awaited = not node.registered and name in named_missing(self._status.fleet(0, ""))
         return await self._shown(
-            name, lambda: node_view(node, registration, given, operator=operator, static=static)
+            name,
+            lambda: node_view(node, registration, given, operator=operator, static=static, awaited=awaited),
         )
 
     async def _generation(
