@@ -299,3 +299,11 @@ def test_a_loop_that_does_not_end_is_said():
         future = loop.start(blocks())
     release.set()
     future.result()
+
+
+def test_a_booted_fleet_has_what_was_made_from_all_of_it_though_one_node_would_have_been_enough(tmp_path):
+    for turn in range(3):
+        with serving_materializer(Peers()) as server, Fleet(server, tmp_path / str(turn)) as fleet:
+            fleet.boot(8)
+            read = {fleet[name].read("/etc/peers.txt").count("\n") for name in fleet}
+            assert read == {8}

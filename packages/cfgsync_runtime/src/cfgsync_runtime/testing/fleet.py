@@ -26,6 +26,11 @@ from .served import WAIT, Served, registered_as
 Nodes: TypeAlias = int | Iterable[str | NodeRegistration]
 """How many nodes (`node-1`, `node-2`, …), their names, or their registrations."""
 
+SETTLING: Final = 5.0
+"""Seconds at most until nodes that had files early have those that were made from everybody."""
+PENDING: Final = "materializing"
+"""The reason of a fleet while a run is under way or to come."""
+
 
 class FleetNotBooted(CfgsyncError):
     """Some nodes have no files; the message says which and why. When the materializer has raised, that is the cause."""
@@ -97,8 +102,8 @@ class Fleet(Mapping[str, FleetNode]):
         metadata: object | Callable[[str], object] = None,
         wait: float = WAIT,
     ) -> None:
-        """Start `nodes` at once, and return when all have their files; they follow what the server gives them from then
-        on, as `cfgsync fetch --watch` does.
+        """Start `nodes` at once, and return when all have their files, those that were made from all of them where the
+        materializer decides again; they follow what the server gives them from then on, as `cfgsync fetch --watch` does.
 
         Those without a registration of their own are told as 127.0.0.1, 127.0.0.2, …, addresses that can be listened
         on, with `metadata` (a value, or a function of the name). A name that is here already starts again, with what it
@@ -113,6 +118,7 @@ class Fleet(Mapping[str, FleetNode]):
         if refused is not None:
             __tracebackhide__ = True  # what matters is where it was called, and what the materializer raised
             raise refused from self.server.failure
+        self.server.loop.run(self._settled({node.registration.identifier for node in started}))
 
     def stop(self, *names: str) -> None:
         """End these nodes; their files stay. The server is not told, as when a machine is switched off."""
@@ -217,6 +223,21 @@ class Fleet(Mapping[str, FleetNode]):
 
     def _state(self, node: FleetNode) -> str:
         return os.fspath(self.directory / ".state" / node.registration.identifier)
+
+    async def _settled(self, names: set[str]) -> None:
+        """A materializer may be ready before all are here: until these have what it decides when they are, or it does
+        not decide again."""
+        loop = asyncio.get_running_loop()
+        end = loop.time() + SETTLING
+        while loop.time() < end:
+            status = await asyncio.to_thread(self.server.status)
+            if status.generation is None or status.reason not in ("", PENDING):
+                return  # a bundle's nodes acknowledge nothing
+            if not status.reason and all(
+                node.state in ("applied", "no_files") for node in status.nodes if node.identifier in names
+            ):
+                return
+            await asyncio.sleep(0.01)
 
     async def _in_step(self, wait: float) -> str:
         """Why they are not, "" when they are."""
