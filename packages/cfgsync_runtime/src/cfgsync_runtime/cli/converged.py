@@ -12,16 +12,11 @@ from cfgsync_core import Answer, Lost, ServerUrl, plain
 
 from ..carrier import Carrier
 from .says import Waiting, fail
-from .told import number
+from .told import ToldBehind, number
 
 FIRST_PAUSE, LONGEST_PAUSE, ANSWER_WITHIN = 0.1, 1.0, 10.0
 NAMED: Final = 5
 NOT_OURS: Final = "is this a cfgsync server, and a new one? check --server"
-
-
-class _Behind(msgspec.Struct, frozen=True):
-    identifier: str
-    reason: str = ""
 
 
 class _Fleet(msgspec.Struct, frozen=True):
@@ -31,7 +26,7 @@ class _Fleet(msgspec.Struct, frozen=True):
     converged: bool
     applied: int = 0
     behind_count: int = 0
-    behind: tuple[_Behind, ...] = ()
+    behind: tuple[ToldBehind, ...] = ()
     generation: str | None = None
     reason: str = ""
 
@@ -45,7 +40,7 @@ class Waited(msgspec.Struct, frozen=True):
     registered: int
     applied: int
     behind_count: int
-    behind: tuple[_Behind, ...]
+    behind: tuple[ToldBehind, ...]
     message: str
 
 
