@@ -54,29 +54,5 @@ if TYPE_CHECKING:
     from .telling import tell_head as tell_head
     from .telling import tell_node as tell_node
     from .telling import tell_prepared as tell_prepared
-else:
-    __getattr__, __dir__, __all__ = door(
-        __name__,
-        {
-            "by_hand": "Renewal",
-            "cached": "CachedSnapshotMaterializer",
-            "deciding": "Decider Decision raised_at",
-            "deployment": "DeploymentAdapter DeploymentFailed build_materialized_artifacts",
-            "directory": "DirectorySink",
-            "generation": "Generation PayloadTooLarge Prepared Source checked",
-            "looking": "Look look",
-            "materializer": "MaterializationResult MaterializedArtifacts MaterializedArtifactsSink"
-            " RegistrationSnapshotMaterializer",
-            "membership": "Departure",
-            "persisting": "PersistingSnapshotMaterializer",
-            "quorum": "Quorum",
-            "seen": "Seen",
-            "snapshot": "RegistrationSnapshot",
-            "source": "Late RegistrationConfigSource",
-            "tally": "RunOutcome RunTally",
-            "telling": "DiffPage FileChange NodeChange ToldFile ToldGeneration ToldNode ToldPage changes_of tell"
-            " tell_difference tell_generation tell_head tell_node tell_prepared",
-            "cfgsync_artifacts:": "ArtifactFile ArtifactSet",
-            "cfgsync_core:": "Condition NodeRegistration NotReady",
-        },
-    )
+
+__getattr__, __dir__, __all__ = door(__name__, __file__)

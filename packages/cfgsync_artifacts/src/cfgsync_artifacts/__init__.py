@@ -27,17 +27,5 @@ if TYPE_CHECKING:
     from .generations import is_current as is_current
     from .keeper import keeping as keeping
     from .paths import legal_places as legal_places
-else:
-    __getattr__, __dir__, __all__ = door(
-        __name__,
-        {
-            "atomic": "STAGE_SUFFIX all_hold create_file replace_file replace_files",
-            "disk": "Placed make_directories on_disk",
-            "door": "door",
-            "errors": "CfgsyncError DiskError DuplicatePath InvalidArtifact TargetBusy TargetKept",
-            "files": "ArtifactFile ArtifactSet digest_of manifest_line",
-            "generations": "install is_current",
-            "keeper": "keeping",
-            "paths": "legal_places",
-        },
-    )
+
+__getattr__, __dir__, __all__ = door(__name__, __file__)

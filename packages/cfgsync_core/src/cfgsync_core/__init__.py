@@ -149,45 +149,5 @@ if TYPE_CHECKING:
     from .store import check_load as check_load
     from .store import check_writes as check_writes
     from .store import digest_entries as digest_entries
-else:
-    __getattr__, __dir__, __all__ = door(
-        __name__,
-        {
-            "cfgsync_artifacts:": "CfgsyncError",
-            "acknowledgement": "Acknowledgement MAX_REASON decode_acknowledgement encode_acknowledgement",
-            "following": "BucketHolder BucketView",
-            "freshness": "ReaderState",
-            "hinting": "StoreTally hinted",
-            "judging": "Alarm Away Same Steps Whole",
-            "reconcile": "Ask Reconciler Subscribe View",
-            "log_events": "Fact event event_of",
-            "memory": "MemoryHints MemoryStore",
-            "server": "HttpServer",
-            "events": "ChangingSource Pages",
-            "calls": "Call CfgsyncServerState Handler Named Reply evicted failure no_such_node refusal",
-            "bundle": "BundleConfigSource InvalidBundle NodeArtifactsBundle NodeArtifactsBundleEntry StaticConfigSource"
-            " spell_path",
-            "answer": "MAX_ANSWER_BYTES Answer describe plain",
-            "client": "CfgsyncClient",
-            "exchange": "CONNECT_WITHIN HOLD PATIENCE Done Exchange Lost Pause Request Send is_final telling",
-            "node_watch": "Held NodeWatch",
-            "openapi": "Operation",
-            "outcome": "Current Failure FetchFailed Fetched MissingForGood NotReadyInTime Outcome Refused Rejected"
-            " Unreachable Untrusted",
-            "server_url": "InvalidServerUrl ServerUrl",
-            "epoch": "epoch_ms mint_epoch uuid7",
-            "errors": "Conflict IntegrityError InvalidRegistration InvalidRequest MaterializationFailed"
-            " MetadataMismatch OutcomeUnknown StaleGeneration StoreDamaged StoreFull StoreRefused Unavailable",
-            "hints": "Announced ChangeEvents ChangeHints",
-            "payload": "NodeArtifactsPayload RawFile decode_files decode_payload encode_files first_extended paths_of",
-            "protocol": "Condition Missing NotReady Ready STATUS decode_registration decode_stored"
-            " encode_registration",
-            "replacement": "NO_REPLACEMENT REPLACEMENT Replacement decode_replacement encode_replacement",
-            "request_body": "RequestBody",
-            "registration": "NodeRegistration RegistrationPayload check_identifier",
-            "source": "AcknowledgingSource MembershipSource NodeConfigSource Resolution SharedSource",
-            "status": "FleetStatus MissingNode NodeBehind NodeStatus State StatusSource",
-            "store": "BLOB BucketSnapshot Change Engine Entry Gap HISTORY_REVISIONS HISTORY_SECONDS NEVER"
-            " RevisionedStore StoreAdmin Unchanged Version check_load check_writes digest_entries",
-        },
-    )
+
+__getattr__, __dir__, __all__ = door(__name__, __file__)

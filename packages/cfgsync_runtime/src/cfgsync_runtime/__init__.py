@@ -16,15 +16,5 @@ if TYPE_CHECKING:
     from .serve import serving_snapshot as serving_snapshot
     from .serve import serving_source as serving_source
     from .startup import ConfigStartupMode as ConfigStartupMode
-else:
-    __getattr__, __dir__, __all__ = door(
-        __name__,
-        {
-            "backends": "open_store",
-            "errors": "InputError MachineRefused",
-            "outputs": "ArtifactOutputMap OutputDirectory Written",
-            "programs": "fetch_and_write_artifacts",
-            "serve": "serve_snapshot_cfgsync serving_snapshot serving_source",
-            "startup": "ConfigStartupMode",
-        },
-    )
+
+__getattr__, __dir__, __all__ = door(__name__, __file__)

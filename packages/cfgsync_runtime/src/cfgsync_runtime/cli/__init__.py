@@ -6,5 +6,5 @@ from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
     from .entry import main as main
-else:
-    __getattr__, __dir__, __all__ = door(__name__, {"entry": "main"})
+
+__getattr__, __dir__, __all__ = door(__name__, __file__)

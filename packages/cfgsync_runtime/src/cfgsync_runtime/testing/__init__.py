@@ -15,12 +15,5 @@ if TYPE_CHECKING:
     from .served import Served as Served
     from .served import serving_bundle as serving_bundle
     from .served import serving_materializer as serving_materializer
-else:
-    __getattr__, __dir__, __all__ = door(
-        __name__,
-        {
-            "fixtures": "BootFleet ServeBundle ServeMaterializer",
-            "fleet": "Fleet FleetNode FleetNotBooted NotInStep",
-            "served": "Served serving_bundle serving_materializer",
-        },
-    )
+
+__getattr__, __dir__, __all__ = door(__name__, __file__)
