@@ -15,12 +15,12 @@ import typer
 from cfgsync_adapter import deliverable
 from cfgsync_artifacts import paths
 from cfgsync_core import listening, registration
-from cfgsync_core.protocol import CODE, STATUS
-from cfgsync_core.routes import MAX_BODY_BYTES, ROUTES
+from cfgsync_core.server.route import MAX_BODY_BYTES, ROUTES
+from cfgsync_core.wire.protocol import CODE, STATUS
 from cfgsync_runtime import outputs, server_file
 from cfgsync_runtime.cli import app, client_dropin
-from cfgsync_runtime.fetch import EXIT, REASON
-from cfgsync_runtime.settings import PREFIX, ServeSettings
+from cfgsync_runtime.node.fetch import EXIT, REASON
+from cfgsync_runtime.settings.serve_settings import PREFIX, ServeSettings
 
 
 def commands() -> Iterator[tuple[str, Any]]:

@@ -25,8 +25,7 @@ from cfgsync_core import (
     hinted,
 )
 from cfgsync_runtime.testing.faults import DeadHints, LostHints
-
-from .fleets import Obedient, RandomKeys, ReadyAt, node
+from tests.adapter.fleets import Obedient, RandomKeys, ReadyAt, node
 
 SOON = 0.2
 

@@ -1,28 +1,28 @@
-"""One door: a package is entered through its root, which names its public names once and loads nothing else."""
+"""Doors: a package is entered through its root or through a folder, each of which lists its names once and loads nothing."""
 
 import ast
 import importlib
 from types import ModuleType
 
 
-def test_across_packages_imports_come_from_the_package_root_only(modules, packages):
+def test_across_packages_imports_come_from_a_root_or_from_a_folder(modules, packages):
+    """Doors are packages; `from package import module` reaches past one as much as `import package.module` does."""
+    doors = {module.name for module in modules if module.path.name == "__init__.py"}
+    inner = {module.name for module in modules} - doors - {"cfgsync_artifacts.door"}  # a function, too
     breaches = []
     for module in modules:
         for node in ast.walk(module.tree()):
             if isinstance(node, ast.Import):
                 targets = [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom) and node.level == 0:
-                # `from package import module` reaches past the door as much as `import package.module` does;
-                # `door` is a module and the public function in it
-                known = {other.name for other in modules} - {"cfgsync_artifacts.door"}
-                named = [f"{node.module}.{alias.name}" for alias in node.names]
-                targets = [name if name in known else node.module for name in named]
+                targets = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
             else:
                 continue
-            for target in targets:
-                other, _, inner = target.partition(".")
-                if other in packages and other != module.package and inner:
-                    breaches.append(f"{module.name}:{node.lineno} imports {target}")
+            breaches += [
+                f"{module.name}:{node.lineno} imports {target}"
+                for target in targets
+                if target in inner and target.partition(".")[0] != module.package
+            ]
     assert breaches == []
 
 
@@ -115,6 +115,14 @@ def test_tools_and_the_interpreter_see_the_same_public_names(modules):
         if for_tools != at_runtime:
             differences[module.name] = sorted(for_tools ^ at_runtime)
     assert differences == {}
+
+
+def test_no_public_name_is_that_of_a_module_beside_it(packages, modules):
+    """Importing the module would put it in the name's place, unseen."""
+    known = {module.name for module in modules} - {"cfgsync_artifacts.door"}  # put in its place at once
+    doors = {package: importlib.import_module(package) for package in packages}
+    hidden = {f"{package}.{name}" for package in packages for name in public_names(doors[package])}
+    assert hidden & known == set()
 
 
 def test_every_public_name_resolves_and_dir_shows_it(packages):

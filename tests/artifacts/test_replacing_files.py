@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-import cfgsync_artifacts.atomic
+import cfgsync_artifacts.replaced_files
 from cfgsync_artifacts import DiskError, Placed, TargetBusy, create_file, replace_file, replace_files
 from tests.artifacts.kill_at_each_step import killed_at_each_step
 
@@ -144,14 +144,14 @@ def test_of_many_who_create_one_file_at_once_one_wins(tmp_path: Path) -> None:
 def test_a_writer_that_stays_is_waited_for_and_then_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cfgsync_artifacts.atomic, "PATIENCE", 0.05)
+    monkeypatch.setattr(cfgsync_artifacts.replaced_files, "PATIENCE", 0.05)
     fd = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(fd, fcntl.LOCK_EX)
     with pytest.raises(TargetBusy) as busy:
         replace_file(str(tmp_path / "file"), b"x")
     assert busy.value.directory == str(tmp_path)
     threading.Timer(0.02, os.close, [fd]).start()
-    monkeypatch.setattr(cfgsync_artifacts.atomic, "PATIENCE", 5.0)
+    monkeypatch.setattr(cfgsync_artifacts.replaced_files, "PATIENCE", 5.0)
     replace_file(str(tmp_path / "file"), b"x")
 
 

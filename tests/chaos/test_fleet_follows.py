@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cfgsync_core import MemoryHints, MemoryStore
-from cfgsync_runtime.serve import serving_snapshot
+from cfgsync_runtime.compose import serving_snapshot
 from cfgsync_runtime.testing.faults import LostHints
 from tests.chaos.form import LONG, sized
 from tests.chaos.watchers import Watcher, until, watching

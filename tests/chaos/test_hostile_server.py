@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 
 from cfgsync_core import CfgsyncClient, Fetched, NodeRegistration, ServerUrl
-from cfgsync_runtime.fetch import fetch
-from cfgsync_runtime.outputs import OutputDirectory
-from cfgsync_runtime.state import NodeState
+from cfgsync_runtime.node.fetch import fetch
+from cfgsync_runtime.node.outputs import OutputDirectory
+from cfgsync_runtime.node.state import NodeState
 from tests.chaos.form import LONG
 from tests.chaos.hostile import (
     CASES,

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from cfgsync_runtime.cli import app
-from cfgsync_runtime.fetch import EXIT
-from cfgsync_runtime.settings import ServeSettings
+from cfgsync_runtime.node.fetch import EXIT
+from cfgsync_runtime.settings.serve_settings import ServeSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from tests.core.wire import EXCHANGES, check, named, raw, send
+from tests.core.raw_http import EXCHANGES, check, named, raw, send
 from tests.processes import Place, Server, body
 
 STATIC = "port: 0\nsource: {kind: static, artifacts_path: artifacts.yaml}\n"

@@ -1,7 +1,7 @@
 """Kill −9 inside the writing, again and again: whoever reads sees one whole set, and the next start leaves nothing over.
 
 Where a kill fell is read from what it left on disk, not from marks in the product's code. The same is done before every
-single step in `tests/artifacts/test_generations.py`; here the moment is random, the sets are large, somebody is reading.
+single step in `tests/artifacts/test_swapped_directory.py`; here the moment is random, the sets are large, somebody is reading.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from cfgsync_runtime.state import NodeState
+from cfgsync_runtime.node.state import NodeState
 from tests.end_to_end import writer_to_be_killed as writer
 
 SEED = random.SystemRandom().randrange(10**6)

@@ -16,8 +16,8 @@ from pathlib import Path
 import aiohttp
 
 from cfgsync_core import CfgsyncClient, Fetched, NodeRegistration, Version
-from cfgsync_runtime.outputs import OutputDirectory
-from cfgsync_runtime.programs import fetch_and_write_artifacts
+from cfgsync_runtime.node.outputs import OutputDirectory
+from cfgsync_runtime.node.programs import fetch_and_write_artifacts
 from tests.end_to_end.wire import Seen, seeing_session
 from tests.history import check_the_store
 from tests.processes import Place, Server

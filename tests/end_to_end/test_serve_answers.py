@@ -6,7 +6,7 @@ from pathlib import Path
 
 from openapi_spec_validator import validate
 
-from cfgsync_core.routes import ROUTES
+from cfgsync_core.server.route import ROUTES
 from tests.processes import Place, body, ended
 
 HERE = Path(__file__).parent

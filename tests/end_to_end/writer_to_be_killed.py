@@ -12,8 +12,8 @@ from typing import NoReturn
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet
 from cfgsync_core import NodeArtifactsPayload
-from cfgsync_runtime.outputs import ArtifactOutputMap, OutputDirectory, write
-from cfgsync_runtime.state import NodeState, Seen
+from cfgsync_runtime.node.outputs import ArtifactOutputMap, OutputDirectory, write
+from cfgsync_runtime.node.state import NodeState, Seen
 
 FILES = 64
 

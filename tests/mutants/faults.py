@@ -65,13 +65,15 @@ FAULTS = (
                 "        return outcomes, {name: group.bucket for name, group in moved.items()}\n",
             ),
         ),
-        ("tests/runtime/test_sqlite.py::test_an_io_error_at_commit_ends_the_store_and_calls_on_fatal_once",),
+        (
+            "tests/runtime/backends/test_sqlite.py::test_an_io_error_at_commit_ends_the_store_and_calls_on_fatal_once",
+        ),
     ),
     Fault(
         "acknowledge before commit, traced",
         (
             Edit(
-                f"{_ADAPTER}/registry.py",
+                f"{_ADAPTER}/nodes/registry.py",
                 "        version = await self._store.commit(BUCKET, {identifier: encode_registration(registration)})\n",
                 "        self._later = getattr(self, '_later', set())\n"
                 "        self._later.add(asyncio.ensure_future(self._store.commit(\n"
@@ -86,7 +88,9 @@ FAULTS = (
     Fault(
         "synchronous=OFF",
         (Edit(f"{_SQLITE}/file.py", '"pragma synchronous=full"', '"pragma synchronous=off"'),),
-        ("tests/runtime/test_sqlite.py::test_commits_are_synced_with_full_and_only_the_writer_checkpoints",),
+        (
+            "tests/runtime/backends/test_sqlite.py::test_commits_are_synced_with_full_and_only_the_writer_checkpoints",
+        ),
     ),
     Fault(
         "synchronous=OFF, traced",
@@ -98,13 +102,13 @@ FAULTS = (
         "no directory fsync after the swap",
         (
             Edit(
-                f"{_ARTIFACTS}/generations.py",
+                f"{_ARTIFACTS}/swapped_directory.py",
                 "                os.fsync(root)  # also when unchanged",
                 "                pass  # also when unchanged",
             ),
         ),
         (
-            "tests/artifacts/test_generations.py"
+            "tests/artifacts/test_swapped_directory.py"
             "::test_what_is_published_is_durable_before_anything_points_to_it",
         ),
     ),
@@ -112,7 +116,7 @@ FAULTS = (
         "no directory fsync after the renames",
         (
             Edit(
-                f"{_ARTIFACTS}/atomic.py",
+                f"{_ARTIFACTS}/replaced_files.py",
                 '_parent(roots[at[0]], (*at[1], "")) as parent:\n                os.fsync(parent)\n',
                 '_parent(roots[at[0]], (*at[1], "")) as parent:\n                pass\n',
             ),
@@ -125,18 +129,22 @@ FAULTS = (
     Fault(
         "no directory fsync under a new store",
         (Edit(f"{_SQLITE}/file.py", "            os.fsync(descriptor)\n", "            pass\n"),),
-        ("tests/runtime/test_sqlite.py::test_a_new_store_is_durable_under_its_name_before_it_is_opened",),
+        (
+            "tests/runtime/backends/test_sqlite.py::test_a_new_store_is_durable_under_its_name_before_it_is_opened",
+        ),
     ),
     Fault(
         "digest not checked, on the node",
         (
             Edit(
-                f"{_CORE}/answer.py",
+                f"{_CORE}/node/answers.py",
                 "payload = decode_payload(answer.body, digest)",
                 "payload = decode_payload(answer.body, None)",
             ),
         ),
-        ("tests/core/test_exchange.py::test_an_answer_that_does_not_hold_together_is_final_and_not_written",),
+        (
+            "tests/core/node/test_exchange.py::test_an_answer_that_does_not_hold_together_is_final_and_not_written",
+        ),
     ),
     Fault(
         "digest not checked, in the store",
@@ -152,24 +160,24 @@ FAULTS = (
                 "= row\n        if value is None:",
             ),
         ),
-        ("tests/runtime/test_sqlite.py::test_damage_is_named_and_never_served",),
+        ("tests/runtime/backends/test_sqlite.py::test_damage_is_named_and_never_served",),
     ),
     Fault(
         "`<=` for `<` in the regression check",
         (
             Edit(
-                f"{_CORE}/answer.py",
+                f"{_CORE}/node/answers.py",
                 "if got.revision < seen.revision:",
                 "if got.revision <= seen.revision:",
             ),
         ),
-        ("tests/core/test_exchange.py::test_a_node_never_goes_back",),
+        ("tests/core/node/test_exchange.py::test_a_node_never_goes_back",),
     ),
     Fault(
         "per-file rename instead of the symlink swap",
         (
             Edit(
-                f"{_ARTIFACTS}/generations.py",
+                f"{_ARTIFACTS}/swapped_directory.py",
                 "                        _publish(root, home, tree)\n",
                 "                        if _current(root, target) is None:\n"
                 "                            _publish(root, home, tree)\n"
@@ -180,39 +188,45 @@ FAULTS = (
             ),
         ),
         (
-            "tests/artifacts/test_generations.py"
+            "tests/artifacts/test_swapped_directory.py"
             "::test_whoever_reads_after_a_kill_at_any_step_sees_files_of_one_set",
         ),
     ),
     Fault(
         "no handler cancellation",
-        (Edit(f"{_CORE}/listening.py", "handler_cancellation=True", "handler_cancellation=False"),),
-        ("tests/core/test_listening.py::test_an_abandoned_question_leaves_nothing_behind",),
+        (Edit(f"{_CORE}/server/connections.py", "handler_cancellation=True", "handler_cancellation=False"),),
+        ("tests/core/server/test_connections.py::test_an_abandoned_question_leaves_nothing_behind",),
     ),
     Fault(
         "no body deadline",
-        (Edit(f"{_CORE}/server.py", "asyncio.timeout(BODY_SECONDS)", "asyncio.timeout(None)"),),
-        ("tests/core/test_listening.py::test_a_body_that_does_not_come_is_ended_after_its_time",),
+        (Edit(f"{_CORE}/server/http.py", "asyncio.timeout(BODY_SECONDS)", "asyncio.timeout(None)"),),
+        ("tests/core/server/test_connections.py::test_a_body_that_does_not_come_is_ended_after_its_time",),
     ),
     Fault(
         "generation not persisted",
         (
             Edit(
-                f"{_ADAPTER}/publishing.py",
+                f"{_ADAPTER}/generations/publisher.py",
                 "await self._store.commit(BUCKET, writes, expected=expected)",
                 "await self._store.version(BUCKET)",
             ),
         ),
         (
-            "tests/adapter/test_generations.py"
+            "tests/adapter/generations/test_generation.py"
             "::test_a_restart_serves_the_same_bytes_from_a_materializer_that_draws_random_keys",
         ),
     ),
     Fault(
         "a timer for each held question",
-        (Edit(f"{_ADAPTER}/waiting.py", "        if waiter.wait >= 1.0:\n", "        if False:\n"),),
         (
-            "tests/adapter/test_waiting.py"
+            Edit(
+                f"{_ADAPTER}/answers/held_requests.py",
+                "        if waiter.wait >= 1.0:\n",
+                "        if False:\n",
+            ),
+        ),
+        (
+            "tests/adapter/answers/test_held_requests.py"
             "::test_waits_that_began_together_end_at_few_moments_none_before_its_last_twentieth",
         ),
     ),
@@ -220,13 +234,13 @@ FAULTS = (
         "a watching node gives up its acknowledgement after a second",
         (
             Edit(
-                f"{_CORE}/node_watch.py",
+                f"{_CORE}/node/watch.py",
                 "telling(words, self._secret, PATIENCE)",
                 "telling(words, self._secret)",
             ),
         ),
         (
-            "tests/core/test_node_watch.py"
+            "tests/core/node/test_watch.py"
             "::test_a_slow_server_is_given_time_for_an_acknowledgement_and_hears_it_once",
         ),
     ),
@@ -234,18 +248,20 @@ FAULTS = (
         "a run per commit",
         (
             Edit(
-                f"{_ADAPTER}/runs.py",
+                f"{_ADAPTER}/runs/runner.py",
                 "return self._last_start + spacing - now",
                 "return 0.0 * spacing",
             ),
         ),
-        ("tests/adapter/test_generations.py::test_runs_are_coalesced_while_registrations_pour_in",),
+        (
+            "tests/adapter/generations/test_generation.py::test_runs_are_coalesced_while_registrations_pour_in",
+        ),
     ),
     Fault(
         "a re-snapshot per commit",
         (
             Edit(
-                f"{_ADAPTER}/registry.py",
+                f"{_ADAPTER}/nodes/registry.py",
                 "            for identifier, registration in writes.items():\n"
                 "                self._apply(identifier, registration, version.revision)\n"
                 "            self._moved(version)\n",
@@ -253,84 +269,96 @@ FAULTS = (
             ),
         ),
         (
-            "tests/adapter/test_generations.py::test_registrations_are_applied_one_by_one_and_never_read_again",
+            "tests/adapter/generations/test_generation.py::test_registrations_are_applied_one_by_one_and_never_read_again",
         ),
     ),
     Fault(
         "a gap is replayed over",
-        (Edit(f"{_CORE}/judging.py", "        if change.revision != expected:\n", "        if False:\n"),),
-        ("tests/core/test_judging.py::test_inv_10_only_contiguous_steps_are_applied",),
+        (
+            Edit(
+                f"{_CORE}/follow/acceptance.py",
+                "        if change.revision != expected:\n",
+                "        if False:\n",
+            ),
+        ),
+        ("tests/core/follow/test_acceptance.py::test_inv_10_only_contiguous_steps_are_applied",),
     ),
     Fault(
         "a retired epoch is not said",
         (
             Edit(
-                f"{_CORE}/judging.py",
+                f"{_CORE}/follow/acceptance.py",
                 'return Alarm("retired", asked, got) if got.epoch < asked.epoch else None',
                 "return None",
             ),
         ),
         (
-            "tests/core/test_judging.py::test_inv_7_a_new_epoch_is_taken_whole_and_said_and_a_retired_one_is_refused",
+            "tests/core/follow/test_acceptance.py::test_inv_7_a_new_epoch_is_taken_whole_and_said_and_a_retired_one_is_refused",
         ),
     ),
     Fault(
         "rewritten history is replayed",
-        (Edit(f"{_CORE}/following.py", 'if version == known and expected not in ("", found):', "if False:"),),
         (
-            "tests/core/test_reconcile.py::test_inv_13_history_that_was_rewritten_behind_the_back_is_never_mixed_in",
+            Edit(
+                f"{_CORE}/follow/bucket_view.py",
+                'if version == known and expected not in ("", found):',
+                "if False:",
+            ),
+        ),
+        (
+            "tests/core/follow/test_reconciler.py::test_inv_13_history_that_was_rewritten_behind_the_back_is_never_mixed_in",
         ),
     ),
     Fault(
         "a hint during a read is forgotten",
         (
             Edit(
-                f"{_CORE}/freshness.py",
+                f"{_CORE}/follow/timing.py",
                 "            self._dirty = True\n        elif",
                 "            pass\n        elif",
             ),
         ),
         (
-            "tests/core/test_freshness.py::test_a_hint_while_a_read_is_under_way_is_one_more_read_however_many_came",
+            "tests/core/follow/test_timing.py::test_a_hint_while_a_read_is_under_way_is_one_more_read_however_many_came",
         ),
     ),
     Fault(
         "the first read does not wait for the subscription",
         (
             Edit(
-                f"{_CORE}/reconcile.py",
+                f"{_CORE}/follow/reconciler.py",
                 "                await self._wait(subscribed, SUBSCRIBE_WITHIN)\n",
                 "                pass\n",
             ),
         ),
         (
-            "tests/core/test_reconcile.py::test_inv_11_it_subscribes_before_the_first_read_and_reads_when_it_is_connected_again",
+            "tests/core/follow/test_reconciler.py::test_inv_11_it_subscribes_before_the_first_read_and_reads_when_it_is_connected_again",
         ),
     ),
     Fault(
         "a callback that raises ends the reader",
         (
             Edit(
-                f"{_CORE}/reconcile.py",
+                f"{_CORE}/follow/reconciler.py",
                 '            log.exception("%s: a callback failed", self._name)\n',
                 "            raise\n",
             ),
         ),
         (
-            "tests/core/test_reconcile.py::test_inv_16_callbacks_come_once_per_distinct_value_in_order_and_one_that_raises_stops_nothing",
+            "tests/core/follow/test_reconciler.py::test_inv_16_callbacks_come_once_per_distinct_value_in_order_and_one_that_raises_stops_nothing",
         ),
     ),
     Fault(
         "publishing decides on one generation and commits on another",
         (
             Edit(
-                f"{_ADAPTER}/publishing.py",
+                f"{_ADAPTER}/generations/publisher.py",
                 "                if self.current is not current or self.claim != claim:\n",
                 "                if False:\n",
             ),
         ),
         (
-            "tests/adapter/test_publishing.py::test_a_generation_that_another_publishes_while_the_guard_thinks_is_counted_and_judged",
+            "tests/adapter/generations/test_publisher.py::test_a_generation_that_another_publishes_while_the_guard_thinks_is_counted_and_judged",
         ),
     ),
     Fault(
@@ -342,7 +370,7 @@ FAULTS = (
                 "        return Markup(str(children))\n",
             ),
         ),
-        ("tests/runtime/test_page.py",),
+        ("tests/runtime/page/test_page.py",),
     ),
     Fault(
         "the page shows a secret's size and digest like any file's",
@@ -353,7 +381,7 @@ FAULTS = (
                 '    if file.omitted == "no such thing":\n',
             ),
         ),
-        ("tests/runtime/test_page.py",),
+        ("tests/runtime/page/test_page.py",),
     ),
     Fault(
         "contents for whoever reaches the page",
@@ -364,22 +392,28 @@ FAULTS = (
                 'query["node"][:MAX_NAME], True',
             ),
         ),
-        ("tests/runtime/test_page.py",),
+        ("tests/runtime/page/test_page.py",),
     ),
     Fault(
         "a name that was made to lead here is an operator's",
-        (Edit(f"{_CORE}/asker.py", '    if not is_own_name(headers.get("Host", "")):\n', "    if False:\n"),),
-        ("tests/runtime/test_page.py", "tests/core/test_asker.py"),
+        (
+            Edit(
+                f"{_CORE}/server/access.py",
+                '    if not is_own_name(headers.get("Host", "")):\n',
+                "    if False:\n",
+            ),
+        ),
+        ("tests/runtime/page/test_page.py", "tests/core/server/test_access.py"),
     ),
     Fault(
         "the page answers to every name",
         (Edit(f"{_PAGE}/answering.py", " and not call.own_name:", " and False:"),),
-        ("tests/runtime/test_page.py",),
+        ("tests/runtime/page/test_page.py",),
     ),
     Fault(
         "a look that began before the question is good enough",
         (Edit(f"{_PAGE}/survey.py", "self._began >= asked:", "self._began >= asked - 60:"),),
-        ("tests/runtime/test_page.py",),
+        ("tests/runtime/page/test_page.py",),
     ),
     Fault(
         "the pytest plugin loads everything at once",
@@ -400,38 +434,38 @@ FAULTS = (
     Fault(
         "a fleet's nodes do not follow",
         (Edit(f"{_TESTING}/fleet.py", "node.living = self.server.loop.start(self._follow(node))", "pass"),),
-        ("tests/runtime/test_testing_fixtures.py",),
+        ("tests/runtime/testing/test_fixtures.py",),
     ),
     Fault(
         "what a materializer raised is forgotten",
         (Edit(f"{_TESTING}/observed.py", "self.failure = error", "pass"),),
-        ("tests/runtime/test_testing_fixtures.py",),
+        ("tests/runtime/testing/test_fixtures.py",),
     ),
     Fault(
         "another node's memory is taken for one's own",
         (
             Edit(
-                "cfgsync_runtime/src/cfgsync_runtime/state.py",
+                "cfgsync_runtime/src/cfgsync_runtime/node/state.py",
                 '        if seen.identifier not in ("", self.identifier):\n',
                 "        if False:\n",
             ),
         ),
-        ("tests/runtime/test_startup.py",),
+        ("tests/runtime/node/test_degraded_start.py",),
     ),
     Fault(
         "a directory has as many keepers as come",
-        (Edit(f"{_ARTIFACTS}/keeper.py", "held.enter_context(locked(fd, target))", "pass"),),
-        ("tests/artifacts/test_keeper.py",),
+        (Edit(f"{_ARTIFACTS}/directory_lock.py", "held.enter_context(locked(fd, target))", "pass"),),
+        ("tests/artifacts/test_directory_lock.py",),
     ),
     Fault(
         "a command that is to end is killed when it takes long",
         (
             Edit(
-                "cfgsync_runtime/src/cfgsync_runtime/command.py",
+                "cfgsync_runtime/src/cfgsync_runtime/node/command.py",
                 "        if not done and not self._ending:\n",
                 "        if not done:\n",
             ),
         ),
-        ("tests/runtime/test_command.py",),
+        ("tests/runtime/node/test_command.py",),
     ),
 )

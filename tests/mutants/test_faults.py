@@ -17,6 +17,6 @@ def test_the_place_of_each_fault_is_found_exactly_once_and_its_tests_are_there(f
 
 
 def test_an_edit_whose_place_is_gone_says_where_it_was_looked_for() -> None:
-    edit = Edit("cfgsync_core/src/cfgsync_core/answer.py", "no such line", "")
-    with pytest.raises(DoesNotApply, match=r"answer\.py: 0 times, expected once"):
+    edit = Edit("cfgsync_core/src/cfgsync_core/node/answers.py", "no such line", "")
+    with pytest.raises(DoesNotApply, match=r"answers\.py: 0 times, expected once"):
         edit.applied()

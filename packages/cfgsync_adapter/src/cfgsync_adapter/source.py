@@ -37,27 +37,30 @@ from cfgsync_core import (
     event,
 )
 
-from . import acknowledgements, by_hand, explain, generations_held, registry, replacements
-from .acknowledgements import Acknowledgements
-from .by_hand import Renewal
-from .deciding import Decider, InThread
-from .delivering import Delivery
-from .generation import Generation
-from .guard import DEFAULT_PERCENT, ShrinkGuard
-from .listening import Listeners
-from .materializer import MaterializedArtifactsSink, RegistrationSnapshotMaterializer
-from .membership import BeforeLeaving, Departure, Membership
-from .publishing import Publisher
-from .registry import Registry
-from .replacements import Replacements
-from .rows import Rows, stranger
-from .runs import Runs, Verdict
-from .seen import Seen
+from .answers import explain
+from .answers.held_requests import Answer
+from .answers.node_answer import Rows, stranger
+from .application.materializer import MaterializedArtifactsSink, RegistrationSnapshotMaterializer
+from .generations import generations_held, replacements
+from .generations.delivery import Delivery
+from .generations.generation import Generation
+from .generations.publisher import Publisher
+from .generations.replacements import Replacements
+from .generations.shrink_guard import DEFAULT_PERCENT, ShrinkGuard
+from .nodes import acknowledgements, registry
+from .nodes.acknowledgements import Acknowledgements
+from .nodes.last_seen import Seen
+from .nodes.membership import BeforeLeaving, Departure, Membership
+from .nodes.registry import Registry
+from .runs import by_operator as by_hand
+from .runs.by_operator import Renewal
+from .runs.decider import Decider, InThread
+from .runs.runner import Runs, Verdict
+from .runs.tally import RunTally
 from .sharing import Sharing
-from .standing import Standing
-from .tally import RunTally
-from .telling import ToldGeneration, tell_head
-from .waiting import Answer
+from .status.contents import ToldGeneration, tell_head
+from .status.fleet_status import Standing
+from .status.subscribers import Listeners
 
 log = logging.getLogger("cfgsync")
 

@@ -5,11 +5,7 @@ from typing import TYPE_CHECKING
 from .door import door as door
 
 if TYPE_CHECKING:
-    from .atomic import STAGE_SUFFIX as STAGE_SUFFIX
-    from .atomic import all_hold as all_hold
-    from .atomic import create_file as create_file
-    from .atomic import replace_file as replace_file
-    from .atomic import replace_files as replace_files
+    from .directory_lock import keeping as keeping
     from .disk import Placed as Placed
     from .disk import make_directories as make_directories
     from .disk import on_disk as on_disk
@@ -23,9 +19,13 @@ if TYPE_CHECKING:
     from .files import ArtifactSet as ArtifactSet
     from .files import digest_of as digest_of
     from .files import manifest_line as manifest_line
-    from .generations import install as install
-    from .generations import is_current as is_current
-    from .keeper import keeping as keeping
     from .paths import legal_places as legal_places
+    from .replaced_files import STAGE_SUFFIX as STAGE_SUFFIX
+    from .replaced_files import all_hold as all_hold
+    from .replaced_files import create_file as create_file
+    from .replaced_files import replace_file as replace_file
+    from .replaced_files import replace_files as replace_files
+    from .swapped_directory import install as install
+    from .swapped_directory import is_current as is_current
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -16,8 +16,8 @@ from typer.core import TyperGroup
 
 from cfgsync_artifacts import CfgsyncError
 
-from ..garbage import nothing_is_garbage
-from .says import fail
+from ..process.garbage import nothing_is_garbage
+from .parts.messages import fail
 
 COMMANDS: Final = {
     "demo": "A whole boot on this machine, watched live.",

@@ -21,13 +21,13 @@ from cfgsync_adapter import (
 )
 from cfgsync_core import CfgsyncError, MaterializationFailed, StoreRefused, Unavailable, plain
 
-from ..child import InChild
 from ..errors import InputError
-from ..loading import split_target
-from ..recorded import Recorded, read_snapshot, record_store
-from .comparing import change_lines, file_line, node_lines
-from .operator import WORDS_SHOWN, AsJson
-from .says import fail
+from ..materializer.child import InChild
+from ..materializer.loading import split_target
+from ..operator.recording import Recorded, read_snapshot, record_store
+from .parts.file_diff import change_lines, file_line, node_lines
+from .parts.messages import fail
+from .parts.operator_client import WORDS_SHOWN, AsJson
 
 NOBODY: Final = "(nothing was served)"
 

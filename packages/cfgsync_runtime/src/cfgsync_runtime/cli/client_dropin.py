@@ -25,9 +25,9 @@ from cfgsync_core import (
 )
 
 from ..errors import InputError
-from ..fetch import EXIT, Ending, fetch
-from ..outputs import ArtifactOutputMap, Placeable, Plan
-from .says import Waiting, fail
+from ..node.fetch import EXIT, Ending, fetch
+from ..node.outputs import ArtifactOutputMap, Placeable, Plan
+from .parts.messages import Waiting, fail
 
 USAGE: Final = """\
 Usage: cfgsync-client

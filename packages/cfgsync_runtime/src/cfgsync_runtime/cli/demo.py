@@ -13,11 +13,11 @@ import typer
 
 from cfgsync_core import CfgsyncError
 
-from .says import fail
-from .terminal import is_live
+from .parts.messages import fail
+from .parts.terminal import is_live
 
 if TYPE_CHECKING:
-    from ..demo import Audience
+    from ..demo.boot import Audience
 
 MAX_NODES = 1000
 
@@ -66,15 +66,15 @@ def command(
 
 def _run(nodes: int, directory: str) -> float:
     # a web server and its friends, which no --help and no refusal waits for
-    from ..demo import Lines
-    from ..demo_fleet import PROCESSES
-    from ..serve import raise_file_limit
+    from ..compose import raise_file_limit
+    from ..demo.boot import Lines
+    from ..demo.fleet import PROCESSES
 
     raise_file_limit()
     processes = min(nodes, PROCESSES)
     tasks = f", {nodes - processes} are tasks of this process" if nodes > processes else ""
     if is_live(sys.stdout):
-        from .demo_live import LiveDemo  # rich, which nobody else pays for
+        from .parts.live_demo import LiveDemo  # rich, which nobody else pays for
 
         with LiveDemo(f"{nodes} nodes, one machine, {processes} of them processes", nodes) as audience:
             return asyncio.run(_until_terminated(nodes, directory, audience))
@@ -84,7 +84,7 @@ def _run(nodes: int, directory: str) -> float:
 
 async def _until_terminated(nodes: int, directory: str, audience: Audience) -> float:
     """Boot; SIGTERM cancels it, so that processes and files are cleared away as after Ctrl-C."""
-    from ..demo import boot
+    from ..demo.boot import boot
 
     task = asyncio.current_task()
     assert task is not None

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except OSError as error:
         if error.errno not in _OUTPUT_LOST or error.filename is not None:
             raise
-        from .says import fail
+        from .parts.messages import fail
 
         code, is_over = fail(1, f"the output cannot be written: {error.strerror}", "write it elsewhere"), owns
     if is_over and owns:
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
     """The exit code, and whether nothing at all is left to do."""
     from .app import run
-    from .says import Over
+    from .parts.messages import Over
 
     try:
         code = run(arguments)

@@ -22,13 +22,13 @@ from cfgsync_core import (
     ServerUrl,
 )
 
-from ..fetch import EXIT, Ending, degraded, failed, fetch
-from ..outputs import ArtifactOutputMap, OutputDirectory
-from ..own_address import own_address
-from ..startup import ConfigStartupMode
-from ..state import NodeState, default_directory
-from .fetch_flags import outputs, parsed, payload, refuse_one_directory, reload_of, stale_of, wait_of
-from .says import Over, Waiting, fail
+from ..node.degraded_start import ConfigStartupMode
+from ..node.fetch import EXIT, Ending, degraded, failed, fetch
+from ..node.outputs import ArtifactOutputMap, OutputDirectory
+from ..node.own_address import own_address
+from ..node.state import NodeState, default_directory
+from .parts.fetch_flags import outputs, parsed, payload, refuse_one_directory, reload_of, stale_of, wait_of
+from .parts.messages import Over, Waiting, fail
 
 LIVE_HOLD: Final = 2.0  # s; at a terminal the reason is to be seen soon, and again when it changes
 
@@ -261,7 +261,7 @@ def _stay(
     telling: signal.Signals | None,
 ) -> NoReturn:
     """Watch from now on. What that needs is loaded here, when the files are in place."""
-    from .watching import stay
+    from .parts.fetch_watch import stay
 
     raise typer.Exit(Over(stay(node, at, places, memory, ending, start, telling)))
 

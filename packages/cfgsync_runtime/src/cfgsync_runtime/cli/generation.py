@@ -11,9 +11,9 @@ from cfgsync_adapter import DiffPage, ToldGeneration, ToldPage
 from cfgsync_core import plain
 
 from .app import PLAIN
-from .comparing import change_lines, file_line, node_lines
-from .operator import DEFAULT_SERVER, WORDS_SHOWN, AsJson, Operator, Server
-from .says import fail
+from .parts.file_diff import change_lines, file_line, node_lines
+from .parts.messages import fail
+from .parts.operator_client import DEFAULT_SERVER, WORDS_SHOWN, AsJson, Operator, Server
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 

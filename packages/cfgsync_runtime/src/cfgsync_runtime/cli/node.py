@@ -12,8 +12,8 @@ from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError
 from cfgsync_core import NO_REPLACEMENT, REPLACEMENT, Replacement, encode_replacement, plain
 
 from .app import PLAIN
-from .operator import DEFAULT_SERVER, AsJson, Operator, Server
-from .told import Page, ToldNode, rows
+from .parts.fleet_table import Page, ToldNode, rows
+from .parts.operator_client import DEFAULT_SERVER, AsJson, Operator, Server
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 

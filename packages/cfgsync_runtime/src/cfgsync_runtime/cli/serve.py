@@ -14,16 +14,16 @@ import typer
 from cfgsync_adapter import MaterializedArtifacts
 from cfgsync_core import BundleConfigSource, StoreRefused, event
 
-from ..child import InChild
+from ..access.insecure import is_loopback
+from ..compose import load_http_server, raise_file_limit, serving_snapshot, serving_source, stop_signals
 from ..errors import InputError, MachineRefused
-from ..garbage import look_seldom, nothing_is_garbage
-from ..logs import log_to_stderr
-from ..loop_faults import LoopFaults
-from ..open_doors import is_loopback
-from ..serve import load_http_server, raise_file_limit, serving_snapshot, serving_source, stop_signals
-from ..server_file import RegistrationServer, StaticServer
-from ..settings import ServeSettings, read_serve_settings
-from .says import fail
+from ..materializer.child import InChild
+from ..process.garbage import look_seldom, nothing_is_garbage
+from ..process.logs import log_to_stderr
+from ..process.loop_faults import LoopFaults
+from ..settings.serve_settings import ServeSettings, read_serve_settings
+from ..settings.server_file import RegistrationServer, StaticServer
+from .parts.messages import fail
 
 if TYPE_CHECKING:
     from cfgsync_core import HttpServer

@@ -8,7 +8,7 @@ from typing import Final
 
 from cfgsync_artifacts import CfgsyncError
 
-from .says import fail
+from .parts.messages import fail
 
 USAGE: Final = """\
 Usage: cfgsync-server CONFIG
@@ -35,7 +35,9 @@ def run(arguments: Sequence[str]) -> int:
     if len(arguments) != 1 or not arguments[0] or arguments[0].startswith("-"):
         what = f"it was given {' '.join(arguments)[:100]!r}" if arguments else "none was given"
         return fail(2, f"Error: cfgsync-server takes one server file, {what}", "Usage: cfgsync-server CONFIG")
-    from ..settings import read_serve_settings  # not for --help: these load pydantic and aiohttp
+    from ..settings.serve_settings import (
+        read_serve_settings,  # not for --help: these load pydantic and aiohttp
+    )
     from .serve import serve
 
     file = arguments[0]

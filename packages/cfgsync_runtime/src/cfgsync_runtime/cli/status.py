@@ -8,10 +8,10 @@ import typer
 
 from cfgsync_core import InvalidRegistration, InvalidServerUrl, ServerUrl, check_identifier
 
-from ..carrier import Carrier
-from .asking import Asking, NotTold
-from .says import fail
-from .told import Page, one, table
+from ..node.transport import Carrier
+from .parts.fleet_table import Page, one, table
+from .parts.messages import fail
+from .parts.server_client import Asking, NotTold
 
 
 def command(
@@ -83,7 +83,7 @@ def command(
             why = f"there is no such name as {identifier[:200]!r}: a name is {error.why}"
             raise typer.BadParameter(why, param_hint="ID") from error
     if save_snapshot is not None:
-        from .saving import save_snapshot as save
+        from .parts.snapshot_file import save_snapshot as save
 
         save(server, save_snapshot)
         return
@@ -92,14 +92,14 @@ def command(
     except InvalidServerUrl as error:
         raise typer.BadParameter(str(error), param_hint="--server") from error
     if wait_applied:
-        from .converged import wait_until_applied
+        from .parts.wait_applied import wait_until_applied
 
         raise typer.Exit(wait_until_applied(at, timeout, json))
     with Carrier(at) as carrier:
         asking = Asking(carrier, at)
         try:
             if watch:
-                from .drawing import watch as watch_it
+                from .parts.live_status import watch as watch_it
 
                 watch_it(asking, at, identifier, json)
             elif json:

@@ -11,7 +11,7 @@ from cfgsync_core import NEVER, BucketSnapshot, Engine, Gap, StoreRefused, Unava
 
 from ..backends import open_store, scheme_of
 from .app import PLAIN
-from .says import fail
+from .parts.messages import fail
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 

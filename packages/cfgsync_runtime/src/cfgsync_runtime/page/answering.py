@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from cfgsync_adapter import RegistrationConfigSource
 from cfgsync_core import Call, Reply, StatusSource, refusal
 
-from ..open_doors import Lacking, is_loopback
+from ..access.insecure import Lacking, is_loopback
 
 if TYPE_CHECKING:
     from .views import Views

@@ -18,9 +18,9 @@ from typing import Final, Self, TypeAlias
 from cfgsync_artifacts import CfgsyncError
 from cfgsync_core import CfgsyncClient, Fetched, Held, NodeRegistration, Version
 
-from ..outputs import OutputDirectory, write
-from ..programs import fetch_and_write_artifacts
-from ..state import NodeState
+from ..node.outputs import OutputDirectory, write
+from ..node.programs import fetch_and_write_artifacts
+from ..node.state import NodeState
 from .served import WAIT, Served, registered_as
 
 Nodes: TypeAlias = int | Iterable[str | NodeRegistration]

@@ -31,10 +31,10 @@ from cfgsync_core import (
     StaticConfigSource,
 )
 
-from ..bundle_file import load_bundle
+from ..compose import serving_snapshot, serving_source
 from ..errors import InputError
-from ..loading import materializer_from
-from ..serve import serving_snapshot, serving_source
+from ..materializer.loading import materializer_from
+from ..settings.bundle_file import load_bundle
 from .loop_thread import LoopThread
 from .observed import ObservedMaterializer
 

@@ -1,0 +1,88 @@
+"""What `POST /node` answers, row by row, and how long a question is held for it (`architecture.md`, "Generations")."""
+
+from __future__ import annotations
+
+from cfgsync_core import CfgsyncError, Missing, NotReady, Ready
+
+from ..generations.generation import Generation
+from ..generations.generations_held import HeldGenerations
+from ..nodes.registry import Registry
+from ..runs.runner import Runs
+from . import explain
+from .held_requests import Answer, Waiter, Waiting
+
+LEAST_WAIT = 2.0
+"""Seconds that a question waits at least for the run that covers what was registered before it (row 4)."""
+
+
+class Rows:
+    """The six rows over one registry and its generations. `begin(runs)` when there is a run task; `waiting` are those
+    whose question is held."""
+
+    def __init__(self, registry: Registry, generations: HeldGenerations) -> None:
+        self._registry = registry
+        self._generations = generations
+        self._runs: Runs | None = None
+        self.waiting = Waiting(self._settle)
+
+    def begin(self, runs: Runs) -> None:
+        """From now on `runs` decides."""
+        self._runs = runs
+
+    def now(self, identifier: str) -> Ready | Missing | NotReady | None:
+        """Rows 1 to 3; None when the question is one for row 4."""
+        revision = self._registry.revision_of(identifier)
+        if revision is None:
+            return stranger(identifier)
+        current = self._generations.current
+        if current is not None:
+            covered = current.source.registrations
+            if revision <= covered.revision and covered.epoch == self._registry.version.epoch:
+                payload = current.nodes.get(identifier)
+                return Missing() if payload is None else Ready(payload, current.text)
+            if self._running().is_frozen:
+                return Missing(f"generation {current.number} is frozen")
+        return None
+
+    async def hold(self, identifier: str, known: str | None, wait: float) -> Answer:
+        """Rows 2 to 6: the answer, when it can be given or the time is over. `known` is the digest that the node has."""
+        waiter = Waiter(identifier, known, self._registry.version.revision, wait, LEAST_WAIT)
+        return self._settle(waiter) or await self.waiting.hold(waiter)
+
+    def _settle(self, waiter: Waiter) -> Answer | None:
+        """Rows 2 to 6 for a held question: its answer when it has one now, None to hold on."""
+        now = waiter.future.get_loop().time()
+        wait_is_over = now >= waiter.deadline
+        answer = self.now(waiter.identifier)
+        if isinstance(answer, Ready) and answer.payload.digest == waiter.known and not wait_is_over:
+            return None
+        if answer is not None:
+            return answer
+        runs = self._running()
+        verdict = runs.verdict
+        covers = (
+            verdict is not None
+            and verdict.source.claim >= runs.source.claim
+            and verdict.source.registrations.revision >= waiter.asked
+        )
+        if not covers and now < waiter.last:
+            return None
+        again = 0.0 if waiter.wait > 0 else 1.0
+        if verdict is None or isinstance(verdict.outcome, Generation):
+            if now < waiter.last:
+                return None
+            return NotReady(explain.PENDING if not runs.superseded else explain.SUPERSEDED, retry_after=again)
+        if isinstance(verdict.outcome, CfgsyncError):
+            return verdict.outcome
+        if not wait_is_over:
+            return None
+        return NotReady(verdict.outcome.reason, verdict.outcome.conditions, retry_after=again)
+
+    def _running(self) -> Runs:
+        assert self._runs is not None  # a source answers when it is open
+        return self._runs
+
+
+def stranger(identifier: str) -> NotReady:
+    """Row 1."""
+    return NotReady(f"{identifier} is not registered", registered=False)

@@ -1,0 +1,1 @@
+"""What an application writes, and the wrappers around it: materializers, snapshots, sinks."""

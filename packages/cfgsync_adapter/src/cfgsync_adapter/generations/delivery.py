@@ -1,0 +1,68 @@
+"""The sink outside receives exactly what is served: after the compare-and-set, at least once, also after a crash.
+
+It does not stand in the way of who is served; a sink that fails is tried again, and `/status` says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+
+from cfgsync_core import event, plain
+
+from ..application.materializer import MaterializedArtifactsSink
+from .publisher import Publisher
+
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+
+log = logging.getLogger("cfgsync")
+
+
+class Delivery:
+    """Gives each current generation to `sink`. `start()`, then `changed()` when a generation may be new; `close()`."""
+
+    def __init__(self, sink: MaterializedArtifactsSink, publisher: Publisher) -> None:
+        self._sink = sink
+        self._publisher = publisher
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.failure = ""
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._deliver_for_ever(), name="cfgsync-delivery")
+
+    def changed(self) -> None:
+        """There may be a new generation."""
+        self._wake.set()
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _deliver_for_ever(self) -> None:
+        pause = FIRST_PAUSE
+        while True:
+            self._wake.clear()
+            generation = self._publisher.current
+            if generation is None or generation.text == self._publisher.last_delivered:
+                await self._wake.wait()
+                continue
+            try:
+                done = await asyncio.to_thread(self._sink.persist, generation.artifacts())
+                if inspect.isawaitable(done):
+                    await done
+                await self._publisher.delivered(generation)
+            except Exception as error:
+                self.failure = f"the sink failed: {error}"
+                log.warning(
+                    "generation %s: %s",
+                    generation.number,
+                    plain(self.failure),
+                    extra=event("sink_failed", generation=generation.text),
+                )
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+            else:
+                self.failure, pause = "", FIRST_PAUSE

@@ -1,0 +1,1 @@
+"""The nodes as the server knows them: registered, last seen, removed, acknowledged."""

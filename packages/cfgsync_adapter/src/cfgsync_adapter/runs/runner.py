@@ -1,0 +1,239 @@
+"""One run at a time, never on the request path: when a run starts, what it sees, and what its verdict means.
+
+A run starts at once when the last began over 100 ms ago; else 100 ms, or 20 times the processor time of the last run,
+after that began, whichever is later, but at most 1 s: what changes meanwhile goes into it (`architecture.md`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import msgspec
+
+from cfgsync_core import NEVER, CfgsyncError, MaterializationFailed, NotReady, Unavailable
+
+from ..application.snapshot import RegistrationSnapshot
+from ..generations.generation import Generation, Prepared, Source
+from ..generations.publisher import Publisher
+from ..generations.replacements import Replacements, overlay
+from ..generations.shrink_guard import ShrinkGuard
+from ..nodes.registry import Registry
+from .decider import Decider, raised_at, sentence
+from .run_log import RunLog
+from .tally import RunOutcome, RunTally
+
+SPACING, PROCESSOR_SHARE, LONGEST_SPACING = 0.1, 20.0, 1.0
+ASK_AGAIN, FAILED_AGAIN, FAILED_LONGEST = 5.0, 1.0, 60.0
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a finished run said about everything up to `source`: a Generation, a NotReady, or the error it failed with."""
+
+    source: Source
+    outcome: Generation | NotReady | CfgsyncError
+
+
+class Runs:
+    """The materializer's one run task. `start()`, then `changed()` whenever the registry moved; `close()` ends it.
+
+    `on_verdict` is called on the event loop after each finished run; a Generation in it is already committed.
+    """
+
+    def __init__(
+        self,
+        decider: Decider,
+        registry: Registry,
+        publisher: Publisher,
+        replacements: Replacements,
+        *,
+        on_verdict: Callable[[Verdict], None],
+        guard: ShrinkGuard,
+        frozen: bool = False,
+        run_timeout: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._decider = decider
+        self._registry = registry
+        self._publisher = publisher
+        self._replacements = replacements
+        self._on_verdict = on_verdict
+        self._guard = guard
+        self._freezes = frozen
+        self._run_timeout = run_timeout
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._last_start = float("-inf")
+        self._last_end = float("-inf")
+        self._processor_seconds = 0.0
+        self._failures = 0
+        self.count = 0
+        self.tally = RunTally()
+        self._log = RunLog(publisher.current)
+        self.verdict: Verdict | None = None
+        self._finished = asyncio.Event()
+        current = publisher.current
+        if current is not None and current.source.covers(self.source):
+            self.verdict = Verdict(current.source, current)
+
+    @property
+    def source(self) -> Source:
+        """What a run that started now would be made from."""
+        replacements = self._replacements.version
+        return Source(
+            self._publisher.mine,
+            self._registry.version,
+            replacements=None if replacements == NEVER else replacements,
+        )
+
+    @property
+    def superseded(self) -> bool:
+        """True when another server has claimed since: this one serves, and publishes nothing."""
+        return self._publisher.mine < self._publisher.claim.number
+
+    @property
+    def is_frozen(self) -> bool:
+        """True when `late="freeze"` and a generation of the active claim stands."""
+        current = self._publisher.current
+        return self._freezes and current is not None and current.source.claim >= self._publisher.mine
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run_for_ever(), name="cfgsync-runs")
+
+    def changed(self) -> None:
+        """The registry moved, or the claim, or a replacement: a run is due."""
+        self._wake.set()
+
+    def adopted(self) -> None:
+        """The publisher has read what another server committed: a generation, or a claim."""
+        current, last = self._publisher.current, self.verdict
+        is_told = last is not None and last.outcome is current
+        if current is not None and current.source.covers(self.source) and not is_told:
+            self._failures = 0
+            self._tell(Verdict(current.source, current))
+        self.changed()
+
+    async def verdict_on(self, claim: int) -> Verdict:
+        """The first verdict on this claim, or a later one. Whoever waits sets the bound."""
+        while self.verdict is None or self.verdict.source.claim < claim:
+            await self._finished.wait()
+        return self.verdict
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _due_in(self) -> float | None:
+        """Seconds until the next run, None when only a change makes one."""
+        if self.is_frozen or self.superseded or not len(self._registry):
+            return None
+        if self._decider.busy:
+            return None  # a run that passed its deadline has not come back yet; two at a time never
+        now, verdict = self._clock(), self.verdict
+        if verdict is None or not verdict.source.covers(self.source):
+            spacing = min(max(SPACING, PROCESSOR_SHARE * self._processor_seconds), LONGEST_SPACING)
+            return self._last_start + spacing - now
+        if isinstance(verdict.outcome, Generation):
+            return None
+        if isinstance(verdict.outcome, NotReady):
+            again = verdict.outcome.retry_after
+            return self._last_end + (ASK_AGAIN if again is None else max(again, 0.01)) - now
+        return self._last_end + min(FAILED_AGAIN * 2.0 ** (self._failures - 1), FAILED_LONGEST) - now
+
+    async def _run_for_ever(self) -> None:
+        while True:
+            self._wake.clear()
+            due = self._due_in()
+            if due is None or due > 0:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(due):
+                        await self._wake.wait()
+                continue
+            self._last_start = self._clock()
+            refused = self._guard.refused
+            verdict = await self._run()
+            self._last_end = self._clock()
+            outcome = "refused" if self._guard.refused > refused else _outcome(verdict)
+            seconds = self._last_end - self._last_start
+            self.tally.add(outcome, seconds)
+            self._log.tell(self.count, outcome, None if verdict is None else verdict.outcome, seconds)
+            if verdict is not None and not self._is_decided(verdict):
+                self._failures = self._failures + 1 if isinstance(verdict.outcome, CfgsyncError) else 0
+                self._tell(verdict)
+
+    def _tell(self, verdict: Verdict) -> None:
+        self.verdict = verdict
+        self._finished.set()
+        self._finished = asyncio.Event()
+        self._on_verdict(verdict)
+
+    def _is_decided(self, verdict: Verdict) -> bool:
+        """True for a run that came to nothing about a source that another server has published a generation of."""
+        last = self.verdict
+        return (
+            last is not None
+            and isinstance(last.outcome, Generation)
+            and not isinstance(verdict.outcome, Generation)
+            and last.source.covers(verdict.source)
+        )
+
+    async def _run(self) -> Verdict | None:
+        """One run, whatever becomes of it; None when what it saw is no longer what is to be decided."""
+        source = self.source
+        deadline: asyncio.Timeout | None = None
+        self.count += 1
+        try:
+            await self._decider.ready()
+            snapshot = self._registry.snapshot()
+            source, replaced = self.source, self._replacements.standing  # in one step with the cut
+            async with asyncio.timeout(self._run_timeout) as deadline:
+                decision = await self._decider.decide(snapshot)
+            self._processor_seconds = decision.processor_seconds
+            self.tally.processor_seconds += decision.processor_seconds
+            if isinstance(decision.answer, NotReady):
+                return Verdict(source, decision.answer)
+            prepared = decision.answer
+            if replaced:
+                prepared = await asyncio.to_thread(overlay, prepared, replaced, snapshot)
+            generation = await self._published(prepared, source, snapshot)
+            if generation is None:
+                await self._replacements.open()  # another server may have seen newer ones
+        except Unavailable as error:
+            return Verdict(source, error)
+        except Exception as error:
+            if isinstance(error, MaterializationFailed):
+                cause, at = error.cause, error.at
+            else:
+                cause, at = sentence(error), raised_at(error)
+            if isinstance(error, TimeoutError) and deadline is not None and deadline.expired():
+                cause, at = f"no answer within {self._run_timeout:g} s", ""
+            return Verdict(source, MaterializationFailed(cause, at))
+        return None if generation is None else Verdict(generation.source, generation)
+
+    async def _published(
+        self, prepared: Prepared, source: Source, snapshot: RegistrationSnapshot
+    ) -> Generation | None:
+        async def allowed(last: Generation) -> None:
+            if not prepared.accepts_shrink:
+                await self._guard.check(last, prepared, snapshot)
+
+        return await self._publisher.publish(prepared, source, allowed)
+
+
+def _outcome(verdict: Verdict | None) -> RunOutcome:
+    """The one word for a verdict; whether the guard refused it is not in it."""
+    match None if verdict is None else verdict.outcome:
+        case None:
+            return "outdated"
+        case Generation():
+            return "generation"
+        case NotReady():
+            return "not_ready"
+        case Unavailable():
+            return "not_committed"
+        case _:
+            return "failed"

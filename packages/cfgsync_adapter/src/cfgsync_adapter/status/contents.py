@@ -1,0 +1,263 @@
+"""What a generation gives each node, as words for an operator: sizes and digests, contents when asked, secrets never.
+
+A fleet is told in pages, in the order of names, and each page ends where its words are enough for one answer. Nothing
+here waits: call it in a thread.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from cfgsync_core import NodeArtifactsPayload, RawFile
+
+from ..generations.generation import Generation, Head, Prepared
+
+PAGE_NODES = 1_000
+PAGE_BYTES = 4 * 1024 * 1024
+SHOWN_BYTES = 256 * 1024
+"""A longer content is told by its size and digest alone."""
+
+Change: TypeAlias = Literal["added", "removed", "changed"]
+
+
+class ToldFile(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One file. `digest` is `sha256-<hex>` of its content; without `content`, `omitted` may say why. A file that only
+    its owner may read (its mode gives neither group nor others to read) is a secret."""
+
+    path: str
+    size: int
+    mode: str
+    digest: str
+    content: str | None = None
+    omitted: Literal["secret", "binary", "large"] | None = None
+
+
+class ToldNode(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A node's own files; `replaced` when they are an operator's. `digest` counts the shared files too."""
+
+    identifier: str
+    digest: str
+    files: tuple[ToldFile, ...]
+    replaced: bool = False
+
+
+class ToldGeneration(msgspec.Struct, frozen=True):
+    """What a generation was made from, and when (RFC 3339, None when it is not known). `nodes` is how many it has, and
+    `contents` whether its files are still held. Both versions are `<epoch>.<revision>`."""
+
+    generation: str
+    number: int
+    at: str | None
+    claim: int
+    registrations: str
+    replacements: str | None
+    nodes: int
+    replaced: tuple[str, ...]
+    contents: bool
+
+
+class ToldPage(msgspec.Struct, frozen=True):
+    """Some nodes of one generation. `shared` is there on the first page; `next` is what to ask for `after`."""
+
+    generation: ToldGeneration | None
+    shared: tuple[ToldFile, ...]
+    nodes: tuple[ToldNode, ...]
+    next: str | None
+
+
+class FileChange(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One file that is not the same in both."""
+
+    path: str
+    change: Change
+    before: ToldFile | None = None
+    after: ToldFile | None = None
+
+
+class NodeChange(msgspec.Struct, frozen=True):
+    """A node that is new, gone, or has other files of its own."""
+
+    identifier: str
+    change: Change
+    files: tuple[FileChange, ...]
+
+
+class DiffPage(msgspec.Struct, frozen=True, rename={"before": "from", "after": "to"}):
+    """What is not the same in two generations. `shared` is there on the first page."""
+
+    before: ToldGeneration
+    after: ToldGeneration
+    shared: tuple[FileChange, ...]
+    nodes: tuple[NodeChange, ...]
+    next: str | None
+
+
+def tell_head(head: Head, epoch: str, *, contents: bool) -> ToldGeneration:
+    """A generation's head."""
+    replacements = head.source.replacements
+    return ToldGeneration(
+        f"{epoch}.{head.number}",
+        head.number,
+        rfc3339(head.at_ms) if head.at_ms else None,
+        head.source.claim,
+        str(head.source.registrations),
+        None if replacements is None else str(replacements),
+        head.nodes,
+        head.replaced,
+        contents,
+    )
+
+
+def tell_generation(generation: Generation) -> ToldGeneration:
+    """The head of a generation whose files are held."""
+    head = msgspec.structs.replace(generation.head, nodes=len(generation.nodes))
+    return tell_head(head, generation.text.rpartition(".")[0], contents=True)
+
+
+def tell(
+    generation: Generation, *, after: str = "", limit: int = PAGE_NODES, contents: bool = False
+) -> ToldPage:
+    """The nodes of a generation after identifier `after`."""
+    budget = _Budget()
+    first = next(iter(generation.nodes.values()), None)
+    shared = () if after or first is None else tell_files(first.shared, contents, budget)
+    names = sorted(generation.nodes)
+    nodes: list[ToldNode] = []
+    for at in range(bisect_right(names, after) if after else 0, len(names)):
+        if len(nodes) >= limit or budget.is_spent:
+            return ToldPage(tell_generation(generation), shared, tuple(nodes), names[at - 1])
+        name = names[at]
+        payload = generation.nodes[name]
+        files = tell_files(payload.local, contents, budget)
+        nodes.append(ToldNode(name, payload.digest, files, name in generation.replaced))
+    return ToldPage(tell_generation(generation), shared, tuple(nodes), None)
+
+
+def tell_node(
+    generation: Generation, identifier: str, *, contents: bool = False
+) -> tuple[ToldNode, tuple[ToldFile, ...]] | None:
+    """One node of a generation, and the files that it shares with all; None when it is not in it."""
+    payload = generation.nodes.get(identifier)
+    if payload is None:
+        return None
+    budget = _Budget()
+    files = tell_files(payload.local, contents, budget)
+    shared = tell_files(payload.shared, contents, budget)
+    return ToldNode(identifier, payload.digest, files, identifier in generation.replaced), shared
+
+
+def tell_prepared(prepared: Prepared) -> tuple[tuple[ToldFile, ...], Iterator[ToldNode]]:
+    """The shared files and every node of artifacts that are not published, with contents."""
+    first = next(iter(prepared.nodes.values()), None)
+    shared = () if first is None else tell_files(first.shared, True, _Budget(None))
+    nodes = (
+        ToldNode(name, payload.digest, tell_files(payload.local, True, _Budget(None)))
+        for name, payload in sorted(prepared.nodes.items())
+    )
+    return shared, nodes
+
+
+def tell_difference(
+    before: Generation, after: Generation, *, since: str = "", limit: int = PAGE_NODES
+) -> DiffPage:
+    """What is not the same in two generations, the nodes after identifier `since`."""
+    budget = _Budget()
+    heads = tell_generation(before), tell_generation(after)
+    shared: tuple[FileChange, ...] = ()
+    if not since:
+        old, new = (_shared(one.nodes) for one in (before, after))
+        if old != new:
+            shared = changes_of(tell_files(old, True, budget), tell_files(new, True, budget))
+    nodes: list[NodeChange] = []
+    names = sorted(before.nodes.keys() | after.nodes.keys())
+    for at in range(bisect_right(names, since) if since else 0, len(names)):
+        name = names[at]
+        own, others = _own(before.nodes.get(name)), _own(after.nodes.get(name))
+        if own == others:
+            continue
+        if len(nodes) >= limit or budget.is_spent:
+            return DiffPage(*heads, shared, tuple(nodes), names[at - 1])
+        files = changes_of(tell_files(own or b"", True, budget), tell_files(others or b"", True, budget))
+        nodes.append(NodeChange(name, _kind(own, others), files))
+    return DiffPage(*heads, shared, tuple(nodes), None)
+
+
+def changes_of(before: Iterable[ToldFile], after: Iterable[ToldFile]) -> tuple[FileChange, ...]:
+    """What is not the same in two sets of files, by path."""
+    old, new = ({file.path: file for file in files} for files in (before, after))
+    found = []
+    for path in sorted(old.keys() | new.keys()):
+        one, other = old.get(path), new.get(path)
+        if one is None or other is None or (one.digest, one.mode) != (other.digest, other.mode):
+            found.append(FileChange(path, _kind(one, other), one, other))
+    return tuple(found)
+
+
+def tell_files(encoded: bytes, contents: bool, budget: _Budget) -> tuple[ToldFile, ...]:
+    """The files that `encode_files` encoded."""
+    return tuple(_file(file, contents, budget) for file in NodeArtifactsPayload(encoded, b"", "").raw_files())
+
+
+def is_secret(mode: str) -> bool:
+    """True for a mode with which only the owner may read."""
+    return not int(mode, 8) & 0o044
+
+
+def rfc3339(at_ms: int) -> str:
+    """Milliseconds since 1970 as a time in UTC, to the second."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+class _Budget:
+    """Bytes that one page may still say; None is without end."""
+
+    def __init__(self, left: int | None = PAGE_BYTES) -> None:
+        self._left = left
+
+    @property
+    def is_spent(self) -> bool:
+        """True when the next file might have to be told without its content for want of space."""
+        return self._left is not None and self._left < SHOWN_BYTES
+
+    def allows(self, size: int) -> bool:
+        return self._left is None or size <= self._left
+
+    def take(self, size: int) -> None:
+        if self._left is not None:
+            self._left -= size
+
+
+def _file(file: RawFile, contents: bool, budget: _Budget) -> ToldFile:
+    size, digest = len(file.data), "sha256-" + sha256(file.data).hexdigest()
+    budget.take(len(file.path) + 140)
+    if is_secret(file.mode):
+        return ToldFile(file.path, size, file.mode, digest, omitted="secret")
+    if not contents:
+        return ToldFile(file.path, size, file.mode, digest)
+    if size > SHOWN_BYTES or not budget.allows(size):
+        return ToldFile(file.path, size, file.mode, digest, omitted="large")
+    try:
+        text = file.data.decode()
+    except UnicodeDecodeError:
+        return ToldFile(file.path, size, file.mode, digest, omitted="binary")
+    budget.take(size)
+    return ToldFile(file.path, size, file.mode, digest, text)
+
+
+def _kind(before: object, after: object) -> Change:
+    return "added" if before is None else "removed" if after is None else "changed"
+
+
+def _own(payload: NodeArtifactsPayload | None) -> bytes | None:
+    return None if payload is None else payload.local
+
+
+def _shared(nodes: Mapping[str, NodeArtifactsPayload]) -> bytes:
+    first = next(iter(nodes.values()), None)
+    return b"" if first is None else first.shared

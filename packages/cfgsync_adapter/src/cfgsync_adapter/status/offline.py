@@ -1,0 +1,29 @@
+"""What a store holds of a fleet, read beside its server: nothing is claimed, run or written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from cfgsync_core import NodeRegistration, RevisionedStore, Version
+
+from ..generations.generation import Generation
+from ..generations.generations_held import HeldGenerations
+from ..nodes.registry import Registry
+
+
+class Look(msgspec.Struct, frozen=True):
+    """The registrations at one version, and the generation that is served."""
+
+    version: Version
+    registrations: Mapping[str, NodeRegistration]
+    generation: Generation | None
+
+
+async def look(store: RevisionedStore) -> Look:
+    """Read the registrations and the current generation. Raises `Unavailable` and its kin."""
+    generations, registry = HeldGenerations(store), Registry(store)
+    await generations.reload()
+    await registry.open()
+    return Look(*registry.registered(), generations.current)

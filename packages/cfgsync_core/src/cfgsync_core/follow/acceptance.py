@@ -1,0 +1,144 @@
+"""May what was read be applied? A reader's rules as one function of versions, with no I/O and no clock.
+
+Same epoch and later: yes, whole or as contiguous steps. Same epoch and earlier: no. Same version, other content: an alarm.
+A new epoch: whole, and said. A retired one: no (`store.md`, INV-6 to INV-10, INV-13).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, Literal, TypeAlias, TypeVar
+
+import msgspec
+
+from ..store.contract import NEVER, Change, Version
+
+C = TypeVar("C")
+
+
+class Whole(msgspec.Struct, Generic[C], frozen=True):
+    """Everything at one version. `version` is `NEVER` for a source that does not number what it says."""
+
+    version: Version
+    digest: str
+    content: C
+
+
+class Steps(msgspec.Struct, frozen=True):
+    """What was committed since, in order, within one epoch."""
+
+    epoch: str
+    changes: tuple[Change, ...]
+
+    @property
+    def version(self) -> Version:
+        """The state after the last step."""
+        return Version(self.epoch, self.changes[-1].revision)
+
+
+class Same(msgspec.Struct, frozen=True):
+    """What the reader holds is what stands at `version`, which may be later than the one it knows: content that was
+    compared by its digest, such as a 304, may have a new number, and even a new epoch."""
+
+    version: Version
+
+
+class Away(msgspec.Struct, frozen=True):
+    """No answer this time, which changes nothing of what is held. `retry_after` is in seconds, if the source said so."""
+
+    why: str
+    retry_after: float | None = None
+
+
+Answer: TypeAlias = Whole[C] | Steps | Same | Away
+
+AlarmKind = Literal["regressed", "forked", "retired"]
+
+
+class Alarm(msgspec.Struct, frozen=True):
+    """What was read must not be applied. `regressed`: same epoch, earlier revision; `forked`: same version, other
+    content; `retired`: an epoch before the one that is held. `got` and `known` are the two versions."""
+
+    kind: AlarmKind
+    known: Version
+    got: Version
+
+    @property
+    def sentence(self) -> str:
+        """Both versions, and what it means, for an operator."""
+        if self.kind == "forked":
+            return f"two contents claim version {self.got}: the one that was read is refused; history was rewritten"
+        if self.kind == "regressed":
+            return f"history was lost: {self.got} was read, {self.known} is known; it is refused"
+        return f"an older epoch was read: {self.got}, {self.known} is known; it is refused"
+
+
+class Accept(msgspec.Struct, Generic[C], frozen=True):
+    """Apply this. `notice` is a sentence for an operator (a new epoch), "" for none."""
+
+    news: Whole[C] | Steps | Same
+    notice: str = ""
+
+
+class Confirmed(msgspec.Struct, frozen=True):
+    """What is held is the head; there is nothing to apply."""
+
+
+class Look(msgspec.Struct, frozen=True):
+    """Read again at once: `whole`, because steps do not join on to what is held."""
+
+    whole: bool
+    why: str
+
+
+Judgement: TypeAlias = Accept[C] | Confirmed | Look | Alarm
+
+
+def judge(
+    asked: Version | None,
+    held: Version | None,
+    answer: Whole[C] | Steps | Same,
+    same: Callable[[], bool] = lambda: False,
+) -> Judgement[C]:
+    """What becomes of an answer to a reader that held `asked` when it asked and holds `held` now (None: nothing yet).
+
+    The two differ when the reader's own commits moved it meanwhile. `same` is asked only of a Whole of the version that
+    is held: is its content what is held?
+    """
+    if isinstance(answer, Steps) and not answer.changes:
+        return Look(True, "steps that lead nowhere")
+    got = answer.version
+    if held is None:
+        return Accept(answer) if isinstance(answer, Whole) else Look(True, "nothing is held yet")
+    if asked is not None and (alarm := _step_back(asked, got)) is not None:
+        return alarm
+    if got.epoch != held.epoch:
+        if got.epoch < held.epoch:
+            return Look(False, "the view moved to a new epoch while this was read")
+        if isinstance(answer, Steps):
+            return Look(True, f"a new epoch: {got}, after {held}")
+        return Accept(answer, f"a new epoch has begun: {got}, after {held}" if held.epoch else "")
+    if got.revision < held.revision:
+        return Confirmed()  # its own commits took the view past what was read
+    if got.revision == held.revision:
+        if not isinstance(answer, Whole) or same():
+            return Confirmed()
+        return Accept(answer) if got == NEVER else Alarm("forked", held, got)
+    if not isinstance(answer, Steps):
+        return Accept(answer)
+    return _joined(held, answer)
+
+
+def _step_back(asked: Version, got: Version) -> Alarm | None:
+    if got.epoch == asked.epoch:
+        return Alarm("regressed", asked, got) if got.revision < asked.revision else None
+    return Alarm("retired", asked, got) if got.epoch < asked.epoch else None
+
+
+def _joined(held: Version, steps: Steps) -> Judgement[C]:
+    """The steps after `held`, if they follow each other and the first follows it."""
+    rest = tuple(change for change in steps.changes if change.revision > held.revision)
+    for expected, change in enumerate(rest, held.revision + 1):
+        if change.revision != expected:
+            return Look(True, f"revision {change.revision} came where {expected} was due")
+    return Accept(Steps(steps.epoch, rest))

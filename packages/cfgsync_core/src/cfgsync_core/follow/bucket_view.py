@@ -1,0 +1,123 @@
+"""A bucket as a reader sees it: replayed from the history where that joins on, else taken whole, and checked either way.
+
+The history is asked from one revision before, so that the commit that the reader holds last is in the answer: when it is
+another one, history was rewritten behind the reader's back and replaying would mix two of them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+from ..errors import StoreDamaged
+from ..store.contract import NEVER, BucketSnapshot, Change, Gap, RevisionedStore, Unchanged, Version
+from .acceptance import Answer, Same, Steps, Whole
+from .reconciler import Ask
+
+log = logging.getLogger("cfgsync.reconcile")
+
+
+class BucketHolder(Protocol):
+    """Where the entries of a bucket are kept. Each call is one step of the event loop."""
+
+    @property
+    def held(self) -> Version | None:
+        """The version that is held, None before the first."""
+
+    def take(self, snapshot: BucketSnapshot) -> None:
+        """Hold exactly this."""
+
+    def step(self, version: Version, change: Change) -> None:
+        """Hold the change too, which is the one that follows; the version is then this."""
+
+    def holds(self, snapshot: BucketSnapshot) -> bool:
+        """Is this, whose version is the one that is held, what is held?"""
+
+
+class BucketView:
+    """`bucket` of `store` as a View of what `holder` holds. `replay=False` always takes it whole."""
+
+    def __init__(
+        self, store: RevisionedStore, bucket: str, holder: BucketHolder, *, replay: bool = True
+    ) -> None:
+        self._store = store
+        self._bucket = bucket
+        self._holder = holder
+        self._replay = replay
+        self._joint: tuple[Version, str] | None = (
+            None  # the version that was last compared, and its commit's id
+        )
+
+    @property
+    def known(self) -> Version | None:
+        return self._holder.held
+
+    async def read(self, ask: Ask) -> Answer[BucketSnapshot]:
+        """See `View`. Raises `Unavailable`; `StoreDamaged` for a snapshot that is torn."""
+        known = None if ask.whole else ask.known
+        if known is not None and self._replay:
+            if known.epoch and self._joint is not None:
+                steps = await self._steps(known)
+                if steps is not None:
+                    return steps
+            known = None  # also content that claims the version that is held is to be compared
+        answer = await self._store.snapshot(self._bucket, known)
+        if isinstance(answer, Unchanged):
+            return Same(answer.version)
+        if not answer.is_whole():
+            raise StoreDamaged(
+                f"bucket {self._bucket!r} was read torn, its digest is another", "run `cfgsync store check`"
+            )
+        if self._replay:
+            self._joint = await self._read_joint(answer.version)
+        return Whole(answer.version, answer.digest, answer)
+
+    def same(self, whole: Whole[BucketSnapshot]) -> bool:
+        return self._holder.holds(whole.content)
+
+    async def apply(self, news: Whole[BucketSnapshot] | Steps | Same) -> None:
+        if isinstance(news, Whole):
+            self._holder.take(news.content)
+        elif isinstance(news, Steps):
+            for change in news.changes:
+                version = Version(news.epoch, change.revision)
+                self._holder.step(version, change)
+                self._joint = (version, change.commit_id)
+
+    async def _steps(self, known: Version) -> Steps | Same | None:
+        """What the history has after `known`; None when it does not join on."""
+        before = Version(known.epoch, max(known.revision - 1, 0))
+        changes = await self._store.changes(self._bucket, before)
+        if isinstance(changes, Gap):
+            changes = await self._store.changes(self._bucket, known)
+            if isinstance(changes, Gap):
+                return None
+        elif known.revision and not self._joins_on(known, changes):
+            return None
+        later = tuple(change for change in changes if change.revision > known.revision)
+        return Steps(known.epoch, later) if later else Same(known)
+
+    async def _read_joint(self, version: Version) -> tuple[Version, str]:
+        """Which commit made this version, so that another one in its place is noticed; "" when history does not say."""
+        before = Version(version.epoch, max(version.revision - 1, 0))
+        changes = [] if version == NEVER else await self._store.changes(self._bucket, before)
+        if isinstance(changes, Gap) or not changes or changes[0].revision != version.revision:
+            return version, ""
+        return version, changes[0].commit_id
+
+    def _joins_on(self, known: Version, changes: Sequence[Change]) -> bool:
+        """Is the commit of `known` the one that was there when it was taken?"""
+        if not changes or changes[0].revision != known.revision:
+            return False
+        found = changes[0].commit_id
+        version, expected = self._joint or (known, "")
+        if version == known and expected not in ("", found):
+            log.error(
+                "bucket %r: history was rewritten, %s is another commit; taking all of it",
+                self._bucket,
+                known,
+            )
+            return False
+        self._joint = (known, found)  # also after the holder's own commits
+        return True

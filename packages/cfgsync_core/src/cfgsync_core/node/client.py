@@ -1,0 +1,299 @@
+"""A cfgsync server as an asyncio program asks it: the same policy as `cfgsync fetch`, carried by aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random as _random
+import time
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Final, Literal, Self
+
+import aiohttp
+
+from cfgsync_artifacts import CfgsyncError
+
+from ..errors import IntegrityError, MaterializationFailed, Unavailable
+from ..follow.acceptance import Alarm
+from ..follow.timing import INTERVAL, ReaderState
+from ..store.contract import NEVER, Version
+from ..wire.acknowledgement import Acknowledgement
+from ..wire.headers import ACCEPT, ACCEPT_EXTENDED, VERSION
+from ..wire.payload import NodeArtifactsPayload
+from ..wire.protocol import Missing, NotReady, Ready, encode_registration
+from ..wire.registration import NodeRegistration
+from ..wire.source import Resolution
+from .answers import MAX_ANSWER_BYTES, Again, Answer, Meaning, Question, Registered, read
+from .exchange import CONNECT_WITHIN, PATIENCE, Done, Exchange, Lost, Pause, Request, Send, telling
+from .outcomes import Current, Fetched, FetchFailed, MissingForGood, Untrusted
+from .server_url import ServerUrl
+from .watch import Held, NodeWatch
+
+ANYWHERE: Final = (
+    "0.0.0.0"  # a question needs the identifier only; an original server wants some address beside it
+)
+
+
+class CfgsyncClient:
+    """A `NodeConfigSource` on another machine, and `register_and_fetch` for who only wants the files.
+
+    `async with CfgsyncClient("http://127.0.0.1:4400") as client: payload = await client.register_and_fetch(registration)`
+
+    `secret` is the node's own (`trust.md`); without one the name stays unbound. A `session` that is given is used as
+    it is and not closed; else the client opens one that follows no redirect, uses no proxy from the environment, keeps
+    no cookie and decompresses nothing.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        session: aiohttp.ClientSession | None = None,
+        secret: str | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        random: Callable[[], float] = _random.random,
+    ) -> None:
+        self._server = ServerUrl.parse(url)
+        self._given = session
+        self._own: aiohttp.ClientSession | None = None
+        self._secret = secret
+        self._clock = clock
+        self._random = random
+        self._version: str | None = None  # what the last registration was told, repeated on every question
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the session that this client opened."""
+        own, self._own = self._own, None
+        if own is not None:
+            await own.close()
+
+    async def register(self, registration: NodeRegistration) -> Version | Missing:
+        """Record the registration. `Missing` when the server has files, but none for it; `NEVER` from an original server.
+
+        Raises `Unavailable`; `FetchFailed` (refused, or not taken); `IntegrityError`.
+        """
+        meaning = await self._ask("/register", registration, {}, 0.0)
+        match meaning:
+            case Registered(version):
+                self._version = version
+                return _version(version)
+            case MissingForGood():
+                return Missing(meaning.message)
+            case _:
+                raise _error(meaning)
+
+    async def resolve(self, node: NodeRegistration | str, *, wait: float = 0.0) -> Resolution:
+        """What this node gets. `wait` asks the server to hold the question up to so many seconds (it caps at 30).
+
+        Raises `MaterializationFailed`; `Unavailable`; `FetchFailed` (refused); `IntegrityError`.
+        """
+        asked = NodeRegistration(node, ANYWHERE) if isinstance(node, str) else node
+        headers = {ACCEPT: ACCEPT_EXTENDED}
+        if self._version is not None:
+            headers[VERSION] = self._version
+        if wait >= 1:
+            headers["Prefer"] = f"wait={int(wait)}"
+        meaning = await self._ask("/node", asked, headers, wait)
+        match meaning:
+            case Fetched():
+                return Ready(meaning.payload, meaning.generation)
+            case Again(not_ready=NotReady() as not_ready):
+                return not_ready
+            case Again(failed=str() as failed):
+                raise MaterializationFailed(failed.removeprefix(MaterializationFailed("").args[0]))
+            case MissingForGood():
+                return Missing(meaning.message)
+            case _:
+                raise _error(meaning)
+
+    async def register_and_fetch(
+        self, registration: NodeRegistration, *, wait: float = 300.0
+    ) -> NodeArtifactsPayload:
+        """Register, wait up to `wait` seconds until the files are ready, return them. Raises `FetchFailed`."""
+        return (await self.fetch(registration, wait=wait)).payload
+
+    async def fetch(
+        self,
+        registration: NodeRegistration,
+        *,
+        wait: float = 300.0,
+        seen: Version | None = None,
+        seen_digest: str | None = None,
+    ) -> Fetched:
+        """As `register_and_fetch`, with the generation. An answer that is older than `seen`, or of the same number with
+        another digest than `seen_digest`, is refused."""
+        exchange = Exchange(
+            registration,
+            now=self._clock(),
+            wait=wait,
+            secret=self._secret,
+            seen=seen,
+            seen_digest=seen_digest,
+            random=self._random,
+        )
+        while True:
+            match exchange.next(self._clock()):
+                case Pause(seconds):
+                    await asyncio.sleep(seconds)
+                case Send(request):
+                    try:
+                        answer = await self._send(request)
+                    except Lost as error:
+                        exchange.lost(self._clock(), str(error))
+                    else:
+                        exchange.answered(self._clock(), answer)
+                case Done(Fetched() as fetched):
+                    return fetched
+                case Done(outcome):
+                    assert not isinstance(
+                        outcome, Fetched | Current
+                    )  # nothing was known, so nothing can be current
+                    raise FetchFailed(outcome)
+
+    async def acknowledge(self, words: Acknowledgement) -> bool:
+        """Tell the server what became of a generation; whether it took that. Never raises for what the server says, or
+        for its silence: nothing that it answers changes anything for the node."""
+        try:
+            answer = await self._send(telling(words, self._secret))
+        except Lost:
+            return False
+        return 200 <= answer.status < 300
+
+    def watch(
+        self,
+        registration: NodeRegistration,
+        apply: Callable[[Fetched], Awaitable[object]],
+        *,
+        held: Held | None = None,
+        interval: float = INTERVAL,
+        confirmed: Callable[[Held], Awaitable[object]] | None = None,
+        on_state: Callable[[ReaderState], object] | None = None,
+        on_alarm: Callable[[Alarm], object] | None = None,
+    ) -> NodeWatch:
+        """Keep this node in step: `apply(fetched)` is awaited with each new set of files, and acknowledged.
+
+            async def apply(fetched: Fetched) -> None:
+                await asyncio.to_thread(write, outputs.plan(fetched.payload.files))
+
+            async with client.watch(registration, apply) as watch:
+                ...                              # watch.state, watch.why, watch.held
+
+        `held` is what is in place already. See `NodeWatch`. Many of them may share one client: it opens a connection
+        for each.
+        """
+        return NodeWatch(
+            registration,
+            self._send,
+            apply,
+            secret=self._secret,
+            held=held,
+            interval=interval,
+            confirmed=confirmed,
+            on_state=on_state,
+            on_alarm=on_alarm,
+            random=self._random,
+        )
+
+    # ── carrying ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def _ask(
+        self,
+        path: Literal["/register", "/node"],
+        node: NodeRegistration,
+        headers: dict[str, str],
+        wait: float,
+    ) -> Meaning:
+        if self._secret is not None:
+            headers["Authorization"] = f"Bearer {self._secret}"
+        headers["Content-Type"] = "application/json"
+        within = wait + PATIENCE
+        try:
+            answer = await self._send(Request(path, headers, encode_registration(node), within, within))
+        except Lost as error:
+            raise Unavailable(f"{self._server}: {error}") from error
+        return read(answer, Question(path, node.identifier))
+
+    async def _send(self, request: Request) -> Answer:
+        timeout = aiohttp.ClientTimeout(
+            total=request.end_within,
+            sock_connect=min(CONNECT_WITHIN, request.end_within),
+            sock_read=request.begin_within,
+        )
+        try:
+            async with self._session().post(
+                f"{self._server}{request.path}",
+                data=request.body,
+                headers=request.headers,
+                skip_auto_headers=("Accept-Encoding", "User-Agent"),
+                allow_redirects=False,
+                timeout=timeout,
+            ) as response:
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                body = await _body(response)
+                return Answer(response.status, headers, body or b"", cut=body is None)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise Lost(_why(error)) from error
+
+    def _session(self) -> aiohttp.ClientSession:
+        if self._given is not None:
+            return self._given
+        if self._own is None:
+            self._own = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=10.0),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._own
+
+
+async def _body(response: aiohttp.ClientResponse) -> bytes | None:
+    """The whole body, None when it is larger than what is read of one."""
+    if (response.content_length or 0) > MAX_ANSWER_BYTES:
+        response.close()
+        return None
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MAX_ANSWER_BYTES:
+            response.close()
+            return None
+    return bytes(body)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        number = error.os_error.errno
+        return os.strerror(number).lower() if isinstance(number, int) and number > 0 else str(error.os_error)
+    return str(error) or type(error).__name__
+
+
+def _version(text: str | None) -> Version:
+    try:
+        return NEVER if text is None else Version.parse(text)
+    except ValueError as error:
+        raise IntegrityError(f"the server's version is none: {error}") from error
+
+
+def _error(meaning: Meaning) -> CfgsyncError:
+    """The exception for a meaning that is not a value of the call."""
+    match meaning:
+        case Again():
+            return Unavailable(meaning.why)
+        case Untrusted():
+            return IntegrityError(meaning.message)
+        case Registered() | Fetched() | Current():
+            return IntegrityError("the answer does not fit the question")
+        case _:
+            return FetchFailed(meaning)

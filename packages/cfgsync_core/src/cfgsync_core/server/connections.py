@@ -1,0 +1,226 @@
+"""The HTTP library within our limits: one place for each limit, and a malformed head is answered like every error.
+
+Source: `trust.md`, "Server limits".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import resource
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Iterable
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.payload import Payload
+from aiohttp.web_protocol import RequestHandler
+
+from ..log_events import event
+from ..wire.protocol import encode_error
+from .route import MAX_BODY_BYTES
+
+BODY_SECONDS = 10.0
+KEEP_ALIVE_SECONDS = 15.0
+MAX_LINE_BYTES = 4096
+MAX_HEADERS = 64
+LINGER_SECONDS = 1.0
+"""How long what is left of a refused body is read, so that its sender sees the answer and not a reset."""
+RESERVED_FILES = 64
+DRAIN_SECONDS = 4.0
+PIECEWISE_BYTES = 256 * 1024
+"""A body beyond this is written piece by piece with back-pressure, so that slow readers do not hold copies of it."""
+PIECEWISE_AT_ONCE = 64
+_PIECE_BYTES = 64 * 1024
+STALLED_SECONDS = 0.1
+"""A reader that has not taken a piece after this gives its place among the `PIECEWISE_AT_ONCE` to another."""
+PIECE_SECONDS = 30.0
+"""A reader that has not taken a piece after this is gone, or means harm: its connection ends."""
+BACKLOG = 4096
+ACCEPTED_AT_ONCE = 16
+"""Connections taken before the cap is looked at again. The library takes as many as may wait, which is past the file
+limit in one go, and then logs one error for each that it cannot have."""
+
+log = logging.getLogger("cfgsync.http")
+
+
+class _Protocol(RequestHandler):
+    """The library's protocol, but a malformed head is answered in the one shape of every error, and neither logged nor
+    quoted: its bytes may be a secret."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to a request that could not be read, or whose handler failed; the connection closes."""
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun already")
+        if status >= 500:
+            log.error("a request failed: %s", type(exc).__name__, exc_info=exc, extra=event("request_failed"))
+        code, said = ("internal", "the server failed; its log says why") if status >= 500 else _MALFORMED
+        response = web.Response(body=encode_error(code, said), status=status, content_type="application/json")
+        response.force_close()
+        return response
+
+
+_MALFORMED = ("invalid_request", "this is not an HTTP request that can be read")
+
+
+def _request(
+    message: object, payload: object, protocol: object, writer: object, task: object
+) -> web.BaseRequest:
+    return web.BaseRequest(
+        message,  # type: ignore[arg-type]
+        payload,  # type: ignore[arg-type]
+        protocol,  # type: ignore[arg-type]
+        writer,  # type: ignore[arg-type]
+        task,  # type: ignore[arg-type]
+        asyncio.get_running_loop(),
+        client_max_size=MAX_BODY_BYTES,
+    )
+
+
+class LimitedServer(web.Server):
+    """A low-level server of `handler` with every limit set; abandoned requests cancel their handler.
+
+    At most `max_connections` are open (default: the limit of open files less a reserve). One more, and the connection
+    that has been idle for longest goes: a flood of silent or slow ones never keeps a speaking one out.
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        max_connections: int | None = None,
+    ) -> None:
+        self._most = max_connections if max_connections is not None else _connections_allowed()
+        self._open: dict[RequestHandler, asyncio.Transport] = {}
+        self._idle: dict[RequestHandler, None] = {}  # in the order in which they became idle
+        self.evicted = 0
+        super().__init__(
+            handler,
+            request_factory=_request,
+            access_log=None,
+            logger=log,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            lingering_time=LINGER_SECONDS,
+            handler_cancellation=True,
+            auto_decompress=False,
+            max_line_size=MAX_LINE_BYTES,
+            max_field_size=MAX_LINE_BYTES,
+            max_headers=MAX_HEADERS,
+        )
+
+    def __call__(self) -> RequestHandler:
+        return _Protocol(self, loop=self._loop, **self._kwargs)
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """The library's bookkeeping, and ours: a connection begins idle."""
+        super().connection_made(handler, transport)
+        self._open[handler] = transport
+        self._idle[handler] = None
+        if len(self._open) > self._most:
+            longest = next(iter(self._idle))
+            del self._idle[longest]
+            self.evicted += 1
+            self._open.pop(longest).abort()
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        """See `connection_made`."""
+        self._open.pop(handler, None)
+        self._idle.pop(handler, None)
+        super().connection_lost(handler, exc)
+
+    @property
+    def open_connections(self) -> int:
+        """How many are open."""
+        return len(self._open)
+
+    def busy(self, handler: RequestHandler) -> None:
+        """A whole request has come over this connection: it stays until it is answered."""
+        self._idle.pop(handler, None)
+
+    def idle(self, handler: RequestHandler) -> None:
+        """Its request is answered."""
+        if handler in self._open:
+            self._idle[handler] = None
+
+
+def has_more(handler: RequestHandler) -> bool:
+    """True when further requests of this connection have come already (pipelining). The library would answer them all
+    before anybody else has a turn."""
+    return bool(handler._messages)
+
+
+def accept_few_at_once(listening: Iterable[socket.socket]) -> None:
+    """Let `BACKLOG` connections wait on sockets whose server takes `ACCEPTED_AT_ONCE` at a time."""
+    for one in listening:
+        with one.dup() as same:
+            same.listen(BACKLOG)
+
+
+def _connections_allowed() -> int:
+    """Below the limit of open files: the store, the log and the child process need some too."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(soft - RESERVED_FILES, 16) if soft != resource.RLIM_INFINITY else 1_000_000
+
+
+class Pieces(Payload):
+    """A large body, written in pieces with back-pressure; only so many at once hold the transport's buffers. A reader
+    that has not taken a piece after `piece_seconds` is cut off."""
+
+    def __init__(
+        self, chunks: tuple[bytes, ...], at_once: asyncio.Semaphore, piece_seconds: float = PIECE_SECONDS
+    ) -> None:
+        super().__init__(chunks, content_type="application/json")
+        self._chunks = chunks
+        self._at_once = at_once
+        self._piece_seconds = piece_seconds
+        self._size = sum(map(len, chunks))
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        return b"".join(self._chunks).decode(encoding, errors)
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        for chunk in self._chunks:
+            view = memoryview(chunk)
+            for start in range(0, len(view), _PIECE_BYTES):
+                await self._write(writer, view[start : start + _PIECE_BYTES])
+
+    async def _write(self, writer: AbstractStreamWriter, piece: memoryview) -> None:
+        async with self._at_once:
+            # a task, since a drain of the library's that is cancelled leaves every later one cancelled too
+            taken = asyncio.create_task(_taken(writer, piece))
+            try:
+                await asyncio.wait([taken], timeout=STALLED_SECONDS)
+            except asyncio.CancelledError:
+                taken.cancel()
+                raise
+        try:
+            if not taken.done():  # the piece is on its way, and whoever reads faster comes first
+                await asyncio.wait([taken], timeout=self._piece_seconds)
+            if not taken.done():
+                _reset(writer.transport)
+                raise ConnectionResetError("the answer is not read")
+            taken.result()
+        finally:
+            taken.cancel()
+
+
+async def _taken(writer: AbstractStreamWriter, piece: memoryview) -> None:
+    await writer.write(piece)
+    await writer.drain()
+
+
+def _reset(transport: asyncio.WriteTransport | None) -> None:
+    """End a connection without what is still to be sent, which the kernel would keep for minutes after a mere close."""
+    if transport is not None:
+        transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
+        transport.abort()

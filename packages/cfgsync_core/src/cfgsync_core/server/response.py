@@ -1,0 +1,58 @@
+"""A whole answer, head and body in one write: what the library's own response costs is a fifth of a request.
+
+Only for the plain case: HTTP/1.1, a connection that stays open, a body that is in memory. Anything else goes through
+`aiohttp.web.Response`. The bytes are the same (a test compares them).
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+from aiohttp.helpers import rfc822_formatted_time
+from aiohttp.http import SERVER_SOFTWARE, HttpVersion11
+
+from .handlers import Reply
+
+_LINE: Final = {int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n" for status in HTTPStatus}
+_BODILESS: Final = frozenset((204, 304))
+_SERVER: Final = f"\r\nServer: {SERVER_SOFTWARE}\r\n\r\n"
+
+
+def whole(request: web.BaseRequest, reply: Reply, body: bytes) -> web.StreamResponse | None:
+    """The answer as it goes out, None when this request wants more than the plain case."""
+    if not request.keep_alive or request.version != HttpVersion11 or request.method == "HEAD":
+        return None
+    line = _LINE.get(reply.status)
+    if line is None:
+        return None
+    head = (
+        line if not body or "Content-Type" in reply.headers else f"{line}Content-Type: application/json\r\n"
+    )
+    for name, value in reply.headers.items():
+        if "\n" in value or "\r" in value:
+            return None  # the library refuses it
+        head += f"{name}: {value}\r\n"
+    if body or reply.status not in _BODILESS:
+        head += f"Content-Length: {len(body)}\r\n"
+    return _Whole(b"".join((f"{head}Date: {rfc822_formatted_time()}{_SERVER}".encode(), body)))
+
+
+class _Whole(web.StreamResponse):
+    """What the library asks of a response, and no more."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._keep_alive = True
+
+    async def prepare(self, request: web.BaseRequest) -> None:
+        self._req = request
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        assert self._req is not None  # prepared
+        transport = self._req.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the node has gone")
+        transport.write(self._data)
+        await self._req.writer.drain()

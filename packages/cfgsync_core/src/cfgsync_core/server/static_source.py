@@ -1,0 +1,216 @@
+"""What each node gets is known beforehand: a bundle is checked whole when it is made and encoded once, so serving it is a
+lookup that needs no registration."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+
+import msgspec
+
+from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError, digest_of
+
+from ..errors import InvalidRegistration
+from ..store.contract import NEVER, Version
+from ..wire.payload import NodeArtifactsPayload, encode_files, first_extended
+from ..wire.protocol import Missing, Ready
+from ..wire.registration import NodeRegistration, check_identifier
+from ..wire.source import NodeConfigSource
+from ..wire.status import FleetStatus, NodeStatus, StatusSource
+
+
+class InvalidBundle(CfgsyncError, ValueError):
+    """A bundle that would hide a node or a file. `at` leads to the culprit (`("nodes", 1, "identifier")`), `why` says
+    what is wrong with it; a reader of files turns `at` into a line."""
+
+    def __init__(self, at: tuple[str | int, ...], why: str) -> None:
+        super().__init__(f"{spell_path(at)}: {why}")
+        self.at = at
+        self.why = why
+
+
+def spell_path(at: Iterable[str | int]) -> str:
+    """`("nodes", 0, "files", 1)` as `nodes[0].files[1]`."""
+    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in at)
+    return text.removeprefix(".")
+
+
+class NodeArtifactsBundleEntry(msgspec.Struct, frozen=True):
+    """One node of a bundle: `NodeArtifactsBundleEntry("node-1", ArtifactSet([ArtifactFile("/a", "1")]))`.
+
+    A list of files is taken too and becomes a set. Raises `InvalidBundle` for an identifier outside the rule, and
+    `DuplicatePath`.
+    """
+
+    identifier: str
+    files: ArtifactSet = ArtifactSet()
+
+    def __post_init__(self) -> None:
+        try:
+            check_identifier(self.identifier)
+        except InvalidRegistration as error:
+            raise InvalidBundle(
+                ("identifier",), f"{str(self.identifier)[:140]!r} is not {error.why}"
+            ) from error
+        msgspec.structs.force_setattr(self, "files", _as_set(self.files))
+
+
+class NodeArtifactsBundle(msgspec.Struct, frozen=True):
+    """The artifacts of every node and what all of them share; a node gets its own files first, then the shared ones.
+
+    Raises `InvalidBundle` when two nodes have one identifier, or when a shared file has the path of a node's own file
+    (in the original the last one won without a word).
+    """
+
+    nodes: tuple[NodeArtifactsBundleEntry, ...] = ()
+    shared_files: ArtifactSet = ArtifactSet()
+
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "nodes", tuple(self.nodes))
+        msgspec.structs.force_setattr(self, "shared_files", _as_set(self.shared_files))
+        seen: dict[str, int] = {}
+        shared = {file.path: index for index, file in enumerate(self.shared_files)}
+        for index, entry in enumerate(self.nodes):
+            if (first := seen.setdefault(entry.identifier, index)) != index:
+                raise InvalidBundle(
+                    ("nodes", index, "identifier"),
+                    f"{entry.identifier} is given twice, first as nodes[{first}]",
+                )
+            for file in entry.files if shared else ():
+                if (hider := shared.get(file.path)) is not None:
+                    raise InvalidBundle(
+                        ("shared_files", hider, "path"),
+                        f"the shared file {file.path!r} hides the own file of node {entry.identifier} with that path",
+                    )
+
+
+def _as_set(files: Iterable[ArtifactFile]) -> ArtifactSet:
+    return files if isinstance(files, ArtifactSet) else ArtifactSet(files)
+
+
+class StaticConfigSource(NodeConfigSource, StatusSource):
+    """Serves files that are known beforehand: `StaticConfigSource({"node-1": ArtifactSet([…])}, shared)`.
+
+    A node is served whether or not it has registered; an identifier that is not in it is `Missing`. There are no
+    generations and nothing ever changes, so the digest alone tells two answers apart. Raises `InvalidBundle`.
+    """
+
+    def __init__(
+        self,
+        nodes: Mapping[str, ArtifactSet],
+        shared: ArtifactSet | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        bundle = NodeArtifactsBundle(
+            tuple(NodeArtifactsBundleEntry(identifier, files) for identifier, files in nodes.items()),
+            shared if shared is not None else ArtifactSet(),
+        )
+        self._payloads = _encode_once(bundle)
+        self._identifiers = sorted(self._payloads)
+        self._registered: set[str] = set()
+        self._seen_at: dict[str, float] = {}
+        self._clock = clock
+
+    @staticmethod
+    def from_bundle(bundle: NodeArtifactsBundle) -> StaticConfigSource:
+        """The source of a bundle that a program made; for the bundle of a file see `BundleConfigSource`."""
+        return StaticConfigSource(
+            {entry.identifier: entry.files for entry in bundle.nodes}, bundle.shared_files
+        )
+
+    async def register(self, registration: NodeRegistration) -> Version | Missing:
+        """`NEVER` for a node that is in it (nothing is stored, so there is no version to wait for), else `Missing`."""
+        identifier = registration.identifier
+        if identifier not in self._payloads:
+            return Missing()
+        self._registered.add(identifier)
+        self._seen_at[identifier] = self._clock()
+        return NEVER
+
+    async def resolve(
+        self, identifier: str, *, known: str | None = None, wait: float = 0.0
+    ) -> Ready | Missing:
+        """The node's files at once. A node that has them already is held for all of `wait`: they will not change, and an
+        answer at once would let it ask again without end."""
+        payload = self._payloads.get(identifier)
+        if payload is None:
+            return Missing()
+        self._seen_at[identifier] = self._clock()
+        if known == payload.digest and wait > 0:
+            await asyncio.sleep(wait)
+        return Ready(payload)
+
+    def fleet(self, limit: int, after: str) -> FleetStatus:
+        """The nodes that are served; `registered` counts those that have registered since the start."""
+        start = bisect_right(self._identifiers, after)
+        page = self._identifiers[start : start + max(limit, 0)]
+        return FleetStatus(
+            generation=None,
+            revision=0,
+            registered=len(self._registered),
+            waiting=0,
+            reason="",
+            conditions=(),
+            nodes=tuple(self.node(identifier) for identifier in page),
+        )
+
+    def node(self, identifier: str) -> NodeStatus:
+        """One node; a stranger has a reason, since it will get nothing."""
+        seen_at = self._seen_at.get(identifier)
+        return NodeStatus(
+            identifier,
+            registered=identifier in self._registered,
+            waiting=False,
+            last_seen=None if seen_at is None else _rfc3339(seen_at),
+            reason="" if identifier in self._payloads else self._why_missing(),
+            state="ready" if identifier in self._payloads else "no_files",
+        )
+
+    async def ping(self) -> None:
+        """There is no store that could fail to answer."""
+
+    def _why_missing(self) -> str:
+        return f"not among the {len(self._payloads)} nodes that are served"
+
+
+class BundleConfigSource(StaticConfigSource):
+    """The source of a bundle *file*: `BundleConfigSource(bundle, "cfgsync.bundle.yaml")`.
+
+    It serves what the file held when it was loaded and says its name to the operator in `/status`, never to a node.
+    Loading it is the runtime's `load_bundle`, which alone knows YAML.
+    """
+
+    def __init__(
+        self, bundle: NodeArtifactsBundle, file: str, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        super().__init__(
+            {entry.identifier: entry.files for entry in bundle.nodes}, bundle.shared_files, clock=clock
+        )
+        self.file = file
+
+    def _why_missing(self) -> str:
+        return f"not among the {len(self._payloads)} nodes of {self.file}"
+
+
+def _encode_once(bundle: NodeArtifactsBundle) -> dict[str, NodeArtifactsPayload]:
+    """Every node's payload. The shared part is encoded and hashed once and is one object in all of them."""
+    shared = encode_files(bundle.shared_files)
+    manifest = bundle.shared_files.manifest
+    extended = first_extended(bundle.shared_files)
+    return {
+        entry.identifier: NodeArtifactsPayload(
+            encode_files(entry.files),
+            shared,
+            digest_of(entry.files.manifest, manifest),
+            first_extended(entry.files) or extended,
+        )
+        for entry in bundle.nodes
+    }
+
+
+def _rfc3339(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,122 @@
+"""`GET /watch`: to everybody who watches, one hint for any number of changes. It says "look at /status", and no more.
+
+Server-sent events, for pages and programs; nodes use the held `/node`. While nobody watches, nothing is subscribed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol, runtime_checkable
+
+from .handlers import RETRY_AFTER_SECONDS, Call, Reply, Write, refusal
+
+LEAD_SECONDS: Final = 0.05
+"""From a change to its hint: what follows within that time goes into it."""
+SPACING_SECONDS: Final = 0.1
+"""The least time between two hints."""
+PING_SECONDS: Final = 15.0
+MAX_PAGES: Final = 1_000
+RETRY_MS: Final = 2_000
+"""When a page whose stream has ended comes back."""
+
+HINT: Final = b"event: hint\ndata: {}\n\n"
+PING: Final = b": still here\n\n"
+HELLO: Final = b"retry: %d\n\n" % RETRY_MS + HINT
+"""Who comes, and who comes back, has to look once."""
+HEADERS: Final = {
+    "Content-Type": "text/event-stream",
+    "Cache-Control": "no-store",
+    "X-Accel-Buffering": "no",  # nginx would keep a hint until it has a bufferful
+}
+
+
+@runtime_checkable
+class ChangingSource(Protocol):
+    """A source that says when there is something new to read from it."""
+
+    def subscribe(self, heard: Callable[[], None]) -> Callable[[], None]:
+        """Call `heard` on the event loop after each change of what `/status` says of the fleet; it returns at once and
+        raises nothing. Subscribed on return; what is returned ends that, once."""
+
+
+class Pages:
+    """Those who watch `source`: `watch` is the handler of `GET /watch`, `close()` ends every stream."""
+
+    def __init__(
+        self,
+        source: ChangingSource,
+        *,
+        at_most: int = MAX_PAGES,
+        lead: float = LEAD_SECONDS,
+        spacing: float = SPACING_SECONDS,
+        ping: float = PING_SECONDS,
+    ) -> None:
+        self._source = source
+        self._at_most = at_most
+        self._lead = lead
+        self._spacing = spacing
+        self._ping = ping
+        self._pages: set[asyncio.Event] = set()
+        self._unsubscribe: Callable[[], None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._told_at = float("-inf")
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._pages)
+
+    async def watch(self, call: Call) -> Reply:
+        """The handler of `GET /watch`; 503 for one page too many, and for everybody once it is closed."""
+        if self._closed or len(self._pages) >= self._at_most:
+            what = "this server is stopping" if self._closed else f"{self._at_most} pages watch already"
+            return refusal(503, "unavailable", what, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+        return Reply(200, (), HEADERS, self._stream)
+
+    def close(self) -> None:
+        """End every stream now."""
+        self._closed = True
+        for page in self._pages:
+            page.set()
+
+    async def _stream(self, write: Write) -> None:
+        """One page, until it goes or the server does. Hints that come while one is written are one."""
+        hinted = asyncio.Event()
+        self._pages.add(hinted)
+        if self._unsubscribe is None:
+            self._unsubscribe = self._source.subscribe(self._heard)
+        said = HELLO
+        try:
+            while not self._closed:
+                await write(said)
+                try:
+                    async with asyncio.timeout(self._ping):
+                        await hinted.wait()
+                    hinted.clear()
+                    said = HINT
+                except TimeoutError:
+                    said = PING
+        finally:
+            self._pages.discard(hinted)
+            if not self._pages:
+                self._rest()
+
+    def _heard(self) -> None:
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            at = max(loop.time() + self._lead, self._told_at + self._spacing)
+            self._timer = loop.call_at(at, self._tell)
+
+    def _tell(self) -> None:
+        self._timer = None
+        self._told_at = asyncio.get_running_loop().time()
+        for page in self._pages:
+            page.set()
+
+    def _rest(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None

@@ -1,0 +1,157 @@
+"""Commit first, whisper second: the only place that publishes a hint or announces an event, and never for a write's life.
+
+A commit returns as soon as it is durable. The whisper follows from one task for each bucket, so that commits in a burst
+share it, and a bus that is slow, dead or lying costs the writer nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from ..errors import Conflict, OutcomeUnknown, Unavailable
+from ..log_events import event
+from .contract import BucketSnapshot, Change, Entry, Gap, RevisionedStore, Unchanged, Version
+from .hints import ChangeEvents, ChangeHints
+
+WHISPER_SECONDS = 1.0
+"""How long one whisper may take before it counts as lost."""
+
+_LOST = object()
+
+log = logging.getLogger("cfgsync")
+
+
+def hinted(store: RevisionedStore, hints: ChangeHints, events: ChangeEvents | None = None) -> HintingStore:
+    """`store`, whose commits are followed by a hint and, if `events` are given, by an event with the new version."""
+    return HintingStore(store, hints, events)
+
+
+class StoreTally:
+    """Plain counts since the start, read when somebody asks: how commits ended, and what became of hints and events."""
+
+    __slots__ = ("commits", "events", "hints")
+
+    def __init__(self) -> None:
+        self.commits = {"committed": 0, "conflict": 0, "failed": 0, "cancelled": 0}
+        """`committed` also counts those that found nothing to write; `cancelled` go on to an end that nobody reads."""
+        self.hints = {"published": 0, "lost": 0}
+        self.events = {"published": 0, "skipped_not_connected": 0, "failed": 0, "lost": 0}
+
+
+class HintingStore:
+    """A store that whispers after each commit. Leaving `async with` waits for whispers still on their way."""
+
+    def __init__(self, store: RevisionedStore, hints: ChangeHints, events: ChangeEvents | None) -> None:
+        self._store = store
+        self._hints = hints
+        self._events = events
+        self._told: dict[str, Version] = {}
+        self._untold: dict[
+            str, Version | None
+        ] = {}  # None: something may have been committed, nobody knows what
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._whispering: set[str] = set()
+        self.tally = StoreTally()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def version(self, bucket: str) -> Coroutine[Any, Any, Version]:
+        return self._store.version(bucket)
+
+    def get(self, bucket: str, key: str) -> Coroutine[Any, Any, Entry | None]:
+        return self._store.get(bucket, key)
+
+    def snapshot(
+        self, bucket: str, known: Version | None = None
+    ) -> Coroutine[Any, Any, BucketSnapshot | Unchanged]:
+        return self._store.snapshot(bucket, known)
+
+    def changes(self, bucket: str, since: Version) -> Coroutine[Any, Any, Sequence[Change] | Gap]:
+        return self._store.changes(bucket, since)
+
+    async def commit(
+        self, bucket: str, writes: Mapping[str, bytes | None], expected: Mapping[str, int] | None = None
+    ) -> Version:
+        try:
+            version = await self._store.commit(bucket, writes, expected)
+        except asyncio.CancelledError:
+            self.tally.commits["cancelled"] += 1
+            self._start(self._after_a_cancelled_commit(bucket))
+            raise
+        except OutcomeUnknown:
+            self.tally.commits["failed"] += 1
+            self._whisper(bucket, None)
+            raise
+        except Conflict:
+            self.tally.commits["conflict"] += 1
+            raise
+        except Exception:
+            self.tally.commits["failed"] += 1
+            raise
+        self.tally.commits["committed"] += 1
+        if self._told.get(bucket) != version:
+            self._told[bucket] = version
+            self._whisper(bucket, version)
+        return version
+
+    def _whisper(self, bucket: str, version: Version | None) -> None:
+        self._untold[bucket] = version
+        if bucket not in self._whispering:
+            self._whispering.add(bucket)
+            self._start(self._tell(bucket))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _tell(self, bucket: str) -> None:
+        try:
+            while bucket in self._untold:
+                version = self._untold.pop(bucket)
+                told = await self._attempt(self._hints.publish(bucket), "hint", bucket)
+                self.tally.hints["lost" if told is _LOST else "published"] += 1
+                if self._events is not None and version is not None:
+                    body = {"bucket": bucket, "epoch": version.epoch, "revision": version.revision}
+                    announced = await self._attempt(
+                        self._events.announce(bucket, msgspec.json.encode(body)), "event", bucket
+                    )
+                    self.tally.events["lost" if announced is _LOST else str(announced)] += 1
+        finally:
+            self._whispering.discard(bucket)
+
+    async def _attempt(self, sending: Coroutine[Any, Any, object], what: str, bucket: str) -> object:
+        try:
+            async with asyncio.timeout(WHISPER_SECONDS):
+                return await sending
+        except Exception as error:  # whatever a transport raises: readers look again by themselves
+            log.warning(
+                "the %s for bucket %r was lost: %s",
+                what,
+                bucket,
+                str(error) or type(error).__name__,
+                extra=event("whisper_lost", what=what, bucket=bucket),
+            )
+            return _LOST
+
+    async def _after_a_cancelled_commit(self, bucket: str) -> None:
+        """The cancelled call goes on to its end, and whoever waits for it must be told. A commit of nothing writes
+        nothing and returns after it."""
+        try:
+            version = await self._store.commit(bucket, {})
+        except Unavailable:
+            version = None
+        self._whisper(bucket, version)

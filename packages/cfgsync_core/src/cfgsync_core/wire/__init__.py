@@ -1,0 +1,1 @@
+"""What is said over HTTP: bodies, headers and statuses, encoded and decoded once, with every limit."""

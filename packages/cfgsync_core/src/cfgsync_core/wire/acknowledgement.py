@@ -1,0 +1,63 @@
+"""What a node says of a generation: applied, or failed and why. The body of `POST /ack`, and the same words as bytes."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from ..errors import InvalidRegistration, InvalidRequest
+from ..store.contract import Version
+from ..store.epoch import epoch_ms
+from .headers import is_digest
+from .registration import check_identifier
+from .request_body import RequestBody
+
+MAX_REASON: Final = 1_000
+"""Characters of a reason that travel and are kept; the rest is cut, since a failure that is told too wordily is better
+told than refused."""
+
+
+class Acknowledgement(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One node has applied, or could not apply, the files with `digest` (`sha256-<hex>`) of `generation`
+    (`<epoch>.<number>`). `reason` says why it failed."""
+
+    identifier: str
+    generation: str
+    digest: str
+    status: Literal["applied", "failed"]
+    reason: str | None = None
+
+
+_body = RequestBody(Acknowledgement)
+_encode = msgspec.json.Encoder().encode
+
+
+def encode_acknowledgement(acknowledgement: Acknowledgement) -> bytes:
+    """The body of `POST /ack`: compact, keys in wire order, the reason within its limit and absent when there is none."""
+    return _encode(_within_limits(acknowledgement))
+
+
+def decode_acknowledgement(body: bytes) -> Acknowledgement:
+    """The acknowledgement in a `POST /ack` body. Raises `InvalidRequest` (400 or 422)."""
+    words = _body.decode(body)
+    try:
+        check_identifier(words.identifier)
+    except InvalidRegistration as error:
+        raise InvalidRequest(422, str(error)) from error
+    try:
+        generation = Version.parse(words.generation)
+        epoch_ms(generation.epoch)
+    except ValueError as error:
+        raise InvalidRequest(422, "generation: expected <epoch>.<number>, the epoch a UUIDv7") from error
+    if str(generation) != words.generation:
+        raise InvalidRequest(422, "generation: expected a number without leading zeros")
+    if not is_digest(words.digest):
+        raise InvalidRequest(422, "digest: expected sha256- and 64 lower-case hex digits")
+    return _within_limits(words)
+
+
+def _within_limits(words: Acknowledgement) -> Acknowledgement:
+    if words.reason is None or (words.reason and len(words.reason) <= MAX_REASON):
+        return words
+    return msgspec.structs.replace(words, reason=words.reason[:MAX_REASON] or None)

@@ -1,0 +1,57 @@
+"""What the headers of a request and of an answer say: how long to wait, what the node has, which digest this is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Final, TypeAlias
+
+from ..errors import IntegrityError
+
+MAX_WAIT: Final = 30.0
+ACCEPT_EXTENDED: Final = "base64, mode"
+
+ACCEPT = "Cfgsync-Accept"
+GENERATION = "Cfgsync-Generation"
+VERSION = "Cfgsync-Version"
+
+_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
+_ETAG = re.compile(r'"([^"]*)"')
+Etag: TypeAlias = Annotated[str, "sha256-<64 hex>"]
+_SHA256 = re.compile(r"sha256-[0-9a-f]{64}")
+
+
+def parse_wait(prefer: str | None) -> float:
+    """The seconds of `Prefer: wait=20`, at most 30; 0 without one (RFC 7240)."""
+    found = _WAIT.search(prefer) if prefer else None
+    return min(float(found[1]), MAX_WAIT) if found else 0.0
+
+
+def parse_etags(header: str | None) -> Sequence[Etag]:
+    """The entity tags of `If-None-Match`, without quotes; `*` is one that everything matches."""
+    if header == "*":
+        return ("*",)
+    return _ETAG.findall(header) if header else ()
+
+
+def takes_extended(accept: str) -> bool:
+    """Whether `Cfgsync-Accept` says that modes and base64 are understood, both."""
+    return accept == ACCEPT_EXTENDED or {"base64", "mode"} <= {word.strip() for word in accept.split(",")}
+
+
+def parse_digest(etag: str | None) -> Etag | None:
+    """The digest in an answer's `ETag`; None for none or for one that is not ours.
+
+    Raises `IntegrityError` for a tag that claims to be a digest and is none.
+    """
+    if not etag or not etag.strip('W/"').startswith("sha256-"):
+        return None
+    digest = etag[1:-1] if etag.startswith('"') and etag.endswith('"') else etag
+    if not _SHA256.fullmatch(digest):
+        raise IntegrityError(f"the ETag {etag[:100]} is not a digest")
+    return digest
+
+
+def is_digest(text: str) -> bool:
+    """Whether this is `sha256-` and 64 lower-case hex digits."""
+    return _SHA256.fullmatch(text) is not None

@@ -1,0 +1,239 @@
+"""What one node is answered, as bytes: files encoded once, decoded when they are looked at, and digested once.
+
+Source: `protocol.md`, "Bodies" and the digest; golden bytes in `tests/core/golden/`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import msgspec
+
+from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError, DuplicatePath, digest_of, manifest_line
+
+from ..errors import IntegrityError
+from .json_text import text_bytes
+
+SCHEMA_VERSION: Final = 1
+MAX_QUOTES: Final = 64_000
+"""Quotation marks without a backslash before them in a body. A file object has at least six and today at most sixteen,
+whatever its words are, and a node takes 1,000: more are refused before they become objects of many times that size."""
+_encode = msgspec.json.Encoder().encode
+
+
+class _FileOut(msgspec.Struct, gc=False, omit_defaults=True):
+    path: str
+    content: str
+    mode: str = "0644"
+    encoding: str = "text"
+
+
+class _PayloadIn(msgspec.Struct, gc=False):
+    schema_version: int
+    files: msgspec.Raw = msgspec.Raw(b"[]")
+
+
+class _FileIn(msgspec.Struct, gc=False):
+    path: str
+    content: msgspec.Raw
+    mode: str = "0644"
+    encoding: str = "text"
+
+
+class RawFile(msgspec.Struct, frozen=True, gc=False):
+    """A file as it lands on a disk: bytes only, never text, which may take four times the memory."""
+
+    path: str
+    data: bytes
+    mode: str
+
+
+def encode_files(files: Iterable[ArtifactFile]) -> bytes:
+    """The file objects of a payload, separated by commas, without the brackets: what is stored and joined."""
+    return _encode(
+        [
+            _FileOut(f.path, base64.b64encode(f.content).decode(), f.mode, "base64")
+            if isinstance(f.content, bytes)
+            else _FileOut(f.path, f.content, f.mode)
+            for f in files
+        ]
+    )[1:-1]
+
+
+class NodeArtifactsPayload:
+    """What one node is answered: its files, node-local first, then shared; encoded once, decoded when looked at.
+
+    `digest` is `sha256-<hex>` of the file set; `extended` is the first path that only `Cfgsync-Accept: base64, mode`
+    may receive, None for a plain payload. `local` and `shared` are the two parts as `encode_files` made them, `chunks`
+    the body's bytes in order; the shared chunk is one object.
+    """
+
+    __slots__ = ("_files", "digest", "extended", "local", "shared")
+    schema_version = SCHEMA_VERSION
+
+    def __init__(self, local: bytes, shared: bytes, digest: str, extended: str | None = None) -> None:
+        self.local = local
+        self.shared = shared
+        self.digest = digest
+        self.extended = extended
+        self._files: tuple[ArtifactFile, ...] | None = None
+
+    @classmethod
+    def from_files(cls, local: ArtifactSet, shared: ArtifactSet | None = None) -> NodeArtifactsPayload:
+        """The payload of these files. Raises `DuplicatePath` when a shared path is also a local one."""
+        whole = local + shared if shared else local
+        made = cls(
+            encode_files(local),
+            encode_files(shared) if shared else b"",
+            digest_of(local.manifest, shared.manifest if shared else b""),
+            first_extended(whole),
+        )
+        made._files = whole.files
+        return made
+
+    @property
+    def chunks(self) -> tuple[bytes, ...]:
+        """The body in pieces, so that a shared piece is held once however many nodes are being answered."""
+        if not self.shared:
+            return (b'{"schema_version":1,"files":[', self.local, b"]}")  # joined later: copied once
+        comma = b"," if self.local else b""
+        return (b'{"schema_version":1,"files":[' + self.local + comma, self.shared, b"]}")
+
+    @property
+    def body(self) -> bytes:
+        """The whole body."""
+        return b"".join(self.chunks)
+
+    @property
+    def size_bytes(self) -> int:
+        return 31 + len(self.local) + len(self.shared) + (1 if self.local and self.shared else 0)
+
+    @property
+    def files(self) -> tuple[ArtifactFile, ...]:
+        if self._files is None:
+            self._files = _decode_files(self.body)
+        return self._files
+
+    def raw_files(self) -> Iterator[RawFile]:
+        """The same files one by one, each decoded when it comes and not kept."""
+        for part in filter(None, (self.local, self.shared)):
+            for file in _listed(b"[%b]" % part):
+                yield RawFile(file.path, _data(file), file.mode)
+
+    def is_empty(self) -> bool:
+        return not self.local and not self.shared
+
+    def __eq__(self, other: object) -> bool:
+        return self.digest == other.digest if isinstance(other, NodeArtifactsPayload) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __repr__(self) -> str:
+        return f"NodeArtifactsPayload({self.digest}, {[f.path for f in self.files]})"
+
+
+def first_extended(files: Iterable[ArtifactFile]) -> str | None:
+    """The first path that an original client would write wrongly, None when there is none."""
+    return next((f.path for f in files if not f.is_plain), None)
+
+
+def decode_files(encoded: bytes) -> ArtifactSet:
+    """The files that `encode_files` encoded."""
+    return ArtifactSet(_decode_files(b'{"schema_version":1,"files":[' + encoded + b"]}"))
+
+
+class _Named(msgspec.Struct, gc=False):
+    path: str
+
+
+_decode_named = msgspec.json.Decoder(list[_Named]).decode
+
+
+def paths_of(encoded: bytes) -> frozenset[str]:
+    """The paths of the files that `encode_files` encoded; their contents are not looked at."""
+    return frozenset(file.path for file in _decode_named(b"[" + encoded + b"]"))
+
+
+def decode_payload(body: bytes, etag: str | None = None) -> NodeArtifactsPayload:
+    """The payload in a 200 body, checked against its `ETag` digest when there is one. A file's content is looked at and
+    let go before the next one's, so that no more than the body and one file are held.
+
+    Raises `IntegrityError`: not a payload, another schema version, an illegal file, two equal paths, wrong digest.
+    """
+    if body.count(b'"') - body.count(b'\\"') > MAX_QUOTES:
+        raise IntegrityError("the answer holds far more files than a node takes")
+    manifest = bytearray()
+    extended: str | None = None
+    try:
+        listed = _files_of(body)
+        for file in _listed(listed):
+            named = ArtifactFile(file.path, "", file.mode)
+            manifest += manifest_line(named.path, named.mode, _data(file))
+            if extended is None and not (named.is_plain and file.encoding == "text"):
+                extended = named.path
+    except CfgsyncError as error:
+        raise error if isinstance(error, IntegrityError) else IntegrityError(str(error)) from error
+    digest = digest_of(manifest)
+    if etag is not None and etag != digest:
+        raise IntegrityError(f"the files have digest {digest}, the server said {etag}")
+    return NodeArtifactsPayload(bytes(memoryview(listed)[1:-1]).strip(), b"", digest, extended)
+
+
+def _decode_files(body: bytes) -> tuple[ArtifactFile, ...]:
+    try:
+        return ArtifactSet(ArtifactFile(f.path, _data(f), f.mode) for f in _listed(_files_of(body))).files
+    except CfgsyncError as error:
+        raise error if isinstance(error, IntegrityError) else IntegrityError(str(error)) from error
+
+
+def _files_of(body: bytes) -> msgspec.Raw:
+    """The array of files in a body, as it stands there."""
+    try:
+        payload = msgspec.json.decode(body, type=_PayloadIn)
+    except _BROKEN as error:
+        raise _no_payload(error) from error
+    if payload.schema_version != SCHEMA_VERSION:
+        raise IntegrityError(
+            f"unsupported cfgsync payload schema version {payload.schema_version}, expected {SCHEMA_VERSION}"
+        )
+    return payload.files
+
+
+def _listed(array: bytes | msgspec.Raw) -> Iterator[_FileIn]:
+    """The files of an array. No path may come twice."""
+    try:
+        files = msgspec.json.decode(array, type=list[_FileIn])
+    except _BROKEN as error:
+        raise _no_payload(error) from error
+    seen: set[str] = set()
+    for file in files:
+        if file.path in seen:
+            raise DuplicatePath(file.path)
+        seen.add(file.path)
+        yield file
+
+
+def _data(file: _FileIn) -> bytes:
+    try:
+        text = text_bytes(file.content)
+    except _BROKEN as error:
+        raise IntegrityError(f"file {file.path!r} has no content that is text: {error}") from error
+    if file.encoding == "text":
+        return text
+    if file.encoding != "base64":
+        raise IntegrityError(f"file {file.path!r} has the unknown encoding {file.encoding!r}")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise IntegrityError(f"file {file.path!r} is not base64: {error}") from error
+
+
+_BROKEN: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def _no_payload(error: Exception) -> IntegrityError:
+    return IntegrityError(f"the answer is not a cfgsync payload: {error}")

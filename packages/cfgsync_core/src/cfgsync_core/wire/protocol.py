@@ -1,0 +1,226 @@
+"""The wire: schema version 1 of the original cfgsync, plus what an original client or server never notices.
+
+Source: `protocol.md`; golden bytes in `tests/core/golden/`. Bytes become words here, once, and words become bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from ..errors import (
+    InvalidRegistration,
+    InvalidRequest,
+    MaterializationFailed,
+    OutcomeUnknown,
+    StaleGeneration,
+    StoreFull,
+    Unavailable,
+)
+from . import strict_json
+from .payload import NodeArtifactsPayload
+from .registration import (
+    EMPTY,
+    MAX_METADATA_BYTES,
+    NodeRegistration,
+    RegistrationPayload,
+    check_identifier,
+    check_ip,
+    check_metadata,
+)
+from .request_body import RequestBody
+
+# ── outcomes of a question, and their status ─────────────────────────────────────────────────────────────────────────
+
+
+class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One unmet condition as data: `have` of `need`, and the identifiers that are `missing`, when they are known."""
+
+    name: str
+    have: int
+    need: int
+    missing: tuple[str, ...] = ()
+
+
+class NotReady(msgspec.Struct, frozen=True):
+    """Not yet, and why. A materializer returns `NotReady("waiting for 3 nodes, have 1")`; `retry_after` is in how many
+    seconds it wants to be asked again (default 5), since readiness may depend on time.
+
+    As an answer to a node, `retry_after` is when the node may ask again and `registered` whether it is known.
+    """
+
+    reason: str = ""
+    conditions: tuple[Condition, ...] = ()
+    retry_after: float | None = None
+    registered: bool = True
+
+
+class Missing(msgspec.Struct, frozen=True):
+    """This identifier will get nothing: the artifacts are ready and it is not among them."""
+
+    reason: str = ""
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """The files of one node. `generation` is `<epoch>.<number>`, None for a static source."""
+
+    payload: NodeArtifactsPayload
+    generation: str | None = None
+
+
+class Unchanged304(msgspec.Struct, frozen=True):
+    """The node already has these files (a `Ready` whose digest the node named)."""
+
+
+STATUS: Final[dict[type, int]] = {
+    Ready: 200,
+    Unchanged304: 304,
+    NotReady: 425,
+    Missing: 404,
+    MaterializationFailed: 500,
+    StaleGeneration: 409,
+    StoreFull: 507,
+    OutcomeUnknown: 503,
+    Unavailable: 503,
+}
+"""The one table from an outcome to its status; server and client share it."""
+
+CODE: Final[dict[int, str]] = {
+    425: "not_ready",
+    404: "missing_config",
+    409: "stale_generation",
+    500: "internal",
+    503: "unavailable",
+    507: "unavailable",
+}
+"""The body `code` of an outcome's status."""
+
+
+# ── registrations ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class _Body(msgspec.Struct, gc=False):
+    identifier: str
+    ip: str | msgspec.UnsetType = msgspec.UNSET
+    metadata: msgspec.Raw = msgspec.Raw(b"")
+
+
+class _RegistrationOut(msgspec.Struct, gc=False, omit_defaults=True):
+    identifier: str
+    ip: str
+    metadata: msgspec.Raw | None = None
+
+
+_body = RequestBody(_Body)
+_decode_own = msgspec.json.Decoder(_Body).decode
+_encode = msgspec.json.Encoder().encode
+
+
+def encode_registration(registration: NodeRegistration) -> bytes:
+    """The body of `POST /register` and `POST /node`: compact, keys in wire order, metadata keys sorted."""
+    json = registration.payload.json
+    raw = None if json is None else msgspec.Raw(json.encode())
+    return _encode(_RegistrationOut(registration.identifier, registration.ip, raw))
+
+
+def decode_registration(body: bytes) -> NodeRegistration:
+    """The registration in a `POST /register` body. Raises `InvalidRequest` (400, 413 or 422)."""
+    words = _body.decode(body)
+    if words.ip is msgspec.UNSET:
+        raise InvalidRequest(422, 'ip: missing; a registration is {"identifier", "ip", "metadata"?}')
+    try:
+        return NodeRegistration(words.identifier, words.ip, _metadata(words.metadata))
+    except InvalidRegistration as error:
+        raise InvalidRequest(422, str(error)) from error
+
+
+def decode_stored(value: bytes) -> NodeRegistration:
+    """The registration that `encode_registration` made: canonical already, so it is not spelled again."""
+    words = _decode_own(value)
+    raw = bytes(words.metadata)
+    return NodeRegistration(
+        words.identifier, str(words.ip), RegistrationPayload(raw.decode()) if raw else EMPTY
+    )
+
+
+def decode_question(body: bytes) -> str:
+    """The identifier in a `POST /node` body; only it is needed, but what is there must be well-formed."""
+    words = _body.decode(body)
+    try:
+        if words.ip is not msgspec.UNSET:
+            check_ip(words.ip)
+        return check_identifier(words.identifier)
+    except InvalidRegistration as error:
+        raise InvalidRequest(422, str(error)) from error
+
+
+def _metadata(raw: msgspec.Raw) -> RegistrationPayload:
+    data = bytes(raw)
+    if not data or data == b"null":
+        return EMPTY
+    if (
+        data.count(b"{") + data.count(b"[") > strict_json.MAX_DEPTH
+        and strict_json.depth(data) > strict_json.MAX_DEPTH
+    ):
+        raise InvalidRequest(400, f"not JSON: metadata is nested deeper than {strict_json.MAX_DEPTH}")
+    try:
+        text = strict_json.canonical_of(data)
+    except ValueError as error:
+        raise InvalidRequest(400, f"metadata: {error}") from error
+    if len(text) * 4 > MAX_METADATA_BYTES and (size := len(text.encode())) > MAX_METADATA_BYTES:
+        raise InvalidRequest(413, f"metadata: {size} bytes, at most {MAX_METADATA_BYTES} are taken")
+    return RegistrationPayload(check_metadata(text))
+
+
+# ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+MAX_ERROR_BYTES: Final = 2**21
+"""Enough to name ten thousand missing nodes."""
+
+
+class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Every body that is not a payload. `not_ready` adds the keys after `message`."""
+
+    code: str
+    message: str
+    registered: bool | msgspec.UnsetType = msgspec.UNSET
+    reason: str | msgspec.UnsetType = msgspec.UNSET
+    conditions: tuple[Condition, ...] | msgspec.UnsetType = msgspec.UNSET
+    retry_after: float | msgspec.UnsetType = msgspec.UNSET
+
+
+def encode_error(code: str, message: str, **more: object) -> bytes:
+    """`{"code":…,"message":…}` and what more there is to say."""
+    return _encode({"code": code, "message": message, **more})
+
+
+def encode_not_ready(identifier: str, answer: NotReady) -> bytes:
+    """The 425 body: the original's words, then who is missing and why."""
+    wait = answer.retry_after if answer.retry_after is not None else 1
+    return encode_error(
+        "not_ready",
+        f"config for host {identifier} is not ready",
+        registered=answer.registered,
+        reason=answer.reason,
+        conditions=answer.conditions,
+        retry_after=int(wait) if wait == int(wait) else wait,
+    )
+
+
+def encode_missing(identifier: str, answer: Missing) -> bytes:
+    """The 404 body: the original's words, and a reason when there is one."""
+    more = {"reason": answer.reason} if answer.reason else {}
+    return encode_error("missing_config", f"missing config for host {identifier}", **more)
+
+
+def decode_error(body: bytes) -> ErrorBody | None:
+    """The error in a body, None when it is not one of ours (a proxy's page, an original's plain text) or so large that
+    a node would have to hold many times its size."""
+    if len(body) > MAX_ERROR_BYTES:
+        return None
+    try:
+        return msgspec.json.decode(body, type=ErrorBody)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

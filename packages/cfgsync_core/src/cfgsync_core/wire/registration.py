@@ -1,0 +1,158 @@
+"""A node's words about itself: who it is, where it is, and what the application wants to know of it."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any, TypeVar
+
+import msgspec
+
+from ..errors import InvalidRegistration, MetadataMismatch
+from . import strict_json
+
+T = TypeVar("T")
+
+MAX_METADATA_BYTES = 16 * 1024
+MAX_METADATA_DEPTH = 32
+_IDENTIFIER = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?", re.ASCII)
+
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
+
+
+def check_identifier(identifier: object) -> str:
+    """Return `identifier` if it follows `trust.md`; raise `InvalidRegistration` naming the rule if not."""
+    if not isinstance(identifier, str):
+        raise InvalidRegistration("identifier", f"expected text, got {type(identifier).__name__}")
+    if not _follows_the_rule(identifier):
+        raise InvalidRegistration(
+            "identifier",
+            "1 to 128 of A-Z a-z 0-9 . _ -, beginning and ending with a letter or digit, without '..'",
+        )
+    return identifier
+
+
+@lru_cache(maxsize=16_384)  # a node asks again and again by the same name
+def _follows_the_rule(identifier: str) -> bool:
+    return _IDENTIFIER.fullmatch(identifier) is not None and ".." not in identifier
+
+
+def check_ip(ip: str) -> str:
+    """Return `ip` in its usual spelling: strict IPv4, or IPv6. Raises `InvalidRegistration`."""
+    if not isinstance(ip, str):
+        raise InvalidRegistration("ip", f"expected an address as text, got {type(ip).__name__}")
+    return (
+        ip if _IPV4.fullmatch(ip) else _parsed_ip(ip)
+    )  # each node has its own: parsing costs ten times the pattern
+
+
+@lru_cache(maxsize=4096)
+def _parsed_ip(ip: str) -> str:
+    try:
+        address: IPv4Address | IPv6Address = ip_address(ip)
+    except ValueError:
+        raise InvalidRegistration("ip", f"{ip[:60]!r} is not an IPv4 or IPv6 address") from None
+    if "%" in ip:
+        raise InvalidRegistration("ip", "an IPv6 zone means nothing on another machine; leave out '%…'")
+    return str(address)
+
+
+class RegistrationPayload(msgspec.Struct, frozen=True, gc=False):
+    """The canonical wire value of a registration's metadata: compact JSON, object keys sorted; empty when absent."""
+
+    json: str | None = None
+
+    @classmethod
+    def from_json_text(cls, text: str) -> RegistrationPayload:
+        """The payload of any JSON document; `null` is absent. Raises `InvalidRegistration`."""
+        try:
+            return cls.from_value(strict_json.loads(text))
+        except (ValueError, RecursionError) as error:
+            if isinstance(error, InvalidRegistration):
+                raise
+            raise InvalidRegistration("metadata", f"not JSON: {error}") from error
+
+    @classmethod
+    def from_value(cls, value: object) -> RegistrationPayload:
+        """The payload of a JSON value, a Struct, a dataclass or anything that msgspec can turn into one."""
+        if value is None:
+            return EMPTY
+        try:
+            built = (
+                value if isinstance(value, dict | list | str | int | float) else msgspec.to_builtins(value)
+            )
+            if isinstance(built, dict | list | tuple):
+                built = msgspec.to_builtins(built, str_keys=True)
+            text = strict_json.canonical(built)
+        except (ValueError, TypeError, RecursionError) as error:
+            raise InvalidRegistration("metadata", str(error)) from error
+        return cls(check_metadata(text))
+
+    def raw_json(self) -> str | None:
+        """The canonical JSON text, or None when absent."""
+        return self.json
+
+    def deserialize(self, type: type[T]) -> T | None:
+        """The metadata as `type` (a Struct or dataclass), None when absent. Raises `msgspec.ValidationError`."""
+        return None if self.json is None else msgspec.json.decode(self.json, type=type)
+
+    @property
+    def value(self) -> object:
+        """The decoded JSON value, a new one at each call; None when absent."""
+        return None if self.json is None else strict_json.loads(self.json)
+
+
+EMPTY = RegistrationPayload()
+
+
+def check_metadata(text: str) -> str:
+    """Return canonical metadata within its limits (16 KiB, 32 deep); raise `InvalidRegistration` if beyond."""
+    if len(text) * 4 > MAX_METADATA_BYTES and (size := len(text.encode())) > MAX_METADATA_BYTES:
+        raise InvalidRegistration("metadata", f"{size} bytes, at most {MAX_METADATA_BYTES} are taken")
+    if (
+        text.count("{") + text.count("[") > MAX_METADATA_DEPTH
+        and strict_json.depth(text) > MAX_METADATA_DEPTH
+    ):
+        raise InvalidRegistration("metadata", f"nested deeper than {MAX_METADATA_DEPTH}")
+    return text
+
+
+class NodeRegistration(msgspec.Struct, frozen=True, gc=False):
+    """One node's registration: `NodeRegistration("node-1", "127.0.0.1").with_metadata(MyMetadata(port=3000))`.
+
+    `identifier` names the node, `ip` is its address as text (IPv4 or IPv6), `payload` its metadata as it travels.
+    Raises `InvalidRegistration` for a word outside its rule (`trust.md`, `protocol.md`).
+    """
+
+    identifier: str
+    ip: str
+    payload: RegistrationPayload = EMPTY
+
+    def __post_init__(self) -> None:
+        check_identifier(self.identifier)
+        usual = check_ip(self.ip) if isinstance(self.ip, str) else check_ip(str(self.ip))
+        if usual != self.ip:
+            msgspec.structs.force_setattr(self, "ip", usual)
+
+    def with_metadata(self, metadata: object) -> NodeRegistration:
+        """The same node with this metadata (any JSON value, Struct, dataclass; None is absent)."""
+        return NodeRegistration(self.identifier, self.ip, RegistrationPayload.from_value(metadata))
+
+    @property
+    def metadata(self) -> Any:
+        """The metadata as a decoded JSON value, None when absent."""
+        return self.payload.value
+
+    def metadata_as(self, type: type[T]) -> T:
+        """The metadata as `type` (a Struct or dataclass).
+
+        Raises `MetadataMismatch` naming node and field when it is absent or of another shape.
+        """
+        if self.payload.json is None:
+            raise MetadataMismatch(self.identifier, f"absent, {type.__name__} expected")
+        try:
+            return msgspec.json.decode(self.payload.json, type=type)
+        except msgspec.ValidationError as error:
+            raise MetadataMismatch(self.identifier, str(error)) from error

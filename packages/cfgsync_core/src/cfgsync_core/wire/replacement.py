@@ -1,0 +1,77 @@
+"""What an operator gives one node in place of what the materializer does: the body of `POST /node/replace`."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Final
+
+import msgspec
+
+from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError, InvalidArtifact
+
+from ..errors import InvalidRegistration, InvalidRequest
+from .payload import encode_files
+from .registration import check_identifier
+from .request_body import RequestBody
+
+REPLACEMENT: Final = "Cfgsync-Replacement"
+NO_REPLACEMENT: Final = "none"
+"""With this word in that header, a 202 says that there was no replacement to take away."""
+
+
+class Replacement(msgspec.Struct, frozen=True):
+    """A node's own files, in place of the materializer's. No files: the replacement is taken away again."""
+
+    identifier: str
+    files: ArtifactSet
+
+
+class _File(msgspec.Struct, gc=False):
+    path: str
+    content: str
+    mode: str = "0644"
+    encoding: str = "text"
+
+
+class _Body(msgspec.Struct):
+    identifier: str
+    files: list[_File] = []
+
+
+_body = RequestBody(_Body)
+
+
+def encode_replacement(replacement: Replacement) -> bytes:
+    """The body of `POST /node/replace`; byte-equal to the original's for plain text files."""
+    identifier = msgspec.json.encode(replacement.identifier)
+    return b'{"identifier":%b,"files":[%b]}' % (identifier, encode_files(replacement.files))
+
+
+def decode_replacement(body: bytes) -> Replacement:
+    """The replacement in a `POST /node/replace` body. Raises `InvalidRequest` (400 or 422)."""
+    words = _body.decode(body)
+    try:
+        check_identifier(words.identifier)
+    except InvalidRegistration as error:
+        raise InvalidRequest(422, str(error)) from error
+    files = [_file(at, file) for at, file in enumerate(words.files)]
+    try:
+        return Replacement(words.identifier, ArtifactSet(files))
+    except CfgsyncError as error:
+        raise InvalidRequest(422, f"files: {error}") from error
+
+
+def _file(at: int, words: _File) -> ArtifactFile:
+    content: str | bytes = words.content
+    if words.encoding == "base64":
+        try:
+            content = base64.b64decode(words.content, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise InvalidRequest(422, f"files[{at}].content: not base64: {error}") from error
+    elif words.encoding != "text":
+        raise InvalidRequest(422, f"files[{at}].encoding: expected text or base64")
+    try:
+        return ArtifactFile(words.path, content, words.mode)
+    except InvalidArtifact as error:
+        raise InvalidRequest(422, f"files[{at}]: {error}") from error

@@ -1,0 +1,72 @@
+"""The body of a request becomes a Struct by one strict rule, or a refusal whose message begins with the wrong field."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+import msgspec
+
+from ..errors import InvalidRequest
+from . import strict_json
+
+T = TypeVar("T")
+
+_FIELD = re.compile(r" - at `\$\.?(.*?)`$")
+
+
+class RequestBody(Generic[T]):
+    """How the body of one route is read: as this Struct, and none of its keys given twice; other keys are ignored."""
+
+    __slots__ = ("_decode", "_keys", "_quoted")
+
+    def __init__(self, kind: type[T]) -> None:
+        self._decode: Callable[[bytes], T] = msgspec.json.Decoder(kind).decode
+        self._keys = msgspec.structs.fields(kind)  # type: ignore[arg-type]
+        self._quoted = [b'"%b"' % field.encode_name.encode() for field in self._keys]
+
+    def decode(self, body: bytes) -> T:
+        """The words in `body`. Raises `InvalidRequest`: 400 for what is not JSON in UTF-8, 422 for what is and is
+        wrong."""
+        try:
+            if not body.isascii():
+                body.decode()  # also what is ignored must be UTF-8
+            words = self._decode(body)
+        except msgspec.ValidationError as error:
+            raise InvalidRequest(422, _in_words(str(error))) from error
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidRequest(400, f"not JSON: {error}") from error
+        if b"\\" in body:
+            self._refuse_doubles(body)
+            return words
+        for key in self._quoted:
+            if body.count(key) > 1:
+                self._refuse_doubles(body)
+                break
+        return words
+
+    def _refuse_doubles(self, body: bytes) -> None:
+        """A known top-level key given twice is refused as the original does; keys further in and unknown ones are free."""
+        try:
+            pairs = strict_json.top_level_pairs(body.decode())
+        except (ValueError, RecursionError) as error:
+            raise InvalidRequest(400, f"not JSON: {error}") from error
+        known = {field.encode_name for field in self._keys}
+        seen: set[str] = set()
+        for key, _ in pairs or ():
+            if key in seen and key in known:
+                raise InvalidRequest(422, f"{key}: given twice")
+            seen.add(key)
+
+
+def _in_words(message: str) -> str:
+    """msgspec's message with the field in front: ``Expected `str`, got `int` - at `$.ip` `` → ``ip: expected …``."""
+    found = _FIELD.search(message)
+    text = _FIELD.sub("", message)
+    text = text[:1].lower() + text[1:]
+    if found and found[1]:
+        return f"{found[1]}: {text}"
+    if (named := re.search(r"field `(\w+)`", message)) is not None:
+        return f"{named[1]}: missing"
+    return f"body: {text}"

@@ -1,0 +1,138 @@
+"""The words of `cfgsync fetch` as values; what they do not mean is a usage error that names the flag."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+import typer
+
+from cfgsync_core import InvalidRegistration, InvalidServerUrl, RegistrationPayload
+
+from ...node.degraded_start import WAIT, ConfigStartupMode
+from ...node.outputs import ArtifactOutputMap, OutputDirectory
+
+T = TypeVar("T")
+
+MAX_METADATA_FILE_BYTES: Final = 1024 * 1024
+DEFAULT_WAIT: Final = 300.0
+
+
+def seconds(flag: str, value: float) -> float:
+    """A number of seconds. Raises `BadParameter`."""
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number of seconds", param_hint=flag)
+    return value
+
+
+def wait_of(wait: float | None, mode: ConfigStartupMode) -> float:
+    """Seconds to wait for files: the default is short where a cache stands in for them."""
+    if wait is None:
+        return WAIT if mode is ConfigStartupMode.DEGRADED else DEFAULT_WAIT
+    return seconds("--wait", wait)
+
+
+def stale_of(max_stale: float | None, mode: ConfigStartupMode) -> float | None:
+    """Seconds for which a cached payload is good. Raises `BadParameter`."""
+    if max_stale is None:
+        return None
+    if mode is not ConfigStartupMode.DEGRADED:
+        raise typer.BadParameter("it is for --startup-mode degraded only", param_hint="--max-stale")
+    return seconds("--max-stale", max_stale)
+
+
+def reload_of(text: str | None, watch: bool, start: list[str]) -> signal.Signals | None:
+    """The signal that tells the command of changes. Raises `BadParameter`."""
+    if text is None:
+        return None
+    if not watch:
+        raise typer.BadParameter("it is for --watch only", param_hint="--reload")
+    if not start:
+        raise typer.BadParameter("there is no command to send it to: add -- COMMAND", param_hint="--reload")
+    try:
+        return parse_signal(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--reload") from error
+
+
+def parse_signal(text: str) -> signal.Signals:
+    """`SIGHUP`, `hup` or `1`. Raises `ValueError` for what is no signal, or one that no program can hear."""
+    name = text.strip().upper()
+    try:
+        if name.isascii() and name.isdigit():
+            found = signal.Signals(int(name))
+        else:
+            found = signal.Signals["SIG" + name.removeprefix("SIG")]
+    except (KeyError, ValueError):
+        raise ValueError(f"{text[:40]!r} is not the name or number of a signal") from None
+    if found in (signal.SIGKILL, signal.SIGSTOP):
+        raise ValueError(f"{found.name} is a signal that no program can hear")
+    return found
+
+
+def outputs(ctx: typer.Context, out: str | None, route: list[str]) -> OutputDirectory | ArtifactOutputMap:
+    """Where the files go. Raises `BadParameter`."""
+    if out and route:
+        # A flag beats the environment; two flags, or two variables, contradict each other.
+        by_hand = {name for name in ("out", "route") if is_flag(ctx, name)}
+        if by_hand == {"out"}:
+            route = []
+        elif by_hand == {"route"}:
+            out = None
+    if bool(out) == bool(route):
+        both = "both are given" if out else "neither is given"
+        raise typer.BadParameter(f"{both}: give --out DIR, or --route PATH=TARGET for each file")
+    if out:
+        return OutputDirectory(out)
+    routes = ArtifactOutputMap()
+    for text in route:
+        path, _, target = text.partition("=")
+        if not path or not target:
+            raise typer.BadParameter(f"{text!r} is not PATH=TARGET", param_hint="--route")
+        if path in routes.routes:
+            raise typer.BadParameter(f"{path!r} is routed twice", param_hint="--route")
+        routes = routes.route(path, target)
+    return routes
+
+
+def refuse_one_directory(state: str, places: OutputDirectory | ArtifactOutputMap) -> None:
+    """A watcher holds its directory of files as long as it lives, so what it remembers is written elsewhere. Raises
+    `BadParameter`."""
+    if isinstance(places, OutputDirectory) and os.path.realpath(state) == os.path.realpath(places.directory):
+        raise typer.BadParameter(
+            "it is the directory of --out, where --watch keeps nothing but the files: name another",
+            param_hint="--state",
+        )
+
+
+def is_flag(ctx: typer.Context, name: str) -> bool:
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def payload(metadata: str | None) -> RegistrationPayload:
+    """What `--metadata` says. Raises `BadParameter`."""
+    if metadata is None:
+        return RegistrationPayload()
+    text = metadata
+    if metadata.startswith("@"):
+        try:
+            with open(metadata[1:], encoding="utf-8") as file:
+                text = file.read(MAX_METADATA_FILE_BYTES)
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            raise typer.BadParameter(f"{metadata[1:]}: {why}", param_hint="--metadata") from error
+    return parsed("--metadata", text, RegistrationPayload.from_json_text)
+
+
+def parsed(flag: str, text: str, parse: Callable[[str], T]) -> T:
+    """`parse(text)`; what it does not take is a usage error of this flag."""
+    try:
+        return parse(text)
+    except InvalidRegistration as error:
+        raise typer.BadParameter(error.why, param_hint=flag) from error
+    except InvalidServerUrl as error:
+        raise typer.BadParameter(str(error), param_hint=flag) from error

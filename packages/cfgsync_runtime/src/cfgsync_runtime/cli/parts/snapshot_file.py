@@ -1,0 +1,51 @@
+"""`cfgsync status --save-snapshot FILE`: one cut of the fleet, page by page, written whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+import typer
+
+from cfgsync_artifacts import DiskError, replace_file
+from cfgsync_core import plain
+
+from ...operator.recording import SnapshotPage, joined
+from .messages import fail
+from .operator_client import Operator
+
+ROUTE: Final = "/admin/snapshot"
+TRIES: Final = 3
+
+
+def save_snapshot(server: str, file: str) -> None:
+    """Write the fleet's snapshot, readable by its owner only: metadata may be anything. Says what it holds."""
+    for _ in range(TRIES):
+        with Operator(server) as operator:
+            pages = list(_pages(operator))
+        if pages[-1].next is None:
+            break
+    else:
+        raise typer.Exit(fail(1, "others save snapshots of this server too", "run it again in a moment"))
+    recorded = joined(pages)
+    try:
+        replace_file(file, msgspec.json.format(msgspec.json.encode(recorded), indent=1) + b"\n", 0o600)
+    except DiskError as error:
+        raise typer.Exit(fail(8, str(error), error.hint)) from error
+    generation = (
+        "no generation" if recorded.generation is None else f"generation {recorded.generation.number}"
+    )
+    print(
+        f"{file}: {len(recorded.registrations)} nodes registered, {generation} at {plain(recorded.taken_at)}"
+    )
+
+
+def _pages(operator: Operator) -> Iterator[SnapshotPage]:
+    """The pages of one cut; the last one has a `next` when the server forgot the cut between two of them."""
+    page = operator.get(ROUTE, {}, SnapshotPage)
+    while page is not None:
+        yield page
+        if page.next is None:
+            return
+        page = operator.get(ROUTE, {"cut": page.cut, "after": page.next}, SnapshotPage, missing=True)

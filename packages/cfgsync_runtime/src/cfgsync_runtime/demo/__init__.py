@@ -1,0 +1,1 @@
+"""`cfgsync demo`: a whole boot on one machine."""

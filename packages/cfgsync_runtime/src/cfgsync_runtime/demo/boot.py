@@ -1,0 +1,280 @@
+"""A whole boot on this machine, step by step: server, nodes, files on disk, one change. Nothing in it is acted.
+
+The addresses are made up; the server, its SQLite file, the sockets, the nodes' processes and the files are real, and
+what a line says was read from `GET /status` or from the disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Final, Protocol
+
+import aiohttp
+import msgspec
+
+from cfgsync_adapter import Quorum
+from cfgsync_core import CfgsyncError, FleetStatus, HttpServer
+
+from ..compose import serving_snapshot
+from ..node.outputs import OutputDirectory
+from ..node.programs import fetch_and_write_artifacts
+from .fleet import DEFECT, FILES, DemoFailed, DemoNode, Peers, checked, fleet_of, tree
+from .progress import Progress, Stand, missing, number
+
+HELD_BACK: Final = 0.5  # s that the last node is late, so that what the others are told can be read
+WITHIN: Final = 60.0  # s after which a step counts as failed
+SPACING: Final = 0.01  # s between the starts of nodes
+EVERY: Final = 0.25  # s between two lines about who is missing
+LOOKS: Final = 0.1  # s between two looks for who watches live
+
+Status = Callable[[], Awaitable[FleetStatus]]
+
+
+class Audience(Protocol):
+    """Who the boot is shown to."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether `stands` is to be called, ten times a second; without it `step` also says who is missing."""
+
+    def step(self, seconds: float, text: str) -> None:
+        """Something has happened, so many seconds after the beginning."""
+
+    def stands(self, seconds: float, stand: Stand) -> None:
+        """Where everybody is."""
+
+    def ends(self, tree: Iterable[str]) -> None:
+        """It is over, and this is on disk."""
+
+
+class Lines:
+    """Plain lines, one for each step, to `say`."""
+
+    is_live = False
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def step(self, seconds: float, text: str) -> None:
+        self._say(f"{seconds:6.2f} s  {text}")
+
+    def stands(self, seconds: float, stand: Stand) -> None:
+        """Lines tell of steps alone."""
+
+    def ends(self, tree: Iterable[str]) -> None:
+        for line in ("", *tree, ""):
+            self._say(line)
+
+
+async def boot(count: int, directory: str, audience: Audience) -> float:
+    """Boot `count` nodes below `directory`, which is there and empty; the seconds that it took.
+
+    Raises `DemoFailed` or another `CfgsyncError`.
+    """
+    began = time.monotonic()
+    nodes = fleet_of(count, directory)
+    rule = Quorum(Peers(), expected=[node.name for node in nodes])
+    store = f"sqlite:{os.path.join(directory, 'server.db')}"
+    async with serving_snapshot(rule, store=store) as server, _asking(server) as status:
+        demo = _Boot(nodes, server.url, status, audience, began)
+        demo.step(f"server up: {server.url}, registrations in SQLite (server.db)")
+        async with demo.watched():
+            await demo.first_boot()
+            fleet = await status()
+            size = checked(nodes)
+            demo.step(
+                f"{count} payloads fetched, {FILES * count} files on disk ({size:,} bytes), each compared"
+            )
+            if count > 1:
+                nodes = await demo.one_moves()
+                fleet = await status()
+                checked(nodes)
+                demo.step(f"every node has generation {number(fleet)}: {FILES * count} files compared again")
+        behind = [node.identifier for node in fleet.nodes if node.served != fleet.generation]
+        if behind or fleet.registered != count:
+            raise DemoFailed(
+                f"{fleet.registered} of {count} nodes are registered, {len(behind)} of them behind: {behind[:5]}",
+                DEFECT,
+            )
+        took = time.monotonic() - began
+    audience.ends(tree(directory, nodes))
+    return took
+
+
+class _Boot:
+    """The nodes' way through one boot of theirs, and who looks on."""
+
+    def __init__(
+        self, nodes: Sequence[DemoNode], url: str, status: Status, audience: Audience, began: float
+    ) -> None:
+        self._nodes = list(nodes)
+        self._url = url
+        self._status = status
+        self._audience = audience
+        self._began = began
+        self._progress = Progress([node.name for node in nodes])
+
+    def step(self, text: str) -> None:
+        self._audience.step(time.monotonic() - self._began, text)
+
+    @asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Show where everybody is, again and again, to an audience that is there live."""
+        if not self._audience.is_live:
+            yield
+            return
+        looking = asyncio.create_task(self._look())
+        try:
+            yield
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+        await self._show()
+
+    async def _look(self) -> None:
+        while True:
+            await self._show()
+            await asyncio.sleep(LOOKS)
+
+    async def _show(self) -> None:
+        stand = self._progress.stand(await self._status())
+        self._audience.stands(time.monotonic() - self._began, stand)
+
+    async def first_boot(self) -> None:
+        """Start every node, the last one late, and tell who is missing until all have their files."""
+        *others, last = self._nodes
+        async with _all_or_first_failure() as group:
+            group.create_task(self._start(others))
+            await self._until_registered(len(others))
+            if others:
+                await asyncio.sleep(HELD_BACK)
+                fleet = await self._status()
+                self.step(f"{missing(fleet)}; {fleet.waiting} wait, each in one held request")
+            group.create_task(self._fetch(last))
+            late = f", held back for {HELD_BACK} s so that this can be read" if others else ""
+            self.step(f"{last.name} starts{late}")
+            while (fleet := await self._status()).generation is None:  # noqa: ASYNC110 - asked over HTTP
+                await asyncio.sleep(0.01)
+            ready = time.monotonic()
+            self.step(f"ready: generation {number(fleet)}, made from {fleet.registered} registrations")
+        first, last_one = (max(seconds, 0.0) for seconds in self._progress.after(ready))
+        self.step(f"files in place: the first {first:.2f} s after that, the last {last_one:.2f} s")
+
+    async def _until_registered(self, count: int) -> None:
+        """Return when so many are, and tell who is missing until then, unless that is seen anyway."""
+        told, told_at = "", 0.0
+        while (fleet := await self._status()).registered < count:
+            now = time.monotonic()
+            why = missing(fleet)
+            if why != told and now - told_at > EVERY and not self._audience.is_live:
+                told, told_at = why, now
+                self.step(why)
+            await asyncio.sleep(0.05)
+
+    async def one_moves(self) -> list[DemoNode]:
+        """The first node starts again at another address; then all others ask again. The nodes as they are then."""
+        old = self._nodes[0]
+        first = msgspec.structs.replace(old, ip="10.99.0.1")
+        self._nodes[0] = first
+        self._progress.again()
+        self.step(
+            f"{first.name} starts again, as {first.ip} instead of {old.ip}: that makes the next generation"
+        )
+        async with _all_or_first_failure() as group:
+            group.create_task(self._fetch(first))
+        self.step(f"{first.name} has its new files; the others ask again")
+        async with _all_or_first_failure() as group:
+            group.create_task(self._start(self._nodes[1:]))
+        return self._nodes
+
+    async def _start(self, nodes: Iterable[DemoNode]) -> None:
+        """Start the nodes one after the other, and return when all have their files."""
+        async with asyncio.TaskGroup() as group:
+            for node in nodes:
+                group.create_task(self._fetch(node))
+                await asyncio.sleep(SPACING)
+
+    async def _fetch(self, node: DemoNode) -> None:
+        """One node's way to its files, as a process or as a task."""
+        self._progress.begins(node.name)
+        if node.is_process:
+            await _process(node, self._url)
+        else:
+            outputs = OutputDirectory(node.directory)
+            await fetch_and_write_artifacts(
+                node.registration, self._url, outputs, wait=WITHIN, secret=node.secret
+            )
+        self._progress.ends(node.name)
+
+
+async def _process(node: DemoNode, url: str) -> None:
+    """`cfgsync fetch`, to its end. Raises `DemoFailed`."""
+    words = ["--server", url, "--id", node.name, "--ip", node.ip, "--metadata", f'{{"port":{node.port}}}']
+    words += ["--out", node.directory, "--state", f"{node.directory}.state", "--wait", str(WITHIN)]
+    # -P: a module in the directory from which the demo is run must not shadow one of ours
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-c", "from cfgsync_runtime.cli import main; main()", "fetch", *words),
+        env={name: text for name, text in os.environ.items() if not name.startswith("CFGSYNC_")},
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        _, said = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        lines = [
+            line for line in said.decode(errors="replace").splitlines() if not line.startswith("waiting")
+        ]
+        what, hint = (*lines[-2:], "", "")[:2]
+        raise DemoFailed(f"{node.name}: cfgsync fetch ended with {process.returncode}: {what}", hint)
+
+
+@asynccontextmanager
+async def _asking(server: HttpServer) -> AsyncIterator[Status]:
+    """`GET /status`, over HTTP as anybody else would ask."""
+    async with aiohttp.ClientSession(server.url) as session:
+
+        async def status() -> FleetStatus:
+            try:
+                async with session.get("/status") as answer:
+                    return msgspec.json.decode(await answer.read(), type=FleetStatus)
+            except (aiohttp.ClientError, msgspec.DecodeError) as error:
+                raise DemoFailed(f"GET /status failed: {error}", DEFECT) from error
+
+        yield status
+
+
+@asynccontextmanager
+async def _all_or_first_failure() -> AsyncIterator[asyncio.TaskGroup]:
+    """A task group within the demo's time that raises its first failure of ours as it is."""
+    try:
+        async with asyncio.timeout(WITHIN), asyncio.TaskGroup() as group:
+            yield group
+    except TimeoutError as error:
+        raise DemoFailed(
+            f"not all nodes had their files after {WITHIN:g} s", "try fewer: cfgsync demo --nodes 10"
+        ) from error
+    except ExceptionGroup as group_error:
+        raise _first(group_error) from group_error
+
+
+def _first(error: Exception) -> Exception:
+    """The first `CfgsyncError` in a group of groups, else the first exception."""
+    found = [error]
+    leaves: list[Exception] = []
+    while found:
+        one = found.pop(0)
+        if isinstance(one, ExceptionGroup):
+            found += one.exceptions
+        else:
+            leaves.append(one)
+    return next((leaf for leaf in leaves if isinstance(leaf, CfgsyncError)), leaves[0])

@@ -1,0 +1,182 @@
+"""The materializer in a process of its own: whatever it does, the server's loop goes on and the deadline ends it.
+
+Spawned, never forked; told only what changed; ended at the deadline with all that it started, and replaced at the next
+run, which tells the new one everything. The server never loads the application.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Final, Self
+
+import msgspec
+
+from cfgsync_adapter import Decision, Prepared, RegistrationSnapshot
+from cfgsync_core import MaterializationFailed, event
+
+from ..errors import InputError
+from .child_process import LEAVE, ChildProcess, Ended
+from .messages import (
+    MAX_ANSWER_BYTES,
+    Blobs,
+    Changed,
+    Decide,
+    Failed,
+    Loaded,
+    Made,
+    NotYet,
+    Refused,
+    ToServer,
+)
+
+BATCH: Final = 500
+"""Registrations that the event loop encodes at a time."""
+LOAD_WITHIN: Final = 60.0
+"""Seconds that loading may take in a fresh process, or twice as long as it took at the start, whichever is longer."""
+
+log = logging.getLogger("cfgsync")
+
+
+class InChild:
+    """The `Decider` of `cfgsync serve MODULE:CLASS`: `async with InChild("app:MyMaterializer") as decider:`.
+
+    Entering starts the process and waits until it has loaded the materializer, whose `revision` is here then. Raises
+    `InputError` when it cannot be loaded. A process that takes its place has `load_within` seconds to load it, or twice
+    as long as the first one took.
+    """
+
+    busy = False  # a run that is given up is ended, so nothing has to be waited for
+
+    def __init__(self, target: str, load_within: float = LOAD_WITHIN) -> None:
+        self._target = target
+        self._load_within = load_within
+        self._process: ChildProcess | None = None
+        self._told = RegistrationSnapshot()
+        self._blobs: Mapping[str, bytes] = {}
+        self.revision = ""
+
+    async def __aenter__(self) -> Self:
+        began = time.monotonic()
+        self._process = process = await ChildProcess.start(self._target)
+        try:
+            self.revision = _loaded(await process.hear())
+            self._load_within = max(self._load_within, 2 * (time.monotonic() - began))
+        except Ended as ended:
+            await self._end()
+            raise InputError(
+                f"loading {self._target} ended its process: {ended}", "import it in Python to see why"
+            ) from ended
+        except BaseException:
+            await self._end()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._process is not None:
+            await self._process.leave(LEAVE)
+
+    async def ready(self) -> None:
+        """See `Decider`: when the last process has ended, a fresh one that has loaded the materializer, and that has
+        been told nothing yet. Raises `MaterializationFailed`."""
+        if self._process is not None and not self._process.has_ended:
+            return
+        await self._end()
+        self._told, self._blobs = RegistrationSnapshot(), {}
+        self._process = process = await ChildProcess.start(self._target)
+        try:
+            await self._load(process)
+        except BaseException:
+            process.kill()  # half loaded, or what was not asked for
+            raise
+        log.info("a fresh process has loaded %s", self._target, extra=event("materializer_loaded"))
+
+    async def decide(self, snapshot: RegistrationSnapshot) -> Decision:
+        """See `Decider`. Raises `MaterializationFailed`; when cancelled, the process is ended."""
+        await self.ready()
+        assert self._process is not None
+        process = self._process
+        try:
+            await self._tell(process, snapshot)
+            answer = await self._answer(process)
+        except Ended as ended:
+            raise MaterializationFailed(f"its process {ended}") from ended
+        except BaseException:
+            # the deadline, or words that are none: what the process does from here on is nobody's
+            process.kill()
+            raise
+        if isinstance(answer, Failed):
+            raise MaterializationFailed(answer.sentence, answer.at)
+        return answer
+
+    async def _load(self, process: ChildProcess) -> None:
+        try:
+            async with asyncio.timeout(self._load_within):
+                revision = _loaded(await process.hear())
+        except TimeoutError as error:
+            raise MaterializationFailed(f"loading it again took over {self._load_within:g} s") from error
+        except InputError as error:
+            raise MaterializationFailed(f"it cannot be loaded again: {error}; {error.hint}") from error
+        except Ended as ended:
+            raise MaterializationFailed(f"its process {ended}") from ended
+        if revision != self.revision:
+            raise MaterializationFailed(
+                f"it was loaded again with revision {revision!r}, and this server has claimed {self.revision!r}: restart it"
+            )
+
+    async def _tell(self, process: ChildProcess, snapshot: RegistrationSnapshot) -> None:
+        changed, gone = snapshot.changes_since(self._told)
+        for at in range(0, len(changed), BATCH):
+            await process.say(Changed(changed[at : at + BATCH], []))
+        if gone:
+            await process.say(Changed([], gone))
+        await process.say(Decide(snapshot.version, snapshot.first_at, snapshot.changed_at))
+        self._told = snapshot
+
+    async def _answer(self, process: ChildProcess) -> Decision | Failed:
+        pieces: dict[str, list[bytes]] = {}
+        size = 0
+        while isinstance(words := await process.hear(), Blobs):
+            for key, piece in words.pieces:
+                pieces.setdefault(key, []).append(piece)
+                size += len(piece)
+            if size > MAX_ANSWER_BYTES:
+                raise MaterializationFailed(f"its process sends more than {MAX_ANSWER_BYTES} bytes of files")
+        match words:
+            case Made(processor_seconds=seconds):
+                try:  # in a thread, since an answer for 50,000 nodes held the loop for 88 ms
+                    prepared = await asyncio.to_thread(_joined, words, self._blobs, pieces)
+                except (KeyError, msgspec.DecodeError) as error:
+                    raise MaterializationFailed(f"its process sends no whole answer: {error}") from error
+                self._blobs = prepared.blobs
+                return Decision(prepared, seconds)
+            case NotYet(answer, seconds):
+                return Decision(answer, seconds)
+            case Failed():
+                return words
+        raise MaterializationFailed(f"its process sends {type(words).__name__} for an answer")
+
+    async def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            await self._process.leave(0)
+
+
+def _joined(made: Made, held: Mapping[str, bytes], pieces: Mapping[str, list[bytes]]) -> Prepared:
+    """The answer from the blobs of the last one and the pieces of new ones."""
+    fresh = {key: b"".join(parts) for key, parts in pieces.items()}
+    return Prepared.from_blobs(made.map_key, {**held, **fresh}, made.accepts_shrink)
+
+
+def _loaded(words: ToServer) -> str:
+    """The revision of what was loaded. Raises the `InputError` that the child says."""
+    if isinstance(words, Refused):
+        raise InputError(words.what, words.hint)
+    if not isinstance(words, Loaded):
+        raise MaterializationFailed(f"its process begins with {type(words).__name__}")
+    return words.revision

@@ -1,0 +1,144 @@
+"""One spawned process and the socket to it: whenever it ends or the server does, all that it started ends too.
+
+What leaves its process group is out of reach; whoever must end that too ends a cgroup.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import Final
+
+import msgspec
+
+from cfgsync_core import MaterializationFailed
+
+from .messages import LENGTH_BYTES, MAX_FRAME_BYTES, ToChild, ToServer, framed
+
+BUFFER_BYTES: Final = 1024 * 1024
+LEAVE: Final = 0.5
+"""Seconds that an idle child has to end by itself, its exit handlers run."""
+
+
+class Ended(Exception):
+    """The process is no more; the message goes on from "its process"."""
+
+
+class ChildProcess:
+    """One living child, and the socket to it."""
+
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        lifeline: int,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        self._process = process
+        self._lifeline = lifeline
+        self._reader = reader
+        self._writer = writer
+        self._killed = False
+        self._exit = asyncio.create_task(self._watch(), name="cfgsync-child")
+
+    @classmethod
+    async def start(cls, target: str) -> ChildProcess:
+        """Spawn it. The kernel ends it when the thread that runs this ends: call it from the loop of a whole life; and
+        its whole group when the lifeline is let go, a pipe whose other end is nobody's but the server's."""
+        ours, theirs = socket.socketpair()
+        tied, lifeline = os.pipe()
+        try:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    *(sys.executable, "-P", "-m", "cfgsync_runtime.materializer.child_main"),
+                    *(str(theirs.fileno()), str(tied), target),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=2,  # what it prints is no word of the server's
+                    pass_fds=(theirs.fileno(), tied),
+                    start_new_session=True,  # Ctrl-C in a terminal is for the server, a group of its own to be ended
+                )
+            reader, writer = await asyncio.open_connection(sock=ours, limit=BUFFER_BYTES)
+        except BaseException:
+            ours.close()
+            os.close(lifeline)
+            raise
+        finally:
+            os.close(tied)
+        return cls(process, lifeline, reader, writer)
+
+    @property
+    def has_ended(self) -> bool:
+        return self._killed or self._exit.done() or self._reader.at_eof()
+
+    async def say(self, words: ToChild) -> None:
+        """Raises `Ended`."""
+        self._writer.write(framed(words))
+        try:
+            await self._writer.drain()
+        except ConnectionError:
+            raise await self._ended() from None
+        await asyncio.sleep(0)  # a socket that takes everything at once is no reason to keep the loop
+
+    async def hear(self) -> ToServer:
+        """The next words. Raises `Ended`; `MaterializationFailed` for what is none."""
+        try:
+            length = int.from_bytes(await self._reader.readexactly(LENGTH_BYTES))
+            if length > MAX_FRAME_BYTES:
+                raise MaterializationFailed(f"its process sends a frame of {length} bytes")
+            encoded = await self._reader.readexactly(length)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            raise await self._ended() from None
+        await asyncio.sleep(0)
+        try:
+            words: ToServer = msgspec.msgpack.decode(encoded, type=ToServer)
+        except msgspec.DecodeError as error:
+            raise MaterializationFailed(f"its process sends what is no answer: {error}") from error
+        return words
+
+    def kill(self) -> None:
+        """kill −9, with everything that it started and that did not leave its group."""
+        self._killed = True
+        if not self._exit.done():
+            _kill_group(self._process.pid)
+
+    async def leave(self, within: float) -> None:
+        """Hang up, and return when it has ended: by itself `within` seconds, or killed."""
+        if not self._exit.done() and self._writer.can_write_eof():
+            with suppress(OSError):
+                self._writer.write_eof()
+        await asyncio.wait([self._exit], timeout=within)
+        self.kill()
+        await asyncio.shield(self._exit)
+        self._writer.close()
+        with suppress(OSError):
+            await self._writer.wait_closed()
+
+    async def _watch(self) -> int:
+        """Its exit code. A grandchild that holds the socket open must not make it seem alive."""
+        try:
+            code = await self._process.wait()
+            _kill_group(self._process.pid)  # the number is still theirs while one of the group lives
+        finally:
+            os.close(self._lifeline)
+        self._writer.transport.abort()
+        return code
+
+    async def _ended(self) -> Ended:
+        """How it ended; one that only hung up is ended."""
+        done, _ = await asyncio.wait([self._exit], timeout=LEAVE)
+        if not done:
+            self.kill()
+            return Ended("closed its connection to the server")
+        code = self._exit.result()
+        return Ended(
+            f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        )
+
+
+def _kill_group(group: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)

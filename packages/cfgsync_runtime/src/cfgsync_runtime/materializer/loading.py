@@ -1,0 +1,182 @@
+"""`MODULE:CLASS` becomes a materializer, or two lines that say where the application's own code stands in the way."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import os
+import sys
+import traceback
+from importlib.machinery import PathFinder
+from pathlib import Path
+from types import ModuleType
+from typing import Final, NoReturn, cast
+
+from cfgsync_adapter import RegistrationSnapshotMaterializer
+
+from ..errors import InputError
+
+_VERB: Final = "materialize_snapshot"
+_FORM: Final = "write MODULE:CLASS, such as app:MyMaterializer for the class MyMaterializer in app.py"
+
+
+def load_materializer(target: str) -> RegistrationSnapshotMaterializer:
+    """The materializer that `target` names; the current directory is importable from then on.
+
+    A class is instantiated without arguments; an instance is taken as it is; anything else that can be called is a
+    factory, called without arguments. Raises `InputError`.
+    """
+    module_name, name = split_target(target)
+    directory = os.getcwd()
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+    return materializer_from(_attribute(_module(module_name), name, target), target)
+
+
+def materializer_from(found: object, target: str) -> RegistrationSnapshotMaterializer:
+    """The materializer that `found` is, or gives when it is called without arguments; `target` is its name in what is
+    said about it. Raises `InputError`."""
+    if not inspect.isclass(found) and callable(getattr(found, _VERB, None)):
+        return _checked(found, target)
+    if not callable(found):
+        _no_verb(found, target)
+    if inspect.isclass(found) and not callable(getattr(found, _VERB, None)):
+        raise InputError(
+            f"{target}: the class has no method {_VERB}",
+            f"give it `def {_VERB}(self, registrations)`, or name another class",
+        )
+    return _checked(_called(found, target), target)
+
+
+def split_target(target: str) -> tuple[str, str]:
+    """Module and name of a target. Raises `InputError` for another form."""
+    module, colon, name = target.partition(":")
+    if "/" in module or "\\" in module or module.endswith(".py"):
+        stem = Path(module.replace("\\", "/")).stem
+        raise InputError(
+            f"{target!r} names a file",
+            f"name the module: {stem}:{name or 'MyMaterializer'}, in the directory of the file",
+        )
+    if not colon:
+        raise InputError(f"{target!r} names no class: there is no colon in it", _FORM)
+    if not all(part.isidentifier() for part in (*module.split("."), *name.split("."))):
+        raise InputError(f"{target!r} is not MODULE:CLASS", _FORM)
+    return module, name
+
+
+def lies_in(directory: Path, module: str) -> bool:
+    """True when `module` would be found in this directory; it is not imported."""
+    return PathFinder.find_spec(module.partition(".")[0], [str(directory)]) is not None
+
+
+def _module(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(error.name + ".")) and not _frames(error):
+            raise InputError(
+                f"no module named {name}" if error.name == name else f"no module named {name}: {error}",
+                f"it is looked for in {os.getcwd()} and among what is installed for {sys.executable}",
+            ) from error
+        _broken(f"importing {name} failed", error)
+    except (Exception, SystemExit) as error:  # an application's module may raise anything, also by sys.exit()
+        _broken(f"importing {name} failed", error)
+
+
+def _attribute(module: ModuleType, name: str, target: str) -> object:
+    found: object = module
+    for part in name.split("."):
+        try:
+            found = getattr(found, part)
+        except AttributeError:
+            raise InputError(
+                f"{target}: there is no {part} in {_called_name(found)}", _near(found, part)
+            ) from None
+        except Exception as error:
+            _broken(f"{target}: looking up {part} failed", error)
+    return found
+
+
+def _near(where: object, name: str) -> str:
+    """What may have been meant: of what could be served from there the names like it, else all; else names like it."""
+    public = [other for other in dir(where) if not other.startswith("_")]
+    folded = {other.lower(): other for other in public}
+    close = [folded[other] for other in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.6)]
+    able = [other for other in public if callable(getattr(getattr(where, other, None), _VERB, None))]
+    meant = [other for other in close if other in able] or able[:5] or close
+    return f"did you mean {' or '.join(meant)}?" if meant else f"define a class with a method {_VERB} there"
+
+
+def _called(factory: object, target: str) -> object:
+    assert callable(factory)
+    try:
+        inspect.signature(factory).bind()
+    except TypeError as error:
+        raise InputError(
+            f"{target} cannot be called without arguments: {error}",
+            "give them defaults, or name a function without arguments that returns the materializer",
+        ) from error
+    except ValueError:
+        pass  # a callable written in C may have no signature to look at: calling it will tell
+    try:
+        made: object = factory()
+    except (Exception, SystemExit) as error:
+        _broken(f"{target} failed when it was called", error)
+    if inspect.iscoroutine(made):
+        made.close()
+        raise InputError(f"{target} is an async function", "name a plain one; its materializer may be async")
+    return made
+
+
+def _checked(made: object, target: str) -> RegistrationSnapshotMaterializer:
+    verb = getattr(made, _VERB, None)
+    if not callable(verb):
+        _no_verb(made, target)
+    try:
+        inspect.signature(verb).bind(())
+    except TypeError as error:
+        raise InputError(
+            f"{target}: {_VERB} does not take one argument: {error}",
+            f"write `def {_VERB}(self, registrations)`",
+        ) from error
+    except ValueError:
+        pass
+    return cast(RegistrationSnapshotMaterializer, made)
+
+
+def _no_verb(made: object, target: str) -> NoReturn:
+    raise InputError(
+        f"{target} gives {_called_name(made)}, which has no method {_VERB}",
+        f"give it `def {_VERB}(self, registrations)`, or name another class",
+    )
+
+
+def _called_name(thing: object) -> str:
+    if isinstance(thing, ModuleType | type):
+        return thing.__name__
+    return "None" if thing is None else f"an object of {type(thing).__name__}"
+
+
+def _broken(what: str, error: BaseException) -> NoReturn:
+    """Raise with the line of the application where the error was raised, instead of a traceback."""
+    frames = _frames(error)
+    if isinstance(error, SyntaxError) and error.filename:
+        at = f"{error.filename}:{error.lineno or 1}"
+        why = f"{type(error).__name__}: {error.msg}"
+    else:
+        at = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+        why = "".join(traceback.format_exception_only(error)[-1:]).strip()
+    hint = f"see {at}" if at else "import it in Python to see why"
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        hint = f"install what offers {error.name!r} for {sys.executable}, or mend {at}"
+    raise InputError(f"{what}: {at}: {why}" if at else f"{what}: {why}", hint) from error
+
+
+def _frames(error: BaseException) -> list[traceback.FrameSummary]:
+    """The frames below this file that are not the import system's own."""
+    return [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename not in (__file__, importlib.__file__) and not frame.filename.startswith("<frozen")
+    ]

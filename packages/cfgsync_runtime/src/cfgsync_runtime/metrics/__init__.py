@@ -1,0 +1,1 @@
+"""`GET /metrics`: what is counted, and how a scraper reads it."""

@@ -1,0 +1,206 @@
+"""The figures of a server as Prometheus reads them, taken from plain integers at the moment of asking.
+
+No label is ever an identifier: a fleet of 10,000 nodes has as many series as one of ten.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from importlib.metadata import version
+from typing import cast
+
+from prometheus_client import CollectorRegistry, GCCollector, Metric, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    SummaryMetricFamily,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
+
+from cfgsync_adapter import RegistrationConfigSource
+from cfgsync_core import FleetStatus, HttpServer, StoreTally
+
+from .endpoint import Observed
+from .requests import BOUNDS, CANCELLED, Traffic
+
+_OUTCOMES: Mapping[int, str] = {
+    304: "unchanged",
+    401: "unauthorized",
+    403: "forbidden",
+    404: "missing",
+    406: "not_acceptable",
+    409: "conflict",
+    425: "not_ready",
+    429: "rate_limited",
+    CANCELLED: "cancelled",
+    500: "failed",
+    503: "unavailable",
+    507: "unavailable",
+}
+"""The outcome of a status; any other is `ok` below 400, else `invalid`."""
+
+
+def text_of(observed: Observed) -> tuple[Callable[[], bytes], str]:
+    """What writes the page of `observed`, and the page's content type. A registry of its own: two servers in one
+    process do not share their figures."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(cast("Collector", _Figures(observed)))
+    ProcessCollector(registry=registry)
+    GCCollector(registry=registry)
+    return partial(generate_latest, registry), CONTENT_TYPE_PLAIN_0_0_4
+
+
+class _Figures:
+    """A collector, by what it offers."""
+
+    def __init__(self, observed: Observed) -> None:
+        self._observed = observed
+        self._build = {"version": version("cfgsync-runtime"), "python": platform.python_version()}
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        seen = self._observed
+        yield InfoMetricFamily("cfgsync_build", "The program that answers.", value=self._build)
+        yield _by(
+            GaugeMetricFamily(
+                "cfgsync_insecure", "1 for each protection that the operator switched off.", labels=["what"]
+            ),
+            {what: float(what in seen.lacking) for what in ("no-tls", "no-auth")},
+        )
+        yield from _traffic(seen.traffic)
+        if seen.server is not None:
+            yield from _connections(seen.server)
+        if seen.pages is not None:
+            yield GaugeMetricFamily("cfgsync_watchers", "Streams of /watch that are open.", len(seen.pages))
+        if seen.store is not None:
+            yield from _store(seen.store)
+        if seen.status is not None:
+            yield from _fleet(seen.status.fleet(0, ""))
+        if seen.source is not None:
+            yield from _runs(seen.source)
+
+
+def _fleet(fleet: FleetStatus) -> Iterator[Metric]:
+    yield GaugeMetricFamily("cfgsync_registrations", "Nodes that are registered.", fleet.registered)
+    yield GaugeMetricFamily(
+        "cfgsync_registrations_revision", "The revision of the registrations.", fleet.revision
+    )
+    yield GaugeMetricFamily("cfgsync_waiting_requests", "Requests of nodes that are held.", fleet.waiting)
+    yield GaugeMetricFamily(
+        "cfgsync_ready",
+        "1 when a generation covers all registrations and nothing is wrong; /status has the reason.",
+        float(fleet.generation is not None and not fleet.reason),
+    )
+    epoch, _, number = (fleet.generation or "").rpartition(".")
+    yield GaugeMetricFamily(
+        "cfgsync_generation_number", "The current generation, 0 without one.", int(number or 0)
+    )
+    current = InfoMetricFamily("cfgsync_generation", "The epoch of the current generation.", labels=())
+    if epoch:
+        current.add_metric((), {"epoch": epoch})
+    yield current
+    yield GaugeMetricFamily(
+        "cfgsync_fleet_applied",
+        "Nodes that have acknowledged what the current generation gives them.",
+        fleet.applied,
+    )
+
+
+def _runs(source: RegistrationConfigSource) -> Iterator[Metric]:
+    tally = source.tally
+    yield GaugeMetricFamily(
+        "cfgsync_fleet_lag",
+        "Nodes that have not acknowledged what the current generation gives them, or are not in it yet.",
+        source.behind,
+    )
+    yield CounterMetricFamily(
+        "cfgsync_generations_made", "Generations that this server has committed.", source.generations_made
+    )
+    yield _by(
+        CounterMetricFamily(
+            "cfgsync_materializer_runs", "Runs of the materializer, by what came of them.", labels=["outcome"]
+        ),
+        tally.runs,
+    )
+    yield SummaryMetricFamily(
+        "cfgsync_materializer_run_seconds",
+        "From the start of a run to its verdict, committed and all.",
+        sum(tally.runs.values()),
+        tally.seconds,
+    )
+    yield GaugeMetricFamily(
+        "cfgsync_materializer_last_run_seconds", "The same of the last run.", tally.last_seconds
+    )
+    yield CounterMetricFamily(
+        "cfgsync_materializer_processor_seconds",
+        "Processor time that the materializer took.",
+        tally.processor_seconds,
+    )
+
+
+def _store(tally: StoreTally) -> Iterator[Metric]:
+    yield _by(
+        CounterMetricFamily("cfgsync_store_commits", "Commits, by how they ended.", labels=["outcome"]),
+        tally.commits,
+    )
+    yield _by(
+        CounterMetricFamily(
+            "cfgsync_hints", "Hints after commits, by what became of them.", labels=["outcome"]
+        ),
+        tally.hints,
+    )
+
+
+def _connections(server: HttpServer) -> Iterator[Metric]:
+    yield GaugeMetricFamily("cfgsync_connections", "Connections that are open.", server.connections)
+    yield CounterMetricFamily(
+        "cfgsync_connections_evicted", "Idle connections closed because one too many came.", server.evicted
+    )
+    yield _by(
+        CounterMetricFamily(
+            "cfgsync_unread_requests",
+            "Requests refused before a handler saw them: too large, too slow, not JSON, not a registration.",
+            labels=["status"],
+        ),
+        {str(status): many for status, many in sorted(server.unread.items())},
+    )
+
+
+def _traffic(traffic: Traffic) -> Iterator[Metric]:
+    family = HistogramMetricFamily(
+        "cfgsync_request_duration_seconds",
+        "From a decoded request to its answer, with the time that it was held.",
+        labels=["route", "outcome"],
+    )
+    for (route, outcome), (buckets, seconds) in _merged(traffic).items():
+        total = 0
+        cumulated: list[tuple[str, float]] = []
+        for bound, count in zip((*map(str, BOUNDS), "+Inf"), buckets, strict=True):
+            total += count
+            cumulated.append((bound, total))
+        family.add_metric((route, outcome), cumulated, seconds)
+    yield family
+
+
+def _merged(traffic: Traffic) -> dict[tuple[str, str], tuple[list[int], float]]:
+    """By route and outcome: statuses that mean one outcome are one."""
+    merged: dict[tuple[str, str], tuple[list[int], float]] = {}
+    for route, status, buckets, seconds in traffic.cells():
+        key = (route, _OUTCOMES.get(status, "ok" if status < 400 else "invalid"))
+        before, spent = merged.get(key, ([0] * len(buckets), 0.0))
+        merged[key] = ([a + b for a, b in zip(before, buckets, strict=True)], spent + seconds)
+    return merged
+
+
+def _by(family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[str, float]) -> Metric:
+    """One sample for each key of `values`, which is the family's only label."""
+    for word, value in values.items():
+        family.add_metric((word,), value)
+    return family

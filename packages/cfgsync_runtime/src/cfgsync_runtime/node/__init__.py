@@ -1,0 +1,1 @@
+"""A node on this machine: fetch, write, remember, start the program, stay in step."""

@@ -1,0 +1,271 @@
+"""From a name to files on disk: secret, exchange, checks, plan, write, remember, in this order; nothing is half done.
+
+What `cfgsync fetch` runs. Every ending is a `Report` with the exit code of `node.md`. Only the standard library's HTTP
+is loaded: a node's command must start as fast as a shell loop (`speed.md`).
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable
+from typing import Final, Literal, Protocol
+
+import msgspec
+
+from cfgsync_artifacts import DiskError
+from cfgsync_core import (
+    HOLD,
+    Acknowledgement,
+    Current,
+    Done,
+    Exchange,
+    Fetched,
+    IntegrityError,
+    Lost,
+    MissingForGood,
+    NodeRegistration,
+    NotReadyInTime,
+    Outcome,
+    Pause,
+    Refused,
+    Rejected,
+    Send,
+    ServerUrl,
+    Unreachable,
+    Untrusted,
+    Version,
+    epoch_ms,
+    is_final,
+    telling,
+)
+
+from .degraded_start import FAILED, LOADED, MAY_DEGRADE, ConfigStartupMode, age_of, usable
+from .outputs import Placeable, Plan, Written, write
+from .state import NodeState, Seen
+from .transport import Carrier
+
+EXIT: Final[dict[type, int]] = {
+    Fetched: 0,
+    Current: 0,
+    Rejected: 2,
+    NotReadyInTime: 3,
+    MissingForGood: 4,
+    Refused: 5,
+    Untrusted: 6,
+    IntegrityError: 6,
+    Unreachable: 7,
+    DiskError: 8,
+}
+"""The one table from an ending to the exit code of `cfgsync fetch`."""
+
+REASON: Final = {
+    2: "rejected",
+    3: "not_ready",
+    4: "missing_config",
+    5: "refused",
+    6: "integrity",
+    7: "unreachable",
+    8: "disk",
+}
+"""The word for an exit code in `--json`."""
+
+
+class Report(msgspec.Struct, frozen=True):
+    """How it ended, as `--json` prints it; `files` are the paths at which the files can be read."""
+
+    status: Literal["ready", "degraded", "failed"]
+    exit: int
+    identifier: str
+    generation: str | None
+    digest: str | None
+    files: tuple[str, ...]
+    reason: str | None
+    message: str
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """A report, and what to do about it (`hint`, "" when there is nothing to do). `registered` when a server has taken
+    the registration, `told` when it has answered the acknowledgement of what is in place, or is owed none."""
+
+    report: Report
+    hint: str = ""
+    registered: bool = False
+    told: bool = False
+
+
+class Outputs(Protocol):
+    """Where files go, such as an `OutputDirectory`."""
+
+    def plan(self, files: Iterable[Placeable], /) -> Plan:
+        """Place every file. Raises `IntegrityError` when one has no place, or no legal one."""
+
+
+def fetch(
+    registration: NodeRegistration,
+    server: ServerUrl,
+    outputs: Outputs,
+    state: NodeState | None,
+    *,
+    wait: float,
+    hold: float = HOLD,
+    mode: ConfigStartupMode = ConfigStartupMode.FAIL_CLOSED,
+    max_stale: float | None = None,
+    waiting: Callable[[str], None] = lambda _: None,
+    notice: Callable[[str], None] = lambda _: None,
+) -> Ending:
+    """Get the files of `registration` and bring them into place within `wait` seconds, or, with `mode` DEGRADED, those
+    that a server confirmed at most `max_stale` seconds ago.
+
+    Without `state` the node has no secret, remembers nothing and acknowledges nothing, as the original's.
+    `waiting` is told, whenever it changes, why there are no files yet; `notice` what an operator should know although
+    all went well.
+    """
+    identifier = registration.identifier
+    try:
+        secret = state.secret() if state is not None else None
+        seen = state.seen() if state is not None else None
+    except DiskError as error:
+        return failed(identifier, EXIT[DiskError], str(error), error.hint)
+    exchange = Exchange(
+        registration,
+        now=time.monotonic(),
+        wait=wait,
+        secret=secret,
+        seen=newest(seen),
+        seen_digest=seen.digest if seen is not None else None,
+        hold=hold,
+        random=random.random,
+    )
+    with Carrier(server) as carrier:
+        outcome = carry(exchange, carrier, waiting)
+        if isinstance(outcome, Fetched):
+            ending = _bring(identifier, outcome, outputs, state, exchange.registered, notice)
+        else:
+            code = EXIT[type(outcome)]
+            ending = failed(identifier, code, outcome.message, outcome.hint, exchange.registered)
+        if state is not None and isinstance(outcome, Fetched | Untrusted):
+            ending = msgspec.structs.replace(ending, told=_tell(carrier, secret, outcome, ending.report))
+    if mode is ConfigStartupMode.DEGRADED and ending.report.exit in MAY_DEGRADE:
+        return degraded(ending, outputs, state, max_stale)
+    return ending
+
+
+def degraded(cause: Ending, outputs: Outputs, state: NodeState | None, max_stale: float | None) -> Ending:
+    """The ending of a node that got no files because of `cause`, and may start from its cache: nothing is written when
+    it cannot."""
+    identifier = cause.report.identifier
+    try:
+        cached, why = usable(state, max_stale)
+        if cached is None:
+            report = msgspec.structs.replace(
+                cause.report, reason=FAILED, message=f"{cause.report.message}; and {why}"
+            )
+            return Ending(report, cause.hint, cause.registered)
+        written = write(outputs.plan(cached.payload.raw_files()))
+    except (IntegrityError, DiskError) as error:
+        return _not_brought(identifier, error, cause.registered)
+    generation = str(Version(cached.epoch, cached.number)) if cached.epoch else None
+    said = (
+        f"degraded: {_many(written)} in place from the cache, which a server confirmed {age_of(cached):.0f} s ago;"
+        f" {cause.report.message}"
+    )
+    report = Report("degraded", 0, identifier, generation, cached.payload.digest, written.paths, LOADED, said)
+    return Ending(report, registered=cause.registered)
+
+
+def _bring(
+    identifier: str,
+    fetched: Fetched,
+    outputs: Outputs,
+    state: NodeState | None,
+    registered: bool,
+    notice: Callable[[str], None],
+) -> Ending:
+    """Plan, write, remember."""
+    if fetched.notice:
+        notice(fetched.notice)
+    try:
+        written = write(outputs.plan(fetched.payload.raw_files()))
+    except (IntegrityError, DiskError) as error:
+        return _not_brought(identifier, error, registered)
+    if state is not None:
+        remember(state, fetched, notice)
+    said = f"{_many(written)} in place" + ("" if written.changed else " (unchanged)")
+    report = Report("ready", 0, identifier, fetched.generation, fetched.digest, written.paths, None, said)
+    return Ending(report, registered=registered)
+
+
+def _not_brought(identifier: str, error: IntegrityError | DiskError, registered: bool) -> Ending:
+    if isinstance(error, DiskError):
+        return failed(identifier, EXIT[DiskError], str(error), error.hint, registered)
+    hint = "nothing was written; mend what makes the files"
+    return failed(identifier, EXIT[IntegrityError], str(error), hint, registered)
+
+
+def _tell(carrier: Carrier, secret: str | None, outcome: Fetched | Untrusted, report: Report) -> bool:
+    """Acknowledge what became of a generation, on the connection that is there: once, and whatever comes back. It is the
+    last thing before the command starts (ADR 0011). False when it is to be said again by who stays."""
+    if outcome.generation is None or outcome.digest is None:
+        return True  # a static source, an original server, or an answer that does not say what it is
+    words = Acknowledgement(
+        report.identifier,
+        outcome.generation,
+        outcome.digest,
+        "failed" if report.exit else "applied",
+        report.message if report.exit else None,
+    )
+    try:
+        return is_final(carrier.send(telling(words, secret)).status)
+    except Lost:
+        return False
+
+
+def _many(written: Written) -> str:
+    return f"{len(written.paths)} file" + ("s" if len(written.paths) > 1 else "")
+
+
+def carry(exchange: Exchange, carrier: Carrier, waiting: Callable[[str], None]) -> Outcome:
+    """Drive an exchange to its end over a carrier."""
+    told = ""
+    while True:
+        match exchange.next(time.monotonic()):
+            case Done(outcome):
+                return outcome
+            case Pause(seconds):
+                time.sleep(seconds)
+            case Send(request):
+                try:
+                    answer = carrier.send(request)
+                except Lost as error:
+                    exchange.lost(time.monotonic(), str(error))
+                else:
+                    exchange.answered(time.monotonic(), answer)
+        if exchange.waiting != told:
+            told = exchange.waiting
+            waiting(told)
+
+
+def newest(seen: Seen | None) -> Version | None:
+    """What the node has seen, when it was a generation (a static source has none)."""
+    if seen is None or not seen.epoch:
+        return None
+    try:
+        epoch_ms(seen.epoch)
+    except ValueError:
+        return None
+    return Version(seen.epoch, seen.number)
+
+
+def remember(state: NodeState, fetched: Fetched, notice: Callable[[str], None]) -> None:
+    """Keep the payload and its generation. The files are in place: a disk that refuses this is said, and no more."""
+    epoch, number = Version.parse(fetched.generation) if fetched.generation else ("", 0)
+    try:
+        state.keep(fetched.payload, Seen(epoch, number, fetched.digest, time.time()))
+    except DiskError as error:
+        notice(f"the files are in place, but cannot be remembered: {error}; {error.hint}")
+
+
+def failed(identifier: str, code: int, message: str, hint: str, registered: bool = False) -> Ending:
+    """The ending of a fetch that brought no files; `code` is its exit code."""
+    return Ending(Report("failed", code, identifier, None, None, (), REASON[code], message), hint, registered)

@@ -1,0 +1,118 @@
+"""A node's way to its files as one call, for asyncio programs: register, wait, check, write whole, remember, acknowledge."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+
+import msgspec
+from aiohttp import ClientSession
+
+from cfgsync_artifacts import DiskError
+from cfgsync_core import (
+    Acknowledgement,
+    CfgsyncClient,
+    Fetched,
+    FetchFailed,
+    IntegrityError,
+    NodeRegistration,
+    NotReadyInTime,
+    Unreachable,
+)
+
+from .degraded_start import WAIT, ConfigStartupMode, usable
+from .fetch import newest, remember
+from .outputs import ArtifactOutputMap, OutputDirectory, Written, write
+from .state import NodeState
+
+
+async def fetch_and_write_artifacts(
+    registration: NodeRegistration,
+    url: str,
+    outputs: ArtifactOutputMap | OutputDirectory,
+    *,
+    wait: float | None = None,
+    secret: str | None = None,
+    session: ClientSession | None = None,
+    state: str | os.PathLike[str] | None = None,
+    startup_mode: ConfigStartupMode = ConfigStartupMode.FAIL_CLOSED,
+    max_stale: float | None = None,
+) -> Written:
+    """Register at the server, wait up to `wait` seconds (default 300; 5 with DEGRADED) for the files, and bring them into
+    place.
+
+    `secret` is the node's own; without one its name stays unbound (`trust.md`). With `state`, a directory of this node,
+    there is a secret of its own, no older answer is taken than the last one, the files are remembered and what became of
+    them is acknowledged. With DEGRADED and no server in time, the remembered files are written, if a server confirmed
+    them at most `max_stale` seconds ago; `Written.degraded` then says so. Raises `FetchFailed` (its `outcome` says how),
+    `IntegrityError` (nothing was written) and `DiskError`.
+
+        outputs = ArtifactOutputMap().route("/config.yaml", "node-data/node-1/config.yaml")
+        await fetch_and_write_artifacts(registration, "http://127.0.0.1:4400", outputs)
+    """
+    degrades = startup_mode is ConfigStartupMode.DEGRADED
+    if degrades and state is None:
+        raise ValueError("a degraded start needs `state`, the directory that remembers the last good files")
+    if wait is None:
+        wait = WAIT if degrades else 300.0
+    memory = None if state is None else NodeState(state, registration.identifier)
+    seen = None
+    if memory is not None:
+        secret = secret or await asyncio.to_thread(memory.secret)
+        seen = await asyncio.to_thread(memory.seen)
+    async with CfgsyncClient(url, session=session, secret=secret) as client:
+        try:
+            fetched = await client.fetch(
+                registration,
+                wait=wait,
+                seen=newest(seen),
+                seen_digest=None if seen is None else seen.digest,
+            )
+        except FetchFailed as error:
+            if memory is None or not degrades or not isinstance(error.outcome, NotReadyInTime | Unreachable):
+                raise
+            return await asyncio.to_thread(_from_cache, memory, max_stale, outputs, error)
+        try:
+            written = await asyncio.to_thread(write, outputs.plan(fetched.payload.raw_files()))
+        except (IntegrityError, DiskError) as error:
+            if memory is not None:
+                await _tell(client, registration, fetched, str(error))
+            raise
+        if memory is not None:
+            await asyncio.to_thread(remember, memory, fetched, _warn)
+            await _tell(client, registration, fetched, None)
+        return written
+
+
+def _from_cache(
+    memory: NodeState,
+    max_stale: float | None,
+    outputs: ArtifactOutputMap | OutputDirectory,
+    error: FetchFailed,
+) -> Written:
+    cached, _ = usable(memory, max_stale, time.time())
+    if cached is None:
+        raise error
+    return msgspec.structs.replace(write(outputs.plan(cached.payload.raw_files())), degraded=True)
+
+
+async def _tell(
+    client: CfgsyncClient, registration: NodeRegistration, fetched: Fetched, failure: str | None
+) -> None:
+    if fetched.generation is None:
+        return  # a static source, or an original server
+    await client.acknowledge(
+        Acknowledgement(
+            registration.identifier,
+            fetched.generation,
+            fetched.digest,
+            "applied" if failure is None else "failed",
+            failure,
+        )
+    )
+
+
+def _warn(sentence: str) -> None:
+    print(f"warning: {sentence}", file=sys.stderr)

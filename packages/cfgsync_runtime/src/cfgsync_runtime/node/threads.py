@@ -1,0 +1,60 @@
+"""The standard library's blocking calls under an event loop: each in a daemon thread of its own, so that no request that
+is held, and no slow disk, keeps the process from hearing signals or from ending."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import TypeVar
+
+from cfgsync_core import Answer, Request, ServerUrl
+
+from .transport import Carrier
+
+T = TypeVar("T")
+
+
+async def in_thread(call: Callable[[], T]) -> T:
+    """What `call()` returns or raises. Cancelled, it goes on unheard."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[T] = loop.create_future()
+
+    def settle(set_it: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the loop is gone, and nobody waits
+            loop.call_soon_threadsafe(lambda: None if future.done() else set_it())
+
+    def run() -> None:
+        try:
+            result = call()
+        except BaseException as error:
+            failure = error
+            settle(lambda: future.set_exception(failure))
+        else:
+            settle(lambda: future.set_result(result))
+
+    threading.Thread(target=run, name="cfgsync", daemon=True).start()
+    return await future
+
+
+class ThreadedCarrier:
+    """A `Carrier` as a transport of asyncio: one request after the other. A cancelled one ends its connection."""
+
+    def __init__(self, server: ServerUrl) -> None:
+        self._server = server
+        self._carrier = Carrier(server)
+
+    async def send(self, request: Request) -> Answer:
+        """Raises `Lost`."""
+        carrier = self._carrier
+        try:
+            return await in_thread(lambda: carrier.send(request))
+        except asyncio.CancelledError:
+            carrier.interrupt()
+            self._carrier = Carrier(self._server)
+            raise
+
+    def close(self) -> None:
+        """End the connection."""
+        self._carrier.interrupt()

@@ -1,0 +1,227 @@
+"""What `serve` is to do, checked once at the edge: a flag wins over the environment, that over the file, that over the
+default, and a refusal names where the value came from."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+import pydantic
+
+from cfgsync_core import StoreRefused
+
+from ..access.insecure import Lacking, is_loopback
+from ..backends import scheme_of
+from ..errors import InputError
+from ..materializer.loading import lies_in, split_target
+from .bundle_file import load_bundle
+from .server_file import RegistrationServer, StaticServer, load_server_file
+
+PREFIX: Final = "CFGSYNC_"
+TARGETS: Final = ("materializer", "bundle", "config")
+"""What may be served, by its field; `materializer` is the flagless MODULE:CLASS (`CFGSYNC_MATERIALIZER`)."""
+
+
+class ServeSettings(pydantic.BaseModel):
+    """Everything that `serve` needs to know. Made by `read_serve_settings`.
+
+    Exactly one of `materializer` (a MODULE:CLASS, not loaded yet) and `server` (a bundle or server file, read) is set.
+    `revision` None means the materializer's own. Times are in seconds.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    materializer: str | None = None
+    server: StaticServer | RegistrationServer | None = None
+    store: Annotated[str, pydantic.Field(min_length=1)]
+    host: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9.:_-]+$")] = "127.0.0.1"
+    port: Annotated[int, pydantic.Field(ge=0, le=65535)] = 4400
+    json_logs: bool = False
+    late: Literal["follow", "freeze"] = "follow"
+    revision: str | None = None
+    allow_anonymous: bool = False
+    insecure_no_tls: bool = False
+    insecure_no_auth: bool = False
+    legacy_init_with_node: bool = False
+    no_page: bool = False
+    run_timeout: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)] = 60.0
+    ttl: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)] | None = None
+    shrink_guard: Annotated[float, pydantic.Field(ge=0, le=100, allow_inf_nan=False)] = 50.0
+
+    @property
+    def lacking(self) -> tuple[Lacking, ...]:
+        """What the operator lets a server do without that other machines can reach; nothing on loopback."""
+        if is_loopback(self.host):
+            return ()
+        words: dict[Lacking, bool] = {"no-tls": self.insecure_no_tls, "no-auth": self.insecure_no_auth}
+        return tuple(word for word, given in words.items() if given)
+
+
+class _Given(NamedTuple):
+    value: object
+    origin: str
+    """Where it was written: `--port`, `CFGSYNC_PORT`, `cfgsync.yaml:3:7: port`."""
+
+
+def read_serve_settings(
+    flags: Mapping[str, object], environment: Mapping[str, str] = os.environ
+) -> ServeSettings:
+    """The settings of `serve` from flags (by field name; None is not given), the environment and the file they name.
+
+    An empty variable is not given. Reads the bundle or server file. Raises `InputError`.
+    """
+    given = _given(flags, environment)
+    target, named = _target(flags, environment)
+    settings: dict[str, _Given] = {}
+    if target == "materializer":
+        split_target(str(named.value))
+        settings["materializer"] = named
+    elif target == "bundle":
+        file = str(named.value)
+        settings["server"] = _Given(StaticServer(load_bundle(file), file), named.origin)
+    else:
+        read = load_server_file(str(named.value))
+        settings["server"] = _Given(read.server, named.origin)
+        settings |= {field: _Given(*written) for field, written in read.settings.items()}
+    settings |= given
+    settings.setdefault(
+        "store", _Given(default_store(target, str(named.value), environment), "the default store")
+    )
+    made = _validated(settings)
+    try:
+        scheme_of(made.store)
+    except StoreRefused as error:  # what was given is wrong, and not the machine
+        raise InputError(f"{settings['store'].origin}: {error}", error.hint) from error
+    _refuse_open_doors(made, str(named.value) if target == "config" else None)
+    return made
+
+
+def default_store(target: str, name: str, environment: Mapping[str, str]) -> str:
+    """`sqlite:$XDG_STATE_HOME/cfgsync/serve-<name>.db`.
+
+    A module of the current directory, and a file, add eight digits of where they lie: two projects with an `app.py`
+    each would otherwise serve each other's nodes.
+    """
+    here = Path.cwd()
+    if target == "materializer":
+        lies = str(here) if lies_in(here, split_target(name)[0]) else ""
+        stem = name.replace(":", ".")
+    else:
+        lies = str(Path(name).resolve())
+        stem = Path(name).stem
+    spelled = re.sub(r"[^A-Za-z0-9._-]", "_", stem)[:80]
+    suffix = f"-{sha256(lies.encode()).hexdigest()[:8]}" if lies else ""
+    home = environment.get("XDG_STATE_HOME", "")
+    # a relative XDG_STATE_HOME is to be ignored (XDG Base Directory Specification)
+    state = (
+        Path(home)
+        if home.startswith("/")
+        else Path(environment.get("HOME") or Path.home()) / ".local" / "state"
+    )
+    return f"sqlite:{state / 'cfgsync' / f'serve-{spelled}{suffix}.db'}"
+
+
+def _given(flags: Mapping[str, object], environment: Mapping[str, str]) -> dict[str, _Given]:
+    found: dict[str, _Given] = {}
+    for field in ServeSettings.model_fields:
+        if field in ("materializer", "server"):
+            continue
+        if (value := flags.get(field)) is not None:
+            found[field] = _Given(value, _flag(field))
+        elif text := environment.get(_variable(field)):
+            found[field] = _Given(text, _variable(field))
+    return found
+
+
+def _target(flags: Mapping[str, object], environment: Mapping[str, str]) -> tuple[str, _Given]:
+    """What to serve: the flags decide, and only where they are silent the environment."""
+    by_flag = [
+        (field, _Given(value, _flag(field))) for field in TARGETS if (value := flags.get(field)) is not None
+    ]
+    by_environment = [
+        (field, _Given(value, _variable(field)))
+        for field in TARGETS
+        if (value := environment.get(_variable(field)))
+    ]
+    named = by_flag or by_environment
+    if not named:
+        raise InputError("nothing to serve", "give MODULE:CLASS, --bundle FILE or --config FILE")
+    if len(named) > 1:
+        both = " and ".join(given.origin for _, given in named)
+        raise InputError(f"{both} each name something to serve", "give one of them")
+    return named[0]
+
+
+def _validated(settings: Mapping[str, _Given]) -> ServeSettings:
+    values: dict[str, Any] = {field: given.value for field, given in settings.items()}
+    try:
+        return ServeSettings.model_validate(values)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = str(first["loc"][0])
+        given = settings[field]
+        shown = f", found {str(given.value)[:60]!r}" if field != "store" else ""  # a URL may hold a password
+        message = first["msg"][:1].lower() + first["msg"][1:]
+        raise InputError(
+            f"{given.origin}: {message}{shown}", _EXPECTED.get(field, "see cfgsync serve --help")
+        ) from error
+
+
+_EXPECTED: Final = {
+    "store": "a store is sqlite:FILE or memory:",
+    "host": "give an address of this machine, such as 127.0.0.1",
+    "port": "give a port from 1 to 65535, or 0 for one that is free",
+    "late": "follow makes a new generation for late nodes, freeze refuses them",
+    "run_timeout": "give a number of seconds above 0",
+    "ttl": "give a number of seconds above 0, or leave it out and nobody expires",
+    "shrink_guard": "give a percentage from 0 (off) to 100",
+    **dict.fromkeys(
+        (
+            "json_logs",
+            "allow_anonymous",
+            "insecure_no_tls",
+            "insecure_no_auth",
+            "legacy_init_with_node",
+            "no_page",
+        ),
+        "give true or false",
+    ),
+}
+
+
+def _refuse_open_doors(settings: ServeSettings, file: str | None) -> None:
+    """Off loopback a server needs TLS and a rule for who may join, or the word of its operator that it needs none
+    (`trust.md`). The hint holds the exact words to add."""
+    if is_loopback(settings.host):
+        return
+    lacking = []
+    if not settings.insecure_no_tls:
+        lacking.append("insecure_no_tls")
+    if not settings.insecure_no_auth:  # who is allowed to come without a secret is no rule for who may join
+        lacking.append("insecure_no_auth")
+    if not lacking:
+        return
+    without = " and without ".join(_WANTS[name] for name in lacking)
+    if file is None:
+        add = " ".join(_flag(name) for name in lacking)
+    else:
+        add = " and ".join(f"`{name}: true`" for name in lacking) + f" to {file}"
+    raise InputError(
+        f"host {settings.host} is open to other machines, without {without}",
+        f"if its network is to be trusted with that, add {add}",
+    )
+
+
+_WANTS: Final = {"insecure_no_tls": "TLS", "insecure_no_auth": "a rule for who may join"}
+
+
+def _flag(field: str) -> str:
+    return "MODULE:CLASS" if field == "materializer" else "--" + field.replace("_", "-")
+
+
+def _variable(field: str) -> str:
+    return PREFIX + field.upper()

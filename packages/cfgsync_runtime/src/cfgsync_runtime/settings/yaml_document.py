@@ -1,0 +1,204 @@
+"""A YAML file becomes places in one pass that cannot be made to run away: bounded size, depth and expansion, distinct keys.
+
+Nothing is executed, tags mean nothing, merge keys (`<<`) are keys like any other (all as the original).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Final, NoReturn
+
+import yaml
+
+from ..errors import InputError
+from .yaml_place import Items, Place, Table, Text, Value
+
+MAX_FILE_BYTES: Final = 64 << 20
+MAX_EXPANDED_BYTES: Final = 256 << 20
+"""Of a document with every alias replaced by what it stands for: ten lines can stand for gigabytes."""
+MAX_DEPTH: Final = 32
+_VALUE_BYTES = (
+    64  # what a value costs besides its text, so that an expansion into empty values is bounded too
+)
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read_document(path: Path) -> Place:
+    """The one YAML document in a file. Raises `InputError` for what cannot be read or is no YAML."""
+    return Place(path, _Composer(path).compose(_read(path)))
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: no such file",
+            "check the name; relative ones begin at the current directory, inside a"
+            " server file at its directory",
+        ) from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a directory", "name a YAML file in it") from None
+    except PermissionError:
+        raise InputError(
+            f"{path}: no permission to read it", f"chmod u+r {path}, or run as its owner"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read: {error}", "check the file and its disk") from error
+    if len(data) > MAX_FILE_BYTES:
+        raise InputError(
+            f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB", "spread the nodes over several servers"
+        )
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{path}:{line}: not UTF-8 text (byte 0x{data[error.start]:02x})",
+            "save it as UTF-8; binary content is written as `encoding: base64`",
+        ) from error
+
+
+class _Composer:
+    """From events to values in one pass: bounded depth, bounded expansion, distinct keys."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._anchors: dict[str, tuple[Value, int]] = {}
+        self._expanded = 0
+
+    def compose(self, text: str) -> Value:
+        try:
+            return self._document(yaml.parse(text, _LOADER))
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            raise InputError(
+                f"{self._path}:{line}: not YAML: {error.reason}",
+                "remove the character; binary content is written as `encoding: base64`",
+            ) from error
+        except yaml.MarkedYAMLError as error:
+            self._not_yaml(text, error)
+
+    def _not_yaml(self, text: str, error: yaml.MarkedYAMLError) -> NoReturn:
+        mark, began = error.problem_mark, error.context_mark
+        number = mark.line if mark is not None else 0
+        at = f"{self._path}:{number + 1}:{mark.column + 1 if mark is not None else 1}"
+        context = f" {error.context} that began on line {began.line + 1}" if error.context and began else ""
+        line = next(islice(io.StringIO(text), number, None), "")
+        if "\t" in line[: len(line) - len(line.lstrip())]:
+            hint = f"line {number + 1} is indented with a tab; YAML takes spaces only"
+        else:
+            hint = "check indentation, colons and quotes on that line and the one before"
+        raise InputError(f"{at}: not YAML{context}: {error.problem}", hint) from error
+
+    def _document(self, events: Iterator[yaml.Event]) -> Value:
+        root: Value | None = None
+        open_: list[_Open] = []
+        for event in events:
+            if isinstance(event, yaml.DocumentStartEvent) and root is not None:
+                self._refuse(event, "a second document begins", "keep one document a file; remove this `---`")
+            if isinstance(event, yaml.CollectionEndEvent):
+                done = open_.pop()
+                value: Value = done.value
+                if done.anchor is not None:
+                    self._anchors[done.anchor] = (value, self._expanded - done.expanded_before)
+            elif isinstance(event, yaml.NodeEvent):
+                made = self._value(event, open_)
+                if made is None:
+                    continue
+                value = made
+            else:
+                continue
+            if open_:
+                self._add(open_[-1], value, event)
+            else:
+                root = value
+        if root is None:
+            raise InputError(f"{self._path}: empty", "write a mapping of keys and values into it")
+        return root
+
+    def _value(self, event: yaml.NodeEvent, open_: list[_Open]) -> Value | None:
+        """The value of an event; None for a collection, which is complete at its end."""
+        line, column = _line_and_column(event)
+        before = self._expanded
+        if isinstance(event, yaml.AliasEvent):
+            if any(collection.anchor == event.anchor for collection in open_):
+                self._refuse(
+                    event, f"*{event.anchor} stands inside of what it stands for", "write the value out"
+                )
+            if event.anchor not in self._anchors:
+                self._refuse(
+                    event,
+                    f"*{event.anchor} stands for nothing",
+                    f"write &{event.anchor} before a value above",
+                )
+            value, cost = self._anchors[event.anchor]
+            self._grow(event, cost)
+            return value
+        if isinstance(event, yaml.ScalarEvent):
+            self._grow(event, _VALUE_BYTES + len(event.value))
+            text = Text(line, column, event.value, not event.style and event.implicit[0])
+            if event.anchor is not None:
+                self._anchors[event.anchor] = (text, self._expanded - before)
+            return text
+        if len(open_) == MAX_DEPTH:
+            self._refuse(event, f"nested deeper than {MAX_DEPTH}", "nothing here needs more than five levels")
+        self._grow(event, _VALUE_BYTES)
+        is_list = isinstance(event, yaml.SequenceStartEvent)
+        open_.append(
+            _Open(Items(line, column, []) if is_list else Table(line, column, {}), event.anchor, before)
+        )
+        return None
+
+    def _add(self, collection: _Open, value: Value, event: yaml.Event) -> None:
+        into = collection.value
+        if isinstance(into, Items):
+            into.items.append(value)
+        elif collection.key is not None:
+            into.entries[collection.key.text] = (collection.key, value)
+            collection.key = None
+        elif not isinstance(value, Text):
+            self._refuse(event, "a list or mapping stands where a key is expected", "write keys as text")
+        elif value.text in into.entries:
+            first = into.entries[value.text][0].line
+            self._refuse(
+                event,
+                f"the key {value.text[:80]!r} is given twice, first on line {first}",
+                "keep one of them; the other would be lost without a word",
+            )
+        else:
+            collection.key = value
+
+    def _grow(self, event: yaml.Event, cost: int) -> None:
+        self._expanded += cost
+        if self._expanded > MAX_EXPANDED_BYTES:
+            self._refuse(
+                event,
+                f"with its aliases written out the document is larger than {MAX_EXPANDED_BYTES >> 20} MiB",
+                "put what every node gets under the shared files instead of repeating it",
+            )
+
+    def _refuse(self, event: yaml.Event, why: str, hint: str) -> NoReturn:
+        line, column = _line_and_column(event)
+        raise InputError(f"{self._path}:{line}:{column}: {why}", hint)
+
+
+def _line_and_column(event: yaml.Event) -> tuple[int, int]:
+    mark = event.start_mark
+    return (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
+
+
+class _Open:
+    """A collection whose end has not come; `key` waits for its value."""
+
+    __slots__ = ("anchor", "expanded_before", "key", "value")
+
+    def __init__(self, value: Items | Table, anchor: str | None, expanded_before: int) -> None:
+        self.value = value
+        self.anchor = anchor
+        self.expanded_before = expanded_before
+        self.key: Text | None = None

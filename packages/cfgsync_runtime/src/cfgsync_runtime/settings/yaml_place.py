@@ -1,0 +1,138 @@
+"""A value in a YAML file knows its line, so that whoever refuses it can say where it stands.
+
+Scalars stay text, as written: what `4400` or `no` means is decided by who asks for a number or a name, and no
+identifier is ever turned into a boolean or a date.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final, NoReturn, TypeAlias
+
+import msgspec
+
+from cfgsync_core import spell_path
+
+from ..errors import InputError
+
+_NOTHING = frozenset({"", "~", "null", "Null", "NULL"})
+_TRUTH = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+
+
+class Text(msgspec.Struct, frozen=True):
+    """A scalar. `plain` is True when it was written without quotes."""
+
+    line: int
+    column: int
+    text: str
+    plain: bool
+
+
+class Items(msgspec.Struct):
+    """A list."""
+
+    line: int
+    column: int
+    items: list[Value]
+
+
+class Table(msgspec.Struct):
+    """A mapping; each key with the place where it was written."""
+
+    line: int
+    column: int
+    entries: dict[str, tuple[Text, Value]]
+
+
+Value: TypeAlias = Text | Items | Table
+_KIND: Final[dict[type, str]] = {Items: "a list", Table: "a mapping"}
+
+
+class Place:
+    """A value in a file, with the way that leads to it: `nodes[0].files[1].path`.
+
+    Asked for what it should be, it returns that or raises an `InputError` that names file, line, column and way.
+    """
+
+    __slots__ = ("at", "file", "value")
+
+    def __init__(self, file: Path, value: Value, at: tuple[str | int, ...] = ()) -> None:
+        self.file = file
+        self.value = value
+        self.at = at
+
+    def refuse(self, why: str, hint: str) -> NoReturn:
+        """Raise the `InputError` of this place."""
+        raise InputError(f"{self.where}: {why}", hint)
+
+    @property
+    def where(self) -> str:
+        """`file:line:column: way`, counted from 1."""
+        mark = f"{self.file}:{self.value.line}:{self.value.column}"
+        return f"{mark}: {spell_path(self.at)}" if self.at else mark
+
+    @property
+    def found(self) -> str:
+        """What stands here, in words."""
+        if isinstance(self.value, Text):
+            return "nothing" if self.is_nothing else repr(self.value.text[:60])
+        return _KIND[type(self.value)]
+
+    @property
+    def is_nothing(self) -> bool:
+        """True for an empty value, `~` and `null`."""
+        return isinstance(self.value, Text) and self.value.plain and self.value.text in _NOTHING
+
+    @property
+    def is_list(self) -> bool:
+        return isinstance(self.value, Items)
+
+    def text(self, hint: str) -> str:
+        """The text as written; a number or `yes` without quotes is text too, as in the original."""
+        if not isinstance(self.value, Text) or self.is_nothing:
+            self.refuse(f"expected text, found {self.found}", hint)
+        return self.value.text
+
+    def number(self, hint: str) -> int:
+        """The whole number, in decimal digits."""
+        text = self.text(hint)
+        if not re.fullmatch(r"[0-9]{1,18}", text):
+            self.refuse(f"expected a whole number, found {self.found}", hint)
+        return int(text)
+
+    def truth(self, hint: str) -> bool:
+        """The boolean, written `true` or `false`."""
+        text = self.text(hint)
+        if text not in _TRUTH:
+            self.refuse(f"expected true or false, found {self.found}", hint)
+        return _TRUTH[text]
+
+    def items(self, hint: str) -> Iterator[Place]:
+        """The places in a list."""
+        if not isinstance(self.value, Items):
+            self.refuse(f"expected a list, found {self.found}", hint)
+        return (Place(self.file, item, (*self.at, index)) for index, item in enumerate(self.value.items))
+
+    def entries(self, hint: str) -> Mapping[str, Place]:
+        """The places in a mapping, by key."""
+        if not isinstance(self.value, Table):
+            self.refuse(f"expected a mapping, found {self.found}", hint)
+        return {
+            key: Place(self.file, value, (*self.at, key)) for key, (_, value) in self.value.entries.items()
+        }
+
+    def key(self, key: str) -> Place:
+        """The place where a key of this mapping is written. Raises `KeyError`."""
+        entries = self.value.entries if isinstance(self.value, Table) else {}
+        return Place(self.file, entries[key][0], (*self.at, key))
+
+    def inside(self, step: str | int) -> Place | None:
+        """The place one step further, None when there is none."""
+        found: Value | None = None
+        if isinstance(self.value, Table) and step in self.value.entries:
+            found = self.value.entries[str(step)][1]
+        elif isinstance(self.value, Items) and isinstance(step, int) and step < len(self.value.items):
+            found = self.value.items[step]
+        return None if found is None else Place(self.file, found, (*self.at, step))

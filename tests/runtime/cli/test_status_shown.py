@@ -1,0 +1,399 @@
+"""`cfgsync status` before somebody's eyes: what fits where, colours, what a foreign word can do, and `--watch`."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import string
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import get_args
+
+import msgspec
+import pytest
+
+from cfgsync_core import NodeStatus, ServerUrl, State
+from cfgsync_runtime.cli.parts.fleet_table import Page, ToldBehind, ToldFleet, ToldNode, one, table
+from cfgsync_runtime.cli.parts.fleet_table import state as told_state
+from cfgsync_runtime.cli.parts.live_status import watch
+from cfgsync_runtime.cli.parts.server_client import Asking, NotTold
+from cfgsync_runtime.cli.parts.terminal import cells
+from cfgsync_runtime.node.transport import Carrier
+from cfgsync_runtime.page.survey import kind_of
+from cfgsync_runtime.testing.server import Cut, Heard, Says, ScriptedServer
+from tests.terminals import Terminal
+
+PROGRAM = (sys.executable, "-c", "from cfgsync_runtime.cli import main; main()")
+GENERATION = "0000000f-4240-7000-8000-000000000000.3"
+SEEN = "2026-01-02T03:04:05Z"
+EVIL = "\x1b[2J\x1b]0;owned\x07\r\n\x9b31m\u202e<script>"
+COLOUR = re.compile(r"\x1b\[[0-9;]+m")
+
+
+def node(name: str, **more: object) -> dict[str, object]:
+    return {"identifier": name, "registered": True, "waiting": False, "last_seen": SEEN, **more}
+
+
+def applied(name: str) -> dict[str, object]:
+    return node(name, served=GENERATION, applied=GENERATION, state="applied")
+
+
+def fleet(*nodes: dict[str, object], reason: str = "", **more: object) -> Says:
+    words = {
+        "generation": GENERATION if not reason else None,
+        "revision": 4,
+        "registered": len(nodes),
+        "waiting": sum(bool(each["waiting"]) for each in nodes),
+        "applied": sum("applied" in each for each in nodes),
+        "reason": reason,
+        "nodes": nodes,
+        **more,
+    }
+    return Says(200, json.dumps(words).encode())
+
+
+MIXED = fleet(
+    applied("node-1"),
+    node("node-2", waiting=True),
+    node("node-3", served=GENERATION),
+    node("node-4", last_failure="disk full", served=GENERATION),
+    reason="waiting for 5 nodes, have 4",
+)
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith(("CFGSYNC_", "NO_COLOR"))
+    }
+
+
+@pytest.fixture
+def status(environment: dict[str, str], tmp_path: Path) -> Callable[..., Terminal]:
+    """`cfgsync status` in a terminal."""
+
+    def start(
+        server: ScriptedServer, *words: str, more: dict[str, str] | None = None, **how: object
+    ) -> Terminal:
+        return Terminal(
+            [*PROGRAM, "status", *words, "--server", server.url],
+            environment={**environment, **(more or {})},
+            cwd=tmp_path,
+            **how,  # type: ignore[arg-type]
+        )
+
+    return start
+
+
+# ── what fits ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_whatever_a_server_says_fits_any_width_and_moves_no_cursor() -> None:
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    rng = random.Random(seed)
+    letters = string.printable + EVIL + "节点é\u0301"
+
+    def word(most: int) -> str:
+        return "".join(rng.choice(letters) for _ in range(rng.randrange(most)))
+
+    for _ in range(200):
+        page = Page(rng.randrange(16, 160), rng.random() < 0.5)
+        nodes = [
+            ToldNode(
+                word(140),
+                rng.random() < 0.9,
+                rng.random() < 0.5,
+                word(60),
+                word(60),
+                word(90),
+                word(30),
+                word(300),
+            )
+            for _ in range(3)
+        ]
+        told = ToldFleet(
+            3, 1, word(60), reason=word(400), insecure=(word(20),), behind=(ToldBehind(word(99), word(99)),)
+        )
+        for line in [*table(told, nodes, page), *one(nodes[0], page)]:
+            plain = COLOUR.sub("", line) if page.colours else line
+            assert cells(plain) <= page.width
+            assert plain.isprintable(), plain
+
+
+def test_forty_columns_keep_each_node_in_a_line_with_its_state(status: Callable[..., Terminal]) -> None:
+    with ScriptedServer([MIXED]) as server, status(server, columns=40) as terminal:
+        assert terminal.end() == 0
+    shown = terminal.screen.text.splitlines()
+    assert "not ready: waiting for 5 nodes, have 4" in shown
+    assert [line.split() for line in shown[-5:]] == [
+        ["NODE", "STATE", "SERVED", "APPLIED"],
+        ["node-1", "applied", "3", "3"],
+        ["node-2", "waiting", "-", "-"],
+        ["node-3", "served", "3", "-"],
+        ["node-4", "failed", "3", "-"],
+    ]
+
+
+def test_who_is_not_in_step_is_named_with_the_reason(status: Callable[..., Terminal]) -> None:
+    behind = [{"identifier": name, "reason": "it has not come for it"} for name in "abcd"]
+    told = fleet(applied("z"), behind=behind, behind_count=7)
+    with ScriptedServer([told]) as server, status(server, columns=200) as terminal:
+        assert terminal.end() == 0
+    why = "(it has not come for it)"
+    assert f"not in step: a {why}, b {why}, c {why} and 4 more" in terminal.screen.text.splitlines()
+
+
+def test_sixty_columns_show_the_time_without_the_day_and_eighty_all_of_it(
+    status: Callable[..., Terminal],
+) -> None:
+    for columns, seen in ((60, "03:04:05Z"), (80, SEEN), (200, SEEN)):
+        with ScriptedServer([MIXED]) as server, status(server, columns=columns) as terminal:
+            assert terminal.end() == 0
+        assert terminal.screen.text.splitlines()[-1].split()[-1] == seen
+
+
+def test_a_wide_terminal_shows_a_long_name_whole(status: Callable[..., Terminal]) -> None:
+    name = "n" * 60
+    with ScriptedServer([fleet(applied(name))]) as server, status(server, columns=120) as terminal:
+        assert terminal.end() == 0
+    assert f"\n{name} applied" in terminal.screen.text
+
+
+# ── colours ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_colours_are_for_terminals_only_and_never_with_no_color_or_a_dumb_one(
+    status: Callable[..., Terminal], environment: dict[str, str]
+) -> None:
+    written = []
+    for how in ({}, {"more": {"NO_COLOR": "1"}}, {"term": "dumb"}):
+        with ScriptedServer([MIXED]) as server, status(server, **how) as terminal:
+            assert terminal.end() == 0
+        written.append(terminal.written)
+    with ScriptedServer([MIXED]) as server:
+        piped = subprocess.run(
+            [*PROGRAM, "status", "--server", server.url],
+            capture_output=True,
+            text=True,
+            env={**environment, "FORCE_COLOR": "1", "TERM": "xterm-256color"},
+            timeout=60,
+            check=True,
+        )
+    coloured, *others = written
+    assert "\x1b[31mfailed" in coloured
+    assert [text.replace("\r\n", "\n") for text in others] == [piped.stdout] * 2
+    assert "\x1b" not in piped.stdout
+    assert COLOUR.sub("", coloured).replace("\r\n", "\n") == piped.stdout
+
+
+def test_words_of_a_server_never_reach_the_terminal_as_commands(status: Callable[..., Terminal]) -> None:
+    evil = fleet(node(EVIL, served=EVIL, applied=EVIL, last_seen=EVIL), reason=EVIL, insecure=[EVIL])
+    alone = Says(
+        200, json.dumps(node(EVIL, last_failure=EVIL, reason=EVIL, served=EVIL, last_seen=EVIL)).encode()
+    )
+    refused = Says(200, f'{{"registered": "{EVIL}"'.encode())
+    for words, says, code in (
+        ((), evil, 0),
+        (("node-1",), alone, 0),
+        ((), refused, 6),
+    ):
+        with ScriptedServer([says]) as server, status(server, *words) as terminal:
+            assert terminal.end() == code
+        bare = COLOUR.sub("", terminal.written).replace("\r\n", "")
+        assert bare.isprintable(), bare
+        assert terminal.screen.text  # raises for an escape that is not ours
+
+
+# ── --watch at a terminal ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_watch_draws_the_change_and_ctrl_c_leaves_the_terminal_as_it_was(
+    status: Callable[..., Terminal],
+) -> None:
+    def told(heard: Heard) -> Says:
+        return (
+            fleet(node("node-1", waiting=True), reason="waiting for 2")
+            if len(server.heard) < 3
+            else fleet(applied("node-1"))
+        )
+
+    with ScriptedServer(told) as server, status(server, "--watch") as terminal:
+        terminal.until("not ready: waiting for 2")
+        assert terminal.screen.is_alternate
+        assert terminal.screen.is_cursor_hidden
+        terminal.until("applied     3")
+        terminal.ctrl_c()
+        assert terminal.end() == 130
+    screen = terminal.screen
+    assert (screen.is_alternate, screen.is_cursor_hidden) == (False, False)
+    assert "generation 3, 1 registered, 0 waiting, 1 applied" in screen.text
+    assert "waiting for 2" not in screen.text, "what is over is not left behind"
+    assert "Traceback" not in terminal.written
+
+
+def test_a_terminated_watch_gives_the_terminal_back_too(status: Callable[..., Terminal]) -> None:
+    with ScriptedServer([MIXED]) as server, status(server, "--watch") as terminal:
+        terminal.until("node-4")
+        terminal.process.send_signal(signal.SIGTERM)
+        assert terminal.end() == 143
+    assert not terminal.screen.is_alternate
+    assert "Traceback" not in terminal.written
+
+
+def test_a_window_that_becomes_narrow_is_drawn_anew_and_fits(status: Callable[..., Terminal]) -> None:
+    with ScriptedServer([MIXED]) as server, status(server, "--watch", columns=80) as terminal:
+        terminal.until(SEEN)
+        before = len(terminal.written)
+        terminal.resize(40, 10)
+        terminal.until(lambda text: text.count("NODE   STATE") >= 2 or "STATE      SERVED APPLIED" in text)
+        terminal.ctrl_c()
+        assert terminal.end() == 130
+    narrow = terminal.written[before:].rpartition("\x1b[H")[2].partition("\x1b[?25h")[0]
+    lines = [
+        COLOUR.sub("", line).replace("\x1b[K", "").replace("\x1b[J", "") for line in narrow.split("\r\n")
+    ]
+    assert max(map(len, lines)) <= 40 + len("^C")
+    assert len(lines) <= 10
+
+
+def test_a_screen_that_is_too_small_shows_who_is_in_the_way_of_the_others(
+    status: Callable[..., Terminal],
+) -> None:
+    many = [applied(f"node-{number:02}") for number in range(40)]
+    many[33] = node("node-33", last_failure="disk full")
+    many[37] = node("node-37", waiting=True)
+    with ScriptedServer([fleet(*many)]) as server, status(server, "--watch", rows=10) as terminal:
+        terminal.until("more: cfgsync status")
+        terminal.ctrl_c()
+        assert terminal.end() == 130
+    drawn = terminal.written.partition("\x1b[?25h")[0].rpartition("\x1b[H")[2]
+    lines = COLOUR.sub("", drawn).replace("\x1b[K", "").replace("\x1b[J", "").replace("^C", "").split("\r\n")
+    assert len(lines) <= 10
+    at = next(index for index, line in enumerate(lines) if line.startswith("NODE"))
+    assert [line.split()[:2] for line in lines[at + 1 : at + 4]] == [
+        ["node-33", "failed"],
+        ["node-37", "waiting"],
+        ["node-00", "applied"],
+    ]
+    assert lines[-1] == "… 36 more: cfgsync status"
+
+
+# ── --watch off a terminal ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+class Enough(Exception):
+    """The test has seen as much as it wanted."""
+
+
+def after(looks: int) -> Callable[[float], None]:
+    """Sleeps not at all, and ends the watch after so many looks."""
+    left = iter(range(looks - 1))
+
+    def sleep(_: float) -> None:
+        if next(left, None) is None:
+            raise Enough
+
+    return sleep
+
+
+@pytest.fixture
+def blocks(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., str]]:
+    """What a watch off a terminal prints, look by look."""
+
+    def look(script: list[Says | Cut], identifier: str | None = None, as_json: bool = False) -> str:
+        with (
+            ScriptedServer(script) as server,
+            Carrier(at := ServerUrl.parse(server.url)) as carrier,
+            pytest.raises(Enough),
+        ):
+            watch(Asking(carrier, at), at, identifier, as_json, every=0.0, sleep=after(len(script)))
+        return capsys.readouterr().out
+
+    return look
+
+
+def test_off_a_terminal_there_is_a_block_for_each_change_with_the_nodes_that_changed(
+    blocks: Callable[..., str],
+) -> None:
+    later = {**applied("a"), "last_seen": "2026-01-02T03:04:59Z"}
+    said = blocks(
+        [
+            fleet(node("a", waiting=True), node("b", waiting=True), reason="waiting for 3"),
+            fleet(node("a", waiting=True), node("b", waiting=True), reason="waiting for 3"),
+            fleet(applied("a"), node("b", waiting=True)),
+            fleet(later, node("b", waiting=True)),  # seen again is no change
+            fleet(later),
+        ]
+    )
+    title = "NODE                   STATE       SERVED     APPLIED    LAST SEEN"
+    first, second, third = said.rstrip("\n").split("\n\ngeneration")
+    assert first.splitlines()[0] == "generation -, 2 registered, 2 waiting, 0 applied"
+    assert [line.split()[0] for line in first.partition(title)[2].split("\n")[1:]] == ["a", "b"]
+    assert [line.split()[:2] for line in second.partition(title)[2].split("\n")[1:]] == [["a", "applied"]]
+    assert third.endswith("1 applied\nb has left")
+    assert "\x1b" not in said
+
+
+def test_a_server_that_is_away_for_a_while_is_a_line_and_is_waited_for(blocks: Callable[..., str]) -> None:
+    said = blocks([fleet(applied("a")), Cut(), Cut(), fleet(applied("a"))])
+    assert said.count("no answer from") == 1
+    assert said.count("generation 3, 1 registered") == 2
+
+
+def test_a_server_that_is_not_there_at_first_is_told_at_once() -> None:
+    with (
+        ScriptedServer([Says(200, b"<html>")]) as server,
+        Carrier(at := ServerUrl.parse(server.url)) as carrier,
+        pytest.raises(NotTold) as told,
+    ):
+        watch(Asking(carrier, at), at, None, False, every=0.0, sleep=after(1))
+    assert told.value.code == 6
+
+
+def test_watch_as_json_is_a_line_for_each_change(blocks: Callable[..., str]) -> None:
+    once, again = fleet(node("a", waiting=True)), fleet(applied("a"))
+    later = fleet({**applied("a"), "last_seen": "2026-01-02T03:04:59Z"})
+    said = [json.loads(line) for line in blocks([once, once, again, later], as_json=True).splitlines()]
+    assert said == [json.loads(once.body), json.loads(again.body)]
+
+
+def test_one_node_can_be_watched(blocks: Callable[..., str]) -> None:
+    def alone(**more: object) -> Says:
+        return Says(200, json.dumps(node("a", **more)).encode())
+
+    said = blocks([alone(waiting=True), alone(waiting=True), alone(last_failure="disk full")], identifier="a")
+    assert [line for line in said.splitlines() if line.startswith("a: ")] == ["a: waiting", "a: failed"]
+
+
+def test_a_watch_into_a_pipe_says_the_first_block_at_once_and_ctrl_c_is_130(
+    environment: dict[str, str],
+) -> None:
+    with ScriptedServer([MIXED]) as server:
+        process = subprocess.Popen(
+            [*PROGRAM, "status", "--watch", "--server", server.url],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=environment,
+        )
+        assert process.stdout is not None
+        until = time.monotonic() + 60
+        while not process.stdout.readline().startswith(b"node-4"):
+            assert time.monotonic() < until
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (130, b"")
+
+
+@pytest.mark.parametrize("state", get_args(State))
+@pytest.mark.parametrize("waiting", [False, True])
+def test_a_node_stands_in_the_same_word_on_the_page_and_in_the_table(state: State, waiting: bool) -> None:
+    node = NodeStatus("a", state != "not_registered", waiting, GENERATION, GENERATION, "old", state=state)
+    told = msgspec.json.decode(msgspec.json.encode(node), type=ToldNode)
+    assert told_state(told) == {"missing": "stranger"}.get(kind_of(node), kind_of(node))

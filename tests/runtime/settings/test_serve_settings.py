@@ -1,0 +1,237 @@
+"""What `serve` is to do: who wins over whom, and where a refused value came from."""
+
+from pathlib import Path
+
+import pytest
+
+from cfgsync_runtime.errors import InputError
+from cfgsync_runtime.settings.serve_settings import ServeSettings, is_loopback, read_serve_settings
+from cfgsync_runtime.settings.server_file import RegistrationServer, StaticServer
+
+BUNDLE = "nodes: [{identifier: a, files: [{path: /x, content: y}]}]\n"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch) -> Path:
+    """The current directory, with a bundle and a server file in it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b.yaml").write_text(BUNDLE)
+    return tmp_path
+
+
+def server_file(here: Path, more: str = "") -> str:
+    (here / "s.yaml").write_text(f"port: 4401\nsource: {{kind: static, artifacts_path: b.yaml}}\n{more}")
+    return "s.yaml"
+
+
+def read(environment: dict[str, str] | None = None, **flags: object) -> ServeSettings:
+    return read_serve_settings(
+        {"materializer": "app:Mine", **flags}, {"HOME": "/home/me", **(environment or {})}
+    )
+
+
+def refusal(environment: dict[str, str] | None = None, **flags: object) -> tuple[str, str]:
+    with pytest.raises(InputError) as refused:
+        read(environment, **flags)
+    assert "\n" not in str(refused.value) + refused.value.hint
+    return str(refused.value), refused.value.hint
+
+
+# ── what is read ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_defaults_are_those_of_the_contract():
+    assert read().model_dump() == {
+        "materializer": "app:Mine",
+        "server": None,
+        "store": "sqlite:/home/me/.local/state/cfgsync/serve-app.Mine.db",
+        "host": "127.0.0.1",
+        "port": 4400,
+        "json_logs": False,
+        "late": "follow",
+        "revision": None,
+        "allow_anonymous": False,
+        "insecure_no_tls": False,
+        "legacy_init_with_node": False,
+        "no_page": False,
+        "insecure_no_auth": False,
+        "run_timeout": 60.0,
+        "shrink_guard": 50.0,
+        "ttl": None,
+    }
+
+
+def test_a_flag_wins_over_the_environment_that_over_the_file_that_over_the_default(here: Path):
+    file = server_file(here)
+    variable = {"CFGSYNC_PORT": "4402"}
+    assert read().port == 4400
+    assert read(materializer=None, config=file).port == 4401
+    assert read(variable, materializer=None, config=file).port == 4402
+    assert read(variable, materializer=None, config=file, port=4403).port == 4403
+
+
+def test_false_and_zero_are_given_and_an_empty_variable_is_not():
+    variables = {"CFGSYNC_JSON_LOGS": "1", "CFGSYNC_PORT": ""}
+    assert read(variables).json_logs is True
+    assert read(variables).port == 4400
+    made = read(variables, json_logs=False, run_timeout=7)
+    assert (made.json_logs, made.run_timeout) == (False, 7)
+
+
+def test_every_flag_is_also_a_variable():
+    variables = {
+        "CFGSYNC_STORE": "memory:",
+        "CFGSYNC_HOST": "::1",
+        "CFGSYNC_LATE": "freeze",
+        "CFGSYNC_REVISION": "v2",
+        "CFGSYNC_ALLOW_ANONYMOUS": "1",
+        "CFGSYNC_INSECURE_NO_TLS": "1",
+        "CFGSYNC_INSECURE_NO_AUTH": "1",
+        "CFGSYNC_LEGACY_INIT_WITH_NODE": "1",
+        "CFGSYNC_NO_PAGE": "1",
+        "CFGSYNC_RUN_TIMEOUT": "1.5",
+        "CFGSYNC_SHRINK_GUARD": "20",
+        "CFGSYNC_TTL": "90",
+        "CFGSYNC_JSON_LOGS": "1",
+        "CFGSYNC_PORT": "1",
+    }
+    given = read(variables).model_dump(exclude={"materializer", "server"})
+    assert {f"CFGSYNC_{field.upper()}" for field in given} == set(variables)
+    assert given == {
+        "store": "memory:",
+        "host": "::1",
+        "late": "freeze",
+        "revision": "v2",
+        "run_timeout": 1.5,
+        "shrink_guard": 20.0,
+        "ttl": 90.0,
+        "port": 1,
+        **dict.fromkeys(("allow_anonymous", "insecure_no_tls", "insecure_no_auth", "json_logs"), True),
+        "legacy_init_with_node": True,
+        "no_page": True,
+    }
+
+
+def test_a_bundle_or_a_server_file_is_read_with_the_settings(here: Path):
+    bundle = read(materializer=None, bundle="b.yaml").server
+    assert isinstance(bundle, StaticServer)
+    assert bundle.file == "b.yaml"
+    (here / "s.yaml").write_text(
+        "port: 1\nbundle_path: b.yaml\nserving_mode: registration\nstore: 'sqlite:x.db'\n"
+    )
+    made = read(materializer=None, config="s.yaml")
+    assert isinstance(made.server, RegistrationServer)
+    assert (made.port, made.store) == (1, f"sqlite:{here}/x.db")
+
+
+def test_what_to_serve_is_taken_from_the_environment_only_when_no_flag_says_it(here: Path):
+    variables = {"CFGSYNC_BUNDLE": "b.yaml"}
+    assert read(variables).materializer == "app:Mine"
+    assert isinstance(read(variables, materializer=None).server, StaticServer)
+    assert read({"CFGSYNC_MATERIALIZER": "a:B"}, materializer=None).materializer == "a:B"
+
+
+# ── the default store ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_the_default_store_lies_in_the_state_directory_unless_that_is_relative():
+    assert read({"XDG_STATE_HOME": "/s"}).store == "sqlite:/s/cfgsync/serve-app.Mine.db"
+    assert read({"XDG_STATE_HOME": "s"}).store == "sqlite:/home/me/.local/state/cfgsync/serve-app.Mine.db"
+
+
+def test_two_projects_with_modules_of_one_name_have_two_stores_and_each_always_the_same(
+    tmp_path: Path, monkeypatch
+):
+    stores = []
+    for project in ("one", "two", "one"):
+        (tmp_path / project).mkdir(exist_ok=True)
+        (tmp_path / project / "app.py").write_text("")
+        monkeypatch.chdir(tmp_path / project)
+        stores.append(read().store)
+    assert stores[0] == stores[2] != stores[1]
+
+
+def test_a_server_file_has_one_store_from_wherever_it_is_named(here: Path, monkeypatch):
+    near = read(materializer=None, config=server_file(here)).store
+    monkeypatch.chdir("/")
+    assert read(materializer=None, config=f"{here}/s.yaml").store == near
+    assert "/serve-s-" in near
+
+
+# ── what is refused ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_refused_value_is_told_with_where_it_came_from(here: Path):
+    assert refusal(port=70000)[0] == "--port: input should be less than or equal to 65535, found '70000'"
+    assert refusal({"CFGSYNC_PORT": "high"})[0].startswith("CFGSYNC_PORT: input should be a valid integer")
+    (here / "s.yaml").write_text("port: 70000\nbundle_path: b.yaml\n")
+    what, hint = refusal(materializer=None, config="s.yaml")
+    assert what == "s.yaml:1:7: port: input should be less than or equal to 65535, found '70000'"
+    assert hint == "give a port from 1 to 65535, or 0 for one that is free"
+
+
+@pytest.mark.parametrize(
+    ("flags", "what"),
+    [
+        ({"late": "never"}, "--late: input should be 'follow' or 'freeze', found 'never'"),
+        ({"run_timeout": 0}, "--run-timeout: input should be greater than 0"),
+        ({"run_timeout": float("inf")}, "--run-timeout: input should be a finite number"),
+        ({"run_timeout": "soon"}, "--run-timeout: input should be a valid number"),
+        ({"host": ""}, "--host: string should match"),
+        ({"host": "[::1]"}, "--host: string should match"),
+        ({"store": ""}, "--store: string should have at least 1 character"),
+        ({"materializer": None}, "nothing to serve"),
+        ({"bundle": "b.yaml"}, "MODULE:CLASS and --bundle each name something to serve"),
+        ({"materializer": "app"}, "'app' names no class"),
+        ({"materializer": None, "bundle": "none.yaml"}, "none.yaml: no such file"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused(flags: dict[str, object], what: str):
+    assert refusal(**flags)[0].startswith(what)
+
+
+def test_a_variable_that_is_no_boolean_is_refused():
+    assert refusal({"CFGSYNC_JSON_LOGS": "maybe"}) == (
+        "CFGSYNC_JSON_LOGS: input should be a valid boolean, unable to interpret input, found 'maybe'",
+        "give true or false",
+    )
+
+
+# ── off loopback ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_a_host_that_others_reach_needs_tls_and_a_rule_or_the_operators_word():
+    assert refusal(host="0.0.0.0") == (
+        "host 0.0.0.0 is open to other machines, without TLS and without a rule for who may join",
+        "if its network is to be trusted with that, add --insecure-no-tls --insecure-no-auth",
+    )
+    assert refusal(host="0.0.0.0", insecure_no_auth=True)[1].endswith("add --insecure-no-tls")
+    assert read(host="0.0.0.0", insecure_no_tls=True, insecure_no_auth=True).host == "0.0.0.0"
+    assert refusal(host="0.0.0.0", insecure_no_tls=True, allow_anonymous=True)[1].endswith(
+        "add --insecure-no-auth"
+    )
+
+
+def test_a_server_file_that_opens_a_host_is_answered_with_the_lines_to_add_and_they_suffice(here: Path):
+    what, hint = refusal(materializer=None, config=server_file(here, "host: 0.0.0.0\n"))
+    assert what.startswith("host 0.0.0.0 is open to other machines")
+    assert hint.endswith("add `insecure_no_tls: true` and `insecure_no_auth: true` to s.yaml")
+    lines = "host: 0.0.0.0\ninsecure_no_tls: true\ninsecure_no_auth: true\n"
+    assert read(materializer=None, config=server_file(here, lines)).host == "0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    ("host", "near"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("192.168.0.1", False),
+        ("example.org", False),
+    ],
+)
+def test_loopback_is_what_only_this_machine_reaches(host: str, near: bool):
+    assert is_loopback(host) is near
