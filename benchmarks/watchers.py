@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from cfgsync_core import Answer, Fetched, NodeRegistration, NodeWatch, Request
+from cfgsync_core import Fetched, NodeRegistration, NodeWatch, ReceivedAnswer, Request
 from cfgsync_runtime.testing.wire import Wire, Wires
 
 from . import words
@@ -61,7 +61,7 @@ class Watcher:
     async def run(self) -> None:
         await self._watch.run()
 
-    async def _send(self, request: Request) -> Answer:
+    async def _send(self, request: Request) -> ReceivedAnswer:
         if request.path == "/node":
             self.questions += 1
             if not self._held:

@@ -25,8 +25,8 @@ from cfgsync_core import (  # noqa: E402
     CfgsyncServerState,
     HttpServer,
     NodeRegistration,
-    Pages,
     Ready,
+    WatchStreams,
 )
 from cfgsync_runtime.page import Page  # noqa: E402
 from tests.chromium import Browser, Tab, started  # noqa: E402
@@ -77,7 +77,7 @@ class Fleet:
 @asynccontextmanager
 async def served(materializer: object) -> AsyncIterator[tuple[Fleet, str]]:
     async with RegistrationConfigSource(materializer) as source:  # type: ignore[arg-type]
-        pages = Pages(source)
+        pages = WatchStreams(source)
         page = Page(source, source)
         handlers = {**CfgsyncServerState(source).handlers(), "watch": pages.watch, "page": page}
         async with HttpServer(handlers, port=0) as server:

@@ -22,7 +22,7 @@ from cfgsync_core import (
     MemoryStore,
     Missing,
     Ready,
-    hinted,
+    notifying,
 )
 from cfgsync_runtime.testing.faults import DeadHints, LostHints
 from tests.adapter.fleets import Obedient, RandomKeys, ReadyAt, node
@@ -62,7 +62,7 @@ class Site:
 
     @asynccontextmanager
     async def server(self, materializer, *, store=None, **words):
-        async with hinted(self.engine if store is None else store, self.bus) as store:
+        async with notifying(self.engine if store is None else store, self.bus) as store:
             source = RegistrationConfigSource(
                 materializer, store=store, hints=self.bus, interval=SOON, **words
             )

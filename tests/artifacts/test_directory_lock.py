@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cfgsync_artifacts import DiskError, Placed, TargetBusy, TargetKept, install, keeping
+from cfgsync_artifacts import DiskError, Placed, TargetBusy, TargetKept, install, locked_directory
 
 KEEPER = """
 import sys
@@ -26,38 +26,38 @@ def files(text: str, directory: Path) -> list[Placed]:
 
 def test_a_second_keeper_is_refused_at_once_and_told_who_the_first_is(tmp_path: Path) -> None:
     target = tmp_path / "made" / "out"
-    with keeping(str(target)):
+    with locked_directory(str(target)):
         for spelling in (str(target), f"{target}/", f"{tmp_path}/made/../made/out"):
-            with pytest.raises(TargetKept) as refused, keeping(spelling):
+            with pytest.raises(TargetKept) as refused, locked_directory(spelling):
                 pass
             assert isinstance(refused.value, TargetBusy)
             if sys.platform.startswith("linux"):
                 assert refused.value.process in (os.getpid(), None)  # None: another namespace of processes
         install(str(target), files("one", target))
         assert sorted(os.listdir(target)) == [".generations", "current"], "a keeper adds no name"
-    with keeping(str(target)):
+    with locked_directory(str(target)):
         assert (target / "current" / "file").read_text() == "one"
 
 
 def test_a_keeper_and_a_writer_are_not_in_each_others_way(tmp_path: Path) -> None:
     install(str(tmp_path), files("one", tmp_path))
-    with keeping(str(tmp_path)):
+    with locked_directory(str(tmp_path)):
         assert install(str(tmp_path), files("two", tmp_path))
     assert (tmp_path / "current" / "file").read_text() == "two"
 
 
 def test_what_was_made_for_a_keeper_goes_when_nothing_came_into_it(tmp_path: Path) -> None:
-    with keeping(str(tmp_path / "a" / "b")):
+    with locked_directory(str(tmp_path / "a" / "b")):
         assert (tmp_path / "a" / "b").is_dir()
     assert os.listdir(tmp_path) == []
-    with keeping(str(tmp_path / "a" / "b")):
+    with locked_directory(str(tmp_path / "a" / "b")):
         (tmp_path / "a" / "mine").touch()
     assert os.listdir(tmp_path / "a") == ["mine"]
 
 
 def test_a_directory_that_was_there_stays(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    with keeping(str(tmp_path / "out")):
+    with locked_directory(str(tmp_path / "out")):
         pass
     assert (tmp_path / "out").is_dir()
 
@@ -72,16 +72,19 @@ def test_a_killed_keeper_keeps_nothing(tmp_path: Path) -> None:
     with keeper:
         assert keeper.stdout is not None
         assert keeper.stdout.readline() == "kept\n"
-        with pytest.raises(TargetKept), keeping(str(tmp_path)):
+        with pytest.raises(TargetKept), locked_directory(str(tmp_path)):
             pass
         keeper.kill()
         keeper.wait()
-        with keeping(str(tmp_path)):
+        with locked_directory(str(tmp_path)):
             pass
 
 
 def test_what_cannot_be_kept_is_a_disk_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DiskError, match="cannot write") as refused, keeping(str(tmp_path / "file" / "out")):
+    with (
+        pytest.raises(DiskError, match="cannot write") as refused,
+        locked_directory(str(tmp_path / "file" / "out")),
+    ):
         pass
     assert not isinstance(refused.value, TargetBusy)

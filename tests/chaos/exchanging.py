@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Callable
 
 from cfgsync_core import (
-    Answer,
     Done,
     Exchange,
     Fetched,
     NodeRegistration,
     Outcome,
     Pause,
+    ReceivedAnswer,
     Request,
     Send,
     Version,
@@ -145,7 +145,7 @@ class Node(asyncio.Protocol):
         request, self._request = self._request, None
         assert request is not None, "an answer that nobody asked for"
         assert self._exchange is not None
-        answer = Answer(int(first.split()[1]), headers, body)
+        answer = ReceivedAnswer(int(first.split()[1]), headers, body)
         self._crowd.in_flight[request.path] -= 1
         self._crowd.answers[request.path, answer.status] += 1
         if request.path == "/register" and answer.status == 202:

@@ -12,12 +12,12 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from cfgsync_core import (
-    Answer,
+    AppliedFiles,
     Fetched,
-    Held,
     Lost,
     NodeRegistration,
     NodeWatch,
+    ReceivedAnswer,
     Request,
     decode_acknowledgement,
 )
@@ -55,7 +55,7 @@ class Watcher:
     def text(self) -> str:
         return self.wrote[-1][1] if self.wrote else ""
 
-    async def _send(self, request: Request) -> Answer:
+    async def _send(self, request: Request) -> ReceivedAnswer:
         if request.path == "/node" and "Prefer" in request.headers:
             self.asked.append(time.monotonic())
             if not self._held:
@@ -77,7 +77,7 @@ class Watcher:
         self.wrote.append((time.monotonic(), str(fetched.payload.files[0].content).strip()))
         self.generation = fetched.generation
 
-    async def _confirmed(self, held: Held) -> None:
+    async def _confirmed(self, held: AppliedFiles) -> None:
         self.generation = str(held.version)
 
     async def run(self) -> None:

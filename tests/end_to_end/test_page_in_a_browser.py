@@ -23,8 +23,8 @@ from cfgsync_core import (
     Condition,
     HttpServer,
     NodeRegistration,
-    Pages,
     Ready,
+    WatchStreams,
 )
 from cfgsync_runtime.page import Page
 from tests.chromium import Browser, Tab, started
@@ -69,7 +69,7 @@ class Fleet:
     @asynccontextmanager
     async def served(self, *, hints: bool = True) -> AsyncIterator[Fleet]:
         """On the same port as before."""
-        pages = Pages(self.source)
+        pages = WatchStreams(self.source)
         page = Page(self.source, self.source)
         handlers = {**CfgsyncServerState(self.source).handlers(), "page": page}
         if hints:

@@ -13,7 +13,7 @@ from typing import NoReturn
 from cfgsync_artifacts import ArtifactFile, ArtifactSet
 from cfgsync_core import NodeArtifactsPayload
 from cfgsync_runtime.node.outputs import ArtifactOutputMap, OutputDirectory, write
-from cfgsync_runtime.node.state import NodeState, Seen
+from cfgsync_runtime.node.state import KnownGeneration, NodeState
 
 FILES = 64
 
@@ -27,8 +27,8 @@ def payload(label: str) -> NodeArtifactsPayload:
     return NodeArtifactsPayload.from_files(ArtifactSet(files(label, 8)))
 
 
-def seen(label: str) -> Seen:
-    return Seen("epoch", int(label.partition("-")[0]), payload(label).digest, 0.0)
+def seen(label: str) -> KnownGeneration:
+    return KnownGeneration("epoch", int(label.partition("-")[0]), payload(label).digest, 0.0)
 
 
 def write_once(kind: str, place: str, label: str) -> None:

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from cfgsync_adapter.answers.held_requests import EARLY, TICK, Waiter, Waiting
+from cfgsync_adapter.answers.held_requests import EARLY, TICK, HeldRequest, HeldRequests
 from cfgsync_core import NotReady
 
 OVER = NotReady("its time is over")
@@ -19,16 +19,16 @@ async def ends(waits: list[float], seed: int) -> tuple[list[float], list[float],
     loop = asyncio.get_running_loop()
     settled: list[float] = []
 
-    def settle(waiter: Waiter) -> NotReady | None:
+    def settle(waiter: HeldRequest) -> NotReady | None:
         now = loop.time()
         settled.append(now)
         return OVER if now >= waiter.deadline else None
 
-    waiting = Waiting(settle, random=random.Random(seed).random)
+    waiting = HeldRequests(settle, random=random.Random(seed).random)
 
     async def one(number: int, wait: float) -> float:
         began = loop.time()
-        assert await waiting.hold(Waiter(f"node-{number}", None, 0, wait, 0.0)) is OVER
+        assert await waiting.hold(HeldRequest(f"node-{number}", None, 0, wait, 0.0)) is OVER
         return loop.time() - began
 
     held = [asyncio.create_task(one(*numbered)) for numbered in enumerate(waits)]
@@ -57,8 +57,8 @@ async def test_a_wait_below_a_second_ends_when_it_ends() -> None:
 
 
 async def test_a_question_whose_asker_has_gone_leaves_nothing_behind() -> None:
-    waiting = Waiting(lambda waiter: None)
-    held = asyncio.create_task(waiting.hold(Waiter("a", None, 0, 20.0, 2.0)))
+    waiting = HeldRequests(lambda waiter: None)
+    held = asyncio.create_task(waiting.hold(HeldRequest("a", None, 0, 20.0, 2.0)))
     await asyncio.sleep(0)
     assert ("a" in waiting, len(waiting._due)) == (True, 1)
     held.cancel()

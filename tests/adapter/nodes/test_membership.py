@@ -8,11 +8,11 @@ from collections.abc import Sequence
 import pytest
 
 from cfgsync_adapter import (
+    LastSeen,
     MaterializationResult,
     Quorum,
     RegistrationConfigSource,
     RegistrationSnapshot,
-    Seen,
 )
 from cfgsync_core import Acknowledgement, Entry, MemoryStore, Missing, NotReady, Ready, Unavailable
 from cfgsync_runtime.testing.faults import BrokenStore
@@ -30,8 +30,8 @@ class Clock:
     def __call__(self) -> float:
         return self.now
 
-    def seen(self) -> Seen:
-        return Seen(self, lambda: 1_700_000_000.0 + self.now)
+    def seen(self) -> LastSeen:
+        return LastSeen(self, lambda: 1_700_000_000.0 + self.now)
 
 
 async def expire(source: RegistrationConfigSource) -> Sequence[str]:

@@ -3,7 +3,7 @@
 import pytest
 
 from cfgsync_core import NEVER, Alarm, Change, Same, Steps, Version, Whole, uuid7
-from cfgsync_core.follow.acceptance import Accept, Confirmed, Look, judge
+from cfgsync_core.follow.acceptance import Accept, Confirmed, ReadAgain, judge
 
 OLD, NOW, NEW = (uuid7(ms) for ms in (1_000, 2_000, 3_000))
 HELD = Version(NOW, 10)
@@ -21,7 +21,7 @@ def test_a_reader_that_holds_nothing_takes_everything_and_only_everything():
     assert judge(None, None, whole(HELD)) == Accept(whole(HELD))
     assert judge(None, None, whole(NEVER)) == Accept(whole(NEVER))
     for answer in (steps(1), Same(HELD)):
-        assert judge(None, None, answer) == Look(True, "nothing is held yet")
+        assert judge(None, None, answer) == ReadAgain(True, "nothing is held yet")
 
 
 def test_inv_6_same_epoch_and_a_lower_revision_is_discarded():
@@ -43,7 +43,7 @@ def test_inv_7_a_new_epoch_is_taken_whole_and_said_and_a_retired_one_is_refused(
     accepted = judge(HELD, HELD, whole(later))
     assert accepted == Accept(whole(later), f"a new epoch has begun: {later}, after {HELD}")
     assert judge(HELD, HELD, Same(later)).notice  # the same content by its digest, in a new epoch
-    assert isinstance(judge(HELD, HELD, steps(11, epoch=NEW)), Look)
+    assert isinstance(judge(HELD, HELD, steps(11, epoch=NEW)), ReadAgain)
     for answer in (whole(Version(OLD, 99)), Same(Version(OLD, 99)), steps(11, epoch=OLD), whole(NEVER)):
         assert judge(HELD, HELD, answer) == Alarm("retired", HELD, answer.version)
 
@@ -53,7 +53,7 @@ def test_inv_10_only_contiguous_steps_are_applied():
     assert judge(HELD, HELD, steps(9, 10, 11)) == Accept(steps(11))
     for answer in (steps(12), steps(11, 13), steps(11, 11), steps(12, 11)):
         assert judge(HELD, HELD, answer).whole or isinstance(judge(HELD, HELD, answer), Alarm)
-    assert judge(HELD, HELD, steps()) == Look(True, "steps that lead nowhere")
+    assert judge(HELD, HELD, steps()) == ReadAgain(True, "steps that lead nowhere")
 
 
 def test_inv_13_what_the_view_has_passed_by_its_own_commits_is_neither_applied_nor_an_alarm():
@@ -61,7 +61,7 @@ def test_inv_13_what_the_view_has_passed_by_its_own_commits_is_neither_applied_n
     for answer in (whole(Version(NOW, 12)), steps(11, 12), Same(HELD)):
         assert judge(HELD, now, answer) == Confirmed()
     assert judge(HELD, now, steps(11, 12, 13, 14, 15)) == Accept(steps(15))
-    assert judge(HELD, Version(NEW, 1), steps(11)) == Look(
+    assert judge(HELD, Version(NEW, 1), steps(11)) == ReadAgain(
         False, "the view moved to a new epoch while this was read"
     )
 

@@ -20,8 +20,8 @@ from cfgsync_core import (
     Unavailable,
     Version,
     Whole,
-    hinted,
     mint_epoch,
+    notifying,
     uuid7,
 )
 from cfgsync_runtime.backends import open_store
@@ -90,7 +90,7 @@ async def test_inv_3_a_crash_between_commit_and_publish_costs_one_interval(house
 
 
 async def test_inv_4_hints_that_are_delivered_are_followed_at_once(house):
-    async with hinted(house.store, house.hints) as store, house.reading() as (_, replica):
+    async with notifying(house.store, house.hints) as store, house.reading() as (_, replica):
         for number in range(5):
             await store.commit(B, {"a": str(number).encode()})
             await house.clock.advance(0.05)
@@ -99,7 +99,7 @@ async def test_inv_4_hints_that_are_delivered_are_followed_at_once(house):
 
 async def test_inv_4_with_every_hint_lost_a_change_costs_an_interval_and_a_tenth(house):
     lost = LostHints(house.hints)
-    async with hinted(house.store, lost) as store, house.reading(hints=lost, interval=1.0) as (_, replica):
+    async with notifying(house.store, lost) as store, house.reading(hints=lost, interval=1.0) as (_, replica):
         for number in range(5):
             await house.clock.advance(house.random.random())
             head = await store.commit(B, {"a": str(number).encode()})
@@ -351,7 +351,7 @@ async def test_inv_13_any_interleaving_of_stale_reads_leaves_the_head(house):
             return answer
 
     house.store = Reordering(house.engine)
-    async with hinted(house.store, house.hints) as store, house.reading() as (_, replica):
+    async with notifying(house.store, house.hints) as store, house.reading() as (_, replica):
         for number in range(60):
             await store.commit(B, {f"k{house.random.randrange(5)}": str(number).encode()})
             await house.clock.advance(house.random.random() * 0.5)

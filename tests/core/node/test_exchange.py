@@ -11,7 +11,6 @@ import pytest
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet
 from cfgsync_core import (
-    Answer,
     Current,
     Done,
     Exchange,
@@ -21,6 +20,7 @@ from cfgsync_core import (
     NotReadyInTime,
     Outcome,
     Pause,
+    ReceivedAnswer,
     Refused,
     Rejected,
     Request,
@@ -37,21 +37,21 @@ EPOCH = "0000000f-4240-7000-8000-000000000000"
 LATER = "0000001e-8480-7000-8000-000000000000"
 BODY = b'{"schema_version":1,"files":[' + encode_files(FILES) + b"]}"
 
-Reply = Answer | str  # text: the connection is lost, for this reason
+Reply = ReceivedAnswer | str  # text: the connection is lost, for this reason
 Server = Callable[[Request, float], tuple[float, Reply]]  # request and time → seconds until the reply, and it
 
 
 def said(
     status: int, code: str = "", message: str = "m", headers: dict[str, str] | None = None, **more: object
-) -> Answer:
+) -> ReceivedAnswer:
     body = json.dumps({"code": code, "message": message, **more}).encode() if code else b""
-    return Answer(status, headers or {}, body)
+    return ReceivedAnswer(status, headers or {}, body)
 
 
-REGISTERED = Answer(202, {"cfgsync-version": f"{EPOCH}.7"})
+REGISTERED = ReceivedAnswer(202, {"cfgsync-version": f"{EPOCH}.7"})
 HELD = said(425, "not_ready", registered=True, retry_after=0, reason="waiting for 3 nodes, have 1")
 UNKNOWN = said(425, "not_ready")
-GIVEN = Answer(200, {"etag": f'"{FILES.digest}"', "cfgsync-generation": f"{EPOCH}.3"}, BODY)
+GIVEN = ReceivedAnswer(200, {"etag": f'"{FILES.digest}"', "cfgsync-generation": f"{EPOCH}.3"}, BODY)
 
 
 class Run:
@@ -147,7 +147,7 @@ def test_an_answer_that_claims_to_have_been_held_but_was_not_is_no_reason_to_spi
     assert isinstance(run.outcome, NotReadyInTime)
 
 
-ENDINGS: list[tuple[str, Answer, type, str]] = [
+ENDINGS: list[tuple[str, ReceivedAnswer, type, str]] = [
     (
         "missing_config",
         said(404, "missing_config", "missing config for host node-1"),
@@ -171,11 +171,11 @@ ENDINGS: list[tuple[str, Answer, type, str]] = [
     ("415", said(415), Rejected, "415"),
     ("422", said(422, "invalid_request", "ip: expected an address"), Rejected, "ip: expected an address"),
     ("418", said(418), Rejected, "418"),
-    ("301", Answer(301, {"location": "http://elsewhere/"}), Untrusted, "http://elsewhere/"),
-    ("307", Answer(307, {}), Untrusted, "307"),
-    ("304 without a question", Answer(304, {}), Untrusted, "304"),
-    ("201", Answer(201, {}), Untrusted, "201"),
-    ("206", Answer(206, {}, BODY), Untrusted, "206"),
+    ("301", ReceivedAnswer(301, {"location": "http://elsewhere/"}), Untrusted, "http://elsewhere/"),
+    ("307", ReceivedAnswer(307, {}), Untrusted, "307"),
+    ("304 without a question", ReceivedAnswer(304, {}), Untrusted, "304"),
+    ("201", ReceivedAnswer(201, {}), Untrusted, "201"),
+    ("206", ReceivedAnswer(206, {}, BODY), Untrusted, "206"),
 ]
 
 
@@ -184,7 +184,7 @@ ENDINGS: list[tuple[str, Answer, type, str]] = [
 )
 @pytest.mark.parametrize("path", ["/register", "/node"])
 def test_a_final_status_ends_it_at_once_and_says_what_to_do(
-    path: str, reply: Answer, ending: type, words: str
+    path: str, reply: ReceivedAnswer, ending: type, words: str
 ) -> None:
     run = Run(replies(reply) if path == "/register" else registered_then(reply))
     assert type(run.outcome) is ending
@@ -202,7 +202,7 @@ def test_a_refusal_names_how_the_name_is_freed() -> None:
 
 @pytest.mark.parametrize("status", [404, 405])
 def test_a_stranger_behind_the_url_is_asked_about(status: int) -> None:
-    outcome = Run(replies(Answer(status, {}, b"<html>")), wait=5).outcome
+    outcome = Run(replies(ReceivedAnswer(status, {}, b"<html>")), wait=5).outcome
     assert type(outcome) is (Unreachable if status == 404 else Rejected)
     assert "is this a cfgsync server?" in outcome.hint
 
@@ -212,7 +212,7 @@ RETRIED: list[tuple[str, Reply, bool, type]] = [
     ("404 of another code", said(404, "not_found"), False, Unreachable),
     ("408", said(408), False, Unreachable),
     ("425 of an original", UNKNOWN, True, NotReadyInTime),
-    ("425 as text", Answer(425, {}, b"too early"), True, NotReadyInTime),
+    ("425 as text", ReceivedAnswer(425, {}, b"too early"), True, NotReadyInTime),
     ("425 of a stranger", said(425, "not_ready", registered=False), True, NotReadyInTime),
     ("425 of a known node", said(425, "not_ready", registered=True), False, NotReadyInTime),
     ("429", said(429, "rate_limited"), False, Unreachable),
@@ -316,7 +316,7 @@ def test_the_pause_is_drawn_between_nothing_and_its_bound() -> None:
         said(425, "not_ready", registered=True, retry_after=1, headers={"retry-after": "7"}),
     ],
 )
-def test_the_server_says_when_it_wants_to_be_asked_again(reply: Answer) -> None:
+def test_the_server_says_when_it_wants_to_be_asked_again(reply: ReceivedAnswer) -> None:
     run = Run(registered_then(reply, GIVEN))
     assert len(run.pauses) == 1
     assert 7 <= run.pauses[0] <= 7 * 1.25
@@ -366,8 +366,8 @@ def test_a_server_that_comes_and_goes_is_never_asked_as_if_it_were_the_first_tim
 # ── what may not be written ──────────────────────────────────────────────────────────────────────────────────────────
 
 
-def ok(body: bytes = BODY, **headers: str) -> Answer:
-    return Answer(200, {name.replace("_", "-"): value for name, value in headers.items()}, body)
+def ok(body: bytes = BODY, **headers: str) -> ReceivedAnswer:
+    return ReceivedAnswer(200, {name.replace("_", "-"): value for name, value in headers.items()}, body)
 
 
 UNTRUSTED = {
@@ -385,14 +385,14 @@ UNTRUSTED = {
     "a mode beyond 0777": ok(b'{"schema_version":1,"files":[{"path":"a","content":"","mode":"4755"}]}'),
     "an unknown encoding": ok(b'{"schema_version":1,"files":[{"path":"a","content":"","encoding":"rot13"}]}'),
     "a compressed answer": ok(b"\x1f\x8b\x08", content_encoding="gzip"),
-    "an answer over the cap": Answer(200, {}, b"", cut=True),
-    "no content": Answer(204, {}),
-    "accepted": Answer(202, {}),
+    "an answer over the cap": ReceivedAnswer(200, {}, b"", cut=True),
+    "no content": ReceivedAnswer(204, {}),
+    "accepted": ReceivedAnswer(202, {}),
 }
 
 
 @pytest.mark.parametrize("reply", UNTRUSTED.values(), ids=list(UNTRUSTED))
-def test_an_answer_that_does_not_hold_together_is_final_and_not_written(reply: Answer) -> None:
+def test_an_answer_that_does_not_hold_together_is_final_and_not_written(reply: ReceivedAnswer) -> None:
     run = Run(registered_then(reply))
     assert type(run.outcome) is Untrusted
     assert run.pauses == []
@@ -401,7 +401,7 @@ def test_an_answer_that_does_not_hold_together_is_final_and_not_written(reply: A
 
 @pytest.mark.parametrize("status", [200, 202, 204])
 def test_a_registration_whose_answer_is_over_the_cap_is_none(status: int) -> None:
-    run = Run(replies(Answer(status, {}, b"", cut=True)))
+    run = Run(replies(ReceivedAnswer(status, {}, b"", cut=True)))
     assert isinstance(run.outcome, Untrusted)
     assert (run.paths, run.pauses) == (["/register"], [])
 
@@ -426,14 +426,18 @@ def test_a_node_never_goes_back(seen: Version | None, answered: str, trusted: bo
 
 
 def test_an_original_server_without_digest_and_generation_is_taken_as_it_is() -> None:
-    outcome = Run(replies(Answer(202, {}), Answer(200, {}, BODY)), seen=Version(EPOCH, 3)).outcome
+    outcome = Run(
+        replies(ReceivedAnswer(202, {}), ReceivedAnswer(200, {}, BODY)), seen=Version(EPOCH, 3)
+    ).outcome
     assert isinstance(outcome, Fetched)
     assert (outcome.generation, outcome.digest) == (None, FILES.digest)
 
 
 def test_files_that_are_known_may_be_confirmed_instead_of_sent() -> None:
     run = Run(
-        registered_then(Answer(304, {"etag": f'"{FILES.digest}"', "cfgsync-generation": f"{EPOCH}.3"})),
+        registered_then(
+            ReceivedAnswer(304, {"etag": f'"{FILES.digest}"', "cfgsync-generation": f"{EPOCH}.3"})
+        ),
         known=FILES.digest,
     )
     assert run.sent[1][1].headers["If-None-Match"] == f'"{FILES.digest}"'

@@ -14,14 +14,14 @@ from cfgsync_artifacts import ArtifactFile, ArtifactSet, DiskError
 from cfgsync_core import (
     NEVER,
     Acknowledgement,
-    Answer,
+    AppliedFiles,
     CfgsyncClient,
     Fetched,
-    Held,
     Lost,
     NodeRegistration,
     NodeWatch,
     ReaderState,
+    ReceivedAnswer,
     Request,
     Version,
     decode_acknowledgement,
@@ -69,7 +69,7 @@ class Server:
         self._moved.set()
         self._moved = asyncio.Event()
 
-    async def send(self, request: Request) -> Answer:
+    async def send(self, request: Request) -> ReceivedAnswer:
         self.paths.append(request.path)
         self.asked.set()
         if self.away:
@@ -79,14 +79,14 @@ class Server:
         self.statuses[answer.status] += 1
         return answer
 
-    async def _answer(self, request: Request) -> Answer:
+    async def _answer(self, request: Request) -> ReceivedAnswer:
         if request.path == "/ack":
             if self.ack_status == 204:
                 self.acks.append(decode_acknowledgement(request.body))
-            return Answer(self.ack_status, {})
+            return ReceivedAnswer(self.ack_status, {})
         if request.path == "/register":
             self.registered = True
-            return Answer(202, {"cfgsync-version": f"{EPOCH}.1"})
+            return ReceivedAnswer(202, {"cfgsync-version": f"{EPOCH}.1"})
         answer = self._now(request)
         _, _, held = request.headers.get("Prefer", "").partition("=")
         if answer.status in (304, 425) and held and self.holds and self.registered:
@@ -100,18 +100,18 @@ class Server:
             answer = self._now(request)
         return answer
 
-    def _now(self, request: Request) -> Answer:
+    def _now(self, request: Request) -> ReceivedAnswer:
         if not self.registered or not self.ready:
             words = {"code": "not_ready", "message": "no", "registered": self.registered, "retry_after": 0}
-            return Answer(425, {}, json.dumps(words).encode())
+            return ReceivedAnswer(425, {}, json.dumps(words).encode())
         files = of(self.text)
         headers = {"etag": f'"{files.digest}"'}
         if not self.static:
             headers["cfgsync-generation"] = str(self.version)
         if request.headers.get("If-None-Match") == headers["etag"]:
-            return Answer(304, headers)
+            return ReceivedAnswer(304, headers)
         body = b'{"schema_version":1,"files":[' + encode_files(files) + b"]}"
-        return Answer(200, headers, body)
+        return ReceivedAnswer(200, headers, body)
 
 
 class Node:
@@ -120,7 +120,7 @@ class Node:
     def __init__(self, text: str | None = None) -> None:
         self.text = text
         self.wrote: list[str] = []
-        self.confirmed: list[Held] = []
+        self.confirmed: list[AppliedFiles] = []
         self.states: list[ReaderState] = []
         self.refuses: Exception | None = None
         self.tried = 0
@@ -132,10 +132,10 @@ class Node:
         self.text = fetched.payload.files[0].content
         self.wrote.append(self.text)
 
-    async def confirm(self, held: Held) -> None:
+    async def confirm(self, held: AppliedFiles) -> None:
         self.confirmed.append(held)
 
-    def watch(self, send: Callable[[Request], Awaitable[Answer]], held: Held | None = None, interval: float = 0.4,
+    def watch(self, send: Callable[[Request], Awaitable[ReceivedAnswer]], held: AppliedFiles | None = None, interval: float = 0.4,
               **more: object) -> NodeWatch:  # fmt: skip
         return NodeWatch(
             NODE, send, self.apply, held=held, interval=interval, confirmed=self.confirm,
@@ -149,7 +149,7 @@ async def until(happened: Callable[[], bool], within: float = 10.0) -> None:
             await asyncio.sleep(0.005)
 
 
-ONE = Held(Version(EPOCH, 1), of("one\n").digest)
+ONE = AppliedFiles(Version(EPOCH, 1), of("one\n").digest)
 
 
 async def test_unchanged_files_are_neither_written_nor_acknowledged_however_often_they_are_confirmed() -> (
@@ -169,7 +169,7 @@ async def test_a_change_is_applied_at_once_and_acknowledged_once() -> None:
         await until(lambda: server.paths.count("/node") == 2)
         server.serve("two\n")
         await until(lambda: len(server.acks) == 1, within=2)
-        assert watch.held == Held(Version(EPOCH, 2), of("two\n").digest)
+        assert watch.held == AppliedFiles(Version(EPOCH, 2), of("two\n").digest)
         server.serve("three\n")
         await until(lambda: len(server.acks) == 2, within=2)
     assert node.wrote == ["two\n", "three\n"]
@@ -184,9 +184,9 @@ async def test_a_new_generation_of_the_same_files_moves_only_the_number() -> Non
     async with node.watch(server.send, ONE) as watch:
         await until(lambda: server.statuses[304] >= 1)
         server.serve("one\n", Version(EPOCH, 9))
-        await until(lambda: watch.held == Held(Version(EPOCH, 9), ONE.digest))
+        await until(lambda: watch.held == AppliedFiles(Version(EPOCH, 9), ONE.digest))
     assert (node.tried, server.acks) == (0, [])
-    assert node.confirmed[-1] == Held(Version(EPOCH, 9), ONE.digest)
+    assert node.confirmed[-1] == AppliedFiles(Version(EPOCH, 9), ONE.digest)
 
 
 async def test_inv_4_a_server_that_holds_nothing_costs_at_most_an_interval_and_a_tenth() -> None:
@@ -303,7 +303,7 @@ async def test_going_back_to_the_files_that_are_in_place_ends_a_failure() -> Non
 
 async def test_inv_6_a_server_that_goes_back_is_refused_told_and_taken_again_when_it_is_ahead() -> None:
     server, node = Server("five\n", Version(EPOCH, 5)), Node("five\n")
-    five = Held(Version(EPOCH, 5), of("five\n").digest)
+    five = AppliedFiles(Version(EPOCH, 5), of("five\n").digest)
     async with node.watch(server.send, five) as watch:
         await until(lambda: server.statuses[304] >= 1)
         server.serve("four\n", Version(EPOCH, 4))
@@ -324,11 +324,11 @@ async def test_inv_6_a_server_that_goes_back_is_refused_told_and_taken_again_whe
 
 async def test_inv_6_a_304_from_before_what_is_in_place_is_refused_as_well() -> None:
     server, node = Server("one\n", Version(EPOCH, 5)), Node("one\n")
-    async with node.watch(server.send, Held(Version(EPOCH, 5), ONE.digest)) as watch:
+    async with node.watch(server.send, AppliedFiles(Version(EPOCH, 5), ONE.digest)) as watch:
         await until(lambda: server.statuses[304] >= 1)
         server.serve("one\n", Version(EPOCH, 4))
         await until(lambda: watch.reader.alarm is not None)
-        assert watch.held == Held(Version(EPOCH, 5), ONE.digest)
+        assert watch.held == AppliedFiles(Version(EPOCH, 5), ONE.digest)
 
 
 async def test_inv_7_an_older_epoch_is_refused_and_a_newer_one_is_taken() -> None:
@@ -340,7 +340,7 @@ async def test_inv_7_an_older_epoch_is_refused_and_a_newer_one_is_taken() -> Non
         assert node.text == "one\n"
         server.serve("new\n", Version(NEW, 1))
         await until(lambda: node.text == "new\n")
-        assert watch.held == Held(Version(NEW, 1), of("new\n").digest)
+        assert watch.held == AppliedFiles(Version(NEW, 1), of("new\n").digest)
 
 
 async def test_a_node_with_nothing_takes_nothing_older_than_it_has_seen() -> None:
@@ -356,7 +356,7 @@ async def test_a_node_with_nothing_takes_nothing_older_than_it_has_seen() -> Non
 async def test_a_source_without_generations_is_followed_by_digest_and_told_nothing() -> None:
     server, node = Server(), Node("one\n")
     server.static = True
-    async with node.watch(server.send, Held(NEVER, ONE.digest)):
+    async with node.watch(server.send, AppliedFiles(NEVER, ONE.digest)):
         await until(lambda: server.statuses[304] >= 1)
         server.serve("two\n")
         await until(lambda: node.text == "two\n")
@@ -391,7 +391,7 @@ async def test_a_slow_server_is_given_time_for_an_acknowledgement_and_hears_it_o
     server, node = Server(), Node()
     patience: list[float] = []
 
-    async def slow(request: Request) -> Answer:
+    async def slow(request: Request) -> ReceivedAnswer:
         if request.path != "/ack":
             return await server.send(request)
         patience.append(request.end_within)
@@ -440,8 +440,8 @@ async def asked_in_tenths(draws: random.Random) -> Counter[int]:
     asked: list[float] = []
     servers = [Server() for _ in range(300)]
 
-    def counted(server: Server) -> Callable[[Request], Awaitable[Answer]]:
-        async def send(request: Request) -> Answer:
+    def counted(server: Server) -> Callable[[Request], Awaitable[ReceivedAnswer]]:
+        async def send(request: Request) -> ReceivedAnswer:
             if "Prefer" in request.headers:
                 asked.append(loop.time() - began)
             return await server.send(request)

@@ -24,8 +24,8 @@ from cfgsync_core import (
     ChangingSource,
     HttpServer,
     NodeRegistration,
-    Pages,
     Ready,
+    WatchStreams,
 )
 
 HELLO = b"retry: 2000\n\nevent: hint\ndata: {}\n\n"
@@ -97,8 +97,8 @@ class Page:
 
 
 @asynccontextmanager
-async def watching(source: ChangingSource, **more: float) -> AsyncIterator[tuple[HttpServer, Pages]]:
-    pages = Pages(source, **more)  # type: ignore[arg-type]
+async def watching(source: ChangingSource, **more: float) -> AsyncIterator[tuple[HttpServer, WatchStreams]]:
+    pages = WatchStreams(source, **more)  # type: ignore[arg-type]
     async with HttpServer({"watch": pages.watch}, port=0) as server:
         yield server, pages
         server.drain()
@@ -115,7 +115,7 @@ async def quiet(page: Page, seconds: float) -> bool:
 
 async def test_each_change_of_the_fleet_is_a_hint_and_a_hint_has_no_data() -> None:
     async with RegistrationConfigSource(Two()) as source:
-        pages = Pages(source, lead=0, spacing=0)
+        pages = WatchStreams(source, lead=0, spacing=0)
         async with HttpServer(
             {**CfgsyncServerState(source).handlers(), "watch": pages.watch}, port=0
         ) as server:
@@ -247,7 +247,7 @@ async def test_a_reader_that_does_not_read_is_dropped_and_others_hear_on() -> No
 
 async def test_a_stream_is_not_what_a_flood_pushes_out() -> None:
     changing = Changing()
-    pages = Pages(changing, lead=0, spacing=0)
+    pages = WatchStreams(changing, lead=0, spacing=0)
     async with HttpServer({"watch": pages.watch}, port=0, max_connections=20) as server:
         page = await Page.open(server.port)
         assert await page.hear() == HELLO

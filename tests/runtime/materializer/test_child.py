@@ -25,7 +25,7 @@ from cfgsync_adapter import (
 )
 from cfgsync_core import CfgsyncError, MaterializationFailed, Ready
 from cfgsync_runtime.errors import InputError
-from cfgsync_runtime.materializer.child import InChild
+from cfgsync_runtime.materializer.child import ChildDecider
 
 Application = Callable[[str], str]
 
@@ -52,14 +52,14 @@ def nodes(*names: str, ip: str = "10.0.0.1") -> dict[str, NodeRegistration]:
     return {name: NodeRegistration(name, ip) for name in names}
 
 
-async def said(child: InChild, registrations: dict[str, NodeRegistration]) -> str:
+async def said(child: ChildDecider, registrations: dict[str, NodeRegistration]) -> str:
     """The reason of a NotReady."""
     answer = (await child.decide(RegistrationSnapshot(registrations))).answer
     assert isinstance(answer, NotReady)
     return answer.reason
 
 
-async def failure(child: InChild, registrations: dict[str, NodeRegistration]) -> str:
+async def failure(child: ChildDecider, registrations: dict[str, NodeRegistration]) -> str:
     with pytest.raises(CfgsyncError) as caught:
         await child.decide(RegistrationSnapshot(registrations))
     assert isinstance(caught.value, MaterializationFailed)
@@ -86,7 +86,7 @@ COUNTS_NEW = """
 
 
 async def test_the_child_is_told_only_what_changed(application: Application) -> None:
-    async with InChild(application(COUNTS_NEW)) as child:
+    async with ChildDecider(application(COUNTS_NEW)) as child:
         assert isinstance(child, Decider)
         fleet = nodes("a", "b", "c")
         assert await said(child, fleet) == "3 here, new a b c, gone "
@@ -99,7 +99,7 @@ async def test_the_child_is_told_only_what_changed(application: Application) -> 
 
 async def test_a_fresh_process_is_told_everything(application: Application) -> None:
     target = application(COUNTS_NEW.replace("self.seen = {", "'x' in nodes and os._exit(7); self.seen = {"))
-    async with InChild(target) as child:
+    async with ChildDecider(target) as child:
         assert await said(child, nodes("a", "b")) == "2 here, new a b, gone "
         assert await failure(child, nodes("x")) == "its process ended with exit code 7"
         assert await said(child, nodes("a", "b")) == "2 here, new a b, gone "
@@ -111,7 +111,7 @@ async def test_what_comes_back_is_what_a_thread_would_have_made(application: App
         return MaterializedArtifacts.from_nodes(own).with_shared([ArtifactFile("/big", "x" * 8_000_000)])
     """
     names = [f"n-{i}" for i in range(300)]
-    async with InChild(application(body)) as child:
+    async with ChildDecider(application(body)) as child:
         answer = (await child.decide(RegistrationSnapshot(nodes(*names)))).answer
     own = {
         n: ArtifactSet([ArtifactFile("/id", n), ArtifactFile("/b", b"\xff", "0600")]) for n in sorted(names)
@@ -130,7 +130,7 @@ async def test_what_an_unchanged_node_gets_is_not_sent_again(application: Applic
         files = {n.identifier: [ArtifactFile("/ip", n.ip)] for n in nodes}
         return MaterializedArtifacts.from_nodes(files).with_shared([ArtifactFile("/all", "x" * 100_000)])
     """
-    async with InChild(application(body)) as child:
+    async with ChildDecider(application(body)) as child:
         first = (await child.decide(RegistrationSnapshot(nodes("a", "b")))).answer
         changed = {**nodes("a"), **nodes("b", ip="10.0.0.2")}
         second = (await child.decide(RegistrationSnapshot(changed))).answer
@@ -164,7 +164,7 @@ async def test_whatever_goes_wrong_is_a_sentence_and_the_next_run_works(
     application: Application, body: str, sentence: str
 ) -> None:
     target = application(f"if 'bad' not in nodes:\n    return NotReady('well')\n{body}\n")
-    async with InChild(target) as child:
+    async with ChildDecider(target) as child:
         assert sentence in await failure(child, nodes("bad"))
         assert await said(child, nodes("good")) == "well"
 
@@ -178,7 +178,7 @@ async def test_what_is_printed_goes_to_stderr_and_breaks_nothing(
         os.system("echo echoed")
         return NotReady("well")
     """
-    async with InChild(application(body)) as child:
+    async with ChildDecider(application(body)) as child:
         assert await said(child, nodes("a")) == "well"
     out, err = capfd.readouterr()
     assert out == ""
@@ -196,7 +196,7 @@ async def test_a_run_that_is_given_up_is_ended_with_all_that_it_started(
         while True:
             pass
     """
-    async with InChild(application(body)) as child:
+    async with ChildDecider(application(body)) as child:
         began = time.monotonic()
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.5):
@@ -211,7 +211,7 @@ async def test_a_run_that_is_given_up_is_ended_with_all_that_it_started(
 async def test_a_grandchild_that_holds_the_socket_does_not_make_a_dead_child_seem_alive(
     application: Application,
 ) -> None:
-    async with InChild(application("os.fork() or time.sleep(600)\nos._exit(3)\n")) as child:
+    async with ChildDecider(application("os.fork() or time.sleep(600)\nos._exit(3)\n")) as child:
         began = time.monotonic()
         assert await failure(child, nodes("a")) == "its process ended with exit code 3"
         assert time.monotonic() - began < 5
@@ -229,7 +229,7 @@ async def test_an_idle_child_ends_by_itself_and_its_exit_handlers_run(
                 return NotReady(str(os.getpid()))
         """
     )
-    async with InChild(target) as child:
+    async with ChildDecider(target) as child:
         pid = int(await said(child, nodes("a")))
     assert is_gone(pid)
     assert (tmp_path / "said").read_text() == "goodbye"
@@ -246,7 +246,7 @@ async def test_an_async_materializer_has_an_event_loop_that_is_kept(application:
                 return NotReady(str(self.loop is before))
         """
     )
-    async with InChild(target) as child:
+    async with ChildDecider(target) as child:
         assert [await said(child, nodes("a")) for _ in range(3)] == ["False", "True", "True"]
 
 
@@ -265,7 +265,7 @@ async def test_readiness_rules_and_caches_work_there_as_they_do_here(application
         class MineToo: pass
         """
     )
-    async with InChild(target) as child:
+    async with ChildDecider(target) as child:
         assert child.revision == "image-7"
         async with RegistrationConfigSource(child) as source:
             began = time.monotonic()
@@ -301,7 +301,7 @@ async def test_what_cannot_be_loaded_is_two_lines(
     application: Application, text: str, what: str, hint: str
 ) -> None:
     with pytest.raises(InputError) as caught:
-        async with InChild(application(text)):
+        async with ChildDecider(application(text)):
             pass
     assert str(caught.value).startswith(what)
     assert hint in caught.value.hint
@@ -311,7 +311,7 @@ async def test_a_program_that_was_exchanged_on_disk_is_not_taken_up_without_a_cl
     application: Application,
 ) -> None:
     text = "class Mine:\n    revision = '1'\n    def materialize_snapshot(self, nodes): os._exit(3)\n"
-    async with InChild(application(text)) as child:
+    async with ChildDecider(application(text)) as child:
         assert await failure(child, nodes("a")) == "its process ended with exit code 3"
         application(text.replace("'1'", "'two'"))
         assert await failure(child, nodes("a")) == (
@@ -340,7 +340,7 @@ async def test_loading_again_takes_nothing_of_the_time_that_a_run_has(
 ) -> None:
     timeout = 1.0
     monkeypatch.setenv("LOADS_FOR", "0")
-    async with InChild(application(LOADS_SLOWLY)) as child:
+    async with ChildDecider(application(LOADS_SLOWLY)) as child:
         async with RegistrationConfigSource(child, run_timeout=timeout) as source:
             await source.register(NodeRegistration("bad", "10.0.0.1"))
             with pytest.raises(MaterializationFailed, match="its process ended with exit code 3"):
@@ -357,7 +357,7 @@ async def test_loading_again_has_an_end_of_its_own(
     application: Application, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("LOADS_FOR", "0")
-    async with InChild(application(LOADS_SLOWLY), load_within=3.0) as child:
+    async with ChildDecider(application(LOADS_SLOWLY), load_within=3.0) as child:
         assert await failure(child, nodes("bad")) == "its process ended with exit code 3"
         (tmp_path / "loading").unlink()
         application(LOADS_SLOWLY.replace('time.sleep(float(os.environ["LOADS_FOR"]))', "", 1))
@@ -373,7 +373,7 @@ async def test_an_application_that_loads_slowly_has_as_long_again(
     application: Application, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LOADS_FOR", "0.5")
-    async with InChild(application(LOADS_SLOWLY), load_within=0.1) as child:
+    async with ChildDecider(application(LOADS_SLOWLY), load_within=0.1) as child:
         assert await failure(child, nodes("bad")) == "its process ended with exit code 3"
         assert isinstance((await child.decide(RegistrationSnapshot(nodes("good")))).answer, Prepared)
 
@@ -392,7 +392,7 @@ async def test_a_shrink_that_is_meant_is_meant_through_the_process_too(applicati
         made = MaterializedArtifacts.from_nodes({n: [ArtifactFile("/a", "")] for n in nodes.identifiers})
         return made.accept_shrink() if len(nodes) > 1 else made
     """)
-    async with InChild(target) as child:
+    async with ChildDecider(target) as child:
         for names in (("a",), ("a", "b")):
             answer = (await child.decide(RegistrationSnapshot(nodes(*names)))).answer
             assert isinstance(answer, Prepared)

@@ -29,11 +29,11 @@ from cfgsync_core import (
     StaticConfigSource,
     Unavailable,
     Version,
-    hinted,
+    notifying,
 )
 from cfgsync_runtime import serving_snapshot
 from cfgsync_runtime.compose import serving_source
-from cfgsync_runtime.metrics.requests import BOUNDS, CANCELLED, Traffic
+from cfgsync_runtime.metrics.requests import BOUNDS, CANCELLED, RequestCounts
 
 SERVED = {
     "cfgsync_build_info": "info",
@@ -294,7 +294,7 @@ async def test_a_duration_falls_into_the_bucket_whose_bound_it_does_not_pass(
     seconds: float, bucket: int
 ) -> None:
     clock = Late()
-    traffic = Traffic(clock)
+    traffic = RequestCounts(clock)
 
     async def handler(call: Call) -> Reply:
         clock.now += seconds
@@ -312,7 +312,7 @@ async def test_a_handler_that_raises_is_counted_as_what_is_answered(error: Excep
     async def handler(call: Call) -> Reply:
         raise error
 
-    traffic = Traffic()
+    traffic = RequestCounts()
     reply = await traffic.counted({"node": handler})["node"](Call())
     assert reply.status == status
     assert [cell[1] for cell in traffic.cells()] == [status]
@@ -323,7 +323,7 @@ async def test_who_goes_before_the_answer_is_counted_as_cancelled() -> None:
         await asyncio.Event().wait()
         return Reply(200)
 
-    traffic = Traffic()
+    traffic = RequestCounts()
     asked = asyncio.ensure_future(traffic.counted({"node": handler})["node"](Call()))
     await asyncio.sleep(0)
     asked.cancel()
@@ -355,7 +355,7 @@ class DeadHints:
 
 async def test_commits_and_hints_are_counted_by_how_they_end() -> None:
     store = SickStore()
-    async with hinted(store, DeadHints()) as hinting:
+    async with notifying(store, DeadHints()) as hinting:
         await hinting.commit("b", {"k": b"1"})
         with pytest.raises(Conflict):
             await hinting.commit("b", {"k": b"2"}, expected={"k": 7})

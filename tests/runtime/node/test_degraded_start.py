@@ -13,7 +13,7 @@ from cfgsync_core import NodeArtifactsPayload, NodeRegistration, ServerUrl, uuid
 from cfgsync_runtime.node.degraded_start import FAILED, LOADED, ConfigStartupMode
 from cfgsync_runtime.node.fetch import Ending, fetch
 from cfgsync_runtime.node.outputs import OutputDirectory
-from cfgsync_runtime.node.state import NodeState, Seen
+from cfgsync_runtime.node.state import KnownGeneration, NodeState
 from cfgsync_runtime.testing.server import Cut, Says, Script, ScriptedServer, error, files
 
 EPOCH = "0000001e-8480-7000-8000-000000000000"
@@ -32,7 +32,7 @@ class Node:
         self.payload = tmp_path / "state" / "payload"
 
     def keep(self, age: float = 0.0, number: int = 7) -> None:
-        self.state.keep(CACHED, Seen(EPOCH, number, CACHED.digest, time.time() - age))
+        self.state.keep(CACHED, KnownGeneration(EPOCH, number, CACHED.digest, time.time() - age))
 
     def start(
         self,
@@ -123,7 +123,9 @@ def test_a_pipe_in_the_cache_holds_no_start_up(node: Node, name: str) -> None:
 
 
 def test_another_nodes_cache_is_as_none(node: Node, tmp_path: Path) -> None:
-    NodeState(tmp_path / "state", "node-2").keep(CACHED, Seen(EPOCH, 7, CACHED.digest, time.time()))
+    NodeState(tmp_path / "state", "node-2").keep(
+        CACHED, KnownGeneration(EPOCH, 7, CACHED.digest, time.time())
+    )
     report = node.start(AWAY).report
     assert (report.status, report.exit, report.reason) == ("failed", 7, FAILED)
     assert report.message.endswith("; and the cached payload is of the node 'node-2', not of 'node-1'")
@@ -142,7 +144,7 @@ def test_a_cache_that_is_older_than_max_stale_is_as_none(node: Node, age: float,
 
 def test_what_a_server_confirmed_since_makes_the_cache_younger(node: Node) -> None:
     node.keep(age=100)
-    node.state.saw(Seen(EPOCH, 8, CACHED.digest, time.time() - 10))
+    node.state.saw(KnownGeneration(EPOCH, 8, CACHED.digest, time.time() - 10))
     report = node.start(AWAY, max_stale=50).report
     assert (report.status, report.generation) == ("degraded", f"{EPOCH}.8")
 
@@ -197,12 +199,12 @@ def test_inv_14_no_failure_empties_or_changes_the_cache(node: Node) -> None:
 def test_the_cache_is_never_overwritten_with_an_older_one(node: Node) -> None:
     node.keep(number=7)
     older = NodeArtifactsPayload.from_files(ArtifactSet([ArtifactFile("/config.yaml", "older\n")]))
-    assert not node.state.keep(older, Seen(EPOCH, 6, older.digest, time.time()))
-    assert not node.state.keep(older, Seen(uuid7(1_000_000), 99, older.digest, time.time()))
-    assert not node.state.saw(Seen(EPOCH, 6, older.digest, time.time()))
+    assert not node.state.keep(older, KnownGeneration(EPOCH, 6, older.digest, time.time()))
+    assert not node.state.keep(older, KnownGeneration(uuid7(1_000_000), 99, older.digest, time.time()))
+    assert not node.state.saw(KnownGeneration(EPOCH, 6, older.digest, time.time()))
     cached, seen = node.state.cached(), node.state.seen()
     assert cached is not None
     assert seen is not None
     assert (cached.payload.digest, cached.number, seen.number) == (CACHED.digest, 7, 7)
-    assert node.state.keep(older, Seen(uuid7(3_000_000), 1, older.digest, time.time()))
+    assert node.state.keep(older, KnownGeneration(uuid7(3_000_000), 1, older.digest, time.time()))
     assert sorted(os.listdir(node.payload.parent)) == ["payload", "seen"]

@@ -14,7 +14,7 @@ import pytest
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, DiskError
 from cfgsync_core import NodeArtifactsPayload
-from cfgsync_runtime.node.state import NodeState, Seen, default_directory
+from cfgsync_runtime.node.state import KnownGeneration, NodeState, default_directory
 from tests.artifacts.kill_at_each_step import killed_at_each_step
 
 NAME = "node-1"
@@ -25,8 +25,8 @@ def payload(label: str) -> NodeArtifactsPayload:
     return NodeArtifactsPayload.from_files(ArtifactSet([ArtifactFile("/key", label * 5000, "0600")]))
 
 
-def seen(number: int, of: NodeArtifactsPayload) -> Seen:
-    return Seen(EPOCH, number, of.digest, 1_700_000_000.0 + number, NAME)
+def seen(number: int, of: NodeArtifactsPayload) -> KnownGeneration:
+    return KnownGeneration(EPOCH, number, of.digest, 1_700_000_000.0 + number, NAME)
 
 
 class Node:
@@ -227,7 +227,7 @@ def test_parts_of_another_node_are_named_and_treated_as_absent(node: Node) -> No
     ] == complaints
     assert [line.split()[0] for line in complaints] == [f"{node.directory}/seen", f"{node.directory}/payload"]
     assert other.keep(b, seen(6, b)), "what another node saw does not make this answer an old one"
-    assert other.seen() == Seen(EPOCH, 6, b.digest, seen(6, b).at, "node-2")
+    assert other.seen() == KnownGeneration(EPOCH, 6, b.digest, seen(6, b).at, "node-2")
     assert (node.state.seen(), node.state.cached()) == (None, None)
     assert node.state.keep(a, seen(7, a))
     assert other.saw(seen(6, b)), "nor does it hinder remembering that nothing changed"
@@ -294,5 +294,5 @@ def test_the_default_directory_is_named_by_server_and_identifier() -> None:
 def test_an_answer_that_names_no_generation_does_not_make_a_node_forget_one(node: Node) -> None:
     a = payload("a")
     node.state.keep(a, seen(3, a))
-    assert not node.state.saw(Seen("", 0, a.digest, 1_800_000_000.0))
+    assert not node.state.saw(KnownGeneration("", 0, a.digest, 1_800_000_000.0))
     assert node.state.seen() == seen(3, a)

@@ -38,8 +38,8 @@ from cfgsync_core import (
 )
 
 from .answers import explain
-from .answers.held_requests import Answer
-from .answers.node_answer import Rows, stranger
+from .answers.held_requests import NodeAnswer
+from .answers.node_answer import NodeAnswers, stranger
 from .application.materializer import MaterializedArtifactsSink, RegistrationSnapshotMaterializer
 from .generations import generations_held, replacements
 from .generations.delivery import Delivery
@@ -49,18 +49,18 @@ from .generations.replacements import Replacements
 from .generations.shrink_guard import DEFAULT_PERCENT, ShrinkGuard
 from .nodes import acknowledgements, registry
 from .nodes.acknowledgements import Acknowledgements
-from .nodes.last_seen import Seen
+from .nodes.last_seen import LastSeen
 from .nodes.membership import BeforeLeaving, Departure, Membership
 from .nodes.registry import Registry
 from .runs import by_operator as by_hand
 from .runs.by_operator import Renewal
-from .runs.decider import Decider, InThread
-from .runs.runner import Runs, Verdict
-from .runs.tally import RunTally
+from .runs.decider import Decider, ThreadDecider
+from .runs.runner import Runner, Verdict
+from .runs.tally import RunCounts
 from .sharing import Sharing
-from .status.contents import ToldGeneration, tell_head
-from .status.fleet_status import Standing
-from .status.subscribers import Listeners
+from .status.contents import GenerationSummary, summarize_head
+from .status.fleet_status import StatusReader
+from .status.subscribers import Subscribers
 
 log = logging.getLogger("cfgsync")
 
@@ -96,7 +96,7 @@ class RegistrationConfigSource:
         shrink_guard: float = DEFAULT_PERCENT,
         ttl: float | None = None,
         before_leaving: BeforeLeaving | None = None,
-        seen: Seen | None = None,
+        seen: LastSeen | None = None,
         hints: ChangeHints | None = None,
         interval: float = 15.0,
     ) -> None:
@@ -112,12 +112,12 @@ class RegistrationConfigSource:
         self._registry = Registry(self._store, on_change=self._registry_moved)
         self._publisher = Publisher(self._store)
         self._replacements = Replacements(self._store)
-        self._rows = Rows(self._registry, self._publisher)
+        self._rows = NodeAnswers(self._registry, self._publisher)
         self._waiting = self._rows.waiting
-        self._runs: Runs | None = None
-        self._listeners = Listeners()
+        self._runs: Runner | None = None
+        self._listeners = Subscribers()
         self._acknowledgements = Acknowledgements(self._store, on_change=self._listeners.changed)
-        self._seen = Seen() if seen is None else seen
+        self._seen = LastSeen() if seen is None else seen
         self._membership = Membership(
             self._registry,
             self._acknowledgements,
@@ -127,7 +127,7 @@ class RegistrationConfigSource:
             before_leaving=before_leaving,
             on_left=self._left,
         )
-        self._standing = Standing(
+        self._standing = StatusReader(
             self._registry,
             self._publisher,
             self._waiting,
@@ -164,8 +164,8 @@ class RegistrationConfigSource:
             await self._publisher.open(self._revision)
             await self._replacements.open()
             asked = self._materializer
-            self._runs = Runs(
-                asked if isinstance(asked, Decider) else InThread(asked, on_idle=self._registry_moved),
+            self._runs = Runner(
+                asked if isinstance(asked, Decider) else ThreadDecider(asked, on_idle=self._registry_moved),
                 self._registry,
                 self._publisher,
                 self._replacements,
@@ -239,7 +239,7 @@ class RegistrationConfigSource:
             or (at_least is not None and at_least > self._registry.version)
         ):
             await self._sharing.catch_up()
-        answer: Answer | None = self._rows.now(identifier)
+        answer: NodeAnswer | None = self._rows.now(identifier)
         if isinstance(answer, NotReady):
             return answer  # row 1: a stranger
         known_here = self._membership.heard(identifier)
@@ -337,14 +337,14 @@ class RegistrationConfigSource:
         """How often the materializer was called since this source was opened."""
         return self._running().count
 
-    def generations(self) -> list[ToldGeneration]:
+    def generations(self) -> list[GenerationSummary]:
         """The generations that can still be told, newest first; the current and the previous one have contents."""
         current = self._publisher.current
         if current is None:
             return []
         held = {one.number for one in (current, self._publisher.previous) if one is not None}
         epoch = current.text.rpartition(".")[0]
-        return [tell_head(head, epoch, contents=head.number in held) for head in self._publisher.heads()]
+        return [summarize_head(head, epoch, contents=head.number in held) for head in self._publisher.heads()]
 
     def held(self, number: int) -> Generation | None:
         """The generation of this number, while its files are held."""
@@ -360,7 +360,7 @@ class RegistrationConfigSource:
         return self._guard.refused
 
     @property
-    def tally(self) -> RunTally:
+    def tally(self) -> RunCounts:
         """What the runs came to since this source was opened."""
         return self._running().tally
 
@@ -386,7 +386,7 @@ class RegistrationConfigSource:
         if self._draining is not None:
             raise self._draining
 
-    def _running(self) -> Runs:
+    def _running(self) -> Runner:
         if self._runs is None:
             raise RuntimeError("open the source first: `async with RegistrationConfigSource(…) as source`")
         return self._runs

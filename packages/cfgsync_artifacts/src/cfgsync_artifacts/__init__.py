@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from .door import door as door
 
 if TYPE_CHECKING:
-    from .directory_lock import keeping as keeping
+    from .directory_lock import locked_directory as locked_directory
     from .disk import Placed as Placed
     from .disk import make_directories as make_directories
     from .disk import on_disk as on_disk

@@ -18,7 +18,7 @@ _TRIES = 8
 
 
 @contextmanager
-def keeping(target: str) -> Iterator[None]:
+def locked_directory(target: str) -> Iterator[None]:
     """Be the one keeper of the directory `target`, made if it is missing, while the context lasts. What was made goes
     again when nothing came into it.
 

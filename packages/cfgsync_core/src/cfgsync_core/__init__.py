@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .log_events import event as event
     from .log_events import event_of as event_of
     from .node.answers import MAX_ANSWER_BYTES as MAX_ANSWER_BYTES
-    from .node.answers import Answer as Answer
+    from .node.answers import ReceivedAnswer as ReceivedAnswer
     from .node.answers import describe as describe
     from .node.answers import plain as plain
     from .node.client import CfgsyncClient as CfgsyncClient
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     from .node.outcomes import Untrusted as Untrusted
     from .node.server_url import InvalidServerUrl as InvalidServerUrl
     from .node.server_url import ServerUrl as ServerUrl
-    from .node.watch import Held as Held
+    from .node.watch import AppliedFiles as AppliedFiles
     from .node.watch import NodeWatch as NodeWatch
     from .server.handlers import Call as Call
     from .server.handlers import CfgsyncServerState as CfgsyncServerState
@@ -83,7 +83,7 @@ if TYPE_CHECKING:
     from .server.static_source import StaticConfigSource as StaticConfigSource
     from .server.static_source import spell_path as spell_path
     from .server.watch_stream import ChangingSource as ChangingSource
-    from .server.watch_stream import Pages as Pages
+    from .server.watch_stream import WatchStreams as WatchStreams
     from .store.contract import BLOB as BLOB
     from .store.contract import HISTORY_REVISIONS as HISTORY_REVISIONS
     from .store.contract import HISTORY_SECONDS as HISTORY_SECONDS
@@ -108,8 +108,8 @@ if TYPE_CHECKING:
     from .store.hints import ChangeHints as ChangeHints
     from .store.memory import MemoryHints as MemoryHints
     from .store.memory import MemoryStore as MemoryStore
-    from .store.notifying import StoreTally as StoreTally
-    from .store.notifying import hinted as hinted
+    from .store.notifying import StoreCounts as StoreCounts
+    from .store.notifying import notifying as notifying
     from .wire.acknowledgement import MAX_REASON as MAX_REASON
     from .wire.acknowledgement import Acknowledgement as Acknowledgement
     from .wire.acknowledgement import decode_acknowledgement as decode_acknowledgement

@@ -25,20 +25,20 @@ from cfgsync_core import (
     Handler,
     MemoryHints,
     NodeConfigSource,
-    Pages,
     RevisionedStore,
     StatusSource,
+    WatchStreams,
     event,
-    hinted,
+    notifying,
 )
 
 from .access.identity import Identities
-from .access.insecure import Lacking, OpenDoors, warn
+from .access.insecure import InsecureOption, InsecureStatus, warn
 from .backends import open_store
 from .errors import MachineRefused
-from .metrics.endpoint import Observed, Scrape
-from .metrics.requests import Traffic
-from .operator.handlers import Operating
+from .metrics.endpoint import MetricsEndpoint, Observed
+from .metrics.requests import RequestCounts
+from .operator.handlers import OperatorHandlers
 from .operator.operator_routes import OPERATIONS
 from .page import Page, door_of
 
@@ -69,7 +69,7 @@ async def serving_snapshot(
     ttl: float | None = None,
     anonymous: bool = True,
     rebind: bool = False,
-    lacking: tuple[Lacking, ...] = (),
+    lacking: tuple[InsecureOption, ...] = (),
     legacy_init_with_node: bool = False,
     page: bool = True,
     hints: ChangeHints | None = None,
@@ -94,7 +94,9 @@ async def serving_snapshot(
         opened: RevisionedStore = (
             store if not isinstance(store, str) else await _opened(stack, store, on_fatal)
         )
-        hinting = await stack.enter_async_context(hinted(opened, MemoryHints() if hints is None else hints))
+        hinting = await stack.enter_async_context(
+            notifying(opened, MemoryHints() if hints is None else hints)
+        )
         identities = Identities(hinting, anonymous=anonymous, rebind=rebind, hints=hints, interval=interval)
         source = RegistrationConfigSource(
             materializer,
@@ -123,16 +125,16 @@ async def serving_snapshot(
                 "" if remembered.generation is None else CHANGED_PROGRAM,
                 extra=event("remembered", registered=remembered.registered, generation=remembered.generation),
             )
-        status = OpenDoors(source, lacking, identities.rebound) if lacking else source
+        status = InsecureStatus(source, lacking, identities.rebound) if lacking else source
         handlers = identities.guard(CfgsyncServerState(source, status).handlers())
-        handlers |= Operating(source).handlers()
+        handlers |= OperatorHandlers(source).handlers()
         if legacy_init_with_node:
             handlers = _with_legacy_route(handlers)
-        pages = Pages(source)
+        pages = WatchStreams(source)
         handlers["watch"] = pages.watch
         if page:
             handlers["page"] = Page(status, source, door=door_of(host, lacking))
-        observed = Observed(Traffic(), None, status, source, hinting.tally, pages, lacking)
+        observed = Observed(RequestCounts(), None, status, source, hinting.tally, pages, lacking)
         observed.server = server = await stack.enter_async_context(
             _listening((await loading)(_observed(handlers, observed), host, port, operations=OPERATIONS))
         )
@@ -151,7 +153,7 @@ async def serving_source(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
-    lacking: tuple[Lacking, ...] = (),
+    lacking: tuple[InsecureOption, ...] = (),
     legacy_init_with_node: bool = False,
     page: bool = True,
 ) -> AsyncIterator[HttpServer]:
@@ -159,13 +161,13 @@ async def serving_source(
     `serving_snapshot`."""
     status: StatusSource | None = source if isinstance(source, StatusSource) else None
     if status is not None and lacking:
-        status = OpenDoors(status, lacking)
+        status = InsecureStatus(status, lacking)
     handlers = CfgsyncServerState(source, status).handlers()
     if legacy_init_with_node:
         handlers = _with_legacy_route(handlers)
     if page and status is not None:
         handlers["page"] = Page(status, door=door_of(host, lacking))
-    observed = Observed(Traffic(), status=status, lacking=lacking)
+    observed = Observed(RequestCounts(), status=status, lacking=lacking)
     handlers = _observed(handlers, observed)
     async with _listening((await load_http_server())(handlers, host, port)) as server:
         observed.server = server
@@ -246,7 +248,7 @@ async def stop_signals() -> AsyncIterator[asyncio.Future[signal.Signals]]:
 
 def _observed(handlers: Mapping[str, Handler], observed: Observed) -> dict[str, Handler]:
     """The same table, counted, and with `metrics`."""
-    return observed.traffic.counted({**handlers, "metrics": Scrape(observed)})
+    return observed.traffic.counted({**handlers, "metrics": MetricsEndpoint(observed)})
 
 
 def _with_legacy_route(handlers: Mapping[str, Handler]) -> dict[str, Handler]:

@@ -20,7 +20,7 @@ from cfgsync_core import (
 
 from ..generations.generation import Generation
 from ..nodes.acknowledgements import Acknowledged
-from ..runs.runner import Runs
+from ..runs.runner import Runner
 
 PENDING = "materializing"
 SUPERSEDED = "another server has claimed with another revision; this one serves, and publishes nothing"
@@ -39,7 +39,7 @@ class Why(msgspec.Struct, frozen=True):
     conditions: tuple[Condition, ...] = ()
 
 
-def fleet(runs: Runs, registered: int, when: WhenSeen) -> tuple[str, tuple[Condition, ...]]:
+def fleet(runs: Runner, registered: int, when: WhenSeen) -> tuple[str, tuple[Condition, ...]]:
     """What the newest run said, and its conditions; `""` when a generation covers everybody."""
     if runs.superseded:
         return SUPERSEDED, ()
@@ -86,7 +86,7 @@ def _listed(words: Sequence[str]) -> str:
 
 def node(
     identifier: str,
-    runs: Runs,
+    runs: Runner,
     answer: Resolution | None,
     served: str | None,
     said: Acknowledged,
@@ -137,7 +137,7 @@ def _answered(answer: Ready, served: str | None, said: Acknowledged, applied: st
     )
 
 
-def replaced(is_wanted: bool, is_served: bool, runs: Runs) -> str:
+def replaced(is_wanted: bool, is_served: bool, runs: Runner) -> str:
     """What becomes of a node's replacement; `""` when it has and had none."""
     if is_served and is_wanted and runs.verdict is not None and runs.verdict.source.covers(runs.source):
         return "its own files are an operator's (cfgsync node replace)"

@@ -21,10 +21,10 @@ EARLY = 0.05
 """A wait ends up to this share of it early, where fewer others end: whoever came together does not come back together.
 (`Prefer: wait` is an upper bound, RFC 7240.) A wait below a second ends when it ends."""
 
-Answer: TypeAlias = Resolution | CfgsyncError
+NodeAnswer: TypeAlias = Resolution | CfgsyncError
 
 
-class Waiter:
+class HeldRequest:
     """One held question. `known` is the digest the node has; `asked` the registrations' revision when it asked; `wait`
     its `Prefer` seconds; `deadline` and `last` are loop times: the end of that wait, and the end of all waiting."""
 
@@ -46,23 +46,23 @@ class Waiter:
         self.wait = wait
         self.deadline = now + wait
         self.last = now + max(wait, least_wait)
-        self.future: asyncio.Future[Answer] = loop.create_future()
+        self.future: asyncio.Future[NodeAnswer] = loop.create_future()
         self.due = 0.0
-        """When it is looked at next, as `Waiting` arranged it."""
+        """When it is looked at next, as `HeldRequests` arranged it."""
 
 
-class Waiting:
+class HeldRequests:
     """Every held question of one source. `settle(waiter)` returns its answer when it has one now, None to hold on."""
 
     def __init__(
         self,
-        settle: Callable[[Waiter], Answer | None],
+        settle: Callable[[HeldRequest], NodeAnswer | None],
         random: Callable[[], float] = _random.random,
     ) -> None:
         self._settle = settle
         self._random = random
-        self._held: dict[str, Waiter] = {}
-        self._due: dict[float, tuple[asyncio.TimerHandle, dict[Waiter, None]]] = {}
+        self._held: dict[str, HeldRequest] = {}
+        self._due: dict[float, tuple[asyncio.TimerHandle, dict[HeldRequest, None]]] = {}
         self.superseded: dict[str, int] = {}
         """How often a node's held question was superseded by a newer one of the same name."""
 
@@ -75,7 +75,7 @@ class Waiting:
     def __iter__(self) -> Iterator[str]:
         return iter(self._held)
 
-    async def hold(self, waiter: Waiter) -> Answer:
+    async def hold(self, waiter: HeldRequest) -> NodeAnswer:
         """Hold until the question is settled. Cancelling (the node has gone) forgets it."""
         older = self._held.get(waiter.identifier)
         if older is not None:
@@ -107,12 +107,12 @@ class Waiting:
             if not waiter.future.done() and (answer := self._settle(waiter)) is not None:
                 self._answer(waiter, answer)
 
-    def release(self, answer: Answer) -> None:
+    def release(self, answer: NodeAnswer) -> None:
         """Answer everybody the same: the server drains."""
         for waiter in list(self._held.values()):
             self._answer(waiter, answer)
 
-    def _arm(self, waiter: Waiter) -> None:
+    def _arm(self, waiter: HeldRequest) -> None:
         loop = waiter.future.get_loop()
         at = waiter.due = waiter.deadline if loop.time() < waiter.deadline else waiter.last
         if at in self._due:
@@ -120,7 +120,7 @@ class Waiting:
         else:
             self._due[at] = loop.call_at(at, self._time_is_over, at), {waiter: None}
 
-    def _quiet_tick(self, waiter: Waiter) -> float:
+    def _quiet_tick(self, waiter: HeldRequest) -> float:
         """The better one of two ticks at the end of this wait: of two choices by chance, the fullest is hardly fuller
         than the rest."""
         last = int(waiter.deadline / TICK)
@@ -144,12 +144,12 @@ class Waiting:
             else:
                 self._answer(waiter, answer)
 
-    def _answer(self, waiter: Waiter, answer: Answer) -> None:
+    def _answer(self, waiter: HeldRequest, answer: NodeAnswer) -> None:
         if not waiter.future.done():
             waiter.future.set_result(answer)
         self._forget(waiter)
 
-    def _forget(self, waiter: Waiter) -> None:
+    def _forget(self, waiter: HeldRequest) -> None:
         if waiter.due in self._due:
             timer, waiters = self._due[waiter.due]
             waiters.pop(waiter, None)

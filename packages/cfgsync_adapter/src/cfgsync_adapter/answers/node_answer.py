@@ -7,25 +7,25 @@ from cfgsync_core import CfgsyncError, Missing, NotReady, Ready
 from ..generations.generation import Generation
 from ..generations.generations_held import HeldGenerations
 from ..nodes.registry import Registry
-from ..runs.runner import Runs
+from ..runs.runner import Runner
 from . import explain
-from .held_requests import Answer, Waiter, Waiting
+from .held_requests import HeldRequest, HeldRequests, NodeAnswer
 
 LEAST_WAIT = 2.0
 """Seconds that a question waits at least for the run that covers what was registered before it (row 4)."""
 
 
-class Rows:
+class NodeAnswers:
     """The six rows over one registry and its generations. `begin(runs)` when there is a run task; `waiting` are those
     whose question is held."""
 
     def __init__(self, registry: Registry, generations: HeldGenerations) -> None:
         self._registry = registry
         self._generations = generations
-        self._runs: Runs | None = None
-        self.waiting = Waiting(self._settle)
+        self._runs: Runner | None = None
+        self.waiting = HeldRequests(self._settle)
 
-    def begin(self, runs: Runs) -> None:
+    def begin(self, runs: Runner) -> None:
         """From now on `runs` decides."""
         self._runs = runs
 
@@ -44,12 +44,12 @@ class Rows:
                 return Missing(f"generation {current.number} is frozen")
         return None
 
-    async def hold(self, identifier: str, known: str | None, wait: float) -> Answer:
+    async def hold(self, identifier: str, known: str | None, wait: float) -> NodeAnswer:
         """Rows 2 to 6: the answer, when it can be given or the time is over. `known` is the digest that the node has."""
-        waiter = Waiter(identifier, known, self._registry.version.revision, wait, LEAST_WAIT)
+        waiter = HeldRequest(identifier, known, self._registry.version.revision, wait, LEAST_WAIT)
         return self._settle(waiter) or await self.waiting.hold(waiter)
 
-    def _settle(self, waiter: Waiter) -> Answer | None:
+    def _settle(self, waiter: HeldRequest) -> NodeAnswer | None:
         """Rows 2 to 6 for a held question: its answer when it has one now, None to hold on."""
         now = waiter.future.get_loop().time()
         wait_is_over = now >= waiter.deadline
@@ -78,7 +78,7 @@ class Rows:
             return None
         return NotReady(verdict.outcome.reason, verdict.outcome.conditions, retry_after=again)
 
-    def _running(self) -> Runs:
+    def _running(self) -> Runner:
         assert self._runs is not None  # a source answers when it is open
         return self._runs
 

@@ -11,7 +11,7 @@ from itertools import takewhile
 import msgspec
 
 
-class Known(msgspec.Struct, gc=False):
+class SeenNode(msgspec.Struct, gc=False):
     """One Struct in one table, since each table costs a question of a large fleet three lines of cold memory. `at` is
     the clock's seconds, `served` the generation that it was answered from last."""
 
@@ -19,7 +19,7 @@ class Known(msgspec.Struct, gc=False):
     served: str | None = None
 
 
-class Seen:
+class LastSeen:
     """When who was heard of. `clock` is monotonic seconds and measures; `wall` (seconds since 1970) only spells.
 
     With `ordered`, who was not heard of for the longest time is always the first, so that looking for who is silent
@@ -32,15 +32,15 @@ class Seen:
         self._clock = clock
         self._wall = wall
         self._offset = wall() - clock()
-        self._nodes: dict[str, Known] = {}
+        self._nodes: dict[str, SeenNode] = {}
         self.ordered = False
 
-    def touch(self, identifier: str) -> Known:
+    def touch(self, identifier: str) -> SeenNode:
         """This node was heard of now."""
         nodes = self._nodes
         known = nodes.pop(identifier, None) if self.ordered else nodes.get(identifier)
         if known is None:
-            known = nodes[identifier] = Known(self._clock())
+            known = nodes[identifier] = SeenNode(self._clock())
             return known
         known.at = self._clock()
         if self.ordered:
@@ -55,7 +55,7 @@ class Seen:
     def __contains__(self, identifier: object) -> bool:
         return identifier in self._nodes
 
-    def of(self, identifier: str) -> Known | None:
+    def of(self, identifier: str) -> SeenNode | None:
         """What is known of a node, None when it was never heard of."""
         return self._nodes.get(identifier)
 

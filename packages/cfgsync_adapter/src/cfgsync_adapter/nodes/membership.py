@@ -16,7 +16,7 @@ import msgspec
 from cfgsync_core import Conflict, Unavailable, event
 
 from .acknowledgements import Acknowledgements
-from .last_seen import Known, Seen
+from .last_seen import LastSeen, SeenNode
 from .registry import Registry
 
 LONGEST_SLACK: Final = 1.0
@@ -48,7 +48,7 @@ class Membership:
         self,
         registry: Registry,
         acknowledgements: Acknowledgements,
-        seen: Seen,
+        seen: LastSeen,
         held: Container[str],
         *,
         ttl: float | None = None,
@@ -87,7 +87,7 @@ class Membership:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def heard(self, identifier: str) -> Known:
+    def heard(self, identifier: str) -> SeenNode:
         """A registered node has asked, registered or acknowledged."""
         if self.left:
             self.left.pop(identifier, None)

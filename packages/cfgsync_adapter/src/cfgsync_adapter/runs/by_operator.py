@@ -12,7 +12,7 @@ from cfgsync_core import Version, paths_of
 
 from ..generations.publisher import Publisher
 from ..generations.replacements import Replacements
-from .runner import Runs, Verdict
+from .runner import Runner, Verdict
 
 
 class Renewal(msgspec.Struct, frozen=True):
@@ -24,7 +24,7 @@ class Renewal(msgspec.Struct, frozen=True):
     before: str | None
 
 
-async def renew(publisher: Publisher, runs: Runs, accept: bool, wait: float) -> Renewal:
+async def renew(publisher: Publisher, runs: Runner, accept: bool, wait: float) -> Renewal:
     """Claim, and wait up to `wait` seconds for the verdict. Raises `Unavailable` and its kin."""
     current = publisher.current
     claim = await publisher.renew(accept)
@@ -37,7 +37,7 @@ async def renew(publisher: Publisher, runs: Runs, accept: bool, wait: float) -> 
 
 
 async def replace(
-    publisher: Publisher, replacements: Replacements, runs: Runs, identifier: str, files: ArtifactSet
+    publisher: Publisher, replacements: Replacements, runs: Runner, identifier: str, files: ArtifactSet
 ) -> Version:
     """Keep these files for a node, durably on return, and let a run begin. Raises `DuplicatePath` for a path that is a
     shared one's; `PayloadTooLarge`; `Unavailable` and its kin."""

@@ -49,7 +49,7 @@ class Decider(Protocol):
         """Ask once. Raises what the materializer raises. Cancelled at the deadline."""
 
 
-class InThread:
+class ThreadDecider:
     """The materializer in a thread for each run. `on_idle` is called when a given-up run has come back at last: the
     thread is a daemon, so that one that never ends keeps the next run from starting, not the process from ending."""
 

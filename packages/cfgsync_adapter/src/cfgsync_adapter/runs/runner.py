@@ -23,7 +23,7 @@ from ..generations.shrink_guard import ShrinkGuard
 from ..nodes.registry import Registry
 from .decider import Decider, raised_at, sentence
 from .run_log import RunLog
-from .tally import RunOutcome, RunTally
+from .tally import RunCounts, RunOutcome
 
 SPACING, PROCESSOR_SHARE, LONGEST_SPACING = 0.1, 20.0, 1.0
 ASK_AGAIN, FAILED_AGAIN, FAILED_LONGEST = 5.0, 1.0, 60.0
@@ -36,7 +36,7 @@ class Verdict(msgspec.Struct, frozen=True):
     outcome: Generation | NotReady | CfgsyncError
 
 
-class Runs:
+class Runner:
     """The materializer's one run task. `start()`, then `changed()` whenever the registry moved; `close()` ends it.
 
     `on_verdict` is called on the event loop after each finished run; a Generation in it is already committed.
@@ -71,7 +71,7 @@ class Runs:
         self._processor_seconds = 0.0
         self._failures = 0
         self.count = 0
-        self.tally = RunTally()
+        self.tally = RunCounts()
         self._log = RunLog(publisher.current)
         self.verdict: Verdict | None = None
         self._finished = asyncio.Event()

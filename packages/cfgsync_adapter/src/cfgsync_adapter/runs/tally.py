@@ -17,7 +17,7 @@ OUTCOMES: Final[tuple[RunOutcome, ...]] = (
 )
 
 
-class RunTally:
+class RunCounts:
     """`runs` by outcome; `seconds` from the start of a run to its verdict, committed and all, and `processor_seconds`
     that the materializer took: in total, and `last_seconds` of the last one."""
 

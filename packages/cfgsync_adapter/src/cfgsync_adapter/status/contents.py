@@ -26,7 +26,7 @@ SHOWN_BYTES = 256 * 1024
 Change: TypeAlias = Literal["added", "removed", "changed"]
 
 
-class ToldFile(msgspec.Struct, frozen=True, omit_defaults=True):
+class FileSummary(msgspec.Struct, frozen=True, omit_defaults=True):
     """One file. `digest` is `sha256-<hex>` of its content; without `content`, `omitted` may say why. A file that only
     its owner may read (its mode gives neither group nor others to read) is a secret."""
 
@@ -38,16 +38,16 @@ class ToldFile(msgspec.Struct, frozen=True, omit_defaults=True):
     omitted: Literal["secret", "binary", "large"] | None = None
 
 
-class ToldNode(msgspec.Struct, frozen=True, omit_defaults=True):
+class NodeContents(msgspec.Struct, frozen=True, omit_defaults=True):
     """A node's own files; `replaced` when they are an operator's. `digest` counts the shared files too."""
 
     identifier: str
     digest: str
-    files: tuple[ToldFile, ...]
+    files: tuple[FileSummary, ...]
     replaced: bool = False
 
 
-class ToldGeneration(msgspec.Struct, frozen=True):
+class GenerationSummary(msgspec.Struct, frozen=True):
     """What a generation was made from, and when (RFC 3339, None when it is not known). `nodes` is how many it has, and
     `contents` whether its files are still held. Both versions are `<epoch>.<revision>`."""
 
@@ -62,12 +62,12 @@ class ToldGeneration(msgspec.Struct, frozen=True):
     contents: bool
 
 
-class ToldPage(msgspec.Struct, frozen=True):
+class GenerationPage(msgspec.Struct, frozen=True):
     """Some nodes of one generation. `shared` is there on the first page; `next` is what to ask for `after`."""
 
-    generation: ToldGeneration | None
-    shared: tuple[ToldFile, ...]
-    nodes: tuple[ToldNode, ...]
+    generation: GenerationSummary | None
+    shared: tuple[FileSummary, ...]
+    nodes: tuple[NodeContents, ...]
     next: str | None
 
 
@@ -76,8 +76,8 @@ class FileChange(msgspec.Struct, frozen=True, omit_defaults=True):
 
     path: str
     change: Change
-    before: ToldFile | None = None
-    after: ToldFile | None = None
+    before: FileSummary | None = None
+    after: FileSummary | None = None
 
 
 class NodeChange(msgspec.Struct, frozen=True):
@@ -91,17 +91,17 @@ class NodeChange(msgspec.Struct, frozen=True):
 class DiffPage(msgspec.Struct, frozen=True, rename={"before": "from", "after": "to"}):
     """What is not the same in two generations. `shared` is there on the first page."""
 
-    before: ToldGeneration
-    after: ToldGeneration
+    before: GenerationSummary
+    after: GenerationSummary
     shared: tuple[FileChange, ...]
     nodes: tuple[NodeChange, ...]
     next: str | None
 
 
-def tell_head(head: Head, epoch: str, *, contents: bool) -> ToldGeneration:
+def summarize_head(head: Head, epoch: str, *, contents: bool) -> GenerationSummary:
     """A generation's head."""
     replacements = head.source.replacements
-    return ToldGeneration(
+    return GenerationSummary(
         f"{epoch}.{head.number}",
         head.number,
         rfc3339(head.at_ms) if head.at_ms else None,
@@ -114,66 +114,66 @@ def tell_head(head: Head, epoch: str, *, contents: bool) -> ToldGeneration:
     )
 
 
-def tell_generation(generation: Generation) -> ToldGeneration:
+def summarize(generation: Generation) -> GenerationSummary:
     """The head of a generation whose files are held."""
     head = msgspec.structs.replace(generation.head, nodes=len(generation.nodes))
-    return tell_head(head, generation.text.rpartition(".")[0], contents=True)
+    return summarize_head(head, generation.text.rpartition(".")[0], contents=True)
 
 
-def tell(
+def generation_page(
     generation: Generation, *, after: str = "", limit: int = PAGE_NODES, contents: bool = False
-) -> ToldPage:
+) -> GenerationPage:
     """The nodes of a generation after identifier `after`."""
     budget = _Budget()
     first = next(iter(generation.nodes.values()), None)
-    shared = () if after or first is None else tell_files(first.shared, contents, budget)
+    shared = () if after or first is None else file_summaries(first.shared, contents, budget)
     names = sorted(generation.nodes)
-    nodes: list[ToldNode] = []
+    nodes: list[NodeContents] = []
     for at in range(bisect_right(names, after) if after else 0, len(names)):
         if len(nodes) >= limit or budget.is_spent:
-            return ToldPage(tell_generation(generation), shared, tuple(nodes), names[at - 1])
+            return GenerationPage(summarize(generation), shared, tuple(nodes), names[at - 1])
         name = names[at]
         payload = generation.nodes[name]
-        files = tell_files(payload.local, contents, budget)
-        nodes.append(ToldNode(name, payload.digest, files, name in generation.replaced))
-    return ToldPage(tell_generation(generation), shared, tuple(nodes), None)
+        files = file_summaries(payload.local, contents, budget)
+        nodes.append(NodeContents(name, payload.digest, files, name in generation.replaced))
+    return GenerationPage(summarize(generation), shared, tuple(nodes), None)
 
 
-def tell_node(
+def node_contents(
     generation: Generation, identifier: str, *, contents: bool = False
-) -> tuple[ToldNode, tuple[ToldFile, ...]] | None:
+) -> tuple[NodeContents, tuple[FileSummary, ...]] | None:
     """One node of a generation, and the files that it shares with all; None when it is not in it."""
     payload = generation.nodes.get(identifier)
     if payload is None:
         return None
     budget = _Budget()
-    files = tell_files(payload.local, contents, budget)
-    shared = tell_files(payload.shared, contents, budget)
-    return ToldNode(identifier, payload.digest, files, identifier in generation.replaced), shared
+    files = file_summaries(payload.local, contents, budget)
+    shared = file_summaries(payload.shared, contents, budget)
+    return NodeContents(identifier, payload.digest, files, identifier in generation.replaced), shared
 
 
-def tell_prepared(prepared: Prepared) -> tuple[tuple[ToldFile, ...], Iterator[ToldNode]]:
+def prepared_contents(prepared: Prepared) -> tuple[tuple[FileSummary, ...], Iterator[NodeContents]]:
     """The shared files and every node of artifacts that are not published, with contents."""
     first = next(iter(prepared.nodes.values()), None)
-    shared = () if first is None else tell_files(first.shared, True, _Budget(None))
+    shared = () if first is None else file_summaries(first.shared, True, _Budget(None))
     nodes = (
-        ToldNode(name, payload.digest, tell_files(payload.local, True, _Budget(None)))
+        NodeContents(name, payload.digest, file_summaries(payload.local, True, _Budget(None)))
         for name, payload in sorted(prepared.nodes.items())
     )
     return shared, nodes
 
 
-def tell_difference(
+def difference_page(
     before: Generation, after: Generation, *, since: str = "", limit: int = PAGE_NODES
 ) -> DiffPage:
     """What is not the same in two generations, the nodes after identifier `since`."""
     budget = _Budget()
-    heads = tell_generation(before), tell_generation(after)
+    heads = summarize(before), summarize(after)
     shared: tuple[FileChange, ...] = ()
     if not since:
         old, new = (_shared(one.nodes) for one in (before, after))
         if old != new:
-            shared = changes_of(tell_files(old, True, budget), tell_files(new, True, budget))
+            shared = changes_of(file_summaries(old, True, budget), file_summaries(new, True, budget))
     nodes: list[NodeChange] = []
     names = sorted(before.nodes.keys() | after.nodes.keys())
     for at in range(bisect_right(names, since) if since else 0, len(names)):
@@ -183,12 +183,14 @@ def tell_difference(
             continue
         if len(nodes) >= limit or budget.is_spent:
             return DiffPage(*heads, shared, tuple(nodes), names[at - 1])
-        files = changes_of(tell_files(own or b"", True, budget), tell_files(others or b"", True, budget))
+        files = changes_of(
+            file_summaries(own or b"", True, budget), file_summaries(others or b"", True, budget)
+        )
         nodes.append(NodeChange(name, _kind(own, others), files))
     return DiffPage(*heads, shared, tuple(nodes), None)
 
 
-def changes_of(before: Iterable[ToldFile], after: Iterable[ToldFile]) -> tuple[FileChange, ...]:
+def changes_of(before: Iterable[FileSummary], after: Iterable[FileSummary]) -> tuple[FileChange, ...]:
     """What is not the same in two sets of files, by path."""
     old, new = ({file.path: file for file in files} for files in (before, after))
     found = []
@@ -199,7 +201,7 @@ def changes_of(before: Iterable[ToldFile], after: Iterable[ToldFile]) -> tuple[F
     return tuple(found)
 
 
-def tell_files(encoded: bytes, contents: bool, budget: _Budget) -> tuple[ToldFile, ...]:
+def file_summaries(encoded: bytes, contents: bool, budget: _Budget) -> tuple[FileSummary, ...]:
     """The files that `encode_files` encoded."""
     return tuple(_file(file, contents, budget) for file in NodeArtifactsPayload(encoded, b"", "").raw_files())
 
@@ -233,21 +235,21 @@ class _Budget:
             self._left -= size
 
 
-def _file(file: RawFile, contents: bool, budget: _Budget) -> ToldFile:
+def _file(file: RawFile, contents: bool, budget: _Budget) -> FileSummary:
     size, digest = len(file.data), "sha256-" + sha256(file.data).hexdigest()
     budget.take(len(file.path) + 140)
     if is_secret(file.mode):
-        return ToldFile(file.path, size, file.mode, digest, omitted="secret")
+        return FileSummary(file.path, size, file.mode, digest, omitted="secret")
     if not contents:
-        return ToldFile(file.path, size, file.mode, digest)
+        return FileSummary(file.path, size, file.mode, digest)
     if size > SHOWN_BYTES or not budget.allows(size):
-        return ToldFile(file.path, size, file.mode, digest, omitted="large")
+        return FileSummary(file.path, size, file.mode, digest, omitted="large")
     try:
         text = file.data.decode()
     except UnicodeDecodeError:
-        return ToldFile(file.path, size, file.mode, digest, omitted="binary")
+        return FileSummary(file.path, size, file.mode, digest, omitted="binary")
     budget.take(size)
-    return ToldFile(file.path, size, file.mode, digest, text)
+    return FileSummary(file.path, size, file.mode, digest, text)
 
 
 def _kind(before: object, after: object) -> Change:

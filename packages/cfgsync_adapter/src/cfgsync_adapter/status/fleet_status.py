@@ -10,14 +10,14 @@ import msgspec
 from cfgsync_core import Condition, FleetStatus, MissingNode, NodeBehind, NodeStatus, Resolution, plain
 
 from ..answers import explain
-from ..answers.held_requests import Waiting
+from ..answers.held_requests import HeldRequests
 from ..generations.delivery import Delivery
 from ..generations.generations_held import HeldGenerations
 from ..nodes.acknowledgements import Acknowledgements
-from ..nodes.last_seen import Seen
+from ..nodes.last_seen import LastSeen
 from ..nodes.membership import Membership
 from ..nodes.registry import Registry
-from ..runs.runner import Runs
+from ..runs.runner import Runner
 from .convergence import Convergence
 
 NAMED = 1_000
@@ -26,16 +26,16 @@ NAMED = 1_000
 AnswerNow = Callable[[str], Resolution | None]
 
 
-class Standing:
+class StatusReader:
     """What one server says of its nodes."""
 
     def __init__(
         self,
         registry: Registry,
         generations: HeldGenerations,
-        waiting: Waiting,
+        waiting: HeldRequests,
         acknowledgements: Acknowledgements,
-        seen: Seen,
+        seen: LastSeen,
         membership: Membership,
     ) -> None:
         self._registry = registry
@@ -49,7 +49,7 @@ class Standing:
         """Whether there were registrations before this server started: of whom it has not seen, it cannot say never."""
 
     def fleet(
-        self, runs: Runs, delivery: Delivery | None, limit: int, after: str, answer_now: AnswerNow
+        self, runs: Runner, delivery: Delivery | None, limit: int, after: str, answer_now: AnswerNow
     ) -> FleetStatus:
         """The fleet's counts and reason, with the first `limit` nodes after `after`.
 
@@ -82,18 +82,18 @@ class Standing:
             missing=self._missing(conditions),
         )
 
-    def behind(self, runs: Runs) -> int:
+    def behind(self, runs: Runner) -> int:
         """How many nodes have not acknowledged what the current generation gives them, or are not in it yet."""
         return self._convergence.fleet(runs.source).behind
 
-    def node(self, identifier: str, runs: Runs, answer: Resolution | None) -> NodeStatus:
+    def node(self, identifier: str, runs: Runner, answer: Resolution | None) -> NodeStatus:
         """One node, and all that is known of why; `answer` is what it would be answered now, None while that is still
         to be decided."""
         node, conditions = self._node(identifier, runs, answer)
         return msgspec.structs.replace(node, conditions=conditions, missing=self._missing(conditions))
 
     def _node(
-        self, identifier: str, runs: Runs, answer: Resolution | None
+        self, identifier: str, runs: Runner, answer: Resolution | None
     ) -> tuple[NodeStatus, tuple[Condition, ...]]:
         known = self._seen.of(identifier)
         seen, served = (None, None) if known is None else (known.at, known.served)

@@ -13,7 +13,7 @@ from ..generations.generations_held import HeldGenerations
 from ..nodes.registry import Registry
 
 
-class Look(msgspec.Struct, frozen=True):
+class OfflineFleet(msgspec.Struct, frozen=True):
     """The registrations at one version, and the generation that is served."""
 
     version: Version
@@ -21,9 +21,9 @@ class Look(msgspec.Struct, frozen=True):
     generation: Generation | None
 
 
-async def look(store: RevisionedStore) -> Look:
+async def read_offline(store: RevisionedStore) -> OfflineFleet:
     """Read the registrations and the current generation. Raises `Unavailable` and its kin."""
     generations, registry = HeldGenerations(store), Registry(store)
     await generations.reload()
     await registry.open()
-    return Look(*registry.registered(), generations.current)
+    return OfflineFleet(*registry.registered(), generations.current)

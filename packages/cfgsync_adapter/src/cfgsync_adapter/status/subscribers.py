@@ -9,7 +9,7 @@ from cfgsync_core import CfgsyncError
 from ..runs.runner import Verdict
 
 
-class Listeners:
+class Subscribers:
     """`subscribe(heard)` returns how to end it; `changed()` tells everybody."""
 
     def __init__(self) -> None:

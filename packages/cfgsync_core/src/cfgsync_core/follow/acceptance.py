@@ -50,7 +50,7 @@ class Away(msgspec.Struct, frozen=True):
     retry_after: float | None = None
 
 
-Answer: TypeAlias = Whole[C] | Steps | Same | Away
+ReadResult: TypeAlias = Whole[C] | Steps | Same | Away
 
 AlarmKind = Literal["regressed", "forked", "retired"]
 
@@ -84,14 +84,14 @@ class Confirmed(msgspec.Struct, frozen=True):
     """What is held is the head; there is nothing to apply."""
 
 
-class Look(msgspec.Struct, frozen=True):
+class ReadAgain(msgspec.Struct, frozen=True):
     """Read again at once: `whole`, because steps do not join on to what is held."""
 
     whole: bool
     why: str
 
 
-Judgement: TypeAlias = Accept[C] | Confirmed | Look | Alarm
+Judgement: TypeAlias = Accept[C] | Confirmed | ReadAgain | Alarm
 
 
 def judge(
@@ -106,17 +106,17 @@ def judge(
     is held: is its content what is held?
     """
     if isinstance(answer, Steps) and not answer.changes:
-        return Look(True, "steps that lead nowhere")
+        return ReadAgain(True, "steps that lead nowhere")
     got = answer.version
     if held is None:
-        return Accept(answer) if isinstance(answer, Whole) else Look(True, "nothing is held yet")
+        return Accept(answer) if isinstance(answer, Whole) else ReadAgain(True, "nothing is held yet")
     if asked is not None and (alarm := _step_back(asked, got)) is not None:
         return alarm
     if got.epoch != held.epoch:
         if got.epoch < held.epoch:
-            return Look(False, "the view moved to a new epoch while this was read")
+            return ReadAgain(False, "the view moved to a new epoch while this was read")
         if isinstance(answer, Steps):
-            return Look(True, f"a new epoch: {got}, after {held}")
+            return ReadAgain(True, f"a new epoch: {got}, after {held}")
         return Accept(answer, f"a new epoch has begun: {got}, after {held}" if held.epoch else "")
     if got.revision < held.revision:
         return Confirmed()  # its own commits took the view past what was read
@@ -140,5 +140,5 @@ def _joined(held: Version, steps: Steps) -> Judgement[C]:
     rest = tuple(change for change in steps.changes if change.revision > held.revision)
     for expected, change in enumerate(rest, held.revision + 1):
         if change.revision != expected:
-            return Look(True, f"revision {change.revision} came where {expected} was due")
+            return ReadAgain(True, f"revision {change.revision} came where {expected} was due")
     return Accept(Steps(steps.epoch, rest))

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ..errors import StoreDamaged
 from ..store.contract import NEVER, BucketSnapshot, Change, Gap, RevisionedStore, Unchanged, Version
-from .acceptance import Answer, Same, Steps, Whole
+from .acceptance import ReadResult, Same, Steps, Whole
 from .reconciler import Ask
 
 log = logging.getLogger("cfgsync.reconcile")
@@ -53,7 +53,7 @@ class BucketView:
     def known(self) -> Version | None:
         return self._holder.held
 
-    async def read(self, ask: Ask) -> Answer[BucketSnapshot]:
+    async def read(self, ask: Ask) -> ReadResult[BucketSnapshot]:
         """See `View`. Raises `Unavailable`; `StoreDamaged` for a snapshot that is torn."""
         known = None if ask.whole else ask.known
         if known is not None and self._replay:

@@ -45,7 +45,7 @@ import msgspec
 
 from ..errors import Unavailable
 from ..store.contract import Version
-from .acceptance import Accept, Alarm, Answer, Away, Confirmed, Look, Same, Steps, Whole, judge
+from .acceptance import Accept, Alarm, Away, Confirmed, ReadAgain, ReadResult, Same, Steps, Whole, judge
 from .timing import BASE, INTERVAL, SETTLE, Freshness, ReaderState
 
 C = TypeVar("C")
@@ -74,7 +74,7 @@ class View(Protocol[C]):
     def known(self) -> Version | None:
         """The version of what is held and durably applied; None when nothing is."""
 
-    async def read(self, ask: Ask) -> Answer[C]:
+    async def read(self, ask: Ask) -> ReadResult[C]:
         """One look at the source. What it raises is an `Away`. It may be cancelled."""
 
     def same(self, whole: Whole[C]) -> bool:
@@ -249,14 +249,14 @@ class Reconciler(Generic[C]):
                 await self._accept(news, notice, waiters)
             case Confirmed():
                 self._confirmed(False, waiters)
-            case Look(whole, why):
+            case ReadAgain(whole, why):
                 self._fresh.looks_again(self._now(), why, whole=whole)
                 self._waiters += waiters  # this look is not over
             case Alarm():
                 self._refused(judgement, waiters)
         self._tell_state()
 
-    async def _read(self, ask: Ask) -> Answer[C]:
+    async def _read(self, ask: Ask) -> ReadResult[C]:
         """One read within its time. Raises what it raises; `TimeoutError`."""
         task = asyncio.ensure_future(self._view.read(ask))
         late = False

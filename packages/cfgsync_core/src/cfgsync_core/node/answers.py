@@ -30,7 +30,7 @@ _NAMES_SHOWN = 8
 _WORDS_SHOWN = 600
 
 
-class Answer(msgspec.Struct, frozen=True):
+class ReceivedAnswer(msgspec.Struct, frozen=True):
     """What came back: header names in lower case; `cut` when the body was longer than the cap and is not all here."""
 
     status: int
@@ -39,7 +39,7 @@ class Answer(msgspec.Struct, frozen=True):
     cut: bool = False
 
 
-class Question(msgspec.Struct, frozen=True):
+class RequestContext(msgspec.Struct, frozen=True):
     """What an answer is an answer to. `known` is the digest sent in `If-None-Match`, `seen` the newest generation that
     this node was ever answered from, and `seen_digest` what it was given then."""
 
@@ -73,7 +73,7 @@ class Again(msgspec.Struct, frozen=True):
 Meaning: TypeAlias = Registered | Again | Outcome
 
 
-def read(answer: Answer, question: Question) -> Meaning:
+def read(answer: ReceivedAnswer, question: RequestContext) -> Meaning:
     """The meaning of `answer`. Never raises: an answer that makes no sense is `Untrusted`."""
     status = answer.status
     if status in (200, 202, 204):
@@ -94,7 +94,7 @@ def read(answer: Answer, question: Question) -> Meaning:
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _files(answer: Answer, question: Question) -> Outcome:
+def _files(answer: ReceivedAnswer, question: RequestContext) -> Outcome:
     generation = answer.headers.get(GENERATION.lower())
     if answer.cut:
         return _untrusted(f"the payload is larger than {MAX_ANSWER_BYTES} bytes", "make the files smaller")
@@ -117,7 +117,7 @@ def _files(answer: Answer, question: Question) -> Outcome:
     return Fetched(payload, generation, payload.digest, notice)
 
 
-def _current(answer: Answer, question: Question, known: str) -> Outcome:
+def _current(answer: ReceivedAnswer, question: RequestContext, known: str) -> Outcome:
     try:
         generation, notice = _checked_generation(answer, question.seen)
         digest = parse_digest(answer.headers.get("etag"))
@@ -136,7 +136,7 @@ class Regression(IntegrityError):
     """The server answers from before what this node has seen, or from another history of the same number."""
 
 
-def _checked_generation(answer: Answer, seen: Version | None) -> tuple[str | None, str]:
+def _checked_generation(answer: ReceivedAnswer, seen: Version | None) -> tuple[str | None, str]:
     """The generation's text and a notice. Raises `Regression`; `IntegrityError` for a header that does not decode."""
     text = answer.headers.get(GENERATION.lower())
     if text is None:
@@ -166,7 +166,7 @@ def _checked_generation(answer: Answer, seen: Version | None) -> tuple[str | Non
     return text, f"the server has begun a new epoch: {got}, after {seen}"
 
 
-def _refuse_contradiction(generation: str | None, digest: str, question: Question) -> None:
+def _refuse_contradiction(generation: str | None, digest: str, question: RequestContext) -> None:
     """One generation gives a node one set of files, for ever (INV-6)."""
     if (
         generation is not None
@@ -179,7 +179,7 @@ def _refuse_contradiction(generation: str | None, digest: str, question: Questio
         )
 
 
-def _regressed(error: Regression, answer: Answer, question: Question) -> Untrusted:
+def _regressed(error: Regression, answer: ReceivedAnswer, question: RequestContext) -> Untrusted:
     assert question.seen is not None  # nothing was seen, so nothing can be older
     hint = (
         "nothing was written; if the server's store was restored from an older copy, stop the server and give the store"
@@ -188,7 +188,7 @@ def _regressed(error: Regression, answer: Answer, question: Question) -> Untrust
     return _untrusted(str(error), hint, *_refused(answer))
 
 
-def _refused(answer: Answer) -> tuple[str | None, str | None]:
+def _refused(answer: ReceivedAnswer) -> tuple[str | None, str | None]:
     """Which generation, and which digest, an answer that is not taken was of; None for what does not decode."""
     text = answer.headers.get(GENERATION.lower(), "")
     try:
@@ -201,7 +201,7 @@ def _refused(answer: Answer) -> tuple[str | None, str | None]:
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _error(answer: Answer, identifier: str) -> Meaning:
+def _error(answer: ReceivedAnswer, identifier: str) -> Meaning:
     status, body = answer.status, decode_error(answer.body)
     said = _said(status, body)
     if status == 404 and body is not None and body.code == "missing_config":
@@ -224,7 +224,7 @@ def _error(answer: Answer, identifier: str) -> Meaning:
     return Rejected(f"the server does not take the request: {said}", hint)
 
 
-def _not_ready(answer: Answer, body: ErrorBody | None, identifier: str) -> Again:
+def _not_ready(answer: ReceivedAnswer, body: ErrorBody | None, identifier: str) -> Again:
     registered = body is not None and body.registered is True
     reason = plain(body.reason) if body is not None and isinstance(body.reason, str) else ""
     conditions = body.conditions if body is not None and isinstance(body.conditions, tuple) else ()
@@ -253,7 +253,7 @@ def describe(reason: str, conditions: tuple[Condition, ...]) -> str:
     return plain("; ".join(lines) or reason)
 
 
-def _retry_after(answer: Answer, body: ErrorBody | None) -> float | None:
+def _retry_after(answer: ReceivedAnswer, body: ErrorBody | None) -> float | None:
     """The later of the header (in seconds; its date form is not used by us) and the body's word, None for neither."""
     given = []
     header = answer.headers.get("retry-after", "").strip()
@@ -299,7 +299,7 @@ def _untrusted(
     return Untrusted(message, hint if hint.startswith(done) else done + hint, generation, digest)
 
 
-def _odd(answer: Answer) -> Untrusted:
+def _odd(answer: ReceivedAnswer) -> Untrusted:
     where = answer.headers.get("location")
     to = f" to {plain(where, 100)}" if where else ""
     return _untrusted(
@@ -307,7 +307,7 @@ def _odd(answer: Answer) -> Untrusted:
     )
 
 
-def _is_json(answer: Answer) -> bool:
+def _is_json(answer: ReceivedAnswer) -> bool:
     return "json" in answer.headers.get("content-type", "json").lower()
 
 

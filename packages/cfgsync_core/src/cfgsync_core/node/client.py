@@ -24,11 +24,11 @@ from ..wire.payload import NodeArtifactsPayload
 from ..wire.protocol import Missing, NotReady, Ready, encode_registration
 from ..wire.registration import NodeRegistration
 from ..wire.source import Resolution
-from .answers import MAX_ANSWER_BYTES, Again, Answer, Meaning, Question, Registered, read
+from .answers import MAX_ANSWER_BYTES, Again, Meaning, ReceivedAnswer, Registered, RequestContext, read
 from .exchange import CONNECT_WITHIN, PATIENCE, Done, Exchange, Lost, Pause, Request, Send, telling
 from .outcomes import Current, Fetched, FetchFailed, MissingForGood, Untrusted
 from .server_url import ServerUrl
-from .watch import Held, NodeWatch
+from .watch import AppliedFiles, NodeWatch
 
 ANYWHERE: Final = (
     "0.0.0.0"  # a question needs the identifier only; an original server wants some address beside it
@@ -173,9 +173,9 @@ class CfgsyncClient:
         registration: NodeRegistration,
         apply: Callable[[Fetched], Awaitable[object]],
         *,
-        held: Held | None = None,
+        held: AppliedFiles | None = None,
         interval: float = INTERVAL,
-        confirmed: Callable[[Held], Awaitable[object]] | None = None,
+        confirmed: Callable[[AppliedFiles], Awaitable[object]] | None = None,
         on_state: Callable[[ReaderState], object] | None = None,
         on_alarm: Callable[[Alarm], object] | None = None,
     ) -> NodeWatch:
@@ -220,9 +220,9 @@ class CfgsyncClient:
             answer = await self._send(Request(path, headers, encode_registration(node), within, within))
         except Lost as error:
             raise Unavailable(f"{self._server}: {error}") from error
-        return read(answer, Question(path, node.identifier))
+        return read(answer, RequestContext(path, node.identifier))
 
-    async def _send(self, request: Request) -> Answer:
+    async def _send(self, request: Request) -> ReceivedAnswer:
         timeout = aiohttp.ClientTimeout(
             total=request.end_within,
             sock_connect=min(CONNECT_WITHIN, request.end_within),
@@ -239,7 +239,7 @@ class CfgsyncClient:
             ) as response:
                 headers = {name.lower(): value for name, value in response.headers.items()}
                 body = await _body(response)
-                return Answer(response.status, headers, body or b"", cut=body is None)
+                return ReceivedAnswer(response.status, headers, body or b"", cut=body is None)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Lost(_why(error)) from error
 

@@ -19,7 +19,7 @@ from ..wire.acknowledgement import Acknowledgement, encode_acknowledgement
 from ..wire.headers import ACCEPT, ACCEPT_EXTENDED, VERSION
 from ..wire.protocol import encode_registration
 from ..wire.registration import NodeRegistration
-from .answers import Again, Answer, Question, Registered, read
+from .answers import Again, ReceivedAnswer, Registered, RequestContext, read
 from .outcomes import NotReadyInTime, Outcome, Unreachable
 
 HOLD: Final = 20.0  # s; below the 30 s at which the server, and many a proxy, ends a request that is silent
@@ -144,9 +144,9 @@ class Exchange:
         self._asked_at = now
         return Send(self._request(self._deadline - now))
 
-    def answered(self, now: float, answer: Answer) -> None:
+    def answered(self, now: float, answer: ReceivedAnswer) -> None:
         """The request that `next` gave was answered."""
-        question = Question(
+        question = RequestContext(
             self._path,
             self.identifier,
             self._known if self._path == "/node" else None,

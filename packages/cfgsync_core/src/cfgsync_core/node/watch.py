@@ -26,16 +26,16 @@ from ..wire.headers import ACCEPT, ACCEPT_EXTENDED, VERSION
 from ..wire.protocol import encode_registration
 from ..wire.registration import NodeRegistration
 from . import answers as answers
-from .answers import Again, Meaning, Question, Registered, plain
+from .answers import Again, Meaning, Registered, RequestContext, plain
 from .exchange import HOLD, PATIENCE, Lost, Request, is_final, telling
 from .outcomes import Current, Fetched, Untrusted
 
 ANSWER_WITHIN: Final = 60.0  # s for a whole answer, beyond what it may be held
-Transport: TypeAlias = Callable[[Request], Awaitable[answers.Answer]]
+Transport: TypeAlias = Callable[[Request], Awaitable[answers.ReceivedAnswer]]
 """Sends one request and returns its answer. Raises `Lost`."""
 
 
-class Held(msgspec.Struct, frozen=True):
+class AppliedFiles(msgspec.Struct, frozen=True):
     """What is in place: the generation that it was confirmed for last (`NEVER` from a source without any), its digest."""
 
     version: Version
@@ -63,12 +63,12 @@ class NodeWatch:
         apply: Callable[[Fetched], Awaitable[object]],
         *,
         secret: str | None = None,
-        held: Held | None = None,
+        held: AppliedFiles | None = None,
         told: bool = True,
         seen: Version | None = None,
         interval: float = INTERVAL,
         name: str = "",
-        confirmed: Callable[[Held], Awaitable[object]] | None = None,
+        confirmed: Callable[[AppliedFiles], Awaitable[object]] | None = None,
         on_state: Callable[[ReaderState], object] | None = None,
         on_alarm: Callable[[Alarm], object] | None = None,
         on_failure: Callable[[str], object] | None = None,
@@ -91,7 +91,7 @@ class NodeWatch:
         )
 
     @property
-    def held(self) -> Held | None:
+    def held(self) -> AppliedFiles | None:
         """What is in place."""
         return self._view.held
 
@@ -132,11 +132,11 @@ class _NodeView:
         transport: Transport,
         apply: Callable[[Fetched], Awaitable[object]],
         secret: str | None,
-        held: Held | None,
+        held: AppliedFiles | None,
         told: bool,
         seen: Version | None,
         interval: float,
-        confirmed: Callable[[Held], Awaitable[object]] | None,
+        confirmed: Callable[[AppliedFiles], Awaitable[object]] | None,
     ) -> None:
         self.held = held
         self._registration = registration
@@ -184,7 +184,7 @@ class _NodeView:
         if isinstance(news, Same):
             assert self.held is not None  # only what is held can be the same
             self._failed = None  # it is not offered any more
-            await self._is_confirmed(Held(news.version, self.held.digest))
+            await self._is_confirmed(AppliedFiles(news.version, self.held.digest))
             return
         fetched = news.content
         identifier = self._identifier
@@ -196,7 +196,7 @@ class _NodeView:
             await self._tell()
             raise
         self._failed = None
-        self.held = Held(news.version, news.digest)
+        self.held = AppliedFiles(news.version, news.digest)
         self._owe(identifier, fetched.generation, fetched.digest, "applied")
         await self._tell()
 
@@ -205,7 +205,7 @@ class _NodeView:
     async def _register(self, node: NodeRegistration) -> Meaning:
         body = encode_registration(node)
         answer = await self._transport(Request("/register", self._headers(), body, PATIENCE, ANSWER_WITHIN))
-        meaning = answers.read(answer, Question("/register", node.identifier))
+        meaning = answers.read(answer, RequestContext("/register", node.identifier))
         if isinstance(meaning, Registered):
             self._registered, self._version = True, meaning.version
         return meaning
@@ -228,7 +228,7 @@ class _NodeView:
         request = Request("/node", headers, encode_registration(node), hold + PATIENCE, hold + ANSWER_WITHIN)
         floor = self._seen if self.held is None else None  # what is held, the Reconciler judges
         answer = await self._transport(request)
-        meaning = answers.read(answer, Question("/node", node.identifier, known, floor))
+        meaning = answers.read(answer, RequestContext("/node", node.identifier, known, floor))
         self._not_ready = False
         match meaning:
             case Fetched(generation=str() | None as generation, digest=digest):
@@ -278,7 +278,7 @@ class _NodeView:
             headers["Authorization"] = f"Bearer {self._secret}"
         return headers
 
-    async def _is_confirmed(self, held: Held) -> None:
+    async def _is_confirmed(self, held: AppliedFiles) -> None:
         if self._confirmed is not None:
             await self._confirmed(held)
         self.held = held

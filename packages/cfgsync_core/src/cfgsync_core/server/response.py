@@ -36,10 +36,10 @@ def whole(request: web.BaseRequest, reply: Reply, body: bytes) -> web.StreamResp
         head += f"{name}: {value}\r\n"
     if body or reply.status not in _BODILESS:
         head += f"Content-Length: {len(body)}\r\n"
-    return _Whole(b"".join((f"{head}Date: {rfc822_formatted_time()}{_SERVER}".encode(), body)))
+    return _PlainResponse(b"".join((f"{head}Date: {rfc822_formatted_time()}{_SERVER}".encode(), body)))
 
 
-class _Whole(web.StreamResponse):
+class _PlainResponse(web.StreamResponse):
     """What the library asks of a response, and no more."""
 
     def __init__(self, data: bytes) -> None:

@@ -40,7 +40,7 @@ class ChangingSource(Protocol):
         raises nothing. Subscribed on return; what is returned ends that, once."""
 
 
-class Pages:
+class WatchStreams:
     """Those who watch `source`: `watch` is the handler of `GET /watch`, `close()` ends every stream."""
 
     def __init__(

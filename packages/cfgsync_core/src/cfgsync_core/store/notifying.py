@@ -27,12 +27,14 @@ _LOST = object()
 log = logging.getLogger("cfgsync")
 
 
-def hinted(store: RevisionedStore, hints: ChangeHints, events: ChangeEvents | None = None) -> HintingStore:
+def notifying(
+    store: RevisionedStore, hints: ChangeHints, events: ChangeEvents | None = None
+) -> NotifyingStore:
     """`store`, whose commits are followed by a hint and, if `events` are given, by an event with the new version."""
-    return HintingStore(store, hints, events)
+    return NotifyingStore(store, hints, events)
 
 
-class StoreTally:
+class StoreCounts:
     """Plain counts since the start, read when somebody asks: how commits ended, and what became of hints and events."""
 
     __slots__ = ("commits", "events", "hints")
@@ -44,7 +46,7 @@ class StoreTally:
         self.events = {"published": 0, "skipped_not_connected": 0, "failed": 0, "lost": 0}
 
 
-class HintingStore:
+class NotifyingStore:
     """A store that whispers after each commit. Leaving `async with` waits for whispers still on their way."""
 
     def __init__(self, store: RevisionedStore, hints: ChangeHints, events: ChangeEvents | None) -> None:
@@ -57,7 +59,7 @@ class HintingStore:
         ] = {}  # None: something may have been committed, nobody knows what
         self._tasks: set[asyncio.Task[None]] = set()
         self._whispering: set[str] = set()
-        self.tally = StoreTally()
+        self.tally = StoreCounts()
 
     async def __aenter__(self) -> Self:
         return self

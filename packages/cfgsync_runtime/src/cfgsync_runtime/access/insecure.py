@@ -14,11 +14,11 @@ from msgspec.structs import replace
 
 from cfgsync_core import FleetStatus, NodeStatus, StatusSource, event
 
-Lacking: TypeAlias = Literal["no-tls", "no-auth"]
+InsecureOption: TypeAlias = Literal["no-tls", "no-auth"]
 
 log = logging.getLogger("cfgsync")
 
-_BANNER: Final[dict[Lacking, str]] = {
+_BANNER: Final[dict[InsecureOption, str]] = {
     "no-tls": "nothing is encrypted, and who is on the way can read secrets and files",
     "no-auth": "whoever reaches it may join, and take a name from a node with another secret",
 }
@@ -34,7 +34,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def warn(host: str, lacking: tuple[Lacking, ...]) -> None:
+def warn(host: str, lacking: tuple[InsecureOption, ...]) -> None:
     """The banner at the start: a line for each thing that is lacking."""
     for word in lacking:
         log.warning(
@@ -46,11 +46,14 @@ def warn(host: str, lacking: tuple[Lacking, ...]) -> None:
         )
 
 
-class OpenDoors(StatusSource):
+class InsecureStatus(StatusSource):
     """What another source says of itself, with `insecure` and the names that were given to another secret."""
 
     def __init__(
-        self, source: StatusSource, lacking: tuple[Lacking, ...], rebound: Mapping[str, int] | None = None
+        self,
+        source: StatusSource,
+        lacking: tuple[InsecureOption, ...],
+        rebound: Mapping[str, int] | None = None,
     ) -> None:
         self._source = source
         self._lacking = lacking

@@ -11,18 +11,18 @@ import typer
 
 from cfgsync_adapter import (
     FileChange,
+    FileSummary,
     NodeChange,
+    NodeContents,
     NotReady,
     Prepared,
-    ToldFile,
-    ToldNode,
     changes_of,
-    tell_prepared,
+    prepared_contents,
 )
 from cfgsync_core import CfgsyncError, MaterializationFailed, StoreRefused, Unavailable, plain
 
 from ..errors import InputError
-from ..materializer.child import InChild
+from ..materializer.child import ChildDecider
 from ..materializer.loading import split_target
 from ..operator.recording import Recorded, read_snapshot, record_store
 from .parts.file_diff import change_lines, file_line, node_lines
@@ -43,8 +43,8 @@ class Checked(msgspec.Struct, frozen=True):
     shared: tuple[FileChange, ...] = ()
     nodes: tuple[NodeChange, ...] = ()
     not_compared: tuple[str, ...] = ()
-    shared_files: tuple[ToldFile, ...] = ()
-    files: tuple[ToldNode, ...] = ()
+    shared_files: tuple[FileSummary, ...] = ()
+    files: tuple[NodeContents, ...] = ()
 
 
 def command(
@@ -99,7 +99,7 @@ async def _check(target: str, file: str | None, store: str | None, run_timeout: 
     recorded = read_snapshot(file) if file is not None else await record_store(store or "")
     served = None if recorded.generation is None else recorded.generation.generation
     fleet = recorded.fleet()
-    async with InChild(target) as decider:
+    async with ChildDecider(target) as decider:
         try:
             async with asyncio.timeout(run_timeout):
                 answer = (await decider.decide(fleet)).answer
@@ -115,7 +115,7 @@ async def _check(target: str, file: str | None, store: str | None, run_timeout: 
 
 
 def _compared(recorded: Recorded, served: str | None, made: Prepared) -> Checked:
-    shared, told = tell_prepared(made)
+    shared, told = prepared_contents(made)
     new = {node.identifier: node for node in told}
     old = {node.identifier: node for node in recorded.nodes}
     by_hand = tuple(sorted(name for name, node in old.items() if node.replaced))

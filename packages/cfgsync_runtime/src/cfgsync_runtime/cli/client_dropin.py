@@ -27,7 +27,7 @@ from cfgsync_core import (
 from ..errors import InputError
 from ..node.fetch import EXIT, Ending, fetch
 from ..node.outputs import ArtifactOutputMap, Placeable, Plan
-from .parts.messages import Waiting, fail
+from .parts.messages import WaitingLine, fail
 
 USAGE: Final = """\
 Usage: cfgsync-client
@@ -84,7 +84,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         client = read_environment(environment)
     except InputError as error:
         return fail(1, f"Error: {error}", error.hint)
-    waiting = Waiting()
+    waiting = WaitingLine()
     try:
         ending = fetch(
             client.registration,

@@ -17,7 +17,7 @@ from .parts.messages import fail
 from .parts.terminal import is_live
 
 if TYPE_CHECKING:
-    from ..demo.boot import Audience
+    from ..demo.boot import Reporter
 
 MAX_NODES = 1000
 
@@ -82,7 +82,7 @@ def _run(nodes: int, directory: str) -> float:
     return asyncio.run(_until_terminated(nodes, directory, Lines(lambda line: print(line, flush=True))))
 
 
-async def _until_terminated(nodes: int, directory: str, audience: Audience) -> float:
+async def _until_terminated(nodes: int, directory: str, audience: Reporter) -> float:
     """Boot; SIGTERM cancels it, so that processes and files are cleared away as after Ctrl-C."""
     from ..demo.boot import boot
 

@@ -13,7 +13,7 @@ import msgspec
 import typer
 from typer.core import TyperCommand
 
-from cfgsync_artifacts import DiskError, keeping
+from cfgsync_artifacts import DiskError, locked_directory
 from cfgsync_core import (
     HOLD,
     Lost,
@@ -28,7 +28,7 @@ from ..node.outputs import ArtifactOutputMap, OutputDirectory
 from ..node.own_address import own_address
 from ..node.state import NodeState, default_directory
 from .parts.fetch_flags import outputs, parsed, payload, refuse_one_directory, reload_of, stale_of, wait_of
-from .parts.messages import Over, Waiting, fail
+from .parts.messages import Over, WaitingLine, fail
 
 LIVE_HOLD: Final = 2.0  # s; at a terminal the reason is to be seen soon, and again when it changes
 
@@ -188,7 +188,7 @@ def command(
     telling = reload_of(reload, watch, start)
     if watch and state is not None:
         refuse_one_directory(state, places)
-    waiting = Waiting()
+    waiting = WaitingLine()
     if waiting.live:
         waiting(f"asking {at}")
     began = time.monotonic()
@@ -196,7 +196,7 @@ def command(
     with ExitStack() as alone:
         try:
             if watch and isinstance(places, OutputDirectory):
-                alone.enter_context(keeping(places.directory))
+                alone.enter_context(locked_directory(places.directory))
             memory = NodeState(
                 state or default_directory(server, identifier),
                 identifier,

@@ -7,13 +7,13 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from cfgsync_adapter import DiffPage, ToldGeneration, ToldPage
+from cfgsync_adapter import DiffPage, GenerationPage, GenerationSummary
 from cfgsync_core import plain
 
 from .app import PLAIN
 from .parts.file_diff import change_lines, file_line, node_lines
 from .parts.messages import fail
-from .parts.operator_client import DEFAULT_SERVER, WORDS_SHOWN, AsJson, Operator, Server
+from .parts.operator_client import DEFAULT_SERVER, WORDS_SHOWN, AsJson, OperatorClient, Server
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 
@@ -23,7 +23,7 @@ Number = Annotated[int | None, typer.Argument(metavar="[N]", min=1)]
 
 
 class _All(msgspec.Struct, frozen=True):
-    generations: tuple[ToldGeneration, ...]
+    generations: tuple[GenerationSummary, ...]
 
 
 class _Renewed(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ def list_(server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
       cfgsync generation list
       cfgsync generation list --json
     """
-    with Operator(server) as operator:
+    with OperatorClient(server) as operator:
         found = _all(operator)
     if json:
         print(msgspec.json.encode({"generations": found}).decode())
@@ -95,10 +95,10 @@ def show(
       cfgsync generation show
       cfgsync generation show 3 --contents
     """
-    with Operator(server) as operator:
+    with OperatorClient(server) as operator:
         wanted = _told(operator, number)
         query: dict[str, object] = {"number": wanted, **({"contents": 1} if contents else {})}
-        pages = operator.pages(ROUTE, query, ToldPage)
+        pages = operator.pages(ROUTE, query, GenerationPage)
         if json:
             _print_json(list(pages))
             return
@@ -134,7 +134,7 @@ def diff(
       cfgsync generation diff 2 3 --exit-code
     """
     different = False
-    with Operator(server) as operator:
+    with OperatorClient(server) as operator:
         new = _told(operator, after)
         if before is None and new == 1:
             raise typer.Exit(fail(1, "there is no generation before 1", "name two: generation diff A B"))
@@ -196,7 +196,7 @@ def renew(
     (not ready, failed, or no run in time), 5 refused, 7 no answer.
     """
     body = msgspec.json.encode({"accept": accept})
-    with Operator(server) as operator:
+    with OperatorClient(server) as operator:
         answer = operator.post(f"/admin/renew?wait={timeout:g}", body, timeout + 10.0)
         said = operator.decoded("/admin/renew", answer, _Renewed)
     made = said.outcome in ("new", "equal")
@@ -215,13 +215,13 @@ def renew(
         raise typer.Exit(fail(1, f"{words}{plain(said.reason, WORDS_SHOWN)}{stays}", hint))
 
 
-def _all(operator: Operator) -> tuple[ToldGeneration, ...]:
+def _all(operator: OperatorClient) -> tuple[GenerationSummary, ...]:
     found = operator.get(ROUTE, {}, _All)
     assert found is not None  # asked without `missing`
     return found.generations
 
 
-def _told(operator: Operator, number: int | None) -> int:
+def _told(operator: OperatorClient, number: int | None) -> int:
     """The number of a generation whose files are held; None is the current one. Ends the command for any other."""
     found = _all(operator)
     if not found:
@@ -240,7 +240,7 @@ def _told(operator: Operator, number: int | None) -> int:
     return wanted
 
 
-def _show(page: ToldPage, contents: bool) -> None:
+def _show(page: GenerationPage, contents: bool) -> None:
     if page.shared:
         print("shared files")
         for file in page.shared:
@@ -258,7 +258,7 @@ def _show_file(line: str, content: str | None) -> None:
             print("    | " + "".join(c if c.isprintable() or c == "\t" else "?" for c in text))
 
 
-def _print_json(pages: list[ToldPage] | list[DiffPage]) -> None:
+def _print_json(pages: list[GenerationPage] | list[DiffPage]) -> None:
     """The pages as the one object that they are."""
     whole = {**msgspec.to_builtins(pages[0]), "nodes": [node for page in pages for node in page.nodes]}
     del whole["next"]

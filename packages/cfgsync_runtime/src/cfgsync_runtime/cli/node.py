@@ -13,7 +13,7 @@ from cfgsync_core import NO_REPLACEMENT, REPLACEMENT, Replacement, encode_replac
 
 from .app import PLAIN
 from .parts.fleet_table import Page, ToldNode, rows
-from .parts.operator_client import DEFAULT_SERVER, AsJson, Operator, Server
+from .parts.operator_client import DEFAULT_SERVER, AsJson, OperatorClient, Server
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 
@@ -48,7 +48,7 @@ def list_nodes(server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
 
     Exit codes: 0 told, 7 no answer.
     """
-    with Operator(server) as operator:
+    with OperatorClient(server) as operator:
         nodes = _nodes(operator)
     if json:
         print(msgspec.json.encode({"nodes": nodes}).decode())
@@ -58,7 +58,7 @@ def list_nodes(server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
         print("nobody is registered")
 
 
-def _nodes(operator: Operator) -> list[msgspec.Raw]:
+def _nodes(operator: OperatorClient) -> list[msgspec.Raw]:
     """Every node as the server says it: it tells at most some of them at once, in the order of their names."""
     nodes: list[msgspec.Raw] = []
     query: dict[str, object] = {}
@@ -80,7 +80,7 @@ def evict(identifier: Annotated[str, typer.Argument(metavar="ID")], server: Serv
 
     Run it on the server's machine. Exit codes: 0 it has left, 1 there is no such node, 5 refused, 7 no answer.
     """
-    with Operator(server) as operator:
+    with OperatorClient(server) as operator:
         answer = operator.post("/admin/evict", msgspec.json.encode(_Name(identifier)))
         operator.decoded(
             "/admin/evict", answer, _Name
@@ -148,7 +148,7 @@ def replace(
         body = encode_replacement(Replacement(identifier, ArtifactSet(files)))
     except CfgsyncError as error:
         raise typer.BadParameter(str(error), param_hint="--file") from error
-    with Operator(server) as operator:
+    with OperatorClient(server) as operator:
         answer = operator.post("/node/replace", body, accepted=202)
     if answer.headers.get(REPLACEMENT.lower()) == NO_REPLACEMENT:
         print(f"{identifier}: it has no files of yours: there was nothing to take away")

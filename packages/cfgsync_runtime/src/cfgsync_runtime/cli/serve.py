@@ -17,7 +17,7 @@ from cfgsync_core import BundleConfigSource, StoreRefused, event
 from ..access.insecure import is_loopback
 from ..compose import load_http_server, raise_file_limit, serving_snapshot, serving_source, stop_signals
 from ..errors import InputError, MachineRefused
-from ..materializer.child import InChild
+from ..materializer.child import ChildDecider
 from ..process.garbage import look_seldom, nothing_is_garbage
 from ..process.logs import log_to_stderr
 from ..process.loop_faults import LoopFaults
@@ -28,7 +28,7 @@ from .parts.messages import fail
 if TYPE_CHECKING:
     from cfgsync_core import HttpServer
 
-Served: TypeAlias = InChild | MaterializedArtifacts | BundleConfigSource
+Served: TypeAlias = ChildDecider | MaterializedArtifacts | BundleConfigSource
 
 log = logging.getLogger("cfgsync")
 
@@ -141,7 +141,7 @@ def _served(settings: ServeSettings) -> Served:
     if isinstance(settings.server, RegistrationServer):
         return MaterializedArtifacts.from_nodes(settings.server.nodes).with_shared(settings.server.shared)
     assert settings.materializer is not None  # settings hold one of the two
-    return InChild(settings.materializer)
+    return ChildDecider(settings.materializer)
 
 
 async def _serve(settings: ServeSettings, made: Served) -> int:
@@ -159,7 +159,7 @@ async def _serve(settings: ServeSettings, made: Served) -> int:
                 asyncio.create_task(load_http_server()).cancel
             )  # beside the materializer's process
             # loaded before signals are ours: an application whose import hangs is ended like any program
-            if isinstance(made, InChild):
+            if isinstance(made, ChildDecider):
                 await stack.enter_async_context(made)
             stopped = await stack.enter_async_context(stop_signals())
             server = await stack.enter_async_context(_running(settings, made, on_fatal))

@@ -8,10 +8,10 @@ import typer
 
 from cfgsync_core import InvalidRegistration, InvalidServerUrl, ServerUrl, check_identifier
 
-from ..node.transport import Carrier
+from ..node.transport import HttpTransport
 from .parts.fleet_table import Page, one, table
 from .parts.messages import fail
-from .parts.server_client import Asking, NotTold
+from .parts.server_client import NoStatus, StatusClient
 
 
 def command(
@@ -95,8 +95,8 @@ def command(
         from .parts.wait_applied import wait_until_applied
 
         raise typer.Exit(wait_until_applied(at, timeout, json))
-    with Carrier(at) as carrier:
-        asking = Asking(carrier, at)
+    with HttpTransport(at) as carrier:
+        asking = StatusClient(carrier, at)
         try:
             if watch:
                 from .parts.live_status import watch as watch_it
@@ -108,5 +108,5 @@ def command(
                 print("\n".join(one(asking.node(identifier), Page.of())))
             else:
                 print("\n".join(table(*asking.fleet(), Page.of())))
-        except NotTold as error:
+        except NoStatus as error:
             raise typer.Exit(fail(error.code, str(error), error.hint)) from error

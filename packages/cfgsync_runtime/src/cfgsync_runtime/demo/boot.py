@@ -24,7 +24,7 @@ from ..compose import serving_snapshot
 from ..node.outputs import OutputDirectory
 from ..node.programs import fetch_and_write_artifacts
 from .fleet import DEFECT, FILES, DemoFailed, DemoNode, Peers, checked, fleet_of, tree
-from .progress import Progress, Stand, missing, number
+from .progress import Progress, ProgressCounts, missing, number
 
 HELD_BACK: Final = 0.5  # s that the last node is late, so that what the others are told can be read
 WITHIN: Final = 60.0  # s after which a step counts as failed
@@ -35,7 +35,7 @@ LOOKS: Final = 0.1  # s between two looks for who watches live
 Status = Callable[[], Awaitable[FleetStatus]]
 
 
-class Audience(Protocol):
+class Reporter(Protocol):
     """Who the boot is shown to."""
 
     @property
@@ -45,7 +45,7 @@ class Audience(Protocol):
     def step(self, seconds: float, text: str) -> None:
         """Something has happened, so many seconds after the beginning."""
 
-    def stands(self, seconds: float, stand: Stand) -> None:
+    def stands(self, seconds: float, stand: ProgressCounts) -> None:
         """Where everybody is."""
 
     def ends(self, tree: Iterable[str]) -> None:
@@ -63,7 +63,7 @@ class Lines:
     def step(self, seconds: float, text: str) -> None:
         self._say(f"{seconds:6.2f} s  {text}")
 
-    def stands(self, seconds: float, stand: Stand) -> None:
+    def stands(self, seconds: float, stand: ProgressCounts) -> None:
         """Lines tell of steps alone."""
 
     def ends(self, tree: Iterable[str]) -> None:
@@ -71,7 +71,7 @@ class Lines:
             self._say(line)
 
 
-async def boot(count: int, directory: str, audience: Audience) -> float:
+async def boot(count: int, directory: str, audience: Reporter) -> float:
     """Boot `count` nodes below `directory`, which is there and empty; the seconds that it took.
 
     Raises `DemoFailed` or another `CfgsyncError`.
@@ -110,7 +110,7 @@ class _Boot:
     """The nodes' way through one boot of theirs, and who looks on."""
 
     def __init__(
-        self, nodes: Sequence[DemoNode], url: str, status: Status, audience: Audience, began: float
+        self, nodes: Sequence[DemoNode], url: str, status: Status, audience: Reporter, began: float
     ) -> None:
         self._nodes = list(nodes)
         self._url = url

@@ -21,7 +21,7 @@ PHASES: Final[tuple[Phase, ...]] = (
 )
 
 
-class Stand(msgspec.Struct, frozen=True):
+class ProgressCounts(msgspec.Struct, frozen=True):
     """The fleet at one moment: the nodes of each phase in the order of their names, and why it is not ready ("" when it
     is)."""
 
@@ -55,7 +55,7 @@ class Progress:
         """Seconds from `moment` until the first and the last node had its files."""
         return min(self._ended.values()) - moment, max(self._ended.values()) - moment
 
-    def stand(self, fleet: FleetStatus) -> Stand:
+    def stand(self, fleet: FleetStatus) -> ProgressCounts:
         """Where everybody is, by what the server says now."""
         told = {node.identifier: node for node in fleet.nodes}
         phases: dict[Phase, list[str]] = {phase: [] for phase in PHASES}
@@ -73,7 +73,7 @@ class Progress:
             else:
                 phase = "waiting"
             phases[phase].append(name)
-        return Stand(phases, number(fleet), "" if fleet.generation else missing(fleet))
+        return ProgressCounts(phases, number(fleet), "" if fleet.generation else missing(fleet))
 
 
 def missing(fleet: FleetStatus) -> str:

@@ -41,8 +41,8 @@ LOAD_WITHIN: Final = 60.0
 log = logging.getLogger("cfgsync")
 
 
-class InChild:
-    """The `Decider` of `cfgsync serve MODULE:CLASS`: `async with InChild("app:MyMaterializer") as decider:`.
+class ChildDecider:
+    """The `Decider` of `cfgsync serve MODULE:CLASS`: `async with ChildDecider("app:MyMaterializer") as decider:`.
 
     Entering starts the process and waits until it has loaded the materializer, whose `revision` is here then. Raises
     `InputError` when it cannot be loaded. A process that takes its place has `load_within` seconds to load it, or twice

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cfgsync_adapter import RegistrationConfigSource
-from cfgsync_core import Call, Pages, Reply, StatusSource, StoreTally
+from cfgsync_core import Call, Reply, StatusSource, StoreCounts, WatchStreams
 
-from ..access.insecure import Lacking
-from .requests import Traffic
+from ..access.insecure import InsecureOption
+from .requests import RequestCounts
 
 if TYPE_CHECKING:
     from cfgsync_core import HttpServer
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 class Observed(msgspec.Struct):
     """The parts of one running server that have figures; what is None has none."""
 
-    traffic: Traffic
+    traffic: RequestCounts
     server: HttpServer | None = None
     status: StatusSource | None = None
     source: RegistrationConfigSource | None = None
-    store: StoreTally | None = None
-    pages: Pages | None = None
-    lacking: tuple[Lacking, ...] = ()
+    store: StoreCounts | None = None
+    pages: WatchStreams | None = None
+    lacking: tuple[InsecureOption, ...] = ()
 
 
-class Scrape:
-    """The handler of `GET /metrics`: `handlers["metrics"] = Scrape(observed)`."""
+class MetricsEndpoint:
+    """The handler of `GET /metrics`: `handlers["metrics"] = MetricsEndpoint(observed)`."""
 
     def __init__(self, observed: Observed) -> None:
         self._observed = observed

@@ -23,10 +23,10 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from cfgsync_adapter import RegistrationConfigSource
-from cfgsync_core import FleetStatus, HttpServer, StoreTally
+from cfgsync_core import FleetStatus, HttpServer, StoreCounts
 
 from .endpoint import Observed
-from .requests import BOUNDS, CANCELLED, Traffic
+from .requests import BOUNDS, CANCELLED, RequestCounts
 
 _OUTCOMES: Mapping[int, str] = {
     304: "unchanged",
@@ -145,7 +145,7 @@ def _runs(source: RegistrationConfigSource) -> Iterator[Metric]:
     )
 
 
-def _store(tally: StoreTally) -> Iterator[Metric]:
+def _store(tally: StoreCounts) -> Iterator[Metric]:
     yield _by(
         CounterMetricFamily("cfgsync_store_commits", "Commits, by how they ended.", labels=["outcome"]),
         tally.commits,
@@ -173,7 +173,7 @@ def _connections(server: HttpServer) -> Iterator[Metric]:
     )
 
 
-def _traffic(traffic: Traffic) -> Iterator[Metric]:
+def _traffic(traffic: RequestCounts) -> Iterator[Metric]:
     family = HistogramMetricFamily(
         "cfgsync_request_duration_seconds",
         "From a decoded request to its answer, with the time that it was held.",
@@ -189,7 +189,7 @@ def _traffic(traffic: Traffic) -> Iterator[Metric]:
     yield family
 
 
-def _merged(traffic: Traffic) -> dict[tuple[str, str], tuple[list[int], float]]:
+def _merged(traffic: RequestCounts) -> dict[tuple[str, str], tuple[list[int], float]]:
     """By route and outcome: statuses that mean one outcome are one."""
     merged: dict[tuple[str, str], tuple[list[int], float]] = {}
     for route, status, buckets, seconds in traffic.cells():

@@ -25,7 +25,7 @@ Cell: TypeAlias = list[float]
 """How many requests fell into each bucket, those beyond the last bound, and all their seconds together."""
 
 
-class Traffic:
+class RequestCounts:
     """Counts every call of the handlers that went through `counted`. `clock` gives seconds."""
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:

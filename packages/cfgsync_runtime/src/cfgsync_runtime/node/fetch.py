@@ -42,8 +42,8 @@ from cfgsync_core import (
 
 from .degraded_start import FAILED, LOADED, MAY_DEGRADE, ConfigStartupMode, age_of, usable
 from .outputs import Placeable, Plan, Written, write
-from .state import NodeState, Seen
-from .transport import Carrier
+from .state import KnownGeneration, NodeState
+from .transport import HttpTransport
 
 EXIT: Final[dict[type, int]] = {
     Fetched: 0,
@@ -137,7 +137,7 @@ def fetch(
         hold=hold,
         random=random.random,
     )
-    with Carrier(server) as carrier:
+    with HttpTransport(server) as carrier:
         outcome = carry(exchange, carrier, waiting)
         if isinstance(outcome, Fetched):
             ending = _bring(identifier, outcome, outputs, state, exchange.registered, notice)
@@ -203,7 +203,7 @@ def _not_brought(identifier: str, error: IntegrityError | DiskError, registered:
     return failed(identifier, EXIT[IntegrityError], str(error), hint, registered)
 
 
-def _tell(carrier: Carrier, secret: str | None, outcome: Fetched | Untrusted, report: Report) -> bool:
+def _tell(carrier: HttpTransport, secret: str | None, outcome: Fetched | Untrusted, report: Report) -> bool:
     """Acknowledge what became of a generation, on the connection that is there: once, and whatever comes back. It is the
     last thing before the command starts (ADR 0011). False when it is to be said again by who stays."""
     if outcome.generation is None or outcome.digest is None:
@@ -225,7 +225,7 @@ def _many(written: Written) -> str:
     return f"{len(written.paths)} file" + ("s" if len(written.paths) > 1 else "")
 
 
-def carry(exchange: Exchange, carrier: Carrier, waiting: Callable[[str], None]) -> Outcome:
+def carry(exchange: Exchange, carrier: HttpTransport, waiting: Callable[[str], None]) -> Outcome:
     """Drive an exchange to its end over a carrier."""
     told = ""
     while True:
@@ -246,7 +246,7 @@ def carry(exchange: Exchange, carrier: Carrier, waiting: Callable[[str], None]) 
             waiting(told)
 
 
-def newest(seen: Seen | None) -> Version | None:
+def newest(seen: KnownGeneration | None) -> Version | None:
     """What the node has seen, when it was a generation (a static source has none)."""
     if seen is None or not seen.epoch:
         return None
@@ -261,7 +261,7 @@ def remember(state: NodeState, fetched: Fetched, notice: Callable[[str], None]) 
     """Keep the payload and its generation. The files are in place: a disk that refuses this is said, and no more."""
     epoch, number = Version.parse(fetched.generation) if fetched.generation else ("", 0)
     try:
-        state.keep(fetched.payload, Seen(epoch, number, fetched.digest, time.time()))
+        state.keep(fetched.payload, KnownGeneration(epoch, number, fetched.digest, time.time()))
     except DiskError as error:
         notice(f"the files are in place, but cannot be remembered: {error}; {error.hint}")
 

@@ -36,7 +36,7 @@ _SEAL = "cfgsync-state 1 "
 _MAX_SECRET_FILE_BYTES = 4096
 
 
-class Seen(msgspec.Struct, frozen=True):
+class KnownGeneration(msgspec.Struct, frozen=True):
     """The last answer that this node accepted. `epoch` is `""` and `number` 0 for a static source, which has no
     generations; `at` is when, in seconds since 1970. `identifier` is whose it is: `NodeState` fills it in; "" in what
     was written before it was."""
@@ -123,11 +123,11 @@ class NodeState:
             # Another process of this node was first: its secret is ours.
         raise DiskError(f"{path} appears and disappears", "find out who else writes there")
 
-    def seen(self) -> Seen | None:
+    def seen(self) -> KnownGeneration | None:
         """What was accepted last; None for nothing, for a damaged note, or for another node's."""
         return self._part("seen", self._seen)
 
-    def saw(self, seen: Seen) -> bool:
+    def saw(self, seen: KnownGeneration) -> bool:
         """Remember an answer that brought no files (304). False, and nothing is changed, when something newer is
         remembered, or a generation and this answer had none."""
         held = None if seen.epoch else self.seen()
@@ -137,7 +137,7 @@ class NodeState:
         note = Placed(self.directory, ("seen",), _sealed(self._signed(seen)), _PRIVATE)
         return replace_files([note], unless=lambda: self._is_behind(seen))
 
-    def keep(self, payload: NodeArtifactsPayload, seen: Seen) -> bool:
+    def keep(self, payload: NodeArtifactsPayload, seen: KnownGeneration) -> bool:
         """Remember an accepted payload, and that it was seen. Killed between the two, the payload is the newer one:
         the server says the same again. False, and nothing is changed, when something newer is remembered: two processes
         of one node may end in either order, and the cache never becomes a worse one. An answer without a generation
@@ -161,17 +161,17 @@ class NodeState:
             return CachedPayload(cached.payload, seen.epoch, seen.number, seen.at)
         return cached
 
-    def _is_behind(self, seen: Seen) -> bool:
+    def _is_behind(self, seen: KnownGeneration) -> bool:
         held = self._part("seen", self._seen)
         if held is None or not seen.epoch:
             return False  # a static source has no order
         return (held.epoch, held.number) > (seen.epoch, seen.number)
 
-    def _signed(self, seen: Seen) -> bytes:
+    def _signed(self, seen: KnownGeneration) -> bytes:
         return msgspec.json.encode(msgspec.structs.replace(seen, identifier=self.identifier))
 
-    def _seen(self, body: bytes) -> Seen:
-        seen = msgspec.json.decode(body, type=Seen)
+    def _seen(self, body: bytes) -> KnownGeneration:
+        seen = msgspec.json.decode(body, type=KnownGeneration)
         if seen.identifier not in ("", self.identifier):
             raise _Foreign(f"is of the node {seen.identifier!r}, not of {self.identifier!r}")
         return seen

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from cfgsync_core import Answer, Request, ServerUrl
+from cfgsync_core import ReceivedAnswer, Request, ServerUrl
 
-from .transport import Carrier
+from .transport import HttpTransport
 
 T = TypeVar("T")
 
@@ -38,21 +38,21 @@ async def in_thread(call: Callable[[], T]) -> T:
     return await future
 
 
-class ThreadedCarrier:
-    """A `Carrier` as a transport of asyncio: one request after the other. A cancelled one ends its connection."""
+class ThreadedTransport:
+    """A `HttpTransport` as a transport of asyncio: one request after the other. A cancelled one ends its connection."""
 
     def __init__(self, server: ServerUrl) -> None:
         self._server = server
-        self._carrier = Carrier(server)
+        self._carrier = HttpTransport(server)
 
-    async def send(self, request: Request) -> Answer:
+    async def send(self, request: Request) -> ReceivedAnswer:
         """Raises `Lost`."""
         carrier = self._carrier
         try:
             return await in_thread(lambda: carrier.send(request))
         except asyncio.CancelledError:
             carrier.interrupt()
-            self._carrier = Carrier(self._server)
+            self._carrier = HttpTransport(self._server)
             raise
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
-from cfgsync_core import CONNECT_WITHIN, MAX_ANSWER_BYTES, Answer, Lost, Request, ServerUrl, plain
+from cfgsync_core import CONNECT_WITHIN, MAX_ANSWER_BYTES, Lost, ReceivedAnswer, Request, ServerUrl, plain
 
 IDLE_WITHIN: Final = 10.0  # s of silence inside a body after which it counts as cut off
 KEPT_FOR: Final = (
@@ -24,7 +24,7 @@ KEPT_FOR: Final = (
 _CHUNK: Final = 256 * 1024
 
 
-class Carrier:
+class HttpTransport:
     """Sends requests to one server, one after the other, over one connection while that lasts."""
 
     def __init__(self, server: ServerUrl) -> None:
@@ -55,7 +55,7 @@ class Carrier:
         if (line := self._line) is not None:
             line.interrupt()
 
-    def send(self, request: Request) -> Answer:
+    def send(self, request: Request) -> ReceivedAnswer:
         """The answer to a question of the exchange. Raises `Lost`."""
         return self.ask(
             "POST", request.path, request.headers, request.body, request.begin_within, request.end_within
@@ -69,7 +69,7 @@ class Carrier:
         body: bytes | None,
         begin_within: float,
         end_within: float,
-    ) -> Answer:
+    ) -> ReceivedAnswer:
         """One request and its answer, which begins and ends within so many seconds. Raises `Lost`."""
         start = time.monotonic()
         try:
@@ -94,7 +94,7 @@ class Carrier:
         self._used_at = time.monotonic()
         return answer
 
-    def _read(self, line: _Line, until: float) -> Answer:
+    def _read(self, line: _Line, until: float) -> ReceivedAnswer:
         response = self._http.getresponse()
         if line.ended:  # inside the headers, which http.client takes for their end
             raise http.client.IncompleteRead(b"")
@@ -113,7 +113,7 @@ class Carrier:
             response.close()
             self.close()
         headers = {name.lower(): value for name, value in response.getheaders()}
-        return Answer(response.status, headers, b"" if cut else bytes(body), cut)
+        return ReceivedAnswer(response.status, headers, b"" if cut else bytes(body), cut)
 
 
 class _Final(http.client.HTTPResponse):

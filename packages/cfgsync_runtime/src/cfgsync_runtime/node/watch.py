@@ -18,9 +18,9 @@ from cfgsync_artifacts import DiskError
 from cfgsync_core import (
     NEVER,
     Alarm,
+    AppliedFiles,
     CfgsyncError,
     Fetched,
-    Held,
     NodeRegistration,
     NodeWatch,
     ReaderState,
@@ -31,8 +31,8 @@ from .command import GRACE, Command
 from .fetch import Outputs, remember
 from .outputs import Written, write
 from .sd_notify import ServiceManager, without_us
-from .state import NodeState, Seen
-from .threads import ThreadedCarrier, in_thread
+from .state import KnownGeneration, NodeState
+from .threads import ThreadedTransport, in_thread
 
 INTERVAL: Final = 15.0
 CONFIRMED_EVERY: Final = 60.0
@@ -56,7 +56,7 @@ class Watcher:
         server: ServerUrl,
         outputs: Outputs,
         state: NodeState,
-        held: Held,
+        held: AppliedFiles,
         *,
         identifier: str,
         degraded: bool = False,
@@ -77,7 +77,7 @@ class Watcher:
         self._advice = ""  # what to do about that: said when the reader has said what happened
         self._alarm: Alarm | None = None
         self._manager = ServiceManager()
-        self._carrier = ThreadedCarrier(server)
+        self._carrier = ThreadedTransport(server)
         self._ended: asyncio.Event | None = None
         self._code = 0
         self._interrupts = 0
@@ -174,11 +174,11 @@ class Watcher:
         remember(self._state, fetched, self._say)
         return written
 
-    async def _confirmed(self, held: Held) -> None:
+    async def _confirmed(self, held: AppliedFiles) -> None:
         now = time.monotonic()
         if self._noted[0] == held.version and now - self._noted[1] < CONFIRMED_EVERY:
             return
-        seen = Seen(held.version.epoch, held.version.revision, held.digest, time.time())
+        seen = KnownGeneration(held.version.epoch, held.version.revision, held.digest, time.time())
         with suppress(DiskError):  # nothing changed: only the age of the cache is not known as well
             await in_thread(lambda: self._state.saw(seen))
         self._noted = (held.version, now)

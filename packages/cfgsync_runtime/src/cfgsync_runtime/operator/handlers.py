@@ -19,9 +19,9 @@ from cfgsync_adapter import (
     PayloadTooLarge,
     RegistrationConfigSource,
     Renewal,
-    tell,
-    tell_difference,
-    tell_generation,
+    difference_page,
+    generation_page,
+    summarize,
 )
 from cfgsync_artifacts import DuplicatePath, InvalidArtifact
 from cfgsync_core import (
@@ -73,7 +73,7 @@ class _Cut(msgspec.Struct, frozen=True):
     generation: Generation | None
 
 
-class Operating:
+class OperatorHandlers:
     """The operator's half of one server: `handlers()` for its table."""
 
     def __init__(self, source: RegistrationConfigSource) -> None:
@@ -118,10 +118,12 @@ class Operating:
         if "number" in query:
             one = self._held(query, "number")
             contents = query.get("contents") == "1"
-            return await _worded(lambda: tell(one, after=call.after, limit=call.limit, contents=contents))
+            return await _worded(
+                lambda: generation_page(one, after=call.after, limit=call.limit, contents=contents)
+            )
         if "from" in query or "to" in query:
             one, other = self._held(query, "from"), self._held(query, "to")
-            return await _worded(lambda: tell_difference(one, other, since=call.after, limit=call.limit))
+            return await _worded(lambda: difference_page(one, other, since=call.after, limit=call.limit))
         return await _worded(lambda: {"generations": source.generations()})
 
     async def snapshot(self, call: Call) -> Reply:
@@ -181,7 +183,7 @@ def _page(cut: _Cut, token: str, after: str, limit: int) -> dict[str, Any]:
     page = None
     names = [name for name in cut.names if name > after]
     if generation is not None:
-        page = tell(generation, after=after, limit=limit, contents=True)
+        page = generation_page(generation, after=after, limit=limit, contents=True)
     # a page of nodes may end early: the registrations end where it does
     last = names[limit - 1] if len(names) > limit else None
     if page is not None and page.next is not None and (last is None or page.next < last):
@@ -191,7 +193,7 @@ def _page(cut: _Cut, token: str, after: str, limit: int) -> dict[str, Any]:
         "cut": token,
         "taken_at": _rfc3339(cut.taken_ms),
         "version": str(cut.version),
-        "generation": None if generation is None else tell_generation(generation),
+        "generation": None if generation is None else summarize(generation),
         "registrations": [
             msgspec.Raw(encode_registration(cut.registrations[name]))
             for name in here

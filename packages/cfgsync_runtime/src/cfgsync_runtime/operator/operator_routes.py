@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 import msgspec
 
-from cfgsync_adapter import DiffPage, ToldGeneration, ToldPage
+from cfgsync_adapter import DiffPage, GenerationPage, GenerationSummary
 from cfgsync_core import Operation
 
 from .handlers import Renew, Renewed
@@ -32,7 +32,7 @@ class Replacement(msgspec.Struct):
 class Generations(msgspec.Struct):
     """The heads that are kept, newest first; of those with `contents` the files are held too."""
 
-    generations: list[ToldGeneration]
+    generations: list[GenerationSummary]
 
 
 _NUMBER: Final = {
@@ -58,7 +58,7 @@ OPERATIONS: Final = (
         "/admin/generations",
         "get",
         "The generations that are kept; with `number` the nodes of one; with `from` and `to` what is not the same in two",
-        {"200": (Generations, ToldPage, DiffPage)},
+        {"200": (Generations, GenerationPage, DiffPage)},
         "400 403 422 503",
         query={
             "number": _NUMBER,

@@ -13,15 +13,15 @@ from typing import Final
 import msgspec
 
 from cfgsync_adapter import (
-    Look,
+    FileSummary,
+    GenerationPage,
+    GenerationSummary,
+    NodeContents,
+    OfflineFleet,
     RegistrationSnapshot,
-    ToldFile,
-    ToldGeneration,
-    ToldNode,
-    ToldPage,
-    look,
-    tell,
-    tell_generation,
+    generation_page,
+    read_offline,
+    summarize,
 )
 from cfgsync_core import InvalidRequest, Version, decode_registration, encode_registration
 
@@ -39,10 +39,10 @@ class Recorded(msgspec.Struct, frozen=True):
     cfgsync_snapshot: int
     taken_at: str
     version: str
-    generation: ToldGeneration | None
+    generation: GenerationSummary | None
     registrations: tuple[msgspec.Raw, ...]
-    shared: tuple[ToldFile, ...]
-    nodes: tuple[ToldNode, ...]
+    shared: tuple[FileSummary, ...]
+    nodes: tuple[NodeContents, ...]
 
     def fleet(self) -> RegistrationSnapshot:
         """The registrations as a materializer sees them. Raises `InputError`."""
@@ -60,10 +60,10 @@ class SnapshotPage(msgspec.Struct, frozen=True):
     cut: str
     taken_at: str
     version: str
-    generation: ToldGeneration | None
+    generation: GenerationSummary | None
     registrations: tuple[msgspec.Raw, ...]
-    shared: tuple[ToldFile, ...]
-    nodes: tuple[ToldNode, ...]
+    shared: tuple[FileSummary, ...]
+    nodes: tuple[NodeContents, ...]
     next: str | None = None
 
 
@@ -102,16 +102,16 @@ def read_snapshot(file: str) -> Recorded:
 async def record_store(url: str) -> Recorded:
     """The fleet in a store, read beside its server. Raises `StoreRefused`, `Unavailable`."""
     async with open_store(url, read_only=True) as store:
-        return _from(await look(store))
+        return _from(await read_offline(store))
 
 
-def _from(seen: Look) -> Recorded:
+def _from(seen: OfflineFleet) -> Recorded:
     pages = [] if seen.generation is None else list(_pages(seen))
     return Recorded(
         FORMAT,
         "",
         str(seen.version),
-        None if seen.generation is None else tell_generation(seen.generation),
+        None if seen.generation is None else summarize(seen.generation),
         tuple(
             msgspec.Raw(encode_registration(seen.registrations[name])) for name in sorted(seen.registrations)
         ),
@@ -120,11 +120,11 @@ def _from(seen: Look) -> Recorded:
     )
 
 
-def _pages(seen: Look) -> Iterable[ToldPage]:
+def _pages(seen: OfflineFleet) -> Iterable[GenerationPage]:
     assert seen.generation is not None
     after: str | None = ""
     while after is not None:
-        page = tell(seen.generation, after=after, contents=True)
+        page = generation_page(seen.generation, after=after, contents=True)
         yield page
         after = page.next
 

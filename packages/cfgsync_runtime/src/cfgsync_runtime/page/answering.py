@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from cfgsync_adapter import RegistrationConfigSource
 from cfgsync_core import Call, Reply, StatusSource, refusal
 
-from ..access.insecure import Lacking, is_loopback
+from ..access.insecure import InsecureOption, is_loopback
 
 if TYPE_CHECKING:
     from .views import Views
@@ -21,7 +21,7 @@ _CLOSED: Final = "the page is served on loopback only until read tokens exist; -
 _FOREIGN: Final = "the page answers to this machine's own names and addresses only (`Host`): call it as http://127.0.0.1, with its port"
 
 
-def door_of(host: str, lacking: Sequence[Lacking]) -> Door:
+def door_of(host: str, lacking: Sequence[InsecureOption]) -> Door:
     """Whom the page of a server on `host` is for; `lacking` is what its operator lets it do without."""
     if is_loopback(host):
         return "loopback"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
-from cfgsync_adapter import DiffPage, FileChange, NodeChange, ToldGeneration, ToldPage
+from cfgsync_adapter import DiffPage, FileChange, GenerationPage, GenerationSummary, NodeChange
 
 from .lines import LineBudget, difference
 from .markup import Child, Markup, el, query
@@ -15,7 +15,7 @@ from .words import many, size, when
 HEADS_SHOWN: Final = 8
 
 
-def generations(heads: Sequence[ToldGeneration], *, hidden: bool = False) -> Markup:
+def generations(heads: Sequence[GenerationSummary], *, hidden: bool = False) -> Markup:
     """The section of the first view; newest first. `hidden` for a source that has none."""
     held = [one.number for one in heads if one.contents]
     before = dict(pairwise(held))
@@ -33,7 +33,7 @@ def generations(heads: Sequence[ToldGeneration], *, hidden: bool = False) -> Mar
     )
 
 
-def _heads(heads: Sequence[ToldGeneration], before: dict[int, int]) -> Markup:
+def _heads(heads: Sequence[GenerationSummary], before: dict[int, int]) -> Markup:
     names = ("generation", "made", "nodes", "from", "files")
     rows = []
     for one in heads:
@@ -60,12 +60,12 @@ def _heads(heads: Sequence[ToldGeneration], before: dict[int, int]) -> Markup:
     return el("table", head, el("tbody", rows), class_="heads")
 
 
-def _made_from(one: ToldGeneration) -> str:
+def _made_from(one: GenerationSummary) -> str:
     by_hand = f", {many(len(one.replaced), 'replacement')}" if one.replaced else ""
     return f"claim {one.claim}, registrations {one.registrations.rpartition('.')[2]}{by_hand}"
 
 
-def generation_view(page: ToldPage, after: str) -> list[Markup]:
+def generation_view(page: GenerationPage, after: str) -> list[Markup]:
     """One generation whose files are held: who gets how much. `page` has no contents."""
     one = page.generation
     assert one is not None  # it is held

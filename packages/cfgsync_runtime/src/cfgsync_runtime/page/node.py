@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from cfgsync_adapter import ToldFile, ToldNode
+from cfgsync_adapter import FileSummary, NodeContents
 from cfgsync_core import NodeRegistration, NodeStatus
 
 from .markup import Child, Markup, el, query
@@ -18,8 +18,8 @@ class Given(msgspec.Struct, frozen=True):
     """What a generation gives a node, with contents where the reader may see them."""
 
     generation: str
-    node: ToldNode
-    shared: tuple[ToldFile, ...]
+    node: NodeContents
+    shared: tuple[FileSummary, ...]
 
 
 IN_BUNDLE_BADGE: Final = el("small", IN_BUNDLE)
@@ -134,7 +134,7 @@ def _files(given: Given | None, operator: bool, static: bool) -> Markup:
     )
 
 
-def file_view(file: ToldFile, key: str, operator: bool) -> Markup:
+def file_view(file: FileSummary, key: str, operator: bool) -> Markup:
     """One file: path, mode, size; its content where there is one to show. `key` is an id that stays when it changes.
 
     Of a secret neither content nor size nor digest: what can be guessed could be confirmed with them.

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from cfgsync_adapter import ToldGeneration
+from cfgsync_adapter import GenerationSummary
 from cfgsync_core import Condition, FleetStatus
 
 from .grid import grid
 from .history import generations
 from .markup import Child, Markup, el, query
 from .survey import KINDS, Fleet, Kind, is_cut, named_missing
-from .table import Rows, table
+from .table import NodeTable, table
 from .words import badge, many, number, when
 
 MISSING_SHOWN: Final = 60
@@ -23,7 +23,7 @@ _ORDER: Final[tuple[Kind, ...]] = ("applied", "served", "waiting", "registered",
 Mood = Literal["good", "wait", "bad", "calm"]
 
 
-def overview(fleet: Fleet, rows: Rows, heads: Sequence[ToldGeneration] | None) -> list[Markup]:
+def overview(fleet: Fleet, rows: NodeTable, heads: Sequence[GenerationSummary] | None) -> list[Markup]:
     """The sections; `heads` None for a source that has no generations."""
     static = heads is None
     return [

@@ -14,7 +14,7 @@ from .survey import Kind, kind_of
 from .words import EXPLAINED, IN_BUNDLE, badge, many, number, when
 
 
-class Rows(msgspec.Struct, frozen=True):
+class NodeTable(msgspec.Struct, frozen=True):
     """A page of the table. `kind` is which nodes were asked for; `start` how many come before, `of` how many there are;
     `next` what to ask for `after`."""
 
@@ -25,7 +25,7 @@ class Rows(msgspec.Struct, frozen=True):
     next: str | None = None
 
 
-def table(rows: Rows, reason: str, static: bool) -> Markup:
+def table(rows: NodeTable, reason: str, static: bool) -> Markup:
     """The section. `reason` is the fleet's, which no row repeats."""
     of_kind = f" that are {rows.kind}" if rows.kind else ""
     title = f"Nodes: {rows.kind} " if rows.kind else "Nodes "
@@ -80,7 +80,7 @@ def _rebound(node: NodeStatus) -> Markup | None:
     return el("strong", f" Another secret took this name {many(int(node.rebound), 'time')}.", class_="bad")
 
 
-def _pager(rows: Rows) -> Markup | None:
+def _pager(rows: NodeTable) -> Markup | None:
     if not rows.start and rows.next is None:
         return None
     return el(

@@ -7,7 +7,13 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from cfgsync_adapter import Generation, RegistrationConfigSource, tell, tell_difference, tell_node
+from cfgsync_adapter import (
+    Generation,
+    RegistrationConfigSource,
+    difference_page,
+    generation_page,
+    node_contents,
+)
 from cfgsync_core import Call, Reply, StatusSource
 
 from .assets import assets
@@ -18,7 +24,7 @@ from .markup import Markup, el
 from .node import Given, node_view
 from .overview import overview, title_of
 from .survey import KINDS, Fleet, Kind, Survey, named_missing
-from .table import Rows
+from .table import NodeTable
 
 _Sections = Callable[[], list[Markup]]
 
@@ -66,7 +72,7 @@ class Views:
                 self._made = (fleet, kind, after, reply)
             return self._made[3]
 
-    def _rows(self, fleet: Fleet, kind: Kind | None, after: str) -> Rows:
+    def _rows(self, fleet: Fleet, kind: Kind | None, after: str) -> NodeTable:
         if kind is None:
             names = [name for name, letter in zip(fleet.names, fleet.states, strict=True) if letter != "m"]
         else:
@@ -82,7 +88,7 @@ class Views:
             nodes = tuple(node for node in here if node.identifier <= last)
         else:
             nodes = tuple(map(self._status.node, page))
-        return Rows(nodes, start, len(names), kind, further)
+        return NodeTable(nodes, start, len(names), kind, further)
 
     async def _node(self, name: str, operator: bool) -> Reply:
         node = self._status.node(name)
@@ -93,7 +99,7 @@ class Views:
                 registration = source.registered()[1].get(name)
             current = source.generation
             if current is not None and name in current.nodes:
-                told = await asyncio.to_thread(tell_node, current, name, contents=operator)
+                told = await asyncio.to_thread(node_contents, current, name, contents=operator)
                 given = None if told is None else Given(current.text, *told)
         static = source is None
         awaited = not node.registered and name in named_missing(self._status.fleet(0, ""))
@@ -109,7 +115,8 @@ class Views:
         if one is None:
             return await self._not_held(query["generation"])
         return await self._shown(
-            f"Generation {one.number}", lambda: generation_view(tell(one, after=after, limit=ROWS), after)
+            f"Generation {one.number}",
+            lambda: generation_view(generation_page(one, after=after, limit=ROWS), after),
         )
 
     async def _difference(
@@ -120,7 +127,7 @@ class Views:
             return await self._not_held(query.get("from" if old is None else "to", ""))
 
         def made() -> list[Markup]:
-            page = tell_difference(old, new, since=call.after, limit=CHANGED)
+            page = difference_page(old, new, since=call.after, limit=CHANGED)
             return difference_view(page, call.after, operator=call.operator)
 
         return await self._shown(f"From {old.number} to {new.number}", made)

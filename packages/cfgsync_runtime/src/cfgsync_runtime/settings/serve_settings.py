@@ -14,7 +14,7 @@ import pydantic
 
 from cfgsync_core import StoreRefused
 
-from ..access.insecure import Lacking, is_loopback
+from ..access.insecure import InsecureOption, is_loopback
 from ..backends import scheme_of
 from ..errors import InputError
 from ..materializer.loading import lies_in, split_target
@@ -53,11 +53,11 @@ class ServeSettings(pydantic.BaseModel):
     shrink_guard: Annotated[float, pydantic.Field(ge=0, le=100, allow_inf_nan=False)] = 50.0
 
     @property
-    def lacking(self) -> tuple[Lacking, ...]:
+    def lacking(self) -> tuple[InsecureOption, ...]:
         """What the operator lets a server do without that other machines can reach; nothing on loopback."""
         if is_loopback(self.host):
             return ()
-        words: dict[Lacking, bool] = {"no-tls": self.insecure_no_tls, "no-auth": self.insecure_no_auth}
+        words: dict[InsecureOption, bool] = {"no-tls": self.insecure_no_tls, "no-auth": self.insecure_no_auth}
         return tuple(word for word, given in words.items() if given)
 
 

@@ -16,7 +16,7 @@ from types import TracebackType
 from typing import Final, Self, TypeAlias
 
 from cfgsync_artifacts import CfgsyncError
-from cfgsync_core import CfgsyncClient, Fetched, Held, NodeRegistration, Version
+from cfgsync_core import AppliedFiles, CfgsyncClient, Fetched, NodeRegistration, Version
 
 from ..node.outputs import OutputDirectory, write
 from ..node.programs import fetch_and_write_artifacts
@@ -211,7 +211,7 @@ class Fleet(Mapping[str, FleetNode]):
     async def _follow(self, node: FleetNode) -> None:
         state = NodeState(self._state(node), node.registration.identifier)
         seen = await asyncio.to_thread(state.seen)
-        held = None if seen is None else Held(Version(seen.epoch, seen.number), seen.digest)
+        held = None if seen is None else AppliedFiles(Version(seen.epoch, seen.number), seen.digest)
         outputs = OutputDirectory(os.fspath(node.directory))
 
         async def apply(fetched: Fetched) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from cfgsync_core import Answer, Lost, Request
+from cfgsync_core import Lost, ReceivedAnswer, Request
 
 
 class Wires:
@@ -29,10 +29,10 @@ class Wire(asyncio.Protocol):
     def __init__(self, wires: Wires) -> None:
         self._wires = wires
         self._transport: asyncio.Transport | None = None
-        self._answer: asyncio.Future[Answer] | None = None
+        self._answer: asyncio.Future[ReceivedAnswer] | None = None
         self._buffer = bytearray()
 
-    async def send(self, request: Request) -> Answer:
+    async def send(self, request: Request) -> ReceivedAnswer:
         """Raises `Lost`. Cancelled, the connection is gone."""
         loop = asyncio.get_running_loop()
         if self._transport is None:
@@ -84,7 +84,7 @@ class Wire(asyncio.Protocol):
             return
         self._buffer.clear()
         if self._answer is not None and not self._answer.done():
-            self._answer.set_result(Answer(int(first.split()[1]), headers, body))
+            self._answer.set_result(ReceivedAnswer(int(first.split()[1]), headers, body))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None

@@ -7,7 +7,7 @@ import logging
 import signal
 import sys
 
-from cfgsync_core import NEVER, Held, NodeRegistration, RegistrationPayload, ServerUrl, Version
+from cfgsync_core import NEVER, AppliedFiles, NodeRegistration, RegistrationPayload, ServerUrl, Version
 
 from ...node.fetch import Ending, Outputs
 from ...node.own_address import own_address
@@ -38,7 +38,7 @@ def stay(
             at,
             outputs,
             memory,
-            Held(version, str(report.digest)),
+            AppliedFiles(version, str(report.digest)),
             identifier=report.identifier,
             degraded=report.status == "degraded",
             told=ending.told,

@@ -6,14 +6,14 @@ import difflib
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from cfgsync_adapter import FileChange, NodeChange, ToldFile
+from cfgsync_adapter import FileChange, FileSummary, NodeChange
 from cfgsync_core import plain
 
 LINE: Final = 10_000
 _SIGN: Final = {"added": "+", "removed": "-", "changed": "~"}
 
 
-def file_line(file: ToldFile) -> str:
+def file_line(file: FileSummary) -> str:
     """`0644      23  sha256-0123456789ab  /config.yaml`, and what is not to be shown."""
     note = f"  ({file.omitted})" if file.omitted else ""
     return f"  {plain(file.mode, 8)} {file.size:>9}  {plain(file.digest[:19])}  {plain(file.path, 200)}{note}"
@@ -47,7 +47,7 @@ def _how(change: FileChange) -> str:
     return f"{mode}  {before.size} to {after.size} bytes{_omitted(before) or _omitted(after)}"
 
 
-def _omitted(file: ToldFile) -> str:
+def _omitted(file: FileSummary) -> str:
     return f" ({file.omitted})" if file.omitted else ""
 
 

@@ -12,7 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ...demo.progress import PHASES, Phase, Stand
+from ...demo.progress import PHASES, Phase, ProgressCounts
 from .terminal import fitted, has_colours
 
 _COLOURS: Final[dict[Phase, str]] = {
@@ -38,7 +38,7 @@ class LiveDemo:
         self._heading = heading
         self._count = count
         self._seconds = 0.0
-        self._stand: Stand | None = None
+        self._stand: ProgressCounts | None = None
         self._console = Console(
             file=sys.stdout,
             force_terminal=True,
@@ -63,7 +63,7 @@ class LiveDemo:
         self._seconds = seconds
         self._console.print(f"{seconds:6.2f} s  {text}", soft_wrap=True)  # above the table, and it stays
 
-    def stands(self, seconds: float, stand: Stand) -> None:
+    def stands(self, seconds: float, stand: ProgressCounts) -> None:
         self._seconds = seconds
         self._stand = stand
         self._draw()
@@ -90,7 +90,7 @@ class LiveDemo:
         )
 
 
-def _phases(stand: Stand, count: int, width: int) -> Table:
+def _phases(stand: ProgressCounts, count: int, width: int) -> Table:
     """A row for each phase: how many nodes are in it, a bar as long as that, and which."""
     again = bool(stand.phases["to ask again"])
     phases = [phase for phase in PHASES if phase != ("not started" if again else "to ask again")]

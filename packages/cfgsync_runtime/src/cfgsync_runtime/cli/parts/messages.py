@@ -29,7 +29,7 @@ class Over(int):
     object, costs a node's command 15 ms of 120."""
 
 
-class Waiting:
+class WaitingLine:
     """Why it still waits. At a terminal one line that is written over; else a line for each change."""
 
     def __init__(self, stream: TextIO | None = None) -> None:

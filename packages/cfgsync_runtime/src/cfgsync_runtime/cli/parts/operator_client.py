@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 import msgspec
 import typer
 
-from cfgsync_core import Answer, InvalidServerUrl, Lost, ServerUrl, plain
+from cfgsync_core import InvalidServerUrl, Lost, ReceivedAnswer, ServerUrl, plain
 
-from ...node.transport import Carrier
+from ...node.transport import HttpTransport
 from .messages import fail
 
 ANSWER_WITHIN: Final = 30.0
@@ -34,7 +34,7 @@ class _Refusal(msgspec.Struct, frozen=True):
     identifier: str | None = None
 
 
-class Operator:
+class OperatorClient:
     """Asks the operator's routes of one server: `with Operator("http://127.0.0.1:4400") as operator:`.
 
     Whatever is no answer ends the command: exit 2 for a URL that is none, 5 when it is refused, 7 when nobody answers,
@@ -46,9 +46,9 @@ class Operator:
             self._at = ServerUrl.parse(server)
         except InvalidServerUrl as error:
             raise typer.BadParameter(str(error), param_hint="--server") from error
-        self._carrier = Carrier(self._at)
+        self._carrier = HttpTransport(self._at)
 
-    def __enter__(self) -> Operator:
+    def __enter__(self) -> OperatorClient:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -77,18 +77,18 @@ class Operator:
 
     def post(
         self, path: str, body: bytes, within: float = ANSWER_WITHIN, *, accepted: int | None = None
-    ) -> Answer:
+    ) -> ReceivedAnswer:
         """The answer to a POST that was accepted: with this status, else with any 2xx."""
         answer = self._ask("POST", path, body, within)
         if answer.status != accepted if accepted is not None else not 200 <= answer.status < 300:
             self._refused(path.partition("?")[0], answer)
         return answer
 
-    def decoded(self, path: str, answer: Answer, kind: type[T]) -> T:
+    def decoded(self, path: str, answer: ReceivedAnswer, kind: type[T]) -> T:
         """The words of an answer."""
         return self._decoded(path, answer, kind)
 
-    def _ask(self, method: str, target: str, body: bytes | None, within: float) -> Answer:
+    def _ask(self, method: str, target: str, body: bytes | None, within: float) -> ReceivedAnswer:
         headers = {"Accept": "application/json"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -98,14 +98,14 @@ class Operator:
             why = f"no answer from {self._at}: {error}"
             raise typer.Exit(fail(7, why, "is the server running, and is --server right?")) from error
 
-    def _decoded(self, path: str, answer: Answer, kind: type[T]) -> T:
+    def _decoded(self, path: str, answer: ReceivedAnswer, kind: type[T]) -> T:
         try:
             return msgspec.json.decode(answer.body, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
             why = f"{self._at}{path} does not answer what it should: {error}"
             raise typer.Exit(fail(7, why, NOT_OURS)) from error
 
-    def _refused(self, path: str, answer: Answer) -> NoReturn:
+    def _refused(self, path: str, answer: ReceivedAnswer) -> NoReturn:
         try:
             refusal = msgspec.json.decode(answer.body, type=_Refusal)
         except (msgspec.DecodeError, UnicodeDecodeError):

@@ -9,7 +9,7 @@ import msgspec
 
 from cfgsync_core import CfgsyncError, Lost, ServerUrl
 
-from ...node.transport import Carrier
+from ...node.transport import HttpTransport
 from .fleet_table import ToldFleet, ToldNode
 
 ANSWER_WITHIN: Final = 10.0
@@ -18,7 +18,7 @@ NOT_OURS: Final = "is this a cfgsync server? check --server"
 T = TypeVar("T")
 
 
-class NotTold(CfgsyncError):
+class NoStatus(CfgsyncError):
     """There is no status to show. `code` is the exit code of whoever shows one, `hint` says what to do."""
 
     def __init__(self, code: int, happened: str, hint: str) -> None:
@@ -27,10 +27,10 @@ class NotTold(CfgsyncError):
         self.hint = hint
 
 
-class Asking:
-    """Asks one server over one connection. Every method raises `NotTold`."""
+class StatusClient:
+    """Asks one server over one connection. Every method raises `NoStatus`."""
 
-    def __init__(self, carrier: Carrier, at: ServerUrl) -> None:
+    def __init__(self, carrier: HttpTransport, at: ServerUrl) -> None:
         self._carrier = carrier
         self._at = at
 
@@ -61,7 +61,7 @@ class Asking:
         try:
             return msgspec.json.decode(body, type=kind)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise NotTold(6, f"{self._at}{path} does not answer a status: {error}", NOT_OURS) from error
+            raise NoStatus(6, f"{self._at}{path} does not answer a status: {error}", NOT_OURS) from error
 
     def _asked(self, path: str) -> bytes:
         headers = {"Accept": "application/json"}
@@ -69,13 +69,15 @@ class Asking:
             answer = self._carrier.ask("GET", path, headers, None, ANSWER_WITHIN, ANSWER_WITHIN)
         except Lost as error:
             why = f"no answer from {self._at}: {error}"
-            raise NotTold(7, why, "is the server running, and is --server right?") from error
+            raise NoStatus(7, why, "is the server running, and is --server right?") from error
         if answer.status in (401, 403):
-            raise NotTold(5, f"{self._at} refuses to tell: status {answer.status}", "ask who runs the server")
+            raise NoStatus(
+                5, f"{self._at} refuses to tell: status {answer.status}", "ask who runs the server"
+            )
         if answer.status == 503:
-            raise NotTold(7, f"{self._at} cannot now: status 503", "run it again in a moment")
+            raise NoStatus(7, f"{self._at} cannot now: status 503", "run it again in a moment")
         if answer.status != 200:
-            raise NotTold(7, f"{self._at}{path} answers status {answer.status}", NOT_OURS)
+            raise NoStatus(7, f"{self._at}{path} answers status {answer.status}", NOT_OURS)
         return answer.body
 
 

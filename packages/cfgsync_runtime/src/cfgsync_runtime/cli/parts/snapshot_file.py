@@ -13,7 +13,7 @@ from cfgsync_core import plain
 
 from ...operator.recording import SnapshotPage, joined
 from .messages import fail
-from .operator_client import Operator
+from .operator_client import OperatorClient
 
 ROUTE: Final = "/admin/snapshot"
 TRIES: Final = 3
@@ -22,7 +22,7 @@ TRIES: Final = 3
 def save_snapshot(server: str, file: str) -> None:
     """Write the fleet's snapshot, readable by its owner only: metadata may be anything. Says what it holds."""
     for _ in range(TRIES):
-        with Operator(server) as operator:
+        with OperatorClient(server) as operator:
             pages = list(_pages(operator))
         if pages[-1].next is None:
             break
@@ -41,7 +41,7 @@ def save_snapshot(server: str, file: str) -> None:
     )
 
 
-def _pages(operator: Operator) -> Iterator[SnapshotPage]:
+def _pages(operator: OperatorClient) -> Iterator[SnapshotPage]:
     """The pages of one cut; the last one has a `next` when the server forgot the cut between two of them."""
     page = operator.get(ROUTE, {}, SnapshotPage)
     while page is not None:

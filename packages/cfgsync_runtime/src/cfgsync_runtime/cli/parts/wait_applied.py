@@ -8,11 +8,11 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from cfgsync_core import Answer, Lost, ServerUrl, plain
+from cfgsync_core import Lost, ReceivedAnswer, ServerUrl, plain
 
-from ...node.transport import Carrier
+from ...node.transport import HttpTransport
 from .fleet_table import ToldBehind, number
-from .messages import Waiting, fail
+from .messages import WaitingLine, fail
 
 FIRST_PAUSE, LONGEST_PAUSE, ANSWER_WITHIN = 0.1, 1.0, 10.0
 NAMED: Final = 5
@@ -62,9 +62,9 @@ def wait_until_applied(
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
     """Ask until the fleet has converged (0), or `timeout` seconds are over: 1, 7 when the last try had no answer."""
-    until, pause, waiting = clock() + timeout, FIRST_PAUSE, Waiting()
+    until, pause, waiting = clock() + timeout, FIRST_PAUSE, WaitingLine()
     shown = ""
-    with Carrier(at) as carrier:
+    with HttpTransport(at) as carrier:
         try:
             while True:
                 told = _asked(carrier, at)
@@ -83,7 +83,7 @@ def wait_until_applied(
     return _end(told, timeout, as_json)
 
 
-def _asked(carrier: Carrier, at: ServerUrl) -> _Fleet | _No:
+def _asked(carrier: HttpTransport, at: ServerUrl) -> _Fleet | _No:
     try:
         answer = carrier.ask(
             "GET", "/status?limit=1", {"Accept": "application/json"}, None, *[ANSWER_WITHIN] * 2
@@ -94,7 +94,7 @@ def _asked(carrier: Carrier, at: ServerUrl) -> _Fleet | _No:
     return _read(answer, at)
 
 
-def _read(answer: Answer, at: ServerUrl) -> _Fleet | _No:
+def _read(answer: ReceivedAnswer, at: ServerUrl) -> _Fleet | _No:
     if answer.status in (401, 403):
         return _No(
             "refused", 5, f"{at} refuses to tell: status {answer.status}", "ask who runs the server", True

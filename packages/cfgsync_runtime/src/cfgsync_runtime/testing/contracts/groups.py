@@ -13,7 +13,7 @@ from cfgsync_core import (
     MemoryHints,
     Version,
     epoch_ms,
-    hinted,
+    notifying,
 )
 
 from ..faults import DeadEvents, DeadHints, HangingHints
@@ -24,7 +24,7 @@ async def check_inv_01_when_a_hint_is_seen_a_read_returns_what_was_committed_bef
     open_store: OpenStore,
 ) -> None:
     hints = MemoryHints()
-    async with open_store() as engine, hinted(engine, hints) as store, hints.subscribe(B) as heard:
+    async with open_store() as engine, notifying(engine, hints) as store, hints.subscribe(B) as heard:
         committed: list[Version] = []
 
         async def write(name: str) -> None:
@@ -44,7 +44,7 @@ async def check_inv_01_when_a_hint_is_seen_a_read_returns_what_was_committed_bef
 async def check_inv_02_a_dead_bus_never_fails_a_write(open_store: OpenStore) -> None:
     for bus in (DeadHints(), HangingHints()):
         async with open_store() as engine:
-            store = hinted(engine, bus, DeadEvents())
+            store = notifying(engine, bus, DeadEvents())
             version = await asyncio.wait_for(store.commit(B, {"a": b"1"}), 0.9)
             assert await store.get(B, "a") == Entry("a", b"1", version.revision)
             await store.__aexit__(None, None, None)
