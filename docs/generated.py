@@ -12,14 +12,22 @@ from typing import Any, Final
 
 import typer
 
-from cfgsync_adapter import deliverable
+from cfgsync_adapter import MaterializationResult, NotReady, RegistrationConfigSource, RegistrationSnapshot
+from cfgsync_adapter.generations import deliverable
 from cfgsync_artifacts import paths
-from cfgsync_core import listening, registration
-from cfgsync_core.server.route import MAX_BODY_BYTES, ROUTES
+from cfgsync_core.server import MAX_BODY_BYTES, LocalOperators, WatchStreams, connections
+from cfgsync_core.server.body import BODY_SECONDS
+from cfgsync_core.wire import registration
 from cfgsync_core.wire.protocol import CODE, STATUS
-from cfgsync_runtime import outputs, server_file
 from cfgsync_runtime.cli import app, client_dropin
+from cfgsync_runtime.compose import fleet_routes
+from cfgsync_runtime.metrics.endpoint import metrics_routes
+from cfgsync_runtime.metrics.observed import Observed
+from cfgsync_runtime.metrics.requests import RequestCounts
+from cfgsync_runtime.node import outputs
 from cfgsync_runtime.node.fetch import EXIT, REASON
+from cfgsync_runtime.page import page_routes
+from cfgsync_runtime.settings import server_file
 from cfgsync_runtime.settings.serve_settings import PREFIX, ServeSettings
 
 
@@ -99,13 +107,32 @@ def statuses() -> str:
     return "\n".join(rows) + "\n"
 
 
+class _Nothing:
+    def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializationResult:
+        return NotReady()
+
+
+_CALLERS: Final = {
+    "public": "everyone who reaches the server",
+    "node": "a node, by its secret",
+    "reader": "everyone who reaches the server",
+    "operator": "an operator on the server's machine",
+}
+
+
 def routes() -> str:
-    """Every route but the two hot ones, which the page shows by hand."""
+    """Every route but the two that the page shows by hand, and `/openapi.json`."""
     rows = ["| route | method | body up to | for |", "| --- | --- | --- | --- |"]
-    for path, route in ROUTES.items():
-        size = f"{route.max_body_bytes // 1024} KiB" if route.method == "POST" else "–"
-        who = "an operator on the server's machine" if route.operator else "whoever reaches the server"
-        rows.append(f"| `{path}` | {route.method} | {size} | {who} |")
+    source = RegistrationConfigSource(_Nothing())
+    routes = [
+        *page_routes(source, source),
+        *metrics_routes(Observed(RequestCounts(LocalOperators()))),
+        *fleet_routes(source, source, WatchStreams(source), evict=source.evict),
+    ]
+    for route in routes:
+        if route.path not in ("/register", "/node"):
+            size = f"{route.body.at_most // 1024} KiB" if route.body is not None else "–"
+            rows.append(f"| `{route.path}` | {route.method} | {size} | {_CALLERS[route.access]} |")
     return "\n".join(rows) + "\n"
 
 
@@ -114,9 +141,9 @@ def limits() -> str:
     kib, mib = 1024, 1024 * 1024
     rows = [
         ("body of a request", f"{MAX_BODY_BYTES // kib} KiB"),
-        ("time for a body to arrive", f"{listening.BODY_SECONDS:g} s"),
-        ("headers", f"{listening.MAX_HEADERS}, each of {listening.MAX_LINE_BYTES // kib} KiB"),
-        ("idle connection", f"{listening.KEEP_ALIVE_SECONDS:g} s"),
+        ("time for a body to arrive", f"{BODY_SECONDS:g} s"),
+        ("headers", f"{connections.MAX_HEADERS}, each of {connections.MAX_LINE_BYTES // kib} KiB"),
+        ("idle connection", f"{connections.KEEP_ALIVE_SECONDS:g} s"),
         (
             "metadata",
             f"{registration.MAX_METADATA_BYTES // kib} KiB, {registration.MAX_METADATA_DEPTH} levels deep",

@@ -22,14 +22,14 @@ from cfgsync_adapter import (  # noqa: E402
 )
 from cfgsync_core import (  # noqa: E402
     Acknowledgement,
-    CfgsyncServerState,
     HttpServer,
     NodeRegistration,
     Ready,
-    WatchStreams,
 )
-from cfgsync_runtime.page import Page  # noqa: E402
+from cfgsync_core.server import WatchStreams  # noqa: E402
+from cfgsync_runtime.page import page_routes  # noqa: E402
 from tests.chromium import Browser, Tab, started  # noqa: E402
+from tests.routes import routes_of  # noqa: E402
 
 OUT = ROOT / "docs" / "screenshots"
 
@@ -78,9 +78,8 @@ class Fleet:
 async def served(materializer: object) -> AsyncIterator[tuple[Fleet, str]]:
     async with RegistrationConfigSource(materializer) as source:  # type: ignore[arg-type]
         pages = WatchStreams(source)
-        page = Page(source, source)
-        handlers = {**CfgsyncServerState(source).handlers(), "watch": pages.watch, "page": page}
-        async with HttpServer(handlers, port=0) as server:
+        routes = [*routes_of(source), *pages.routes(), *page_routes(source, source)]
+        async with HttpServer(routes, port=0) as server:
             try:
                 yield Fleet(source), f"{server.url}/"
             finally:

@@ -15,8 +15,6 @@ from cfgsync_adapter import (
     RegistrationConfigSource,
 )
 from cfgsync_core import (
-    Call,
-    CfgsyncServerState,
     MaterializationFailed,
     MemoryHints,
     MemoryStore,
@@ -26,6 +24,7 @@ from cfgsync_core import (
 )
 from cfgsync_runtime.testing.faults import DeadHints, LostHints
 from tests.adapter.fleets import Obedient, RandomKeys, ReadyAt, node
+from tests.routes import call_node, routes_of
 
 SOON = 0.2
 
@@ -121,8 +120,8 @@ async def test_a_version_that_nobody_ever_told_a_node_asks_for_one_read_and_no_m
     site = Site()
     async with site.server(ReadyAt(1)) as a:
         await a.register(node("node-1"))
-        table = CfgsyncServerState(a).handlers()
-        reply = await asyncio.wait_for(table["node"](Call(identifier="node-1", version=version)), 2)
+        routes = routes_of(a, shared=True)
+        reply = await asyncio.wait_for(call_node(routes, "node-1", {"Cfgsync-Version": version}), 2)
         assert reply.status == 200
 
 
@@ -250,12 +249,9 @@ async def test_who_leaves_at_one_server_is_told_at_the_other():
 
 async def test_a_server_that_shares_nothing_follows_nobody():
     async with RegistrationConfigSource(ReadyAt(1)) as alone:
-        assert not alone.shares_store
         assert not [task for task in asyncio.all_tasks() if "reconcile" in task.get_name()]
         await alone.register(node("node-1"))
-        reply = await CfgsyncServerState(alone).handlers()["node"](
-            Call(identifier="node-1", version="rubbish")
-        )
+        reply = await call_node(routes_of(alone), "node-1", {"Cfgsync-Version": "rubbish"})
         assert reply.status == 200
         assert not isinstance(await alone.resolve("node-1"), Missing)
 

@@ -19,15 +19,15 @@ from cfgsync_adapter import (
 )
 from cfgsync_core import (
     Acknowledgement,
-    CfgsyncServerState,
     Condition,
     HttpServer,
     NodeRegistration,
     Ready,
-    WatchStreams,
 )
-from cfgsync_runtime.page import Page
+from cfgsync_core.server import WatchStreams
+from cfgsync_runtime.page import page_routes
 from tests.chromium import Browser, Tab, started
+from tests.routes import routes_of
 
 FLEET = 10_000
 LOADED_MS = 2_000
@@ -70,11 +70,10 @@ class Fleet:
     async def served(self, *, hints: bool = True) -> AsyncIterator[Fleet]:
         """On the same port as before."""
         pages = WatchStreams(self.source)
-        page = Page(self.source, self.source)
-        handlers = {**CfgsyncServerState(self.source).handlers(), "page": page}
+        routes = [*routes_of(self.source), *page_routes(self.source, self.source)]
         if hints:
-            handlers["watch"] = pages.watch
-        async with HttpServer(handlers, port=self.port) as server:
+            routes += pages.routes()
+        async with HttpServer(routes, port=self.port) as server:
             self.port = server.port
             try:
                 yield self

@@ -199,7 +199,7 @@ FAULTS = (
     ),
     Fault(
         "no body deadline",
-        (Edit(f"{_CORE}/server/http.py", "asyncio.timeout(BODY_SECONDS)", "asyncio.timeout(None)"),),
+        (Edit(f"{_CORE}/server/body.py", "asyncio.timeout(BODY_SECONDS)", "asyncio.timeout(None)"),),
         ("tests/core/server/test_connections.py::test_a_body_that_does_not_come_is_ended_after_its_time",),
     ),
     Fault(
@@ -388,7 +388,7 @@ FAULTS = (
         (
             Edit(
                 f"{_PAGE}/views.py",
-                'query["node"][:MAX_NAME], call.operator',
+                'query["node"][:MAX_NAME], operator',
                 'query["node"][:MAX_NAME], True',
             ),
         ),
@@ -407,7 +407,13 @@ FAULTS = (
     ),
     Fault(
         "the page answers to every name",
-        (Edit(f"{_PAGE}/answering.py", " and not call.own_name:", " and False:"),),
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/access/admission.py",
+                ' and not is_own_name(call.headers.get("Host", "")):',
+                " and False:",
+            ),
+        ),
         ("tests/runtime/page/test_page.py",),
     ),
     Fault(

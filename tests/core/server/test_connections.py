@@ -15,6 +15,7 @@ from cfgsync_adapter import MaterializedArtifacts, NotReady, RegistrationConfigS
 from cfgsync_artifacts import ArtifactFile, ArtifactSet
 from cfgsync_core import CfgsyncServerState, HttpServer, StaticConfigSource
 from cfgsync_core.server import connections
+from tests.routes import routes_of
 
 
 class Never:
@@ -25,8 +26,8 @@ class Never:
 @asynccontextmanager
 async def server(max_connections: int | None = None) -> AsyncIterator[HttpServer]:
     async with RegistrationConfigSource(Never()) as source:
-        handlers = CfgsyncServerState(source).handlers()
-        async with HttpServer(handlers, port=0, max_connections=max_connections) as running:
+        routes = routes_of(source)
+        async with HttpServer(routes, port=0, max_connections=max_connections) as running:
             yield running
             source.drain()
 
@@ -55,7 +56,6 @@ def test_every_limit_stands_in_one_place() -> None:
     }
     assert limits == {
         "MAX_BODY_BYTES": 64 * 1024,
-        "BODY_SECONDS": 10.0,
         "KEEP_ALIVE_SECONDS": 15.0,
         "MAX_LINE_BYTES": 4096,
         "MAX_HEADERS": 64,
@@ -93,7 +93,7 @@ async def test_a_flood_of_silent_connections_never_keeps_a_speaking_one_out() ->
 
 
 async def test_a_body_that_does_not_come_is_ended_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cfgsync_core.server.http.BODY_SECONDS", 0.3)
+    monkeypatch.setattr("cfgsync_core.server.body.BODY_SECONDS", 0.3)
     async with server() as running:
         reader, writer = await opened(running.port)
         writer.write(request("POST", "/register", b"")[:-5] + b"40\r\n\r\n{")
@@ -133,7 +133,7 @@ async def test_a_malformed_head_is_refused_in_json_and_neither_logged_nor_quoted
 
 async def test_an_abandoned_question_leaves_nothing_behind() -> None:
     source = RegistrationConfigSource(Never())
-    async with source, HttpServer(CfgsyncServerState(source).handlers(), port=0) as running:
+    async with source, HttpServer(routes_of(source), port=0) as running:
         for i in range(20):
             reader, writer = await opened(running.port)
             writer.write(request("POST", "/register", b'{"identifier":"n%d","ip":"10.0.0.1"}' % i))
@@ -151,7 +151,7 @@ async def large_answers(piece_seconds: float) -> AsyncIterator[HttpServer]:
     shared = ArtifactSet([ArtifactFile("/large", "x" * 8 * 2**20)])
     source = StaticConfigSource({name: ArtifactSet() for name in "abc"}, shared)
     async with HttpServer(
-        CfgsyncServerState(source).handlers(), port=0, piece_seconds=piece_seconds
+        CfgsyncServerState(source).routes(), port=0, piece_seconds=piece_seconds
     ) as running:
         yield running
 

@@ -33,6 +33,8 @@ from cfgsync_core import (
     Version,
     mint_epoch,
 )
+from cfgsync_core.server import documented
+from tests.routes import routes_of
 
 CONFIG = ArtifactFile("/config.yaml", "id: node-1\n")
 KEY = ArtifactFile("/key", b"\xff", "0600")
@@ -129,7 +131,7 @@ async def read(reader: asyncio.StreamReader, with_body: bool = True) -> Answer:
 @asynccontextmanager
 async def serving(store: MemoryStore | None = None) -> AsyncIterator[Asking]:
     source = RegistrationConfigSource(Two(), store=store)
-    async with source, HttpServer(CfgsyncServerState(source).handlers(), port=0) as server:
+    async with source, HttpServer(routes_of(source), port=0) as server:
         yield Asking(server)
         source.drain()
 
@@ -241,7 +243,7 @@ class Plain:
 
 
 async def test_a_source_that_cannot_explain_itself_has_no_status_and_the_document_promises_none() -> None:
-    async with HttpServer(CfgsyncServerState(Plain()).handlers(), port=0) as server:
+    async with HttpServer(documented(CfgsyncServerState(Plain()).routes()), port=0) as server:
         ask = Asking(server)
         assert (await ask("GET", "/status")).status == 404
         assert (await ask("GET", "/readyz")).status == 200
@@ -252,7 +254,7 @@ async def test_a_source_that_cannot_explain_itself_has_no_status_and_the_documen
 
 async def test_a_static_source_says_in_the_status_who_is_in_it() -> None:
     source = StaticConfigSource({"node-1": ArtifactSet([CONFIG])})
-    async with HttpServer(CfgsyncServerState(source).handlers(), port=0) as server:
+    async with HttpServer(CfgsyncServerState(source, source).routes(), port=0) as server:
         fleet = (await Asking(server)("GET", "/status")).words
     assert fleet["generation"] is None
     assert [node["identifier"] for node in fleet["nodes"]] == ["node-1"]
@@ -533,7 +535,7 @@ async def test_a_server_that_drains_answers_who_waits_and_who_comes_503(ask: Ask
 
 async def test_a_large_payload_arrives_whole() -> None:
     files = ArtifactSet([ArtifactFile(f"/f{n}", f"{n}" * 400_000) for n in range(5)])
-    async with HttpServer(CfgsyncServerState(StaticConfigSource({"n": files})).handlers(), port=0) as server:
+    async with HttpServer(CfgsyncServerState(StaticConfigSource({"n": files})).routes(), port=0) as server:
         answers = await asyncio.gather(*(Asking(server).node("n") for _ in range(4)))
     for answer in answers:
         assert [len(file["content"]) for file in answer.words["files"]] == [400_000] * 5
@@ -599,7 +601,7 @@ async def test_a_store_that_is_away_makes_an_acknowledgement_503() -> None:
 @pytest.mark.parametrize("path", ["/ack", "/admin/evict"])
 async def test_a_static_source_has_no_acknowledgements_and_nobody_to_evict(path: str) -> None:
     source = StaticConfigSource({"node-1": ArtifactSet([CONFIG])})
-    async with HttpServer(CfgsyncServerState(source).handlers(), port=0) as server:
+    async with HttpServer(CfgsyncServerState(source, source).routes(), port=0) as server:
         answer = await Asking(server)("POST", path, {"identifier": "node-1"})
         assert (answer.status, answer.words["code"]) == (404, "not_found")
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from cfgsync_core import Call, HttpServer, Reply
+from cfgsync_core import HttpServer
+from cfgsync_core.server import Call, Reply
+from tests.routes import get
 
 MANY = 400
 
@@ -22,7 +24,7 @@ async def test_one_connection_with_many_requests_does_not_hold_up_another() -> N
         before_the_other.append(answered)
         return Reply(200, (b"{}",))
 
-    async with HttpServer({"livez": livez, "readyz": readyz}, port=0) as server:
+    async with HttpServer([get("/livez", livez), get("/readyz", readyz)], port=0) as server:
         greedy, greedy_out = await asyncio.open_connection("127.0.0.1", server.port)
         other, other_out = await asyncio.open_connection("127.0.0.1", server.port)
         greedy_out.write(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * MANY)

@@ -8,7 +8,8 @@ import re
 import pytest
 
 from cfgsync_core import HttpServer
-from cfgsync_core.server.handlers import Call, Handler, Reply
+from cfgsync_core.server import Reply
+from tests.routes import answering
 
 REPLIES = {
     "files": Reply(
@@ -33,13 +34,6 @@ def asked(version: str, *headers: str) -> bytes:
         f"Content-Length: {len(QUESTION)}",
     ]
     return "\r\n".join([*lines, *headers, "", ""]).encode() + QUESTION
-
-
-def answering(reply: Reply) -> dict[str, Handler]:
-    async def node(call: Call) -> Reply:
-        return reply
-
-    return {"node": node}
 
 
 async def told(port: int, question: bytes) -> tuple[list[bytes], bytes]:

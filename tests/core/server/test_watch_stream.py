@@ -20,13 +20,12 @@ from cfgsync_adapter import (
 )
 from cfgsync_core import (
     Acknowledgement,
-    CfgsyncServerState,
-    ChangingSource,
     HttpServer,
     NodeRegistration,
     Ready,
-    WatchStreams,
 )
+from cfgsync_core.server import ChangingSource, WatchStreams
+from tests.routes import routes_of
 
 HELLO = b"retry: 2000\n\nevent: hint\ndata: {}\n\n"
 HINT = b"event: hint\ndata: {}\n\n"
@@ -99,7 +98,7 @@ class Page:
 @asynccontextmanager
 async def watching(source: ChangingSource, **more: float) -> AsyncIterator[tuple[HttpServer, WatchStreams]]:
     pages = WatchStreams(source, **more)  # type: ignore[arg-type]
-    async with HttpServer({"watch": pages.watch}, port=0) as server:
+    async with HttpServer(pages.routes(), port=0) as server:
         yield server, pages
         server.drain()
         pages.close()
@@ -116,9 +115,7 @@ async def quiet(page: Page, seconds: float) -> bool:
 async def test_each_change_of_the_fleet_is_a_hint_and_a_hint_has_no_data() -> None:
     async with RegistrationConfigSource(Two()) as source:
         pages = WatchStreams(source, lead=0, spacing=0)
-        async with HttpServer(
-            {**CfgsyncServerState(source).handlers(), "watch": pages.watch}, port=0
-        ) as server:
+        async with HttpServer([*routes_of(source), *pages.routes()], port=0) as server:
             page = await Page.open(server.port)
             assert "Content-Type: text/event-stream" in page.head
             assert await page.hear() == HELLO
@@ -248,7 +245,7 @@ async def test_a_reader_that_does_not_read_is_dropped_and_others_hear_on() -> No
 async def test_a_stream_is_not_what_a_flood_pushes_out() -> None:
     changing = Changing()
     pages = WatchStreams(changing, lead=0, spacing=0)
-    async with HttpServer({"watch": pages.watch}, port=0, max_connections=20) as server:
+    async with HttpServer(pages.routes(), port=0, max_connections=20) as server:
         page = await Page.open(server.port)
         assert await page.hear() == HELLO
         flood = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(60)]

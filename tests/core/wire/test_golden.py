@@ -56,7 +56,7 @@ class Recorded:
 
 @asynccontextmanager
 async def server(source: NodeConfigSource) -> AsyncIterator[int]:
-    async with HttpServer(CfgsyncServerState(source).handlers(), port=0) as running:
+    async with HttpServer(CfgsyncServerState(source).routes(), port=0) as running:
         yield running.port
 
 

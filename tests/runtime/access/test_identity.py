@@ -20,18 +20,19 @@ from cfgsync_adapter import (
 from cfgsync_core import (
     Acknowledgement,
     BucketSnapshot,
-    Call,
-    CfgsyncServerState,
     MemoryStore,
     NodeRegistration,
     OutcomeUnknown,
-    Reply,
     RevisionedStore,
     Unavailable,
     Version,
     encode_acknowledgement,
+    encode_registration,
 )
+from cfgsync_core.server import Call, Reply
+from cfgsync_runtime.access.admission import Admission
 from cfgsync_runtime.access.identity import BUCKET, Identities
+from tests.routes import routes_of
 
 MINE, OTHER = "m" * 43, "o" * 43
 
@@ -56,7 +57,20 @@ class Guarded:
         self.source = RegistrationConfigSource(
             Secrets(), store=store, before_leaving=self._identities.release
         )
-        self._table = self._identities.guard(CfgsyncServerState(self.source).handlers())
+        self._routes = {route.path: route for route in routes_of(self.source, evict=self._evicted)}
+
+    async def _evicted(self, name: str) -> bool:
+        return await self.source.evict(name) or await self._identities.free(name)
+
+    async def _ask(self, path: str, body: bytes, secret: str | None, wait: float = 0.0) -> Reply:
+        route = self._routes[path]
+        assert route.body is not None
+        headers = {"Prefer": f"wait={wait:g}"} | (
+            {} if secret is None else {"Authorization": f"Bearer {secret}"}
+        )
+        call = Call(headers, value=route.body.decode(body))
+        access = Admission(identities=self._identities)
+        return await access.answer(route, call)
 
     async def __aenter__(self) -> Guarded:
         await self._identities.open()
@@ -68,19 +82,19 @@ class Guarded:
 
     async def register(self, secret: str | None, metadata: object = None, name: str = "node-1") -> Reply:
         registration = NodeRegistration(name, "127.0.0.1").with_metadata(metadata)
-        return await self._table["register"](Call(identifier=name, registration=registration, bearer=secret))
+        return await self._ask("/register", encode_registration(registration), secret)
 
     async def node(self, secret: str | None, name: str = "node-1", wait: float = 0.0) -> Reply:
-        return await self._table["node"](Call(identifier=name, bearer=secret, wait=wait))
+        return await self._ask("/node", json.dumps({"identifier": name}).encode(), secret, wait)
 
     async def ack(self, secret: str | None, digest: str = "", name: str = "node-1") -> Reply:
         current = self.source.generation
         assert current is not None
         said = Acknowledgement(name, current.text, digest or current.nodes["node-1"].digest, "applied")
-        return await self._table["ack"](Call(body=encode_acknowledgement(said), bearer=secret))
+        return await self._ask("/ack", encode_acknowledgement(said), secret)
 
     async def evict(self, name: str = "node-1") -> Reply:
-        return await self._table["evict"](Call(body=json.dumps({"identifier": name}).encode()))
+        return await self._ask("/admin/evict", json.dumps({"identifier": name}).encode(), None)
 
     async def bindings(self) -> dict[str, str]:
         cut = await self.store.snapshot(BUCKET)

@@ -21,19 +21,19 @@ from cfgsync_adapter import (
     RegistrationSnapshot,
 )
 from cfgsync_core import (
-    Call,
     Conflict,
     HttpServer,
     MemoryStore,
-    Reply,
     StaticConfigSource,
     Unavailable,
     Version,
     notifying,
 )
+from cfgsync_core.server import Call, Handler, LocalOperators, Reply, Route
 from cfgsync_runtime import serving_snapshot
 from cfgsync_runtime.compose import serving_source
 from cfgsync_runtime.metrics.requests import BOUNDS, CANCELLED, RequestCounts
+from tests.routes import get
 
 SERVED = {
     "cfgsync_build_info": "info",
@@ -266,7 +266,8 @@ async def test_what_is_switched_off_is_a_figure() -> None:
 
 
 async def test_a_static_server_has_figures_too_and_head_is_the_same_without_the_body() -> None:
-    async with serving_source(StaticConfigSource({})) as server, aiohttp.ClientSession() as session:
+    static = StaticConfigSource({})
+    async with serving_source(static, static) as server, aiohttp.ClientSession() as session:
         asking = Asking(session, server.url)
         assert await asking.post("/node", {"identifier": "a"}) == 404
         page = await asking.scrape()
@@ -276,6 +277,11 @@ async def test_a_static_server_has_figures_too_and_head_is_the_same_without_the_
         async with session.head(f"{server.url}/metrics") as answer:
             assert (answer.status, int(answer.headers["Content-Length"]) > 1000) == (200, True)
         assert await asking.post("/metrics", {}) == 405
+
+
+async def asked_of(traffic: RequestCounts, name: str, handler: Handler) -> Reply:
+    route = Route("POST", f"/{name}", handler, name, "node")
+    return await traffic.answer(route, Call())
 
 
 class Late:
@@ -294,13 +300,13 @@ async def test_a_duration_falls_into_the_bucket_whose_bound_it_does_not_pass(
     seconds: float, bucket: int
 ) -> None:
     clock = Late()
-    traffic = RequestCounts(clock)
+    traffic = RequestCounts(LocalOperators(), clock)
 
     async def handler(call: Call) -> Reply:
         clock.now += seconds
         return Reply(204)
 
-    await traffic.counted({"ack": handler})["ack"](Call())
+    await asked_of(traffic, "ack", handler)
     ((route, status, buckets, total),) = traffic.cells()
     assert (route, status, total) == ("ack", 204, seconds)
     assert [i for i, count in enumerate(buckets) if count] == [bucket]
@@ -312,8 +318,8 @@ async def test_a_handler_that_raises_is_counted_as_what_is_answered(error: Excep
     async def handler(call: Call) -> Reply:
         raise error
 
-    traffic = RequestCounts()
-    reply = await traffic.counted({"node": handler})["node"](Call())
+    traffic = RequestCounts(LocalOperators())
+    reply = await asked_of(traffic, "node", handler)
     assert reply.status == status
     assert [cell[1] for cell in traffic.cells()] == [status]
 
@@ -323,8 +329,8 @@ async def test_who_goes_before_the_answer_is_counted_as_cancelled() -> None:
         await asyncio.Event().wait()
         return Reply(200)
 
-    traffic = RequestCounts()
-    asked = asyncio.ensure_future(traffic.counted({"node": handler})["node"](Call()))
+    traffic = RequestCounts(LocalOperators())
+    asked = asyncio.ensure_future(asked_of(traffic, "node", handler))
     await asyncio.sleep(0)
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -378,7 +384,7 @@ async def test_a_connection_that_had_to_go_is_counted() -> None:
     async def livez(call: Call) -> Reply:
         return Reply(200)
 
-    async with HttpServer({"livez": livez}, port=0, max_connections=16) as server:
+    async with HttpServer([get("/livez", livez)], port=0, max_connections=16) as server:
         opened = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(20)]
         while server.evicted < 4:
             await asyncio.sleep(0.01)

@@ -25,7 +25,6 @@ from cfgsync_adapter import (
     RegistrationSnapshot,
 )
 from cfgsync_core import (
-    Call,
     Condition,
     FleetStatus,
     HttpServer,
@@ -36,6 +35,7 @@ from cfgsync_core import (
     StaticConfigSource,
     StatusSource,
 )
+from cfgsync_core.server import Call
 from cfgsync_runtime import serving_snapshot, serving_source
 from cfgsync_runtime.page import Page
 from cfgsync_runtime.page.markup import el
@@ -387,11 +387,11 @@ async def test_a_crowd_of_readers_costs_few_looks_and_each_sees_what_was_there_w
             await source.register(NodeRegistration(f"node-{at:04}", "10.0.0.1"))
         counted = Counted(source)
         page = Page(counted, source)
-        first = asyncio.create_task(page(Call(own_name=True)))
+        first = asyncio.create_task(page(Call()))
         while not counted.looks:
             await asyncio.sleep(0)
         await source.register(NodeRegistration("the-last", "10.0.0.1"))
-        crowd = await asyncio.gather(*(page(Call(own_name=True)) for _ in range(50)))
+        crowd = await asyncio.gather(*(page(Call()) for _ in range(50)))
         assert 2 <= counted.looks <= 3  # 51 asked
         assert all(b"the-last" in reply.chunks[0] for reply in crowd)
         assert len({id(reply.chunks[0]) for reply in crowd}) <= 2
@@ -471,14 +471,14 @@ async def test_no_page_turns_it_off_and_openapi_knows(app: App) -> None:
 async def test_a_bundle_has_a_page_too() -> None:
     entry = NodeArtifactsBundleEntry("node-1", ArtifactSet([ArtifactFile("/a", "x")]))
     source = StaticConfigSource.from_bundle(NodeArtifactsBundle((entry,)))
-    async with serving_source(source) as server, aiohttp.ClientSession() as session:
+    async with serving_source(source, source) as server, aiohttp.ClientSession() as session:
         ask = Asking(server, session)
         page = await ask.page()
         assert "A bundle is served" in page.words
         assert row(page, "node-1").startswith("in the bundle")
         assert ("section", {"id": "counts", "class": "card", "hidden": None}) in page.tags
         assert "not shown here" in (await ask.page("?node=node-1")).words
-    async with serving_source(source, page=False) as server, aiohttp.ClientSession() as session:
+    async with serving_source(source, source, page=False) as server, aiohttp.ClientSession() as session:
         await Asking(server, session).get("/", 404)
 
 

@@ -65,25 +65,14 @@ if TYPE_CHECKING:
     from .node.server_url import ServerUrl as ServerUrl
     from .node.watch import AppliedFiles as AppliedFiles
     from .node.watch import NodeWatch as NodeWatch
-    from .server.handlers import Call as Call
-    from .server.handlers import CfgsyncServerState as CfgsyncServerState
-    from .server.handlers import Handler as Handler
-    from .server.handlers import Named as Named
-    from .server.handlers import Reply as Reply
-    from .server.handlers import evicted as evicted
-    from .server.handlers import failure as failure
-    from .server.handlers import no_such_node as no_such_node
-    from .server.handlers import refusal as refusal
     from .server.http import HttpServer as HttpServer
-    from .server.openapi import Operation as Operation
+    from .server.server_state import CfgsyncServerState as CfgsyncServerState
     from .server.static_source import BundleConfigSource as BundleConfigSource
     from .server.static_source import InvalidBundle as InvalidBundle
     from .server.static_source import NodeArtifactsBundle as NodeArtifactsBundle
     from .server.static_source import NodeArtifactsBundleEntry as NodeArtifactsBundleEntry
     from .server.static_source import StaticConfigSource as StaticConfigSource
     from .server.static_source import spell_path as spell_path
-    from .server.watch_stream import ChangingSource as ChangingSource
-    from .server.watch_stream import WatchStreams as WatchStreams
     from .store.contract import BLOB as BLOB
     from .store.contract import HISTORY_REVISIONS as HISTORY_REVISIONS
     from .store.contract import HISTORY_SECONDS as HISTORY_SECONDS
@@ -124,6 +113,7 @@ if TYPE_CHECKING:
     from .wire.protocol import STATUS as STATUS
     from .wire.protocol import Condition as Condition
     from .wire.protocol import Missing as Missing
+    from .wire.protocol import NodeRequest as NodeRequest
     from .wire.protocol import NotReady as NotReady
     from .wire.protocol import Ready as Ready
     from .wire.protocol import decode_registration as decode_registration
@@ -138,11 +128,8 @@ if TYPE_CHECKING:
     from .wire.replacement import decode_replacement as decode_replacement
     from .wire.replacement import encode_replacement as encode_replacement
     from .wire.request_body import RequestBody as RequestBody
-    from .wire.source import AcknowledgingSource as AcknowledgingSource
-    from .wire.source import MembershipSource as MembershipSource
     from .wire.source import NodeConfigSource as NodeConfigSource
     from .wire.source import Resolution as Resolution
-    from .wire.source import SharedSource as SharedSource
     from .wire.status import FleetStatus as FleetStatus
     from .wire.status import MissingNode as MissingNode
     from .wire.status import NodeBehind as NodeBehind

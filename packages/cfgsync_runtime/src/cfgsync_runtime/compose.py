@@ -7,8 +7,9 @@ import logging
 import os
 import resource
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from cfgsync_adapter import (
@@ -22,25 +23,25 @@ from cfgsync_core import (
     CfgsyncServerState,
     ChangeHints,
     Engine,
-    Handler,
     MemoryHints,
     NodeConfigSource,
     RevisionedStore,
     StatusSource,
-    WatchStreams,
     event,
     notifying,
 )
+from cfgsync_core.server import Route, WatchStreams, documented, init_with_node_routes
 
+from .access.admission import Admission, readers_of
 from .access.identity import Identities
 from .access.insecure import InsecureOption, InsecureStatus, warn
 from .backends import open_store
 from .errors import MachineRefused
-from .metrics.endpoint import MetricsEndpoint, Observed
+from .metrics.endpoint import metrics_routes
+from .metrics.observed import Observed
 from .metrics.requests import RequestCounts
-from .operator.handlers import OperatorHandlers
-from .operator.operator_routes import OPERATIONS
-from .page import Page, door_of
+from .operator.operator_routes import operator_routes
+from .page import page_routes
 
 if TYPE_CHECKING:
     from cfgsync_core import HttpServer
@@ -126,19 +127,17 @@ async def serving_snapshot(
                 extra=event("remembered", registered=remembered.registered, generation=remembered.generation),
             )
         status = InsecureStatus(source, lacking, identities.rebound) if lacking else source
-        handlers = identities.guard(CfgsyncServerState(source, status).handlers())
-        handlers |= OperatorHandlers(source).handlers()
-        if legacy_init_with_node:
-            handlers = _with_legacy_route(handlers)
         pages = WatchStreams(source)
-        handlers["watch"] = pages.watch
-        if page:
-            handlers["page"] = Page(status, source, door=door_of(host, lacking))
-        observed = Observed(RequestCounts(), None, status, source, hinting.tally, pages, lacking)
-        observed.server = server = await stack.enter_async_context(
-            _listening((await loading)(_observed(handlers, observed), host, port, operations=OPERATIONS))
+        access = RequestCounts(Admission(readers_of(host, lacking), identities))
+        observed = Observed(access, None, status, source, hinting.tally, pages, lacking)
+        routes = fleet_routes(
+            source, status, pages, evict=partial(_evicted, source, identities), shared=hints is not None
         )
-        warn(host, lacking)
+        if page:
+            routes += page_routes(status, source)
+        if legacy_init_with_node:
+            routes += init_with_node_routes(routes)
+        server = await stack.enter_async_context(_listening(await loading, routes, observed, host, port))
         try:
             yield server
         finally:
@@ -150,6 +149,7 @@ async def serving_snapshot(
 @asynccontextmanager
 async def serving_source(
     source: NodeConfigSource,
+    status: StatusSource | None = None,
     *,
     host: str = "127.0.0.1",
     port: int = 0,
@@ -158,20 +158,17 @@ async def serving_source(
     page: bool = True,
 ) -> AsyncIterator[HttpServer]:
     """A server of any source, such as a static bundle, while the context lasts; `lacking` and `page` as for
-    `serving_snapshot`."""
-    status: StatusSource | None = source if isinstance(source, StatusSource) else None
+    `serving_snapshot`. `status` is the same source if it can explain itself: without it there is no `/status`."""
     if status is not None and lacking:
         status = InsecureStatus(status, lacking)
-    handlers = CfgsyncServerState(source, status).handlers()
-    if legacy_init_with_node:
-        handlers = _with_legacy_route(handlers)
+    routes = CfgsyncServerState(source, status).routes()
     if page and status is not None:
-        handlers["page"] = Page(status, door=door_of(host, lacking))
-    observed = Observed(RequestCounts(), status=status, lacking=lacking)
-    handlers = _observed(handlers, observed)
-    async with _listening((await load_http_server())(handlers, host, port)) as server:
-        observed.server = server
-        warn(host, lacking)
+        routes += page_routes(status)
+    if legacy_init_with_node:
+        routes += init_with_node_routes(routes)
+    access = RequestCounts(Admission(readers_of(host, lacking)))
+    observed = Observed(access, status=status, lacking=lacking)
+    async with _listening(await load_http_server(), routes, observed, host, port) as server:
         yield server
 
 
@@ -246,13 +243,24 @@ async def stop_signals() -> AsyncIterator[asyncio.Future[signal.Signals]]:
             loop.remove_signal_handler(sent)
 
 
-def _observed(handlers: Mapping[str, Handler], observed: Observed) -> dict[str, Handler]:
-    """The same table, counted, and with `metrics`."""
-    return observed.traffic.counted({**handlers, "metrics": MetricsEndpoint(observed)})
+def fleet_routes(
+    source: RegistrationConfigSource,
+    status: StatusSource,
+    pages: WatchStreams,
+    *,
+    evict: Callable[[str], Awaitable[bool]],
+    shared: bool = False,
+) -> list[Route]:
+    """The routes of a server of registrations, without the page and those that every server has."""
+    state = CfgsyncServerState(
+        source, status, shared=source if shared else None, acknowledging=source, evict=evict
+    )
+    return [*state.routes(), *operator_routes(source), *pages.routes()]
 
 
-def _with_legacy_route(handlers: Mapping[str, Handler]) -> dict[str, Handler]:
-    return {**handlers, "init-with-node": handlers["node"]}
+async def _evicted(source: RegistrationConfigSource, identities: Identities, name: str) -> bool:
+    """Make a node leave, and free a name that a crash has left bound but not registered."""
+    return await source.evict(name) or await identities.free(name)
 
 
 async def _opened(
@@ -262,7 +270,12 @@ async def _opened(
 
 
 @asynccontextmanager
-async def _listening(server: HttpServer) -> AsyncIterator[HttpServer]:
+async def _listening(
+    kind: type[HttpServer], routes: Sequence[Route], observed: Observed, host: str, port: int
+) -> AsyncIterator[HttpServer]:
+    """The server of `routes` and those that every server has."""
+    routes = documented([*routes, *metrics_routes(observed)])
+    observed.server = server = kind(routes, host, port, access=observed.traffic)
     try:
         await server.__aenter__()
     except OSError as error:
@@ -271,6 +284,7 @@ async def _listening(server: HttpServer) -> AsyncIterator[HttpServer]:
         raise MachineRefused(
             f"cannot listen on {server.address}: {why}", f"give another --port, or {do}"
         ) from error
+    warn(host, observed.lacking)
     try:
         yield server
     finally:

@@ -1,1 +1,32 @@
 """HTTP in: routes, handlers, connections, and the sources that serve a fixed bundle."""
+
+from typing import TYPE_CHECKING
+
+from cfgsync_artifacts import door
+
+if TYPE_CHECKING:
+    from .access import Access as Access
+    from .access import LocalOperators as LocalOperators
+    from .access import is_own_name as is_own_name
+    from .node_routes import File as File
+    from .node_routes import init_with_node_routes as init_with_node_routes
+    from .openapi import documented as documented
+    from .reply import failure as failure
+    from .reply import refusal as refusal
+    from .route import ANYONE as ANYONE
+    from .route import MAX_BODY_BYTES as MAX_BODY_BYTES
+    from .route import OPERATOR as OPERATOR
+    from .route import Answer as Answer
+    from .route import Body as Body
+    from .route import Call as Call
+    from .route import Handler as Handler
+    from .route import Operation as Operation
+    from .route import Principal as Principal
+    from .route import Reply as Reply
+    from .route import Route as Route
+    from .route import WebSocket as WebSocket
+    from .route import page_of as page_of
+    from .watch_stream import ChangingSource as ChangingSource
+    from .watch_stream import WatchStreams as WatchStreams
+
+__getattr__, __dir__, __all__ = door(__name__, __file__)

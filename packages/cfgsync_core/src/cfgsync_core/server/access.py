@@ -1,7 +1,5 @@
-"""Who asks: an operator sits at the server's own machine and calls it by its own name, with no page and no proxy between.
-
-Until tokens exist, that is what an operator is (`protocol.md`, "Other routes").
-"""
+"""Who may call a route, decided in front of the table. Until tokens exist, an operator is a caller on the server's own
+machine that calls it by the machine's own name, with no web page and no proxy between."""
 
 from __future__ import annotations
 
@@ -9,14 +7,44 @@ import ipaddress
 import socket
 from collections.abc import Mapping
 from functools import cache
+from typing import Protocol
+
+from .reply import refusal
+from .route import OPERATOR, Call, Reply, Route
 
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
-"""What a proxy adds: behind one, everybody seems to be on this machine."""
+"""What a proxy adds: behind one, every caller seems to be on this machine."""
+
+
+class Access(Protocol):
+    """The rule for all routes of one server, given by its composer. It sets `call.principal`."""
+
+    def before_body(self, route: Route, call: Call) -> Reply | None:
+        """A refusal that the head of the request alone decides, before the body is read; None to go on. Not called for
+        a node's route, since the node's name is in the body."""
+
+    async def answer(self, route: Route, call: Call) -> Reply:
+        """The reply of `route.handler` to a call whose body is decoded, or a refusal."""
+
+
+class LocalOperators(Access):
+    """An operator's route answers an operator; every other route answers anyone."""
+
+    def before_body(self, route: Route, call: Call) -> Reply | None:
+        why = why_no_operator(call.remote, call.headers, call.port)
+        if why is None:
+            call.principal = OPERATOR
+        elif route.access == "operator":
+            return refusal(403, "forbidden", why)
+        return None
+
+    async def answer(self, route: Route, call: Call) -> Reply:
+        return await route.handler(call)
 
 
 def why_no_operator(remote: str | None, headers: Mapping[str, str], port: int) -> str | None:
-    """Why an operator's route does not answer this request; None for an operator. `headers` ignores case; `port` is the
-    one that this server listens on."""
+    """Why this caller is not an operator; None for an operator. `headers` ignores case; `port` is the one that this
+    server listens on."""
     if "Origin" in headers:
         return "operator routes refuse requests that a web page made (`Origin`)"
     if not _is_this_machine(remote):
@@ -32,11 +60,11 @@ def why_no_operator(remote: str | None, headers: Mapping[str, str], port: int) -
 
 
 def is_own_name(host: str) -> bool:
-    """True for a `Host` that no stranger's name server can point at this machine: an address, `localhost`, a name
-    without a dot (nobody on the internet owns one), the machine's own name.
+    """True for a `Host` that no foreign name server can point at this machine: an address, `localhost`, a name without
+    a dot (which cannot be bought on the internet), the machine's own name.
 
-    A page whose name is made to lead here after it was loaded (DNS rebinding) is of the same origin to its browser; only
-    the name that it calls tells it from a person.
+    The browser takes a page whose name was pointed at this machine after it was loaded (DNS rebinding) for one of the
+    same origin; only the name that it calls shows the difference.
     """
     name = host.strip().lower()
     if name.startswith("["):

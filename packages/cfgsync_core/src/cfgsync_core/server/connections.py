@@ -21,7 +21,6 @@ from ..log_events import event
 from ..wire.protocol import encode_error
 from .route import MAX_BODY_BYTES
 
-BODY_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 15.0
 MAX_LINE_BYTES = 4096
 MAX_HEADERS = 64

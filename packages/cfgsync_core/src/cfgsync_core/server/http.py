@@ -1,4 +1,4 @@
-"""HTTP in: bytes are decoded here once into a call, within limits, and a reply is written; nothing is decided here.
+"""HTTP in: a request becomes a call of its route, within limits, and the reply is written; nothing is decided here.
 
 A low-level `aiohttp.web.Server` with a table of routes: no application, no router, no middleware on the hot path.
 """
@@ -7,22 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
-from urllib.parse import parse_qs, unquote
 
 from aiohttp import web
 from aiohttp.payload import Payload
 
 from ..errors import InvalidRequest
-from ..wire.headers import ACCEPT, VERSION, parse_etags, parse_wait, takes_extended
-from ..wire.protocol import decode_question, decode_registration
-from .access import is_own_name, why_no_operator
+from .access import Access, LocalOperators
+from .body import read_body
 from .connections import (
     ACCEPTED_AT_ONCE,
-    BODY_SECONDS,
     DRAIN_SECONDS,
     PIECE_SECONDS,
     PIECEWISE_AT_ONCE,
@@ -32,40 +28,35 @@ from .connections import (
     accept_few_at_once,
     has_more,
 )
-from .handlers import RETRY_AFTER_SECONDS, Call, Handler, Reply, failure, refusal
-from .openapi import Operation, openapi
+from .endless import converse, stream
+from .reply import failure, refusal, unavailable
 from .response import whole
-from .route import MAX_BODY_BYTES, ROUTES, Route
-from .streaming import stream
-
-_POST, _GET = ("POST",), ("GET", "HEAD")
-
-LEGACY = "init-with-node"
-"""With this name in the table `/node` also answers under the name that it had in the oldest clients."""
+from .route import MAX_BODY_BYTES, Call, Reply, Route
+from .route_table import RouteTable
 
 
 class HttpServer:
-    """Serves a handler table on one address: `async with HttpServer(handlers, host, port) as server: server.url`.
+    """Serves routes on one address: `async with HttpServer(routes, host, port) as server: server.url`.
 
-    `port` 0 takes a free one. Raises `OSError` when the address is not to be had. Leaving drains: `drain` (a callable,
-    e.g. the source's) is called first, so that held requests are answered 503 with `Retry-After`. A reader that takes
-    nothing of a large answer for `piece_seconds` is cut off. `operations` are what `/openapi.json` says of routes whose words
-    core does not know.
+    `port` 0 takes a free one. `access` says who may call which route (default: an operator's routes answer on this
+    machine only). Raises `OSError` when the address cannot be had. `drain` answers every new request 503 with
+    `Retry-After`, and leaving drains. A reader that takes nothing of a large answer for `piece_seconds` is cut off.
     """
 
     _server: LimitedServer  # made when the context is entered, in the loop that serves
 
     def __init__(
         self,
-        handlers: Mapping[str, Handler],
+        routes: Sequence[Route],
         host: str = "127.0.0.1",
         port: int = 4400,
         *,
+        access: Access | None = None,
         max_connections: int | None = None,
         piece_seconds: float = PIECE_SECONDS,
-        operations: Sequence[Operation] = (),
     ) -> None:
-        self._handlers = handlers
+        self._table = RouteTable(routes)
+        self._access = LocalOperators() if access is None else access
         self._host = host
         self._port = port
         self._draining = False
@@ -73,11 +64,10 @@ class HttpServer:
         self._max_connections = max_connections
         self._piece_seconds = piece_seconds
         self._piecewise = asyncio.Semaphore(PIECEWISE_AT_ONCE)
-        self._openapi = openapi(handlers, operations)
         self.port = port
         self.unread: dict[int, int] = {}
-        """Status → how many requests were refused since the start before a handler saw them: a body that is too large,
-        too slow, not JSON, or that does not decode."""
+        """Status → how many requests were refused since the start before a handler saw them: the body was too large,
+        too slow, not JSON, or did not decode."""
 
     @property
     def connections(self) -> int:
@@ -138,101 +128,46 @@ class HttpServer:
         finally:
             self._server.idle(request.protocol)
         if has_more(request.protocol):
-            await asyncio.sleep(0)  # who sends many requests at once takes turns with everybody else
-        if reply.stream is not None:
-            return await self._streamed(request, reply)
+            await asyncio.sleep(0)  # a connection with many requests takes turns with the others
+        if reply.stream is not None or reply.converse is not None:
+            return await self._endless(request, reply)
         return self._response(request, reply)
 
-    async def _streamed(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
-        self._server.busy(request.protocol)  # whoever reads a stream is not idle, however little it says
+    async def _endless(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+        self._server.busy(request.protocol)  # the reader of a stream is not idle, however little it sends
         try:
-            return await stream(request, reply)
+            if reply.converse is None:
+                return await stream(request, reply)
+            conversation = await converse(request, reply.converse)
         finally:
             self._server.idle(request.protocol)
+        if conversation is None:
+            wrong = refusal(426, "invalid_request", "this route takes a WebSocket", {"Upgrade": "websocket"})
+            return self._response(request, wrong)
+        return conversation
 
     async def _answer(self, request: web.BaseRequest) -> Reply:
         if self._draining:
-            return refusal(
-                503,
-                "unavailable",
-                "this server is stopping",
-                {"Retry-After": str(RETRY_AFTER_SECONDS)},
-            )
-        path = request.raw_path
-        if path == "/node":
-            if request.method != "POST":
-                return _wrong_method(_POST)
-            headers = request.headers
-            body = await _body(request)
+            return unavailable("this server is stopping")
+        found = self._table.find(request.method, request.raw_path)
+        if isinstance(found, Reply):
+            return found
+        route, names, query = found
+        call = Call(request.headers, names, query, port=self.port)
+        if route.access != "node":
+            call.remote = request.remote
+            refused = self._access.before_body(route, call)
+            if refused is not None:
+                return refused
+        takes = route.body
+        if takes is not None:
+            call.body = body = await read_body(request, takes.at_most)
             self._server.busy(request.protocol)
-            etags = headers.get("If-None-Match")
-            prefer = headers.get("Prefer")
-            accept = headers.get(ACCEPT)
-            return await self._handlers["node"](
-                Call(
-                    identifier=decode_question(body),
-                    bearer=_bearer(headers.get("Authorization")),
-                    wait=parse_wait(prefer) if prefer else 0.0,
-                    etags=tuple(parse_etags(etags)) if etags else (),
-                    extended=accept is not None and takes_extended(accept),
-                    version=headers.get(VERSION),
-                )
+            decode = takes.decode
+            call.value = (
+                decode(body) if len(body) <= MAX_BODY_BYTES else await asyncio.to_thread(decode, body)
             )
-        if path == "/register":
-            if request.method != "POST":
-                return _wrong_method(_POST)
-            registration = decode_registration(await _body(request))
-            self._server.busy(request.protocol)
-            return await self._handlers["register"](
-                Call(
-                    identifier=registration.identifier,
-                    registration=registration,
-                    bearer=_bearer(request.headers.get("Authorization")),
-                )
-            )
-        return await self._other(request, path)
-
-    async def _other(self, request: web.BaseRequest, target: str) -> Reply:
-        """The routes that are not hot, and the unusual spellings of those that are (absolute form, a query)."""
-        if "://" in target[:12]:
-            rest = target.split("://", 1)[1]
-            target = "/" + rest.partition("/")[2]
-        path, _, query = target.partition("?")
-        if path in ("/node", "/register") and path != request.raw_path:
-            return await self._answer(_Respelled(request, path))  # type: ignore[arg-type]
-        if path == f"/{LEGACY}" and LEGACY in self._handlers:
-            return await self._answer(_Respelled(request, "/node"))  # type: ignore[arg-type]
-        if path == "/openapi.json":
-            return Reply(200, (self._openapi,)) if request.method in _GET else _wrong_method(_GET)
-        route = ROUTES.get(path)
-        if route is not None and route.name in self._handlers:
-            return await self._tabled(request, route, query)
-        if path.startswith("/status/") and "status" in self._handlers:
-            identifier = unquote(path[len("/status/") :])
-            if identifier and "/" not in identifier:
-                if request.method not in _GET:
-                    return _wrong_method(_GET)
-                return await self._handlers["status"](Call(identifier=identifier[:200]))
-        return refusal(404, "not_found", f"no such route: {path[:100]}")
-
-    async def _tabled(self, request: web.BaseRequest, route: Route, query: str) -> Reply:
-        """A route of the table: its method, who may call it, its body."""
-        allowed = _POST if route.method == "POST" else _GET if route.head else ("GET",)
-        if request.method not in allowed:
-            return _wrong_method(allowed)
-        call = _page(query)
-        if route.operator or route.method == "GET":
-            headers = request.headers
-            why_not = why_no_operator(request.remote, headers, self.port)
-            if route.operator and why_not is not None:
-                return refusal(403, "forbidden", why_not)
-            call.operator = why_not is None
-            call.own_name, call.accept = is_own_name(headers.get("Host", "")), headers.get("Accept", "")
-        if route.method == "POST":
-            call.body = await _body(request, route.max_body_bytes)
-            call.bearer = _bearer(request.headers.get("Authorization"))
-            self._server.busy(request.protocol)
-        return await self._handlers[route.name](call)
+        return await self._access.answer(route, call)
 
     def _response(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
         chunks = reply.chunks
@@ -250,75 +185,3 @@ class HttpServer:
         if self._draining:
             response.force_close()
         return response
-
-
-class _Respelled:
-    """A request whose target names a hot route in another spelling."""
-
-    def __init__(self, request: web.BaseRequest, path: str) -> None:
-        self._request = request
-        self.raw_path = path
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._request, name)
-
-
-async def _body(request: web.BaseRequest, at_most: int = MAX_BODY_BYTES) -> bytes:
-    """The whole body, within size and time. Raises `InvalidRequest` (413, 415, 400)."""
-    kind = request.headers.get("Content-Type", "")
-    if kind != "application/json" and not _is_json(kind):
-        raise InvalidRequest(415, "Expected request with `Content-Type: application/json`")
-    content = request.content
-    if content.is_eof():
-        body = content.read_nowait(-1)
-    else:
-        length = request.content_length
-        if length is not None and length > at_most:
-            raise InvalidRequest(413, f"the body is {length} bytes, at most {at_most} are taken")
-        if request.headers.get("Expect", "").lower() == "100-continue":
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0  # the answer itself has not begun
-        parts: list[bytes] = []
-        size = 0
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                while part := await content.readany():
-                    parts.append(part)
-                    size += len(part)
-                    if size > at_most:
-                        break
-        except TimeoutError:
-            raise InvalidRequest(400, f"the body did not come within {BODY_SECONDS:g} s") from None
-        except Exception as error:
-            raise InvalidRequest(400, f"the body could not be read: {type(error).__name__}") from error
-        body = b"".join(parts)
-    if len(body) > at_most:
-        raise InvalidRequest(413, f"the body is over {at_most} bytes")
-    return body
-
-
-def _is_json(kind: str) -> bool:
-    essence = kind.partition(";")[0].strip().lower()
-    return essence == "application/json" or (essence.startswith("application/") and essence.endswith("+json"))
-
-
-def _bearer(authorization: str | None) -> str | None:
-    if not authorization:
-        return None
-    scheme, _, secret = authorization.partition(" ")
-    return secret.strip() or None if scheme.lower() == "bearer" else None
-
-
-def _wrong_method(allowed: tuple[str, ...]) -> Reply:
-    names = ", ".join(allowed)
-    return refusal(405, "method_not_allowed", f"this route takes {names}", {"Allow": names})
-
-
-def _page(query: str) -> Call:
-    if not query:
-        return Call()
-    words = {name: values[0] for name, values in parse_qs(query).items()}
-    limit = 1_000
-    with suppress(ValueError):
-        limit = max(1, min(int(words.get("limit", "1000")), 1_000))
-    return Call(limit=limit, after=words.get("after", ""), query=words)

@@ -1,15 +1,16 @@
-"""`GET /watch`: to everybody who watches, one hint for any number of changes. It says "look at /status", and no more.
+"""`GET /watch`: each open stream gets one hint for any number of changes. A hint says "look at /status", and no more.
 
-Server-sent events, for pages and programs; nodes use the held `/node`. While nobody watches, nothing is subscribed.
+Server-sent events, for pages and programs; nodes use the held `/node`. Without an open stream nothing is subscribed.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Final, Protocol, runtime_checkable
+from typing import Final, Protocol
 
-from .handlers import RETRY_AFTER_SECONDS, Call, Reply, Write, refusal
+from .reply import unavailable
+from .route import Answer, Call, Operation, Reply, Route, Write
 
 LEAD_SECONDS: Final = 0.05
 """From a change to its hint: what follows within that time goes into it."""
@@ -23,7 +24,7 @@ RETRY_MS: Final = 2_000
 HINT: Final = b"event: hint\ndata: {}\n\n"
 PING: Final = b": still here\n\n"
 HELLO: Final = b"retry: %d\n\n" % RETRY_MS + HINT
-"""Who comes, and who comes back, has to look once."""
+"""A page that has just come, or come back, has to look once."""
 HEADERS: Final = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-store",
@@ -31,7 +32,6 @@ HEADERS: Final = {
 }
 
 
-@runtime_checkable
 class ChangingSource(Protocol):
     """A source that says when there is something new to read from it."""
 
@@ -41,7 +41,7 @@ class ChangingSource(Protocol):
 
 
 class WatchStreams:
-    """Those who watch `source`: `watch` is the handler of `GET /watch`, `close()` ends every stream."""
+    """The open streams of `source`: `routes()` has `GET /watch`, `close()` ends every stream."""
 
     def __init__(
         self,
@@ -66,11 +66,19 @@ class WatchStreams:
     def __len__(self) -> int:
         return len(self._pages)
 
+    def routes(self) -> list[Route]:
+        """`GET /watch`."""
+        operation = Operation(
+            "Server-sent events without data: what /status says has changed",
+            {"200": Answer(media={"text/event-stream": {"type": "string"}})},
+        )
+        return [Route("GET", "/watch", self.watch, "watch", operation=operation, endless=True)]
+
     async def watch(self, call: Call) -> Reply:
-        """The handler of `GET /watch`; 503 for one page too many, and for everybody once it is closed."""
+        """The handler of `GET /watch`; 503 for one page too many, and for every page after `close`."""
         if self._closed or len(self._pages) >= self._at_most:
             what = "this server is stopping" if self._closed else f"{self._at_most} pages watch already"
-            return refusal(503, "unavailable", what, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+            return unavailable(what)
         return Reply(200, (), HEADERS, self._stream)
 
     def close(self) -> None:

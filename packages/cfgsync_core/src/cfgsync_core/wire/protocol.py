@@ -144,13 +144,19 @@ def decode_stored(value: bytes) -> NodeRegistration:
     )
 
 
-def decode_question(body: bytes) -> str:
-    """The identifier in a `POST /node` body; only it is needed, but what is there must be well-formed."""
+class NodeRequest(msgspec.Struct, frozen=True, gc=False):
+    """A body that names one node."""
+
+    identifier: str
+
+
+def decode_node_request(body: bytes) -> NodeRequest:
+    """The node that a `POST /node` body names; a whole registration is accepted too, and must be well-formed."""
     words = _body.decode(body)
     try:
         if words.ip is not msgspec.UNSET:
             check_ip(words.ip)
-        return check_identifier(words.identifier)
+        return NodeRequest(check_identifier(words.identifier))
     except InvalidRegistration as error:
         raise InvalidRequest(422, str(error)) from error
 

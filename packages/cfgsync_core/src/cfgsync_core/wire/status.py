@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
@@ -77,7 +77,6 @@ class FleetStatus(msgspec.Struct, frozen=True):
     insecure: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
-@runtime_checkable
 class StatusSource(Protocol):
     """What can answer `/status` and `/readyz`."""
 

@@ -1,6 +1,6 @@
-"""A name belongs to whoever's secret it was first registered with; another secret changes nothing and reads nothing.
+"""A name belongs to the secret that it was first registered with; another secret changes nothing and reads nothing.
 
-A wrapper around the handler table. Bindings live in a bucket of their own, made by compare-and-set before the
+Bindings live in a bucket of their own, made by compare-and-set before the
 registration, so that binding never makes a revision of the registrations. Source: `trust.md`, "Identity".
 """
 
@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import hmac
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 
 from cfgsync_core import (
     BucketSnapshot,
     BucketView,
-    Call,
     Change,
     ChangeHints,
     Conflict,
-    Handler,
+    NodeRegistration,
+    NodeRequest,
     Reconciler,
-    Reply,
     RevisionedStore,
     Version,
-    evicted,
-    refusal,
 )
+from cfgsync_core.server import Call, Principal, Reply, Route, refusal
 
 BUCKET = "identities"
 REBIND = "an operator re-binds the name by evicting it: cfgsync node evict"
@@ -120,68 +118,53 @@ class Identities:
             self._bound = bound | self._bound
             raise
 
-    def guard(self, handlers: Mapping[str, Handler]) -> dict[str, Handler]:
-        """The same table with `register`, `node` and `ack` answered only to whom the name belongs, and an `evict` that
-        also frees a name that is bound and not registered (a crash between the two, `trust.md`)."""
-        inner_register, inner_node = handlers["register"], handlers["node"]
+    async def free(self, identifier: str) -> bool:
+        """Free a name that is bound and, after a crash, not registered; False when it is not bound."""
+        if identifier not in self._bound:
+            await self._look_up(identifier)
+        if identifier not in self._bound:
+            return False
+        await self.release([identifier])
+        return True
 
-        async def register(call: Call) -> Reply:
-            refused = await self._claim(call)
-            return refused if refused is not None else await inner_register(call)
-
-        async def node(call: Call) -> Reply:
-            refused = self._refused(call) and await self._surely_refused(call)
-            if refused is not None:
-                return refused
-            bound = self._bound.get(call.identifier)
-            reply = await inner_node(call)
-            if self._reader is not None and bound is None:
-                # a name is bound before it is registered: what is answered now was bound by now, if it ever was
-                await self._look_up(call.identifier)
-            if self._bound.get(call.identifier) is not bound:  # while the question was held
-                return self._refused(call) or reply
+    async def answer(self, route: Route, call: Call) -> Reply:
+        """The reply of a node's route, if the name in the body is free or bound to the caller's secret."""
+        name, secret = call.value.identifier, _bearer(call.headers.get("Authorization"))
+        if isinstance(call.value, NodeRegistration):
+            return await self._claim(name, secret) or await route.handler(call)
+        reads = isinstance(call.value, NodeRequest)
+        refused = self._refused(name, secret)
+        if refused is not None or not (reads or name in self._bound):
+            await self._look_up(name)
+            refused = self._refused(name, secret)
+        if refused is not None:
+            return refused
+        bound = self._bound.get(name)
+        if bound is not None:
+            call.principal = Principal("node", name)
+        reply = await route.handler(call)
+        if not reads:
             return reply
+        if self._reader is not None and bound is None:
+            # a name is bound before it is registered: if the reply has a node's files, its name was bound by now
+            await self._look_up(name)
+        if self._bound.get(name) is not bound:  # while the request was held
+            return self._refused(name, secret) or reply
+        return reply
 
-        async def ack(call: Call) -> Reply:
-            call.acknowledged()
-            if call.identifier not in self._bound or self._refused(call) is not None:
-                await self._look_up(call.identifier)
-            return self._refused(call) or await handlers["ack"](call)
-
-        async def evict(call: Call) -> Reply:
-            identifier = call.named()
-            reply = await handlers["evict"](call)
-            if identifier not in self._bound:
-                await self._look_up(identifier)
-            if reply.status == 404 and identifier in self._bound:
-                await self.release([identifier])
-                return evicted(identifier)
-            return reply
-
-        guarded = {"register": register, "node": node, "ack": ack, "evict": evict}
-        return {**handlers, **{name: handler for name, handler in guarded.items() if name in handlers}}
-
-    async def _surely_refused(self, call: Call) -> Reply | None:
-        """As `_refused`, when the store has been asked."""
-        await self._look_up(call.identifier)
-        return self._refused(call)
-
-    def _refused(self, call: Call) -> Reply | None:
-        """The refusal of a question about a name that is bound to another secret, None when it may be answered."""
-        bound = self._bound.get(call.identifier)
+    def _refused(self, identifier: str, secret: str | None) -> Reply | None:
+        """The refusal of a request for a name that is bound to another secret, None when it may be answered."""
+        bound = self._bound.get(identifier)
         if bound is None:
             return None
-        if call.bearer is None:
-            return _unauthorized(call.identifier)
-        if not hmac.compare_digest(_hash(call.bearer), bound):
-            return refusal(
-                403, "forbidden", f"{call.identifier} belongs to a node with another secret; {REBIND}"
-            )
+        if secret is None:
+            return _unauthorized(identifier)
+        if not hmac.compare_digest(_hash(secret), bound):
+            return refusal(403, "forbidden", f"{identifier} belongs to a node with another secret; {REBIND}")
         return None
 
-    async def _claim(self, call: Call) -> Reply | None:
-        """Bind an unbound name to the call's secret; a refusal when it is bound to another."""
-        identifier, secret = call.identifier, call.bearer
+    async def _claim(self, identifier: str, secret: str | None) -> Reply | None:
+        """Bind an unbound name to the caller's secret; a refusal when it is bound to another."""
         bound = self._bound.get(identifier)
         mine = None if secret is None else _hash(secret)
         if self._reader is not None and (mine is None or bound != mine):
@@ -207,6 +190,13 @@ class Identities:
                 409, "identity_conflict", f"{identifier} is already registered with another secret; {REBIND}"
             )
         return None
+
+
+def _bearer(authorization: str | None) -> str | None:
+    if not authorization:
+        return None
+    scheme, _, secret = authorization.partition(" ")
+    return secret.strip() or None if scheme.lower() == "bearer" else None
 
 
 def _hash(secret: str) -> str:

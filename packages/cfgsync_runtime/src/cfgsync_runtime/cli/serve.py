@@ -190,6 +190,7 @@ def _running(
     if isinstance(made, BundleConfigSource):
         return serving_source(
             made,
+            made,
             host=settings.host,
             port=settings.port,
             lacking=settings.lacking,

@@ -1,48 +1,29 @@
-"""`GET /metrics`: what a scraper is answered. The library that writes it is loaded when the first one comes."""
+"""`GET /metrics`: what a scraper is answered. The library that writes it is loaded at the first scrape."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-import msgspec
+from cfgsync_core.server import Answer, Call, Operation, Reply, Route
 
-from cfgsync_adapter import RegistrationConfigSource
-from cfgsync_core import Call, Reply, StatusSource, StoreCounts, WatchStreams
-
-from ..access.insecure import InsecureOption
-from .requests import RequestCounts
-
-if TYPE_CHECKING:
-    from cfgsync_core import HttpServer
+from .observed import Observed
 
 
-class Observed(msgspec.Struct):
-    """The parts of one running server that have figures; what is None has none."""
+def metrics_routes(observed: Observed) -> list[Route]:
+    """`GET /metrics` of `observed`."""
+    loaded: list[tuple[Callable[[], bytes], str]] = []
 
-    traffic: RequestCounts
-    server: HttpServer | None = None
-    status: StatusSource | None = None
-    source: RegistrationConfigSource | None = None
-    store: StoreCounts | None = None
-    pages: WatchStreams | None = None
-    lacking: tuple[InsecureOption, ...] = ()
+    async def metrics(call: Call) -> Reply:
+        if not loaded:
+            loaded.append((await asyncio.to_thread(_load))(observed))
+        text, kind = loaded[0]
+        return Reply(200, (text(),), {"Content-Type": kind})
 
-
-class MetricsEndpoint:
-    """The handler of `GET /metrics`: `handlers["metrics"] = MetricsEndpoint(observed)`."""
-
-    def __init__(self, observed: Observed) -> None:
-        self._observed = observed
-        self._text: Callable[[], bytes] | None = None
-        self._headers: dict[str, str] = {}
-
-    async def __call__(self, call: Call) -> Reply:
-        if self._text is None:
-            from_metrics = await asyncio.to_thread(_load)
-            self._text, self._headers["Content-Type"] = from_metrics(self._observed)
-        return Reply(200, (self._text(),), self._headers)
+    operation = Operation(
+        "The server's figures, for Prometheus", {"200": Answer(media={"text/plain": {"type": "string"}})}
+    )
+    return [Route("GET", "/metrics", metrics, "metrics", operation=operation)]
 
 
 def _load() -> Callable[[Observed], tuple[Callable[[], bytes], str]]:

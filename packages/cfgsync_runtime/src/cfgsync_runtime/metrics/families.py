@@ -25,7 +25,7 @@ from prometheus_client.registry import Collector
 from cfgsync_adapter import RegistrationConfigSource
 from cfgsync_core import FleetStatus, HttpServer, StoreCounts
 
-from .endpoint import Observed
+from .observed import Observed
 from .requests import BOUNDS, CANCELLED, RequestCounts
 
 _OUTCOMES: Mapping[int, str] = {

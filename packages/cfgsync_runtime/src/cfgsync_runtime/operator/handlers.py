@@ -1,7 +1,6 @@
 """What an operator's routes answer: renew, replace, the generations and a snapshot of the fleet.
 
-Handlers of the table in `core/routes.py`, put beside a source's own in `serve.py`. What costs time with the size of the
-fleet is done in a thread, and told in pages.
+Work that grows with the fleet is done in a thread, and answered in pages.
 """
 
 from __future__ import annotations
@@ -27,19 +26,15 @@ from cfgsync_artifacts import DuplicatePath, InvalidArtifact
 from cfgsync_core import (
     NO_REPLACEMENT,
     REPLACEMENT,
-    Call,
-    Handler,
     InvalidRequest,
     NodeRegistration,
     NotReady,
-    Reply,
-    RequestBody,
+    Replacement,
     Version,
-    decode_replacement,
     encode_registration,
-    refusal,
     uuid7,
 )
+from cfgsync_core.server import Call, Reply, page_of, refusal
 
 RENEW_SECONDS: Final = 30.0
 """How long a renewal is held at most until its run has a verdict."""
@@ -74,33 +69,23 @@ class _Cut(msgspec.Struct, frozen=True):
 
 
 class OperatorHandlers:
-    """The operator's half of one server: `handlers()` for its table."""
+    """The handlers of one server; `operator_routes` has their routes."""
 
     def __init__(self, source: RegistrationConfigSource) -> None:
         self._source = source
-        self._renew_body = RequestBody(Renew)
         self._cuts: dict[str, _Cut] = {}
 
-    def handlers(self) -> dict[str, Handler]:
-        """Route name to handler."""
-        return {
-            "renew": self.renew,
-            "replace": self.replace,
-            "generations": self.generations,
-            "snapshot": self.snapshot,
-        }
-
     async def renew(self, call: Call) -> Reply:
-        """A claim by hand, held for `?wait=SECONDS` (default and cap 30) until the first run on it has ended."""
-        words = self._renew_body.decode(call.body)
+        """A claim by an operator, held for `?wait=SECONDS` (default and cap 30) until the first run on it has ended."""
+        asked: Renew = call.value
         wait = _number(call.query, "wait", RENEW_SECONDS)
-        said = _renewed(await self._source.renew(words.accept, wait=min(wait, RENEW_SECONDS)))
+        said = _renewed(await self._source.renew(asked.accept, wait=min(wait, RENEW_SECONDS)))
         return Reply(202 if said.outcome == "pending" else 200, (msgspec.json.encode(said),))
 
     async def replace(self, call: Call) -> Reply:
         """One node's own files; 202 when they are kept, in the next generation soon after. With `Cfgsync-Replacement: none`
         there were none to take away."""
-        wanted = await asyncio.to_thread(decode_replacement, call.body)
+        wanted: Replacement = call.value
         in_vain = not len(wanted.files) and not await self._source.has_replacement(wanted.identifier)
         try:
             await self._source.replace(wanted.identifier, wanted.files)
@@ -115,19 +100,19 @@ class OperatorHandlers:
     async def generations(self, call: Call) -> Reply:
         """All heads; with `?number=N` one generation's nodes (`&contents=1`); with `?from=A&to=B` a difference."""
         source, query = self._source, call.query
+        limit, after = page_of(query)
         if "number" in query:
             one = self._held(query, "number")
             contents = query.get("contents") == "1"
-            return await _worded(
-                lambda: generation_page(one, after=call.after, limit=call.limit, contents=contents)
-            )
+            return await _worded(lambda: generation_page(one, after=after, limit=limit, contents=contents))
         if "from" in query or "to" in query:
             one, other = self._held(query, "from"), self._held(query, "to")
-            return await _worded(lambda: difference_page(one, other, since=call.after, limit=call.limit))
+            return await _worded(lambda: difference_page(one, other, since=after, limit=limit))
         return await _worded(lambda: {"generations": source.generations()})
 
     async def snapshot(self, call: Call) -> Reply:
         """The registrations and the served generation, as one cut, in pages: `?cut=…&after=…` is the next one."""
+        limit, after = page_of(call.query)
         token = call.query.get("cut", "")
         if not token:
             token = str(uuid7(time.time_ns() // 1_000_000))
@@ -142,7 +127,7 @@ class OperatorHandlers:
             return refusal(
                 404, "not_found", "this cut of the fleet is no longer held: begin anew without `cut`"
             )
-        words = await asyncio.to_thread(_page, cut, token, call.after, call.limit)
+        words = await asyncio.to_thread(_page, cut, token, after, limit)
         if words["next"] is None:
             self._cuts.pop(token, None)
         return await _worded(lambda: words)

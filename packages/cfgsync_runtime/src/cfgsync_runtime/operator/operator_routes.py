@@ -1,25 +1,19 @@
-"""What the operator's routes take and answer, as `/openapi.json` says it: the Structs that are their words."""
+"""The operator's routes, with what `/openapi.json` says of each."""
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 
-from cfgsync_adapter import DiffPage, GenerationPage, GenerationSummary
-from cfgsync_core import Operation
+from cfgsync_adapter import DiffPage, GenerationPage, GenerationSummary, RegistrationConfigSource
+from cfgsync_core import RequestBody, decode_replacement
+from cfgsync_core.server import Answer, Body, File, Operation, Route
 
-from .handlers import Renew, Renewed
+from .handlers import OperatorHandlers, Renew, Renewed
 from .recording import SnapshotPage
 
-
-class File(msgspec.Struct):
-    """One file. Absent, `mode` is 0644 and `encoding` text."""
-
-    path: str
-    content: str
-    mode: Annotated[str, msgspec.Meta(pattern="^0[0-7]{3}$")] = "0644"
-    encoding: str = "text"
+MAX_REPLACEMENT_BYTES: Final = 16 * 1024 * 1024
 
 
 class Replacement(msgspec.Struct):
@@ -44,45 +38,49 @@ _PAGE: Final = {
     "after": {"description": "the `next` of the page before", "type": "string"},
 }
 
-OPERATIONS: Final = (
-    Operation(
-        "/admin/renew",
-        "post",
-        "Make one new generation of everybody; held for `wait` seconds (at most 30) until its run has ended",
-        {"200": (Renewed,), "202": (Renewed,)},
-        "400 403 413 415 422 500 503 507",
-        body=Renew,
-        query={"wait": {"description": "seconds; another word counts as 30", "type": "string"}},
-    ),
-    Operation(
-        "/admin/generations",
-        "get",
-        "The generations that are kept; with `number` the nodes of one; with `from` and `to` what is not the same in two",
-        {"200": (Generations, GenerationPage, DiffPage)},
-        "400 403 422 503",
-        query={
-            "number": _NUMBER,
-            "contents": {"description": "1 tells the contents of text files", "type": "string"},
-            "from": _NUMBER,
-            "to": _NUMBER,
-            **_PAGE,
-        },
-    ),
-    Operation(
-        "/admin/snapshot",
-        "get",
-        "The registrations and the served generation as one cut, in pages",
-        {"200": (SnapshotPage,)},
-        "400 403 404 503",
-        query={"cut": {"description": "the `cut` of the page before", "type": "string"}, **_PAGE},
-    ),
-    Operation(
-        "/node/replace",
-        "post",
-        "Give one node files of its own, from the next generation on; without files, and with `Cfgsync-Replacement: none` in"
-        " the answer, there were none to take away",
-        {"202": None},
-        "400 403 413 415 422 503 507",
-        body=Replacement,
-    ),
+_RENEW: Final = Operation(
+    "Make one new generation of everybody; held for `wait` seconds (at most 30) until its run has ended",
+    {"200": Answer((Renewed,)), "202": Answer((Renewed,))},
+    "400 403 413 415 422 500 503 507",
+    Renew,
+    {"wait": {"description": "seconds; another word counts as 30", "type": "string"}},
 )
+_GENERATIONS: Final = Operation(
+    "The generations that are kept; with `number` the nodes of one; with `from` and `to` what is not the same in two",
+    {"200": Answer((Generations, GenerationPage, DiffPage))},
+    "400 403 422 503",
+    query={
+        "number": _NUMBER,
+        "contents": {"description": "1 tells the contents of text files", "type": "string"},
+        "from": _NUMBER,
+        "to": _NUMBER,
+        **_PAGE,
+    },
+)
+_SNAPSHOT: Final = Operation(
+    "The registrations and the served generation as one cut, in pages",
+    {"200": Answer((SnapshotPage,))},
+    "400 403 404 503",
+    query={"cut": {"description": "the `cut` of the page before", "type": "string"}, **_PAGE},
+)
+_REPLACE: Final = Operation(
+    "Give one node files of its own, from the next generation on; without files, and with `Cfgsync-Replacement: none` in"
+    " the answer, there were none to take away",
+    {"202": Answer(description="done, durably")},
+    "400 403 413 415 422 503 507",
+    Replacement,
+)
+
+
+def operator_routes(source: RegistrationConfigSource) -> list[Route]:
+    """The operator's half of one server."""
+    does = OperatorHandlers(source)
+    renew, replacement = Body(RequestBody(Renew).decode), Body(decode_replacement, MAX_REPLACEMENT_BYTES)
+    return [
+        Route("POST", "/admin/renew", does.renew, "renew", "operator", renew, _RENEW),
+        Route(
+            "GET", "/admin/generations", does.generations, "generations", "operator", operation=_GENERATIONS
+        ),
+        Route("GET", "/admin/snapshot", does.snapshot, "snapshot", "operator", operation=_SNAPSHOT),
+        Route("POST", "/node/replace", does.replace, "replace", "operator", replacement, _REPLACE),
+    ]

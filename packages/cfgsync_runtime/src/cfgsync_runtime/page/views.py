@@ -14,7 +14,8 @@ from cfgsync_adapter import (
     generation_page,
     node_contents,
 )
-from cfgsync_core import Call, Reply, StatusSource
+from cfgsync_core import StatusSource
+from cfgsync_core.server import OPERATOR, Call, Reply, page_of
 
 from .assets import assets
 from .document import document
@@ -47,18 +48,19 @@ class Views:
 
     async def answer(self, call: Call) -> Reply:
         """HTML; for whoever accepts JSON and no HTML, the fleet's words."""
-        if "application/json" in call.accept and "text/html" not in call.accept:
+        accept = call.headers.get("Accept", "")
+        if "application/json" in accept and "text/html" not in accept:
             fleet = await self._survey.look()
             words = await asyncio.to_thread(words_of, fleet, static=self._source is None)
             return Reply(200, (words,), {**assets().headers, "Content-Type": "application/json"})
-        query = call.query
+        query, after, operator = call.query, page_of(call.query)[1], call.principal == OPERATOR
         if "node" in query:
-            return await self._node(query["node"][:MAX_NAME], call.operator)
+            return await self._node(query["node"][:MAX_NAME], operator)
         if self._source is not None and "generation" in query:
-            return await self._generation(self._source, query, call.after)
+            return await self._generation(self._source, query, after)
         if self._source is not None and ("from" in query or "to" in query):
-            return await self._difference(self._source, query, call)
-        return await self._overview(query.get("state", ""), call.after)
+            return await self._difference(self._source, query, after, operator)
+        return await self._overview(query.get("state", ""), after)
 
     async def _overview(self, state: str, after: str) -> Reply:
         fleet = await self._survey.look()
@@ -120,15 +122,15 @@ class Views:
         )
 
     async def _difference(
-        self, source: RegistrationConfigSource, query: Mapping[str, str], call: Call
+        self, source: RegistrationConfigSource, query: Mapping[str, str], after: str, operator: bool
     ) -> Reply:
         old, new = _held(source, query.get("from", "")), _held(source, query.get("to", ""))
         if old is None or new is None:
             return await self._not_held(query.get("from" if old is None else "to", ""))
 
         def made() -> list[Markup]:
-            page = difference_page(old, new, since=call.after, limit=CHANGED)
-            return difference_view(page, call.after, operator=call.operator)
+            page = difference_page(old, new, since=after, limit=CHANGED)
+            return difference_view(page, after, operator=operator)
 
         return await self._shown(f"From {old.number} to {new.number}", made)
 

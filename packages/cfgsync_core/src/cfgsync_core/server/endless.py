@@ -1,0 +1,72 @@
+"""A reply without an end, on one connection: a stream or a WebSocket. A stream's reader that does not keep up is dropped
+and not buffered for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from aiohttp import WSMsgType, web
+
+from .route import MAX_BODY_BYTES, Reply, WebSocket
+
+SLOW_BYTES = 4 * 1024
+"""A reader with more than this still unread, beyond what the kernel holds, is dropped."""
+PING_SECONDS = 15.0
+"""A WebSocket whose other end does not answer a ping within half of this is closed."""
+
+
+async def stream(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+    """Write `reply.stream` until it ends or its reader has gone; the connection closes then."""
+    assert reply.stream is not None  # the caller has looked
+    response = web.StreamResponse(status=reply.status, headers=reply.headers)
+    response.force_close()
+
+    async def write(piece: bytes) -> None:
+        transport = request.transport
+        if not isinstance(transport, asyncio.WriteTransport) or transport.is_closing():
+            raise ConnectionResetError("the reader has gone")
+        if transport.get_write_buffer_size() > SLOW_BYTES:
+            transport.abort()  # closing would wait for data that nobody reads
+            raise ConnectionResetError("the stream is not read")
+        await response.write(piece)
+
+    await response.prepare(request)
+    with suppress(ConnectionError):  # the reader has gone
+        await reply.stream(write)
+    return response
+
+
+class _WebSocket(WebSocket):
+    """One WebSocket of the library."""
+
+    def __init__(self, response: web.WebSocketResponse) -> None:
+        self._response = response
+
+    async def send(self, message: str | bytes) -> None:
+        if isinstance(message, str):
+            await self._response.send_str(message)
+        else:
+            await self._response.send_bytes(message)
+
+    async def receive(self) -> str | bytes | None:
+        message = await self._response.receive()
+        if message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+            data: str | bytes = message.data
+            return data
+        return None
+
+
+async def converse(
+    request: web.BaseRequest, talk: Callable[[WebSocket], Awaitable[None]]
+) -> web.WebSocketResponse | None:
+    """Run `talk` on the WebSocket that the request asks for, then close it; None when it does not ask for one."""
+    response = web.WebSocketResponse(heartbeat=PING_SECONDS, max_msg_size=MAX_BODY_BYTES)
+    if not response.can_prepare(request).ok:
+        return None
+    await response.prepare(request)
+    with suppress(ConnectionError):  # the caller has gone
+        await talk(_WebSocket(response))
+    await response.close()
+    return response

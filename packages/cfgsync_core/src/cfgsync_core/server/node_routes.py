@@ -1,0 +1,209 @@
+"""The routes that a node calls: `/register`, `/node` and `/ack`, with the Structs that describe their words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from ..store.contract import Version
+from ..wire.acknowledgement import decode_acknowledgement
+from ..wire.headers import ACCEPT, GENERATION, VERSION, parse_etags, parse_wait, takes_extended
+from ..wire.protocol import (
+    STATUS,
+    Missing,
+    NotReady,
+    Ready,
+    decode_node_request,
+    decode_registration,
+    encode_missing,
+    encode_not_ready,
+)
+from ..wire.source import AcknowledgingSource, NodeConfigSource, SharedSource
+from .reply import refusal
+from .route import Answer, Body, Call, Operation, Reply, Route
+
+Identifier = Annotated[
+    str, msgspec.Meta(pattern=r"^[A-Za-z0-9]((\.?[A-Za-z0-9_-])*\.?[A-Za-z0-9])?$", max_length=128)
+]
+Ip = Annotated[
+    str, msgspec.Meta(extra_json_schema={"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]})
+]  # without a zone
+
+
+class Registration(msgspec.Struct):
+    """A node's registration. `metadata` is any JSON value, absent when null."""
+
+    identifier: Identifier
+    ip: Ip
+    metadata: Any = None
+
+
+class Question(msgspec.Struct):
+    """The node whose files are wanted; a whole registration is accepted too."""
+
+    identifier: Identifier
+    ip: Ip | msgspec.UnsetType = msgspec.UNSET
+
+
+class File(msgspec.Struct):
+    """One file. `mode` and `encoding` are there only when they differ from 0644 and text."""
+
+    path: str
+    content: str
+    mode: Annotated[str, msgspec.Meta(pattern="^0[0-7]{3}$")] = "0644"
+    encoding: str = "text"
+
+
+class Payload(msgspec.Struct):
+    """What one node gets: node-local files first, then shared ones."""
+
+    schema_version: int
+    files: list[File]
+
+
+class Ack(msgspec.Struct):
+    """A node has applied, or could not apply, the files with this digest of this generation. `reason` says why it
+    failed; it is cut at 1,000 characters."""
+
+    identifier: Identifier
+    generation: Annotated[
+        str,
+        msgspec.Meta(
+            pattern=r"^[0-7][0-9a-f]{7}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.(0|[1-9][0-9]{0,17})$"
+        ),
+    ]
+    digest: Annotated[str, msgspec.Meta(pattern="^sha256-[0-9a-f]{64}$")]
+    status: Literal["applied", "failed"]
+    reason: str | None = None
+
+
+def _header(description: str) -> dict[str, Any]:
+    return {"description": description, "schema": {"type": "string"}}
+
+
+_REGISTER: Final = Operation(
+    "Register this node; an equal registration changes nothing",
+    {
+        "202": Answer(
+            description="registered, durably",
+            headers={
+                VERSION: _header(
+                    "<epoch>.<revision> of the registrations; repeated on /node, no server answers from before it"
+                )
+            },
+        )
+    },
+    "400 401 404 409 413 415 422 503 507",
+    Registration,
+)
+_NODE: Final = Operation(
+    "Get this node's files; held while not ready with `Prefer: wait=SECONDS`",
+    {
+        "200": Answer(
+            (Payload,),
+            "the files",
+            {
+                "ETag": _header("digest of the file set"),
+                GENERATION: _header("<epoch>.<number>; absent from a static source"),
+            },
+        ),
+        "304": Answer(description="this node has these files"),
+    },
+    "400 401 403 404 406 413 415 422 425 500 503",
+    Question,
+    headers={
+        "Prefer": "wait=20",
+        "If-None-Match": f'"sha256-{"0" * 64}"',
+        ACCEPT: "base64, mode",
+        VERSION: "01890a5d-ac96-774b-bcce-b302099a8057.1",
+    },
+)
+_ACK: Final = Operation(
+    "Say that this node has applied a generation, or why it could not",
+    {"204": Answer(description="remembered, durably")},
+    "400 401 403 409 413 415 422 425 503 507",
+    Ack,
+)
+
+
+def register_route(source: NodeConfigSource) -> Route:
+    """`POST /register`."""
+
+    async def register(call: Call) -> Reply:
+        answer = await source.register(call.value)
+        if isinstance(answer, Missing):
+            return Reply(STATUS[Missing], (encode_missing(call.value.identifier, answer),))
+        return Reply(202, (), {VERSION: str(answer)} if answer.epoch else {})
+
+    return Route("POST", "/register", register, "register", "node", Body(decode_registration), _REGISTER)
+
+
+def node_route(source: NodeConfigSource, shared: SharedSource | None = None) -> Route:
+    """`POST /node`. With `shared`, an answer is never from before the request's `Cfgsync-Version`."""
+
+    async def node(call: Call) -> Reply:
+        identifier, headers = call.value.identifier, call.headers
+        prefer, tags = headers.get("Prefer"), headers.get("If-None-Match")
+        wait = parse_wait(prefer) if prefer else 0.0
+        etags = parse_etags(tags) if tags else ()
+        known = etags[0] if etags else None
+        if shared is None:
+            answer = await source.resolve(identifier, known=known, wait=wait)
+        else:
+            answer = await shared.resolve(identifier, known=known, wait=wait, at_least=_version(headers))
+        applied = {"Preference-Applied": f"wait={wait:g}"} if wait else {}
+        if isinstance(answer, Ready):
+            payload = answer.payload
+            said = {"ETag": f'"{payload.digest}"', **applied}
+            if answer.generation is not None:
+                said[GENERATION] = answer.generation
+            if payload.digest in etags or "*" in etags:
+                return Reply(304, (), said)
+            if payload.extended is not None and not takes_extended(headers.get(ACCEPT, "")):
+                return refusal(
+                    406,
+                    "not_acceptable",
+                    f"file {payload.extended} has a mode or an encoding: ask with `Cfgsync-Accept: base64, mode`",
+                )
+            return Reply(STATUS[Ready], payload.chunks, said)
+        if isinstance(answer, NotReady):
+            if answer.retry_after:
+                applied["Retry-After"] = str(math.ceil(answer.retry_after))
+            return Reply(STATUS[NotReady], (encode_not_ready(identifier, answer),), applied)
+        return Reply(STATUS[Missing], (encode_missing(identifier, answer),), applied)
+
+    return Route("POST", "/node", node, "node", "node", Body(decode_node_request), _NODE)
+
+
+def init_with_node_routes(routes: Sequence[Route]) -> list[Route]:
+    """`/node` of these routes under the name that it had in the oldest clients of the original."""
+    replace = msgspec.structs.replace
+    operation = replace(_NODE, deprecated=True)
+    return [
+        replace(route, path="/init-with-node", operation=operation)
+        for route in routes
+        if route.path == "/node"
+    ]
+
+
+def ack_route(source: AcknowledgingSource) -> Route:
+    """`POST /ack`."""
+
+    async def ack(call: Call) -> Reply:
+        answer = await source.acknowledge(call.value)
+        if answer is not None:
+            return Reply(STATUS[NotReady], (encode_not_ready(call.value.identifier, answer),))
+        return Reply(204)
+
+    return Route("POST", "/ack", ack, "ack", "node", Body(decode_acknowledgement), _ACK)
+
+
+def _version(headers: Mapping[str, str]) -> Version | None:
+    """What `Cfgsync-Version` says; None for text that is not a version, which did not come from a server of ours."""
+    try:
+        return Version.parse(headers.get(VERSION, ""))
+    except ValueError:
+        return None

@@ -1,0 +1,43 @@
+"""The routes of one source, put together from what the source can do."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from ..wire.source import AcknowledgingSource, NodeConfigSource, SharedSource
+from ..wire.status import StatusSource
+from .node_routes import ack_route, node_route, register_route
+from .route import Route
+from .status_routes import evict_route, health_routes, status_routes
+
+
+class CfgsyncServerState:
+    """A source as routes: `HttpServer(CfgsyncServerState(source, status=source).routes())`.
+
+    Each further argument is something that the source can do, and adds its routes: explain itself (`status`), remember
+    what nodes have applied (`acknowledging`), make a node leave (`evict`). `shared` is the source if other servers
+    write to its store.
+    """
+
+    def __init__(
+        self,
+        source: NodeConfigSource,
+        status: StatusSource | None = None,
+        *,
+        shared: SharedSource | None = None,
+        acknowledging: AcknowledgingSource | None = None,
+        evict: Callable[[str], Awaitable[bool]] | None = None,
+    ) -> None:
+        self._routes = [register_route(source), node_route(source, shared)]
+        if acknowledging is not None:
+            self._routes.append(ack_route(acknowledging))
+        if status is None:
+            self._routes += health_routes()
+        else:
+            self._routes += [*health_routes(status.ping), *status_routes(status)]
+        if evict is not None:
+            self._routes.append(evict_route(evict))
+
+    def routes(self) -> list[Route]:
+        """The node's routes, health, and those of what the source can do."""
+        return [*self._routes]

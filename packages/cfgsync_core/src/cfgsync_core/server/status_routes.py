@@ -1,0 +1,106 @@
+"""The routes that say how a server and its fleet are: `/livez`, `/readyz`, `/status`; and `/admin/evict`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from ..errors import InvalidRegistration, InvalidRequest
+from ..wire.protocol import NodeRequest, encode_error
+from ..wire.registration import check_identifier
+from ..wire.request_body import RequestBody
+from ..wire.status import FleetStatus, NodeStatus, StatusSource
+from .node_routes import Identifier
+from .route import Answer, Body, Call, Operation, Reply, Route, page_of
+
+
+class Node(msgspec.Struct):
+    """Which node is meant."""
+
+    identifier: Identifier
+
+
+class Health(msgspec.Struct):
+    """Alive, or ready."""
+
+    status: str
+
+
+async def _nothing_to_check() -> None:
+    """A source without a store is always ready."""
+
+
+def health_routes(ping: Callable[[], Awaitable[None]] = _nothing_to_check) -> list[Route]:
+    """`/livez`, the same as `/healthz`, and `/readyz`, which fails as `ping` does."""
+
+    async def livez(call: Call) -> Reply:
+        return Reply(200, (b'{"status":"alive"}',))
+
+    async def readyz(call: Call) -> Reply:
+        await ping()
+        return Reply(200, (b'{"status":"ready"}',))
+
+    answers = {"200": Answer((Health,))}
+    return [
+        Route("GET", "/livez", livez, "livez", operation=Operation("Alive", answers)),
+        Route("GET", "/healthz", livez, "livez"),
+        Route("GET", "/readyz", readyz, "readyz", operation=Operation("The store answers", answers)),
+    ]
+
+
+def status_routes(source: StatusSource) -> list[Route]:
+    """`/status`, a page of the fleet, and `/status/{identifier}`, one node."""
+
+    async def fleet(call: Call) -> Reply:
+        return Reply(200, (msgspec.json.encode(source.fleet(*page_of(call.query))),))
+
+    async def node(call: Call) -> Reply:
+        return Reply(200, (msgspec.json.encode(source.node(call.names["identifier"][:200])),))
+
+    limit = {
+        "description": "1 to 1000; another word counts as 1000",
+        "anyOf": [{"type": "integer"}, {"type": "string"}],
+    }
+    of_fleet = Operation(
+        "Who is here, who is missing, and why it is not ready",
+        {"200": Answer((FleetStatus,))},
+        query={"limit": limit, "after": {"type": "string"}},
+    )
+    of_node = Operation("One node, and why", {"200": Answer((NodeStatus,))})
+    return [
+        Route("GET", "/status", fleet, "status", operation=of_fleet),
+        Route("GET", "/status/{identifier}", node, "status", operation=of_node),
+    ]
+
+
+def evict_route(evict: Callable[[str], Awaitable[bool]]) -> Route:
+    """`POST /admin/evict`; `evict` is False for a node that is not there."""
+
+    async def handler(call: Call) -> Reply:
+        identifier = call.value.identifier
+        if await evict(identifier):
+            return Reply(200, (msgspec.json.encode(call.value),))
+        # with the identifier in it, which tells this 404 from a route that is not there
+        message = f"no node {identifier} is registered"
+        return Reply(404, (encode_error("not_found", message, identifier=identifier),))
+
+    operation = Operation(
+        "Make a node leave; its name is free, and it may register again",
+        {"200": Answer((Node,))},
+        "400 403 404 413 415 422 503 507",
+        Node,
+    )
+    return Route("POST", "/admin/evict", handler, "evict", "operator", Body(_decode_node), operation)
+
+
+_node = RequestBody(NodeRequest)
+
+
+def _decode_node(body: bytes) -> NodeRequest:
+    named = _node.decode(body)
+    try:
+        check_identifier(named.identifier)
+    except InvalidRegistration as error:
+        raise InvalidRequest(422, str(error)) from error
+    return named
