@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from cfgsync_core import HttpServer
 
 CHANGED_PROGRAM = "; has the program changed? `cfgsync generation renew`, or serve with another --revision"
-"""Said where a generation of before stands: a mended program takes effect when it says so, and whoever tries it out for
-the first time wonders why nothing happens."""
+"""Logged when a generation from before the start is served: a mended program takes effect only with another revision,
+which a first-time user does not expect."""
 
 log = logging.getLogger("cfgsync")
 
@@ -79,15 +79,15 @@ async def serving_snapshot(
 ) -> AsyncIterator[HttpServer]:
     """A server of `materializer` while the context lasts; `port` 0 takes a free one, see `server.url`.
 
-    `anonymous` takes nodes without a secret, `rebind` gives a name to whoever comes with another one (see `trust.md`);
-    `lacking` is what its operator lets it do without, which is logged and told in `/status`.
+    `anonymous` takes nodes without a secret, `rebind` gives a name to a node that comes with another one;
+    `lacking` is what its operator lets it do without, which is in the log and in `/status`.
     With `legacy_init_with_node`, `/node` is also `/init-with-node`, as the oldest clients of the original call it.
-    A node that is not heard of for `ttl` seconds leaves (None: nobody does).
-    `hints` say that other servers share the store: this one whispers to them, and follows what they commit, at each of
+    A node that is not heard of for `ttl` seconds leaves (None: no node does).
+    `hints` say that other servers share the store: this one notifies them, and follows what they commit, at each of
     their hints and every `interval` seconds.
     With `page`, `GET /` shows the fleet; off loopback it refuses unless `lacking` has "no-auth".
     `store` is a URL (opened and closed here) or an open store. Raises `StoreRefused`; `MachineRefused` for a port that
-    is in use. Leaving answers everybody who waits 503 with `Retry-After`.
+    is in use. Leaving answers every waiting node 503 with `Retry-After`.
     """
     async with AsyncExitStack() as stack:
         loading = asyncio.create_task(load_http_server(), name="cfgsync-load-http")
@@ -115,7 +115,9 @@ async def serving_snapshot(
         stack.push_async_callback(identities.close)
         await identities.open()
         await stack.enter_async_context(source)
-        await source.settled(FIRST_VERDICT_SECONDS)  # a mended materializer's files reach whoever asks first
+        await source.settled(
+            FIRST_VERDICT_SECONDS
+        )  # a mended materializer's files reach the first node that comes
         remembered = source.fleet(0, "")
         if remembered.registered:
             generation = "none" if remembered.generation is None else remembered.generation.rpartition(".")[2]

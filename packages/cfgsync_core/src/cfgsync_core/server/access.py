@@ -1,4 +1,4 @@
-"""Who may call a route, decided in front of the table. Until tokens exist, an operator is a caller on the server's own
+"""Access to a route is decided in front of the table. Until tokens exist, an operator is a caller on the server's own
 machine that calls it by the machine's own name, with no web page and no proxy between."""
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The HTTP library within our limits: one place for each limit, and a malformed head is answered like every error.
-
-Source: `trust.md`, "Server limits".
-"""
+"""The HTTP library within our limits: each limit has one place, and a malformed head is answered like every error."""
 
 from __future__ import annotations
 
@@ -152,7 +149,7 @@ class LimitedServer(web.Server):
 
 def has_more(handler: RequestHandler) -> bool:
     """True when further requests of this connection have come already (pipelining). The library would answer them all
-    before anybody else has a turn."""
+    before another connection has a turn."""
     return bool(handler._messages)
 
 
@@ -201,7 +198,7 @@ class Pieces(Payload):
                 taken.cancel()
                 raise
         try:
-            if not taken.done():  # the piece is on its way, and whoever reads faster comes first
+            if not taken.done():  # the piece is on its way; a faster reader comes first
                 await asyncio.wait([taken], timeout=self._piece_seconds)
             if not taken.done():
                 _reset(writer.transport)

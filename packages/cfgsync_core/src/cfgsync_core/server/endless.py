@@ -28,7 +28,7 @@ async def stream(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
         if not isinstance(transport, asyncio.WriteTransport) or transport.is_closing():
             raise ConnectionResetError("the reader has gone")
         if transport.get_write_buffer_size() > SLOW_BYTES:
-            transport.abort()  # closing would wait for data that nobody reads
+            transport.abort()  # closing would wait for data that is never read
             raise ConnectionResetError("the stream is not read")
         await response.write(piece)
 

@@ -38,7 +38,7 @@ from .route_table import RouteTable
 class HttpServer:
     """Serves routes on one address: `async with HttpServer(routes, host, port) as server: server.url`.
 
-    `port` 0 takes a free one. `access` says who may call which route (default: an operator's routes answer on this
+    `port` 0 takes a free one. `access` decides each call (default: an operator's routes answer on this
     machine only). Raises `OSError` when the address cannot be had. `drain` answers every new request 503 with
     `Retry-After`, and leaving drains. A reader that takes nothing of a large answer for `piece_seconds` is cut off.
     """

@@ -41,7 +41,7 @@ class Registration(msgspec.Struct):
     metadata: Any = None
 
 
-class Question(msgspec.Struct):
+class NodeBody(msgspec.Struct):
     """The node whose files are wanted; a whole registration is accepted too."""
 
     identifier: Identifier
@@ -113,7 +113,7 @@ _NODE: Final = Operation(
         "304": Answer(description="this node has these files"),
     },
     "400 401 403 404 406 413 415 422 425 500 503",
-    Question,
+    NodeBody,
     headers={
         "Prefer": "wait=20",
         "If-None-Match": f'"sha256-{"0" * 64}"',

@@ -1,4 +1,4 @@
-"""A route is one value: which requests it takes, what answers them, who may call it, and what `/openapi.json` says.
+"""A route is one value: the requests it takes, their handler, their callers, and what `/openapi.json` says.
 
 A feature exports its routes as a list; the server takes the lists and knows no path of its own.
 """

@@ -1,4 +1,4 @@
-"""The routes that say how a server and its fleet are: `/livez`, `/readyz`, `/status`; and `/admin/evict`."""
+"""The routes that report on a server and its fleet: `/livez`, `/readyz`, `/status`; and `/admin/evict`."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def status_routes(source: StatusSource) -> list[Route]:
         "anyOf": [{"type": "integer"}, {"type": "string"}],
     }
     of_fleet = Operation(
-        "Who is here, who is missing, and why it is not ready",
+        "The nodes that are registered, those that are missing, and why the fleet is not ready",
         {"200": Answer((FleetStatus,))},
         query={"limit": limit, "after": {"type": "string"}},
     )

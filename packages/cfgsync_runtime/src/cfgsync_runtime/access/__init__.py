@@ -1,1 +1,1 @@
-"""Who may call what: a name belongs to its first secret, and what is insecure is said."""
+"""Access: a name belongs to its first secret, operators are on this machine, and an insecure server says so."""

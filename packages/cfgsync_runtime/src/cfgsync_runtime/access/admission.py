@@ -13,7 +13,7 @@ from .insecure import InsecureOption, is_loopback
 Readers: TypeAlias = Literal["loopback", "anyone", "nobody"]
 """The callers for whom a `reader` route is there: those on this machine, all, none."""
 
-_CLOSED: Final = "the page is served on loopback only until read tokens exist; --insecure-no-auth shows it to whoever reaches it"
+_CLOSED: Final = "the page is served on loopback only until read tokens exist; --insecure-no-auth shows it to everyone who reaches the server"
 _FOREIGN: Final = "the page answers to this machine's own names and addresses only (`Host`): call it as http://127.0.0.1, with its port"
 
 

@@ -1,7 +1,7 @@
 """A name belongs to the secret that it was first registered with; another secret changes nothing and reads nothing.
 
 Bindings live in a bucket of their own, made by compare-and-set before the
-registration, so that binding never makes a revision of the registrations. Source: `trust.md`, "Identity".
+registration, so that binding never makes a revision of the registrations.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class Identities:
             await self._reader.__aenter__()
 
     async def close(self) -> None:
-        """Follow nobody any more."""
+        """Stop following the other servers."""
         if self._reader is not None:
             await self._reader.close()
 
@@ -105,14 +105,14 @@ class Identities:
             self._hold(identifier, None if entry is None else entry.value)
 
     async def release(self, identifiers: Sequence[str]) -> None:
-        """Free these names, durably on return, in one commit: whoever comes first may bind them."""
+        """Free these names, durably on return, in one commit: the next node that claims one may bind it."""
         for name in identifiers:
             if name not in self._bound:
                 await self._look_up(name)
         bound = {name: self._bound.pop(name) for name in identifiers if name in self._bound}
         if not bound:
             return
-        try:  # who claims one of them from now on commits after this
+        try:  # a later claim of one of these names commits after this
             await self._store.commit(BUCKET, dict.fromkeys(bound))
         except BaseException:
             self._bound = bound | self._bound

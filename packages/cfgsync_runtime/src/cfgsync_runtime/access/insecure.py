@@ -1,7 +1,4 @@
-"""A server that is open to other machines without TLS or without a rule for who may join says so, wherever it is asked.
-
-Source: `trust.md`, "Off loopback" and "Identity".
-"""
+"""A server that is open to other machines without TLS, or without a rule for joining, says so in its log and status."""
 
 from __future__ import annotations
 
@@ -19,8 +16,8 @@ InsecureOption: TypeAlias = Literal["no-tls", "no-auth"]
 log = logging.getLogger("cfgsync")
 
 _BANNER: Final[dict[InsecureOption, str]] = {
-    "no-tls": "nothing is encrypted, and who is on the way can read secrets and files",
-    "no-auth": "whoever reaches it may join, and take a name from a node with another secret",
+    "no-tls": "nothing is encrypted, and anyone on the network path can read secrets and files",
+    "no-auth": "anyone who reaches it may join, and take a name from a node with another secret",
 }
 
 

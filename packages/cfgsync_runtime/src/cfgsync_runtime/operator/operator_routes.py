@@ -39,7 +39,7 @@ _PAGE: Final = {
 }
 
 _RENEW: Final = Operation(
-    "Make one new generation of everybody; held for `wait` seconds (at most 30) until its run has ended",
+    "Make one new generation of all nodes; held for `wait` seconds (at most 30) until its run has ended",
     {"200": Answer((Renewed,)), "202": Answer((Renewed,))},
     "400 403 413 415 422 500 503 507",
     Renew,

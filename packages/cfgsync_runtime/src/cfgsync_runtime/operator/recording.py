@@ -1,7 +1,7 @@
 """A recorded fleet: its registrations and the generation that was served, as one JSON document that works offline.
 
-Made by `cfgsync status --save-snapshot FILE`, or looked at in a store; read by `cfgsync check`. Files are told as an
-operator is told them: contents of text up to 256 KiB, and of secrets nothing but size and digest.
+Made by `cfgsync status --save-snapshot FILE`, or looked at in a store; read by `cfgsync check`. Files are shown as to an
+operator: contents of text up to 256 KiB, and of secrets nothing but size and digest.
 """
 
 from __future__ import annotations
