@@ -25,7 +25,6 @@ from cfgsync_core import (
     Handler,
     MemoryHints,
     NodeConfigSource,
-    RevisionedStore,
     StatusSource,
     WatchStreams,
     event,
@@ -60,7 +59,7 @@ async def serving_snapshot(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
-    store: RevisionedStore | str = "memory:",
+    store: Engine | str = "memory:",
     late: Late = "follow",
     revision: str | None = None,
     sink: MaterializedArtifactsSink | None = None,
@@ -91,9 +90,7 @@ async def serving_snapshot(
     async with AsyncExitStack() as stack:
         loading = asyncio.create_task(load_http_server(), name="cfgsync-load-http")
         stack.callback(loading.cancel)
-        opened: RevisionedStore = (
-            store if not isinstance(store, str) else await _opened(stack, store, on_fatal)
-        )
+        opened = await _opened(stack, store, on_fatal) if isinstance(store, str) else store
         hinting = await stack.enter_async_context(
             notifying(opened, MemoryHints() if hints is None else hints)
         )
@@ -101,6 +98,7 @@ async def serving_snapshot(
         source = RegistrationConfigSource(
             materializer,
             store=hinting,
+            admin=opened,
             late=late,
             revision=revision,
             sink=sink,
@@ -180,7 +178,7 @@ async def serve_snapshot_cfgsync(
     materializer: RegistrationSnapshotMaterializer,
     *,
     host: str = "127.0.0.1",
-    store: RevisionedStore | str = "memory:",
+    store: Engine | str = "memory:",
     late: Late = "follow",
     revision: str | None = None,
     sink: MaterializedArtifactsSink | None = None,

@@ -21,13 +21,13 @@ from cfgsync_adapter import Late, MaterializedArtifactsSink
 from cfgsync_artifacts import ArtifactFile, ArtifactSet
 from cfgsync_core import (
     CfgsyncClient,
+    Engine,
     FetchFailed,
     FleetStatus,
     HttpServer,
     NodeArtifactsBundle,
     NodeRegistration,
     NodeStatus,
-    RevisionedStore,
     StaticConfigSource,
 )
 
@@ -54,7 +54,7 @@ class ServingOptions(TypedDict, total=False):
     """What `serving_snapshot` takes beside the materializer; what is not given is as there (a free port, in memory)."""
 
     port: int
-    store: RevisionedStore | str
+    store: Engine | str
     late: Late
     revision: str | None
     sink: MaterializedArtifactsSink | None
