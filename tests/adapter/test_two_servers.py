@@ -24,8 +24,9 @@ from cfgsync_core import (
     Ready,
     notifying,
 )
-from cfgsync_runtime.testing.faults import DeadHints, LostHints
+from cfgsync_runtime.testing.contracts.dead_hints import DeadHints
 from tests.adapter.fleets import Obedient, RandomKeys, ReadyAt, node
+from tests.faults import LostHints
 
 SOON = 0.2
 

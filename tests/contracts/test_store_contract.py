@@ -5,7 +5,7 @@ import pytest
 from cfgsync_core import MemoryStore
 from cfgsync_runtime.backends import open_store
 from cfgsync_runtime.testing import contracts
-from cfgsync_runtime.testing.kills import check_inv_19_kill_9_loses_and_doubles_nothing
+from tests.kills import check_inv_19_kill_9_loses_and_doubles_nothing
 
 
 @pytest.fixture(params=["memory", "sqlite"])

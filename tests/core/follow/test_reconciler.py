@@ -25,7 +25,8 @@ from cfgsync_core import (
     uuid7,
 )
 from cfgsync_runtime.backends import open_store
-from cfgsync_runtime.testing.faults import DeadHints, DoubledHints, LostHints
+from cfgsync_runtime.testing.contracts.dead_hints import DeadHints
+from tests.faults import DoubledHints, LostHints
 from tests.replicas import CountedStore, Replica
 from tests.virtual_time import VirtualClock
 

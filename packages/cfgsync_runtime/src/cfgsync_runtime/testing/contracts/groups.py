@@ -16,8 +16,8 @@ from cfgsync_core import (
     notifying,
 )
 
-from ..faults import DeadEvents, DeadHints, HangingHints
 from .asking import B, OpenStore, the_changes, the_snapshot, values
+from .dead_hints import DeadEvents, DeadHints, HangingHints
 
 
 async def check_inv_01_when_a_hint_is_seen_a_read_returns_what_was_committed_before_it(
