@@ -84,9 +84,10 @@ if TYPE_CHECKING:
     from .server.static_source import spell_path as spell_path
     from .server.watch_stream import ChangingSource as ChangingSource
     from .server.watch_stream import WatchStreams as WatchStreams
+    from .store.backend import Backend as Backend
+    from .store.backend import OpenEngine as OpenEngine
     from .store.contract import BLOB as BLOB
     from .store.contract import HISTORY_REVISIONS as HISTORY_REVISIONS
-    from .store.contract import HISTORY_SECONDS as HISTORY_SECONDS
     from .store.contract import NEVER as NEVER
     from .store.contract import BucketSnapshot as BucketSnapshot
     from .store.contract import Change as Change

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from hashlib import sha256
-from types import TracebackType
-from typing import NamedTuple, Protocol, Self, runtime_checkable
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -17,7 +16,6 @@ deleting it shortens the bucket's history to what can still be told (`store.md`,
 what is named by its digest cannot be another when it returns."""
 
 HISTORY_REVISIONS = 1_000
-HISTORY_SECONDS = 24 * 3600
 
 
 class Version(NamedTuple):
@@ -176,7 +174,6 @@ class RevisionedStore(Protocol):
         """Every commit after `since` in order, contiguous; or an honest `Gap`."""
 
 
-@runtime_checkable
 class StoreAdmin(Protocol):
     """What an operator asks of a store. Features use the five verbs only."""
 
@@ -197,10 +194,4 @@ class StoreAdmin(Protocol):
 
 
 class Engine(RevisionedStore, StoreAdmin, Protocol):
-    """A store as it is opened: `async with open_store(url) as store`."""
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    """One object that is both, such as `MemoryStore`."""

@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from types import TracebackType
 from typing import Self
 
 import msgspec
@@ -64,14 +63,6 @@ class MemoryStore:
     def __init__(self, clock: Callable[[], int] = wall_ms) -> None:
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
     async def version(self, bucket: str) -> Version:
         held = self._buckets.get(bucket)

@@ -20,6 +20,7 @@ import msgspec
 from cfgsync_adapter import Late, MaterializedArtifactsSink
 from cfgsync_artifacts import ArtifactFile, ArtifactSet
 from cfgsync_core import (
+    Backend,
     CfgsyncClient,
     Engine,
     FetchFailed,
@@ -54,7 +55,7 @@ class ServingOptions(TypedDict, total=False):
     """What `serving_snapshot` takes beside the materializer; what is not given is as there (a free port, in memory)."""
 
     port: int
-    store: Engine | str
+    store: Backend | Engine | str
     late: Late
     revision: str | None
     sink: MaterializedArtifactsSink | None

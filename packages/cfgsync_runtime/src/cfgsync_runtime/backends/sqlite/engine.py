@@ -6,10 +6,12 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from cfgsync_core import (
+    Backend,
     BucketSnapshot,
     Change,
     Entry,
@@ -37,6 +39,21 @@ QUIET_TURNS: Final = 4
 """Turns of the event loop without anybody new, after which a group begins although the last one was larger."""
 
 T = TypeVar("T")
+
+
+@asynccontextmanager
+async def open_sqlite(
+    url: str, *, read_only: bool, on_fatal: Callable[[BaseException], None] | None
+) -> AsyncIterator[Backend]:
+    """`sqlite:relative.db`, `sqlite:/absolute.db` or `sqlite:///absolute.db`."""
+    path = url.partition(":")[2]
+    path = path[2:] if path.startswith("//") else path
+    if not path or path.startswith(":") or "?" in path or "\0" in path:
+        raise StoreRefused(
+            f"sqlite:{path[:80]} names no file", "write sqlite:PATH, for example sqlite:cfgsync.db"
+        )
+    async with SqliteStore(path, read_only=read_only, on_fatal=on_fatal) as store:
+        yield Backend(store, store)
 
 
 def _wall_ms() -> int:
