@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from cfgsync_core import Fetched, NodeRegistration, NodeWatch, ReceivedAnswer, Request
-from cfgsync_runtime.testing.wire import Wire, Wires
+from tests.wires import Wire, Wires
 
 from . import words
 from .jobs import Job, Result

@@ -33,7 +33,14 @@ MENU = {
         "Begin": ["tutorial"],
         "How to": [
             *("howto/materializer", "howto/waiting", "howto/secrets", "howto/compose", "howto/kubernetes"),
-            *("howto/systemd", "howto/testing", "howto/not-ready", "howto/page", "observability/README"),
+            *(
+                "howto/systemd",
+                "howto/testing",
+                "howto/engine",
+                "howto/not-ready",
+                "howto/page",
+                "observability/README",
+            ),
         ],
         "Reference": [
             *(

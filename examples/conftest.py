@@ -10,7 +10,10 @@ import pytest
 
 from tests.docs.blocks import Block, blocks, run_page
 
-collect_ignore = ["fixtures/test_app.py"]  # its README runs it, as a reader would
+collect_ignore = [
+    "fixtures/test_app.py",
+    "engine/test_shared_engine.py",
+]  # their READMEs run them, as a reader would
 
 
 @pytest.fixture

@@ -22,8 +22,9 @@ from cfgsync_core import (
     Ready,
     notifying,
 )
-from cfgsync_runtime.testing.faults import DeadHints, LostHints
+from cfgsync_runtime.testing.contracts.dead_hints import DeadHints
 from tests.adapter.fleets import Obedient, RandomKeys, ReadyAt, node
+from tests.faults import LostHints
 from tests.routes import call_node, routes_of
 
 SOON = 0.2

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from cfgsync_core import BucketSnapshot
-from cfgsync_runtime import open_store
+from cfgsync_runtime import open_backend
 from tests.processes import Place, body
 
 
@@ -22,7 +22,7 @@ def mount(*words: str) -> None:
 
 
 async def held(path: Path) -> list[str]:
-    async with open_store(f"sqlite:{path}", read_only=True) as store:
+    async with open_backend(f"sqlite:{path}", read_only=True) as (store, *_):
         cut = await store.snapshot("registrations")
         assert isinstance(cut, BucketSnapshot)
         assert cut.is_whole()

@@ -16,10 +16,10 @@ import pytest
 
 from cfgsync_core import MemoryHints, MemoryStore
 from cfgsync_runtime.compose import serving_snapshot
-from cfgsync_runtime.testing.faults import LostHints
 from tests.chaos.form import LONG, sized
 from tests.chaos.watchers import Watcher, until, watching
 from tests.end_to_end.watched import Told
+from tests.faults import LostHints
 from tests.processes import PATIENCE, Place, Server, ask, body
 
 HERE = Path(__file__).parents[1] / "end_to_end"

@@ -21,7 +21,7 @@ from cfgsync_core import (
     Request,
     decode_acknowledgement,
 )
-from cfgsync_runtime.testing.wire import Wires
+from tests.wires import Wires
 
 
 class Watcher:

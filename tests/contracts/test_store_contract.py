@@ -2,28 +2,23 @@
 
 import pytest
 
-from cfgsync_core import MemoryStore
-from cfgsync_runtime.backends import open_store
+from cfgsync_runtime.backends import open_backend
 from cfgsync_runtime.testing import contracts
-from cfgsync_runtime.testing.kills import check_inv_19_kill_9_loses_and_doubles_nothing
+from tests.kills import check_inv_19_kill_9_loses_and_doubles_nothing
 
 
 @pytest.fixture(params=["memory", "sqlite"])
 def opener(request, tmp_path):
+    """Opens an empty store each time."""
     if request.param == "memory":
-        return MemoryStore
-    return numbered(tmp_path)
-
-
-def numbered(directory):
-    """A new file for each opening."""
+        return lambda: open_backend("memory:")
     count = iter(range(1000))
-    return lambda: open_store(f"sqlite:{directory}/{next(count)}.db")
+    return lambda: open_backend(f"sqlite:{tmp_path}/{next(count)}.db")
 
 
 @pytest.fixture(params=["sqlite"])
 def reopener(request, tmp_path):
-    return lambda: open_store(f"sqlite:{tmp_path}/store.db")
+    return lambda: open_backend(f"sqlite:{tmp_path}/store.db")
 
 
 def as_test(check, fixture):

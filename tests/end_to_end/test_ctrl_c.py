@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cfgsync_runtime.testing.server import Heard, Says, ScriptedServer
 from tests.processes import BIN, Place, ask, body, eventually
+from tests.scripted_server import Heard, Says, ScriptedServer
 from tests.terminals import Terminal
 
 WAITING = """

@@ -1,7 +1,7 @@
 """Kill −9 the server again and again while a fleet registers and boots: nothing acknowledged is lost, nothing doubled.
 
 The kills are set off by an answer (the so-and-so-many-th registration or payload of a server's life), so that they fall
-while others are under way; that they do is asserted. What a kill cannot show is a missing fsync: see `testing/kills.py`.
+while others are under way; that they do is asserted. What a kill cannot show is a missing fsync: see `tests/kills.py`.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ import pytest
 
 from cfgsync_artifacts import ArtifactFile
 from cfgsync_core import uuid7
-from cfgsync_runtime.testing.server import Act, Cut, Heard, Says, ScriptedServer, files
 from tests.chaos.form import LONG
 from tests.processes import PATIENCE, Place, Server, body, ended, eventually
+from tests.scripted_server import Act, Cut, Heard, Says, ScriptedServer, files
 
 HERE = Path(__file__).parent
 COMMAND = """

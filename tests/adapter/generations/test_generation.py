@@ -28,8 +28,8 @@ from cfgsync_core import (
     Unchanged,
     Version,
 )
-from cfgsync_runtime.testing.faults import BrokenStore
 from tests.adapter.fleets import RandomKeys, ReadyAt, node, one_file_each
+from tests.faults import BrokenStore
 
 
 async def ready(source: RegistrationConfigSource, name: str) -> Ready:

@@ -15,8 +15,8 @@ from cfgsync_adapter import (
 from cfgsync_adapter.generations.generation import Generation
 from cfgsync_artifacts import DuplicatePath
 from cfgsync_core import MaterializationFailed, MemoryStore, Missing, Ready, Unavailable
-from cfgsync_runtime.testing.faults import BrokenStore
 from tests.adapter.fleets import ReadyAt, node
+from tests.faults import BrokenStore
 
 MINE = ArtifactSet([ArtifactFile("/config", "mine", "0600"), ArtifactFile("/blob", b"\xff")])
 NONE = ArtifactSet()

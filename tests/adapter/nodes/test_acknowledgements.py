@@ -25,8 +25,8 @@ from cfgsync_core import (
     Unavailable,
     mint_epoch,
 )
-from cfgsync_runtime.testing.faults import BrokenStore
 from tests.adapter.fleets import RandomKeys, ReadyAt, node
+from tests.faults import BrokenStore
 
 
 class OwnFiles:

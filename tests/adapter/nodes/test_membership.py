@@ -15,8 +15,8 @@ from cfgsync_adapter import (
     RegistrationSnapshot,
 )
 from cfgsync_core import Acknowledgement, Entry, MemoryStore, Missing, NotReady, Ready, Unavailable
-from cfgsync_runtime.testing.faults import BrokenStore
 from tests.adapter.fleets import RandomKeys, ReadyAt, node, one_file_each
+from tests.faults import BrokenStore
 
 TTL = 60.0
 

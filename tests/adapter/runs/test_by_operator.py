@@ -7,8 +7,8 @@ import pytest
 from cfgsync_adapter import NotReady, RegistrationConfigSource
 from cfgsync_adapter.generations.generation import Generation
 from cfgsync_core import MemoryStore, Missing, Ready, Unavailable
-from cfgsync_runtime.testing.faults import BrokenStore
 from tests.adapter.fleets import RandomKeys, ReadyAt, node
+from tests.faults import BrokenStore
 
 
 async def answered(source: RegistrationConfigSource, name: str) -> Ready:

@@ -24,8 +24,9 @@ from cfgsync_core import (
     notifying,
     uuid7,
 )
-from cfgsync_runtime.backends import open_store
-from cfgsync_runtime.testing.faults import DeadHints, DoubledHints, LostHints
+from cfgsync_runtime.backends import open_backend
+from cfgsync_runtime.testing.contracts.dead_hints import DeadHints
+from tests.faults import DoubledHints, LostHints
 from tests.replicas import CountedStore, Replica
 from tests.virtual_time import VirtualClock
 
@@ -74,7 +75,7 @@ async def house(request, tmp_path):
     if request.param == "memory":
         yield House(MemoryStore())
     else:
-        async with open_store(f"sqlite:{tmp_path}/store.db") as engine:
+        async with open_backend(f"sqlite:{tmp_path}/store.db") as (engine, *_):
             yield House(engine)
 
 

@@ -28,7 +28,7 @@ from cfgsync_core import (
     Untrusted,
     Version,
 )
-from cfgsync_runtime.testing.server import (
+from tests.scripted_server import (
     Cut,
     Drip,
     Heard,

@@ -28,7 +28,7 @@ from cfgsync_core import (
     encode_files,
     uuid7,
 )
-from cfgsync_runtime.testing.server import ScriptedServer
+from tests.scripted_server import ScriptedServer
 
 OLD, EPOCH, NEW = uuid7(1_000_000), uuid7(2_000_000), uuid7(3_000_000)
 NODE = NodeRegistration("node-1", "127.0.0.1")
@@ -467,7 +467,7 @@ async def test_200_watchers_of_one_process_follow_a_burst_of_50_changes_over_aio
     latest = {"text": "0\n", "number": 1}
 
     def answer(heard):  # type: ignore[no-untyped-def]
-        from cfgsync_runtime.testing.server import Says, files
+        from tests.scripted_server import Says, files
 
         if heard.path != "/node":
             return Says(204 if heard.path == "/ack" else 202)

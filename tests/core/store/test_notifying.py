@@ -1,4 +1,4 @@
-"""Commit first, whisper second."""
+"""Commit first, notify second."""
 
 import asyncio
 import json
@@ -50,7 +50,7 @@ async def test_a_commit_is_followed_by_a_hint_and_an_event_with_its_version():
     assert events.announced == [("b", {"bucket": "b", "epoch": version.epoch, "revision": 1})]
 
 
-async def test_commits_of_one_burst_share_a_whisper():
+async def test_commits_of_one_burst_share_a_hint():
     hints = CountedHints()
     async with notifying(MemoryStore(), hints) as store:
         await asyncio.gather(*(store.commit("b", {f"k{n}": b"1"}) for n in range(100)))
@@ -58,7 +58,7 @@ async def test_commits_of_one_burst_share_a_whisper():
     assert sorted(hints.published) == ["b", "c"]
 
 
-async def test_a_commit_during_a_whisper_is_whispered_after_it():
+async def test_a_commit_during_a_hint_is_followed_by_another_one():
     hints = CountedHints()
     entered, leave = asyncio.Event(), asyncio.Event()
 
@@ -78,7 +78,7 @@ async def test_a_commit_during_a_whisper_is_whispered_after_it():
     assert hints.published == ["b", "b"]
 
 
-async def test_what_changes_nothing_or_is_refused_is_not_whispered():
+async def test_a_commit_that_changes_nothing_or_is_refused_sends_no_hint():
     hints = CountedHints()
     async with notifying(MemoryStore(), hints) as store:
         await store.commit("b", {"a": b"1"})
@@ -89,7 +89,7 @@ async def test_what_changes_nothing_or_is_refused_is_not_whispered():
     assert hints.published == ["b"]
 
 
-async def test_a_commit_whose_outcome_is_unknown_is_whispered_and_one_that_failed_is_not():
+async def test_a_commit_whose_outcome_is_unknown_sends_a_hint_and_one_that_failed_does_not():
     hints = CountedHints()
 
     class Failing(MemoryStore):
@@ -108,7 +108,7 @@ async def test_a_commit_whose_outcome_is_unknown_is_whispered_and_one_that_faile
     assert hints.published == ["b"]
 
 
-async def test_a_cancelled_commit_is_whispered_after_its_end():
+async def test_a_cancelled_commit_sends_a_hint_after_its_end():
     hints, engine = CountedHints(), SlowStore()
     async with notifying(engine, hints) as store:
         call = asyncio.ensure_future(store.commit("b", {"a": b"1"}))
@@ -122,7 +122,7 @@ async def test_a_cancelled_commit_is_whispered_after_its_end():
     assert (await store.version("b")).revision == 1
 
 
-async def test_a_bus_that_raises_is_logged_once_for_each_whisper(caplog):
+async def test_a_bus_that_raises_is_logged_once_for_each_hint(caplog):
     class Dead(MemoryHints):
         async def publish(self, bucket):
             raise ConnectionError("no bus")

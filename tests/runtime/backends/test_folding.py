@@ -24,7 +24,7 @@ from cfgsync_core import (
     StoreRefused,
     Unavailable,
 )
-from cfgsync_runtime.backends.sqlite import folding, open_sqlite
+from cfgsync_runtime.backends.sqlite import folding
 from cfgsync_runtime.backends.sqlite.engine import SqliteStore
 
 
@@ -88,12 +88,12 @@ async def settled(store):
 
 
 async def test_a_small_commit_writes_history_only_and_is_read_everywhere(path):
-    async with open_sqlite(path) as store:
+    async with SqliteStore(path) as store:
         first = await store.commit("b", {"a": b"1", "c": b"1"})
         second = await store.commit("b", {"a": b"2", "c": None})
         assert look(path, "select count(*) from entry") == [(0,)]
         assert look(path, "select revision, folded from bucket") == [(2, 0)]
-        async with open_sqlite(path, read_only=True) as beside:
+        async with SqliteStore(path, read_only=True) as beside:
             for each in (store, beside):
                 assert await each.version("b") == second
                 assert await each.get("b", "a") == Entry("a", b"2", 2)
@@ -111,7 +111,7 @@ async def test_a_small_commit_writes_history_only_and_is_read_everywhere(path):
 
 
 async def test_expectations_and_changes_of_nothing_are_decided_on_what_is_not_folded(path):
-    async with open_sqlite(path) as store:
+    async with SqliteStore(path) as store:
         await store.commit("b", {"a": b"1"})
         assert (await store.commit("b", {"a": b"1"})).revision == 1
         with pytest.raises(Conflict):
@@ -123,7 +123,7 @@ async def test_expectations_and_changes_of_nothing_are_decided_on_what_is_not_fo
 
 
 async def test_the_checker_sees_the_newest_commits_beside_the_server(path):
-    async with open_sqlite(path) as store:
+    async with SqliteStore(path) as store:
         await asyncio.gather(*(store.commit("b", {f"k{n}": b"1"}) for n in range(500)))
         command = [Path(sys.executable).parent / "cfgsync", "store", "check", "--store", f"sqlite:{path}"]
         done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60)
@@ -131,7 +131,7 @@ async def test_the_checker_sees_the_newest_commits_beside_the_server(path):
 
 
 async def test_a_blob_or_a_large_value_brings_the_entries_up_to_date_in_its_own_commit(path):
-    async with open_sqlite(path) as store:
+    async with SqliteStore(path) as store:
         for n, writes in enumerate(({BLOB + sha256(b"x").hexdigest(): b"x"}, {"large": b"x" * 100_000})):
             await store.commit("b", {"a": b"%d" % n})
             await store.commit("b", writes | {"c": b"%d" % n})
@@ -141,7 +141,7 @@ async def test_a_blob_or_a_large_value_brings_the_entries_up_to_date_in_its_own_
 
 
 async def test_an_epoch_an_export_and_a_load_meet_what_is_not_folded(path, tmp_path):
-    async with open_sqlite(path) as store, open_sqlite(f"{tmp_path}/y.db") as other:
+    async with SqliteStore(path) as store, SqliteStore(f"{tmp_path}/y.db") as other:
         await store.commit("b", {"a": b"1", "c": b"1"})
         new = (await store.new_epoch())["b"]
         assert await store.commit("b", {"c": b"2"}) == (new.epoch, 2)
@@ -150,7 +150,7 @@ async def test_an_epoch_an_export_and_a_load_meet_what_is_not_folded(path, tmp_p
         await other.load("b", await store.version("b"), entries)
         await other.commit("b", {"a": None})
         assert (await other.snapshot("b")).entries == (Entry("c", b"2", 2),)
-    async with open_sqlite(path) as store:
+    async with SqliteStore(path) as store:
         assert (await store.snapshot("b")).entries == tuple(entries)
 
 
@@ -164,7 +164,7 @@ async def test_any_commits_across_many_folds_leave_what_a_dict_would_hold(path, 
     model: dict[str, Entry] = {}
     folded = set()
     for _ in range(3):
-        async with open_sqlite(path) as store:
+        async with SqliteStore(path) as store:
             for _ in range(60):
                 keys = random.sample(range(40), 3)
                 writes = {f"k{n}": random.choice([None, b"x", b"y" * 90]) for n in keys}
@@ -183,7 +183,7 @@ async def test_any_commits_across_many_folds_leave_what_a_dict_would_hold(path, 
 
 
 async def test_a_deleted_key_keeps_its_revision_across_a_fold_and_is_no_aba(path, often):
-    async with open_sqlite(path) as store:
+    async with SqliteStore(path) as store:
         await store.commit("b", {"a": b"1"})
         await store.commit("b", {"a": None})
         for n in range(12):
@@ -199,7 +199,7 @@ async def test_a_deleted_key_keeps_its_revision_across_a_fold_and_is_no_aba(path
 
 
 async def test_a_fold_is_due_by_rewrites_of_one_key_and_by_bytes(path, often, monkeypatch):
-    async with open_sqlite(path) as store:
+    async with SqliteStore(path) as store:
         for n in range(30):
             await store.commit("b", {"a": b"%d" % n})
         await settled(store)
@@ -229,7 +229,7 @@ async def test_a_fold_comes_once_for_each_ten_keys(path, often):
 
 
 async def test_history_that_is_told_no_more_stays_until_it_is_folded(path, tmp_path):
-    async with open_sqlite(path) as store:
+    async with SqliteStore(path) as store:
         versions = await asyncio.gather(*(store.commit("b", {f"k{n % 7}": b"%d" % n}) for n in range(2300)))
         assert await store.changes("b", NEVER) == Gap(versions[-1])
         assert look(path, "select count(*) from history") == [(2300,)]
@@ -238,9 +238,9 @@ async def test_history_that_is_told_no_more_stays_until_it_is_folded(path, tmp_p
         truth = await store.snapshot("b")
     ((kept,),) = look(path, "select count(*) from history")
     assert 1000 <= kept <= 1250
-    async with open_sqlite(path) as store:
+    async with SqliteStore(path) as store:
         assert len(await store.changes("b", versions[-1001])) == 1000
-    async with open_sqlite(f"{tmp_path}/copy.db") as copy:
+    async with SqliteStore(f"{tmp_path}/copy.db") as copy:
         assert await copy.snapshot("b") == truth
 
 
@@ -341,7 +341,7 @@ async def test_a_store_that_cannot_fold_at_close_or_open_is_whole_all_the_same(p
         truth = await everything(store)
         with pytest.raises(Conflict):
             await store.commit("b", {"c": b"2"}, {"c": 2})
-    async with open_sqlite(path) as store:
+    async with SqliteStore(path) as store:
         assert look(path, "select revision, folded from bucket") == [(2, 2)]
         assert await everything(store) == truth
 
@@ -367,7 +367,7 @@ async def test_an_io_error_at_the_commit_of_a_fold_at_open_refuses_to_open(path)
             pass
     for suffix in ("", "-wal"):  # as the next process finds it
         shutil.copy(path + suffix, f"{path}.copy{suffix}")
-    async with open_sqlite(f"{path}.copy") as store:
+    async with SqliteStore(f"{path}.copy") as store:
         assert await store.get("b", "a") == Entry("a", b"1", 1)
 
 
@@ -394,7 +394,7 @@ async def test_damage_above_the_fold_is_named_and_never_served(path, statement, 
             await store.commit("b", {"a": b"%d" % n})
     change(path, statement)
     with pytest.raises(StoreDamaged, match=r"x\.db is damaged: "):
-        async with open_sqlite(path, read_only=read_only) as store:
+        async with SqliteStore(path, read_only=read_only) as store:
             await store.snapshot("b")
     assert look(path, "select count(*) from entry where key = 'a'") == [(0,)], "damage was folded"
 
@@ -417,7 +417,7 @@ async def test_no_flipped_bit_above_the_fold_is_served_as_truth(path, tmp_path):
             other = tmp_path / f"flipped-{n}-{read_only}.db"
             other.write_bytes(flipped)
             try:
-                async with open_sqlite(str(other), read_only=read_only) as store:
+                async with SqliteStore(str(other), read_only=read_only) as store:
                     assert await everything(store) == truth, f"bit {position}"
                     key = f"key-{n % 25}"
                     entries = {entry.key: entry for entry in truth[0].entries}
@@ -433,12 +433,12 @@ async def test_no_flipped_bit_above_the_fold_is_served_as_truth(path, tmp_path):
 
 CHILD = """
 import asyncio, sys
-from cfgsync_runtime.backends import open_store
+from cfgsync_runtime.backends import open_backend
 from cfgsync_runtime.backends.sqlite import folding
 
 async def main(url, start, rows):
     folding.FOLD_ROWS = int(rows)
-    async with open_store(url) as store:
+    async with open_backend(url) as (store, *_):
         async def write(name):
             for n in range(10**9):
                 key = f"k-{name}-{n % 50}"
@@ -471,9 +471,9 @@ async def test_kill_9_leaves_every_acknowledged_commit_byte_for_byte(path, rows)
                         lived.add(key)
         ((head, folded),) = look(path, "select revision, folded from bucket")
         assert head - folded > 3000 if rows > 10**5 else folded > 1500
-        async with open_sqlite(path, read_only=True) as beside:
+        async with SqliteStore(path, read_only=True) as beside:
             seen = await everything(beside)
-        async with open_sqlite(path) as store:
+        async with SqliteStore(path) as store:
             cut, told = await everything(store)
             assert (cut, told) == seen
             assert cut.version.revision == head >= last

@@ -23,8 +23,7 @@ from cfgsync_core import (
     Unavailable,
     Version,
 )
-from cfgsync_runtime.backends import open_store
-from cfgsync_runtime.backends.sqlite import open_sqlite
+from cfgsync_runtime.backends import open_backend
 from cfgsync_runtime.backends.sqlite.engine import SqliteStore
 
 
@@ -63,25 +62,25 @@ def failing(on, code, name="disk I/O error", times=10**9):
 @pytest.mark.parametrize("url", ["postgres", "redis://u:secret@host/1", ":x", ""])
 def test_an_unknown_url_is_refused_without_repeating_its_password(url):
     with pytest.raises(StoreRefused) as refused:
-        open_store(url)
+        open_backend(url)
     assert "secret" not in str(refused.value) + refused.value.hint
     assert "sqlite:" in refused.value.hint
 
 
 @pytest.mark.parametrize("url", ["sqlite:", "sqlite::memory:", "sqlite:x?mode=ro", "memory:x"])
-def test_a_url_that_names_no_store_is_refused(url):
+async def test_a_url_that_names_no_store_is_refused(url):
     with pytest.raises(StoreRefused):
-        open_store(url)
+        await open_backend(url).__aenter__()
 
 
 async def test_a_url_names_a_relative_or_an_absolute_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    async with open_store("sqlite:here.db"), open_store(f"sqlite://{tmp_path}/there.db"):
+    async with open_backend("sqlite:here.db"), open_backend(f"sqlite://{tmp_path}/there.db"):
         assert {"here.db", "there.db"} <= set(os.listdir(tmp_path))
 
 
 async def test_file_and_directories_are_for_their_owner_alone(tmp_path):
-    async with open_store(f"sqlite:{tmp_path}/a/b/x.db") as store:
+    async with open_backend(f"sqlite:{tmp_path}/a/b/x.db") as (store, *_):
         await store.commit("b", {"a": b"1"})
         for name in os.listdir(tmp_path / "a/b"):
             assert stat.S_IMODE((tmp_path / "a/b" / name).stat().st_mode) == 0o600, name
@@ -93,14 +92,14 @@ async def test_file_and_directories_are_for_their_owner_alone(tmp_path):
 async def test_a_crash_while_the_file_was_made_does_not_stop_the_next_start(path):
     with open(path + ".new", "w") as draft:
         draft.write("half")
-    async with open_sqlite(path) as store:
+    async with SqliteStore(path) as store:
         assert (await store.commit("b", {"a": b"1"})).revision == 1
 
 
 async def test_a_second_server_in_this_process_is_refused_and_the_first_keeps_its_lock(path):
-    async with open_sqlite(path) as store:
+    async with SqliteStore(path) as store:
         for _ in range(2):
-            said = await refusal_of(open_sqlite(path))
+            said = await refusal_of(SqliteStore(path))
             assert said.endswith(f"x.db is in use by another server (pid {os.getpid()})")
         assert open_in_child(path).startswith("refused ")
         await store.commit("b", {"a": b"1"})
@@ -110,10 +109,10 @@ async def test_a_second_server_in_this_process_is_refused_and_the_first_keeps_it
 CHILD = """
 import asyncio, sys
 from cfgsync_core import StoreRefused
-from cfgsync_runtime.backends import open_store
+from cfgsync_runtime.backends import open_backend
 async def main():
     try:
-        async with open_store("sqlite:" + sys.argv[1]):
+        async with open_backend("sqlite:" + sys.argv[1]):
             print("opened", flush=True)
             if len(sys.argv) > 2:
                 sys.stdin.readline()
@@ -133,15 +132,15 @@ async def test_a_server_in_another_process_is_named_by_its_pid(path):
         [sys.executable, "-c", CHILD, path, "stay"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as child:
         assert child.stdout.readline() == "opened\n"
-        said = await refusal_of(open_sqlite(path))
+        said = await refusal_of(SqliteStore(path))
         assert said.endswith(f"in use by another server (pid {child.pid})")
         child.kill()
-    async with open_sqlite(path):
+    async with SqliteStore(path):
         pass
 
 
 async def test_reading_beside_a_server_sees_its_commits_and_cannot_write(path):
-    async with open_sqlite(path) as store, open_sqlite(path, read_only=True) as beside:
+    async with SqliteStore(path) as store, SqliteStore(path, read_only=True) as beside:
         version = await store.commit("b", {"a": b"1"})
         assert await beside.version("b") == version
         assert list(await beside.buckets()) == ["b"]
@@ -150,25 +149,25 @@ async def test_reading_beside_a_server_sees_its_commits_and_cannot_write(path):
         with pytest.raises(StoreRefused):
             await beside.new_epoch()
         assert (await store.commit("b", {"a": b"3"})).revision == 2
-    async with open_sqlite(path, read_only=True) as alone:
+    async with SqliteStore(path, read_only=True) as alone:
         assert (await alone.get("b", "a")).value == b"3"
 
 
 async def test_reading_what_is_not_there_makes_nothing(path, tmp_path):
-    assert "No such file" in await refusal_of(open_sqlite(path, read_only=True))
+    assert "No such file" in await refusal_of(SqliteStore(path, read_only=True))
     assert os.listdir(tmp_path) == []
 
 
 async def test_a_newer_schema_is_refused_with_a_sentence(path):
-    async with open_sqlite(path):
+    async with SqliteStore(path):
         pass
     change(path, "pragma user_version=7")
-    assert "written by a newer cfgsync (schema 7, this one knows 1)" in await refusal_of(open_sqlite(path))
+    assert "written by a newer cfgsync (schema 7, this one knows 1)" in await refusal_of(SqliteStore(path))
 
 
 async def test_a_database_of_another_program_is_refused(path):
     change(path, "create table t (a)")
-    assert "is a database of another program" in await refusal_of(open_sqlite(path))
+    assert "is a database of another program" in await refusal_of(SqliteStore(path))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a database, but long enough to look at" * 100])
@@ -177,7 +176,7 @@ async def test_an_empty_or_foreign_file_is_damage_and_stays_as_it_was(path, cont
         file.write(content)
     for read_only in (False, True):
         with pytest.raises(StoreDamaged):
-            async with open_sqlite(path, read_only=read_only):
+            async with SqliteStore(path, read_only=read_only):
                 pass
     with open(path, "rb") as file:
         assert file.read() == content
@@ -185,13 +184,13 @@ async def test_an_empty_or_foreign_file_is_damage_and_stays_as_it_was(path, cont
 
 async def test_a_path_that_cannot_be_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    assert "cannot open" in await refusal_of(open_sqlite(f"{tmp_path}/file/x.db"))
+    assert "cannot open" in await refusal_of(SqliteStore(f"{tmp_path}/file/x.db"))
     (tmp_path / "directory").mkdir()
-    assert "is a directory" in await refusal_of(open_sqlite(f"{tmp_path}/directory"))
+    assert "is a directory" in await refusal_of(SqliteStore(f"{tmp_path}/directory"))
 
 
 async def test_a_store_that_is_not_open_is_unavailable(path):
-    store = open_sqlite(path)
+    store = SqliteStore(path)
     with pytest.raises(Unavailable, match="not open"):
         await store.version("b")
     async with store:
@@ -229,12 +228,12 @@ DAMAGE = {
 @pytest.mark.parametrize("read_only", [False, True], ids=["server", "beside"])
 @pytest.mark.parametrize("statement", DAMAGE.values(), ids=DAMAGE)
 async def test_damage_is_named_and_never_served(path, statement, read_only):
-    async with open_sqlite(path) as store:
+    async with SqliteStore(path) as store:
         await store.commit("b", {"a": b"1", "other": b"1"})
         await store.commit("b", {"other": b"2"})
     change(path, statement)
     with pytest.raises(StoreDamaged, match=r"x\.db is damaged: .*'?b'?|bucket") as damaged:
-        async with open_sqlite(path, read_only=read_only) as store:
+        async with SqliteStore(path, read_only=read_only) as store:
             await store.snapshot("b")
     assert "backup" in damaged.value.hint
 
@@ -249,11 +248,11 @@ async def test_damage_is_named_and_never_served(path, statement, read_only):
     ],
 )
 async def test_damaged_history_is_named_and_never_told(path, statement):
-    async with open_sqlite(path) as store:
+    async with SqliteStore(path) as store:
         await store.commit("b", {"a": b"1"})
         await store.commit("b", {"a": b"2"})
     change(path, statement)
-    async with open_sqlite(path) as store:
+    async with SqliteStore(path) as store:
         with pytest.raises(StoreDamaged, match="history of bucket 'b'"):
             await store.changes("b", NEVER)
 
@@ -263,7 +262,7 @@ async def test_no_flipped_bit_is_served_as_truth(path, tmp_path):
     seed = Random().randrange(2**32)
     print(f"seed {seed}")
     random = Random(seed)
-    async with open_sqlite(path) as store:
+    async with SqliteStore(path) as store:
         for n in range(40):
             await store.commit("b", {f"key-{n % 25}": bytes(random.randrange(256) for _ in range(150))})
         truth = await store.snapshot("b")
@@ -278,7 +277,7 @@ async def test_no_flipped_bit_is_served_as_truth(path, tmp_path):
         other = tmp_path / f"flipped-{n}.db"
         other.write_bytes(flipped)
         try:
-            async with open_sqlite(str(other)) as store:
+            async with SqliteStore(str(other)) as store:
                 assert await store.snapshot("b") == truth, f"bit {position}"
                 assert await store.changes("b", NEVER) == told, f"bit {position}"
         except (StoreRefused, Unavailable):
@@ -288,16 +287,16 @@ async def test_no_flipped_bit_is_served_as_truth(path, tmp_path):
 
 
 async def test_a_truncated_file_is_named(path):
-    async with open_sqlite(path) as store:
+    async with SqliteStore(path) as store:
         await store.commit("b", {f"key-{n}": b"x" * 500 for n in range(100)})
     os.truncate(path, os.stat(path).st_size // 2)
     with pytest.raises((StoreDamaged, Unavailable)):
-        async with open_sqlite(path) as store:
+        async with SqliteStore(path) as store:
             await store.snapshot("b")
 
 
 async def test_another_program_that_writes_is_noticed_by_the_next_commit(path):
-    async with open_sqlite(path) as store:
+    async with SqliteStore(path) as store:
         await store.commit("b", {"a": b"1"})
         change(path, "update bucket set revision = 5")
         with pytest.raises(StoreDamaged, match="not at revision 1 any more"):
@@ -426,7 +425,7 @@ async def test_a_new_store_is_durable_under_its_name_before_it_is_opened(path, t
 
 
 async def test_the_write_ahead_log_does_not_grow_without_bound(path):
-    async with open_sqlite(path) as store:
+    async with SqliteStore(path) as store:
         for n in range(60):
             await store.commit("b", {"a": b"%d" % n + b"x" * 1_000_000})
         assert os.stat(path + "-wal").st_size < 40_000_000
@@ -435,11 +434,11 @@ async def test_the_write_ahead_log_does_not_grow_without_bound(path):
 
 async def test_a_copy_taken_at_any_moment_opens_with_what_was_acknowledged(path, tmp_path):
     """What a crash leaves: the files as they are, without a close."""
-    async with open_sqlite(path) as store:
+    async with SqliteStore(path) as store:
         versions = await asyncio.gather(*(store.commit("b", {f"k{n}": b"1"}) for n in range(300)))
         for suffix in ("", "-wal"):
             shutil.copy(path + suffix, tmp_path / f"copy.db{suffix}")
-    async with open_sqlite(str(tmp_path / "copy.db")) as copy:
+    async with SqliteStore(str(tmp_path / "copy.db")) as copy:
         snapshot = await copy.snapshot("b")
         assert isinstance(snapshot, BucketSnapshot)
         assert {e.key: e.revision for e in snapshot.entries} == {
@@ -480,7 +479,7 @@ async def test_inv_09_a_commit_in_the_middle_of_a_snapshot_leaves_the_previous_v
 
 
 async def test_one_group_may_write_many_buckets(path):
-    async with open_sqlite(path) as store:
+    async with SqliteStore(path) as store:
         versions = await asyncio.gather(*(store.commit(f"b{n % 7}", {f"k{n}": b"1"}) for n in range(70)))
         assert all(isinstance(version, Version) for version in versions)
         assert [version.revision for version in versions] == [n // 7 + 1 for n in range(70)]
@@ -489,7 +488,7 @@ async def test_one_group_may_write_many_buckets(path):
 
 
 async def test_a_commit_of_ten_thousand_keys_is_one_revision(path):
-    async with open_sqlite(path) as store:
+    async with SqliteStore(path) as store:
         writes = {f"k{n}": b"%d" % n for n in range(10_000)}
         assert (await store.commit("b", writes)).revision == 1
         assert (await store.commit("b", dict.fromkeys(writes))).revision == 2

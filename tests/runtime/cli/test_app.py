@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cfgsync_artifacts import ArtifactFile
-from cfgsync_runtime.testing.server import Heard, Says, ScriptedServer, error, files
+from tests.scripted_server import Heard, Says, ScriptedServer, error, files
 from tests.terminals import Terminal
 
 EPOCH = "0000000f-4240-7000-8000-000000000000"

@@ -21,7 +21,7 @@ from cfgsync_artifacts import ArtifactFile, ArtifactSet
 from cfgsync_core import RegistrationPayload
 from cfgsync_runtime.cli.client_dropin import OriginalOutputs, read_environment
 from cfgsync_runtime.errors import InputError
-from cfgsync_runtime.testing.server import (
+from tests.scripted_server import (
     OriginalServer,
     Says,
     Script,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cfgsync_runtime.cli.parts.terminal import cells, filled, fitted
-from cfgsync_runtime.testing.server import Says, ScriptedServer
+from tests.scripted_server import Says, ScriptedServer
 
 PROGRAM = (sys.executable, "-c", "from cfgsync_runtime.cli import main; main()")
 INTERRUPTED_WHILE_LOADING = """

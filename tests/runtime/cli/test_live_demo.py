@@ -101,7 +101,7 @@ def test_a_node_is_where_the_server_and_its_program_say() -> None:
     progress = Progress(list("abcdef"), clock=lambda: next(seconds))
     for name in "abcde":
         progress.begins(name)
-    before = progress.stand(fleet(None, node("a"), node("b")))
+    before = progress.counts(fleet(None, node("a"), node("b")))
     assert (before.why, before.generation) == ("not ready: 2 of 6 nodes, missing f", "none")
     assert {phase: "".join(names) for phase, names in before.phases.items() if names} == {
         "not started": "f",
@@ -110,7 +110,7 @@ def test_a_node_is_where_the_server_and_its_program_say() -> None:
     }
     progress.ends("a")
     progress.ends("b")
-    after = progress.stand(fleet(2, node("a", 2), node("b", 2), node("c", 2), node("d", 1), node("e")))
+    after = progress.counts(fleet(2, node("a", 2), node("b", 2), node("c", 2), node("d", 1), node("e")))
     assert (after.why, after.generation) == ("", "2")
     assert {phase: "".join(names) for phase, names in after.phases.items() if names} == {
         "not started": "f",
@@ -120,7 +120,7 @@ def test_a_node_is_where_the_server_and_its_program_say() -> None:
     }
     assert progress.after(6.5) == (0.5, 3.0)
     progress.again()
-    assert progress.stand(fleet(2, node("a", 2))).phases["to ask again"] == ["a"]
+    assert progress.counts(fleet(2, node("a", 2))).phases["to ask again"] == ["a"]
 
 
 def test_names_are_as_many_as_fit() -> None:

@@ -26,7 +26,7 @@ from cfgsync_runtime.cli.parts.server_client import NoStatus, StatusClient
 from cfgsync_runtime.cli.parts.terminal import cells
 from cfgsync_runtime.node.transport import HttpTransport
 from cfgsync_runtime.page.survey import kind_of
-from cfgsync_runtime.testing.server import Cut, Heard, Says, ScriptedServer
+from tests.scripted_server import Cut, Heard, Says, ScriptedServer
 from tests.terminals import Terminal
 
 PROGRAM = (sys.executable, "-c", "from cfgsync_runtime.cli import main; main()")

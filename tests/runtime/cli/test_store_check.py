@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from cfgsync_runtime import open_store
+from cfgsync_runtime import open_backend
 
 
 def check(path: Path) -> tuple[int, list[str], list[str]]:
@@ -22,14 +22,14 @@ def check(path: Path) -> tuple[int, list[str], list[str]]:
 
 
 async def filled(path: Path) -> None:
-    async with open_store(f"sqlite:{path}") as store:
+    async with open_backend(f"sqlite:{path}") as (store, *_):
         for number in range(50):
             await store.commit("letters", {f"key-{number:03}": b"value " * 200})
 
 
 async def test_a_whole_store_is_whole_also_beside_the_server_that_holds_it(tmp_path: Path) -> None:
     path = tmp_path / "s.db"
-    async with open_store(f"sqlite:{path}") as store:
+    async with open_backend(f"sqlite:{path}") as (store, *_):
         await store.commit("letters", {"a": b"1"})
         code, out, _ = check(path)
     assert code == 0

@@ -14,7 +14,7 @@ from cfgsync_runtime.node.degraded_start import FAILED, LOADED, ConfigStartupMod
 from cfgsync_runtime.node.fetch import Ending, fetch
 from cfgsync_runtime.node.outputs import OutputDirectory
 from cfgsync_runtime.node.state import KnownGeneration, NodeState
-from cfgsync_runtime.testing.server import Cut, Says, Script, ScriptedServer, error, files
+from tests.scripted_server import Cut, Says, Script, ScriptedServer, error, files
 
 EPOCH = "0000001e-8480-7000-8000-000000000000"
 CONFIG = ArtifactFile("/config.yaml", "from the cache\n")

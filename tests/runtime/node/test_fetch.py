@@ -16,7 +16,7 @@ from cfgsync_runtime.node.outputs import ArtifactOutputMap, OutputDirectory
 from cfgsync_runtime.node.own_address import own_address
 from cfgsync_runtime.node.programs import fetch_and_write_artifacts
 from cfgsync_runtime.node.state import NodeState
-from cfgsync_runtime.testing.server import (
+from tests.scripted_server import (
     Act,
     Cut,
     Drip,

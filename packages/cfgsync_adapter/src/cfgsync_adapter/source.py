@@ -80,6 +80,7 @@ class RegistrationConfigSource:
     expires): a registration that is not refreshed so long leaves. `before_leaving` is awaited with the names of those
     who are about to leave, and frees what else belongs to them.
 
+    `admin` is the engine's own side of `store`, which `ping` asks; without it a source is always ready.
     `hints` say that other servers share the store: what they commit is followed, by their hints and every `interval`
     seconds, and a node that they know is answered here.
     """
@@ -89,6 +90,7 @@ class RegistrationConfigSource:
         materializer: RegistrationSnapshotMaterializer | Decider,
         *,
         store: RevisionedStore | None = None,
+        admin: StoreAdmin | None = None,
         late: Late = "follow",
         revision: str | None = None,
         sink: MaterializedArtifactsSink | None = None,
@@ -101,6 +103,7 @@ class RegistrationConfigSource:
         interval: float = 15.0,
     ) -> None:
         self._store: RevisionedStore = MemoryStore() if store is None else store
+        self._admin = admin
         self._materializer = materializer
         self._late = late
         self._revision = str(getattr(materializer, "revision", "")) if revision is None else revision
@@ -329,8 +332,8 @@ class RegistrationConfigSource:
 
     async def ping(self) -> None:
         """Return when the store answers."""
-        if isinstance(self._store, StoreAdmin):
-            await self._store.ping()
+        if self._admin is not None:
+            await self._admin.ping()
 
     @property
     def runs(self) -> int:

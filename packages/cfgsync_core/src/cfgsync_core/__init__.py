@@ -73,9 +73,10 @@ if TYPE_CHECKING:
     from .server.static_source import NodeArtifactsBundleEntry as NodeArtifactsBundleEntry
     from .server.static_source import StaticConfigSource as StaticConfigSource
     from .server.static_source import spell_path as spell_path
+    from .store.backend import Backend as Backend
+    from .store.backend import OpenEngine as OpenEngine
     from .store.contract import BLOB as BLOB
     from .store.contract import HISTORY_REVISIONS as HISTORY_REVISIONS
-    from .store.contract import HISTORY_SECONDS as HISTORY_SECONDS
     from .store.contract import NEVER as NEVER
     from .store.contract import BucketSnapshot as BucketSnapshot
     from .store.contract import Change as Change

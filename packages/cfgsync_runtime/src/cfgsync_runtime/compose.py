@@ -8,7 +8,7 @@ import os
 import resource
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,12 +20,12 @@ from cfgsync_adapter import (
     RegistrationSnapshotMaterializer,
 )
 from cfgsync_core import (
+    Backend,
     CfgsyncServerState,
     ChangeHints,
     Engine,
     MemoryHints,
     NodeConfigSource,
-    RevisionedStore,
     StatusSource,
     event,
     notifying,
@@ -35,7 +35,7 @@ from cfgsync_core.server import Route, WatchStreams, documented, init_with_node_
 from .access.admission import Admission, readers_of
 from .access.identity import Identities
 from .access.insecure import InsecureOption, InsecureStatus, warn
-from .backends import open_store
+from .backends import open_backend
 from .errors import MachineRefused
 from .metrics.endpoint import metrics_routes
 from .metrics.observed import Observed
@@ -61,7 +61,7 @@ async def serving_snapshot(
     *,
     host: str = "127.0.0.1",
     port: int = 0,
-    store: RevisionedStore | str = "memory:",
+    store: Backend | Engine | str = "memory:",
     late: Late = "follow",
     revision: str | None = None,
     sink: MaterializedArtifactsSink | None = None,
@@ -86,22 +86,22 @@ async def serving_snapshot(
     `hints` say that other servers share the store: this one notifies them, and follows what they commit, at each of
     their hints and every `interval` seconds.
     With `page`, `GET /` shows the fleet; off loopback it refuses unless `lacking` has "no-auth".
-    `store` is a URL (opened and closed here) or an open store. Raises `StoreRefused`; `MachineRefused` for a port that
-    is in use. Leaving answers every waiting node 503 with `Retry-After`.
+    `store` is a URL (opened and closed here), an open backend, or a store that is its own `StoreAdmin`. Raises
+    `StoreRefused`; `MachineRefused` for a port that is in use. Leaving answers every waiting node 503 with `Retry-After`.
     """
     async with AsyncExitStack() as stack:
         loading = asyncio.create_task(load_http_server(), name="cfgsync-load-http")
         stack.callback(loading.cancel)
-        opened: RevisionedStore = (
-            store if not isinstance(store, str) else await _opened(stack, store, on_fatal)
-        )
+        backend = await stack.enter_async_context(_opened(store, on_fatal))
+        hints = backend.hints if hints is None else hints
         hinting = await stack.enter_async_context(
-            notifying(opened, MemoryHints() if hints is None else hints)
+            notifying(backend.store, MemoryHints() if hints is None else hints, backend.events)
         )
         identities = Identities(hinting, anonymous=anonymous, rebind=rebind, hints=hints, interval=interval)
         source = RegistrationConfigSource(
             materializer,
             store=hinting,
+            admin=backend.admin,
             late=late,
             revision=revision,
             sink=sink,
@@ -179,7 +179,7 @@ async def serve_snapshot_cfgsync(
     materializer: RegistrationSnapshotMaterializer,
     *,
     host: str = "127.0.0.1",
-    store: RevisionedStore | str = "memory:",
+    store: Backend | Engine | str = "memory:",
     late: Late = "follow",
     revision: str | None = None,
     sink: MaterializedArtifactsSink | None = None,
@@ -265,10 +265,12 @@ async def _evicted(source: RegistrationConfigSource, identities: Identities, nam
     return await source.evict(name) or await identities.free(name)
 
 
-async def _opened(
-    stack: AsyncExitStack, url: str, on_fatal: Callable[[BaseException], None] | None
-) -> Engine:
-    return await stack.enter_async_context(open_store(url, on_fatal=on_fatal))
+def _opened(
+    store: Backend | Engine | str, on_fatal: Callable[[BaseException], None] | None
+) -> AbstractAsyncContextManager[Backend]:
+    if isinstance(store, str):
+        return open_backend(store, on_fatal=on_fatal)
+    return nullcontext(store if isinstance(store, Backend) else Backend(store, store))
 
 
 @asynccontextmanager

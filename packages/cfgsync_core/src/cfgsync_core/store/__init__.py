@@ -1,1 +1,1 @@
-"""What a store promises, and the hints that follow a commit: versions, entries, the reference engine."""
+"""What a store promises, and the hints that follow a commit: versions, entries, backends, the reference engine."""

@@ -1,23 +1,22 @@
-"""The waist: a store of revisioned buckets in five verbs. Truth is only ever what a store holds."""
+"""A store of revisioned buckets, in five verbs. Everything else reads it; nothing overrides it."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from hashlib import sha256
-from types import TracebackType
-from typing import NamedTuple, Protocol, Self, runtime_checkable
+from typing import NamedTuple, Protocol
 
 import msgspec
 
 from .epoch import epoch_ms
 
 BLOB = "blob/"
-"""A key that begins so holds content named by its own SHA-256. It is stored once, and history names it without a copy:
-deleting it shortens the bucket's history to what can still be told (`store.md`, `changes`), and leaves no tombstone:
-what is named by its digest cannot be another when it returns."""
+"""A key with this prefix holds content named by its own SHA-256. It is stored once, and history names it without a copy.
+Deleting it therefore cuts the bucket's history after the commit that wrote it (ADR 0004). It leaves no tombstone: content
+named by its digest is the same when it returns."""
 
 HISTORY_REVISIONS = 1_000
-HISTORY_SECONDS = 24 * 3600
+"""How many revisions of a bucket `changes` returns, unless a deleted blob has cut its history."""
 
 
 class Version(NamedTuple):
@@ -38,8 +37,8 @@ class Version(NamedTuple):
         return cls(epoch, int(revision))
 
     def resets(self, known: Version | None) -> bool:
-        """True when the store is here, and a reader that knows `known` cannot have read it from this history:
-        `known` is of another epoch or ahead. Who knows nothing yet is never reset."""
+        """True when a reader that knows `known` cannot have read it from the history of this version: `known` is of
+        another epoch or ahead. A reader that knows nothing yet is never reset."""
         return (
             known is not None
             and known != NEVER
@@ -62,8 +61,9 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 class BucketSnapshot(msgspec.Struct, frozen=True):
     """One cut: exactly the live entries whose revision is ≤ `version.revision`, sorted by key.
 
-    `digest` is SHA-256 over them (see `digest_entries`); who loads a snapshot checks it. `reset` is True when the
-    reader's `known` was of another epoch or ahead of the store: history was lost, take everything anew.
+    `digest` is SHA-256 over them (see `digest_entries`); a reader that loads a snapshot checks it. `reset` is True when
+    the reader's `known` was of another epoch or ahead of the store: history was lost, and the reader must load everything
+    again.
     """
 
     version: Version
@@ -94,7 +94,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Gap(msgspec.Struct, frozen=True):
-    """The history asked for is no longer (or was never) held: rebuild from a snapshot of at least `version`."""
+    """The store does not hold the history that was asked for: rebuild from a snapshot of at least `version`."""
 
     version: Version
 
@@ -104,8 +104,8 @@ def digest_entries(
 ) -> str:
     """Lower-hex SHA-256 over the version and, for each entry, key NUL revision NUL value digest LF.
 
-    `value_digests` are those of the values, in order, for an engine that has just checked them: hashing 40 MB twice is
-    a tenth of a server's start.
+    `value_digests` are those of the values, in order, from an engine that has just checked them: hashing 40 MB twice
+    takes a tenth of a server's start.
     """
     if value_digests is None:
         value_digests = (sha256(entry.value).digest() for entry in entries)
@@ -118,7 +118,7 @@ def digest_entries(
 
 def check_writes(bucket: str, writes: Mapping[str, bytes | None]) -> None:
     """Raise `ValueError` for a bucket or key that is empty, holds a NUL or is not UTF-8, `TypeError` for a value
-    that is not bytes: one bad member must not reach the group that it would be committed with."""
+    that is not bytes. Each commit is checked alone, so that an invalid one cannot fail the others of its group."""
     _check_word(bucket)
     for key, value in writes.items():
         _check_word(key)
@@ -131,7 +131,7 @@ def check_load(bucket: str, version: Version, entries: Sequence[Entry]) -> None:
     epoch_ms(version.epoch)
     check_writes(bucket, {entry.key: entry.value for entry in entries})
     if len({entry.key for entry in entries}) != len(entries):
-        raise ValueError(f"bucket {bucket!r}: a key stands twice")
+        raise ValueError(f"bucket {bucket!r}: duplicate key")
     for entry in entries:
         if not 0 < entry.revision <= version.revision:
             raise ValueError(
@@ -176,9 +176,8 @@ class RevisionedStore(Protocol):
         """Every commit after `since` in order, contiguous; or an honest `Gap`."""
 
 
-@runtime_checkable
 class StoreAdmin(Protocol):
-    """What an operator asks of a store. Features use the five verbs only."""
+    """The operator's side of a store. Features use the five verbs only."""
 
     async def ping(self) -> None:
         """Return when the engine answers; raise `Unavailable` when it does not."""
@@ -193,14 +192,8 @@ class StoreAdmin(Protocol):
         """Make an absent bucket hold exactly these entries at this version."""
 
     async def new_epoch(self, after: str | None = None) -> Mapping[str, Version]:
-        """Give every bucket a new epoch, later than all held and than `after`; revisions stay."""
+        """Give every bucket a new epoch, later than every epoch in the store and than `after`; revisions stay."""
 
 
 class Engine(RevisionedStore, StoreAdmin, Protocol):
-    """A store as it is opened: `async with open_store(url) as store`."""
-
-    async def __aenter__(self) -> Self: ...
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    """One object that is both, such as `MemoryStore`."""

@@ -1,4 +1,4 @@
-"""UUIDv7 as text: epochs compare in time order, and a clock that runs behind never mints an older one.
+"""Epochs are UUIDv7 as text: they compare in time order, and a clock that runs behind never makes an older one.
 
 Layout after RFC 9562, section 5.7. Python has `uuid.uuid7` from 3.14 on only.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Final
 
 LATEST_MS: Final = 1 << 47
-"""The year 6429. An epoch from here on is nobody's: 48 bits hold no later one that could take its place."""
+"""The year 6429. Later epochs are invalid: the time has 48 bits, and each epoch needs room for a later one."""
 
 
 def uuid7(milliseconds: int | None = None) -> str:
@@ -34,11 +34,11 @@ def epoch_ms(epoch: str) -> int:
         raise ValueError(f"{epoch!r} is not a UUIDv7 in its usual spelling")
     milliseconds = parsed.int >> 80
     if milliseconds >= LATEST_MS:
-        raise ValueError(f"{epoch} is of a year that no clock has said: nothing could come after it")
+        raise ValueError(f"{epoch} is too far in the future: no later epoch could follow it")
     return milliseconds
 
 
 def mint_epoch(known: Iterable[str] = ()) -> str:
-    """A new epoch, later than now and than every one in `known` (`store.md`, Version rule 3)."""
+    """A new epoch, later than now and than every one in `known`."""
     now = time.time_ns() // 1_000_000
     return uuid7(max([now, *(epoch_ms(epoch) + 1 for epoch in known if epoch)]))

@@ -10,17 +10,17 @@ Announced = Literal["published", "skipped_not_connected", "failed"]
 
 
 class ChangeHints(Protocol):
-    """The whisper after a commit: "look sooner"."""
+    """A notification after a commit: "look sooner"."""
 
     async def publish(self, bucket: str) -> None:
-        """Tell subscribers of `bucket` to look. Best effort: never raises for a dead transport, never blocks long."""
+        """Notify the subscribers of `bucket`. Best effort: never raises for a dead transport, never blocks long."""
 
     def subscribe(self, bucket: str) -> AbstractAsyncContextManager[AsyncIterator[None]]:
         """Yield once for any number of hints since the last yield. Subscribed when the context is entered."""
 
 
 class ChangeEvents(Protocol):
-    """Events for observers outside (dashboards, audit), after the commit. Our own reconcilers never read them."""
+    """Events for observers outside (dashboards, audit), sent after the commit. No server or node reads them."""
 
     async def announce(self, subject: str, body: bytes) -> Announced:
-        """Send one event, best effort, and say what became of it."""
+        """Send one event, best effort, and return the result."""

@@ -1,6 +1,6 @@
-"""The reference store and hints, in one process: what every engine must do, in the fewest words.
+"""The reference store and hints, in one process: the shortest code that does what every engine must do.
 
-Nothing here waits, so each verb is one step of the event loop and no two commits overlap.
+Nothing here awaits, so each verb is one step of the event loop and no two commits overlap.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from types import TracebackType
 from typing import Self
 
 import msgspec
@@ -59,19 +58,11 @@ class _Bucket:
 
 
 class MemoryStore:
-    """A store that lives and dies with its process. `clock` gives milliseconds since 1970."""
+    """A store whose contents end with its process. `clock` gives milliseconds since 1970."""
 
     def __init__(self, clock: Callable[[], int] = wall_ms) -> None:
         self._clock = clock
         self._buckets: dict[str, _Bucket] = {}
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        return None
 
     async def version(self, bucket: str) -> Version:
         held = self._buckets.get(bucket)
@@ -150,9 +141,11 @@ def _apply(held: _Bucket, changed: Mapping[str, bytes | None], now_ms: int) -> N
     floor = revision - HISTORY_REVISIONS
     for key, value in changed.items():
         if key.startswith(BLOB):
-            floor = max(floor, held.heads.get(key, (0, None))[0])  # history cannot tell that blob any more
+            floor = max(
+                floor, held.heads.get(key, (0, None))[0]
+            )  # the earlier history cannot return that blob any more
         if value is None and key.startswith(BLOB):
-            del held.heads[key]  # content named by its digest cannot be another when it returns: no tombstone
+            del held.heads[key]  # content named by its digest is the same when it returns: no tombstone
         else:
             held.heads[key] = (revision, value)
     held.history.append(Change(revision, uuid7(), held.at_ms, changed))
@@ -161,7 +154,7 @@ def _apply(held: _Bucket, changed: Mapping[str, bytes | None], now_ms: int) -> N
 
 
 class _Subscription(msgspec.Struct, eq=False):
-    """An iterator of hints; any number that arrive between two looks are one."""
+    """An iterator of hints; those that arrive before the next `anext` count as one."""
 
     heard: asyncio.Event
     closed: bool = False

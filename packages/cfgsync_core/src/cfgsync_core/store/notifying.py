@@ -1,7 +1,7 @@
-"""Commit first, whisper second: the only place that publishes a hint or announces an event, and never for a write's life.
+"""Commit first, notify second: the only place that publishes hints and announces events.
 
-A commit returns as soon as it is durable. The whisper follows from one task for each bucket, so that commits in a burst
-share it, and a bus that is slow, dead or lying costs the writer nothing.
+A commit returns as soon as it is durable. One task for each bucket then sends the hint and the event, so that commits in a
+burst share them, and a transport that is slow or dead delays no writer and fails no commit.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from ..log_events import event
 from .contract import BucketSnapshot, Change, Entry, Gap, RevisionedStore, Unchanged, Version
 from .hints import ChangeEvents, ChangeHints
 
-WHISPER_SECONDS = 1.0
-"""How long one whisper may take before it counts as lost."""
+SENDING_SECONDS = 1.0
+"""How long one hint or event may take before it counts as lost."""
 
 _LOST = object()
 
@@ -35,30 +35,28 @@ def notifying(
 
 
 class StoreCounts:
-    """Plain counts since the start, read when somebody asks: how commits ended, and what became of hints and events."""
+    """Counts since the start: how commits ended, and how many hints and events were sent or lost."""
 
     __slots__ = ("commits", "events", "hints")
 
     def __init__(self) -> None:
         self.commits = {"committed": 0, "conflict": 0, "failed": 0, "cancelled": 0}
-        """`committed` also counts those that found nothing to write; `cancelled` go on to an end that nobody reads."""
+        """`committed` also counts commits that changed nothing. A `cancelled` commit still runs to its end, unread."""
         self.hints = {"published": 0, "lost": 0}
         self.events = {"published": 0, "skipped_not_connected": 0, "failed": 0, "lost": 0}
 
 
 class NotifyingStore:
-    """A store that whispers after each commit. Leaving `async with` waits for whispers still on their way."""
+    """A store that sends a hint after each commit. Leaving `async with` waits for those that are being sent."""
 
     def __init__(self, store: RevisionedStore, hints: ChangeHints, events: ChangeEvents | None) -> None:
         self._store = store
         self._hints = hints
         self._events = events
-        self._told: dict[str, Version] = {}
-        self._untold: dict[
-            str, Version | None
-        ] = {}  # None: something may have been committed, nobody knows what
+        self._announced: dict[str, Version] = {}
+        self._pending: dict[str, Version | None] = {}  # None: a commit whose outcome is unknown
         self._tasks: set[asyncio.Task[None]] = set()
-        self._whispering: set[str] = set()
+        self._sending: set[str] = set()
         self.tally = StoreCounts()
 
     async def __aenter__(self) -> Self:
@@ -95,7 +93,7 @@ class NotifyingStore:
             raise
         except OutcomeUnknown:
             self.tally.commits["failed"] += 1
-            self._whisper(bucket, None)
+            self._notify(bucket, None)
             raise
         except Conflict:
             self.tally.commits["conflict"] += 1
@@ -104,28 +102,28 @@ class NotifyingStore:
             self.tally.commits["failed"] += 1
             raise
         self.tally.commits["committed"] += 1
-        if self._told.get(bucket) != version:
-            self._told[bucket] = version
-            self._whisper(bucket, version)
+        if self._announced.get(bucket) != version:
+            self._announced[bucket] = version
+            self._notify(bucket, version)
         return version
 
-    def _whisper(self, bucket: str, version: Version | None) -> None:
-        self._untold[bucket] = version
-        if bucket not in self._whispering:
-            self._whispering.add(bucket)
-            self._start(self._tell(bucket))
+    def _notify(self, bucket: str, version: Version | None) -> None:
+        self._pending[bucket] = version
+        if bucket not in self._sending:
+            self._sending.add(bucket)
+            self._start(self._send(bucket))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _tell(self, bucket: str) -> None:
+    async def _send(self, bucket: str) -> None:
         try:
-            while bucket in self._untold:
-                version = self._untold.pop(bucket)
-                told = await self._attempt(self._hints.publish(bucket), "hint", bucket)
-                self.tally.hints["lost" if told is _LOST else "published"] += 1
+            while bucket in self._pending:
+                version = self._pending.pop(bucket)
+                sent = await self._attempt(self._hints.publish(bucket), "hint", bucket)
+                self.tally.hints["lost" if sent is _LOST else "published"] += 1
                 if self._events is not None and version is not None:
                     body = {"bucket": bucket, "epoch": version.epoch, "revision": version.revision}
                     announced = await self._attempt(
@@ -133,13 +131,13 @@ class NotifyingStore:
                     )
                     self.tally.events["lost" if announced is _LOST else str(announced)] += 1
         finally:
-            self._whispering.discard(bucket)
+            self._sending.discard(bucket)
 
     async def _attempt(self, sending: Coroutine[Any, Any, object], what: str, bucket: str) -> object:
         try:
-            async with asyncio.timeout(WHISPER_SECONDS):
+            async with asyncio.timeout(SENDING_SECONDS):
                 return await sending
-        except Exception as error:  # whatever a transport raises: readers look again by themselves
+        except Exception as error:  # whatever a transport raises: readers also look without a hint
             log.warning(
                 "the %s for bucket %r was lost: %s",
                 what,
@@ -150,10 +148,9 @@ class NotifyingStore:
             return _LOST
 
     async def _after_a_cancelled_commit(self, bucket: str) -> None:
-        """The cancelled call goes on to its end, and whoever waits for it must be told. A commit of nothing writes
-        nothing and returns after it."""
+        """Notify when the cancelled commit has ended. An empty commit writes nothing and returns after it."""
         try:
             version = await self._store.commit(bucket, {})
         except Unavailable:
             version = None
-        self._whisper(bucket, version)
+        self._notify(bucket, version)

@@ -123,9 +123,6 @@ class NodeArtifactsPayload:
             for file in _listed(b"[%b]" % part):
                 yield RawFile(file.path, _data(file), file.mode)
 
-    def is_empty(self) -> bool:
-        return not self.local and not self.shared
-
     def __eq__(self, other: object) -> bool:
         return self.digest == other.digest if isinstance(other, NodeArtifactsPayload) else NotImplemented
 

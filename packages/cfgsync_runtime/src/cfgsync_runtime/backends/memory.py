@@ -1,16 +1,21 @@
-"""`memory:`, the reference engine: for trying out and for tests, gone with its process."""
+"""`memory:`, the reference engine, for trying out and for tests: its contents end with its process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
-from cfgsync_core import Engine, MemoryStore, StoreRefused
+from cfgsync_core import Backend, MemoryStore, StoreRefused
 
 
-def open_memory(rest: str, read_only: bool, on_fatal: Callable[[BaseException], None] | None) -> Engine:
-    """A new, empty store. Nothing can be fatal to it, and there is nothing beside it to look at."""
-    if rest or read_only:
+@asynccontextmanager
+async def open_memory(
+    url: str, *, read_only: bool, on_fatal: Callable[[BaseException], None] | None
+) -> AsyncIterator[Backend]:
+    """A new, empty store. It never calls `on_fatal`."""
+    if url != "memory:" or read_only:
         raise StoreRefused(
-            "memory: has no name and no second reader", "write just memory:, or use sqlite:PATH"
+            "memory: takes no name and has no second reader", "write just memory:, or use sqlite:PATH"
         )
-    return MemoryStore()
+    store = MemoryStore()
+    yield Backend(store, store)

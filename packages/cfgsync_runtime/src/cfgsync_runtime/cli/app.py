@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from cfgsync_artifacts import CfgsyncError
 
-from ..process.garbage import nothing_is_garbage
+from ..process.garbage import collection_paused
 from .parts.messages import fail
 
 COMMANDS: Final = {
@@ -60,7 +60,7 @@ class LazyGroup(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        with nothing_is_garbage():
+        with collection_paused():
             module = importlib.import_module(f"{__package__}.{cmd_name}")
         if hasattr(module, "app"):
             return _tidied(typer.main.get_command(module.app))

@@ -18,7 +18,7 @@ from ..access.insecure import is_loopback
 from ..compose import load_http_server, raise_file_limit, serving_snapshot, serving_source, stop_signals
 from ..errors import InputError, MachineRefused
 from ..materializer.child import ChildDecider
-from ..process.garbage import look_seldom, nothing_is_garbage
+from ..process.garbage import collect_rarely, collection_paused
 from ..process.logs import log_to_stderr
 from ..process.loop_faults import LoopFaults
 from ..settings.serve_settings import ServeSettings, read_serve_settings
@@ -154,7 +154,7 @@ async def _serve(settings: ServeSettings, made: Served) -> int:
             broken.set_result(error)
 
     async with AsyncExitStack() as stack:
-        with nothing_is_garbage():
+        with collection_paused():
             stack.callback(
                 asyncio.create_task(load_http_server()).cancel
             )  # beside the materializer's process
@@ -163,7 +163,7 @@ async def _serve(settings: ServeSettings, made: Served) -> int:
                 await stack.enter_async_context(made)
             stopped = await stack.enter_async_context(stop_signals())
             server = await stack.enter_async_context(_running(settings, made, on_fatal))
-        look_seldom()
+        collect_rarely()
         kept = "" if isinstance(made, BundleConfigSource) else f", store {settings.store}"
         what = settings.materializer or getattr(settings.server, "file", "")
         print(f"serving {what} on {server.url}{kept}", flush=True)

@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from cfgsync_core import NEVER, BucketSnapshot, Engine, Gap, StoreRefused, Unavailable, epoch_ms
+from cfgsync_core import NEVER, BucketSnapshot, Gap, RevisionedStore, StoreRefused, Unavailable, epoch_ms
 
-from ..backends import open_store, scheme_of
+from ..backends import open_backend, scheme_of
 from .app import PLAIN
 from .parts.messages import fail
 
@@ -95,10 +95,10 @@ async def _new_epoch(url: str, after: str | None) -> None:
             "memory: begins a new epoch at each start",
             "name the store that a server keeps, such as sqlite:FILE",
         )
-    async with open_store(url, read_only=True):
+    async with open_backend(url, read_only=True):
         pass  # one that is not there is not made
-    async with open_store(url) as engine:
-        versions = await engine.new_epoch(after)
+    async with open_backend(url) as backend:
+        versions = await backend.admin.new_epoch(after)
     for name, version in versions.items():
         print(f"{name}: {version}", flush=True)
     many = f"a new epoch in {len(versions)} bucket" + ("" if len(versions) == 1 else "s")
@@ -106,22 +106,22 @@ async def _new_epoch(url: str, after: str | None) -> None:
 
 
 async def _check(url: str) -> None:
-    async with open_store(url, read_only=True) as engine:
-        names = await engine.buckets()
+    async with open_backend(url, read_only=True) as backend:
+        names = await backend.admin.buckets()
         for name in names:
-            print(await _bucket(engine, name), flush=True)
+            print(await _bucket(backend.store, name), flush=True)
         print(
             f"whole: {len(names)} buckets" if names else "whole, and nothing was ever written to it",
             flush=True,
         )
 
 
-async def _bucket(engine: Engine, name: str) -> str:
-    cut = await engine.snapshot(name)
+async def _bucket(store: RevisionedStore, name: str) -> str:
+    cut = await store.snapshot(name)
     assert isinstance(cut, BucketSnapshot)  # asked without a known version
     if not cut.is_whole():
         raise Unavailable(f"bucket {name} at {cut.version}: its entries do not have the digest of their cut")
-    changes = await engine.changes(name, NEVER)
+    changes = await store.changes(name, NEVER)
     history = "history cut" if isinstance(changes, Gap) else f"history of {len(changes)} commits"
     size = sum(len(entry.value) for entry in cut.entries)
     return f"{name}: revision {cut.version.revision}, {len(cut.entries)} entries, {size} bytes, {history}"

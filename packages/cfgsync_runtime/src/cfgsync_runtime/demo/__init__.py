@@ -1,1 +1,1 @@
-"""`cfgsync demo`: a whole boot on one machine."""
+"""`cfgsync demo`: boot a whole fleet on one machine."""

@@ -1,7 +1,7 @@
-"""A whole boot on this machine, step by step: server, nodes, files on disk, one change. Nothing in it is acted.
+"""Boot a fleet on this machine, step by step: server, nodes, files on disk, one change.
 
-The addresses are made up; the server, its SQLite file, the sockets, the nodes' processes and the files are real, and
-what a line says was read from `GET /status` or from the disk.
+Only the nodes' addresses are invented: the server, its SQLite file, the sockets, the nodes' processes and the files are
+real, and each printed fact was read from `GET /status` or from the disk.
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ from ..node.programs import fetch_and_write_artifacts
 from .fleet import DEFECT, FILES, DemoFailed, DemoNode, Peers, checked, fleet_of, tree
 from .progress import Progress, ProgressCounts, missing, number
 
-HELD_BACK: Final = 0.5  # s that the last node is late, so that what the others are told can be read
+HELD_BACK: Final = 0.5  # s that the last node starts late, so that a person can read why the others wait
 WITHIN: Final = 60.0  # s after which a step counts as failed
 SPACING: Final = 0.01  # s between the starts of nodes
-EVERY: Final = 0.25  # s between two lines about who is missing
-LOOKS: Final = 0.1  # s between two looks for who watches live
+EVERY: Final = 0.25  # s between two lines about missing nodes
+REDRAW: Final = 0.1  # s between two updates of a live display
 
 Status = Callable[[], Awaitable[FleetStatus]]
 
 
 class Reporter(Protocol):
-    """Who the boot is shown to."""
+    """Shows the boot to a person."""
 
     @property
     def is_live(self) -> bool:
-        """Whether `stands` is to be called, ten times a second; without it `step` also says who is missing."""
+        """Whether `show` is called, ten times a second. Otherwise `step` also names the missing nodes."""
 
     def step(self, seconds: float, text: str) -> None:
-        """Something has happened, so many seconds after the beginning."""
+        """Something happened, so many seconds after the start."""
 
-    def stands(self, seconds: float, stand: ProgressCounts) -> None:
-        """Where everybody is."""
+    def show(self, seconds: float, counts: ProgressCounts) -> None:
+        """The nodes of each phase."""
 
     def ends(self, tree: Iterable[str]) -> None:
-        """It is over, and this is on disk."""
+        """The boot has ended, and this is on disk."""
 
 
 class Lines:
-    """Plain lines, one for each step, to `say`."""
+    """Sends one plain line for each step to `say`."""
 
     is_live = False
 
@@ -63,16 +63,16 @@ class Lines:
     def step(self, seconds: float, text: str) -> None:
         self._say(f"{seconds:6.2f} s  {text}")
 
-    def stands(self, seconds: float, stand: ProgressCounts) -> None:
-        """Lines tell of steps alone."""
+    def show(self, seconds: float, counts: ProgressCounts) -> None:
+        """Plain lines show steps only."""
 
     def ends(self, tree: Iterable[str]) -> None:
         for line in ("", *tree, ""):
             self._say(line)
 
 
-async def boot(count: int, directory: str, audience: Reporter) -> float:
-    """Boot `count` nodes below `directory`, which is there and empty; the seconds that it took.
+async def boot(count: int, directory: str, reporter: Reporter) -> float:
+    """Boot `count` nodes below `directory`, which exists and is empty; return the seconds that it took.
 
     Raises `DemoFailed` or another `CfgsyncError`.
     """
@@ -80,8 +80,8 @@ async def boot(count: int, directory: str, audience: Reporter) -> float:
     nodes = fleet_of(count, directory)
     rule = Quorum(Peers(), expected=[node.name for node in nodes])
     store = f"sqlite:{os.path.join(directory, 'server.db')}"
-    async with serving_snapshot(rule, store=store) as server, _asking(server) as status:
-        demo = _Boot(nodes, server.url, status, audience, began)
+    async with serving_snapshot(rule, store=store) as server, _status_client(server) as status:
+        demo = _Boot(nodes, server.url, status, reporter, began)
         demo.step(f"server up: {server.url}, registrations in SQLite (server.db)")
         async with demo.watched():
             await demo.first_boot()
@@ -102,30 +102,30 @@ async def boot(count: int, directory: str, audience: Reporter) -> float:
                 DEFECT,
             )
         took = time.monotonic() - began
-    audience.ends(tree(directory, nodes))
+    reporter.ends(tree(directory, nodes))
     return took
 
 
 class _Boot:
-    """The nodes' way through one boot of theirs, and who looks on."""
+    """One boot: starts the nodes and reports each step."""
 
     def __init__(
-        self, nodes: Sequence[DemoNode], url: str, status: Status, audience: Reporter, began: float
+        self, nodes: Sequence[DemoNode], url: str, status: Status, reporter: Reporter, began: float
     ) -> None:
         self._nodes = list(nodes)
         self._url = url
         self._status = status
-        self._audience = audience
+        self._reporter = reporter
         self._began = began
         self._progress = Progress([node.name for node in nodes])
 
     def step(self, text: str) -> None:
-        self._audience.step(time.monotonic() - self._began, text)
+        self._reporter.step(time.monotonic() - self._began, text)
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Show where everybody is, again and again, to an audience that is there live."""
-        if not self._audience.is_live:
+        """Update a live reporter again and again."""
+        if not self._reporter.is_live:
             yield
             return
         looking = asyncio.create_task(self._look())
@@ -139,14 +139,14 @@ class _Boot:
     async def _look(self) -> None:
         while True:
             await self._show()
-            await asyncio.sleep(LOOKS)
+            await asyncio.sleep(REDRAW)
 
     async def _show(self) -> None:
-        stand = self._progress.stand(await self._status())
-        self._audience.stands(time.monotonic() - self._began, stand)
+        counts = self._progress.counts(await self._status())
+        self._reporter.show(time.monotonic() - self._began, counts)
 
     async def first_boot(self) -> None:
-        """Start every node, the last one late, and tell who is missing until all have their files."""
+        """Start every node, the last one late, and name the missing nodes until all have their files."""
         *others, last = self._nodes
         async with _all_or_first_failure() as group:
             group.create_task(self._start(others))
@@ -166,28 +166,28 @@ class _Boot:
         self.step(f"files in place: the first {first:.2f} s after that, the last {last_one:.2f} s")
 
     async def _until_registered(self, count: int) -> None:
-        """Return when so many are, and tell who is missing until then, unless that is seen anyway."""
-        told, told_at = "", 0.0
+        """Return when so many are registered. Until then, name the missing nodes, unless a live display does."""
+        printed, printed_at = "", 0.0
         while (fleet := await self._status()).registered < count:
             now = time.monotonic()
             why = missing(fleet)
-            if why != told and now - told_at > EVERY and not self._audience.is_live:
-                told, told_at = why, now
+            if why != printed and now - printed_at > EVERY and not self._reporter.is_live:
+                printed, printed_at = why, now
                 self.step(why)
             await asyncio.sleep(0.05)
 
     async def one_moves(self) -> list[DemoNode]:
-        """The first node starts again at another address; then all others ask again. The nodes as they are then."""
+        """The first node restarts with another address; then all others fetch again. Return the nodes after that."""
         old = self._nodes[0]
         first = msgspec.structs.replace(old, ip="10.99.0.1")
         self._nodes[0] = first
         self._progress.again()
         self.step(
-            f"{first.name} starts again, as {first.ip} instead of {old.ip}: that makes the next generation"
+            f"{first.name} restarts with address {first.ip} instead of {old.ip}: that makes the next generation"
         )
         async with _all_or_first_failure() as group:
             group.create_task(self._fetch(first))
-        self.step(f"{first.name} has its new files; the others ask again")
+        self.step(f"{first.name} has its new files; the others fetch again")
         async with _all_or_first_failure() as group:
             group.create_task(self._start(self._nodes[1:]))
         return self._nodes
@@ -200,7 +200,7 @@ class _Boot:
                 await asyncio.sleep(SPACING)
 
     async def _fetch(self, node: DemoNode) -> None:
-        """One node's way to its files, as a process or as a task."""
+        """Fetch one node's files, in a process or in a task."""
         self._progress.begins(node.name)
         if node.is_process:
             await _process(node, self._url)
@@ -213,7 +213,7 @@ class _Boot:
 
 
 async def _process(node: DemoNode, url: str) -> None:
-    """`cfgsync fetch`, to its end. Raises `DemoFailed`."""
+    """Run `cfgsync fetch` to its end. Raises `DemoFailed`."""
     words = ["--server", url, "--id", node.name, "--ip", node.ip, "--metadata", f'{{"port":{node.port}}}']
     words += ["--out", node.directory, "--state", f"{node.directory}.state", "--wait", str(WITHIN)]
     # -P: a module in the directory from which the demo is run must not shadow one of ours
@@ -239,8 +239,8 @@ async def _process(node: DemoNode, url: str) -> None:
 
 
 @asynccontextmanager
-async def _asking(server: HttpServer) -> AsyncIterator[Status]:
-    """`GET /status`, over HTTP as anybody else would ask."""
+async def _status_client(server: HttpServer) -> AsyncIterator[Status]:
+    """Read `GET /status` over HTTP, as any client would."""
     async with aiohttp.ClientSession(server.url) as session:
 
         async def status() -> FleetStatus:
@@ -255,7 +255,7 @@ async def _asking(server: HttpServer) -> AsyncIterator[Status]:
 
 @asynccontextmanager
 async def _all_or_first_failure() -> AsyncIterator[asyncio.TaskGroup]:
-    """A task group within the demo's time that raises its first failure of ours as it is."""
+    """A task group with a time limit that raises its first `CfgsyncError` as it is."""
     try:
         async with asyncio.timeout(WITHIN), asyncio.TaskGroup() as group:
             yield group

@@ -1,4 +1,4 @@
-"""The demo's nodes and the files that each has to have: named, made, found on disk and compared."""
+"""The demo's nodes and their files: named, generated, read from disk and compared."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ DEFECT: Final = "this is a defect of cfgsync: report it"
 
 
 class DemoFailed(MachineRefused):
-    """A step of the demo did not come to its end; the message says which, and `hint` what to do."""
+    """A step of the demo failed; the message says which, and `hint` what to do."""
 
 
 class DemoNode(msgspec.Struct, frozen=True):
-    """One node: a process of its own, or a task in this one."""
+    """One node: a process of its own, or a task in this process."""
 
     name: str
     ip: str
@@ -76,7 +76,7 @@ def _peers(nodes: Iterable[tuple[str, str]]) -> str:
 
 
 def checked(nodes: Sequence[DemoNode]) -> int:
-    """How many bytes the nodes' files have. Raises `DemoFailed` when one of them is not what it has to be."""
+    """Compare every file on disk with what it must be; return their size in bytes. Raises `DemoFailed`."""
     places = [(node.name, f"{node.ip}:{node.port}") for node in nodes]
     peers = _peers(places)
     size = 0
@@ -89,13 +89,13 @@ def checked(nodes: Sequence[DemoNode]) -> int:
             except OSError as error:
                 raise DemoFailed(f"{path}: {error.strerror}", DEFECT) from error
             if found != expected:
-                raise DemoFailed(f"{path} is not what was made for it", DEFECT)
+                raise DemoFailed(f"{path} is not what the server made for it", DEFECT)
             size += len(found)
     return size
 
 
 def tree(directory: str, nodes: Sequence[DemoNode]) -> Iterable[str]:
-    """What is on disk: a few nodes, the rest counted."""
+    """The lines of a directory tree: a few nodes, and the number of the others."""
     yield directory
     yield f"├── server.db  {os.path.getsize(os.path.join(directory, 'server.db')):,} bytes"
     shown = [*nodes[: SHOWN - 1], nodes[-1]] if len(nodes) > SHOWN else list(nodes)

@@ -1,4 +1,4 @@
-"""Where each node of the demo is: what the server says of it, and whether its program has begun and ended."""
+"""The phase of each node of the demo: from its status at the server, and from the start and end of its program."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ PHASES: Final[tuple[Phase, ...]] = (
 
 
 class ProgressCounts(msgspec.Struct, frozen=True):
-    """The fleet at one moment: the nodes of each phase in the order of their names, and why it is not ready ("" when it
-    is)."""
+    """The fleet at one moment: the nodes of each phase, sorted by name, and why it is not ready ("" when it is)."""
 
     phases: dict[Phase, list[str]]
     generation: str
@@ -31,7 +30,7 @@ class ProgressCounts(msgspec.Struct, frozen=True):
 
 
 class Progress:
-    """Which programs have begun and which have ended, since the last `again()`. `clock` gives seconds."""
+    """Which programs have started and which have ended, since the last `again()`. `clock` gives seconds."""
 
     def __init__(self, names: Sequence[str], clock: Callable[[], float] = time.monotonic) -> None:
         self._names = tuple(names)
@@ -47,7 +46,7 @@ class Progress:
         self._ended[name] = self._clock()
 
     def again(self) -> None:
-        """Everybody is to ask once more."""
+        """Every node is to fetch once more."""
         self._begun.clear()
         self._ended.clear()
 
@@ -55,12 +54,12 @@ class Progress:
         """Seconds from `moment` until the first and the last node had its files."""
         return min(self._ended.values()) - moment, max(self._ended.values()) - moment
 
-    def stand(self, fleet: FleetStatus) -> ProgressCounts:
-        """Where everybody is, by what the server says now."""
-        told = {node.identifier: node for node in fleet.nodes}
+    def counts(self, fleet: FleetStatus) -> ProgressCounts:
+        """The nodes of each phase, given the server's status now."""
+        at_server = {node.identifier: node for node in fleet.nodes}
         phases: dict[Phase, list[str]] = {phase: [] for phase in PHASES}
         for name in self._names:
-            node = told.get(name)
+            node = at_server.get(name)
             known = node is not None and node.registered
             if name in self._ended:
                 phase: Phase = "in place"
@@ -77,7 +76,7 @@ class Progress:
 
 
 def missing(fleet: FleetStatus) -> str:
-    """Who is here and who is missing, as the server's condition says it; its reason where there is none."""
+    """How many nodes are registered and which are missing, from the first condition; without one, the reason."""
     for condition in fleet.conditions:
         names = ", ".join(condition.missing[:3])
         more = len(condition.missing) - 3

@@ -25,7 +25,7 @@ from cfgsync_adapter import (
 )
 from cfgsync_core import InvalidRequest, Version, decode_registration, encode_registration
 
-from ..backends import open_store
+from ..backends import open_backend
 from ..errors import InputError
 
 FORMAT: Final = 1
@@ -101,8 +101,8 @@ def read_snapshot(file: str) -> Recorded:
 
 async def record_store(url: str) -> Recorded:
     """The fleet in a store, read beside its server. Raises `StoreRefused`, `Unavailable`."""
-    async with open_store(url, read_only=True) as store:
-        return _from(await read_offline(store))
+    async with open_backend(url, read_only=True) as backend:
+        return _from(await read_offline(backend.store))
 
 
 def _from(seen: OfflineFleet) -> Recorded:

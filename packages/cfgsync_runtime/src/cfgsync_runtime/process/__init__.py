@@ -1,1 +1,1 @@
-"""The server as a process: its log, its garbage collection, faults of its event loop."""
+"""The server as a process: its log, its garbage collection, errors of its event loop."""

@@ -1,5 +1,5 @@
-"""Little here is ever garbage that only a collection finds: looking for it took a tenth of a server's start, and a
-quarter of the boot of 10,000 nodes, each of which is a connection's worth of objects that stay."""
+"""Garbage collection is off while a server starts, and rare afterwards: there is little garbage in cycles, and looking for
+it took a tenth of a server's start, and a quarter of the boot of 10,000 nodes, whose connections' objects all stay."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-SELDOM: Final = (20_000, 10, 3)
-"""Of `gc.set_threshold`. A request leaves no cycles, one that cannot be read 28 objects and a connection that breaks 10:
-3 MiB at most before they are found (and 9 MiB in all after 40,000 bad requests; it was 20 with 50,000 here)."""
+RARELY: Final = (20_000, 10, 3)
+"""Arguments of `gc.set_threshold`. A valid request leaves no cycles, an invalid one 28 objects and a broken connection 10:
+3 MiB at most before a collection (and 9 MiB in all after 40,000 bad requests; 20 MiB with 50,000 instead of 20,000)."""
 
 
 @contextmanager
-def nothing_is_garbage() -> Iterator[None]:
-    """No garbage collection inside. What is there at the end stays: later collections do not look at it."""
+def collection_paused() -> Iterator[None]:
+    """No garbage collection inside. Later collections skip the objects that exist at the end."""
     was = gc.isenabled()
     gc.disable()
     try:
@@ -26,6 +26,6 @@ def nothing_is_garbage() -> Iterator[None]:
             gc.enable()
 
 
-def look_seldom() -> None:
-    """Collect garbage seldom from now on: for a process that is a server and nothing else."""
-    gc.set_threshold(*SELDOM)
+def collect_rarely() -> None:
+    """Collect garbage rarely from now on: for a process that is a server and nothing else."""
+    gc.set_threshold(*RARELY)

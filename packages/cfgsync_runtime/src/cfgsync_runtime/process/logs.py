@@ -1,7 +1,7 @@
-"""How a server speaks: one line an outcome on stderr, for a person or as JSON; never a body, metadata or a secret.
+"""The server's log: one line on stderr for each outcome, as text or as JSON; never a body, metadata or a secret.
 
-There is no access log: it costs half of the requests per second (`/metrics` counts them), and its lines would be the
-fleet's traffic and not what became of it. What concerns one node is told at debug, which nothing switches on here.
+There is no access log: it costs half of the requests per second (`/metrics` counts them), and its lines would show traffic
+and not results. Lines about one node have level debug, which is off here.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from cfgsync_core import event_of
 
 
 class JsonLines(logging.Formatter):
-    """One object a line: `ts` (RFC 3339, UTC), `level`, `event` (what it is about, a name that stays), `msg` (for a
-    person), `logger`, `error` (a traceback) where there is one, and under `facts` what the event brings."""
+    """One object a line: `ts` (RFC 3339, UTC), `level`, `event` (a name that does not change between versions), `msg` (for
+    a person), `logger`, `error` (a traceback) if there is one, and the event's `facts`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter`."""
@@ -38,7 +38,7 @@ class JsonLines(logging.Formatter):
 
 
 def log_to_stderr(as_json: bool = False) -> None:
-    """Send the log of cfgsync to stderr from now on."""
+    """Write the log of cfgsync to stderr from now on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         JsonLines() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s")

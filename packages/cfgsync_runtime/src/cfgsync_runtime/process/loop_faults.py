@@ -1,6 +1,6 @@
-"""A fault of the event loop is one line of the log, and a flood of them a few lines a minute with their number.
+"""An error in the event loop is one line of the log; many of them are a few lines a minute and their number.
 
-asyncio's own handler writes a traceback for each: a server without a file left for the next connection, once a second.
+asyncio's own handler writes a traceback for each, which a server that has no file descriptor left gets once a second.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from cfgsync_core import plain
 
 MINUTE: Final = 60.0
 LINES: Final = 4
-"""Faults that are told of a minute, which begins with the first; one line more says how many were not. Two minutes that
-touch are ten lines."""
+"""Errors that are logged in a minute, which begins with the first one; one more line counts the others. Two adjacent
+minutes have ten lines at most."""
 
 log = logging.getLogger("cfgsync")
 
@@ -28,26 +28,26 @@ class LoopFaults:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._began = -MINUTE
-        self._told = 0
-        self._untold = 0
+        self._logged = 0
+        self._skipped = 0
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         now = self._clock()
         if now - self._began >= MINUTE:
             self._sum_up()
-            self._began, self._told = now, 0
-        if self._told < LINES:
-            self._told += 1
+            self._began, self._logged = now, 0
+        if self._logged < LINES:
+            self._logged += 1
             log.error("event loop: %s", _in_a_line(context))
             return
-        if not self._untold:
+        if not self._skipped:
             loop.call_later(self._began + MINUTE - now, self._sum_up)
-        self._untold += 1
+        self._skipped += 1
 
     def _sum_up(self) -> None:
-        if self._untold:
-            log.error("event loop: %d more faults like these within the minute", self._untold)
-        self._untold = 0
+        if self._skipped:
+            log.error("event loop: %d more faults like these within the minute", self._skipped)
+        self._skipped = 0
 
 
 def _in_a_line(context: dict[str, Any]) -> str:

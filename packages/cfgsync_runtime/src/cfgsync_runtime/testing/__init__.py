@@ -1,4 +1,4 @@
-"""For tests of an application or of an engine: servers and fleets in a line, the contract as functions, faults as values."""
+"""For tests of an application or of an engine: servers and fleets in one line, the store's contract as functions."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What the three fixtures give: each call starts one more server or fleet, and all of them end with the test.
+"""The values of the three fixtures: each call starts one more server or fleet, and all of them end with the test.
 
 For a fixture of another scope use the context managers: `with serving_materializer(MyMaterializer()) as server: yield server`.
 """
@@ -43,20 +43,20 @@ class BootFleet(Protocol):
         wait: float = WAIT,
         **options: Unpack[ServingOptions],
     ) -> Fleet:
-        """A server of `materializer`, which may be one that is up, and `nodes` that have booted from it."""
+        """A server of `materializer` (or a running server instead), and `nodes` that have booted from it."""
 
 
 class Started(ExitStack):
-    """What one test has started, ended in reverse order, also when one of them refuses to."""
+    """Everything that one test has started. It ends in reverse order, even if one of them fails to end."""
 
     def bundle(self, bundle: Bundle, shared: Files = (), *, port: int = 0) -> Served:
         """A `ServeBundle`."""
-        with _told_what_to_do():
+        with _with_hint():
             return self.enter_context(serving_bundle(bundle, shared, port=port))
 
     def materializer(self, materializer: object, **options: Unpack[ServingOptions]) -> Served:
         """A `ServeMaterializer`."""
-        with _told_what_to_do():
+        with _with_hint():
             return self.enter_context(serving_materializer(materializer, **options))
 
     def fleets(self, directory: Callable[[], Path]) -> BootFleet:
@@ -83,8 +83,8 @@ class Started(ExitStack):
 
 
 @contextmanager
-def _told_what_to_do() -> Iterator[None]:
-    """A refusal's second line is shown below its first."""
+def _with_hint() -> Iterator[None]:
+    """Show the hint of an error below its message."""
     try:
         yield
     except (InputError, MachineRefused, StoreRefused) as error:

@@ -1,4 +1,4 @@
-"""A booted fleet in this process: each node is a real client with files on disk, and stays in step until it is stopped.
+"""A booted fleet in this process: each node is a real client with files on disk, and follows the server until it is stopped.
 
 with serving_materializer(MyMaterializer()) as server, Fleet(server, directory) as fleet:
     fleet.boot(3)                                       # or names, or registrations
@@ -24,16 +24,16 @@ from ..node.state import NodeState
 from .served import WAIT, Served, registered_as
 
 Nodes: TypeAlias = int | Iterable[str | NodeRegistration]
-"""How many nodes (`node-1`, `node-2`, …), their names, or their registrations."""
+"""A number of nodes (`node-1`, `node-2`, …), their names, or their registrations."""
 
 SETTLING: Final = 5.0
-"""Seconds at most until nodes that had files early have those that were made from everybody."""
+"""Seconds at most until nodes that got files early have those made from all nodes."""
 PENDING: Final = "materializing"
-"""The reason of a fleet while a run is under way or to come."""
+"""The reason in `/status` while a run is under way or due."""
 
 
 class FleetNotBooted(CfgsyncError):
-    """Some nodes have no files; the message says which and why. When the materializer has raised, that is the cause."""
+    """Some nodes have no files; the message says which and why. Its cause is what the materializer raised, if anything."""
 
 
 class NotInStep(CfgsyncError):
@@ -41,20 +41,20 @@ class NotInStep(CfgsyncError):
 
 
 class FleetNode:
-    """One booted node. `directory/current` is where its files are; the methods read them anew at each call."""
+    """One booted node. Its files are in `directory/current`; the methods read them at each call."""
 
     def __init__(self, registration: NodeRegistration, directory: Path) -> None:
         self.registration: Final = registration
         self.directory: Final = directory
         self.living: Future[None] | None = None
-        """Its life after boot; None when it has been stopped."""
+        """Its task after boot; None when it is stopped."""
 
     def path(self, path: str) -> Path:
-        """Where the file with this payload path is."""
+        """The place of the file with this payload path."""
         return self.directory / "current" / path.lstrip("/")
 
     def read(self, path: str) -> str:
-        """The text of a file. Raises `FileNotFoundError` naming what is there."""
+        """The text of a file. Raises `FileNotFoundError`, whose message names the files that exist."""
         try:
             return self.path(path).read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -102,13 +102,13 @@ class Fleet(Mapping[str, FleetNode]):
         metadata: object | Callable[[str], object] = None,
         wait: float = WAIT,
     ) -> None:
-        """Start `nodes` at once, and return when all have their files, those that were made from all of them where the
-        materializer decides again; they follow what the server gives them from then on, as `cfgsync fetch --watch` does.
+        """Start `nodes` together, and return when all have their files (the files made from all of them, if the
+        materializer decides again). From then on they follow the server, as `cfgsync fetch --watch` does.
 
-        Those without a registration of their own are told as 127.0.0.1, 127.0.0.2, …, addresses that can be listened
-        on, with `metadata` (a value, or a function of the name). A name that is here already starts again, with what it
-        remembers. Raises `FleetNotBooted` after `wait` seconds; at once when the materializer raises although it has
-        seen all of them.
+        A node given by name registers with address 127.0.0.1, 127.0.0.2, …, on which a test can listen, and with
+        `metadata` (a value, or a function of the name). A name that is already in the fleet restarts with its state.
+        Raises `FleetNotBooted` after `wait` seconds, or at once when the materializer raises although it has seen all of
+        them.
         """
         started = [
             FleetNode(one, self.directory / one.identifier) for one in self._registrations(nodes, metadata)
@@ -121,7 +121,7 @@ class Fleet(Mapping[str, FleetNode]):
         self.server.loop.run(self._settled({node.registration.identifier for node in started}))
 
     def stop(self, *names: str) -> None:
-        """End these nodes; their files stay. The server is not told, as when a machine is switched off."""
+        """End these nodes; their files stay. The server does not notice, as when a machine is switched off."""
         stopped = [(node, node.living) for name in names if (node := self._nodes.get(name)) is not None]
         for node, living in stopped:
             node.living = None
@@ -143,14 +143,14 @@ class Fleet(Mapping[str, FleetNode]):
             nodes = [f"node-{number}" for number in range(1, nodes + 1)]
         elif isinstance(nodes, str):
             nodes = [nodes]
-        told = []
+        registrations = []
         for number, node in enumerate(nodes, len(self._nodes) + 1):
             name = node if isinstance(node, str) else node.identifier
             ip = f"127.0.{number // 256}.{number % 256}"
             if name in self._nodes and isinstance(node, str):
-                ip = self._nodes[name].registration.ip  # it starts again where it was
-            told.append(registered_as(node, ip, metadata(name) if callable(metadata) else metadata))
-        return told
+                ip = self._nodes[name].registration.ip  # it restarts with its old address
+            registrations.append(registered_as(node, ip, metadata(name) if callable(metadata) else metadata))
+        return registrations
 
     async def _booted(self, started: list[FleetNode], wait: float) -> FleetNotBooted | None:
         names = {node.registration.identifier for node in started}
@@ -225,8 +225,8 @@ class Fleet(Mapping[str, FleetNode]):
         return os.fspath(self.directory / ".state" / node.registration.identifier)
 
     async def _settled(self, names: set[str]) -> None:
-        """A materializer may be ready before all are here: until these have what it decides when they are, or it does
-        not decide again."""
+        """A materializer may be ready before all nodes are registered: return when these nodes have the files of its
+        later decision, or when there is none."""
         loop = asyncio.get_running_loop()
         end = loop.time() + SETTLING
         while loop.time() < end:
@@ -240,7 +240,7 @@ class Fleet(Mapping[str, FleetNode]):
             await asyncio.sleep(0.01)
 
     async def _in_step(self, wait: float) -> str:
-        """Why they are not, "" when they are."""
+        """Why the fleet is not in step, "" when it is."""
         end = asyncio.get_running_loop().time() + wait
         while not (status := await asyncio.to_thread(self.server.status)).converged:
             if asyncio.get_running_loop().time() > end:

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own: a test that has a loop, or has none, or blocks, is served by it all the same."""
+"""An event loop in a thread of its own: it works for tests that have a loop, that have none, and that block."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any, Final, Self, TypeVar
 T = TypeVar("T")
 
 PATIENCE: Final = 10.0
-"""Seconds that the loop has to end; what it runs is ours, and ends in milliseconds."""
+"""Seconds that the loop may take to end; what runs in it ends in milliseconds."""
 
 
 class LoopThread:
     """Runs coroutines for other threads while it is entered: `with LoopThread("name") as loop: loop.run(coroutine())`.
 
     Leaving cancels what still runs and joins the thread. Raises `RuntimeError` when it does not end within
-    `patience` seconds (it is a daemon: the process can end all the same).
+    `patience` seconds (it is a daemon thread: the process can end nevertheless).
     """
 
     def __init__(self, name: str, *, patience: float = PATIENCE) -> None:
@@ -63,14 +63,14 @@ class LoopThread:
             raise RuntimeError(f"the thread {self._name} did not end within {self._patience:g} s")
 
     def start(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run `coroutine` there; its future. Raises `RuntimeError` when the loop has ended."""
+        """Run `coroutine` in the loop and return its future. Raises `RuntimeError` when the loop has ended."""
         if self._loop is None:
             coroutine.close()
             raise RuntimeError(f"{self._name} has been stopped")
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run `coroutine` there to its end, and return or raise what it does. Interrupted, it is cancelled."""
+        """Run `coroutine` in the loop to its end; return its result. An interrupt cancels it."""
         future = self.start(coroutine)
         try:
             return future.result()

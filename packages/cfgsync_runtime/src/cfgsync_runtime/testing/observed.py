@@ -1,5 +1,5 @@
-"""The application's materializer as a test sees it: what it raised last is kept, so that a test fails with the traceback
-of the application and not with the sentence that a node would be told."""
+"""The application's materializer in a test: its last exception is kept, so that a test fails with the application's
+traceback and not with the message that a node would get."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from cfgsync_adapter import MaterializationResult, RegistrationSnapshot, Registr
 
 
 class ObservedMaterializer:
-    """Asks `inner` and answers as it does. `failure` is what the last run raised, None when it raised nothing, and
-    `runs` counts them. `on_failure` is called, in the thread of the run, with the names that the run saw."""
+    """Returns what `inner` returns. `failure` is the exception of the last run, or None, and `runs` counts the runs.
+    `on_failure` is called, in the thread of the run, with the names that the run saw."""
 
     def __init__(self, inner: RegistrationSnapshotMaterializer) -> None:
         self.inner = inner
@@ -23,7 +23,7 @@ class ObservedMaterializer:
     def materialize_snapshot(
         self, registrations: RegistrationSnapshot
     ) -> MaterializationResult | Awaitable[MaterializationResult]:
-        """As `inner` decides."""
+        """See `RegistrationSnapshotMaterializer`."""
         self.runs += 1
         try:
             result = self.inner.materialize_snapshot(registrations)

@@ -1,7 +1,7 @@
-"""A real server in a thread of its own, on a free port, that a test asks without a loop of its own, or beside one.
+"""A real server in a thread of its own, on a free port, for tests with and without an event loop.
 
 with serving_materializer(MyMaterializer()) as server:
-    assert server.files("node-1") == {"/config.yaml": "id: node-1\\n"}      # server.url is for everybody else
+    assert server.files("node-1") == {"/config.yaml": "id: node-1\\n"}      # server.url is for other clients
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ import msgspec
 from cfgsync_adapter import Late, MaterializedArtifactsSink
 from cfgsync_artifacts import ArtifactFile, ArtifactSet
 from cfgsync_core import (
+    Backend,
     CfgsyncClient,
+    Engine,
     FetchFailed,
     FleetStatus,
     HttpServer,
     NodeArtifactsBundle,
     NodeRegistration,
     NodeStatus,
-    RevisionedStore,
     StaticConfigSource,
 )
 
@@ -41,20 +42,20 @@ from .observed import ObservedMaterializer
 T = TypeVar("T")
 
 WAIT: Final = 10.0
-"""Seconds that a test waits for files, when it does not say."""
+"""Seconds that a test waits for files by default."""
 
 Files: TypeAlias = ArtifactSet | Iterable[ArtifactFile] | Mapping[str, str | bytes]
-"""What a node gets: a set, files, or contents by path."""
+"""A node's files: a set, a list, or contents by path."""
 
 Bundle: TypeAlias = NodeArtifactsBundle | Mapping[str, Files] | str | os.PathLike[str]
-"""What a static server serves: a bundle, files by node, or the path of a YAML file."""
+"""The files of a static server: a bundle, files by node, or the path of a YAML file."""
 
 
 class ServingOptions(TypedDict, total=False):
-    """What `serving_snapshot` takes beside the materializer; what is not given is as there (a free port, in memory)."""
+    """Options of `serving_snapshot`, with the same defaults (a free port, in memory)."""
 
     port: int
-    store: RevisionedStore | str
+    store: Backend | Engine | str
     late: Late
     revision: str | None
     sink: MaterializedArtifactsSink | None
@@ -64,7 +65,7 @@ class ServingOptions(TypedDict, total=False):
 
 
 def serving_bundle(bundle: Bundle, shared: Files = (), *, port: int = 0) -> Served:
-    """A server of files that are known beforehand: `with serving_bundle({"node-1": {"/a.yaml": "a: 1\\n"}}) as server`.
+    """A server of fixed files: `with serving_bundle({"node-1": {"/a.yaml": "a: 1\\n"}}) as server`.
 
     `shared` follows every node's own files; the path of a YAML file brings its own. Raises `InvalidBundle`,
     `InvalidArtifact`, `InputError` (with the line of the file).
@@ -87,7 +88,7 @@ def serving_materializer(materializer: object, **options: Unpack[ServingOptions]
     is called without arguments. It runs in this process, in a thread. Raises `InputError` for anything else."""
     if not callable(materializer) and not hasattr(materializer, "materialize_snapshot"):
         raise InputError(
-            f"{repr(materializer)[:80]} is no materializer",
+            f"{repr(materializer)[:80]} is not a materializer",
             "give an object with a method `materialize_snapshot(self, registrations)`, or a class or function that makes one",
         )
     name = getattr(materializer, "__qualname__", type(materializer).__qualname__)
@@ -96,9 +97,9 @@ def serving_materializer(materializer: object, **options: Unpack[ServingOptions]
 
 
 class Served:
-    """A server that is up while it is entered. Leaving, or `stop()`, ends it: whoever waits is answered 503.
+    """A server that runs while it is entered. Leaving, or `stop()`, ends it: waiting nodes are answered 503.
 
-    `url` is where it listens. Its methods block, and may be called from any thread.
+    `url` is its address. Its methods block, and may be called from any thread.
     """
 
     def __init__(
@@ -109,10 +110,10 @@ class Served:
         self._opened = opened
         self._running = ExitStack()
         self.observed: Final = observed
-        """What its materializer did; None for a static bundle."""
+        """Its materializer; None for a static bundle."""
         self.url = ""
         self.loop: LoopThread
-        """Where it lives, for what is to live beside it."""
+        """The loop that the server runs in."""
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -146,12 +147,12 @@ class Served:
         self.stop()
 
     def stop(self) -> None:
-        """End it now, as a deployment would: what it held in memory is gone. Again is nothing."""
+        """End it now; what it held in memory is lost. A second call does nothing."""
         self._running.pop_all().close()
 
     @property
     def port(self) -> int:
-        """Of 127.0.0.1."""
+        """The port at 127.0.0.1."""
         return int(self.url.rpartition(":")[2])
 
     def files(
@@ -164,7 +165,7 @@ class Served:
     ) -> dict[str, str | bytes]:
         """Register `node`, wait up to `wait` seconds, and return its files: content by path, in order. Writes nothing.
 
-        Raises `FetchFailed`; when the materializer has raised, that is its `__cause__`.
+        Raises `FetchFailed`, whose `__cause__` is what the materializer raised, if anything.
         """
         registration = registered_as(node, ip, metadata)
 
@@ -182,7 +183,7 @@ class Served:
     def register(
         self, node: str | NodeRegistration, *, ip: str = "127.0.0.1", metadata: object = None
     ) -> None:
-        """Register `node`, and wait for nothing."""
+        """Register `node` without waiting for files."""
         registration = registered_as(node, ip, metadata)
 
         async def register() -> None:
@@ -193,11 +194,11 @@ class Served:
 
     @property
     def failure(self) -> Exception | None:
-        """What the last run of its materializer raised, None when it raised nothing."""
+        """The exception of the materializer's last run, or None."""
         return None if self.observed is None else self.observed.failure
 
     def status(self) -> FleetStatus:
-        """`GET /status`: who is here, who is missing, and why it is not ready."""
+        """`GET /status`: which nodes are registered or missing, and why the fleet is not ready."""
         return self._get("/status", FleetStatus)
 
     def node_status(self, identifier: str) -> NodeStatus:
@@ -215,7 +216,7 @@ class Served:
 
 
 def as_set(files: Files) -> ArtifactSet:
-    """The set of a node's files, however they were given. Raises `InvalidArtifact`, `DuplicatePath`."""
+    """A node's files as a set. Raises `InvalidArtifact`, `DuplicatePath`."""
     if isinstance(files, ArtifactSet):
         return files
     if isinstance(files, Mapping):
@@ -224,7 +225,7 @@ def as_set(files: Files) -> ArtifactSet:
 
 
 def registered_as(node: str | NodeRegistration, ip: str, metadata: object) -> NodeRegistration:
-    """A registration as it is, or the one of a name."""
+    """A registration unchanged, or one made from a name."""
     if isinstance(node, NodeRegistration):
         return node
     return NodeRegistration(node, ip).with_metadata(metadata)

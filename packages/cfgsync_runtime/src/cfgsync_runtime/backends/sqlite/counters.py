@@ -15,7 +15,7 @@ _SELECT = "select id, name, epoch, revision, at_ms, floor, folded, seal, crc fro
 
 
 class Bucket(msgspec.Struct):
-    """Without an epoch: never written."""
+    """One bucket's counters. Its epoch is empty until the first commit."""
 
     name: str
     id: int = 0
@@ -53,8 +53,8 @@ def insert_bucket(connection: sqlite3.Connection, bucket: Bucket) -> None:
 
 
 def update_bucket(connection: sqlite3.Connection, path: str, bucket: Bucket, held: Version) -> None:
-    """Move the row on from `held`. Raises `StoreDamaged` when it is not there any more: the lock keeps our servers
-    apart, so another program wrote to the database."""
+    """Write the row, which must be at `held`. Raises `StoreDamaged` when it is not: the lock keeps other servers out, so
+    another program wrote to the database."""
     moved = connection.execute(
         "update bucket set (epoch, revision, at_ms, floor, folded, seal, crc) = (?, ?, ?, ?, ?, ?, ?)"
         " where id = ? and epoch = ? and revision = ?",

@@ -1,4 +1,4 @@
-"""The store on one SQLite file, seen from the event loop: commits gather here while the writer is busy with a group."""
+"""The store on one SQLite file, seen from the event loop: commits wait here while the writer writes a group."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
 from cfgsync_core import (
+    Backend,
     BucketSnapshot,
     Change,
     Entry,
@@ -25,18 +27,33 @@ from cfgsync_core import (
 from .opening import OpenFile
 from .reading import Reader
 from .worker import Worker
-from .writing import Member, Outcome, Writer
+from .writing import Outcome, PendingCommit, Writer
 
-MOST_MEMBERS: Final = 1024
-"""Of one group: so that a flood is answered in steps."""
+MAX_GROUP: Final = 1024
+"""Commits of one group at most, so that a flood is answered in steps."""
 
-FEW: Final = 4
-"""A group after one of so few members begins at once."""
+SMALL_GROUP: Final = 4
+"""After a group of at most so many commits the next one begins at once."""
 
 QUIET_TURNS: Final = 4
-"""Turns of the event loop without anybody new, after which a group begins although the last one was larger."""
+"""Turns of the event loop without a new commit, after which a group begins although the last one was larger."""
 
 T = TypeVar("T")
+
+
+@asynccontextmanager
+async def open_sqlite(
+    url: str, *, read_only: bool, on_fatal: Callable[[BaseException], None] | None
+) -> AsyncIterator[Backend]:
+    """`sqlite:relative.db`, `sqlite:/absolute.db` or `sqlite:///absolute.db`."""
+    path = url.partition(":")[2]
+    path = path[2:] if path.startswith("//") else path
+    if not path or path.startswith(":") or "?" in path or "\0" in path:
+        raise StoreRefused(
+            f"sqlite:{path[:80]} names no file", "write sqlite:PATH, for example sqlite:cfgsync.db"
+        )
+    async with SqliteStore(path, read_only=read_only, on_fatal=on_fatal) as store:
+        yield Backend(store, store)
 
 
 def _wall_ms() -> int:
@@ -64,9 +81,9 @@ class SqliteStore:
         self._reads = Worker("cfgsync-sqlite-read")
         self._file: OpenFile | None = None
         self._refusing: str | None = f"{path} is not open"
-        self._pending: list[Member] = []
+        self._pending: list[PendingCommit] = []
         self._writing = False
-        self._last = 0  # how many members the last group had
+        self._last = 0  # commits in the last group
         self._idle = asyncio.Event()
 
     async def __aenter__(self) -> Self:
@@ -84,7 +101,7 @@ class SqliteStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._refusing = self._refusing or f"{self._path} is closed"
-        if self._writing:  # what was asked for goes on to its end
+        if self._writing:  # commits that were accepted run to their end
             self._idle.clear()
             await self._idle.wait()
         await self._reads.run(lambda: None)  # a cancelled read may still be at work
@@ -122,13 +139,17 @@ class SqliteStore:
         self._writer()
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Version] = loop.create_future()
-        self._pending.append(Member(bucket, dict(writes), dict(expected) if expected else None, answer))
+        self._pending.append(
+            PendingCommit(bucket, dict(writes), dict(expected) if expected else None, answer)
+        )
         if not self._writing:
             self._writing = True
-            loop.call_soon(self._gather, loop, 0, 0)  # soon, not now: who runs in this turn comes along
+            loop.call_soon(
+                self._gather, loop, 0, 0
+            )  # soon, not now: later commits of this turn join the group
         return await answer
 
-    # What an operator asks
+    # The operator's side
 
     async def ping(self) -> None:
         await self._read(lambda reader: reader.ping())
@@ -153,12 +174,12 @@ class SqliteStore:
     # Groups
 
     def _gather(self, loop: asyncio.AbstractEventLoop, seen: int, quiet: int) -> None:
-        """Begin a group when as many have come as the last one had, or nobody new comes: who was just answered is about
-        to come back, and one transaction and one wake-up for twice as many cost little more (86 to 69 µs a
-        registration, from 64 connections). No clock is waited for, only turns of the loop."""
+        """Begin a group when it is as large as the last one, or when no new commit comes: a client that was just answered
+        is about to send its next commit, and a transaction for twice as many costs little more (86 to 69 µs a
+        registration, from 64 connections). This waits for turns of the event loop, never for time."""
         have = len(self._pending)
         quiet = 0 if have > seen else quiet + 1
-        if self._last > FEW and have < self._last and quiet <= QUIET_TURNS:
+        if self._last > SMALL_GROUP and have < self._last and quiet <= QUIET_TURNS:
             loop.call_soon(self._gather, loop, have, quiet)
         elif have:
             self._next_group(loop)
@@ -170,12 +191,12 @@ class SqliteStore:
         assert self._file is not None
         assert self._file.writer is not None
         writer = self._file.writer
-        members, self._pending = self._pending[:MOST_MEMBERS], self._pending[MOST_MEMBERS:]
+        members, self._pending = self._pending[:MAX_GROUP], self._pending[MAX_GROUP:]
 
         def settle(outcomes: Sequence[Outcome] | None, error: BaseException | None) -> None:
             self._notice_fatal()
             _answer(members, [error] * len(members) if outcomes is None else outcomes)
-            # after the answers, so that nobody waits for these but the next group
+            # after the answers, so that only the next group waits for them
             if writer.fold_due:
                 self._writes.post(loop, writer.fold, self._after_upkeep)
             if writer.checkpoint_due:
@@ -188,7 +209,7 @@ class SqliteStore:
     def _after_upkeep(self, _: None, error: BaseException | None) -> None:
         self._notice_fatal()
         if error is not None:
-            raise error  # a mistake of ours: the event loop's handler reports it
+            raise error  # a defect of this engine: the event loop's handler reports it
 
     def _notice_fatal(self) -> None:
         fatal = self._file.writer.fatal if self._file and self._file.writer else None
@@ -220,7 +241,7 @@ class SqliteStore:
         return self._file.writer
 
 
-def _answer(members: Sequence[Member], outcomes: Sequence[Outcome | BaseException | None]) -> None:
+def _answer(members: Sequence[PendingCommit], outcomes: Sequence[Outcome | BaseException | None]) -> None:
     for member, outcome in zip(members, outcomes, strict=True):
         answer = member.answer
         if answer.done():  # the caller was cancelled; its commit went on to its end

@@ -1,4 +1,4 @@
-"""SQLite's errors, said once in our words: what its reader can do next decides which."""
+"""SQLite's errors, translated once: what the caller can do next decides which error it gets."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ RESTORE = (
     " before it serves: cfgsync store new-epoch --store sqlite:FILE"
 )
 
-NOT_OURS = (TypeError, UnicodeDecodeError)
-"""What Python says when a damaged column is of another type, or an error message of SQLite quotes damage."""
+DAMAGE = (TypeError, UnicodeDecodeError)
+"""What Python raises when a damaged column has another type, or when an error message of SQLite quotes damaged bytes."""
 
 
 def damaged(path: str, what: str) -> StoreDamaged:
@@ -21,7 +21,7 @@ def damaged(path: str, what: str) -> StoreDamaged:
 
 
 def in_use(error: sqlite3.Error, path: str) -> CfgsyncError:
-    """What a call on an open store raises for `error`."""
+    """The error that a call on an open store raises for `error`."""
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
     if code == sqlite3.SQLITE_FULL:
         return StoreFull(f"no space left for {path}; nothing was written")
@@ -33,7 +33,7 @@ def in_use(error: sqlite3.Error, path: str) -> CfgsyncError:
 
 
 def at_open(error: sqlite3.Error | OSError, path: str) -> CfgsyncError:
-    """What opening raises for `error`."""
+    """The error that opening raises for `error`."""
     if isinstance(error, OSError):
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return StoreRefused(f"no space left for {path}", "make space on its disk")

@@ -1,6 +1,6 @@
-"""The database file: made whole or not at all, recognised or refused, never recreated over what was there.
+"""The database file: created whole or not at all, recognised or refused, never overwritten.
 
-It is never opened but by SQLite: closing any other descriptor of it would drop SQLite's locks in this process.
+Only SQLite opens it: closing any other descriptor of it would drop SQLite's locks in this process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ create table bucket (
     epoch text not null,
     revision integer not null,  -- the counter: contiguous, written in the transaction of its commit
     at_ms integer not null,
-    floor integer not null,     -- history tells every revision after this one
+    floor integer not null,     -- history has every revision after this one
     folded integer not null,    -- entries hold every revision up to this one, history those after it
     seal integer not null,      -- sum over the live entries, see sums.py
     crc integer not null        -- over this row
@@ -51,7 +51,7 @@ create table history (
 
 
 def connect(path: str, mode: str, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
-    """A connection in `mode` (`rw`, `ro`) that makes no file and begins no transaction by itself."""
+    """A connection in `mode` (`rw`, `ro`) that creates no file and begins no transaction by itself."""
     connection = sqlite3.connect(
         f"file:{quote(path)}?mode={mode}",
         uri=True,
@@ -66,7 +66,7 @@ def connect(path: str, mode: str, factory: type[sqlite3.Connection]) -> sqlite3.
             connection.execute("pragma cache_size=-16384")
             # a statement's undo log spills to a temporary file after 64 KiB: two writes more for each row of a group
             connection.execute("pragma temp_store=memory")
-        # checkpoints are made by the writer's connection alone and never hidden in a COMMIT, where an error is swallowed
+        # only the writer makes checkpoints, and never inside a COMMIT, which swallows their errors
         connection.execute("pragma wal_autocheckpoint=0")
         connection.execute("pragma cell_size_check=on")
     except BaseException:
@@ -76,8 +76,8 @@ def connect(path: str, mode: str, factory: type[sqlite3.Connection]) -> sqlite3.
 
 
 def prepare(path: str) -> None:
-    """Make the file if it is absent: under another name first, so that a crash on the way never leaves a file that the
-    next start must call damaged. Call it under the lock."""
+    """Create the file if it is absent, first under another name: a crash meanwhile then leaves no file that the next start
+    must call damaged. The caller holds the lock."""
     try:
         if os.path.lexists(path):
             return
@@ -101,7 +101,7 @@ def prepare(path: str) -> None:
 
 
 def recognise(connection: sqlite3.Connection, path: str) -> None:
-    """Raise `StoreRefused` unless this is our database in a schema that we know."""
+    """Raise `StoreRefused` unless this is a cfgsync store with a schema that this version knows."""
     found = connection.execute("pragma application_id").fetchone()[0]
     if found != APPLICATION_ID:
         raise StoreRefused(f"{path} is a database of another program", "give the path of a cfgsync store")
@@ -116,8 +116,8 @@ def recognise(connection: sqlite3.Connection, path: str) -> None:
 
 
 def check_size(path: str) -> None:
-    """Raise `StoreDamaged` for a file of 0 bytes: SQLite would take it for a new database. Raise `StoreRefused` for what
-    is no file at all."""
+    """Raise `StoreDamaged` for a file of 0 bytes, which SQLite would take for a new database, and `StoreRefused` for
+    anything but a regular file."""
     try:
         status = os.stat(path)
     except OSError as error:
@@ -130,7 +130,7 @@ def check_size(path: str) -> None:
 
 
 def make_directories(directory: str) -> None:
-    """Each missing one for its owner alone (`os.makedirs` gives its mode to the last only)."""
+    """Create each missing directory with mode 0700 (`os.makedirs` applies its mode to the last one only)."""
     if not os.path.isdir(directory):
         make_directories(os.path.dirname(directory))
         with contextlib.suppress(FileExistsError):

@@ -1,7 +1,7 @@
 """Log first, fold later: a commit is durable as rows of history; its entries are written later, sorted, many at once.
 
-A random key has a page of its own in the entries, and a page that is written is checksummed into the log and carried
-over at the next checkpoint: that was more than half of what a commit cost. Rows of history are appended, and share one.
+A random key has a page of its own in the entries. Each written page is copied into the write-ahead log and back at the next
+checkpoint: that was more than half of the cost of a commit. Rows of history are appended, and share a page.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from .counters import Bucket, update_bucket
 from .rows import Row, write_entries
 
 FOLD_ROWS: Final = 16_384
-"""Fold when so many keys were written: later is cheaper, sooner holds less in memory and restarts faster."""
+"""Fold after so many written keys: a larger number is cheaper, a smaller one needs less memory and restarts faster."""
 
 FOLD_BYTES: Final = 8 * 1024 * 1024
-"""Or so many bytes of values."""
+"""Or after so many bytes of values."""
 
 _TRIM: Final = "delete from history where bucket = ? and revision <= ?"
 
@@ -27,8 +27,8 @@ _TRIM: Final = "delete from history where bucket = ? and revision <= ?"
 class Unfolded:
     """What is committed to one bucket and not in its entries yet: the keys of the revisions in (`folded`, `reached`].
 
-    It belongs to the writer. The reader's thread may look into it: it grows, holds only what COMMIT has returned for,
-    and is replaced by a fold, never emptied.
+    The writer owns it, and the reader's thread may read it: it only grows, holds only what COMMIT has returned for, and
+    a fold replaces it by a new one instead of emptying it.
     """
 
     def __init__(self, folded: int) -> None:
@@ -40,17 +40,17 @@ class Unfolded:
 
     def add(self, rows: Mapping[str, Row], revision: int, written_bytes: int) -> None:
         self.rows.update(rows)
-        self.reached = revision  # after the rows: who reads it finds them
+        self.reached = revision  # after the rows: a reader that sees it finds them
         self.written += len(rows)
         self.written_bytes += written_bytes
 
 
-class Waiting:
-    """The unfolded of every bucket, and when it is time to fold them."""
+class UnfoldedBuckets:
+    """What is not folded yet, for every bucket, and whether it is time to fold."""
 
     def __init__(self) -> None:
         self._buckets: dict[str, Unfolded] = {}
-        self._refused = (0, 0)
+        self._failed_at = (0, 0)
 
     def get(self, bucket: str) -> Unfolded | None:
         return self._buckets.get(bucket)
@@ -58,20 +58,20 @@ class Waiting:
     def put(self, bucket: str, unfolded: Unfolded) -> None:
         self._buckets[bucket] = unfolded
         if not unfolded.rows:
-            self._refused = (0, 0)
+            self._failed_at = (0, 0)
 
-    def waiting(self) -> dict[str, dict[str, Row]]:
-        """The rows of each bucket that has some."""
+    def pending(self) -> dict[str, dict[str, Row]]:
+        """The rows of each bucket that has any."""
         return {name: unfolded.rows for name, unfolded in self._buckets.items() if unfolded.rows}
 
     @property
     def due(self) -> bool:
         rows, size = self._written()
-        return rows >= self._refused[0] + FOLD_ROWS or size >= self._refused[1] + FOLD_BYTES
+        return rows >= self._failed_at[0] + FOLD_ROWS or size >= self._failed_at[1] + FOLD_BYTES
 
-    def wait_for_more(self) -> None:
-        """A fold was refused: the next one is due when as much has come again, not after each group."""
-        self._refused = self._written()
+    def postpone(self) -> None:
+        """A fold failed: the next one is due when as much has come again, not after each group."""
+        self._failed_at = self._written()
 
     def _written(self) -> tuple[int, int]:
         every = self._buckets.values()
@@ -83,7 +83,7 @@ def value_bytes(rows: Mapping[str, Row]) -> int:
 
 
 def fold(connection: sqlite3.Connection, path: str, held: Bucket, rows: Mapping[str, Row]) -> Bucket:
-    """Write `rows`, all that is unfolded of the bucket, and return its row as it is then."""
+    """Write `rows`, all that is not folded of the bucket, and return its new counters."""
     bucket = msgspec.structs.replace(held, folded=held.revision)
     update_bucket(connection, path, bucket, held.version)
     write_entries(connection, bucket.id, rows)
@@ -92,6 +92,6 @@ def fold(connection: sqlite3.Connection, path: str, held: Bucket, rows: Mapping[
 
 
 def trim(connection: sqlite3.Connection, bucket: Bucket) -> None:
-    """Let go of history that is told no more. Only here, in a fold: what is not in the entries is in the history only."""
+    """Delete history that is no longer needed. Only a fold may do so: what is not in the entries is in the history only."""
     if bucket.floor:
         connection.execute(_TRIM, (bucket.id, min(bucket.floor, bucket.folded)))

@@ -1,7 +1,7 @@
-"""What a group of commits does to one bucket: decided in memory against one read, then written in a few statements.
+"""What a group of commits does to one bucket: decided in memory after one read, then written in a few statements.
 
-A group costs statements in the number of its buckets, not of its members: what is read comes back as one row. It writes
-history, and entries only where history holds no copy (blobs) or a second one would be dear (large values).
+The number of statements grows with the buckets of a group, not with its commits: one row holds all that is read. A group
+writes history, and entries only where history holds no copy (blobs) or a second write would be expensive (large values).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .rows import Row, write_entries, write_history
 from .sums import entry_sum, history_digest
 
 SLACK: Final = 250
-"""History is cut when it is this much too long, so that cutting costs next to nothing."""
+"""History is cut when it is this much too long, so that cutting is rare."""
 
 LARGE_BYTES: Final = 64 * 1024
 """A group with more bytes of values than this in a bucket writes its entries itself."""
@@ -41,13 +41,13 @@ _FORGET: Final = "delete from entry where bucket = ? and key in (select value fr
 
 
 class BucketGroup:
-    """The members of one group that name one bucket. `add` decides in memory; `write` writes what was decided."""
+    """The commits of one group to one bucket. `add` decides in memory; `write` writes what was decided."""
 
     def __init__(self, bucket: Bucket, epoch: str, now_ms: int, unfolded: Unfolded | None) -> None:
         self.bucket = bucket  # a copy: the group may fail
         self._unfolded = unfolded or Unfolded(0)
         self._held = bucket.version
-        self._epoch = bucket.epoch or epoch  # a bucket is born with its first change
+        self._epoch = bucket.epoch or epoch  # a bucket gets its epoch with its first change
         self._at_ms = max(bucket.at_ms, now_ms)
         self._heads: dict[str, tuple[int, bytes | None]] = {}
         self._rows: dict[str, Row] = {}
@@ -57,16 +57,16 @@ class BucketGroup:
         self._history: list[object] = []
 
     def read_heads(self, connection: sqlite3.Connection, path: str, keys: Collection[str]) -> None:
-        """Revision and digest of each of `keys`: the one read that every member is checked against."""
-        unfolded, asked = self._unfolded.rows, []
+        """Read revision and digest of each of `keys`, once for all commits of the group."""
+        unfolded, missing = self._unfolded.rows, []
         for key in keys:
             row = unfolded.get(key)
             if row is None:
-                asked.append(key)
+                missing.append(key)
             else:
                 self._heads[key] = row[:2]
-        if asked and not self.is_new:
-            names = msgspec.json.encode(asked).decode()
+        if missing and not self.is_new:
+            names = msgspec.json.encode(missing).decode()
             found = connection.execute(_HEADS, (self.bucket.id, names)).fetchone()[0]
             try:
                 heads = _decode_heads(found)
@@ -86,7 +86,7 @@ class BucketGroup:
     def add(
         self, writes: Mapping[str, bytes | None], expected: Mapping[str, int] | None, commit_id: int
     ) -> Version | Conflict:
-        """One member, decided on what the store holds and on the members before it."""
+        """Decide one commit, given what the store holds and the commits before it in the group."""
         heads, bucket = self._heads, self.bucket
         if expected:
             for key, want in expected.items():
@@ -94,7 +94,7 @@ class BucketGroup:
                 if (digest is not None) if want == 0 else (at != want):
                     return Conflict(bucket.name, key, want, at)
         revision = bucket.revision + 1
-        told: dict[str, bytes | bool | None] = {}
+        changed: dict[str, bytes | bool | None] = {}
         for key, value in writes.items():
             at, digest = heads.get(key, _ABSENT)
             new = None if value is None else sha256(value).digest()
@@ -104,7 +104,9 @@ class BucketGroup:
             if digest is not None:
                 bucket.seal -= entry_sum(key, at, digest)
                 if blob:
-                    bucket.floor = max(bucket.floor, at)  # history cannot tell that blob any more
+                    bucket.floor = max(
+                        bucket.floor, at
+                    )  # the earlier history cannot return that blob any more
             if new is not None:
                 bucket.seal += entry_sum(key, revision, new)
             if blob:
@@ -117,10 +119,10 @@ class BucketGroup:
             else:
                 heads[key] = (revision, new)
                 self._rows[key] = (revision, new, value)
-            told[key] = True if blob and new is not None else value
-        if told:
+            changed[key] = True if blob and new is not None else value
+        if changed:
             bucket.epoch, bucket.revision = self._epoch, revision
-            body = _encode(told)
+            body = _encode(changed)
             name = commit_id.to_bytes(16, "big")
             self._history += (
                 bucket.id,
@@ -133,7 +135,7 @@ class BucketGroup:
         return Version(bucket.epoch, bucket.revision)
 
     def write(self, connection: sqlite3.Connection, path: str) -> int:
-        """Write what was decided, and say about how many bytes the log grew."""
+        """Write what was decided, and return about how many bytes the write-ahead log grew."""
         bucket = self.bucket
         bucket.at_ms = self._at_ms
         if bucket.revision - bucket.floor >= HISTORY_REVISIONS + SLACK:
@@ -157,7 +159,7 @@ class BucketGroup:
         return written_bytes + _HISTORY_ROW_BYTES * len(self._history) // 6
 
     def unfolded(self) -> Unfolded:
-        """What of the bucket is not in its entries, now that COMMIT has returned."""
+        """What is not in the bucket's entries. Call it after COMMIT has returned."""
         bucket = self.bucket
         if bucket.folded == bucket.revision:
             return Unfolded(bucket.folded)

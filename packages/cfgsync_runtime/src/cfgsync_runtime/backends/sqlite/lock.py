@@ -1,8 +1,8 @@
 """One server for each database: an exclusive lock on `<db>.lock`, plus a registry of what this process holds.
 
-`fcntl.lockf` belongs to the process: it ends with it, also under `kill -9`, and no forked worker inherits it (`flock`
-outlives its owner there). Its price is that closing *any* descriptor of the file drops it, so a second opener in this
-process must be stopped before it opens the lock file.
+`fcntl.lockf` belongs to the process: it ends with the process, also under `kill -9`, and a forked worker does not inherit
+it (a `flock` would outlive its owner there). But closing *any* descriptor of the file drops it, so a second opener in this
+process must be refused before it opens the lock file.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from cfgsync_core import StoreRefused
 
 _guard = threading.Lock()
 _held: dict[str, int] = {}
-"""Real path of a database → the process that holds it (after a fork: the parent, who is not us)."""
+"""Real path of a database → the process that holds it (in a forked child: the parent)."""
 
 
 class FileLock:
-    """The right to write one database, from `take` until `release`."""
+    """The right to write one database, from `take` to `release`."""
 
     def __init__(self, database: str) -> None:
         self._database = os.path.realpath(database)

@@ -11,9 +11,9 @@ from typing import Self
 from cfgsync_core import StoreRefused
 
 from .counters import read_buckets
-from .failures import NOT_OURS, at_open, damaged
+from .failures import DAMAGE, at_open, damaged
 from .file import check_size, connect, make_directories, prepare, recognise
-from .folding import Waiting
+from .folding import UnfoldedBuckets
 from .lock import FileLock
 from .reading import Reader
 from .writing import Writer
@@ -45,7 +45,7 @@ class OpenFile:
                     raise damaged(path, "it cannot keep a write-ahead log")
                 writer = Writer(connection, path, clock)
                 writer.load_counters()
-                writer.fold()  # refused by a full disk, say, it waits
+                writer.fold()  # when the disk is full, a later fold does it
                 if writer.fatal is not None:
                     undo.pop_all()
                     writer.close()
@@ -54,7 +54,7 @@ class OpenFile:
                 reading = connect(path, "ro", factory)
             except (OSError, sqlite3.Error) as error:
                 raise at_open(error, path) from error
-            except NOT_OURS as error:
+            except DAMAGE as error:
                 raise damaged(path, str(error)) from error
             undo.pop_all()
             return cls(lock, writer, Reader(reading, path, writer.unfolded))
@@ -68,13 +68,15 @@ class OpenFile:
                 connection = connect(path, "ro", factory)
                 undo.callback(connection.close)
                 recognise(connection, path)
-                read_buckets(connection, path)  # a renamed bucket would look like one that was never written
+                read_buckets(
+                    connection, path
+                )  # checked here, since a renamed bucket would look like one that was never written
             except (OSError, sqlite3.Error) as error:
                 raise at_open(error, path) from error
-            except NOT_OURS as error:
+            except DAMAGE as error:
                 raise damaged(path, str(error)) from error
             undo.pop_all()
-            return cls(None, None, Reader(connection, path, Waiting()))
+            return cls(None, None, Reader(connection, path, UnfoldedBuckets()))
 
     def close(self) -> None:
         self.reader.close()  # first, so that the writer makes the last checkpoint

@@ -1,6 +1,6 @@
-"""Every read is one short transaction on the readers' connection, and gives nothing that its digest does not confirm.
+"""Every read is one short transaction on the reading connection, and returns only what its digest confirms.
 
-Short, because a reader that stays keeps the write-ahead log from being reused (it grew to 41 MB behind one).
+Short, because a long read keeps the write-ahead log from being reused (it grew to 41 MB behind one).
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from hashlib import sha256
 from cfgsync_core import BucketSnapshot, CfgsyncError, Change, Entry, Gap, Unchanged, Version, digest_entries
 
 from .counters import Bucket, read_bucket
-from .failures import NOT_OURS, damaged, in_use
-from .folding import Waiting
-from .history import Told, read_history, replay
+from .failures import DAMAGE, damaged, in_use
+from .folding import UnfoldedBuckets
+from .history import HistoryRow, read_history, replay
 from .rows import Row
 from .sums import seal
 
 
 class Reader:
-    """Everything that only reads. Every call comes from one thread. `waiting` is the writer's, or empty without one."""
+    """Everything that only reads. Every call comes from one thread. `unfolded` is the writer's, or empty without one."""
 
-    def __init__(self, connection: sqlite3.Connection, path: str, waiting: Waiting) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: str, unfolded: UnfoldedBuckets) -> None:
         self._connection = connection
         self._path = path
-        self._waiting = waiting
+        self._unfolded = unfolded
 
     def version(self, bucket: str) -> Version:
         with self._translated():
             return read_bucket(self._connection, self._path, bucket).version
 
     def get(self, bucket: str, key: str) -> Entry | None:
-        # Both are taken before the cut. The writer may fold in between: then the cut says so, and has the rows in its
-        # entries; or commit: then the cut's history goes further than `reached`, and the rest is read there.
-        unfolded = self._waiting.get(bucket)
+        # Both are read before the transaction begins. If the writer folds in between, `held.folded` differs and the
+        # entries have the rows; if it commits, the history goes further than `reached`, and the rest is read there.
+        unfolded = self._unfolded.get(bucket)
         reached = 0 if unfolded is None else unfolded.reached
         with self._cut(bucket) as held:
             if unfolded is None or unfolded.folded != held.folded:
@@ -80,8 +80,8 @@ class Reader:
             version = held.version
             if version.resets(since) or since.revision < held.floor:
                 return Gap(version)
-            told = read_history(self._connection, self._path, held, since.revision)
-            return [self._change(held, each) for each in told]
+            rows = read_history(self._connection, self._path, held, since.revision)
+            return [self._change(held, row) for row in rows]
 
     def ping(self) -> None:
         with self._translated():
@@ -103,18 +103,18 @@ class Reader:
     def _damaged_value(self, bucket: str, key: str) -> CfgsyncError:
         return damaged(self._path, f"the value of {bucket}/{key} does not match its digest")
 
-    def _change(self, held: Bucket, told: Told) -> Change:
+    def _change(self, held: Bucket, row: HistoryRow) -> Change:
         writes: dict[str, bytes | None] = {}
-        for key, value in told.writes.items():
+        for key, value in row.writes.items():
             if isinstance(value, bool):
-                row = self._folded(held, key)  # never unfolded: a commit with a blob writes its entries
-                # deleting it would have shortened the history
-                if row is None or row[0] != told.revision:
-                    raise damaged(self._path, f"{held.name}/{key} of revision {told.revision} is lost")
-                writes[key] = self._entry(held.name, key, row).value
+                live = self._folded(held, key)  # a commit with a blob also writes its entries
+                # deleting the blob would have cut the history
+                if live is None or live[0] != row.revision:
+                    raise damaged(self._path, f"{held.name}/{key} of revision {row.revision} is lost")
+                writes[key] = self._entry(held.name, key, live).value
             else:
                 writes[key] = value
-        return Change(told.revision, str(uuid.UUID(bytes=told.commit_id)), told.at_ms, writes)
+        return Change(row.revision, str(uuid.UUID(bytes=row.commit_id)), row.at_ms, writes)
 
     def _folded(self, held: Bucket, key: str) -> Row | None:
         row: Row | None = self._connection.execute(
@@ -137,5 +137,5 @@ class Reader:
             yield
         except sqlite3.Error as error:
             raise in_use(error, self._path) from error
-        except NOT_OURS as error:
+        except DAMAGE as error:
             raise damaged(self._path, str(error)) from error

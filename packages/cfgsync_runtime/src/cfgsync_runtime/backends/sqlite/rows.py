@@ -1,4 +1,4 @@
-"""Many rows in one statement: each step of a statement lets go of the interpreter lock and must wait for it again."""
+"""Many rows in one statement: each statement releases the interpreter lock and must wait for it again."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
 Row: TypeAlias = tuple[int, bytes | None, bytes | None]
-"""Of a key: the revision that wrote it, the digest of its value and the value; None twice for a tombstone."""
+"""The revision that wrote a key, the digest of its value and the value; both None for a tombstone."""
 
 
 def _by_rows(table: str, columns: int) -> dict[int, str]:
-    """The statement that writes 128, 64, … 1 rows: few enough that SQLite keeps each prepared."""
+    """The statements that write 128, 64, … 1 rows: few enough that SQLite keeps each prepared."""
     row = "(" + ", ".join("?" * columns) + ")"
     return {
         rows: f"replace into {table} values {', '.join([row] * rows)}"
@@ -24,7 +24,7 @@ _HISTORY: Final = _by_rows("history", 6)
 
 
 def write_entries(connection: sqlite3.Connection, bucket: int, rows: Mapping[str, Row]) -> None:
-    """Sorted by key, so that the rows of one page are written while it is at hand."""
+    """Write entries sorted by key, so that the rows of one page are written together."""
     values: list[Any] = []
     for key in sorted(rows):
         values += (bucket, key, *rows[key])
@@ -32,7 +32,7 @@ def write_entries(connection: sqlite3.Connection, bucket: int, rows: Mapping[str
 
 
 def write_history(connection: sqlite3.Connection, values: list[Any]) -> None:
-    """Six columns of each row, one after the other."""
+    """Write rows of history; `values` has the six columns of each row, one after the other."""
     _write(connection, _HISTORY, 6, values)
 
 

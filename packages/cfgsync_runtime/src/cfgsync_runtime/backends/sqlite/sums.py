@@ -1,7 +1,7 @@
-"""What makes damage visible: SQLite's own integrity check missed 71 of 100 flipped bits.
+"""Checksums that make damage visible: SQLite's own integrity check missed 71 of 100 flipped bits.
 
 Each value and each history row has its SHA-256; the `seal` of a bucket is the sum of one checksum for each live entry
-(its key, revision and digest), so a lost, added or renamed entry is seen too; and the bucket's row has a checksum.
+(its key, revision and digest), so a lost, added or renamed entry is detected, too; and the bucket's row has a checksum.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ def entry_sum(key: str, revision: int, digest: bytes) -> int:
 
 
 def seal(entries: Iterable[tuple[str, int, bytes]]) -> int:
-    """Of key, revision and digest of each live entry. A commit adds what it writes and subtracts what it replaces."""
+    """The sum over all live entries. A commit adds what it writes and subtracts what it replaces."""
     # `entry_sum` written out: a start does this for every entry, twice
     return sum([crc32(digest, crc32(f"{key}\0{revision}".encode())) for key, revision, digest in entries])
 

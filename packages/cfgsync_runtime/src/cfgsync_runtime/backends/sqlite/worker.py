@@ -1,6 +1,6 @@
-"""One thread, one connection: calls run in the order they came, and each answer comes back on the event loop.
+"""One thread, one connection: calls run in order, and each result comes back on the event loop.
 
-`queue.SimpleQueue` instead of an executor, because this lies on the way of every commit.
+`queue.SimpleQueue` instead of an executor, because every commit passes through here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Worker:
         self._thread: Thread | None = None
 
     def start(self) -> None:
-        # a daemon: a process that ends without closing its store must not hang, and what was acknowledged is durable
+        # a daemon: a process that ends without closing its store must not hang; acknowledged commits are durable
         self._thread = Thread(target=self._run, name=self._name, daemon=True)
         self._thread.start()
 
@@ -64,8 +64,8 @@ class Worker:
             result, failure = None, None
             try:
                 result = call()
-            except BaseException as error:  # carried to whoever asked
+            except BaseException as error:  # raised by the caller
                 failure = error
-            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the result has no reader
                 loop.call_soon_threadsafe(done, result, failure)
-            del item, loop, call, done, result, failure  # while idle, hold on to nothing
+            del item, loop, call, done, result, failure  # keep no object alive while idle

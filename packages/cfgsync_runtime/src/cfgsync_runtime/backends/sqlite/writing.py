@@ -1,4 +1,4 @@
-"""The one writer: a group of commits is one transaction, each member its own revision, and COMMIT means the disk has it."""
+"""The one writer: a group of commits is one transaction, each with a revision of its own, and durable after COMMIT."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from cfgsync_core import (
 
 from .counters import Bucket, insert_bucket, read_buckets, update_bucket
 from .failures import damaged, in_use
-from .folding import Unfolded, Waiting, fold, value_bytes
+from .folding import Unfolded, UnfoldedBuckets, fold, value_bytes
 from .group import BucketGroup
 from .history import replay
 from .rows import write_entries
 from .sums import seal
 
 CHECKPOINT_BYTES: Final = 32 * 1024 * 1024
-"""About how much the write-ahead log may grow before it is carried over: later is cheaper, sooner restarts faster."""
+"""About how much the write-ahead log may grow before a checkpoint: a larger log is cheaper, a smaller one restarts faster."""
 
 _PAGE_BYTES: Final = 4096
 
@@ -42,8 +42,8 @@ Outcome: TypeAlias = "Version | CfgsyncError"
 T = TypeVar("T")
 
 
-class Member(msgspec.Struct, eq=False):
-    """One commit that waits for its group. `answer` is settled on the event loop, never here."""
+class PendingCommit(msgspec.Struct, eq=False):
+    """One commit that waits for its group. `answer` is set on the event loop, never here."""
 
     bucket: str
     writes: Mapping[str, bytes | None]
@@ -59,14 +59,14 @@ class Writer:
         self._path = path
         self._clock = clock
         self._buckets: dict[str, Bucket] = {}
-        self.unfolded = Waiting()
+        self.unfolded = UnfoldedBuckets()
         self._logged_bytes = 0
         self.fatal: CfgsyncError | None = None
-        """Set once, when nobody can say any more what is durable."""
+        """Set once, when it is no longer known what is durable."""
 
     def load_counters(self) -> None:
-        """Read the counters, which only this object moves from now on, and what was committed and not folded when the
-        last server ended; check that no entry was lost."""
+        """Read the counters, which only this object changes from now on, and the commits that the last server did not
+        fold; check that no entry was lost."""
         self._buckets = read_buckets(self._connection, self._path)
         live, waiting = {}, {}
         for name, bucket in self._buckets.items():
@@ -91,20 +91,20 @@ class Writer:
                 self._path, f"entries of bucket {', '.join(map(repr, wrong)) or '?'} do not match its seal"
             )
 
-    def write(self, members: Sequence[Member]) -> list[Outcome]:
-        """Each member's version, or why it was refused, in order. Nothing is said before COMMIT has returned."""
+    def write(self, members: Sequence[PendingCommit]) -> list[Outcome]:
+        """Each commit's version, or its error, in order. Returns after COMMIT."""
         try:
             moved: dict[str, BucketGroup] = {}
             outcomes = self._transaction(lambda: self._decide_and_write(members, moved))
         except CfgsyncError as error:
-            # each caller raises its own: one exception raised in many tasks would collect their tracebacks
+            # a copy for each caller: one exception raised in many tasks would collect their tracebacks
             return [_again(error) for _ in members]
         for name, group in moved.items():
             self.unfolded.put(name, group.unfolded())
         return outcomes
 
     def _decide_and_write(
-        self, members: Sequence[Member], moved: dict[str, BucketGroup]
+        self, members: Sequence[PendingCommit], moved: dict[str, BucketGroup]
     ) -> tuple[list[Outcome], dict[str, Bucket]]:
         keys: dict[str, dict[str, None]] = {}
         for member in members:
@@ -124,7 +124,7 @@ class Writer:
                 group = BucketGroup(msgspec.structs.replace(held), "", now, self.unfolded.get(name))
             group.read_heads(self._connection, self._path, named)
             groups[name] = group
-        # one random number for the group and a count in its low bits (RFC 9562, 6.2): a call per member is dear
+        # one random number for the group and a count in its low bits (RFC 9562, 6.2): a call for each commit is expensive
         commit_id = int(uuid7().replace("-", ""), 16) & ~(1 << 61)
         outcomes: list[Outcome] = []
         for count, member in enumerate(members):
@@ -170,8 +170,8 @@ class Writer:
         return self._transaction(update)
 
     def _transaction(self, work: Callable[[], tuple[T, dict[str, Bucket]]]) -> T:
-        """What `work` returns, after the buckets that it moved are durable. Raises our errors only, all definite but
-        `OutcomeUnknown`."""
+        """Run `work` in one transaction; returns its result when the buckets that it changed are durable. Raises
+        `CfgsyncError` only; nothing was written, unless it is `OutcomeUnknown`."""
         if self.fatal is not None:
             raise _again(self.fatal)
         connection, committing = self._connection, False
@@ -186,7 +186,7 @@ class Writer:
         except sqlite3.Error as error:
             failure = in_use(error, self._path)
             if committing and type(failure) is not StoreFull:
-                # fsync must never be tried again: the kernel may have thrown away what it could not write
+                # never repeat a failed fsync: the kernel may have dropped what it could not write
                 self.fatal = Unavailable(f"{self._path}: writing failed ({error}); restart the server")
                 raise OutcomeUnknown(f"{self._path}: {error} while committing") from error
             self._roll_back()
@@ -212,9 +212,9 @@ class Writer:
         return self.unfolded.due and self.fatal is None
 
     def fold(self) -> None:
-        """Bring the entries of every bucket up to its newest revision. What refuses that, a full disk say, leaves all
-        as it is: what was acknowledged is in the history, and a later fold has more to do."""
-        waiting = self.unfolded.waiting()
+        """Bring the entries of every bucket up to its newest revision. When that fails, on a full disk for example, nothing
+        changes: acknowledged commits are in the history, and a later fold has more to do."""
+        waiting = self.unfolded.pending()
         if not waiting:
             return
 
@@ -227,7 +227,7 @@ class Writer:
         try:
             self._transaction(write)
         except CfgsyncError:
-            self.unfolded.wait_for_more()
+            self.unfolded.postpone()
             return
         for name, rows in waiting.items():
             self.unfolded.put(name, Unfolded(self._buckets[name].revision))
@@ -238,7 +238,7 @@ class Writer:
         return self._logged_bytes > CHECKPOINT_BYTES and self.fatal is None
 
     def checkpoint(self) -> None:
-        """Carry the write-ahead log over into the database, as far as no reader stands in the way."""
+        """Copy the write-ahead log into the database, as far as readers allow."""
         self._logged_bytes = 0
         try:
             self._connection.execute("pragma wal_checkpoint(passive)").fetchall()
@@ -247,13 +247,13 @@ class Writer:
                 self.fatal = Unavailable(f"{self._path}: a checkpoint failed ({error}); restart the server")
 
     def close(self) -> None:
-        """Leave one file with everything in it, and in the entries. After a fatal error nothing is touched any more."""
+        """Fold, and leave one file with everything in it. After a fatal error, write nothing more."""
         if self.fatal is None:
             self.fold()
         if self.fatal is not None:
             _abandoned.append(self._connection)
             return
-        with contextlib.suppress(sqlite3.Error):  # what was acknowledged is durable in the log
+        with contextlib.suppress(sqlite3.Error):  # acknowledged commits are durable in the log
             self._connection.execute("pragma wal_checkpoint(truncate)").fetchall()
         self._connection.close()
 

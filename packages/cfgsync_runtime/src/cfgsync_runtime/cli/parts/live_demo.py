@@ -63,7 +63,7 @@ class LiveDemo:
         self._seconds = seconds
         self._console.print(f"{seconds:6.2f} s  {text}", soft_wrap=True)  # above the table, and it stays
 
-    def stands(self, seconds: float, stand: ProgressCounts) -> None:
+    def show(self, seconds: float, stand: ProgressCounts) -> None:
         self._seconds = seconds
         self._stand = stand
         self._draw()

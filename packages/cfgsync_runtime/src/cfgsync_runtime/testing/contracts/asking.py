@@ -8,21 +8,24 @@ from typing import TypeAlias
 
 from cfgsync_core import (
     NEVER,
+    Backend,
     BucketSnapshot,
     Change,
     Conflict,
-    Engine,
     Gap,
+    RevisionedStore,
     Version,
 )
 
-OpenStore: TypeAlias = Callable[[], AbstractAsyncContextManager[Engine]]
-Check: TypeAlias = Callable[[OpenStore], Awaitable[None]]
+OpenBackend: TypeAlias = Callable[[], AbstractAsyncContextManager[Backend]]
+Check: TypeAlias = Callable[[OpenBackend], Awaitable[None]]
 
 B = "registrations"
 
 
-async def the_snapshot(store: Engine, bucket: str = B, known: Version | None = None) -> BucketSnapshot:
+async def the_snapshot(
+    store: RevisionedStore, bucket: str = B, known: Version | None = None
+) -> BucketSnapshot:
     """The whole snapshot of a bucket, checked."""
     found = await store.snapshot(bucket, known)
     assert isinstance(found, BucketSnapshot), found
@@ -31,7 +34,7 @@ async def the_snapshot(store: Engine, bucket: str = B, known: Version | None = N
     return found
 
 
-async def the_changes(store: Engine, since: Version = NEVER, bucket: str = B) -> list[Change]:
+async def the_changes(store: RevisionedStore, since: Version = NEVER, bucket: str = B) -> list[Change]:
     """The history after `since`, contiguous up to the current version."""
     found = await store.changes(bucket, since)
     assert not isinstance(found, Gap), found
@@ -44,7 +47,9 @@ def values(snapshot: BucketSnapshot) -> dict[str, bytes]:
     return {entry.key: entry.value for entry in snapshot.entries}
 
 
-async def refused(store: Engine, writes: Mapping[str, bytes | None], expected: Mapping[str, int]) -> Conflict:
+async def refused(
+    store: RevisionedStore, writes: Mapping[str, bytes | None], expected: Mapping[str, int]
+) -> Conflict:
     """The conflict that a commit must end in."""
     try:
         version = await store.commit(B, writes, expected)

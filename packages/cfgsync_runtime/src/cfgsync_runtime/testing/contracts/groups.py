@@ -16,15 +16,15 @@ from cfgsync_core import (
     notifying,
 )
 
-from ..faults import DeadEvents, DeadHints, HangingHints
-from .asking import B, OpenStore, the_changes, the_snapshot, values
+from .asking import B, OpenBackend, the_changes, the_snapshot, values
+from .dead_hints import DeadEvents, DeadHints, HangingHints
 
 
 async def check_inv_01_when_a_hint_is_seen_a_read_returns_what_was_committed_before_it(
-    open_store: OpenStore,
+    open_backend: OpenBackend,
 ) -> None:
     hints = MemoryHints()
-    async with open_store() as engine, notifying(engine, hints) as store, hints.subscribe(B) as heard:
+    async with open_backend() as (engine, *_), notifying(engine, hints) as store, hints.subscribe(B) as heard:
         committed: list[Version] = []
 
         async def write(name: str) -> None:
@@ -41,17 +41,19 @@ async def check_inv_01_when_a_hint_is_seen_a_read_returns_what_was_committed_bef
         await writers
 
 
-async def check_inv_02_a_dead_bus_never_fails_a_write(open_store: OpenStore) -> None:
+async def check_inv_02_a_dead_bus_never_fails_a_write(open_backend: OpenBackend) -> None:
     for bus in (DeadHints(), HangingHints()):
-        async with open_store() as engine:
+        async with open_backend() as (engine, *_):
             store = notifying(engine, bus, DeadEvents())
             version = await asyncio.wait_for(store.commit(B, {"a": b"1"}), 0.9)
             assert await store.get(B, "a") == Entry("a", b"1", version.revision)
             await store.__aexit__(None, None, None)
 
 
-async def check_inv_19_every_commit_id_is_in_history_once_and_refusals_never(open_store: OpenStore) -> None:
-    async with open_store() as store:
+async def check_inv_19_every_commit_id_is_in_history_once_and_refusals_never(
+    open_backend: OpenBackend,
+) -> None:
+    async with open_backend() as (store, *_):
         tries = [store.commit(B, {f"k{n % 40}": b"%d" % n}, {f"k{n % 40}": 0}) for n in range(400)]
         results = await asyncio.gather(*tries, return_exceptions=True)
         accepted = {r.revision: n for n, r in enumerate(results) if isinstance(r, Version)}
@@ -63,8 +65,10 @@ async def check_inv_19_every_commit_id_is_in_history_once_and_refusals_never(ope
             assert dict(change.writes) == {f"k{n % 40}": b"%d" % n}
 
 
-async def check_inv_21_in_a_group_with_conflicting_members_the_others_commit(open_store: OpenStore) -> None:
-    async with open_store() as store:
+async def check_inv_21_in_a_group_with_conflicting_members_the_others_commit(
+    open_backend: OpenBackend,
+) -> None:
+    async with open_backend() as (store, *_):
         await store.commit(B, {"taken": b"1"})
         tries = (
             store.commit(B, {f"k{n}": b"1"}, {"taken": 0} if n % 3 == 0 else {f"k{n}": 0}) for n in range(90)
@@ -76,8 +80,8 @@ async def check_inv_21_in_a_group_with_conflicting_members_the_others_commit(ope
         assert len(values(await the_snapshot(store))) == 61
 
 
-async def check_a_group_sees_the_effects_of_its_earlier_members(open_store: OpenStore) -> None:
-    async with open_store() as store:
+async def check_a_group_sees_the_effects_of_its_earlier_members(open_backend: OpenBackend) -> None:
+    async with open_backend() as (store, *_):
         blob = BLOB + "f" * 64
         results = await asyncio.gather(
             store.commit(B, {"a": b"1"}),
@@ -96,8 +100,8 @@ async def check_a_group_sees_the_effects_of_its_earlier_members(open_store: Open
         assert len(await the_changes(store, results[6])) == 1
 
 
-async def check_a_cancelled_commit_goes_on_to_its_end(open_store: OpenStore) -> None:
-    async with open_store() as store:
+async def check_a_cancelled_commit_goes_on_to_its_end(open_backend: OpenBackend) -> None:
+    async with open_backend() as (store, *_):
         task = asyncio.create_task(store.commit(B, {"a": b"1"}))
         await asyncio.sleep(0)
         task.cancel()
@@ -107,8 +111,8 @@ async def check_a_cancelled_commit_goes_on_to_its_end(open_store: OpenStore) -> 
         assert await store.get(B, "a") == Entry("a", b"1", 1)
 
 
-async def check_what_the_caller_changes_after_the_call_is_not_committed(open_store: OpenStore) -> None:
-    async with open_store() as store:
+async def check_what_the_caller_changes_after_the_call_is_not_committed(open_backend: OpenBackend) -> None:
+    async with open_backend() as (store, *_):
         writes: dict[str, bytes | None] = {"a": b"1"}
         task = asyncio.create_task(store.commit(B, writes))
         await asyncio.sleep(0)

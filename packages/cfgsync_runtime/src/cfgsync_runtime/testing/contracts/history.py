@@ -19,11 +19,11 @@ from cfgsync_core import (
     uuid7,
 )
 
-from .asking import B, OpenStore, the_changes, the_snapshot, values
+from .asking import B, OpenBackend, the_changes, the_snapshot, values
 
 
-async def check_unchanged_exactly_when_the_version_is_the_current_one(open_store: OpenStore) -> None:
-    async with open_store() as store:
+async def check_unchanged_exactly_when_the_version_is_the_current_one(open_backend: OpenBackend) -> None:
+    async with open_backend() as (store, *_):
         first = await store.commit(B, {"a": b"1"})
         assert await store.snapshot(B, first) == Unchanged(first)
         second = await store.commit(B, {"a": b"2"})
@@ -33,9 +33,9 @@ async def check_unchanged_exactly_when_the_version_is_the_current_one(open_store
 
 
 async def check_inv_08_a_reader_ahead_of_the_store_is_told_reset_and_never_unchanged(
-    open_store: OpenStore,
+    open_backend: OpenBackend,
 ) -> None:
-    async with open_store() as store:
+    async with open_backend() as (store, *_):
         stranger = Version(uuid7(), 1)
         assert (await the_snapshot(store, known=stranger)).reset
         assert await store.changes(B, stranger) == Gap(NEVER)
@@ -47,8 +47,8 @@ async def check_inv_08_a_reader_ahead_of_the_store_is_told_reset_and_never_uncha
             assert await store.changes(B, known) == Gap(current)
 
 
-async def check_changes_are_every_commit_after_a_version_in_order(open_store: OpenStore) -> None:
-    async with open_store() as store:
+async def check_changes_are_every_commit_after_a_version_in_order(open_backend: OpenBackend) -> None:
+    async with open_backend() as (store, *_):
         first = await store.commit(B, {"a": b"1", "b": b"1"})
         await store.commit(B, {"a": None})
         last = await store.commit(B, {"b": b"2"})
@@ -62,9 +62,9 @@ async def check_changes_are_every_commit_after_a_version_in_order(open_store: Op
 
 
 async def check_the_last_thousand_revisions_are_told_and_before_them_an_honest_gap(
-    open_store: OpenStore,
+    open_backend: OpenBackend,
 ) -> None:
-    async with open_store() as store:
+    async with open_backend() as (store, *_):
         total = 2 * HISTORY_REVISIONS + 300
         versions = await asyncio.gather(*(store.commit(B, {"k": b"%d" % n}) for n in range(total)))
         current = versions[-1]
@@ -77,8 +77,8 @@ async def check_the_last_thousand_revisions_are_told_and_before_them_an_honest_g
         assert await store.changes(B, versions[0]) == Gap(current)
 
 
-async def check_history_tells_a_blob_until_it_is_deleted_and_then_a_gap(open_store: OpenStore) -> None:
-    async with open_store() as store:
+async def check_history_tells_a_blob_until_it_is_deleted_and_then_a_gap(open_backend: OpenBackend) -> None:
+    async with open_backend() as (store, *_):
         content = b"x" * 10_000
         blob = BLOB + sha256(content).hexdigest()
         first = await store.commit(B, {"a": b"1"})
@@ -95,8 +95,8 @@ async def check_history_tells_a_blob_until_it_is_deleted_and_then_a_gap(open_sto
         assert await store.get(B, blob) == Entry(blob, content, again.revision)
 
 
-async def check_time_in_history_never_goes_backwards(open_store: OpenStore) -> None:
-    async with open_store() as store:
+async def check_time_in_history_never_goes_backwards(open_backend: OpenBackend) -> None:
+    async with open_backend() as (store, *_):
         before = time.time_ns() // 1_000_000
         for n in range(20):
             await store.commit(B, {"a": b"%d" % n})
@@ -105,9 +105,9 @@ async def check_time_in_history_never_goes_backwards(open_store: OpenStore) -> N
         assert before <= times[0] <= times[-1] <= time.time_ns() // 1_000_000
 
 
-async def check_inv_09_a_snapshot_under_concurrent_writers_is_one_cut(open_store: OpenStore) -> None:
+async def check_inv_09_a_snapshot_under_concurrent_writers_is_one_cut(open_backend: OpenBackend) -> None:
     """Each writer rewrites two keys in one commit: a cut never holds one without the other."""
-    async with open_store() as store:
+    async with open_backend() as (store, *_):
         running = True
 
         async def write(name: str) -> None:
@@ -135,14 +135,14 @@ async def check_inv_09_a_snapshot_under_concurrent_writers_is_one_cut(open_store
 
 
 async def check_folding_the_history_gives_the_snapshot(
-    open_store: OpenStore, seed: int | None = None
+    open_backend: OpenBackend, seed: int | None = None
 ) -> None:
     """Random commits of 16 writers against a dict (printed seed)."""
     seed = Random().randrange(2**32) if seed is None else seed
     print(f"seed {seed}")
     random = Random(seed)
     refusals: list[Conflict] = []
-    async with open_store() as store:
+    async with open_backend() as (store, *_):
 
         async def write() -> None:
             for _ in range(25):

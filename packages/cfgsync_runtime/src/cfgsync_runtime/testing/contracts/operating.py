@@ -14,17 +14,17 @@ from cfgsync_core import (
     uuid7,
 )
 
-from .asking import B, OpenStore, is_refused_as_value, the_changes, the_snapshot
+from .asking import B, OpenBackend, is_refused_as_value, the_changes, the_snapshot
 
 
-async def check_export_and_load_move_a_bucket_with_its_version(open_store: OpenStore) -> None:
-    async with open_store() as store:
-        await store.ping()
+async def check_export_and_load_move_a_bucket_with_its_version(open_backend: OpenBackend) -> None:
+    async with open_backend() as (store, admin, *_):
+        await admin.ping()
         await store.commit(B, {"a": b"1", "b": b"1"})
         version = await store.commit(B, {"b": b"2", "c": None})
-        entries = [entry async for entry in store.export(B)]
+        entries = [entry async for entry in admin.export(B)]
         assert entries == [Entry("a", b"1", 1), Entry("b", b"2", 2)]
-        await store.load("copy", version, entries)
+        await admin.load("copy", version, entries)
         copy = await the_snapshot(store, "copy")
         assert (copy.version, list(copy.entries)) == (version, entries)
         assert await store.changes("copy", version) == []
@@ -33,20 +33,20 @@ async def check_export_and_load_move_a_bucket_with_its_version(open_store: OpenS
         assert after == Version(version.epoch, 3)
         assert [c.revision for c in await the_changes(store, version, "copy")] == [3]
         try:
-            await store.load("copy", version, entries)
+            await admin.load("copy", version, entries)
         except StoreRefused as refusal:
             assert refusal.hint  # noqa: PT017  # this is no test function: pytest is not imported here
         else:
             raise AssertionError("a bucket was loaded over another")
-        assert await is_refused_as_value(store.load("x", version, [Entry("a", b"", 3)]))
-        assert await is_refused_as_value(store.load("x", version, [entries[0], entries[0]]))
+        assert await is_refused_as_value(admin.load("x", version, [Entry("a", b"", 3)]))
+        assert await is_refused_as_value(admin.load("x", version, [entries[0], entries[0]]))
 
 
-async def check_a_new_epoch_is_later_than_all_and_keeps_the_revisions(open_store: OpenStore) -> None:
-    async with open_store() as store:
+async def check_a_new_epoch_is_later_than_all_and_keeps_the_revisions(open_backend: OpenBackend) -> None:
+    async with open_backend() as (store, admin, *_):
         old = [await store.commit(name, {"a": b"1"}) for name in ("one", "two")]
         after = uuid7(time.time_ns() // 1_000_000 + 3_600_000)  # a store that lived an hour ahead
-        new = await store.new_epoch(after)
+        new = await admin.new_epoch(after)
         assert list(new) == ["one", "two"]
         for name, before in zip(new, old, strict=True):
             assert new[name].revision == before.revision

@@ -12,11 +12,11 @@ from cfgsync_core import (
     epoch_ms,
 )
 
-from .asking import B, OpenStore, is_refused_as_value, the_changes, the_snapshot, values
+from .asking import B, OpenBackend, is_refused_as_value, the_changes, the_snapshot, values
 
 
-async def check_a_bucket_that_was_never_written_is_at_never(open_store: OpenStore) -> None:
-    async with open_store() as store:
+async def check_a_bucket_that_was_never_written_is_at_never(open_backend: OpenBackend) -> None:
+    async with open_backend() as (store, admin, *_):
         assert await store.version(B) == NEVER
         assert await store.get(B, "a") is None
         assert await store.snapshot(B, NEVER) == Unchanged(NEVER)
@@ -24,11 +24,11 @@ async def check_a_bucket_that_was_never_written_is_at_never(open_store: OpenStor
         assert await the_changes(store) == []
         assert await store.commit(B, {}) == NEVER
         assert await store.commit(B, {"a": None}) == NEVER
-        assert list(await store.buckets()) == []
+        assert list(await admin.buckets()) == []
 
 
-async def check_a_commit_is_read_back_with_the_revision_that_wrote_it(open_store: OpenStore) -> None:
-    async with open_store() as store:
+async def check_a_commit_is_read_back_with_the_revision_that_wrote_it(open_backend: OpenBackend) -> None:
+    async with open_backend() as (store, *_):
         first = await store.commit(B, {"a": b"1", "b": b""})
         second = await store.commit(B, {"ü/\u20ac \"x'": bytes(range(256))})
         assert (first.revision, second.revision) == (1, 2)
@@ -39,19 +39,19 @@ async def check_a_commit_is_read_back_with_the_revision_that_wrote_it(open_store
         assert values(await the_snapshot(store)) == {"a": b"1", "b": b"", "ü/\u20ac \"x'": bytes(range(256))}
 
 
-async def check_buckets_do_not_touch_each_other_and_each_has_its_epoch(open_store: OpenStore) -> None:
-    async with open_store() as store:
+async def check_buckets_do_not_touch_each_other_and_each_has_its_epoch(open_backend: OpenBackend) -> None:
+    async with open_backend() as (store, admin, *_):
         one = await store.commit("one", {"a": b"1"})
         two = await store.commit("two", {"a": b"2"})
         assert (one.revision, two.revision) == (1, 1)
         assert epoch_ms(two.epoch) > epoch_ms(one.epoch)  # later than all that the store holds
         assert (await the_snapshot(store, "one")).version == one
         assert await store.get("two", "a") == Entry("a", b"2", 1)
-        assert list(await store.buckets()) == ["one", "two"]
+        assert list(await admin.buckets()) == ["one", "two"]
 
 
-async def check_a_commit_that_changes_nothing_makes_no_revision(open_store: OpenStore) -> None:
-    async with open_store() as store:
+async def check_a_commit_that_changes_nothing_makes_no_revision(open_backend: OpenBackend) -> None:
+    async with open_backend() as (store, *_):
         version = await store.commit(B, {"a": b"1"})
         assert await store.commit(B, {"a": b"1"}) == version
         assert await store.commit(B, {"absent": None}) == version
@@ -60,8 +60,8 @@ async def check_a_commit_that_changes_nothing_makes_no_revision(open_store: Open
         assert len(await the_changes(store)) == 1
 
 
-async def check_only_the_changed_keys_of_a_commit_get_its_revision(open_store: OpenStore) -> None:
-    async with open_store() as store:
+async def check_only_the_changed_keys_of_a_commit_get_its_revision(open_backend: OpenBackend) -> None:
+    async with open_backend() as (store, *_):
         await store.commit(B, {"a": b"1", "b": b"1"})
         await store.commit(B, {"a": b"1", "b": b"2", "c": None})
         assert {e.key: e.revision for e in (await the_snapshot(store)).entries} == {"a": 1, "b": 2}
@@ -71,8 +71,8 @@ async def check_only_the_changed_keys_of_a_commit_get_its_revision(open_store: O
         ]
 
 
-async def check_words_that_no_engine_can_hold_are_refused_and_harm_nobody(open_store: OpenStore) -> None:
-    async with open_store() as store:
+async def check_words_that_no_engine_can_hold_are_refused_and_harm_nobody(open_backend: OpenBackend) -> None:
+    async with open_backend() as (store, *_):
         wrong = [
             is_refused_as_value(store.commit(B, {"": b""})),
             is_refused_as_value(store.commit(B, {"a\0b": b""})),

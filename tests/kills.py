@@ -10,17 +10,17 @@ import sys
 from random import Random
 
 from cfgsync_core import NEVER, BucketSnapshot, Gap
-from cfgsync_runtime.backends import open_store
+from cfgsync_runtime.backends import open_backend
 
 BUCKET = "killed"
 
 CHILD = """
 import asyncio, sys
 from cfgsync_core import Conflict
-from cfgsync_runtime.backends import open_store
+from cfgsync_runtime.backends import open_backend
 
 async def main(url, life):
-    async with open_store(url) as store:
+    async with open_backend(url) as (store, *_):
         async def write(name):
             for n in range(10**9):
                 key = f"{life}-{name}-{n}"
@@ -65,7 +65,7 @@ async def check_inv_19_kill_9_loses_and_doubles_nothing(
             else:
                 refused.add(key)
         assert len(acknowledged) > before, "no commit before the kill: this life proved nothing"
-        async with open_store(url) as store:
+        async with open_backend(url) as (store, *_):
             snapshot = await store.snapshot(BUCKET)
             assert isinstance(snapshot, BucketSnapshot)
             assert snapshot.is_whole()

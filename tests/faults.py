@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from random import Random
+from contextlib import AbstractAsyncContextManager
 
 from cfgsync_core import (
-    Announced,
     BucketSnapshot,
     Change,
     ChangeHints,
@@ -98,62 +95,3 @@ class DoubledHints:
 
     def subscribe(self, bucket: str) -> AbstractAsyncContextManager[AsyncIterator[None]]:
         return self._inner.subscribe(bucket)
-
-
-class LateHints:
-    """Every hint comes after a random time of up to `seconds`, so they overtake each other."""
-
-    def __init__(self, inner: ChangeHints, seconds: float, random: Random) -> None:
-        self._inner = inner
-        self._seconds = seconds
-        self._random = random
-        self._under_way: set[asyncio.Task[None]] = set()
-
-    async def publish(self, bucket: str) -> None:
-        async def later() -> None:
-            await asyncio.sleep(self._random.random() * self._seconds)
-            await self._inner.publish(bucket)
-
-        task = asyncio.create_task(later())
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-
-    def subscribe(self, bucket: str) -> AbstractAsyncContextManager[AsyncIterator[None]]:
-        return self._inner.subscribe(bucket)
-
-
-class DeadHints:
-    """A bus that raises, which the contract of hints forbids and a transport does all the same."""
-
-    async def publish(self, bucket: str) -> None:
-        raise ConnectionError("the bus is dead")
-
-    @asynccontextmanager
-    async def subscribe(self, bucket: str) -> AsyncIterator[AsyncIterator[None]]:
-        raise ConnectionError("the bus is dead")
-        yield  # a generator all the same
-
-
-class HangingHints(DeadHints):
-    """A bus that never answers."""
-
-    async def publish(self, bucket: str) -> None:
-        await asyncio.Event().wait()
-
-
-class DeadEvents:
-    """Observers' transport that raises."""
-
-    async def announce(self, subject: str, body: bytes) -> Announced:
-        raise ConnectionError("the bus is dead")
-
-
-class RecordedEvents:
-    """Keeps what was announced."""
-
-    def __init__(self) -> None:
-        self.announced: list[tuple[str, bytes]] = []
-
-    async def announce(self, subject: str, body: bytes) -> Announced:
-        self.announced.append((subject, body))
-        return "published"
