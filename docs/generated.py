@@ -1,4 +1,4 @@
-"""The parts of the reference that are read from the program, so that they cannot say anything else than it does.
+"""The parts of the reference that are read from the program, so that they always agree with it.
 
 A page has a line `<!-- generated: NAME -->`; the build puts `SECTIONS[NAME]()` in its place.
 """
@@ -11,15 +11,18 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import typer
+from python_api import python_api
 
-from cfgsync_adapter import deliverable
+from cfgsync_adapter.generations import deliverable
 from cfgsync_artifacts import paths
-from cfgsync_core import listening, registration
+from cfgsync_core.server import connections
 from cfgsync_core.server.route import MAX_BODY_BYTES, ROUTES
+from cfgsync_core.wire import registration
 from cfgsync_core.wire.protocol import CODE, STATUS
-from cfgsync_runtime import outputs, server_file
 from cfgsync_runtime.cli import app, client_dropin
+from cfgsync_runtime.node import outputs
 from cfgsync_runtime.node.fetch import EXIT, REASON
+from cfgsync_runtime.settings import server_file
 from cfgsync_runtime.settings.serve_settings import PREFIX, ServeSettings
 
 
@@ -34,7 +37,7 @@ def commands() -> Iterator[tuple[str, Any]]:
 
 
 def command_line() -> str:
-    """Every command's help, as `--help` prints it 80 columns wide, under a heading of its own."""
+    """The help of each command, as `--help` prints it 80 columns wide, each under its own heading."""
     parts = []
     for path, command in commands():
         context = typer.Context(command, info_name=path, terminal_width=80, max_content_width=80)
@@ -48,8 +51,8 @@ def drop_ins() -> str:
 
 
 def exit_codes() -> str:
-    """The codes of `fetch`, with the word that `--json` has for each and the endings that lead there."""
-    rows = ["| code | `reason` in `--json` | ending | what it means |", "| --- | --- | --- | --- |"]
+    """The codes of `fetch`, with the `reason` in `--json` and the outcomes that lead to each."""
+    rows = ["| code | `reason` in `--json` | outcome | meaning |", "| --- | --- | --- | --- |"]
     for code in sorted(set(EXIT.values())):
         endings = [kind for kind, its in EXIT.items() if its == code]
         names = ", ".join(f"`{kind.__name__}`" for kind in endings)
@@ -74,7 +77,7 @@ def settings() -> str:
 
 
 def variables() -> str:
-    """Every flag of every command that is also a variable, but those of `serve`."""
+    """The flags that can also be set by a variable, without those of `serve`."""
     found: dict[str, set[str]] = {}
     flags: dict[str, str] = {}
     for path, command in commands():
@@ -91,7 +94,7 @@ def variables() -> str:
 
 
 def statuses() -> str:
-    """From an outcome to its status and its word."""
+    """Each outcome with its status and its `code`."""
     rows = ["| outcome | status | `code` |", "| --- | --- | --- |"]
     for kind, status in sorted(STATUS.items(), key=lambda one: (one[1], one[0].__name__)):
         code = f"`{CODE[status]}`" if status in CODE else "–"
@@ -100,23 +103,27 @@ def statuses() -> str:
 
 
 def routes() -> str:
-    """Every route but the two hot ones, which the page shows by hand."""
+    """Every route of the table in `cfgsync_core.server.route`."""
     rows = ["| route | method | body up to | for |", "| --- | --- | --- | --- |"]
     for path, route in ROUTES.items():
         size = f"{route.max_body_bytes // 1024} KiB" if route.method == "POST" else "–"
-        who = "an operator on the server's machine" if route.operator else "whoever reaches the server"
-        rows.append(f"| `{path}` | {route.method} | {size} | {who} |")
+        client = (
+            "an operator on the server's machine"
+            if route.operator
+            else "every client that reaches the server"
+        )
+        rows.append(f"| `{path}` | {route.method} | {size} | {client} |")
     return "\n".join(rows) + "\n"
 
 
 def limits() -> str:
-    """What is refused for its size, where the numbers stand."""
+    """The limits on sizes and times, read from the modules that apply them."""
     kib, mib = 1024, 1024 * 1024
     rows = [
         ("body of a request", f"{MAX_BODY_BYTES // kib} KiB"),
-        ("time for a body to arrive", f"{listening.BODY_SECONDS:g} s"),
-        ("headers", f"{listening.MAX_HEADERS}, each of {listening.MAX_LINE_BYTES // kib} KiB"),
-        ("idle connection", f"{listening.KEEP_ALIVE_SECONDS:g} s"),
+        ("time for a body to arrive", f"{connections.BODY_SECONDS:g} s"),
+        ("headers", f"{connections.MAX_HEADERS}, each of {connections.MAX_LINE_BYTES // kib} KiB"),
+        ("idle connection", f"{connections.KEEP_ALIVE_SECONDS:g} s"),
         (
             "metadata",
             f"{registration.MAX_METADATA_BYTES // kib} KiB, {registration.MAX_METADATA_DEPTH} levels deep",
@@ -145,6 +152,7 @@ def _first_sentence(kind: type) -> str:
 
 SECTIONS: Final[dict[str, Callable[[], str]]] = {
     "command_line": command_line,
+    "python_api": python_api,
     "drop_ins": drop_ins,
     "exit_codes": exit_codes,
     "settings": settings,
