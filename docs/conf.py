@@ -1,4 +1,4 @@
-"""How the pages are built: `make docs`. A warning is an error; what can be read from the program is read from it."""
+"""How `make docs` builds the pages: each warning is an error, and the reference is read from the program."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
-import generated  # noqa: E402  # it lies beside this file
+import generated  # noqa: E402  # a file in this folder
 
 project = "cfgsync"
-copyright = "the authors of cfgsync"  # Sphinx wants this name
+copyright = "the authors of cfgsync"  # Sphinx requires this name
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "adr/0000-template.md", "screenshots"]
@@ -49,6 +49,7 @@ MENU = {
                 "reference/settings",
                 "reference/wire",
                 "reference/files",
+                "reference/python-api",
             ),
         ],
         "Explanation": ["explanation/revisions", "explanation/promises", "adr/index"],
@@ -63,7 +64,7 @@ MENU = {
         )
     },
 }
-"""The pages beside the text. It stands here and not on the page, which has links of its own in the repository."""
+"""The menu beside the text. A page in the repository does not need it: it has its own links."""
 
 FENCE = re.compile(r"^```(\w+) title=(\S+)(?: needs=\S+)?$", re.MULTILINE)
 OUTSIDE = re.compile(r"\]\(((?:\.\./)+)((?!adr/|observability/)[^)#:]*)(#[^)]*)?\)")
@@ -73,10 +74,10 @@ GENERATED = re.compile(r"^<!-- generated: (\w+) -->$", re.MULTILINE)
 
 
 def prepared(name: str, text: str) -> str:
-    """A page as MyST wants it: the name of a file is the caption of its block, and a marker is what the program says.
+    """A page in the form that MyST reads: markers replaced by generated text, names of files as captions of their blocks.
 
-    The pages are written to be read in the repository too, so they point at its files by relative paths; a built page
-    has none of them beside it, and shows the path instead.
+    In the repository a page links to other files by relative paths. A built page does not have those files beside it, so
+    it shows the path instead of the link.
     """
     text = GENERATED.sub(lambda match: generated.SECTIONS[match[1]](), text)
     text = INCLUDED.sub(lambda match: included(match[1]), text)
@@ -101,7 +102,7 @@ def included(path: str) -> str:
 
 
 def menu(name: str) -> str:
-    """The toctrees of a page, which show nothing in its text."""
+    """The toctrees of a page; they are hidden in its text."""
     hidden = "" if name == "adr/index" else ":hidden:\n"
     return "".join(
         f"\n```{{toctree}}\n{hidden}:maxdepth: 1\n:caption: {caption}\n\n" + "\n".join(pages) + "\n```\n"

@@ -1,4 +1,4 @@
-"""The parts of the reference that are read from the program, so that they cannot say anything else than it does.
+"""The parts of the reference that are read from the program, so that they always agree with it.
 
 A page has a line `<!-- generated: NAME -->`; the build puts `SECTIONS[NAME]()` in its place.
 """
@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 import typer
+from python_api import python_api
 
 from cfgsync_adapter import MaterializationResult, NotReady, RegistrationConfigSource, RegistrationSnapshot
 from cfgsync_adapter.generations import deliverable
@@ -42,7 +43,7 @@ def commands() -> Iterator[tuple[str, Any]]:
 
 
 def command_line() -> str:
-    """Every command's help, as `--help` prints it 80 columns wide, under a heading of its own."""
+    """The help of each command, as `--help` prints it 80 columns wide, each under its own heading."""
     parts = []
     for path, command in commands():
         context = typer.Context(command, info_name=path, terminal_width=80, max_content_width=80)
@@ -56,8 +57,8 @@ def drop_ins() -> str:
 
 
 def exit_codes() -> str:
-    """The codes of `fetch`, with the word that `--json` has for each and the endings that lead there."""
-    rows = ["| code | `reason` in `--json` | ending | what it means |", "| --- | --- | --- | --- |"]
+    """The codes of `fetch`, with the `reason` in `--json` and the outcomes that lead to each."""
+    rows = ["| code | `reason` in `--json` | outcome | meaning |", "| --- | --- | --- | --- |"]
     for code in sorted(set(EXIT.values())):
         endings = [kind for kind, its in EXIT.items() if its == code]
         names = ", ".join(f"`{kind.__name__}`" for kind in endings)
@@ -82,7 +83,7 @@ def settings() -> str:
 
 
 def variables() -> str:
-    """Every flag of every command that is also a variable, but those of `serve`."""
+    """The flags that can also be set by a variable, without those of `serve`."""
     found: dict[str, set[str]] = {}
     flags: dict[str, str] = {}
     for path, command in commands():
@@ -99,7 +100,7 @@ def variables() -> str:
 
 
 def statuses() -> str:
-    """From an outcome to its status and its word."""
+    """Each outcome with its status and its `code`."""
     rows = ["| outcome | status | `code` |", "| --- | --- | --- |"]
     for kind, status in sorted(STATUS.items(), key=lambda one: (one[1], one[0].__name__)):
         code = f"`{CODE[status]}`" if status in CODE else "–"
@@ -113,9 +114,9 @@ class _Nothing:
 
 
 _CALLERS: Final = {
-    "public": "everyone who reaches the server",
+    "public": "every client that reaches the server",
     "node": "a node, by its secret",
-    "reader": "everyone who reaches the server",
+    "reader": "every client that reaches the server",
     "operator": "an operator on the server's machine",
 }
 
@@ -137,7 +138,7 @@ def routes() -> str:
 
 
 def limits() -> str:
-    """What is refused for its size, where the numbers stand."""
+    """The limits on sizes and times, read from the modules that apply them."""
     kib, mib = 1024, 1024 * 1024
     rows = [
         ("body of a request", f"{MAX_BODY_BYTES // kib} KiB"),
@@ -172,6 +173,7 @@ def _first_sentence(kind: type) -> str:
 
 SECTIONS: Final[dict[str, Callable[[], str]]] = {
     "command_line": command_line,
+    "python_api": python_api,
     "drop_ins": drop_ins,
     "exit_codes": exit_codes,
     "settings": settings,

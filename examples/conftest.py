@@ -1,4 +1,4 @@
-"""An example is run as its README says, in a copy of its directory."""
+"""A test runs an example as its README says, in a copy of its directory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ collect_ignore = [
 
 @pytest.fixture
 def run_readme(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[..., list[str]]:
-    """Run every block of the README beside the test, but those that it only `shows`; what each printed."""
+    """Run the blocks of the README beside the test, except those that it only `shows`; return what each printed."""
     example = request.path.parent
 
     def run(shows: Callable[[Block], bool] = lambda _: False) -> list[str]:

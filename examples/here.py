@@ -1,4 +1,4 @@
-"""What a file says for other machines, run on this one: the same words, with the places of those machines replaced."""
+"""Commands that a file has for other machines, run on this one: only the paths and addresses are replaced."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from tests.processes import Place, Server
 
 
 class Here:
-    """Runs `cfgsync` commands of containers and units in `place`. `places` maps what they call a place (the longest
-    that fits wins) to what it is here."""
+    """Runs `cfgsync` commands of containers and units in `place`. `places` maps a path or address in a command (the
+    longest match wins) to the one on this machine."""
 
     def __init__(self, place: Place, places: Mapping[str, str]) -> None:
         self._place = place
         self._places = dict(places)
 
     def also(self, places: Mapping[str, str]) -> Here:
-        """The same, with more places."""
+        """A copy with more places."""
         return Here(self._place, {**self._places, **places})
 
     def word(self, text: str) -> str:
@@ -27,7 +27,7 @@ class Here:
         return text
 
     def words(self, command: Iterable[str]) -> list[str]:
-        """The command up to its `--`: what is started behind it stands for a program that is not here."""
+        """The command up to its `--`: the program behind it is not on this machine."""
         return list(until(map(self.word, command)))
 
     def serve(self, command: Sequence[str], cwd: Path) -> Server:

@@ -1,4 +1,4 @@
-"""The compose file, held to its published schema, and its commands, run on this machine."""
+"""The compose file is checked against its published schema, and its commands run on this machine."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ def compose():
 
 
 def checked(path: Path) -> subprocess.CompletedProcess[str]:
-    """Checked with the schema of compose-spec, which the checker brings along."""
+    """Check a file with the schema of compose-spec, which is part of the checker."""
     command = ["check_jsonschema", "--builtin-schema", "vendor.compose-spec", str(path)]
     return subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, timeout=PATIENCE)
 
@@ -84,8 +84,8 @@ def test_the_commands_of_its_containers_boot_three_nodes_which_keep_their_names(
             peers = (tmp_path / name / "peers/current/peers.txt").read_text().splitlines()
             assert peers == ["127.0.0.1:8000"] * 2
 
-        # a container that is made anew has lost its files and its state, and comes with its secret
+        # a new container has no files and no state, but has its secret
         assert boot("node-1", mounted("node-1"), tmp_path / "anew").wait(PATIENCE) == 0
-        # and without it would not have its name (here; off loopback --insecure-no-auth gives it away, and says so)
+        # without it the server refuses the name (off loopback --insecure-no-auth gives it away, and says so)
         stranger = str(tmp_path / "secrets/stranger")
         assert boot("node-1", stranger, tmp_path / "other").wait(PATIENCE) == 5

@@ -1,4 +1,4 @@
-"""Registrations become the configuration files of an etcd cluster. cfgsync knows nothing of etcd; this module does."""
+"""Registrations become the configuration files of an etcd cluster. cfgsync has no code for etcd; this module has it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cfgsync_adapter import (
 
 
 class Ports(msgspec.Struct):
-    """What a member tells of itself: `--metadata '{"peer_port":2380,"client_port":2379}'`."""
+    """The metadata of a member: `--metadata '{"peer_port":2380,"client_port":2379}'`."""
 
     peer_port: int
     client_port: int
@@ -40,7 +40,7 @@ class EtcdCluster:
 
 
 def three_members() -> Quorum:
-    """Ready with three members, whoever they are. Serve it with `--late freeze`: a running member does not take a new
+    """Ready with any three members. Serve it with `--late freeze`: a running member does not take a new
     initial cluster, and a fourth one with another list would never become healthy."""
     return Quorum(EtcdCluster(), at_least=3)
 

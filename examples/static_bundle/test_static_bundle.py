@@ -1,4 +1,4 @@
-"""The README of the static bundle, run."""
+"""The README of the static bundle runs."""
 
 
 def test_its_readme_runs_as_written(run_readme):

@@ -1,4 +1,4 @@
-"""Every node is told where the others are."""
+"""Every node gets the addresses of the others."""
 
 from cfgsync_adapter import (
     ArtifactFile,
@@ -27,5 +27,5 @@ class Peers:
 
 
 def three_peers() -> Quorum:
-    """Ready with three nodes, whoever they are."""
+    """Ready with any three nodes."""
     return Quorum(Peers(), at_least=3)

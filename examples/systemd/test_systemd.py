@@ -1,4 +1,4 @@
-"""The units, held to what systemd says of them, and their commands, run on this machine."""
+"""systemd checks the units, and their commands run on this machine."""
 
 import configparser
 import shlex
@@ -22,8 +22,8 @@ NODES = ("node-1", "node-2", "node-3")
 
 @pytest.fixture
 def systemd_analyze():
-    """systemd's own judgement. Where it is not installed the test is skipped, and says so loudly; it is no engine of ours,
-    so that it is skipped also where engines are required."""
+    """systemd's own check. Where it is not installed, the test is skipped and prints a warning, even where storage engines
+    are required: it is not one."""
     if shutil.which("systemd-analyze"):
         return
     line = "NOT TESTED: no unit was verified, systemd-analyze not found (apt: systemd)"

@@ -1,4 +1,4 @@
-"""Three peers: the README as written, and the materializer alone, without a server."""
+"""Three peers: the README runs as written, and the materializer runs without a server."""
 
 from cfgsync_adapter import MaterializedArtifacts, NodeRegistration, NotReady, RegistrationSnapshot
 

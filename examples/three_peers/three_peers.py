@@ -1,7 +1,7 @@
 """Three peers that learn of each other: typed metadata in, a peer list for each and one shared file out.
 
-Run it: `python three_peers.py`. It starts a server on a free port and three nodes that know nothing but its address,
-and shows the files that each of them has got.
+Run it: `python three_peers.py`. It starts a server on a free port and three nodes that know only its address, and shows
+the files that each of them got.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from cfgsync_runtime import OutputDirectory, fetch_and_write_artifacts, serving_
 
 
 class Peer(msgspec.Struct):
-    """What a node tells of itself, beside its name and address."""
+    """The metadata of a node."""
 
     port: int
     role: str = "follower"
 
 
 class Peers:
-    """Every node gets a list of the others; who leads, and who is a member, is one file that all share."""
+    """Every node gets a list of the others, and one shared file with all members and their roles."""
 
     def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializationResult:
         peers = [(node, node.metadata_as(Peer)) for node in registrations]
@@ -53,7 +53,7 @@ class Peers:
 
 
 def three_peers() -> Quorum:
-    """Ready with three nodes, whoever they are: `cfgsync serve three_peers:three_peers`."""
+    """Ready with any three nodes: `cfgsync serve three_peers:three_peers`."""
     return Quorum(Peers(), at_least=3)
 
 

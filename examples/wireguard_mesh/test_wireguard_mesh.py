@@ -1,4 +1,4 @@
-"""The README of the mesh, run, and what its materializer gives to whom."""
+"""The README of the mesh runs, and its materializer gives each node the right files."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from .wireguard_mesh import Mesh, mesh
 
 @pytest.fixture
 def openssl():
-    """What draws the keys. Without it the test is skipped, and says so loudly."""
+    """The program that draws the keys. Without it the test is skipped with a warning."""
     if shutil.which("openssl"):
         return
     line = "NOT TESTED: no keys were drawn, openssl not found (apt: openssl)"

@@ -1,4 +1,4 @@
-"""Do the nodes' files make a mesh? What WireGuard would compute is computed here, from nothing but what each node has."""
+"""Check that the nodes' files make a mesh: compute the keys as WireGuard would, only from each node's files."""
 
 from __future__ import annotations
 
@@ -63,7 +63,9 @@ def main(directory: Path, store: Path) -> None:
         private = (node / "wg0.key").read_bytes().strip()
         assert private not in kept and b64decode(private) not in kept, name  # noqa: PT018 - one thing
         public = next(told[name]["PublicKey"] for told in files.values() if name in told)
-        assert public.encode() in kept  # what is told is kept there: so a private key would have been found
+        assert (
+            public.encode() in kept
+        )  # all registered data is in there, so a private key would have been found
     print("the server has every public key and no private one")
 
 

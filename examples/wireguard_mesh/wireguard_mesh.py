@@ -1,4 +1,4 @@
-"""A WireGuard mesh: every node draws its private key and tells only the public one; what two of them share is drawn here.
+"""A WireGuard mesh: every node draws its private key and registers only the public one; each pair's key is drawn here.
 
 A node gets `/wg0.conf`, mode 0600, with a preshared key for each of its peers; `/hosts` is for all to read.
 """
@@ -24,16 +24,16 @@ from cfgsync_adapter import (
 
 
 class Tells(msgspec.Struct):
-    """What a node tells of itself: `{"public_key": "<32 bytes as base64>", "port": 51820}`."""
+    """The metadata of a node: `{"public_key": "<32 bytes as base64>", "port": 51820}`."""
 
     public_key: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
     port: int
 
 
 class Mesh:
-    """Everybody is everybody's peer. Two nodes share a preshared key that no third one gets; it is drawn when they first
-    meet, and again when one of them comes with another public key. What was published is kept by the server, so a
-    restart draws nothing; the next one who joins after it makes a generation in which all are new."""
+    """Each node is a peer of every other. Two nodes share a preshared key that no third one gets. It is drawn for their
+    first common generation, and again when one of them changes its public key. The server keeps published files, so a
+    restart draws nothing; the first generation after a restart draws all preshared keys again."""
 
     def __init__(self) -> None:
         self._drawn: dict[frozenset[bytes], str] = {}
@@ -82,10 +82,10 @@ class Mesh:
 
 
 def mesh() -> Quorum:
-    """Ready with three nodes, whoever they are; who comes later is added."""
+    """Ready with any three nodes; later nodes are added."""
     return Quorum(Mesh(), at_least=3)
 
 
 def address(node: NodeRegistration) -> IPv6Address:
-    """Its address in the mesh: made from its name, so that nobody is renumbered when another one joins."""
+    """Its address in the mesh: made from its name, so no address changes when a node joins."""
     return IPv6Address(b"\xfd\x77" + bytes(6) + sha256(node.identifier.encode()).digest()[:8])

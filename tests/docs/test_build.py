@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import importlib
 import re
 import subprocess
 import sys
@@ -59,6 +60,23 @@ def test_exit_codes_and_settings_are_those_of_the_program(site: Path) -> None:
     seen = words(site / "reference" / "settings.html")
     fields = set(ServeSettings.model_fields) - {"server"}
     assert [name for name in fields if f"CFGSYNC_{name.upper()}" not in seen] == []
+
+
+def test_the_python_api_page_has_the_definition_of_each_public_name(site: Path) -> None:
+    page = (site / "reference" / "python-api.html").read_text(encoding="utf-8")
+    for door in [
+        *(f"cfgsync_{name}" for name in ("artifacts", "core", "adapter", "runtime")),
+        "cfgsync_runtime.testing",
+    ]:
+        section = page.split(f">{door}</span></code><a")[1].split("<h2>")[0]
+        entries = dict(
+            re.findall(r"<h3><code[^>]*><span[^>]*>(\w+)</span>.*?</h3>(.*?)(?=<h3>|\Z)", section, re.DOTALL)
+        )
+        assert sorted(entries) == importlib.import_module(door).__all__
+        empty = [
+            name for name, text in entries.items() if "<pre>" not in text and "The same object" not in text
+        ]
+        assert empty == []
 
 
 def test_no_marker_is_left_and_nothing_is_loaded_from_elsewhere(site: Path) -> None:
