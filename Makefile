@@ -1,6 +1,7 @@
-# Every target makes .venv ready first: nothing has to be installed but Python 3.11 or newer, git and make.
+# Every target makes .venv ready first: nothing has to be installed but Python 3.11 or newer, git and make. For `demo`
+# .venv holds what the product needs to run; the other targets add the rest.
 
-.PHONY: help demo test screenshots check bench chaos mutants format constraints public-names bootstrap clean
+.PHONY: help demo test screenshots check bench chaos mutants format constraints public-names bootstrap running clean
 .DEFAULT_GOAL := help
 
 # What the caller's shell has active must not leak into .venv.
@@ -22,12 +23,15 @@ help:
 bootstrap:
 	@scripts/bootstrap
 
-demo: bootstrap
+running:
+	@scripts/bootstrap run
+
+demo: running
 	.venv/bin/cfgsync demo --nodes 50
 
 test: bootstrap
 	@scripts/engines
-	$(PYTHON) -m pytest $(ARGS)
+	@scripts/test $(ARGS)
 
 check: bootstrap
 	.venv/bin/ruff check .

@@ -1,7 +1,8 @@
-"""Make .venv hold what constraints.txt and the pyproject files say: whole or not at all, and at once if it already does.
+"""Make .venv hold what constraints.txt and the pyproject files say: completely or not at all, and at once if it already does.
 
-Run by `scripts/bootstrap`, with the interpreter that .venv is made from; the standard library is all there is.
-`.venv/.bootstrapped` is removed before anything is changed and written last, so a run that was interrupted leaves a
+`scripts/bootstrap` runs this with the interpreter that .venv is made from, so only the standard library is available.
+There are two levels: `run` is what the product needs to run, `all` adds the dependency groups. A .venv of level `all`
+serves both. `.venv/.bootstrapped` is removed before anything is changed and written last, so an interrupted run leaves a
 .venv without it, and the next run starts from nothing.
 """
 
@@ -32,27 +33,38 @@ ELSEWHERE = (
 # fmt: on
 
 
-def main(uv: str) -> None:
+def main(uv: str, level: str) -> None:
     for name in ELSEWHERE:
         os.environ.pop(name, None)
     os.environ["UV_PYTHON_DOWNLOADS"] = "never"
     os.chdir(ROOT)
     with open(__file__) as lock:  # two makes at once: the second waits, and finds the work done
         fcntl.flock(lock, fcntl.LOCK_EX)
-        stamp = f"{ROOT}\n{fingerprint()}\n"
-        found = STAMP.read_text() if STAMP.is_file() else ""
-        if found == stamp and compile_sources():
+        inputs = fingerprint()
+        found_root, found_inputs, found_level = read_stamp()
+        if "all" in (level, found_level):
+            level = "all"
+        if (found_root, found_inputs, found_level) == (str(ROOT), inputs, level) and compile_sources():
             return
         started = time.monotonic()
         print("making .venv ready: half a minute to two, once", file=sys.stderr, flush=True)
         STAMP.unlink(missing_ok=True)
-        # one that uv made has no pip: when uv is gone, it is made anew
-        if found.partition("\n")[0] != str(ROOT) or not runs(PYTHON, "" if uv else "import pip"):
+        # pip is missing where uv made .venv: without uv, .venv is made anew
+        fresh = found_root != str(ROOT) or not runs(PYTHON, "" if uv else "import pip")
+        if fresh:
             create(uv)
-        install(uv)
-        compile_sources()
-        STAMP.write_text(stamp)
+        install(uv, level)
+        if fresh or found_inputs != inputs:
+            install_packages(uv)
+        compile_everything()
+        STAMP.write_text(f"{ROOT}\n{inputs}\n{level}\n")
         print(f".venv is ready after {time.monotonic() - started:.0f} s", file=sys.stderr)
+
+
+def read_stamp() -> tuple[str, str, str]:
+    """The folder, the fingerprint and the level that .venv was made for; empty words when there is no whole .venv."""
+    root, inputs, level, *_ = [*(STAMP.read_text().splitlines() if STAMP.is_file() else []), "", "", ""]
+    return root, inputs, level
 
 
 def fingerprint() -> str:
@@ -103,28 +115,47 @@ def apt_get() -> list[str] | None:
     return None
 
 
-def install(uv: str) -> None:
-    """Everything in one command, so that the packages of the workspace find each other and every pin holds."""
-    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
-    wanted = [requirement for group in groups.values() for requirement in group]
-    wanted += [word for package in PACKAGES for word in ("--editable", str(package))]
+def install(uv: str, level: str) -> None:
+    """What others publish, in one command, so that every pin holds; with it the backend that builds our packages."""
+    projects = [tomllib.loads((package / "pyproject.toml").read_text()) for package in PACKAGES]
+    ours = {project["project"]["name"] for project in projects}
+    wanted = [word for project in projects for word in project["project"].get("dependencies", [])]
+    wanted = [word for word in wanted if word.partition("==")[0] not in ours]
+    wanted += [word for project in projects for word in project["build-system"]["requires"]]
+    if level == "all":
+        groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+        wanted += [word for group in groups.values() for word in group]
     pins = ["--constraint", str(ROOT / "constraints.txt")]
-    if uv:
-        run(uv, "pip", "install", "--quiet", "--python", PYTHON, "--compile-bytecode", *pins, *wanted)
-        return
-    pip = [PYTHON, "-I", "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
-    # The build backend goes in first, once, instead of six times into six throw-away environments. It looks for its
-    # other half on PATH.
+    run(*installer(uv), *pins, *dict.fromkeys(wanted))
+
+
+def install_packages(uv: str) -> None:
+    """Our own packages, each editable, without their dependencies, which are there."""
+    editable = [word for package in PACKAGES for word in ("--editable", str(package))]
+    # the build backend looks for its other half on PATH
     os.environ["PATH"] = f"{PYTHON.parent}{os.pathsep}{os.environ['PATH']}"
-    backend = tomllib.loads((PACKAGES[0] / "pyproject.toml").read_text())["build-system"]["requires"]
-    run(*pip, *pins, *backend)
-    run(*pip, "--no-build-isolation", *pins, *wanted)
+    run(*installer(uv), "--no-deps", "--no-build-isolation", *editable)
+
+
+def installer(uv: str) -> list[str | Path]:
+    """The words before what is to be installed. Nothing is compiled one file after the other: see below."""
+    if uv:
+        return [uv, "pip", "install", "--quiet", "--python", PYTHON]
+    pip = [PYTHON, "-I", "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
+    return [*pip, "--no-compile"]
+
+
+def compile_everything() -> None:
+    """Compile what was installed, on all processors, and our own sources."""
+    code = "import compileall, sysconfig; compileall.compile_dir(sysconfig.get_path('purelib'), quiet=2, workers=0)"
+    runs(PYTHON, code)
+    compile_sources()
 
 
 def compile_sources() -> bool:
-    """Imports are measured, and PYTHONDONTWRITEBYTECODE may be set: compile our own sources, too. False: no Python."""
+    """Compile our own sources, since a test measures imports. False: .venv has no Python that runs."""
     sources = [str(package / "src") for package in PACKAGES]
-    # A source that does not compile is for ruff and mypy to tell; here only the interpreter is in question.
+    # ruff and mypy report a source that does not compile; here only the interpreter is in question
     return runs(PYTHON, f"import compileall; [compileall.compile_dir(d, quiet=2) for d in {sources!r}]")
 
 
@@ -148,4 +179,4 @@ def run(*command: str | Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -15,6 +15,8 @@ from cfgsync_runtime.cli import app
 from cfgsync_runtime.node.fetch import EXIT
 from cfgsync_runtime.settings.serve_settings import ServeSettings
 
+pytestmark = pytest.mark.xdist_group("built pages")  # built once
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 

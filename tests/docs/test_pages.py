@@ -14,6 +14,8 @@ import pytest
 
 from .blocks import blocks, run_page
 
+pytestmark = pytest.mark.xdist_group("pages")  # one worker runs them, three at a time
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(

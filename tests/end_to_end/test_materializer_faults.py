@@ -70,6 +70,7 @@ def livez_until(server: Server, sentence: str) -> list[float]:
     return sorted(took) or [0.0]
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     ("do", "sentence", "at_the_deadline"),
     [
@@ -121,6 +122,7 @@ def test_the_last_good_files_are_served_and_the_fault_is_named(
     assert server.process.stdout.read() == ""
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     ("do", "sentence"),
     [
@@ -184,6 +186,7 @@ def test_a_server_that_is_killed_leaves_nothing_behind_of_what_the_materializer_
     eventually(lambda: not members(group), within=2)
 
 
+@pytest.mark.timed
 def test_sigterm_ends_both_at_once_in_the_middle_of_a_run(place: Place, server: Server) -> None:
     register(server, "node-1", "regex")
     eventually((place.directory / "pids").exists)

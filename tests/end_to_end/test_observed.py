@@ -6,6 +6,8 @@ import json
 import socket
 import time
 
+import pytest
+
 from tests.processes import Place, body, eventually
 
 APPLICATION = """
@@ -31,6 +33,7 @@ def heard(page: socket.socket, until: bytes, said: bytes = b"") -> bytes:
     return said
 
 
+@pytest.mark.timed
 def test_sigterm_ends_streams_at_once_and_each_log_line_is_json(place: Place) -> None:
     place.write("application.py", APPLICATION)
     server = place.serve("application:EveryNodeItsName", "--store", "memory:", "--json-logs")

@@ -12,6 +12,7 @@ from cfgsync_core import MaterializationFailed, Missing, Ready, Unavailable
 from tests.adapter.fleets import Obedient, ReadyAt, node, one_file_each
 
 
+@pytest.mark.timed
 async def test_row_1_a_stranger_is_told_at_once_that_it_is_not_registered() -> None:
     async with RegistrationConfigSource(ReadyAt(1)) as source:
         began = time.monotonic()
@@ -57,6 +58,7 @@ async def test_row_2_a_node_that_the_ready_result_leaves_out_is_missing() -> Non
         assert isinstance(await source.resolve("a"), Ready)
 
 
+@pytest.mark.timed
 async def test_row_3_a_frozen_generation_refuses_who_came_later_with_a_reason() -> None:
     async with RegistrationConfigSource(ReadyAt(1), late="freeze") as source:
         await source.register(node("a"))
@@ -97,6 +99,7 @@ async def test_row_4_a_changed_address_or_metadata_is_in_the_answer_too() -> Non
         assert texts == ["a 10.0.0.1None", "a 10.0.0.2None", "a 10.0.0.2{'port': 1}"]
 
 
+@pytest.mark.timed
 async def test_row_5_a_failed_run_is_told_at_once_also_to_who_is_held_already() -> None:
     async with RegistrationConfigSource(Obedient()) as source:
         await source.register(node("a", not_ready="patience"))
@@ -113,6 +116,7 @@ async def test_row_5_a_failed_run_is_told_at_once_also_to_who_is_held_already() 
         assert time.monotonic() - began < 3
 
 
+@pytest.mark.timed
 async def test_row_6_not_ready_is_held_until_the_prefer_time_and_then_asks_to_come_back_at_once() -> None:
     async with RegistrationConfigSource(ReadyAt(2)) as source:
         await source.register(node("a"))
@@ -124,6 +128,7 @@ async def test_row_6_not_ready_is_held_until_the_prefer_time_and_then_asks_to_co
         assert impatient == NotReady("waiting for 2 nodes, have 1", retry_after=1)
 
 
+@pytest.mark.timed
 async def test_row_6_a_held_node_is_answered_as_soon_as_the_run_says_ready() -> None:
     async with RegistrationConfigSource(ReadyAt(2)) as source:
         await source.register(node("a"))
@@ -136,6 +141,7 @@ async def test_row_6_a_held_node_is_answered_as_soon_as_the_run_says_ready() -> 
         assert time.monotonic() - began < 0.5
 
 
+@pytest.mark.timed
 async def test_row_6_a_materializer_that_does_not_return_is_materializing() -> None:
     class Slow:
         def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializedArtifacts:

@@ -295,6 +295,7 @@ async def test_a_failed_run_is_tried_again_by_itself() -> None:
         assert isinstance(await source.resolve("a"), Ready)
 
 
+@pytest.mark.timed
 async def test_not_ready_is_asked_again_after_its_retry_after_without_any_registration() -> None:
     class InTime:
         ready_at = time.monotonic() + 0.6

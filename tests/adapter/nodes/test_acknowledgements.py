@@ -340,6 +340,7 @@ async def test_acknowledgements_of_one_node_that_overtake_each_other_end_with_th
         assert source.node("a").last_failure == told.last_failure
 
 
+@pytest.mark.timed
 async def test_the_status_of_ten_thousand_nodes_does_not_stall_the_loop() -> None:
     async with RegistrationConfigSource(OwnFiles()) as source:
         names = [f"node-{n}" for n in range(10_000)]

@@ -174,6 +174,7 @@ async def test_nobody_there_is_said_when_the_time_is_over(closed_port: int) -> N
     assert isinstance(failed.value.outcome, Unreachable)
 
 
+@pytest.mark.timed
 async def test_neither_a_slow_drip_nor_silence_outlives_the_wait() -> None:
     slow = Drip(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 1000, every=0.05)
     for act in (slow, Says(200, after=60)):

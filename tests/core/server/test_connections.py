@@ -71,6 +71,7 @@ def test_every_limit_stands_in_one_place() -> None:
     }
 
 
+@pytest.mark.timed
 async def test_a_flood_of_silent_connections_never_keeps_a_speaking_one_out() -> None:
     async with server(max_connections=50) as running:
         speaking = await opened(running.port)
@@ -92,6 +93,7 @@ async def test_a_flood_of_silent_connections_never_keeps_a_speaking_one_out() ->
             other.close()
 
 
+@pytest.mark.timed
 async def test_a_body_that_does_not_come_is_ended_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cfgsync_core.server.body.BODY_SECONDS", 0.3)
     async with server() as running:

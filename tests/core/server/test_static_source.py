@@ -72,6 +72,7 @@ async def test_a_shared_secret_makes_every_payload_extended():
     assert (await source.resolve("a")).payload.extended == "/key"
 
 
+@pytest.mark.timed
 async def test_a_node_with_the_same_files_is_held_for_its_wait_and_no_other_node_is():
     source = StaticConfigSource({"node-1": LOCAL})
     digest = LOCAL.digest

@@ -187,6 +187,7 @@ async def test_a_quiet_stream_pings() -> None:
             assert (await page.hear()).startswith(b":")
 
 
+@pytest.mark.timed
 async def test_closing_ends_every_stream_at_once() -> None:
     async with watching(Changing()) as (server, pages):
         opened = [await Page.open(server.port) for _ in range(20)]

@@ -231,6 +231,7 @@ def test_a_source_without_generations_is_told_nothing(node: Node) -> None:
     assert server.paths == ["/register", "/node"]
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     "act",
     [
@@ -302,6 +303,7 @@ def test_an_answer_that_ends_with_its_connection_is_read_to_its_end(node: Node, 
     assert [heard.connection for heard in server.heard] == [1, 2]
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize(
     "act",
     [
@@ -338,6 +340,7 @@ def test_a_server_that_starts_late_is_found(node: Node) -> None:
     assert node.waited == ["connection refused"]
 
 
+@pytest.mark.timed
 def test_an_original_server_is_fetched_from_by_polling(node: Node) -> None:
     with OriginalServer() as server:
         assert node.fetch(server.url).report.generation is None
