@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -141,6 +142,7 @@ def _code(text: str) -> str:
     return f"```python\n{text}\n```"
 
 
+@functools.cache
 def _tree(module: str) -> ast.Module:
     file = importlib.import_module(module).__file__
     assert file is not None
