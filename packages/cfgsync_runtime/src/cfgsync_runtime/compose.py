@@ -82,8 +82,8 @@ async def serving_snapshot(
     `lacking` is what its operator lets it do without, which is logged and told in `/status`.
     With `legacy_init_with_node`, `/node` is also `/init-with-node`, as the oldest clients of the original call it.
     A node that is not heard of for `ttl` seconds leaves (None: nobody does).
-    `hints` say that other servers share the store: this one whispers to them, and follows what they commit, at each of
-    their hints and every `interval` seconds.
+    `hints` (default: the backend's own) say that other servers share the store: this server sends them hints, and follows
+    what they commit, at each of their hints and every `interval` seconds.
     With `page`, `GET /` shows the fleet; off loopback it refuses unless `lacking` has "no-auth".
     `store` is a URL (opened and closed here), an open backend, or a store that is its own `StoreAdmin`. Raises `StoreRefused`; `MachineRefused` for a port that
     is in use. Leaving answers everybody who waits 503 with `Retry-After`.
