@@ -1,16 +1,16 @@
 """What every engine must do, as functions: each opens a store, acts, and asserts one promise of `RevisionedStore`.
 
-`open_backend` opens an empty store each time it is called. A check is named after its promise; those with a number keep
-that of the invariant in the design. `CHECKS` are for every engine. `DURABLE_CHECKS` are for those that outlive a process:
-there each call of `open_backend` opens the same one.
+A check is named after its promise. `CHECKS` are for every engine; there each call of `open_backend` opens an empty store.
+`DURABLE_CHECKS` are for engines whose contents outlive their closing; there each call opens the same store. See
+`docs/howto/engine.md`.
 """
 
 from __future__ import annotations
 
 from types import ModuleType
 
-from . import durable, expectations, groups, history, operating, values
-from .asking import Check, OpenBackend
+from . import administration, durable, expectations, groups, history, values
+from .checked_reads import Check, OpenBackend
 
 
 def _checks(*modules: ModuleType) -> tuple[Check, ...]:
@@ -19,7 +19,7 @@ def _checks(*modules: ModuleType) -> tuple[Check, ...]:
     )
 
 
-CHECKS = _checks(values, expectations, history, groups, operating)
+CHECKS = _checks(values, expectations, history, groups, administration)
 DURABLE_CHECKS = _checks(durable)
 
 __all__ = ["CHECKS", "DURABLE_CHECKS", "Check", "OpenBackend"]

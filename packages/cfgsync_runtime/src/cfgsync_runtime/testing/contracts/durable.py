@@ -1,4 +1,4 @@
-"""What was acknowledged is there after the store was closed and opened again."""
+"""Acknowledged commits are there after the store was closed and opened again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cfgsync_core import (
     Version,
 )
 
-from .asking import B, OpenBackend, refused, the_changes, the_snapshot
+from .checked_reads import B, OpenBackend, refused, the_changes, the_snapshot
 
 
 async def check_a_restart_gives_the_same_contents(open_backend: OpenBackend) -> None:

@@ -9,7 +9,7 @@ from cfgsync_core import (
     Version,
 )
 
-from .asking import B, OpenBackend, refused, the_snapshot, values
+from .checked_reads import B, OpenBackend, refused, the_snapshot, values
 
 
 async def check_expected_zero_means_no_live_value(open_backend: OpenBackend) -> None:

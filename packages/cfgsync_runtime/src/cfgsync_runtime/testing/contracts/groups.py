@@ -1,4 +1,4 @@
-"""Commits in one group are decided one after the other, end whatever happens to their callers, and are whispered after."""
+"""Commits in one group are decided in order, run to their end even if the caller is cancelled, and send hints afterwards."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cfgsync_core import (
     notifying,
 )
 
-from .asking import B, OpenBackend, the_changes, the_snapshot, values
+from .checked_reads import B, OpenBackend, the_changes, the_snapshot, values
 from .dead_hints import DeadEvents, DeadHints, HangingHints
 
 

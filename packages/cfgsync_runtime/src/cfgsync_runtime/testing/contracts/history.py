@@ -19,7 +19,7 @@ from cfgsync_core import (
     uuid7,
 )
 
-from .asking import B, OpenBackend, the_changes, the_snapshot, values
+from .checked_reads import B, OpenBackend, the_changes, the_snapshot, values
 
 
 async def check_unchanged_exactly_when_the_version_is_the_current_one(open_backend: OpenBackend) -> None:
@@ -61,7 +61,7 @@ async def check_changes_are_every_commit_after_a_version_in_order(open_backend: 
         assert await the_changes(store, last) == []
 
 
-async def check_the_last_thousand_revisions_are_told_and_before_them_an_honest_gap(
+async def check_the_last_thousand_revisions_are_returned_and_before_them_a_gap(
     open_backend: OpenBackend,
 ) -> None:
     async with open_backend() as (store, *_):
@@ -77,7 +77,7 @@ async def check_the_last_thousand_revisions_are_told_and_before_them_an_honest_g
         assert await store.changes(B, versions[0]) == Gap(current)
 
 
-async def check_history_tells_a_blob_until_it_is_deleted_and_then_a_gap(open_backend: OpenBackend) -> None:
+async def check_history_returns_a_blob_until_it_is_deleted_and_then_a_gap(open_backend: OpenBackend) -> None:
     async with open_backend() as (store, *_):
         content = b"x" * 10_000
         blob = BLOB + sha256(content).hexdigest()
@@ -169,7 +169,7 @@ async def check_folding_the_history_gives_the_snapshot(
             assert change.writes, "a revision that changes nothing"
             for key, value in change.writes.items():
                 held = model.pop(key, None)
-                assert value != (held and held.value), "a key that did not change is told as changed"
+                assert value != (held and held.value), "a key that did not change is in a change"
                 if value is not None:
                     model[key] = Entry(key, value, change.revision)
         assert (await the_snapshot(store)).entries == tuple(model[key] for key in sorted(model))

@@ -12,7 +12,7 @@ from cfgsync_core import (
     epoch_ms,
 )
 
-from .asking import B, OpenBackend, is_refused_as_value, the_changes, the_snapshot, values
+from .checked_reads import B, OpenBackend, is_refused_as_value, the_changes, the_snapshot, values
 
 
 async def check_a_bucket_that_was_never_written_is_at_never(open_backend: OpenBackend) -> None:
@@ -71,7 +71,9 @@ async def check_only_the_changed_keys_of_a_commit_get_its_revision(open_backend:
         ]
 
 
-async def check_words_that_no_engine_can_hold_are_refused_and_harm_nobody(open_backend: OpenBackend) -> None:
+async def check_invalid_names_and_values_are_refused_and_do_not_harm_other_commits(
+    open_backend: OpenBackend,
+) -> None:
     async with open_backend() as (store, *_):
         wrong = [
             is_refused_as_value(store.commit(B, {"": b""})),

@@ -14,7 +14,7 @@ from cfgsync_core import (
     uuid7,
 )
 
-from .asking import B, OpenBackend, is_refused_as_value, the_changes, the_snapshot
+from .checked_reads import B, OpenBackend, is_refused_as_value, the_changes, the_snapshot
 
 
 async def check_export_and_load_move_a_bucket_with_its_version(open_backend: OpenBackend) -> None:

@@ -1,4 +1,4 @@
-"""How a check asks a store: each answer is itself checked on the way."""
+"""Reads of a store for the checks; each result is itself checked."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ B = "registrations"
 async def the_snapshot(
     store: RevisionedStore, bucket: str = B, known: Version | None = None
 ) -> BucketSnapshot:
-    """The whole snapshot of a bucket, checked."""
+    """A snapshot of a bucket: whole, and sorted by key."""
     found = await store.snapshot(bucket, known)
     assert isinstance(found, BucketSnapshot), found
     assert found.is_whole()
@@ -50,7 +50,7 @@ def values(snapshot: BucketSnapshot) -> dict[str, bytes]:
 async def refused(
     store: RevisionedStore, writes: Mapping[str, bytes | None], expected: Mapping[str, int]
 ) -> Conflict:
-    """The conflict that a commit must end in."""
+    """The conflict that a commit must raise."""
     try:
         version = await store.commit(B, writes, expected)
     except Conflict as conflict:
