@@ -56,11 +56,6 @@ class ArtifactFile(msgspec.Struct, frozen=True, gc=False):
         return self.content.encode() if isinstance(self.content, str) else self.content
 
     @property
-    def is_binary(self) -> bool:
-        """True when the content is not UTF-8 text and therefore travels as base64."""
-        return isinstance(self.content, bytes)
-
-    @property
     def is_plain(self) -> bool:
         """True when an original client writes this file correctly: text, mode 0644."""
         return isinstance(self.content, str) and self.mode == DEFAULT_MODE

@@ -34,10 +34,7 @@ if TYPE_CHECKING:
     from .log_events import Fact as Fact
     from .log_events import event as event
     from .log_events import event_of as event_of
-    from .node.answers import MAX_ANSWER_BYTES as MAX_ANSWER_BYTES
     from .node.answers import ReceivedAnswer as ReceivedAnswer
-    from .node.answers import describe as describe
-    from .node.answers import plain as plain
     from .node.client import CfgsyncClient as CfgsyncClient
     from .node.exchange import CONNECT_WITHIN as CONNECT_WITHIN
     from .node.exchange import HOLD as HOLD
@@ -110,7 +107,12 @@ if TYPE_CHECKING:
     from .store.memory import MemoryStore as MemoryStore
     from .store.notifying import StoreCounts as StoreCounts
     from .store.notifying import notifying as notifying
-    from .wire.acknowledgement import MAX_REASON as MAX_REASON
+    from .text import cause as cause
+    from .text import counted as counted
+    from .text import error_text as error_text
+    from .text import plain as plain
+    from .text import rfc3339 as rfc3339
+    from .text import shortened as shortened
     from .wire.acknowledgement import Acknowledgement as Acknowledgement
     from .wire.acknowledgement import decode_acknowledgement as decode_acknowledgement
     from .wire.acknowledgement import encode_acknowledgement as encode_acknowledgement
@@ -128,6 +130,7 @@ if TYPE_CHECKING:
     from .wire.protocol import Ready as Ready
     from .wire.protocol import decode_registration as decode_registration
     from .wire.protocol import decode_stored as decode_stored
+    from .wire.protocol import describe as describe
     from .wire.protocol import encode_registration as encode_registration
     from .wire.registration import NodeRegistration as NodeRegistration
     from .wire.registration import RegistrationPayload as RegistrationPayload

@@ -69,9 +69,6 @@ class MaterializedArtifacts:
         """Itself."""
         return self
 
-    def is_empty(self) -> bool:
-        return not self.nodes
-
     def __len__(self) -> int:
         return len(self.nodes)
 

@@ -69,9 +69,6 @@ class RegistrationSnapshot:
         """The registration of a node, None when it is not in the snapshot."""
         return self._nodes.get(identifier)
 
-    def is_empty(self) -> bool:
-        return not self._nodes
-
     def __len__(self) -> int:
         return len(self._nodes)
 

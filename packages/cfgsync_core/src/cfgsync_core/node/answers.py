@@ -13,21 +13,17 @@ import msgspec
 from ..errors import IntegrityError
 from ..store.contract import Version
 from ..store.epoch import epoch_ms
+from ..text import plain
 from ..wire.headers import GENERATION, VERSION, parse_digest
+from ..wire.limits import MAX_PAYLOAD_BYTES
 from ..wire.payload import decode_payload
-from ..wire.protocol import Condition, ErrorBody, NotReady, decode_error
+from ..wire.protocol import ErrorBody, NotReady, decode_error, describe
 from .outcomes import Current, Fetched, MissingForGood, Outcome, Refused, Rejected, Untrusted
-
-MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
-"""What a carrier reads of one body at most."""
 
 RETRIED: Final = frozenset({404, 408, 425, 429})
 """Statuses below 500 that another try may change; every 5xx is retried too."""
 
 NOT_OURS: Final = "is this a cfgsync server? check the URL"
-
-_NAMES_SHOWN = 8
-_WORDS_SHOWN = 600
 
 
 class ReceivedAnswer(msgspec.Struct, frozen=True):
@@ -80,7 +76,7 @@ def read(answer: ReceivedAnswer, question: RequestContext) -> Meaning:
         if question.path == "/register":
             if answer.cut:
                 return _untrusted(
-                    f"the answer to the registration is larger than {MAX_ANSWER_BYTES} bytes", NOT_OURS
+                    f"the answer to the registration is larger than {MAX_PAYLOAD_BYTES} bytes", NOT_OURS
                 )
             return Registered(answer.headers.get(VERSION.lower()))
         return _files(answer, question) if status == 200 else _odd(answer)
@@ -97,7 +93,7 @@ def read(answer: ReceivedAnswer, question: RequestContext) -> Meaning:
 def _files(answer: ReceivedAnswer, question: RequestContext) -> Outcome:
     generation = answer.headers.get(GENERATION.lower())
     if answer.cut:
-        return _untrusted(f"the payload is larger than {MAX_ANSWER_BYTES} bytes", "make the files smaller")
+        return _untrusted(f"the payload is larger than {MAX_PAYLOAD_BYTES} bytes", "make the files smaller")
     if (encoding := answer.headers.get("content-encoding", "identity").strip().lower()) not in (
         "",
         "identity",
@@ -241,18 +237,6 @@ def _not_ready(answer: ReceivedAnswer, body: ErrorBody | None, identifier: str) 
     )
 
 
-def describe(reason: str, conditions: tuple[Condition, ...]) -> str:
-    """Who waits for what, in one line: `3 of 5 nodes, missing node-4, node-5`; the reason where no condition says it."""
-    lines = []
-    for condition in conditions:
-        what = "nodes" if condition.name == "quorum" else condition.name
-        names = ", ".join(condition.missing[:_NAMES_SHOWN])
-        more = len(condition.missing) - _NAMES_SHOWN
-        missing = f", missing {names}" + (f" and {more} more" if more > 0 else "") if names else ""
-        lines.append(f"{condition.have} of {condition.need} {what}{missing}")
-    return plain("; ".join(lines) or reason)
-
-
 def _retry_after(answer: ReceivedAnswer, body: ErrorBody | None) -> float | None:
     """The later of the header (in seconds; its date form is not used by us) and the body's word, None for neither."""
     given = []
@@ -309,10 +293,3 @@ def _odd(answer: ReceivedAnswer) -> Untrusted:
 
 def _is_json(answer: ReceivedAnswer) -> bool:
     return "json" in answer.headers.get("content-type", "json").lower()
-
-
-def plain(text: str, limit: int = _WORDS_SHOWN) -> str:
-    """Words from the network as one line that cannot move a terminal's cursor."""
-    line = " ".join(text[: limit + 1].split())
-    shown = "".join(c if c.isprintable() else "?" for c in line)
-    return shown if len(text) <= limit else shown[:limit] + "…"

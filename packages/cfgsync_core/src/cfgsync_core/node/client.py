@@ -18,13 +18,15 @@ from ..errors import IntegrityError, MaterializationFailed, Unavailable
 from ..follow.acceptance import Alarm
 from ..follow.timing import INTERVAL, ReaderState
 from ..store.contract import NEVER, Version
+from ..text import error_text
 from ..wire.acknowledgement import Acknowledgement
 from ..wire.headers import ACCEPT, ACCEPT_EXTENDED, VERSION
+from ..wire.limits import MAX_PAYLOAD_BYTES
 from ..wire.payload import NodeArtifactsPayload
 from ..wire.protocol import Missing, NotReady, Ready, encode_registration
 from ..wire.registration import NodeRegistration
 from ..wire.source import Resolution
-from .answers import MAX_ANSWER_BYTES, Again, Meaning, ReceivedAnswer, Registered, RequestContext, read
+from .answers import Again, Meaning, ReceivedAnswer, Registered, RequestContext, read
 from .exchange import CONNECT_WITHIN, PATIENCE, Done, Exchange, Lost, Pause, Request, Send, telling
 from .outcomes import Current, Fetched, FetchFailed, MissingForGood, Untrusted
 from .server_url import ServerUrl
@@ -258,13 +260,13 @@ class CfgsyncClient:
 
 async def _body(response: aiohttp.ClientResponse) -> bytes | None:
     """The whole body, None when it is larger than what is read of one."""
-    if (response.content_length or 0) > MAX_ANSWER_BYTES:
+    if (response.content_length or 0) > MAX_PAYLOAD_BYTES:
         response.close()
         return None
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
+        if len(body) > MAX_PAYLOAD_BYTES:
             response.close()
             return None
     return bytes(body)
@@ -276,7 +278,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno
         return os.strerror(number).lower() if isinstance(number, int) and number > 0 else str(error.os_error)
-    return str(error) or type(error).__name__
+    return error_text(error)
 
 
 def _version(text: str | None) -> Version:

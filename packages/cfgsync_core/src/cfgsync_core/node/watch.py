@@ -21,12 +21,13 @@ from ..follow.acceptance import Alarm, Away, Same, Steps, Whole, judge
 from ..follow.reconciler import Ask, Clock, Reconciler
 from ..follow.timing import INTERVAL, ReaderState
 from ..store.contract import NEVER, Version
+from ..text import plain
 from ..wire.acknowledgement import Acknowledgement
 from ..wire.headers import ACCEPT, ACCEPT_EXTENDED, VERSION
 from ..wire.protocol import encode_registration
 from ..wire.registration import NodeRegistration
 from . import answers as answers
-from .answers import Again, Meaning, Registered, RequestContext, plain
+from .answers import Again, Meaning, Registered, RequestContext
 from .exchange import HOLD, PATIENCE, Lost, Request, is_final, telling
 from .outcomes import Current, Fetched, Untrusted
 

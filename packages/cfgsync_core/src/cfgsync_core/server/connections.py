@@ -18,8 +18,8 @@ from aiohttp.payload import Payload
 from aiohttp.web_protocol import RequestHandler
 
 from ..log_events import event
+from ..wire.limits import MAX_BODY_BYTES
 from ..wire.protocol import encode_error
-from .route import MAX_BODY_BYTES
 
 BODY_SECONDS = 10.0
 KEEP_ALIVE_SECONDS = 15.0

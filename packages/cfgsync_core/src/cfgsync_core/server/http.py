@@ -18,6 +18,7 @@ from aiohttp.payload import Payload
 
 from ..errors import InvalidRequest
 from ..wire.headers import ACCEPT, VERSION, parse_etags, parse_wait, takes_extended
+from ..wire.limits import MAX_BODY_BYTES
 from ..wire.protocol import decode_question, decode_registration
 from .access import is_own_name, why_no_operator
 from .connections import (
@@ -35,7 +36,7 @@ from .connections import (
 from .handlers import RETRY_AFTER_SECONDS, Call, Handler, Reply, failure, refusal
 from .openapi import Operation, openapi
 from .response import whole
-from .route import MAX_BODY_BYTES, ROUTES, Route
+from .route import ROUTES, Route
 from .streaming import stream
 
 _POST, _GET = ("POST",), ("GET", "HEAD")

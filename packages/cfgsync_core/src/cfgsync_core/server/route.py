@@ -11,8 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
-MAX_BODY_BYTES: Final = 64 * 1024
-MAX_REPLACEMENT_BYTES: Final = 16 * 1024 * 1024
+from ..wire.limits import MAX_BODY_BYTES, MAX_REPLACEMENT_BYTES
 
 
 class Route(msgspec.Struct, frozen=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
 
@@ -10,12 +10,9 @@ from ..errors import InvalidRegistration, InvalidRequest
 from ..store.contract import Version
 from ..store.epoch import epoch_ms
 from .headers import is_digest
+from .limits import MAX_REASON
 from .registration import check_identifier
 from .request_body import RequestBody
-
-MAX_REASON: Final = 1_000
-"""Characters of a reason that travel and are kept; the rest is cut, since a failure that is told too wordily is better
-told than refused."""
 
 
 class Acknowledgement(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Annotated, Final, TypeAlias
 
 from ..errors import IntegrityError
+from .limits import MAX_WAIT
 
-MAX_WAIT: Final = 30.0
 ACCEPT_EXTENDED: Final = "base64, mode"
 
 ACCEPT = "Cfgsync-Accept"

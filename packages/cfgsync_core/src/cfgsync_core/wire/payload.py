@@ -16,11 +16,9 @@ from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError, Duplicate
 
 from ..errors import IntegrityError
 from .json_text import text_bytes
+from .limits import MAX_QUOTES
 
 SCHEMA_VERSION: Final = 1
-MAX_QUOTES: Final = 64_000
-"""Quotation marks without a backslash before them in a body. A file object has at least six and today at most sixteen,
-whatever its words are, and a node takes 1,000: more are refused before they become objects of many times that size."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -122,9 +120,6 @@ class NodeArtifactsPayload:
         for part in filter(None, (self.local, self.shared)):
             for file in _listed(b"[%b]" % part):
                 yield RawFile(file.path, _data(file), file.mode)
-
-    def is_empty(self) -> bool:
-        return not self.local and not self.shared
 
     def __eq__(self, other: object) -> bool:
         return self.digest == other.digest if isinstance(other, NodeArtifactsPayload) else NotImplemented

@@ -18,11 +18,12 @@ from ..errors import (
     StoreFull,
     Unavailable,
 )
+from ..text import plain
 from . import strict_json
+from .limits import MAX_ERROR_BYTES, MAX_JSON_DEPTH, MAX_METADATA_BYTES
 from .payload import NodeArtifactsPayload
 from .registration import (
     EMPTY,
-    MAX_METADATA_BYTES,
     NodeRegistration,
     RegistrationPayload,
     check_identifier,
@@ -41,6 +42,21 @@ class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
     have: int
     need: int
     missing: tuple[str, ...] = ()
+
+
+_NAMES_SHOWN: Final = 8
+
+
+def describe(reason: str, conditions: tuple[Condition, ...]) -> str:
+    """What is missing, in one line: `3 of 5 nodes, missing node-4, node-5`; the reason where no condition says it."""
+    lines = []
+    for condition in conditions:
+        what = "nodes" if condition.name == "quorum" else condition.name
+        names = ", ".join(condition.missing[:_NAMES_SHOWN])
+        more = len(condition.missing) - _NAMES_SHOWN
+        missing = f", missing {names}" + (f" and {more} more" if more > 0 else "") if names else ""
+        lines.append(f"{condition.have} of {condition.need} {what}{missing}")
+    return plain("; ".join(lines) or reason)
 
 
 class NotReady(msgspec.Struct, frozen=True):
@@ -159,11 +175,8 @@ def _metadata(raw: msgspec.Raw) -> RegistrationPayload:
     data = bytes(raw)
     if not data or data == b"null":
         return EMPTY
-    if (
-        data.count(b"{") + data.count(b"[") > strict_json.MAX_DEPTH
-        and strict_json.depth(data) > strict_json.MAX_DEPTH
-    ):
-        raise InvalidRequest(400, f"not JSON: metadata is nested deeper than {strict_json.MAX_DEPTH}")
+    if data.count(b"{") + data.count(b"[") > MAX_JSON_DEPTH and strict_json.depth(data) > MAX_JSON_DEPTH:
+        raise InvalidRequest(400, f"not JSON: metadata is nested deeper than {MAX_JSON_DEPTH}")
     try:
         text = strict_json.canonical_of(data)
     except ValueError as error:
@@ -174,10 +187,6 @@ def _metadata(raw: msgspec.Raw) -> RegistrationPayload:
 
 
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-MAX_ERROR_BYTES: Final = 2**21
-"""Enough to name ten thousand missing nodes."""
 
 
 class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -11,12 +11,11 @@ import msgspec
 
 from ..errors import InvalidRegistration, MetadataMismatch
 from . import strict_json
+from .limits import MAX_IDENTIFIER, MAX_METADATA_BYTES, MAX_METADATA_DEPTH
 
 T = TypeVar("T")
 
-MAX_METADATA_BYTES = 16 * 1024
-MAX_METADATA_DEPTH = 32
-_IDENTIFIER = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?", re.ASCII)
+_IDENTIFIER = re.compile(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{MAX_IDENTIFIER - 2}}}[A-Za-z0-9])?", re.ASCII)
 
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
@@ -29,7 +28,7 @@ def check_identifier(identifier: object) -> str:
     if not _follows_the_rule(identifier):
         raise InvalidRegistration(
             "identifier",
-            "1 to 128 of A-Z a-z 0-9 . _ -, beginning and ending with a letter or digit, without '..'",
+            f"1 to {MAX_IDENTIFIER} of A-Z a-z 0-9 . _ -, beginning and ending with a letter or digit, without '..'",
         )
     return identifier
 

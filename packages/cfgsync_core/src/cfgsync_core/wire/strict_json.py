@@ -12,10 +12,6 @@ from typing import NoReturn
 
 import msgspec
 
-MAX_DEPTH = (
-    126  # of metadata before it is not JSON any more; what the original's parser allowed below the body
-)
-
 
 def _refuse_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not a JSON number")

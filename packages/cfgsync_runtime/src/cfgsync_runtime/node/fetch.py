@@ -35,13 +35,14 @@ from cfgsync_core import (
     Unreachable,
     Untrusted,
     Version,
+    counted,
     epoch_ms,
     is_final,
     telling,
 )
 
 from .degraded_start import FAILED, LOADED, MAY_DEGRADE, ConfigStartupMode, age_of, usable
-from .outputs import Placeable, Plan, Written, write
+from .outputs import Placeable, Plan, write
 from .state import KnownGeneration, NodeState
 from .transport import HttpTransport
 
@@ -167,7 +168,7 @@ def degraded(cause: Ending, outputs: Outputs, state: NodeState | None, max_stale
         return _not_brought(identifier, error, cause.registered)
     generation = str(Version(cached.epoch, cached.number)) if cached.epoch else None
     said = (
-        f"degraded: {_many(written)} in place from the cache, which a server confirmed {age_of(cached):.0f} s ago;"
+        f"degraded: {counted(len(written.paths), 'file')} in place from the cache, which a server confirmed {age_of(cached):.0f} s ago;"
         f" {cause.report.message}"
     )
     report = Report("degraded", 0, identifier, generation, cached.payload.digest, written.paths, LOADED, said)
@@ -191,7 +192,7 @@ def _bring(
         return _not_brought(identifier, error, registered)
     if state is not None:
         remember(state, fetched, notice)
-    said = f"{_many(written)} in place" + ("" if written.changed else " (unchanged)")
+    said = f"{counted(len(written.paths), 'file')} in place" + ("" if written.changed else " (unchanged)")
     report = Report("ready", 0, identifier, fetched.generation, fetched.digest, written.paths, None, said)
     return Ending(report, registered=registered)
 
@@ -219,10 +220,6 @@ def _tell(carrier: HttpTransport, secret: str | None, outcome: Fetched | Untrust
         return is_final(carrier.send(telling(words, secret)).status)
     except Lost:
         return False
-
-
-def _many(written: Written) -> str:
-    return f"{len(written.paths)} file" + ("s" if len(written.paths) > 1 else "")
 
 
 def carry(exchange: Exchange, carrier: HttpTransport, waiting: Callable[[str], None]) -> Outcome:

@@ -15,7 +15,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
-from cfgsync_core import CONNECT_WITHIN, MAX_ANSWER_BYTES, Lost, ReceivedAnswer, Request, ServerUrl, plain
+from cfgsync_core import CONNECT_WITHIN, Lost, ReceivedAnswer, Request, ServerUrl, cause, error_text, plain
+from cfgsync_core.wire import MAX_PAYLOAD_BYTES
 
 IDLE_WITHIN: Final = 10.0  # s of silence inside a body after which it counts as cut off
 KEPT_FOR: Final = (
@@ -100,12 +101,12 @@ class HttpTransport:
             raise http.client.IncompleteRead(b"")
         line.until, line.idle = until, IDLE_WITHIN
         body = bytearray()
-        while len(body) <= MAX_ANSWER_BYTES and (response.length or 0) <= MAX_ANSWER_BYTES:
+        while len(body) <= MAX_PAYLOAD_BYTES and (response.length or 0) <= MAX_PAYLOAD_BYTES:
             chunk = response.read(_CHUNK)
             if not chunk:
                 break
             body += chunk
-        cut = len(body) > MAX_ANSWER_BYTES or (response.length or 0) > MAX_ANSWER_BYTES
+        cut = len(body) > MAX_PAYLOAD_BYTES or (response.length or 0) > MAX_PAYLOAD_BYTES
         if not cut and response.length:
             raise http.client.IncompleteRead(bytes(body), response.length)
         line.idle = None
@@ -243,5 +244,5 @@ def _why(error: Exception) -> str:
     if isinstance(error, http.client.BadStatusLine):
         return "what answers there does not speak HTTP"
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return plain(str(error), 200) or type(error).__name__
+        return cause(error)
+    return plain(error_text(error), 200)

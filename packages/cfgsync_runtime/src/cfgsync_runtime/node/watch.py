@@ -25,6 +25,7 @@ from cfgsync_core import (
     NodeWatch,
     ReaderState,
     ServerUrl,
+    counted,
 )
 
 from .command import GRACE, Command
@@ -163,9 +164,8 @@ class Watcher:
         self._failed = ""
         if not written.changed:
             return
-        many = f"{len(written.paths)} file" + ("s" if len(written.paths) > 1 else "")
         of = f" of generation {fetched.generation.rpartition('.')[2]}" if fetched.generation else ""
-        self._say(f"{self._identifier}: {many} in place{of}")
+        self._say(f"{self._identifier}: {counted(len(written.paths), 'file')} in place{of}")
         if self.command is not None:
             self.command.files_changed()
 

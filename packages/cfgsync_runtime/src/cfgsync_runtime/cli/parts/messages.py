@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Final, TextIO
 
+from cfgsync_core import plain
+
 from .terminal import fitted, is_live, size
 
 _TO_THE_END: Final = "\x1b[K"  # erases what stands right of the cursor
@@ -12,16 +14,10 @@ _TO_THE_END: Final = "\x1b[K"  # erases what stands right of the cursor
 
 def fail(code: int, happened: str, do: str) -> int:
     """Say what happened and what to do, a line each, on stderr; return `code`."""
-    hint = _line(do) or "this is a defect of cfgsync: report it with what you did"
+    hint = plain(do, None) or "this is a defect of cfgsync: report it with what you did"
     # one write: several nodes may share one log, and a line of one must not end in a line of another
-    print(f"{_line(happened)}\n{hint}\n", end="", file=sys.stderr, flush=True)
+    print(f"{plain(happened, None)}\n{hint}\n", end="", file=sys.stderr, flush=True)
     return code
-
-
-def _line(text: str) -> str:
-    """`text` as one line that cannot move a terminal's cursor, whoever's words are in it."""
-    line = " ".join(text.split())
-    return line if line.isprintable() else "".join(c if c.isprintable() else "?" for c in line)
 
 
 class Over(int):
