@@ -36,17 +36,10 @@ if TYPE_CHECKING:
     from .log_events import event_of as event_of
     from .node.answers import ReceivedAnswer as ReceivedAnswer
     from .node.client import CfgsyncClient as CfgsyncClient
-    from .node.exchange import CONNECT_WITHIN as CONNECT_WITHIN
-    from .node.exchange import HOLD as HOLD
-    from .node.exchange import PATIENCE as PATIENCE
     from .node.exchange import Done as Done
     from .node.exchange import Exchange as Exchange
-    from .node.exchange import Lost as Lost
     from .node.exchange import Pause as Pause
-    from .node.exchange import Request as Request
     from .node.exchange import Send as Send
-    from .node.exchange import is_final as is_final
-    from .node.exchange import telling as telling
     from .node.outcomes import Current as Current
     from .node.outcomes import Failure as Failure
     from .node.outcomes import Fetched as Fetched
@@ -58,6 +51,13 @@ if TYPE_CHECKING:
     from .node.outcomes import Rejected as Rejected
     from .node.outcomes import Unreachable as Unreachable
     from .node.outcomes import Untrusted as Untrusted
+    from .node.requests import CONNECT_WITHIN as CONNECT_WITHIN
+    from .node.requests import HOLD as HOLD
+    from .node.requests import PATIENCE as PATIENCE
+    from .node.requests import Lost as Lost
+    from .node.requests import Request as Request
+    from .node.requests import acknowledge_request as acknowledge_request
+    from .node.requests import is_final as is_final
     from .node.server_url import InvalidServerUrl as InvalidServerUrl
     from .node.server_url import ServerUrl as ServerUrl
     from .node.watch import AppliedFiles as AppliedFiles

@@ -1,6 +1,6 @@
-"""The wire: schema version 1 of the original cfgsync, plus what an original client or server never notices.
+"""The wire: schema version 1 of the original cfgsync, plus extensions that an original client or server never notices.
 
-Source: `protocol.md`; golden bytes in `tests/core/golden/`. Bytes become words here, once, and words become bytes.
+Bytes are decoded here once, and encoded here once; golden bytes are in `tests/core/golden/`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .registration import (
 )
 from .request_body import RequestBody
 
-# ── outcomes of a question, and their status ─────────────────────────────────────────────────────────────────────────
+# ── outcomes of a request, and their status ──────────────────────────────────────────────────────────────────────────
 
 
 class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -60,10 +60,10 @@ def describe(reason: str, conditions: tuple[Condition, ...]) -> str:
 
 
 class NotReady(msgspec.Struct, frozen=True):
-    """Not yet, and why. A materializer returns `NotReady("waiting for 3 nodes, have 1")`; `retry_after` is in how many
-    seconds it wants to be asked again (default 5), since readiness may depend on time.
+    """Not yet, and why. A materializer returns `NotReady("waiting for 3 nodes, have 1")`; it runs again after
+    `retry_after` seconds (default 5), since readiness may depend on time.
 
-    As an answer to a node, `retry_after` is when the node may ask again and `registered` whether it is known.
+    As an answer to a node, `retry_after` says when the node may ask again, and `registered` whether it is registered.
     """
 
     reason: str = ""
@@ -152,7 +152,7 @@ def decode_registration(body: bytes) -> NodeRegistration:
 
 
 def decode_stored(value: bytes) -> NodeRegistration:
-    """The registration that `encode_registration` made: canonical already, so it is not spelled again."""
+    """The registration that `encode_registration` encoded, which is canonical already."""
     words = _decode_own(value)
     raw = bytes(words.metadata)
     return NodeRegistration(
@@ -201,12 +201,12 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def encode_error(code: str, message: str, **more: object) -> bytes:
-    """`{"code":…,"message":…}` and what more there is to say."""
+    """`{"code":…,"message":…}` and further keys."""
     return _encode({"code": code, "message": message, **more})
 
 
 def encode_not_ready(identifier: str, answer: NotReady) -> bytes:
-    """The 425 body: the original's words, then who is missing and why."""
+    """The 425 body: the original's keys, then what is missing and why."""
     wait = answer.retry_after if answer.retry_after is not None else 1
     return encode_error(
         "not_ready",
@@ -219,14 +219,14 @@ def encode_not_ready(identifier: str, answer: NotReady) -> bytes:
 
 
 def encode_missing(identifier: str, answer: Missing) -> bytes:
-    """The 404 body: the original's words, and a reason when there is one."""
+    """The 404 body: the original's keys, and a reason when there is one."""
     more = {"reason": answer.reason} if answer.reason else {}
     return encode_error("missing_config", f"missing config for host {identifier}", **more)
 
 
 def decode_error(body: bytes) -> ErrorBody | None:
-    """The error in a body, None when it is not one of ours (a proxy's page, an original's plain text) or so large that
-    a node would have to hold many times its size."""
+    """The error in a body. None when it is not one of ours (a proxy's page, an original's plain text), or when it is too
+    large to decode."""
     if len(body) > MAX_ERROR_BYTES:
         return None
     try:

@@ -78,13 +78,13 @@ class Watcher:
         self._advice = ""  # what to do about that: said when the reader has said what happened
         self._alarm: Alarm | None = None
         self._manager = ServiceManager()
-        self._carrier = ThreadedTransport(server)
+        self._transport = ThreadedTransport(server)
         self._ended: asyncio.Event | None = None
         self._code = 0
         self._interrupts = 0
         self.watch = NodeWatch(
             registration,
-            self._carrier.send,
+            self._transport.send,
             self._apply,
             secret=state.secret(),
             held=held,
@@ -128,7 +128,7 @@ class Watcher:
             for task in (alive, watching, running):
                 task.cancel()
             await asyncio.gather(alive, watching, running, return_exceptions=True)
-            self._carrier.close()
+            self._transport.close()
             self._manager.close()
             for number in numbers:
                 loop.remove_signal_handler(number)
