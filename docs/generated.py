@@ -16,9 +16,10 @@ from python_api import python_api
 from cfgsync_adapter import MaterializationResult, NotReady, RegistrationConfigSource, RegistrationSnapshot
 from cfgsync_adapter.generations import deliverable
 from cfgsync_artifacts import paths
-from cfgsync_core.server import MAX_BODY_BYTES, LocalOperators, WatchStreams, connections
+from cfgsync_core.server import LocalOperators, WatchStreams, connections
 from cfgsync_core.server.body import BODY_SECONDS
 from cfgsync_core.wire import registration
+from cfgsync_core.wire.limits import MAX_BODY_BYTES
 from cfgsync_core.wire.protocol import CODE, STATUS
 from cfgsync_runtime.cli import app, client_dropin
 from cfgsync_runtime.compose import fleet_routes

@@ -13,8 +13,8 @@ from cfgsync_artifacts import DiskError, Placed, TargetBusy, TargetKept, install
 
 KEEPER = """
 import sys
-from cfgsync_artifacts import keeping
-with keeping(sys.argv[1]):
+from cfgsync_artifacts import locked_directory
+with locked_directory(sys.argv[1]):
     print("kept", flush=True)
     sys.stdin.read()
 """

@@ -166,7 +166,7 @@ FAULTS = (
         "`<=` for `<` in the regression check",
         (
             Edit(
-                f"{_CORE}/node/answers.py",
+                f"{_CORE}/node/history.py",
                 "if got.revision < seen.revision:",
                 "if got.revision <= seen.revision:",
             ),
@@ -234,9 +234,9 @@ FAULTS = (
         "a watching node gives up its acknowledgement after a second",
         (
             Edit(
-                f"{_CORE}/node/watch.py",
-                "telling(words, self._secret, PATIENCE)",
-                "telling(words, self._secret)",
+                f"{_CORE}/node/acknowledger.py",
+                "acknowledge_request(words, self._secret, PATIENCE)",
+                "acknowledge_request(words, self._secret)",
             ),
         ),
         (

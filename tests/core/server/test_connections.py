@@ -48,7 +48,7 @@ async def status(reader: asyncio.StreamReader) -> int:
     return int(head.split()[1])
 
 
-def test_every_limit_stands_in_one_place() -> None:
+def test_every_limit_of_a_connection_is_in_one_place() -> None:
     limits = {
         name: getattr(connections, name)
         for name in dir(connections)

@@ -7,12 +7,12 @@ import json
 import pytest
 
 from cfgsync_core import (
-    MAX_REASON,
     Acknowledgement,
     decode_acknowledgement,
     encode_acknowledgement,
 )
 from cfgsync_core.errors import InvalidRequest
+from cfgsync_core.wire.limits import MAX_REASON
 
 EPOCH = "01890a5d-ac96-774b-bcce-b302099a8057"
 DIGEST = f"sha256-{'0a' * 32}"

@@ -18,13 +18,13 @@ from typing import get_args
 import msgspec
 import pytest
 
-from cfgsync_core import NodeStatus, ServerUrl, State
+from cfgsync_core import NodeStatus, State
 from cfgsync_runtime.cli.parts.fleet_table import Page, ToldBehind, ToldFleet, ToldNode, one, table
 from cfgsync_runtime.cli.parts.fleet_table import state as told_state
 from cfgsync_runtime.cli.parts.live_status import watch
-from cfgsync_runtime.cli.parts.server_client import NoStatus, StatusClient
+from cfgsync_runtime.cli.parts.messages import NoAnswer
+from cfgsync_runtime.cli.parts.server_client import ServerClient
 from cfgsync_runtime.cli.parts.terminal import cells
-from cfgsync_runtime.node.transport import HttpTransport
 from cfgsync_runtime.page.survey import kind_of
 from tests.scripted_server import Cut, Heard, Says, ScriptedServer
 from tests.terminals import Terminal
@@ -310,10 +310,10 @@ def blocks(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., str]]:
     def look(script: list[Says | Cut], identifier: str | None = None, as_json: bool = False) -> str:
         with (
             ScriptedServer(script) as server,
-            HttpTransport(at := ServerUrl.parse(server.url)) as carrier,
+            ServerClient(server.url) as client,
             pytest.raises(Enough),
         ):
-            watch(StatusClient(carrier, at), at, identifier, as_json, every=0.0, sleep=after(len(script)))
+            watch(client, client.at, identifier, as_json, every=0.0, sleep=after(len(script)))
         return capsys.readouterr().out
 
     return look
@@ -350,10 +350,10 @@ def test_a_server_that_is_away_for_a_while_is_a_line_and_is_waited_for(blocks: C
 def test_a_server_that_is_not_there_at_first_is_told_at_once() -> None:
     with (
         ScriptedServer([Says(200, b"<html>")]) as server,
-        HttpTransport(at := ServerUrl.parse(server.url)) as carrier,
-        pytest.raises(NoStatus) as told,
+        ServerClient(server.url) as client,
+        pytest.raises(NoAnswer) as told,
     ):
-        watch(StatusClient(carrier, at), at, None, False, every=0.0, sleep=after(1))
+        watch(client, client.at, None, False, every=0.0, sleep=after(1))
     assert told.value.code == 6
 
 

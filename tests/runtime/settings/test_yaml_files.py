@@ -113,7 +113,7 @@ def test_an_unknown_key_is_passed_over_and_said_with_its_line(write, caplog):
         load_bundle(write(files("      - {path: /x, content: y, mod: '0600'}\n")))
     (record,) = caplog.records
     assert record.getMessage().endswith(
-        "b.yaml:4:32: nodes[0].files[0].mod: unknown key passed over; known here: path, content, mode, encoding"
+        "b.yaml:4:32: nodes[0].files[0].mod: unknown key ignored; known here: path, content, mode, encoding"
     )
 
 
@@ -306,13 +306,13 @@ def test_relative_names_begin_at_the_directory_of_the_server_file(write, tmp_pat
     assert isinstance(load_server_file(absolute).server, StaticServer)
 
 
-def test_unknown_keys_of_a_server_file_are_passed_over_and_said(write, caplog):
+def test_unknown_keys_of_a_server_file_are_ignored_with_a_warning(write, caplog):
     write(LISTED)
     with caplog.at_level(logging.WARNING):
         load_server_file(
             write("port: 1\nn_hosts: 3\nsource: {kind: static, artifacts_path: b.yaml, x: 1}\n", "s.yaml")
         )
-    said = [record.getMessage().split("s.yaml:")[1].split(" passed")[0] for record in caplog.records]
+    said = [record.getMessage().split("s.yaml:")[1].split(" ignored")[0] for record in caplog.records]
     assert said == ["2:1: n_hosts: unknown key", "3:48: source.x: unknown key"]
 
 

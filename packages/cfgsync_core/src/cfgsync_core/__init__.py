@@ -34,22 +34,12 @@ if TYPE_CHECKING:
     from .log_events import Fact as Fact
     from .log_events import event as event
     from .log_events import event_of as event_of
-    from .node.answers import MAX_ANSWER_BYTES as MAX_ANSWER_BYTES
     from .node.answers import ReceivedAnswer as ReceivedAnswer
-    from .node.answers import describe as describe
-    from .node.answers import plain as plain
     from .node.client import CfgsyncClient as CfgsyncClient
-    from .node.exchange import CONNECT_WITHIN as CONNECT_WITHIN
-    from .node.exchange import HOLD as HOLD
-    from .node.exchange import PATIENCE as PATIENCE
     from .node.exchange import Done as Done
     from .node.exchange import Exchange as Exchange
-    from .node.exchange import Lost as Lost
     from .node.exchange import Pause as Pause
-    from .node.exchange import Request as Request
     from .node.exchange import Send as Send
-    from .node.exchange import is_final as is_final
-    from .node.exchange import telling as telling
     from .node.outcomes import Current as Current
     from .node.outcomes import Failure as Failure
     from .node.outcomes import Fetched as Fetched
@@ -61,6 +51,13 @@ if TYPE_CHECKING:
     from .node.outcomes import Rejected as Rejected
     from .node.outcomes import Unreachable as Unreachable
     from .node.outcomes import Untrusted as Untrusted
+    from .node.requests import CONNECT_WITHIN as CONNECT_WITHIN
+    from .node.requests import HOLD as HOLD
+    from .node.requests import PATIENCE as PATIENCE
+    from .node.requests import Lost as Lost
+    from .node.requests import Request as Request
+    from .node.requests import acknowledge_request as acknowledge_request
+    from .node.requests import is_final as is_final
     from .node.server_url import InvalidServerUrl as InvalidServerUrl
     from .node.server_url import ServerUrl as ServerUrl
     from .node.watch import AppliedFiles as AppliedFiles
@@ -100,7 +97,12 @@ if TYPE_CHECKING:
     from .store.memory import MemoryStore as MemoryStore
     from .store.notifying import StoreCounts as StoreCounts
     from .store.notifying import notifying as notifying
-    from .wire.acknowledgement import MAX_REASON as MAX_REASON
+    from .text import cause as cause
+    from .text import counted as counted
+    from .text import error_text as error_text
+    from .text import plain as plain
+    from .text import rfc3339 as rfc3339
+    from .text import shortened as shortened
     from .wire.acknowledgement import Acknowledgement as Acknowledgement
     from .wire.acknowledgement import decode_acknowledgement as decode_acknowledgement
     from .wire.acknowledgement import encode_acknowledgement as encode_acknowledgement
@@ -119,6 +121,7 @@ if TYPE_CHECKING:
     from .wire.protocol import Ready as Ready
     from .wire.protocol import decode_registration as decode_registration
     from .wire.protocol import decode_stored as decode_stored
+    from .wire.protocol import describe as describe
     from .wire.protocol import encode_registration as encode_registration
     from .wire.registration import NodeRegistration as NodeRegistration
     from .wire.registration import RegistrationPayload as RegistrationPayload

@@ -7,13 +7,14 @@ The limits are those of the node's side (`node.md`, "Writing"): legal paths, at 
 from __future__ import annotations
 
 from cfgsync_artifacts import ArtifactSet, InvalidArtifact, legal_places
-from cfgsync_core import InvalidRegistration, NotReady, check_identifier
-
-MAX_FILES = 1_000
-MAX_FILE_BYTES = 8 * 1024 * 1024
-MAX_WORDS = 4_000
-MAX_NAMES = 1_000
-MAX_CONDITIONS = 32
+from cfgsync_core import InvalidRegistration, NotReady, check_identifier, shortened
+from cfgsync_core.wire import (
+    MAX_CONDITIONS,
+    MAX_FILE_BYTES,
+    MAX_FILES,
+    MAX_NAMES,
+    MAX_NOT_READY_CHARACTERS,
+)
 
 
 class Deliverable:
@@ -48,9 +49,9 @@ def within_words(answer: NotReady) -> NotReady:
         raise TypeError(f"the reason of a NotReady is text, not {type(answer.reason).__name__}")
     conditions = answer.conditions
     if (
-        len(answer.reason) <= MAX_WORDS
+        len(answer.reason) <= MAX_NOT_READY_CHARACTERS
         and len(conditions) <= MAX_CONDITIONS
-        and all(len(c.missing) <= MAX_NAMES and len(c.name) <= MAX_WORDS for c in conditions)
+        and all(len(c.missing) <= MAX_NAMES and len(c.name) <= MAX_NOT_READY_CHARACTERS for c in conditions)
         and _is_encodable(
             "".join((answer.reason, *(word for c in conditions for word in (c.name, *c.missing))))
         )
@@ -64,9 +65,8 @@ def within_words(answer: NotReady) -> NotReady:
 
 
 def cut(text: str) -> str:
-    """At most `MAX_WORDS` characters of it, encodable ones."""
-    text = text.encode("utf-8", "replace").decode()
-    return text if len(text) <= MAX_WORDS else text[:MAX_WORDS] + "…"
+    """As much of a text as is sent to every waiting node."""
+    return shortened(text, MAX_NOT_READY_CHARACTERS)
 
 
 def _is_encodable(text: str) -> bool:

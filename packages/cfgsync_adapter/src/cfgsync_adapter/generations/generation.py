@@ -22,11 +22,11 @@ from cfgsync_core import (
     encode_files,
     first_extended,
 )
+from cfgsync_core.wire import MAX_PAYLOAD_BYTES
 
 from ..application.materializer import MaterializedArtifacts
 from .deliverable import Deliverable, within_words
 
-MAX_PAYLOAD_BYTES = 16 * 1024 * 1024
 """What a node takes at most (`node.md`); a larger payload fails the run instead of every node."""
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from functools import lru_cache
 from itertools import takewhile
 
 import msgspec
+
+from cfgsync_core import rfc3339
 
 
 class SeenNode(msgspec.Struct, gc=False):
@@ -76,7 +76,7 @@ class LastSeen:
         offset = self._wall() - self._clock()
         if abs(offset - self._offset) > 1.0:  # the wall clock was set
             self._offset = offset
-        return _rfc3339(int(at + self._offset))
+        return rfc3339(int(at + self._offset))
 
     def ago(self, at: float) -> str:
         """`40 s ago`."""
@@ -86,8 +86,3 @@ class LastSeen:
         if seconds < 2 * 3600:
             return f"{seconds // 60} min ago"
         return f"{seconds // 3600} h ago"
-
-
-@lru_cache(maxsize=4096)  # a page of /status spells the same seconds again and again
-def _rfc3339(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

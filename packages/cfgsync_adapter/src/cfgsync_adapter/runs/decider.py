@@ -17,7 +17,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import msgspec
 
-from cfgsync_core import MaterializationFailed, NotReady
+from cfgsync_core import MaterializationFailed, NotReady, error_text
 
 from ..application.materializer import MaterializationResult, RegistrationSnapshotMaterializer
 from ..application.snapshot import RegistrationSnapshot
@@ -115,11 +115,7 @@ class ThreadDecider:
 
 def sentence(error: BaseException) -> str:
     """`str(error)`, or its kind when it has no words; never more than can be sent to everybody who waits."""
-    try:
-        text = str(error)
-    except Exception:  # an application's own `__str__`
-        text = ""
-    return cut(text) or type(error).__name__
+    return cut(error_text(error))
 
 
 def raised_at(error: BaseException) -> str:

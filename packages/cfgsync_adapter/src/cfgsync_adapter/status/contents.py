@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Literal, TypeAlias
 
 import msgspec
 
-from cfgsync_core import NodeArtifactsPayload, RawFile
+from cfgsync_core import NodeArtifactsPayload, RawFile, rfc3339
 
 from ..generations.generation import Generation, Head, Prepared
 
@@ -104,7 +103,7 @@ def summarize_head(head: Head, epoch: str, *, contents: bool) -> GenerationSumma
     return GenerationSummary(
         f"{epoch}.{head.number}",
         head.number,
-        rfc3339(head.at_ms) if head.at_ms else None,
+        rfc3339(head.at_ms // 1000) if head.at_ms else None,
         head.source.claim,
         str(head.source.registrations),
         None if replacements is None else str(replacements),
@@ -209,11 +208,6 @@ def file_summaries(encoded: bytes, contents: bool, budget: _Budget) -> tuple[Fil
 def is_secret(mode: str) -> bool:
     """True for a mode with which only the owner may read."""
     return not int(mode, 8) & 0o044
-
-
-def rfc3339(at_ms: int) -> str:
-    """Milliseconds since 1970 as a time in UTC, to the second."""
-    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class _Budget:

@@ -45,6 +45,7 @@ import msgspec
 
 from ..errors import Unavailable
 from ..store.contract import Version
+from ..text import error_text
 from .acceptance import Accept, Alarm, Away, Confirmed, ReadAgain, ReadResult, Same, Steps, Whole, judge
 from .timing import BASE, INTERVAL, SETTLE, Freshness, ReaderState
 
@@ -236,7 +237,7 @@ class Reconciler(Generic[C]):
         try:
             answer = await self._read(ask)
         except Exception as error:
-            answer = Away(_words(error))
+            answer = Away(error_text(error))
         except asyncio.CancelledError:
             self._waiters += waiters
             raise
@@ -287,7 +288,7 @@ class Reconciler(Generic[C]):
             await asyncio.gather(applying, return_exceptions=True)
             raise
         except Exception as error:
-            self._failed(Away(f"what was read could not be applied: {_words(error)}"), waiters)
+            self._failed(Away(f"what was read could not be applied: {error_text(error)}"), waiters)
             return
         if notice:
             log.warning("%s: %s", self._name, notice)
@@ -373,7 +374,7 @@ class Reconciler(Generic[C]):
                         await self._sleep(SETTLE)  # what comes meanwhile is one
                 why = "the subscription ended"
             except Exception as error:
-                why = _words(error)
+                why = error_text(error)
             subscribed.set()  # there is nothing to wait for: the timer is enough
             failures = 1 if self._now() - opened_at >= self._interval else failures + 1
             if failures == 1:
@@ -403,7 +404,3 @@ class Reconciler(Generic[C]):
 
 def _same(view: View[C], answer: object) -> bool:
     return isinstance(answer, Whole) and view.same(answer)
-
-
-def _words(error: Exception) -> str:
-    return str(error) or type(error).__name__

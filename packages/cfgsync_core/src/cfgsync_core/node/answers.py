@@ -1,6 +1,6 @@
-"""What one answer of a server means to the node that asked: an ending, a step on the way, or "ask again".
+"""What one answer of a server means for the node: an ending, a step on the way, or "try again".
 
-One table of statuses for every carrier (`node.md`, "Commands"); nothing here knows the time.
+One table of statuses, whatever carries the requests. Nothing here knows the time.
 """
 
 from __future__ import annotations
@@ -13,21 +13,18 @@ import msgspec
 from ..errors import IntegrityError
 from ..store.contract import Version
 from ..store.epoch import epoch_ms
+from ..text import plain
 from ..wire.headers import GENERATION, VERSION, parse_digest
+from ..wire.limits import MAX_PAYLOAD_BYTES
 from ..wire.payload import decode_payload
-from ..wire.protocol import Condition, ErrorBody, NotReady, decode_error
+from ..wire.protocol import ErrorBody, NotReady, decode_error, describe
+from .history import Regression, checked_generation, refuse_contradiction
 from .outcomes import Current, Fetched, MissingForGood, Outcome, Refused, Rejected, Untrusted
 
-MAX_ANSWER_BYTES: Final = 16 * 1024 * 1024
-"""What a carrier reads of one body at most."""
-
 RETRIED: Final = frozenset({404, 408, 425, 429})
-"""Statuses below 500 that another try may change; every 5xx is retried too."""
+"""Statuses below 500 that are retried; every 5xx is retried, too."""
 
 NOT_OURS: Final = "is this a cfgsync server? check the URL"
-
-_NAMES_SHOWN = 8
-_WORDS_SHOWN = 600
 
 
 class ReceivedAnswer(msgspec.Struct, frozen=True):
@@ -40,8 +37,8 @@ class ReceivedAnswer(msgspec.Struct, frozen=True):
 
 
 class RequestContext(msgspec.Struct, frozen=True):
-    """What an answer is an answer to. `known` is the digest sent in `If-None-Match`, `seen` the newest generation that
-    this node was ever answered from, and `seen_digest` what it was given then."""
+    """What was asked. `known` is the digest sent in `If-None-Match`, `seen` the newest generation that this node was ever
+    answered from, and `seen_digest` the digest of its files then."""
 
     path: Literal["/register", "/node"]
     identifier: str
@@ -51,15 +48,14 @@ class RequestContext(msgspec.Struct, frozen=True):
 
 
 class Registered(msgspec.Struct, frozen=True):
-    """The registration is recorded; `version` is to be repeated on `/node`, None from an original server."""
+    """The registration is recorded. `version` is repeated on `/node`; it is None from an original server."""
 
     version: str | None
 
 
-class Again(msgspec.Struct, frozen=True):
-    """No ending yet. `why` is for who waits; `register` asks to register first; `retry_after` is in seconds.
-
-    `not_ready` holds the server's reason when it said 425, `failed` its message when it said 500.
+class Retry(msgspec.Struct, frozen=True):
+    """No ending yet. `why` is shown while the node waits; with `register` the node registers first; `retry_after` is in
+    seconds. `not_ready` holds the server's reason when it said 425, `failed` its message when it said 500.
     """
 
     why: str
@@ -70,61 +66,59 @@ class Again(msgspec.Struct, frozen=True):
     hint: str = ""
 
 
-Meaning: TypeAlias = Registered | Again | Outcome
+Meaning: TypeAlias = Registered | Retry | Outcome
 
 
-def read(answer: ReceivedAnswer, question: RequestContext) -> Meaning:
+def read(answer: ReceivedAnswer, context: RequestContext) -> Meaning:
     """The meaning of `answer`. Never raises: an answer that makes no sense is `Untrusted`."""
     status = answer.status
     if status in (200, 202, 204):
-        if question.path == "/register":
+        if context.path == "/register":
             if answer.cut:
                 return _untrusted(
-                    f"the answer to the registration is larger than {MAX_ANSWER_BYTES} bytes", NOT_OURS
+                    f"the answer to the registration is larger than {MAX_PAYLOAD_BYTES} bytes", NOT_OURS
                 )
             return Registered(answer.headers.get(VERSION.lower()))
-        return _files(answer, question) if status == 200 else _odd(answer)
-    if status == 304 and question.path == "/node" and question.known is not None:
-        return _current(answer, question, question.known)
+        return _files(answer, context) if status == 200 else _odd(answer)
+    if status == 304 and context.path == "/node" and context.known is not None:
+        return _current(answer, context, context.known)
     if 400 <= status < 600:
-        return _error(answer, question.identifier)
+        return _error(answer, context.identifier)
     return _odd(answer)
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _files(answer: ReceivedAnswer, question: RequestContext) -> Outcome:
-    generation = answer.headers.get(GENERATION.lower())
+def _files(answer: ReceivedAnswer, context: RequestContext) -> Outcome:
     if answer.cut:
-        return _untrusted(f"the payload is larger than {MAX_ANSWER_BYTES} bytes", "make the files smaller")
+        return _untrusted(f"the payload is larger than {MAX_PAYLOAD_BYTES} bytes", "make the files smaller")
     if (encoding := answer.headers.get("content-encoding", "identity").strip().lower()) not in (
         "",
         "identity",
     ):
         return _untrusted(f"the answer is compressed ({plain(encoding)}), which was not asked for", _PROXY)
-    digest = None
     try:
-        generation, notice = _checked_generation(answer, question.seen)
+        generation, notice = checked_generation(answer.headers.get(GENERATION.lower()), context.seen)
         digest = parse_digest(answer.headers.get("etag"))
         payload = decode_payload(answer.body, digest)
-        _refuse_contradiction(generation, payload.digest, question)
+        refuse_contradiction(generation, payload.digest, context.seen, context.seen_digest)
     except Regression as error:
-        return _regressed(error, answer, question)
+        return _regressed(error, answer, context)
     except IntegrityError as error:
         hint = NOT_OURS if not _is_json(answer) else _PROXY
         return _untrusted(str(error), hint, *_refused(answer))
     return Fetched(payload, generation, payload.digest, notice)
 
 
-def _current(answer: ReceivedAnswer, question: RequestContext, known: str) -> Outcome:
+def _current(answer: ReceivedAnswer, context: RequestContext, known: str) -> Outcome:
     try:
-        generation, notice = _checked_generation(answer, question.seen)
+        generation, notice = checked_generation(answer.headers.get(GENERATION.lower()), context.seen)
         digest = parse_digest(answer.headers.get("etag"))
         if digest in (None, known):
-            _refuse_contradiction(generation, known, question)
+            refuse_contradiction(generation, known, context.seen, context.seen_digest)
     except Regression as error:
-        return _regressed(error, answer, question)
+        return _regressed(error, answer, context)
     except IntegrityError as error:
         return _untrusted(str(error), _PROXY)
     if digest not in (None, known):
@@ -132,64 +126,17 @@ def _current(answer: ReceivedAnswer, question: RequestContext, known: str) -> Ou
     return Current(generation, known, notice)
 
 
-class Regression(IntegrityError):
-    """The server answers from before what this node has seen, or from another history of the same number."""
-
-
-def _checked_generation(answer: ReceivedAnswer, seen: Version | None) -> tuple[str | None, str]:
-    """The generation's text and a notice. Raises `Regression`; `IntegrityError` for a header that does not decode."""
-    text = answer.headers.get(GENERATION.lower())
-    if text is None:
-        if seen is None:
-            return None, ""
-        return (
-            None,
-            f"the server names no generation, and this node has seen {seen}: is it another kind of server?",
-        )
-    try:
-        got = Version.parse(text)
-        age = (epoch_ms(got.epoch), got.epoch)
-    except ValueError as error:
-        raise IntegrityError(f"the generation {plain(text, 100)!r} is not <epoch>.<number>") from error
-    if seen is None:
-        return text, ""
-    if got.epoch == seen.epoch:
-        if got.revision < seen.revision:
-            raise Regression(
-                f"the server went back: it answers with generation {got}, this node has seen {seen}"
-            )
-        return text, ""
-    if age < (epoch_ms(seen.epoch), seen.epoch):
-        raise Regression(
-            f"the server answers from an older epoch: with generation {got}, this node has seen {seen}"
-        )
-    return text, f"the server has begun a new epoch: {got}, after {seen}"
-
-
-def _refuse_contradiction(generation: str | None, digest: str, question: RequestContext) -> None:
-    """One generation gives a node one set of files, for ever (INV-6)."""
-    if (
-        generation is not None
-        and question.seen_digest not in (None, digest)
-        and Version.parse(generation) == question.seen
-    ):
-        raise Regression(
-            f"the server gives generation {generation} as {digest}, this node has seen the same generation as"
-            f" {question.seen_digest}"
-        )
-
-
-def _regressed(error: Regression, answer: ReceivedAnswer, question: RequestContext) -> Untrusted:
-    assert question.seen is not None  # nothing was seen, so nothing can be older
+def _regressed(error: Regression, answer: ReceivedAnswer, context: RequestContext) -> Untrusted:
+    assert context.seen is not None  # nothing was seen, so nothing can be older
     hint = (
         "nothing was written; if the server's store was restored from an older copy, stop the server and give the store"
-        f" a new epoch: cfgsync store new-epoch --store URL --after {question.seen.epoch}"
+        f" a new epoch: cfgsync store new-epoch --store URL --after {context.seen.epoch}"
     )
     return _untrusted(str(error), hint, *_refused(answer))
 
 
 def _refused(answer: ReceivedAnswer) -> tuple[str | None, str | None]:
-    """Which generation, and which digest, an answer that is not taken was of; None for what does not decode."""
+    """Generation and digest of an answer that is refused; None for what does not decode."""
     text = answer.headers.get(GENERATION.lower(), "")
     try:
         epoch_ms(Version.parse(text).epoch)
@@ -203,28 +150,28 @@ def _refused(answer: ReceivedAnswer) -> tuple[str | None, str | None]:
 
 def _error(answer: ReceivedAnswer, identifier: str) -> Meaning:
     status, body = answer.status, decode_error(answer.body)
-    said = _said(status, body)
+    message = _message(status, body)
     if status == 404 and body is not None and body.code == "missing_config":
         reason = f" ({plain(body.reason)})" if isinstance(body.reason, str) and body.reason else ""
         hint = "is the identifier right? the server has files, and none for it; `cfgsync status` shows who gets some"
         return MissingForGood(plain(body.message) + reason, hint)
     if status in (401, 403, 409):
-        return Refused(f"the server refused node {identifier}: {said}", _rebind(identifier))
+        return Refused(f"the server refused node {identifier}: {message}", _rebind(identifier))
     if status == 425:
         return _not_ready(answer, body, identifier)
     if status in RETRIED or status >= 500:
-        return Again(
-            said,
+        return Retry(
+            message,
             register=status >= 500,
             retry_after=_retry_after(answer, body),
-            failed=plain(body.message) if status == 500 and body else said if status == 500 else None,
+            failed=plain(body.message) if status == 500 and body else message if status == 500 else None,
             hint=_retried_hint(status, body),
         )
     hint = NOT_OURS if body is None or status == 405 else "mend what it names; nothing was registered"
-    return Rejected(f"the server does not take the request: {said}", hint)
+    return Rejected(f"the server does not take the request: {message}", hint)
 
 
-def _not_ready(answer: ReceivedAnswer, body: ErrorBody | None, identifier: str) -> Again:
+def _not_ready(answer: ReceivedAnswer, body: ErrorBody | None, identifier: str) -> Retry:
     registered = body is not None and body.registered is True
     reason = plain(body.reason) if body is not None and isinstance(body.reason, str) else ""
     conditions = body.conditions if body is not None and isinstance(body.conditions, tuple) else ()
@@ -232,7 +179,7 @@ def _not_ready(answer: ReceivedAnswer, body: ErrorBody | None, identifier: str) 
     words = describe(reason, conditions) or (
         plain(body.message) if body else f"config for host {identifier} is not ready"
     )
-    return Again(
+    return Retry(
         words,
         register=not registered,
         retry_after=after,
@@ -241,20 +188,8 @@ def _not_ready(answer: ReceivedAnswer, body: ErrorBody | None, identifier: str) 
     )
 
 
-def describe(reason: str, conditions: tuple[Condition, ...]) -> str:
-    """Who waits for what, in one line: `3 of 5 nodes, missing node-4, node-5`; the reason where no condition says it."""
-    lines = []
-    for condition in conditions:
-        what = "nodes" if condition.name == "quorum" else condition.name
-        names = ", ".join(condition.missing[:_NAMES_SHOWN])
-        more = len(condition.missing) - _NAMES_SHOWN
-        missing = f", missing {names}" + (f" and {more} more" if more > 0 else "") if names else ""
-        lines.append(f"{condition.have} of {condition.need} {what}{missing}")
-    return plain("; ".join(lines) or reason)
-
-
 def _retry_after(answer: ReceivedAnswer, body: ErrorBody | None) -> float | None:
-    """The later of the header (in seconds; its date form is not used by us) and the body's word, None for neither."""
+    """The later of the header (in seconds; we do not use its date form) and the body's value; None without either."""
     given = []
     header = answer.headers.get("retry-after", "").strip()
     if header.isascii() and header.isdigit():
@@ -264,7 +199,7 @@ def _retry_after(answer: ReceivedAnswer, body: ErrorBody | None) -> float | None
     return max(given, default=None)
 
 
-def _said(status: int, body: ErrorBody | None) -> str:
+def _message(status: int, body: ErrorBody | None) -> str:
     if body is None:
         return f"status {status}"
     return plain(body.message or body.code)
@@ -309,10 +244,3 @@ def _odd(answer: ReceivedAnswer) -> Untrusted:
 
 def _is_json(answer: ReceivedAnswer) -> bool:
     return "json" in answer.headers.get("content-type", "json").lower()
-
-
-def plain(text: str, limit: int = _WORDS_SHOWN) -> str:
-    """Words from the network as one line that cannot move a terminal's cursor."""
-    line = " ".join(text[: limit + 1].split())
-    shown = "".join(c if c.isprintable() else "?" for c in line)
-    return shown if len(text) <= limit else shown[:limit] + "…"

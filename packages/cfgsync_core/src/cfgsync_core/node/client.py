@@ -8,7 +8,7 @@ import random as _random
 import time
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Final, Literal, Self
+from typing import Final, Self
 
 import aiohttp
 
@@ -18,31 +18,40 @@ from ..errors import IntegrityError, MaterializationFailed, Unavailable
 from ..follow.acceptance import Alarm
 from ..follow.timing import INTERVAL, ReaderState
 from ..store.contract import NEVER, Version
+from ..text import error_text
 from ..wire.acknowledgement import Acknowledgement
-from ..wire.headers import ACCEPT, ACCEPT_EXTENDED, VERSION
+from ..wire.limits import MAX_PAYLOAD_BYTES
 from ..wire.payload import NodeArtifactsPayload
-from ..wire.protocol import Missing, NotReady, Ready, encode_registration
+from ..wire.protocol import Missing, NotReady, Ready
 from ..wire.registration import NodeRegistration
 from ..wire.source import Resolution
-from .answers import MAX_ANSWER_BYTES, Again, Meaning, ReceivedAnswer, Registered, RequestContext, read
-from .exchange import CONNECT_WITHIN, PATIENCE, Done, Exchange, Lost, Pause, Request, Send, telling
+from .answers import Meaning, ReceivedAnswer, Registered, RequestContext, Retry, read
+from .exchange import Done, Exchange, Pause, Send
 from .outcomes import Current, Fetched, FetchFailed, MissingForGood, Untrusted
+from .requests import (
+    CONNECT_WITHIN,
+    PATIENCE,
+    Lost,
+    Request,
+    acknowledge_request,
+    node_request,
+    register_request,
+)
 from .server_url import ServerUrl
 from .watch import AppliedFiles, NodeWatch
 
-ANYWHERE: Final = (
-    "0.0.0.0"  # a question needs the identifier only; an original server wants some address beside it
-)
+ANYWHERE: Final = "0.0.0.0"
+"""`/node` needs the identifier only; an original server wants some address, too."""
 
 
 class CfgsyncClient:
-    """A `NodeConfigSource` on another machine, and `register_and_fetch` for who only wants the files.
+    """A `NodeConfigSource` on another machine, and `register_and_fetch` for a program that only wants the files.
 
     `async with CfgsyncClient("http://127.0.0.1:4400") as client: payload = await client.register_and_fetch(registration)`
 
-    `secret` is the node's own (`trust.md`); without one the name stays unbound. A `session` that is given is used as
-    it is and not closed; else the client opens one that follows no redirect, uses no proxy from the environment, keeps
-    no cookie and decompresses nothing.
+    `secret` is the node's own; without one the name stays unbound. A `session` that is given is used as it is and not
+    closed; else the client opens one that follows no redirect, uses no proxy from the environment, keeps no cookie and
+    decompresses nothing.
     """
 
     def __init__(
@@ -60,7 +69,7 @@ class CfgsyncClient:
         self._secret = secret
         self._clock = clock
         self._random = random
-        self._version: str | None = None  # what the last registration was told, repeated on every question
+        self._version: str | None = None  # the answer to the last registration, repeated on every request
 
     async def __aenter__(self) -> Self:
         return self
@@ -81,7 +90,8 @@ class CfgsyncClient:
 
         Raises `Unavailable`; `FetchFailed` (refused, or not taken); `IntegrityError`.
         """
-        meaning = await self._ask("/register", registration, {}, 0.0)
+        request = register_request(registration, self._secret, PATIENCE)
+        meaning = await self._ask(request, RequestContext("/register", registration.identifier))
         match meaning:
             case Registered(version):
                 self._version = version
@@ -92,23 +102,19 @@ class CfgsyncClient:
                 raise _error(meaning)
 
     async def resolve(self, node: NodeRegistration | str, *, wait: float = 0.0) -> Resolution:
-        """What this node gets. `wait` asks the server to hold the question up to so many seconds (it caps at 30).
+        """What this node gets. `wait` asks the server to hold the request for up to so many seconds (at most 30).
 
         Raises `MaterializationFailed`; `Unavailable`; `FetchFailed` (refused); `IntegrityError`.
         """
         asked = NodeRegistration(node, ANYWHERE) if isinstance(node, str) else node
-        headers = {ACCEPT: ACCEPT_EXTENDED}
-        if self._version is not None:
-            headers[VERSION] = self._version
-        if wait >= 1:
-            headers["Prefer"] = f"wait={int(wait)}"
-        meaning = await self._ask("/node", asked, headers, wait)
+        request = node_request(asked, self._secret, wait + PATIENCE, hold=wait, version=self._version)
+        meaning = await self._ask(request, RequestContext("/node", asked.identifier))
         match meaning:
             case Fetched():
                 return Ready(meaning.payload, meaning.generation)
-            case Again(not_ready=NotReady() as not_ready):
+            case Retry(not_ready=NotReady() as not_ready):
                 return not_ready
-            case Again(failed=str() as failed):
+            case Retry(failed=str() as failed):
                 raise MaterializationFailed(failed.removeprefix(MaterializationFailed("").args[0]))
             case MissingForGood():
                 return Missing(meaning.message)
@@ -160,10 +166,10 @@ class CfgsyncClient:
                     raise FetchFailed(outcome)
 
     async def acknowledge(self, words: Acknowledgement) -> bool:
-        """Tell the server what became of a generation; whether it took that. Never raises for what the server says, or
-        for its silence: nothing that it answers changes anything for the node."""
+        """Report what became of a generation; True when the server took it. A refusal or no answer is False and never
+        raised: it changes nothing for the node."""
         try:
-            answer = await self._send(telling(words, self._secret))
+            answer = await self._send(acknowledge_request(words, self._secret))
         except Lost:
             return False
         return 200 <= answer.status < 300
@@ -203,24 +209,13 @@ class CfgsyncClient:
             random=self._random,
         )
 
-    # ── carrying ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── sending ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _ask(
-        self,
-        path: Literal["/register", "/node"],
-        node: NodeRegistration,
-        headers: dict[str, str],
-        wait: float,
-    ) -> Meaning:
-        if self._secret is not None:
-            headers["Authorization"] = f"Bearer {self._secret}"
-        headers["Content-Type"] = "application/json"
-        within = wait + PATIENCE
+    async def _ask(self, request: Request, context: RequestContext) -> Meaning:
         try:
-            answer = await self._send(Request(path, headers, encode_registration(node), within, within))
+            return read(await self._send(request), context)
         except Lost as error:
             raise Unavailable(f"{self._server}: {error}") from error
-        return read(answer, RequestContext(path, node.identifier))
 
     async def _send(self, request: Request) -> ReceivedAnswer:
         timeout = aiohttp.ClientTimeout(
@@ -229,7 +224,8 @@ class CfgsyncClient:
             sock_read=request.begin_within,
         )
         try:
-            async with self._session().post(
+            async with self._session().request(
+                request.method,
                 f"{self._server}{request.path}",
                 data=request.body,
                 headers=request.headers,
@@ -257,14 +253,14 @@ class CfgsyncClient:
 
 
 async def _body(response: aiohttp.ClientResponse) -> bytes | None:
-    """The whole body, None when it is larger than what is read of one."""
-    if (response.content_length or 0) > MAX_ANSWER_BYTES:
+    """The whole body; None when it is larger than a node takes."""
+    if (response.content_length or 0) > MAX_PAYLOAD_BYTES:
         response.close()
         return None
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
+        if len(body) > MAX_PAYLOAD_BYTES:
             response.close()
             return None
     return bytes(body)
@@ -276,24 +272,24 @@ def _why(error: Exception) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno
         return os.strerror(number).lower() if isinstance(number, int) and number > 0 else str(error.os_error)
-    return str(error) or type(error).__name__
+    return error_text(error)
 
 
 def _version(text: str | None) -> Version:
     try:
         return NEVER if text is None else Version.parse(text)
     except ValueError as error:
-        raise IntegrityError(f"the server's version is none: {error}") from error
+        raise IntegrityError(f"the server sends no valid version: {error}") from error
 
 
 def _error(meaning: Meaning) -> CfgsyncError:
     """The exception for a meaning that is not a value of the call."""
     match meaning:
-        case Again():
+        case Retry():
             return Unavailable(meaning.why)
         case Untrusted():
             return IntegrityError(meaning.message)
         case Registered() | Fetched() | Current():
-            return IntegrityError("the answer does not fit the question")
+            return IntegrityError("the answer does not fit the request")
         case _:
             return FetchFailed(meaning)

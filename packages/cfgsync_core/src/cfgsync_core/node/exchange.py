@@ -1,7 +1,7 @@
-"""What a node asks next, and when: the whole retry policy, with no I/O, no sleeping and no clock of its own.
+"""What a node sends next, and when: the whole retry policy, without I/O, without sleeping and without a clock of its own.
 
-A carrier (http.client in `cfgsync fetch`, aiohttp in `CfgsyncClient`) does what `next` says and reports it with
-`answered` or `lost`. Rules: `node.md`, "Commands". The shape is that of httpcore and python-tuf.
+A transport (http.client in `cfgsync fetch`, aiohttp in `CfgsyncClient`) does what `next` says and reports the result with
+`answered` or `lost`. The shape is that of httpcore and python-tuf.
 """
 
 from __future__ import annotations
@@ -12,40 +12,18 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from cfgsync_artifacts import CfgsyncError
-
 from ..store.contract import Version
-from ..wire.acknowledgement import Acknowledgement, encode_acknowledgement
-from ..wire.headers import ACCEPT, ACCEPT_EXTENDED, VERSION
-from ..wire.protocol import encode_registration
 from ..wire.registration import NodeRegistration
-from .answers import Again, ReceivedAnswer, Registered, RequestContext, read
+from .answers import ReceivedAnswer, Registered, RequestContext, Retry, read
 from .outcomes import NotReadyInTime, Outcome, Unreachable
+from .requests import HOLD, Request, node_request, register_request
 
-HOLD: Final = 20.0  # s; below the 30 s at which the server, and many a proxy, ends a request that is silent
 BASE: Final = 0.1  # s; full jitter: a pause is drawn between 0 and BASE doubled with each failure in a row
 CAP: Final = 5.0
 CAP_AT_FIRST: Final = 1.0  # for a server that is just starting: refused for less than FIRST
 FIRST: Final = 10.0
-LAST_TRY: Final = 0.25  # s before the end: no pause is longer, so that the last question still has time
-PATIENCE: Final = 10.0  # s for an answer to begin, beyond what the server was asked to hold it
-CONNECT_WITHIN: Final = 5.0  # s for one connection: a packet that vanished is asked again, not waited for
-TELL_WITHIN: Final = 1.0  # s for an acknowledgement
+LAST_TRY: Final = 0.25  # s before the end: no pause is longer, so that the last request still has time
 ONCE: Final = 5.0  # s for all when nothing is to be waited for
-
-
-class Request(msgspec.Struct, frozen=True):
-    """One POST. The answer must begin within `begin_within` seconds and be whole within `end_within`."""
-
-    path: Literal["/register", "/node", "/ack"]
-    headers: dict[str, str]
-    body: bytes
-    begin_within: float
-    end_within: float
-
-
-class Lost(CfgsyncError):
-    """A carrier's request came to nothing: no connection, no answer in time, or half of one."""
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -61,7 +39,7 @@ class Pause(msgspec.Struct, frozen=True):
 
 
 class Done(msgspec.Struct, frozen=True):
-    """It is over."""
+    """The exchange has ended."""
 
     outcome: Outcome
 
@@ -69,30 +47,14 @@ class Done(msgspec.Struct, frozen=True):
 Step: TypeAlias = Send | Pause | Done
 
 
-def is_final(status: int) -> bool:
-    """Is this answer to an acknowledgement the last word, so that it is not sent again?"""
-    return status < 500 and status not in (408, 425, 429)
-
-
-def telling(acknowledgement: Acknowledgement, secret: str | None, within: float = TELL_WITHIN) -> Request:
-    """The request that tells a server what became of a generation. No answer to it changes anything for the node, which
-    waits `within` seconds for one: hardly at boot, when a command is to be started."""
-    headers = {"Content-Type": "application/json"}
-    if secret is not None:
-        headers["Authorization"] = f"Bearer {secret}"
-    body = encode_acknowledgement(acknowledgement)
-    return Request("/ack", headers, body, within, within)
-
-
 class Exchange:
     """One node's way from its registration to its files.
 
-    `wait` is in how many seconds it must be over (0: every question is asked once), `now` the time at which it begins,
-    on the clock whose readings `next`, `answered` and `lost` are given. `seen` is the newest generation that the node
-    was ever answered from, `seen_digest` what it was given then; an older answer, and another one of the same number,
-    is `Untrusted`. With `known`, the digest of the files that are in place,
-    the answer may be `Current`, and the server holds the question until they change. `hold` is how long one question
-    may be held. `random` draws from [0, 1).
+    It ends within `wait` seconds (0: every request is sent once). `now` is the time at which it begins, on the clock
+    whose readings `next`, `answered` and `lost` are given. `seen` is the newest generation that the node was ever
+    answered from, `seen_digest` the digest of its files then; an older answer, and another one of the same number, is
+    `Untrusted`. With `known`, the digest of the files that are in place, the answer may be `Current`, and the server
+    holds the request until they change. `hold` is how long one request may be held. `random` draws from [0, 1).
     """
 
     def __init__(
@@ -111,7 +73,6 @@ class Exchange:
         self.waiting = ""  # why there are no files yet, in words; changes with the answers
         self.registered = False  # a server has taken the registration, at least once
         self._registration = registration
-        self._body = encode_registration(registration)
         self._secret = secret
         self._seen = seen
         self._seen_digest = seen_digest
@@ -125,7 +86,7 @@ class Exchange:
         self._asked_at = now
         self._resume_at = now
         self._outcome: Outcome | None = None
-        self._last: Again | str = "nothing was asked"  # how the last try failed; words for a lost connection
+        self._last: Retry | str = "nothing was asked"  # how the last try failed; text for a lost connection
         self._failures = 0  # in a row, of one kind
         self._lost_since: float | None = None
 
@@ -146,19 +107,14 @@ class Exchange:
 
     def answered(self, now: float, answer: ReceivedAnswer) -> None:
         """The request that `next` gave was answered."""
-        question = RequestContext(
-            self._path,
-            self.identifier,
-            self._known if self._path == "/node" else None,
-            self._seen,
-            self._seen_digest,
-        )
-        meaning = read(answer, question)
+        known = self._known if self._path == "/node" else None
+        context = RequestContext(self._path, self.identifier, known, self._seen, self._seen_digest)
+        meaning = read(answer, context)
         if isinstance(meaning, Registered):
             self.registered = True
             self._path, self._version, self._lost_since = "/node", meaning.version, None
-        elif isinstance(meaning, Again):
-            self._again(now, meaning)
+        elif isinstance(meaning, Retry):
+            self._retry(now, meaning)
         else:
             self._outcome = meaning
 
@@ -166,8 +122,8 @@ class Exchange:
         """The request that `next` gave came to nothing: `why` says how (refused, timed out, cut off)."""
         # Registering is idempotent, and an original server that restarted has forgotten everyone.
         self._path = "/register"
-        if now >= self._deadline and isinstance(self._last, Again):
-            return  # cut off by our own deadline: what the server said before that is why we have no files
+        if now >= self._deadline and isinstance(self._last, Retry):
+            return  # our own deadline cut it off: the server's last answer says why there are no files
         if self._was_well():
             self._failures = 0
         if self._lost_since is None:
@@ -177,26 +133,26 @@ class Exchange:
 
     # ── deciding ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _again(self, now: float, meaning: Again) -> None:
+    def _retry(self, now: float, meaning: Retry) -> None:
         if meaning.not_ready is not None and not self._was_well():
-            self._failures = 0  # it is well again: from here on only coming too early counts
+            self._failures = 0  # the server is healthy again: from here on only coming too early counts
         if meaning.register:
             self._path = "/register"
         self._last, self.waiting, self._lost_since = meaning, meaning.why, None
         if meaning.retry_after == 0 and now - self._asked_at >= 1:
             self._failures = 0
-            self._resume_at = now  # it was held to its end: ask again at once
+            self._resume_at = now  # the request was held to its end: the next one follows at once
         else:
             self._pause(now, meaning.retry_after or None, CAP)
 
     def _was_well(self) -> bool:
-        """The try before was answered as a well server without files does. Other failures in a row count as one row,
-        so that a server that goes to and fro between refusing and failing is not asked as if each were the first."""
-        return isinstance(self._last, Again) and self._last.not_ready is not None
+        """True when the last try was answered "not ready", as a healthy server does. Failures of other kinds in a row
+        count as one row, so that a server that alternates between refusing and failing gets longer pauses, too."""
+        return isinstance(self._last, Retry) and self._last.not_ready is not None
 
     def _pause(self, now: float, asked: float | None, cap: float) -> None:
-        """`asked` seconds as the server asked for (and up to a quarter more, so that a fleet does not come back as one),
-        else full jitter; never so long that no last question fits in."""
+        """Wait the `asked` seconds that the server asked for, and up to a quarter more so that a fleet does not come back
+        at once; else with full jitter. A last request always fits in."""
         if asked is not None:
             seconds = asked * (1 + self._random() / 4)
         else:
@@ -209,20 +165,12 @@ class Exchange:
             self._resume_at = now + min(seconds, left - LAST_TRY)
 
     def _request(self, left: float) -> Request:
-        headers = {"Content-Type": "application/json"}
-        if self._secret is not None:
-            headers["Authorization"] = f"Bearer {self._secret}"
-        held = 0
-        if self._path == "/node":
-            headers[ACCEPT] = ACCEPT_EXTENDED
-            if self._version is not None:
-                headers[VERSION] = self._version
-            if self._known is not None:
-                headers["If-None-Match"] = f'"{self._known}"'
-            held = int(min(self._hold, left - LAST_TRY)) if self._wait > 0 else 0
-            if held >= 1:
-                headers["Prefer"] = f"wait={held}"
-        return Request(self._path, headers, self._body, min(left, max(held, 0) + PATIENCE), left)
+        if self._path == "/register":
+            return register_request(self._registration, self._secret, left)
+        hold = min(self._hold, left - LAST_TRY) if self._wait > 0 else 0.0
+        return node_request(
+            self._registration, self._secret, left, hold=hold, version=self._version, known=self._known
+        )
 
     def _over(self) -> Outcome:
         last, time = self._last, f"after {round(self._wait, 1):g} s"

@@ -1,9 +1,9 @@
-"""One node that stays in step after its boot: a held `POST /node` is its reader, what it brings is applied whole and
-acknowledged, and nothing that a server says or fails to say takes away what is in place.
+"""One node that stays in step after its boot: it reads with a held `POST /node`, applies each set of files whole and
+acknowledges it, and no answer, nor the lack of one, takes away what is in place.
 
 The rules are the `Reconciler`'s: the same epoch never goes back, one number never has two contents, a retired epoch is
-refused, a newer one is taken and said; what is known advances only after a durable apply. The transport, the clock and
-the applying are arguments: `cfgsync fetch --watch` carries it over `http.client`, `CfgsyncClient.watch` over aiohttp.
+refused, a newer one is taken with a notice; what is known advances only after a durable apply. The transport, the clock
+and the applying are arguments: `cfgsync fetch --watch` sends over `http.client`, `CfgsyncClient.watch` over aiohttp.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import random as _random
 from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import Final, Literal, Self, TypeAlias
+from typing import Final, Self
 
 import msgspec
 
@@ -21,18 +21,14 @@ from ..follow.acceptance import Alarm, Away, Same, Steps, Whole, judge
 from ..follow.reconciler import Ask, Clock, Reconciler
 from ..follow.timing import INTERVAL, ReaderState
 from ..store.contract import NEVER, Version
-from ..wire.acknowledgement import Acknowledgement
-from ..wire.headers import ACCEPT, ACCEPT_EXTENDED, VERSION
-from ..wire.protocol import encode_registration
+from ..text import plain
 from ..wire.registration import NodeRegistration
-from . import answers as answers
-from .answers import Again, Meaning, Registered, RequestContext, plain
-from .exchange import HOLD, PATIENCE, Lost, Request, is_final, telling
+from .acknowledger import Acknowledger, Transport
+from .answers import Meaning, Registered, RequestContext, Retry, read
 from .outcomes import Current, Fetched, Untrusted
+from .requests import HOLD, Lost, node_request, register_request
 
 ANSWER_WITHIN: Final = 60.0  # s for a whole answer, beyond what it may be held
-Transport: TypeAlias = Callable[[Request], Awaitable[answers.ReceivedAnswer]]
-"""Sends one request and returns its answer. Raises `Lost`."""
 
 
 class AppliedFiles(msgspec.Struct, frozen=True):
@@ -48,12 +44,13 @@ class NodeWatch:
         async with NodeWatch(registration, transport, apply, held=held) as watch:
             ...                                  # watch.state, watch.why, watch.held
 
-    `apply(fetched)` brings the files into place, durably on return; what it raises is acknowledged as failed, the old
+    `apply(fetched)` brings the files into place, durably on return. When it raises, the failure is acknowledged, the old
     files stay, and it is called again with the same files after a growing pause, or with newer ones. It is not called
     while the files are the same. `confirmed(held)` is awaited when a server has confirmed what is in place.
-    `held` is what is in place from before (None: nothing), and `told` whether a server was told so; `seen` is the newest
-    answer that was ever accepted, when that is known though nothing is held. `registration` may be a function, for an address that is not known yet.
-    A server without hints, which does not hold questions, costs at most one `interval` (seconds, ± 10 %).
+    `held` is what is in place from before (None: nothing), and `told` whether that was acknowledged; `seen` is the newest
+    answer that was ever accepted, when that is known though nothing is held. `registration` may be a function, for an
+    address that is not known yet. With a server that does not hold requests, a change arrives within one `interval`
+    (seconds, ± 10 %).
     """
 
     def __init__(
@@ -146,14 +143,12 @@ class _NodeView:
         self._seen = seen
         self._interval = interval
         self._confirmed = confirmed
+        self._acknowledger = Acknowledger(transport, secret, repeat=held is not None and not told)
         self._identifier = ""
         self._registered = False
-        self._version: str | None = None  # what the registration was told, repeated on every question
-        self._not_ready = False  # the server said so: the question may be held although nothing is known
+        self._version: str | None = None  # the answer to the registration, repeated on every request
+        self._not_ready = False  # the server said so: the request may be held although nothing is known
         self._failed: Fetched | None = None  # what could not be applied, kept so that it is not sent again
-        self._reassure = held is not None and not told  # say what is in place, once it is confirmed
-        self._owed: Acknowledgement | None = None
-        self._told: Acknowledgement | None = None
 
     @property
     def known(self) -> Version | None:
@@ -169,7 +164,7 @@ class _NodeView:
                 if isinstance(self._registration, NodeRegistration)
                 else await self._registration()
             )
-            await self._tell()
+            await self._acknowledger.send()
             if not self._registered:
                 meaning = await self._register(node)
                 if not isinstance(meaning, Registered):
@@ -192,20 +187,19 @@ class _NodeView:
             await self._apply(fetched)
         except Exception as error:
             self._failed = fetched
-            self._owe(identifier, fetched.generation, fetched.digest, "failed", _words(error))
-            await self._tell()
+            kind = "" if isinstance(error, CfgsyncError) else f"{type(error).__name__}: "
+            why = kind + plain(str(error))
+            await self._report_failure(identifier, fetched.generation, fetched.digest, why)
             raise
         self._failed = None
         self.held = AppliedFiles(news.version, news.digest)
-        self._owe(identifier, fetched.generation, fetched.digest, "applied")
-        await self._tell()
+        await self._acknowledger.report(identifier, fetched.generation, fetched.digest)
 
     # ── asking ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _register(self, node: NodeRegistration) -> Meaning:
-        body = encode_registration(node)
-        answer = await self._transport(Request("/register", self._headers(), body, PATIENCE, ANSWER_WITHIN))
-        meaning = answers.read(answer, RequestContext("/register", node.identifier))
+        answer = await self._transport(register_request(node, self._secret, ANSWER_WITHIN))
+        meaning = read(answer, RequestContext("/register", node.identifier))
         if isinstance(meaning, Registered):
             self._registered, self._version = True, meaning.version
         return meaning
@@ -218,17 +212,12 @@ class _NodeView:
         else:
             known = self.held.digest if self.held is not None and not ask.whole else None
         hold = int(HOLD if self._not_ready else ask.hold)
-        headers = {**self._headers(), ACCEPT: ACCEPT_EXTENDED}
-        if self._version is not None:
-            headers[VERSION] = self._version
-        if known is not None:
-            headers["If-None-Match"] = f'"{known}"'
-        if hold >= 1:
-            headers["Prefer"] = f"wait={hold}"
-        request = Request("/node", headers, encode_registration(node), hold + PATIENCE, hold + ANSWER_WITHIN)
+        request = node_request(
+            node, self._secret, hold + ANSWER_WITHIN, hold=hold, version=self._version, known=known
+        )
         floor = self._seen if self.held is None else None  # what is held, the Reconciler judges
         answer = await self._transport(request)
-        meaning = answers.read(answer, RequestContext("/node", node.identifier, known, floor))
+        meaning = read(answer, RequestContext("/node", node.identifier, known, floor))
         self._not_ready = False
         match meaning:
             case Fetched(generation=str() | None as generation, digest=digest):
@@ -249,18 +238,17 @@ class _NodeView:
                 return await self._away(node.identifier, meaning)
 
     async def _looked_at(self, ask: Ask, news: Whole[Fetched] | Same) -> Whole[Fetched] | Same:
-        """What the Reconciler will refuse is acknowledged as failed, so that the operator sees it in `/status`."""
+        """Acknowledge as failed what the Reconciler will refuse, so that the operator sees it in `/status`."""
         judgement = judge(ask.known, self.known, news, lambda: isinstance(news, Whole) and self.same(news))
         if isinstance(judgement, Alarm):
             digest = news.digest if isinstance(news, Whole) else self.held.digest if self.held else None
-            self._owe(self._identifier, str(judgement.got), digest, "failed", judgement.sentence)
-            await self._tell()
+            await self._report_failure(self._identifier, str(judgement.got), digest, judgement.sentence)
         elif isinstance(news, Same) and news.version == self.known and self.held is not None:
             await self._is_confirmed(self.held)
         return news
 
     async def _away(self, identifier: str, meaning: Meaning) -> Away:
-        if isinstance(meaning, Again):
+        if isinstance(meaning, Retry):
             if meaning.register:
                 self._forgotten()
             self._not_ready = meaning.not_ready is not None and meaning.not_ready.registered
@@ -268,67 +256,28 @@ class _NodeView:
         self._forgotten()
         assert not isinstance(meaning, Registered | Fetched | Current)
         if isinstance(meaning, Untrusted):
-            self._owe(identifier, meaning.generation, meaning.digest, "failed", meaning.message)
-            await self._tell()
+            await self._report_failure(identifier, meaning.generation, meaning.digest, meaning.message)
         return Away(meaning.message, self._interval)
-
-    def _headers(self) -> dict[str, str]:
-        headers = {"Content-Type": "application/json"}
-        if self._secret is not None:
-            headers["Authorization"] = f"Bearer {self._secret}"
-        return headers
 
     async def _is_confirmed(self, held: AppliedFiles) -> None:
         if self._confirmed is not None:
             await self._confirmed(held)
         self.held = held
-        if self._reassure:
-            self._reassure = False
+        if self._acknowledger.repeat:
+            self._acknowledger.repeat = False
             generation = str(held.version) if held.version != NEVER else None
-            self._owe(self._identifier, generation, held.digest, "applied")
-            await self._tell()
+            await self._acknowledger.report(self._identifier, generation, held.digest)
+
+    async def _report_failure(
+        self, identifier: str, generation: str | None, digest: str | None, failure: str
+    ) -> None:
+        if await self._acknowledger.report(identifier, generation, digest, failure):
+            # once a server wants what is in place again, that is reported again
+            self._acknowledger.repeat = self.held is not None
 
     def _forgotten(self) -> None:
-        """Register again before the next question, and say again what is in place: both may be forgotten (evicted,
-        another store), and are nothing new to a server that knows."""
+        """Register again before the next request, and report again what is in place: the server may have forgotten both
+        (an eviction, another store), and one that remembers changes nothing."""
         if self._registered:
-            self._registered, self._reassure, self._told = False, self.held is not None, None
-
-    # ── telling ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _owe(
-        self,
-        identifier: str,
-        generation: str | None,
-        digest: str | None,
-        status: Literal["applied", "failed"],
-        reason: str | None = None,
-    ) -> None:
-        """The newest word takes the place of one that could not be told; one that was told is not said again."""
-        if generation is None or digest is None:
-            return  # a static source, or an original server
-        words = Acknowledgement(identifier, generation, digest, status, reason)
-        self._owed = words if words != self._told else None
-        if status == "failed":  # once what is in place is what is wanted again, it is said
-            self._reassure = self.held is not None
-
-    async def _tell(self) -> None:
-        """Tell what is owed. What cannot be delivered now is tried with the next contact; what is refused is not."""
-        words = self._owed
-        if words is None:
-            return
-        try:
-            # a fleet that has applied a change acknowledges it all at once: who gives up soon makes it longer for all
-            answer = await self._transport(telling(words, self._secret, PATIENCE))
-        except Lost:
-            return
-        if is_final(answer.status):
-            self._owed, self._told = None, words
-
-
-def _words(error: Exception) -> str:
-    return (
-        plain(str(error))
-        if isinstance(error, CfgsyncError)
-        else f"{type(error).__name__}: {plain(str(error))}"
-    )
+            self._registered = False
+            self._acknowledger.forget(repeat=self.held is not None)

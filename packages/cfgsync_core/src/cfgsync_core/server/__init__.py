@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from .reply import failure as failure
     from .reply import refusal as refusal
     from .route import ANYONE as ANYONE
-    from .route import MAX_BODY_BYTES as MAX_BODY_BYTES
     from .route import OPERATOR as OPERATOR
     from .route import Answer as Answer
     from .route import Body as Body

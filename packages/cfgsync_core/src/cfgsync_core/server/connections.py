@@ -15,8 +15,8 @@ from aiohttp.payload import Payload
 from aiohttp.web_protocol import RequestHandler
 
 from ..log_events import event
+from ..wire.limits import MAX_BODY_BYTES
 from ..wire.protocol import encode_error
-from .route import MAX_BODY_BYTES
 
 KEEP_ALIVE_SECONDS = 15.0
 MAX_LINE_BYTES = 4096

@@ -9,7 +9,8 @@ from contextlib import suppress
 
 from aiohttp import WSMsgType, web
 
-from .route import MAX_BODY_BYTES, Reply, WebSocket
+from ..wire.limits import MAX_BODY_BYTES
+from .route import Reply, WebSocket
 
 SLOW_BYTES = 4 * 1024
 """A reader with more than this still unread, beyond what the kernel holds, is dropped."""

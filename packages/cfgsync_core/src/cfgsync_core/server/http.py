@@ -15,6 +15,7 @@ from aiohttp import web
 from aiohttp.payload import Payload
 
 from ..errors import InvalidRequest
+from ..wire.limits import MAX_BODY_BYTES
 from .access import Access, LocalOperators
 from .body import read_body
 from .connections import (
@@ -31,7 +32,7 @@ from .connections import (
 from .endless import converse, stream
 from .reply import failure, refusal, unavailable
 from .response import whole
-from .route import MAX_BODY_BYTES, Call, Reply, Route
+from .route import Call, Reply, Route
 from .route_table import RouteTable
 
 

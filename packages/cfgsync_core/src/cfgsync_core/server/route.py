@@ -12,7 +12,8 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import msgspec
 
-MAX_BODY_BYTES: Final = 64 * 1024
+from ..wire.limits import MAX_BODY_BYTES
+
 MAX_PAGE: Final = 1_000
 """Nodes in one page of an answer."""
 

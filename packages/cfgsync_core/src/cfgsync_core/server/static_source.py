@@ -7,7 +7,6 @@ import asyncio
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 
 import msgspec
 
@@ -15,6 +14,7 @@ from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError, digest_of
 
 from ..errors import InvalidRegistration
 from ..store.contract import NEVER, Version
+from ..text import rfc3339
 from ..wire.payload import NodeArtifactsPayload, encode_files, first_extended
 from ..wire.protocol import Missing, Ready
 from ..wire.registration import NodeRegistration, check_identifier
@@ -165,7 +165,7 @@ class StaticConfigSource(NodeConfigSource, StatusSource):
             identifier,
             registered=identifier in self._registered,
             waiting=False,
-            last_seen=None if seen_at is None else _rfc3339(seen_at),
+            last_seen=None if seen_at is None else rfc3339(int(seen_at)),
             reason="" if identifier in self._payloads else self._why_missing(),
             state="ready" if identifier in self._payloads else "no_files",
         )
@@ -210,7 +210,3 @@ def _encode_once(bundle: NodeArtifactsBundle) -> dict[str, NodeArtifactsPayload]
         )
         for entry in bundle.nodes
     }
-
-
-def _rfc3339(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -16,6 +16,7 @@ import msgspec
 
 from ..errors import Conflict, OutcomeUnknown, Unavailable
 from ..log_events import event
+from ..text import error_text
 from .contract import BucketSnapshot, Change, Entry, Gap, RevisionedStore, Unchanged, Version
 from .hints import ChangeEvents, ChangeHints
 
@@ -142,7 +143,7 @@ class NotifyingStore:
                 "the %s for bucket %r was lost: %s",
                 what,
                 bucket,
-                str(error) or type(error).__name__,
+                error_text(error),
                 extra=event("whisper_lost", what=what, bucket=bucket),
             )
             return _LOST

@@ -1,8 +1,8 @@
-"""What a node says of a generation: applied, or failed and why. The body of `POST /ack`, and the same words as bytes."""
+"""What became of a generation on a node: applied, or failed and why. The body of `POST /ack`."""
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Literal, Self
 
 import msgspec
 
@@ -10,12 +10,9 @@ from ..errors import InvalidRegistration, InvalidRequest
 from ..store.contract import Version
 from ..store.epoch import epoch_ms
 from .headers import is_digest
+from .limits import MAX_REASON
 from .registration import check_identifier
 from .request_body import RequestBody
-
-MAX_REASON: Final = 1_000
-"""Characters of a reason that travel and are kept; the rest is cut, since a failure that is told too wordily is better
-told than refused."""
 
 
 class Acknowledgement(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -27,6 +24,16 @@ class Acknowledgement(msgspec.Struct, frozen=True, omit_defaults=True):
     digest: str
     status: Literal["applied", "failed"]
     reason: str | None = None
+
+    @classmethod
+    def of(
+        cls, identifier: str, generation: str | None, digest: str | None, failure: str | None = None
+    ) -> Self | None:
+        """Applied, or failed because of `failure`. None without a generation: a static source and an original server
+        have none, and are sent nothing."""
+        if generation is None or digest is None:
+            return None
+        return cls(identifier, generation, digest, "applied" if failure is None else "failed", failure)
 
 
 _body = RequestBody(Acknowledgement)

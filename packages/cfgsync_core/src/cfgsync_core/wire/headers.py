@@ -1,4 +1,4 @@
-"""What the headers of a request and of an answer say: how long to wait, what the node has, which digest this is."""
+"""The headers of a request and of an answer: how long to wait, what the node has, which digest this is."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Annotated, Final, TypeAlias
 
 from ..errors import IntegrityError
+from .limits import MAX_WAIT
 
-MAX_WAIT: Final = 30.0
 ACCEPT_EXTENDED: Final = "base64, mode"
 
 ACCEPT = "Cfgsync-Accept"
@@ -28,21 +28,21 @@ def parse_wait(prefer: str | None) -> float:
 
 
 def parse_etags(header: str | None) -> Sequence[Etag]:
-    """The entity tags of `If-None-Match`, without quotes; `*` is one that everything matches."""
+    """The entity tags of `If-None-Match`, without quotes; `*` matches everything."""
     if header == "*":
         return ("*",)
     return _ETAG.findall(header) if header else ()
 
 
 def takes_extended(accept: str) -> bool:
-    """Whether `Cfgsync-Accept` says that modes and base64 are understood, both."""
+    """True when `Cfgsync-Accept` names both modes and base64."""
     return accept == ACCEPT_EXTENDED or {"base64", "mode"} <= {word.strip() for word in accept.split(",")}
 
 
 def parse_digest(etag: str | None) -> Etag | None:
-    """The digest in an answer's `ETag`; None for none or for one that is not ours.
+    """The digest in an answer's `ETag`; None without a tag, or for a foreign one.
 
-    Raises `IntegrityError` for a tag that claims to be a digest and is none.
+    Raises `IntegrityError` for a tag that begins as a digest and is not valid.
     """
     if not etag or not etag.strip('W/"').startswith("sha256-"):
         return None

@@ -1,6 +1,6 @@
-"""A JSON string becomes the bytes of its text piece by piece: as `str` one emoji makes each of its letters cost four.
+"""A JSON string becomes the bytes of its text piece by piece: in a `str`, one emoji makes every letter take four bytes.
 
-What a server sends is held as bytes, once, and so a node's memory is bounded by a payload's size (`node.md`, limits).
+A node holds what a server sends as bytes, once, so the size of a payload bounds its memory.
 """
 
 from __future__ import annotations

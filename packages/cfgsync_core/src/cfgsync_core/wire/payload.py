@@ -1,6 +1,6 @@
-"""What one node is answered, as bytes: files encoded once, decoded when they are looked at, and digested once.
+"""The payload of one node as bytes: files are encoded once, decoded when they are read, and digested once.
 
-Source: `protocol.md`, "Bodies" and the digest; golden bytes in `tests/core/golden/`.
+Golden bytes are in `tests/core/golden/`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,9 @@ from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError, Duplicate
 
 from ..errors import IntegrityError
 from .json_text import text_bytes
+from .limits import MAX_QUOTES
 
 SCHEMA_VERSION: Final = 1
-MAX_QUOTES: Final = 64_000
-"""Quotation marks without a backslash before them in a body. A file object has at least six and today at most sixteen,
-whatever its words are, and a node takes 1,000: more are refused before they become objects of many times that size."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -64,7 +62,7 @@ def encode_files(files: Iterable[ArtifactFile]) -> bytes:
 
 
 class NodeArtifactsPayload:
-    """What one node is answered: its files, node-local first, then shared; encoded once, decoded when looked at.
+    """One node's files: node-local first, then shared; encoded once, decoded when they are read.
 
     `digest` is `sha256-<hex>` of the file set; `extended` is the first path that only `Cfgsync-Accept: base64, mode`
     may receive, None for a plain payload. `local` and `shared` are the two parts as `encode_files` made them, `chunks`
@@ -139,7 +137,7 @@ def first_extended(files: Iterable[ArtifactFile]) -> str | None:
 
 
 def decode_files(encoded: bytes) -> ArtifactSet:
-    """The files that `encode_files` encoded."""
+    """The files in what `encode_files` encoded."""
     return ArtifactSet(_decode_files(b'{"schema_version":1,"files":[' + encoded + b"]}"))
 
 

@@ -1,6 +1,6 @@
-"""The wire: schema version 1 of the original cfgsync, plus what an original client or server never notices.
+"""The wire: schema version 1 of the original cfgsync, plus extensions that an original client or server never notices.
 
-Source: `protocol.md`; golden bytes in `tests/core/golden/`. Bytes become words here, once, and words become bytes.
+Bytes are decoded here once, and encoded here once; golden bytes are in `tests/core/golden/`.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from ..errors import (
     StoreFull,
     Unavailable,
 )
+from ..text import plain
 from . import strict_json
+from .limits import MAX_ERROR_BYTES, MAX_JSON_DEPTH, MAX_METADATA_BYTES
 from .payload import NodeArtifactsPayload
 from .registration import (
     EMPTY,
-    MAX_METADATA_BYTES,
     NodeRegistration,
     RegistrationPayload,
     check_identifier,
@@ -31,7 +32,7 @@ from .registration import (
 )
 from .request_body import RequestBody
 
-# ── outcomes of a question, and their status ─────────────────────────────────────────────────────────────────────────
+# ── outcomes of a request, and their status ──────────────────────────────────────────────────────────────────────────
 
 
 class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -43,11 +44,26 @@ class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
     missing: tuple[str, ...] = ()
 
 
-class NotReady(msgspec.Struct, frozen=True):
-    """Not yet, and why. A materializer returns `NotReady("waiting for 3 nodes, have 1")`; `retry_after` is in how many
-    seconds it wants to be asked again (default 5), since readiness may depend on time.
+_NAMES_SHOWN: Final = 8
 
-    As an answer to a node, `retry_after` is when the node may ask again and `registered` whether it is known.
+
+def describe(reason: str, conditions: tuple[Condition, ...]) -> str:
+    """What is missing, in one line: `3 of 5 nodes, missing node-4, node-5`; the reason where no condition says it."""
+    lines = []
+    for condition in conditions:
+        what = "nodes" if condition.name == "quorum" else condition.name
+        names = ", ".join(condition.missing[:_NAMES_SHOWN])
+        more = len(condition.missing) - _NAMES_SHOWN
+        missing = f", missing {names}" + (f" and {more} more" if more > 0 else "") if names else ""
+        lines.append(f"{condition.have} of {condition.need} {what}{missing}")
+    return plain("; ".join(lines) or reason)
+
+
+class NotReady(msgspec.Struct, frozen=True):
+    """Not yet, and why. A materializer returns `NotReady("waiting for 3 nodes, have 1")`; it runs again after
+    `retry_after` seconds (default 5), since readiness may depend on time.
+
+    As an answer to a node, `retry_after` says when the node may ask again, and `registered` whether it is registered.
     """
 
     reason: str = ""
@@ -136,7 +152,7 @@ def decode_registration(body: bytes) -> NodeRegistration:
 
 
 def decode_stored(value: bytes) -> NodeRegistration:
-    """The registration that `encode_registration` made: canonical already, so it is not spelled again."""
+    """The registration that `encode_registration` encoded, which is canonical already."""
     words = _decode_own(value)
     raw = bytes(words.metadata)
     return NodeRegistration(
@@ -165,11 +181,8 @@ def _metadata(raw: msgspec.Raw) -> RegistrationPayload:
     data = bytes(raw)
     if not data or data == b"null":
         return EMPTY
-    if (
-        data.count(b"{") + data.count(b"[") > strict_json.MAX_DEPTH
-        and strict_json.depth(data) > strict_json.MAX_DEPTH
-    ):
-        raise InvalidRequest(400, f"not JSON: metadata is nested deeper than {strict_json.MAX_DEPTH}")
+    if data.count(b"{") + data.count(b"[") > MAX_JSON_DEPTH and strict_json.depth(data) > MAX_JSON_DEPTH:
+        raise InvalidRequest(400, f"not JSON: metadata is nested deeper than {MAX_JSON_DEPTH}")
     try:
         text = strict_json.canonical_of(data)
     except ValueError as error:
@@ -180,10 +193,6 @@ def _metadata(raw: msgspec.Raw) -> RegistrationPayload:
 
 
 # ── errors ───────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-MAX_ERROR_BYTES: Final = 2**21
-"""Enough to name ten thousand missing nodes."""
 
 
 class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -198,12 +207,12 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def encode_error(code: str, message: str, **more: object) -> bytes:
-    """`{"code":…,"message":…}` and what more there is to say."""
+    """`{"code":…,"message":…}` and further keys."""
     return _encode({"code": code, "message": message, **more})
 
 
 def encode_not_ready(identifier: str, answer: NotReady) -> bytes:
-    """The 425 body: the original's words, then who is missing and why."""
+    """The 425 body: the original's keys, then what is missing and why."""
     wait = answer.retry_after if answer.retry_after is not None else 1
     return encode_error(
         "not_ready",
@@ -216,14 +225,14 @@ def encode_not_ready(identifier: str, answer: NotReady) -> bytes:
 
 
 def encode_missing(identifier: str, answer: Missing) -> bytes:
-    """The 404 body: the original's words, and a reason when there is one."""
+    """The 404 body: the original's keys, and a reason when there is one."""
     more = {"reason": answer.reason} if answer.reason else {}
     return encode_error("missing_config", f"missing config for host {identifier}", **more)
 
 
 def decode_error(body: bytes) -> ErrorBody | None:
-    """The error in a body, None when it is not one of ours (a proxy's page, an original's plain text) or so large that
-    a node would have to hold many times its size."""
+    """The error in a body. None when it is not one of ours (a proxy's page, an original's plain text), or when it is too
+    large to decode."""
     if len(body) > MAX_ERROR_BYTES:
         return None
     try:

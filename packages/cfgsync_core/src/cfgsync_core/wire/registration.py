@@ -1,4 +1,4 @@
-"""A node's words about itself: who it is, where it is, and what the application wants to know of it."""
+"""A node's registration: its name, its address, and the metadata that the application asks for."""
 
 from __future__ import annotations
 
@@ -11,30 +11,29 @@ import msgspec
 
 from ..errors import InvalidRegistration, MetadataMismatch
 from . import strict_json
+from .limits import MAX_IDENTIFIER, MAX_METADATA_BYTES, MAX_METADATA_DEPTH
 
 T = TypeVar("T")
 
-MAX_METADATA_BYTES = 16 * 1024
-MAX_METADATA_DEPTH = 32
-_IDENTIFIER = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?", re.ASCII)
+_IDENTIFIER = re.compile(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{MAX_IDENTIFIER - 2}}}[A-Za-z0-9])?", re.ASCII)
 
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
 
 
 def check_identifier(identifier: object) -> str:
-    """Return `identifier` if it follows `trust.md`; raise `InvalidRegistration` naming the rule if not."""
+    """Return `identifier` if it is valid; raise `InvalidRegistration` naming the rule if not."""
     if not isinstance(identifier, str):
         raise InvalidRegistration("identifier", f"expected text, got {type(identifier).__name__}")
     if not _follows_the_rule(identifier):
         raise InvalidRegistration(
             "identifier",
-            "1 to 128 of A-Z a-z 0-9 . _ -, beginning and ending with a letter or digit, without '..'",
+            f"1 to {MAX_IDENTIFIER} of A-Z a-z 0-9 . _ -, beginning and ending with a letter or digit, without '..'",
         )
     return identifier
 
 
-@lru_cache(maxsize=16_384)  # a node asks again and again by the same name
+@lru_cache(maxsize=16_384)  # a node sends the same name again and again
 def _follows_the_rule(identifier: str) -> bool:
     return _IDENTIFIER.fullmatch(identifier) is not None and ".." not in identifier
 
@@ -123,7 +122,7 @@ class NodeRegistration(msgspec.Struct, frozen=True, gc=False):
     """One node's registration: `NodeRegistration("node-1", "127.0.0.1").with_metadata(MyMetadata(port=3000))`.
 
     `identifier` names the node, `ip` is its address as text (IPv4 or IPv6), `payload` its metadata as it travels.
-    Raises `InvalidRegistration` for a word outside its rule (`trust.md`, `protocol.md`).
+    Raises `InvalidRegistration` for an invalid identifier, address or metadata.
     """
 
     identifier: str

@@ -1,4 +1,4 @@
-"""What an operator gives one node in place of what the materializer does: the body of `POST /node/replace`."""
+"""An operator's files for one node, in place of the materializer's: the body of `POST /node/replace`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .request_body import RequestBody
 
 REPLACEMENT: Final = "Cfgsync-Replacement"
 NO_REPLACEMENT: Final = "none"
-"""With this word in that header, a 202 says that there was no replacement to take away."""
+"""With this value of that header, a 202 means that there was no replacement to remove."""
 
 
 class Replacement(msgspec.Struct, frozen=True):
-    """A node's own files, in place of the materializer's. No files: the replacement is taken away again."""
+    """A node's own files, in place of the materializer's. Without files the replacement is removed."""
 
     identifier: str
     files: ArtifactSet

@@ -1,6 +1,6 @@
 """Bytes become JSON values by one strict rule: UTF-8 only, finite numbers, bounded depth, one canonical spelling.
 
-Source: `trust.md` (strict JSON) and `protocol.md` (metadata keeps Python's value and spelling, keys sorted).
+Metadata keeps Python's value and spelling, with keys sorted.
 """
 
 from __future__ import annotations
@@ -11,10 +11,6 @@ import re
 from typing import NoReturn
 
 import msgspec
-
-MAX_DEPTH = (
-    126  # of metadata before it is not JSON any more; what the original's parser allowed below the body
-)
 
 
 def _refuse_constant(text: str) -> NoReturn:
@@ -71,7 +67,7 @@ def canonical_of(data: bytes) -> str:
         try:
             return _sorted(_decode(data)).decode()
         except (msgspec.DecodeError, RecursionError):
-            pass  # Python says what is wrong with it
+            pass  # Python names the fault
     return canonical(loads(data.decode()))
 
 

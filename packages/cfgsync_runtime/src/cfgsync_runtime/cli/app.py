@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 from cfgsync_artifacts import CfgsyncError
 
 from ..process.garbage import collection_paused
-from .parts.messages import fail
+from .parts.messages import NoAnswer, fail
 
 COMMANDS: Final = {
     "demo": "A whole boot on this machine, watched live.",
@@ -139,6 +139,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _usage(error)
     except typer.Abort:
         return 130
+    except NoAnswer as error:
+        return fail(error.code, str(error), error.hint)
     except CfgsyncError as error:
         return fail(1, str(error), getattr(error, "hint", ""))
     except OSError as error:

@@ -27,7 +27,7 @@ from ..materializer.loading import split_target
 from ..operator.recording import Recorded, read_snapshot, record_store
 from .parts.file_diff import change_lines, file_line, node_lines
 from .parts.messages import fail
-from .parts.operator_client import WORDS_SHOWN, AsJson
+from .parts.server_client import WORDS_SHOWN, AsJson
 
 NOBODY: Final = "(nothing was served)"
 

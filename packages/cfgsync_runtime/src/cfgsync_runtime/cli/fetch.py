@@ -20,6 +20,7 @@ from cfgsync_core import (
     NodeRegistration,
     RegistrationPayload,
     ServerUrl,
+    cause,
 )
 
 from ..node.degraded_start import ConfigStartupMode
@@ -282,7 +283,7 @@ def become(start: list[str]) -> NoReturn:
             127, f"{start[0]}: command not found", "the files are in place; name a command that is in PATH"
         )
     except (OSError, ValueError) as error:
-        why = (getattr(error, "strerror", None) or str(error)).lower()
+        why = cause(error)
         code = fail(126, f"{start[0]}: {why}", "the files are in place; name a program that may be run")
     raise typer.Exit(Over(code))
 

@@ -13,7 +13,7 @@ from cfgsync_core import plain
 from .app import PLAIN
 from .parts.file_diff import change_lines, file_line, node_lines
 from .parts.messages import fail
-from .parts.operator_client import DEFAULT_SERVER, WORDS_SHOWN, AsJson, OperatorClient, Server
+from .parts.server_client import DEFAULT_SERVER, WORDS_SHOWN, AsJson, Server, ServerClient
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 
@@ -55,8 +55,8 @@ def list_(server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
       cfgsync generation list
       cfgsync generation list --json
     """
-    with OperatorClient(server) as operator:
-        found = _all(operator)
+    with ServerClient(server) as client:
+        found = _all(client)
     if json:
         print(msgspec.json.encode({"generations": found}).decode())
         return
@@ -95,10 +95,10 @@ def show(
       cfgsync generation show
       cfgsync generation show 3 --contents
     """
-    with OperatorClient(server) as operator:
-        wanted = _told(operator, number)
+    with ServerClient(server) as client:
+        wanted = _told(client, number)
         query: dict[str, object] = {"number": wanted, **({"contents": 1} if contents else {})}
-        pages = operator.pages(ROUTE, query, GenerationPage)
+        pages = client.pages(ROUTE, query, GenerationPage)
         if json:
             _print_json(list(pages))
             return
@@ -134,12 +134,12 @@ def diff(
       cfgsync generation diff 2 3 --exit-code
     """
     different = False
-    with OperatorClient(server) as operator:
-        new = _told(operator, after)
+    with ServerClient(server) as client:
+        new = _told(client, after)
         if before is None and new == 1:
             raise typer.Exit(fail(1, "there is no generation before 1", "name two: generation diff A B"))
-        old = _told(operator, before or new - 1)
-        pages = operator.pages(ROUTE, {"from": old, "to": new}, DiffPage)
+        old = _told(client, before or new - 1)
+        pages = client.pages(ROUTE, {"from": old, "to": new}, DiffPage)
         told: list[DiffPage] = []
         for page in pages:
             different = different or bool(page.shared or page.nodes)
@@ -196,9 +196,9 @@ def renew(
     (not ready, failed, or no run in time), 5 refused, 7 no answer.
     """
     body = msgspec.json.encode({"accept": accept})
-    with OperatorClient(server) as operator:
-        answer = operator.post(f"/admin/renew?wait={timeout:g}", body, timeout + 10.0)
-        said = operator.decoded("/admin/renew", answer, _Renewed)
+    with ServerClient(server) as client:
+        answer = client.post(f"/admin/renew?wait={timeout:g}", body, timeout + 10.0)
+        said = client.decoded("/admin/renew", answer, _Renewed)
     made = said.outcome in ("new", "equal")
     if json:
         print(answer.body.decode())
@@ -215,15 +215,15 @@ def renew(
         raise typer.Exit(fail(1, f"{words}{plain(said.reason, WORDS_SHOWN)}{stays}", hint))
 
 
-def _all(operator: OperatorClient) -> tuple[GenerationSummary, ...]:
-    found = operator.get(ROUTE, {}, _All)
+def _all(client: ServerClient) -> tuple[GenerationSummary, ...]:
+    found = client.get(ROUTE, {}, _All)
     assert found is not None  # asked without `missing`
     return found.generations
 
 
-def _told(operator: OperatorClient, number: int | None) -> int:
+def _told(client: ServerClient, number: int | None) -> int:
     """The number of a generation whose files are held; None is the current one. Ends the command for any other."""
-    found = _all(operator)
+    found = _all(client)
     if not found:
         raise typer.Exit(fail(1, "there is no generation yet", "cfgsync status says why"))
     wanted = found[0].number if number is None else number

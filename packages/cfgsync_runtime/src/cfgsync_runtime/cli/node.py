@@ -13,7 +13,7 @@ from cfgsync_core import NO_REPLACEMENT, REPLACEMENT, Replacement, encode_replac
 
 from .app import PLAIN
 from .parts.fleet_table import Page, ToldNode, rows
-from .parts.operator_client import DEFAULT_SERVER, AsJson, OperatorClient, Server
+from .parts.server_client import DEFAULT_SERVER, AsJson, Server, ServerClient
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 
@@ -48,8 +48,8 @@ def list_nodes(server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
 
     Exit codes: 0 told, 7 no answer.
     """
-    with OperatorClient(server) as operator:
-        nodes = _nodes(operator)
+    with ServerClient(server) as client:
+        nodes = _nodes(client)
     if json:
         print(msgspec.json.encode({"nodes": nodes}).decode())
     elif nodes:
@@ -58,12 +58,12 @@ def list_nodes(server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
         print("nobody is registered")
 
 
-def _nodes(operator: OperatorClient) -> list[msgspec.Raw]:
+def _nodes(client: ServerClient) -> list[msgspec.Raw]:
     """Every node as the server says it: it tells at most some of them at once, in the order of their names."""
     nodes: list[msgspec.Raw] = []
     query: dict[str, object] = {}
     while True:
-        page = operator.get("/status", query, _Page)
+        page = client.get("/status", query, _Page)
         if page is None or not page.nodes:
             return nodes
         nodes += page.nodes
@@ -80,9 +80,9 @@ def evict(identifier: Annotated[str, typer.Argument(metavar="ID")], server: Serv
 
     Run it on the server's machine. Exit codes: 0 it has left, 1 there is no such node, 5 refused, 7 no answer.
     """
-    with OperatorClient(server) as operator:
-        answer = operator.post("/admin/evict", msgspec.json.encode(_Name(identifier)))
-        operator.decoded(
+    with ServerClient(server) as client:
+        answer = client.post("/admin/evict", msgspec.json.encode(_Name(identifier)))
+        client.decoded(
             "/admin/evict", answer, _Name
         )  # a page that answers 200 to everything has evicted nobody
     print(f"{plain(identifier)} has left; its name is free")
@@ -148,8 +148,8 @@ def replace(
         body = encode_replacement(Replacement(identifier, ArtifactSet(files)))
     except CfgsyncError as error:
         raise typer.BadParameter(str(error), param_hint="--file") from error
-    with OperatorClient(server) as operator:
-        answer = operator.post("/node/replace", body, accepted=202)
+    with ServerClient(server) as client:
+        answer = client.post("/node/replace", body, accepted=202)
     if answer.headers.get(REPLACEMENT.lower()) == NO_REPLACEMENT:
         print(f"{identifier}: it has no files of yours: there was nothing to take away")
         return

@@ -6,19 +6,15 @@ from typing import Annotated
 
 import typer
 
-from cfgsync_core import InvalidRegistration, InvalidServerUrl, ServerUrl, check_identifier
+from cfgsync_core import InvalidRegistration, check_identifier
 
-from ..node.transport import HttpTransport
 from .parts.fleet_table import Page, one, table
-from .parts.messages import fail
-from .parts.server_client import NoStatus, StatusClient
+from .parts.server_client import DEFAULT_SERVER, Server, ServerClient
 
 
 def command(
     identifier: Annotated[str | None, typer.Argument(metavar="[ID]", help="One node only.")] = None,
-    server: Annotated[
-        str, typer.Option("--server", metavar="URL", envvar="CFGSYNC_SERVER", help="The server's URL.")
-    ] = "http://127.0.0.1:4400",
+    server: Server = DEFAULT_SERVER,
     watch: Annotated[
         bool,
         typer.Option(
@@ -87,26 +83,18 @@ def command(
 
         save(server, save_snapshot)
         return
-    try:
-        at = ServerUrl.parse(server)
-    except InvalidServerUrl as error:
-        raise typer.BadParameter(str(error), param_hint="--server") from error
-    if wait_applied:
-        from .parts.wait_applied import wait_until_applied
+    with ServerClient(server) as client:
+        if wait_applied:
+            from .parts.wait_applied import wait_until_applied
 
-        raise typer.Exit(wait_until_applied(at, timeout, json))
-    with HttpTransport(at) as carrier:
-        asking = StatusClient(carrier, at)
-        try:
-            if watch:
-                from .parts.live_status import watch as watch_it
+            raise typer.Exit(wait_until_applied(client, timeout, json))
+        if watch:
+            from .parts.live_status import watch as watch_it
 
-                watch_it(asking, at, identifier, json)
-            elif json:
-                print(asking.body(identifier).decode(errors="replace"))
-            elif identifier is not None:
-                print("\n".join(one(asking.node(identifier), Page.of())))
-            else:
-                print("\n".join(table(*asking.fleet(), Page.of())))
-        except NoStatus as error:
-            raise typer.Exit(fail(error.code, str(error), error.hint)) from error
+            watch_it(client, client.at, identifier, json)
+        elif json:
+            print(client.body(identifier).decode(errors="replace"))
+        elif identifier is not None:
+            print("\n".join(one(client.node(identifier), Page.of())))
+        else:
+            print("\n".join(table(*client.fleet(), Page.of())))

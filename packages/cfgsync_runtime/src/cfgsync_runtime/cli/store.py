@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from cfgsync_core import NEVER, BucketSnapshot, Gap, RevisionedStore, StoreRefused, Unavailable, epoch_ms
+from cfgsync_core import (
+    NEVER,
+    BucketSnapshot,
+    Gap,
+    RevisionedStore,
+    StoreRefused,
+    Unavailable,
+    counted,
+    epoch_ms,
+)
 
 from ..backends import open_backend, scheme_of
 from .app import PLAIN
@@ -101,7 +110,7 @@ async def _new_epoch(url: str, after: str | None) -> None:
         versions = await backend.admin.new_epoch(after)
     for name, version in versions.items():
         print(f"{name}: {version}", flush=True)
-    many = f"a new epoch in {len(versions)} bucket" + ("" if len(versions) == 1 else "s")
+    many = f"a new epoch in {counted(len(versions), 'bucket')}"
     print(many if versions else "nothing was ever written to it: there is no epoch yet", flush=True)
 
 

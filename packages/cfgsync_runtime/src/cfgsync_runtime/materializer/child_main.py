@@ -34,6 +34,8 @@ from cfgsync_adapter import (
     checked,
     raised_at,
 )
+from cfgsync_core import error_text, shortened
+from cfgsync_core.wire import MAX_NOT_READY_CHARACTERS
 
 from ..errors import InputError
 from .loading import load_materializer
@@ -58,7 +60,6 @@ if TYPE_CHECKING:
 
 PIECE_BYTES: Final = 512 * 1024
 """What the server's event loop is given at a time."""
-SENTENCE_CHARACTERS: Final = 4000
 PR_SET_PDEATHSIG: Final = 1
 
 
@@ -120,7 +121,7 @@ class Child:
             if len(frame) > MAX_FRAME_BYTES:
                 raise ValueError(f"a NotReady of {len(frame)} bytes, at most {MAX_FRAME_BYTES} are taken")
         except BaseException as error:  # SystemExit in a materializer is a failed run
-            yield framed(Failed(_said(error), _short(raised_at(error))))
+            yield framed(Failed(_short(error_text(error)), _short(raised_at(error))))
             return
         if isinstance(result, Prepared):
             # the server holds what it was sent for the answer before this one: an unchanged node costs nothing
@@ -212,18 +213,8 @@ def _pieces(blobs: Mapping[str, bytes]) -> Iterator[bytes]:
         yield framed(Blobs(gathered))
 
 
-def _said(error: BaseException) -> str:
-    try:
-        text = str(error)
-    except Exception:  # an application's own `__str__`
-        text = ""
-    return _short(text or type(error).__name__)
-
-
 def _short(text: str) -> str:
-    """A sentence that can be encoded and kept."""
-    text = text.encode("utf-8", "replace").decode()
-    return text if len(text) <= SENTENCE_CHARACTERS else text[:SENTENCE_CHARACTERS] + "…"
+    return shortened(text, MAX_NOT_READY_CHARACTERS)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from cfgsync_core import cause
+
 GRACE: Final = 10.0
 """Seconds that an old command has to end after SIGTERM, before it is killed."""
 
@@ -148,7 +150,7 @@ class Command:
             self._say(f"{self._words[0]}: command not found")
             return 127
         except (OSError, ValueError) as error:
-            self._say(f"{self._words[0]}: {(getattr(error, 'strerror', None) or str(error)).lower()}")
+            self._say(f"{self._words[0]}: {cause(error)}")
             return 126
         if self._ending:  # it was to end before it began
             self._signal(signal.SIGTERM)

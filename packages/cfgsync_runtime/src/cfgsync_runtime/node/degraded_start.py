@@ -1,4 +1,4 @@
-"""Starting without a server: the last good payload instead of none, where the operator allows it (`node.md`).
+"""Starting without a server: from the last good payload, where the operator allows it.
 
 The cache is checked by its digest, is not older than the operator says, and is only ever read here: a degraded start
 writes nothing to it, and makes nothing current.
@@ -15,14 +15,14 @@ from .state import CachedPayload, NodeState
 LOADED: Final = "loaded_cached_snapshot"
 FAILED: Final = "bootstrap_failed_no_cached_snapshot"
 WAIT: Final = 5.0
-"""Seconds that a degraded start tries for a server first, unless it is told."""
+"""Seconds that a degraded start first waits for a server, by default."""
 
 MAY_DEGRADE: Final = frozenset({3, 7})
 """Not ready, and unreachable. Missing, refused, integrity, usage and disk are answers: a cache must not hide them."""
 
 
 class ConfigStartupMode(StrEnum):
-    """What becomes of a node that gets no files in time: no start, or a start from its cache."""
+    """What a node does that gets no files in time: it does not start, or it starts from its cache."""
 
     FAIL_CLOSED = "fail-closed"
     DEGRADED = "degraded"

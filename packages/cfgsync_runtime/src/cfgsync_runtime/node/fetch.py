@@ -1,7 +1,7 @@
 """From a name to files on disk: secret, exchange, checks, plan, write, remember, in this order; nothing is half done.
 
-What `cfgsync fetch` runs. Every ending is a `Report` with the exit code of `node.md`. Only the standard library's HTTP
-is loaded: a node's command must start as fast as a shell loop (`speed.md`).
+What `cfgsync fetch` runs. Every ending is a `Report` with an exit code. Only the standard library's HTTP is loaded: a
+node's command must start as fast as a shell loop.
 """
 
 from __future__ import annotations
@@ -35,13 +35,14 @@ from cfgsync_core import (
     Unreachable,
     Untrusted,
     Version,
+    acknowledge_request,
+    counted,
     epoch_ms,
     is_final,
-    telling,
 )
 
 from .degraded_start import FAILED, LOADED, MAY_DEGRADE, ConfigStartupMode, age_of, usable
-from .outputs import Placeable, Plan, Written, write
+from .outputs import Placeable, Plan, write
 from .state import KnownGeneration, NodeState
 from .transport import HttpTransport
 
@@ -86,12 +87,12 @@ class Report(msgspec.Struct, frozen=True):
 
 class Ending(msgspec.Struct, frozen=True):
     """A report, and what to do about it (`hint`, "" when there is nothing to do). `registered` when a server has taken
-    the registration, `told` when it has answered the acknowledgement of what is in place, or is owed none."""
+    the registration, `acknowledged` when it has answered the acknowledgement of what is in place, or needs none."""
 
     report: Report
     hint: str = ""
     registered: bool = False
-    told: bool = False
+    acknowledged: bool = False
 
 
 class Outputs(Protocol):
@@ -117,9 +118,9 @@ def fetch(
     """Get the files of `registration` and bring them into place within `wait` seconds, or, with `mode` DEGRADED, those
     that a server confirmed at most `max_stale` seconds ago.
 
-    Without `state` the node has no secret, remembers nothing and acknowledges nothing, as the original's.
-    `waiting` is told, whenever it changes, why there are no files yet; `notice` what an operator should know although
-    all went well.
+    Without `state` the node has no secret, remembers nothing and acknowledges nothing, as the original's client.
+    `waiting` is called with the reason why there are no files yet, whenever it changes; `notice` with what an operator
+    should know although all went well.
     """
     identifier = registration.identifier
     try:
@@ -132,20 +133,22 @@ def fetch(
         now=time.monotonic(),
         wait=wait,
         secret=secret,
-        seen=newest(seen),
+        seen=newest_generation(seen),
         seen_digest=seen.digest if seen is not None else None,
         hold=hold,
         random=random.random,
     )
-    with HttpTransport(server) as carrier:
-        outcome = carry(exchange, carrier, waiting)
+    with HttpTransport(server) as transport:
+        outcome = drive(exchange, transport, waiting)
         if isinstance(outcome, Fetched):
-            ending = _bring(identifier, outcome, outputs, state, exchange.registered, notice)
+            ending = _install(identifier, outcome, outputs, state, exchange.registered, notice)
         else:
             code = EXIT[type(outcome)]
             ending = failed(identifier, code, outcome.message, outcome.hint, exchange.registered)
         if state is not None and isinstance(outcome, Fetched | Untrusted):
-            ending = msgspec.structs.replace(ending, told=_tell(carrier, secret, outcome, ending.report))
+            ending = msgspec.structs.replace(
+                ending, acknowledged=_acknowledge(transport, secret, outcome, ending.report)
+            )
     if mode is ConfigStartupMode.DEGRADED and ending.report.exit in MAY_DEGRADE:
         return degraded(ending, outputs, state, max_stale)
     return ending
@@ -164,17 +167,17 @@ def degraded(cause: Ending, outputs: Outputs, state: NodeState | None, max_stale
             return Ending(report, cause.hint, cause.registered)
         written = write(outputs.plan(cached.payload.raw_files()))
     except (IntegrityError, DiskError) as error:
-        return _not_brought(identifier, error, cause.registered)
+        return _not_installed(identifier, error, cause.registered)
     generation = str(Version(cached.epoch, cached.number)) if cached.epoch else None
     said = (
-        f"degraded: {_many(written)} in place from the cache, which a server confirmed {age_of(cached):.0f} s ago;"
+        f"degraded: {counted(len(written.paths), 'file')} in place from the cache, which a server confirmed {age_of(cached):.0f} s ago;"
         f" {cause.report.message}"
     )
     report = Report("degraded", 0, identifier, generation, cached.payload.digest, written.paths, LOADED, said)
     return Ending(report, registered=cause.registered)
 
 
-def _bring(
+def _install(
     identifier: str,
     fetched: Fetched,
     outputs: Outputs,
@@ -188,46 +191,39 @@ def _bring(
     try:
         written = write(outputs.plan(fetched.payload.raw_files()))
     except (IntegrityError, DiskError) as error:
-        return _not_brought(identifier, error, registered)
+        return _not_installed(identifier, error, registered)
     if state is not None:
         remember(state, fetched, notice)
-    said = f"{_many(written)} in place" + ("" if written.changed else " (unchanged)")
+    said = f"{counted(len(written.paths), 'file')} in place" + ("" if written.changed else " (unchanged)")
     report = Report("ready", 0, identifier, fetched.generation, fetched.digest, written.paths, None, said)
     return Ending(report, registered=registered)
 
 
-def _not_brought(identifier: str, error: IntegrityError | DiskError, registered: bool) -> Ending:
+def _not_installed(identifier: str, error: IntegrityError | DiskError, registered: bool) -> Ending:
     if isinstance(error, DiskError):
         return failed(identifier, EXIT[DiskError], str(error), error.hint, registered)
     hint = "nothing was written; mend what makes the files"
     return failed(identifier, EXIT[IntegrityError], str(error), hint, registered)
 
 
-def _tell(carrier: HttpTransport, secret: str | None, outcome: Fetched | Untrusted, report: Report) -> bool:
-    """Acknowledge what became of a generation, on the connection that is there: once, and whatever comes back. It is the
-    last thing before the command starts (ADR 0011). False when it is to be said again by who stays."""
-    if outcome.generation is None or outcome.digest is None:
-        return True  # a static source, an original server, or an answer that does not say what it is
-    words = Acknowledgement(
-        report.identifier,
-        outcome.generation,
-        outcome.digest,
-        "failed" if report.exit else "applied",
-        report.message if report.exit else None,
-    )
+def _acknowledge(
+    transport: HttpTransport, secret: str | None, outcome: Fetched | Untrusted, report: Report
+) -> bool:
+    """Report what became of a generation, once, over the open connection; the answer changes nothing. It is the last
+    thing before the command starts (ADR 0011). False when a watching node has to report it again."""
+    failure = report.message if report.exit else None
+    words = Acknowledgement.of(report.identifier, outcome.generation, outcome.digest, failure)
+    if words is None:
+        return True
     try:
-        return is_final(carrier.send(telling(words, secret)).status)
+        return is_final(transport.send(acknowledge_request(words, secret)).status)
     except Lost:
         return False
 
 
-def _many(written: Written) -> str:
-    return f"{len(written.paths)} file" + ("s" if len(written.paths) > 1 else "")
-
-
-def carry(exchange: Exchange, carrier: HttpTransport, waiting: Callable[[str], None]) -> Outcome:
-    """Drive an exchange to its end over a carrier."""
-    told = ""
+def drive(exchange: Exchange, transport: HttpTransport, waiting: Callable[[str], None]) -> Outcome:
+    """Take an exchange to its end over a transport."""
+    shown = ""
     while True:
         match exchange.next(time.monotonic()):
             case Done(outcome):
@@ -236,18 +232,18 @@ def carry(exchange: Exchange, carrier: HttpTransport, waiting: Callable[[str], N
                 time.sleep(seconds)
             case Send(request):
                 try:
-                    answer = carrier.send(request)
+                    answer = transport.send(request)
                 except Lost as error:
                     exchange.lost(time.monotonic(), str(error))
                 else:
                     exchange.answered(time.monotonic(), answer)
-        if exchange.waiting != told:
-            told = exchange.waiting
-            waiting(told)
+        if exchange.waiting != shown:
+            shown = exchange.waiting
+            waiting(shown)
 
 
-def newest(seen: KnownGeneration | None) -> Version | None:
-    """What the node has seen, when it was a generation (a static source has none)."""
+def newest_generation(seen: KnownGeneration | None) -> Version | None:
+    """The newest generation that the node has seen; None when it has seen none (a static source has none)."""
     if seen is None or not seen.epoch:
         return None
     try:
@@ -258,7 +254,7 @@ def newest(seen: KnownGeneration | None) -> Version | None:
 
 
 def remember(state: NodeState, fetched: Fetched, notice: Callable[[str], None]) -> None:
-    """Keep the payload and its generation. The files are in place: a disk that refuses this is said, and no more."""
+    """Keep the payload and its generation. The files are in place already, so a disk that refuses is only a notice."""
     epoch, number = Version.parse(fetched.generation) if fetched.generation else ("", 0)
     try:
         state.keep(fetched.payload, KnownGeneration(epoch, number, fetched.digest, time.time()))

@@ -26,10 +26,7 @@ from cfgsync_artifacts import (
     replace_files,
 )
 from cfgsync_core import IntegrityError
-
-MAX_PAYLOAD_BYTES = 16 * 2**20
-MAX_FILE_BYTES = 8 * 2**20
-MAX_FILES = 1_000
+from cfgsync_core.wire import MAX_FILE_BYTES, MAX_FILES, MAX_PAYLOAD_BYTES
 
 
 class Placeable(Protocol):

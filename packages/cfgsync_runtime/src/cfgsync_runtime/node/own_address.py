@@ -7,7 +7,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from cfgsync_core import Lost, ServerUrl
+from cfgsync_core import Lost, ServerUrl, cause
 
 
 def own_address(server: ServerUrl, within: float, waiting: Callable[[str], None] = lambda _: None) -> str:
@@ -22,7 +22,7 @@ def own_address(server: ServerUrl, within: float, waiting: Callable[[str], None]
         try:
             return _routed(server)
         except OSError as error:
-            why = f"no way to {server.host}: {(error.strerror or str(error)).lower()}"
+            why = f"no way to {server.host}: {cause(error)}"
             left = until - time.monotonic()
             if left <= 0:
                 raise Lost(why) from error

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import time
 
 import msgspec
+from aiofiles.os import wrap
 from aiohttp import ClientSession
 
 from cfgsync_artifacts import DiskError
@@ -23,7 +23,7 @@ from cfgsync_core import (
 )
 
 from .degraded_start import WAIT, ConfigStartupMode, usable
-from .fetch import newest, remember
+from .fetch import newest_generation, remember
 from .outputs import ArtifactOutputMap, OutputDirectory, Written, write
 from .state import NodeState
 
@@ -43,7 +43,7 @@ async def fetch_and_write_artifacts(
     """Register at the server, wait up to `wait` seconds (default 300; 5 with DEGRADED) for the files, and bring them into
     place.
 
-    `secret` is the node's own; without one its name stays unbound (`trust.md`). With `state`, a directory of this node,
+    `secret` is the node's own; without one its name stays unbound. With `state`, a directory of this node,
     there is a secret of its own, no older answer is taken than the last one, the files are remembered and what became of
     them is acknowledged. With DEGRADED and no server in time, the remembered files are written, if a server confirmed
     them at most `max_stale` seconds ago; `Written.degraded` then says so. Raises `FetchFailed` (its `outcome` says how),
@@ -60,29 +60,29 @@ async def fetch_and_write_artifacts(
     memory = None if state is None else NodeState(state, registration.identifier)
     seen = None
     if memory is not None:
-        secret = secret or await asyncio.to_thread(memory.secret)
-        seen = await asyncio.to_thread(memory.seen)
+        secret = secret or await wrap(memory.secret)()
+        seen = await wrap(memory.seen)()
     async with CfgsyncClient(url, session=session, secret=secret) as client:
         try:
             fetched = await client.fetch(
                 registration,
                 wait=wait,
-                seen=newest(seen),
+                seen=newest_generation(seen),
                 seen_digest=None if seen is None else seen.digest,
             )
         except FetchFailed as error:
             if memory is None or not degrades or not isinstance(error.outcome, NotReadyInTime | Unreachable):
                 raise
-            return await asyncio.to_thread(_from_cache, memory, max_stale, outputs, error)
+            return await wrap(_from_cache)(memory, max_stale, outputs, error)
         try:
-            written = await asyncio.to_thread(write, outputs.plan(fetched.payload.raw_files()))
+            written = await wrap(write)(outputs.plan(fetched.payload.raw_files()))
         except (IntegrityError, DiskError) as error:
             if memory is not None:
-                await _tell(client, registration, fetched, str(error))
+                await _acknowledge(client, registration, fetched, str(error))
             raise
         if memory is not None:
-            await asyncio.to_thread(remember, memory, fetched, _warn)
-            await _tell(client, registration, fetched, None)
+            await wrap(remember)(memory, fetched, _warn)
+            await _acknowledge(client, registration, fetched, None)
         return written
 
 
@@ -98,20 +98,12 @@ def _from_cache(
     return msgspec.structs.replace(write(outputs.plan(cached.payload.raw_files())), degraded=True)
 
 
-async def _tell(
+async def _acknowledge(
     client: CfgsyncClient, registration: NodeRegistration, fetched: Fetched, failure: str | None
 ) -> None:
-    if fetched.generation is None:
-        return  # a static source, or an original server
-    await client.acknowledge(
-        Acknowledgement(
-            registration.identifier,
-            fetched.generation,
-            fetched.digest,
-            "applied" if failure is None else "failed",
-            failure,
-        )
-    )
+    words = Acknowledgement.of(registration.identifier, fetched.generation, fetched.digest, failure)
+    if words is not None:
+        await client.acknowledge(words)
 
 
 def _warn(sentence: str) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from typing import Final
 
+from cfgsync_core import plain
+
 VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 """What the started command does not inherit: we are who is asked."""
 
@@ -33,16 +35,16 @@ class ServiceManager:
 
     def ready(self, status: str) -> None:
         """Files are in place, and the command was started; again after each `reloading`."""
-        self._send("READY=1", f"STATUS={_line(status)}")
+        self._send("READY=1", f"STATUS={plain(status, None)}")
 
     def reloading(self, status: str) -> None:
         """Files have changed, and the command is being told."""
         now = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
-        self._send("RELOADING=1", f"MONOTONIC_USEC={now}", f"STATUS={_line(status)}")
+        self._send("RELOADING=1", f"MONOTONIC_USEC={now}", f"STATUS={plain(status, None)}")
 
     def status(self, status: str) -> None:
         """One line for `systemctl status`."""
-        self._send(f"STATUS={_line(status)}")
+        self._send(f"STATUS={plain(status, None)}")
 
     def stopping(self) -> None:
         """It ends."""
@@ -77,7 +79,3 @@ def _watchdog(environment: Mapping[str, str]) -> float | None:
     if not (asked.isascii() and asked.isdigit()) or int(asked) <= 0 or (of and of != str(os.getpid())):
         return None
     return int(asked) / 2_000_000
-
-
-def _line(status: str) -> str:
-    return " ".join(status.split())

@@ -1,5 +1,5 @@
-"""The standard library's blocking calls under an event loop: each in a daemon thread of its own, so that no request that
-is held, and no slow disk, keeps the process from hearing signals or from ending."""
+"""The standard library's blocking calls under an event loop: each has a daemon thread of its own, so that the process
+hears signals and can end while a request is held or a disk is slow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 async def in_thread(call: Callable[[], T]) -> T:
-    """What `call()` returns or raises. Cancelled, it goes on unheard."""
+    """What `call()` returns or raises. When this is cancelled, the call goes on and its result is dropped."""
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -43,18 +43,18 @@ class ThreadedTransport:
 
     def __init__(self, server: ServerUrl) -> None:
         self._server = server
-        self._carrier = HttpTransport(server)
+        self._transport = HttpTransport(server)
 
     async def send(self, request: Request) -> ReceivedAnswer:
         """Raises `Lost`."""
-        carrier = self._carrier
+        transport = self._transport
         try:
-            return await in_thread(lambda: carrier.send(request))
+            return await in_thread(lambda: transport.send(request))
         except asyncio.CancelledError:
-            carrier.interrupt()
-            self._carrier = HttpTransport(self._server)
+            transport.interrupt()
+            self._transport = HttpTransport(self._server)
             raise
 
     def close(self) -> None:
         """End the connection."""
-        self._carrier.interrupt()
+        self._transport.interrupt()

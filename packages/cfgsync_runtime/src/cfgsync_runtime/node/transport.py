@@ -1,7 +1,7 @@
-"""One kept connection of the standard library that ends when it must: no answer outlives its deadline or its cap.
+"""One kept connection of the standard library: no answer takes longer than its deadline or more than its limit.
 
-For `cfgsync fetch` and `status`, which must start at once: no event loop. It follows no redirect, asks no proxy, keeps
-no cookie, decompresses nothing (`node.md`, limits).
+It serves commands, which must start at once, and so it has no event loop. It follows no redirect, uses no proxy, keeps
+no cookie and decompresses nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
-from cfgsync_core import CONNECT_WITHIN, MAX_ANSWER_BYTES, Lost, ReceivedAnswer, Request, ServerUrl, plain
+from cfgsync_core import CONNECT_WITHIN, Lost, ReceivedAnswer, Request, ServerUrl, cause, error_text, plain
+from cfgsync_core.wire import MAX_PAYLOAD_BYTES
 
 IDLE_WITHIN: Final = 10.0  # s of silence inside a body after which it counts as cut off
 KEPT_FOR: Final = (
@@ -51,40 +52,27 @@ class HttpTransport:
             line.abort()
 
     def interrupt(self) -> None:
-        """End what another thread waits for here, with `Lost` to it. The carrier is not to be used afterwards."""
+        """End a request of another thread, to which `Lost` is raised. Do not use the transport afterwards."""
         if (line := self._line) is not None:
             line.interrupt()
 
     def send(self, request: Request) -> ReceivedAnswer:
-        """The answer to a question of the exchange. Raises `Lost`."""
-        return self.ask(
-            "POST", request.path, request.headers, request.body, request.begin_within, request.end_within
-        )
-
-    def ask(
-        self,
-        method: str,
-        path: str,
-        headers: dict[str, str],
-        body: bytes | None,
-        begin_within: float,
-        end_within: float,
-    ) -> ReceivedAnswer:
-        """One request and its answer, which begins and ends within so many seconds. Raises `Lost`."""
+        """The answer to one request. Raises `Lost`."""
         start = time.monotonic()
         try:
             if self._line is None or start - self._used_at > KEPT_FOR:
                 self.close()
-                self._line = _Line(self._server, start + min(CONNECT_WITHIN, end_within))
+                self._line = _Line(self._server, start + min(CONNECT_WITHIN, request.end_within))
                 self._http.sock = self._line  # as much of a socket as http.client uses
-            self._line.until = start + min(begin_within, end_within)
-            self._http.putrequest(method, self._server.prefix + path, skip_accept_encoding=True)
-            for name, value in headers.items():
+            self._line.until = start + min(request.begin_within, request.end_within)
+            path = self._server.prefix + request.path
+            self._http.putrequest(request.method, path, skip_accept_encoding=True)
+            for name, value in request.headers.items():
                 self._http.putheader(name, value)
-            if body is not None:
-                self._http.putheader("Content-Length", str(len(body)))
-            self._http.endheaders(body)
-            answer = self._read(self._line, start + end_within)
+            if request.method == "POST":
+                self._http.putheader("Content-Length", str(len(request.body)))
+            self._http.endheaders(request.body)
+            answer = self._read(self._line, start + request.end_within)
         except (OSError, http.client.HTTPException, ValueError) as error:
             self.close()
             raise Lost(_why(error)) from error
@@ -100,12 +88,12 @@ class HttpTransport:
             raise http.client.IncompleteRead(b"")
         line.until, line.idle = until, IDLE_WITHIN
         body = bytearray()
-        while len(body) <= MAX_ANSWER_BYTES and (response.length or 0) <= MAX_ANSWER_BYTES:
+        while len(body) <= MAX_PAYLOAD_BYTES and (response.length or 0) <= MAX_PAYLOAD_BYTES:
             chunk = response.read(_CHUNK)
             if not chunk:
                 break
             body += chunk
-        cut = len(body) > MAX_ANSWER_BYTES or (response.length or 0) > MAX_ANSWER_BYTES
+        cut = len(body) > MAX_PAYLOAD_BYTES or (response.length or 0) > MAX_PAYLOAD_BYTES
         if not cut and response.length:
             raise http.client.IncompleteRead(bytes(body), response.length)
         line.idle = None
@@ -117,9 +105,9 @@ class HttpTransport:
 
 
 class _Final(http.client.HTTPResponse):
-    """The answer after all interim ones: http.client itself passes over 100 only, a proxy may send 103 (RFC 9110, 15.2)."""
+    """The answer after all interim ones: http.client itself skips 100 only, a proxy may send 103 (RFC 9110, 15.2)."""
 
-    # one that Ctrl-C keeps from being made is taken apart without a complaint
+    # so that one whose making Ctrl-C cut short is deleted without an error
     fp = None  # type: ignore[assignment]  # typeshed knows only those that were made
 
     def _read_status(self) -> tuple[str, int, str]:
@@ -129,8 +117,8 @@ class _Final(http.client.HTTPResponse):
 
 
 class _Line:
-    """What http.client wants of a socket, with one deadline over all of it instead of a timeout for each call: a server
-    that sends a byte now and then keeps no one waiting beyond `until`."""
+    """What http.client needs of a socket, with one deadline for all calls instead of a timeout for each: also a server
+    that sends a byte now and then has to end at `until`."""
 
     def __init__(self, server: ServerUrl, until: float) -> None:
         self.until = until
@@ -148,17 +136,17 @@ class _Line:
         return io.BufferedReader(_Reader(self), _CHUNK)
 
     def close(self) -> None:
-        """As a socket's: http.client closes it before it reads the last answer, so the reader keeps it open."""
+        """As of a socket: http.client closes it before it reads the last answer, so the reader keeps it open."""
         self._closing = True
         if not self._readers:
             self._socket.close()
 
     def abort(self) -> None:
-        """Close it, whoever reads."""
+        """Close it, also while it is read."""
         self._socket.close()
 
     def interrupt(self) -> None:
-        """Wake who reads: closing alone would not."""
+        """Wake a thread that reads: closing alone would not."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -243,5 +231,5 @@ def _why(error: Exception) -> str:
     if isinstance(error, http.client.BadStatusLine):
         return "what answers there does not speak HTTP"
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return plain(str(error), 200) or type(error).__name__
+        return cause(error)
+    return plain(error_text(error), 200)

@@ -25,6 +25,7 @@ from cfgsync_core import (
     NodeWatch,
     ReaderState,
     ServerUrl,
+    counted,
 )
 
 from .command import GRACE, Command
@@ -77,13 +78,13 @@ class Watcher:
         self._advice = ""  # what to do about that: said when the reader has said what happened
         self._alarm: Alarm | None = None
         self._manager = ServiceManager()
-        self._carrier = ThreadedTransport(server)
+        self._transport = ThreadedTransport(server)
         self._ended: asyncio.Event | None = None
         self._code = 0
         self._interrupts = 0
         self.watch = NodeWatch(
             registration,
-            self._carrier.send,
+            self._transport.send,
             self._apply,
             secret=state.secret(),
             held=held,
@@ -127,7 +128,7 @@ class Watcher:
             for task in (alive, watching, running):
                 task.cancel()
             await asyncio.gather(alive, watching, running, return_exceptions=True)
-            self._carrier.close()
+            self._transport.close()
             self._manager.close()
             for number in numbers:
                 loop.remove_signal_handler(number)
@@ -163,9 +164,8 @@ class Watcher:
         self._failed = ""
         if not written.changed:
             return
-        many = f"{len(written.paths)} file" + ("s" if len(written.paths) > 1 else "")
         of = f" of generation {fetched.generation.rpartition('.')[2]}" if fetched.generation else ""
-        self._say(f"{self._identifier}: {many} in place{of}")
+        self._say(f"{self._identifier}: {counted(len(written.paths), 'file')} in place{of}")
         if self.command is not None:
             self.command.files_changed()
 

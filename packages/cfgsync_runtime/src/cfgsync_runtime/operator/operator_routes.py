@@ -9,11 +9,10 @@ import msgspec
 from cfgsync_adapter import DiffPage, GenerationPage, GenerationSummary, RegistrationConfigSource
 from cfgsync_core import RequestBody, decode_replacement
 from cfgsync_core.server import Answer, Body, File, Operation, Route
+from cfgsync_core.wire import MAX_REPLACEMENT_BYTES
 
 from .handlers import OperatorHandlers, Renew, Renewed
 from .recording import SnapshotPage
-
-MAX_REPLACEMENT_BYTES: Final = 16 * 1024 * 1024
 
 
 class Replacement(msgspec.Struct):

@@ -151,6 +151,4 @@ def _known(
         if name == foreign:
             place.key(name).refuse("belongs to the other form of bundles", hint)
         if name not in names:
-            _log.warning(
-                "%s: unknown key passed over; known here: %s", place.key(name).where, ", ".join(names)
-            )
+            _log.warning("%s: unknown key ignored; known here: %s", place.key(name).where, ", ".join(names))

@@ -1,4 +1,4 @@
-"""What `serve` is to do, checked once at the edge: a flag wins over the environment, that over the file, that over the
+"""The settings of `serve`, checked once at the edge: a flag wins over the environment, that over the file, that over the
 default, and a refusal names where the value came from."""
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ServeSettings(pydantic.BaseModel):
 
     @property
     def lacking(self) -> tuple[InsecureOption, ...]:
-        """What the operator lets a server do without that other machines can reach; nothing on loopback."""
+        """The protections that the operator allows a server off loopback to lack; none on loopback."""
         if is_loopback(self.host):
             return ()
         words: dict[InsecureOption, bool] = {"no-tls": self.insecure_no_tls, "no-auth": self.insecure_no_auth}
@@ -179,23 +179,17 @@ _EXPECTED: Final = {
     "run_timeout": "give a number of seconds above 0",
     "ttl": "give a number of seconds above 0, or leave it out and nobody expires",
     "shrink_guard": "give a percentage from 0 (off) to 100",
-    **dict.fromkeys(
-        (
-            "json_logs",
-            "allow_anonymous",
-            "insecure_no_tls",
-            "insecure_no_auth",
-            "legacy_init_with_node",
-            "no_page",
-        ),
-        "give true or false",
-    ),
+    **{
+        name: "give true or false"
+        for name, field in ServeSettings.model_fields.items()
+        if field.annotation is bool
+    },
 }
 
 
 def _refuse_open_doors(settings: ServeSettings, file: str | None) -> None:
-    """Off loopback a server needs TLS and a rule for who may join, or the word of its operator that it needs none
-    (`trust.md`). The hint holds the exact words to add."""
+    """Off loopback a server needs TLS and a rule for which nodes may join, or its operator's word that it needs none. The
+    hint holds the exact text to add."""
     if is_loopback(settings.host):
         return
     lacking = []

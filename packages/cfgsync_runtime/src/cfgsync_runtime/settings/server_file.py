@@ -142,6 +142,4 @@ def _pass_over(place: Place, fields: Mapping[str, Place], names: tuple[str, ...]
     """Unknown keys are ignored as the original does (its own tools wrote some), but not without a word."""
     for name in fields:
         if name not in names:
-            _log.warning(
-                "%s: unknown key passed over; known here: %s", place.key(name).where, ", ".join(names)
-            )
+            _log.warning("%s: unknown key ignored; known here: %s", place.key(name).where, ", ".join(names))

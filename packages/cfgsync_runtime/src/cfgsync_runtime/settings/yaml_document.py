@@ -16,7 +16,7 @@ import yaml
 from ..errors import InputError
 from .yaml_place import Items, Place, Table, Text, Value
 
-MAX_FILE_BYTES: Final = 64 << 20
+MAX_YAML_BYTES: Final = 64 << 20
 MAX_EXPANDED_BYTES: Final = 256 << 20
 """Of a document with every alias replaced by what it stands for: ten lines can stand for gigabytes."""
 MAX_DEPTH: Final = 32
@@ -34,7 +34,7 @@ def read_document(path: Path) -> Place:
 def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+            data = file.read(MAX_YAML_BYTES + 1)
     except FileNotFoundError:
         raise InputError(
             f"{path}: no such file",
@@ -49,9 +49,9 @@ def _read(path: Path) -> str:
         ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read: {error}", "check the file and its disk") from error
-    if len(data) > MAX_FILE_BYTES:
+    if len(data) > MAX_YAML_BYTES:
         raise InputError(
-            f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB", "spread the nodes over several servers"
+            f"{path}: larger than {MAX_YAML_BYTES >> 20} MiB", "spread the nodes over several servers"
         )
     try:
         return data.decode("utf-8-sig")

@@ -41,7 +41,7 @@ def stay(
             AppliedFiles(version, str(report.digest)),
             identifier=report.identifier,
             degraded=report.status == "degraded",
-            told=ending.told,
+            told=ending.acknowledged,
             start=start,
             reload=reload,
             say=_say,

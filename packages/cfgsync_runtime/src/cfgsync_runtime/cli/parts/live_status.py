@@ -18,8 +18,8 @@ import msgspec
 from cfgsync_core import ServerUrl, plain
 
 from .fleet_table import Page, ToldFleet, ToldNode, number, one, rows, state, summary
-from .messages import fail
-from .server_client import NoStatus, StatusClient
+from .messages import NoAnswer, fail
+from .server_client import ServerClient
 from .terminal import fitted, is_live, size
 
 EVERY: Final = 1.0
@@ -33,7 +33,7 @@ Block = list[str]
 
 
 def watch(
-    asking: StatusClient,
+    asking: ServerClient,
     at: ServerUrl,
     identifier: str | None,
     as_json: bool,
@@ -41,7 +41,7 @@ def watch(
     every: float = EVERY,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Show it until Ctrl-C or SIGTERM. Raises `NoStatus` when the server does not answer the first time; afterwards a
+    """Show it until Ctrl-C or SIGTERM. Raises `NoAnswer` when the server does not answer the first time; afterwards a
     server that is away is a line, and is waited for."""
     if as_json or not is_live(sys.stdout):
         blocks = _json(asking, identifier) if as_json else _changes(asking, identifier)
@@ -68,7 +68,7 @@ def _paced(blocks: Iterator[Block], every: float, sleep: Callable[[float], None]
         sleep(max(every, _SHARE * (time.monotonic() - began)))
 
 
-def _drawn(asking: StatusClient, at: ServerUrl, identifier: str | None) -> Iterator[Block]:
+def _drawn(asking: ServerClient, at: ServerUrl, identifier: str | None) -> Iterator[Block]:
     """A screenful for each look."""
     shown: Callable[[Page, int], Block] | None = None
     while True:
@@ -78,7 +78,7 @@ def _drawn(asking: StatusClient, at: ServerUrl, identifier: str | None) -> Itera
                 shown = _fleet(*asking.fleet())
             else:
                 shown = _node(asking.node(identifier))
-        except NoStatus as error:
+        except NoAnswer as error:
             if shown is None:
                 raise
             away = str(error)
@@ -112,7 +112,7 @@ def _node(node: ToldNode) -> Callable[[Page, int], Block]:
     return lambda page, height: list(one(node, page))[:height]
 
 
-def _changes(asking: StatusClient, identifier: str | None) -> Iterator[Block]:
+def _changes(asking: ServerClient, identifier: str | None) -> Iterator[Block]:
     """What changed since the last look: everything at first, then the head and the nodes that are not as they were. When
     a node was last seen is no change."""
     head: Block = []
@@ -129,7 +129,7 @@ def _changes(asking: StatusClient, identifier: str | None) -> Iterator[Block]:
             else:
                 fleet, nodes = asking.fleet()
                 new_head = told = list(summary(fleet, page))
-        except NoStatus as error:
+        except NoAnswer as error:
             if before is None:
                 raise
             yield [] if str(error) == away else [plain(str(error), 1000), ""]
@@ -152,14 +152,14 @@ def _stands(node: ToldNode) -> tuple[object, ...]:
     return state(node), number(node.served), number(node.applied), node.last_failure
 
 
-def _json(asking: StatusClient, identifier: str | None) -> Iterator[Block]:
+def _json(asking: ServerClient, identifier: str | None) -> Iterator[Block]:
     """What the server says, in a line, whenever it is not what it said; a server that is away is said on stderr."""
     before: object = None
     away = ""
     while True:
         try:
             said = msgspec.json.decode(asking.body(identifier))
-        except NoStatus as error:
+        except NoAnswer as error:
             if before is None:
                 raise
             if str(error) != away:

@@ -1,9 +1,11 @@
-"""How a command speaks: two lines for a failure, one live line for who waits at a terminal, one log line a change."""
+"""What a command prints: two lines for a failure; while it waits, one live line on a terminal, else a line a change."""
 
 from __future__ import annotations
 
 import sys
 from typing import Final, TextIO
+
+from cfgsync_core import CfgsyncError, plain
 
 from .terminal import fitted, is_live, size
 
@@ -11,26 +13,31 @@ _TO_THE_END: Final = "\x1b[K"  # erases what stands right of the cursor
 
 
 def fail(code: int, happened: str, do: str) -> int:
-    """Say what happened and what to do, a line each, on stderr; return `code`."""
-    hint = _line(do) or "this is a defect of cfgsync: report it with what you did"
+    """Print what happened and what to do, a line each, on stderr; return `code`."""
+    hint = plain(do, None) or "this is a defect of cfgsync: report it with what you did"
     # one write: several nodes may share one log, and a line of one must not end in a line of another
-    print(f"{_line(happened)}\n{hint}\n", end="", file=sys.stderr, flush=True)
+    print(f"{plain(happened, None)}\n{hint}\n", end="", file=sys.stderr, flush=True)
     return code
 
 
-def _line(text: str) -> str:
-    """`text` as one line that cannot move a terminal's cursor, whoever's words are in it."""
-    line = " ".join(text.split())
-    return line if line.isprintable() else "".join(c if c.isprintable() else "?" for c in line)
+class NoAnswer(CfgsyncError):
+    """A server did not give the answer that a command needs. `code` is the command's exit code, `hint` says what to do,
+    and with `again` the same request may be answered later."""
+
+    def __init__(self, code: int, happened: str, hint: str, again: bool = False) -> None:
+        super().__init__(happened)
+        self.code = code
+        self.hint = hint
+        self.again = again
 
 
 class Over(int):
-    """An exit code after which nothing is left to do. The process ends at once: taking an interpreter apart, object by
-    object, costs a node's command 15 ms of 120."""
+    """An exit code after which nothing is left to do. The process ends at once: deleting an interpreter, object by object,
+    costs a node's command 15 ms of 120."""
 
 
 class WaitingLine:
-    """Why it still waits. At a terminal one line that is written over; else a line for each change."""
+    """Why the command still waits: on a terminal one line that is written over; else a line for each change."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = sys.stderr if stream is None else stream

@@ -1,85 +1,160 @@
-"""One look at `/status`: what a server says of its fleet or of one node, or why it says nothing, as a value."""
+"""How the commands ask a server: its URL, its pages and its refusals, which are exit codes, in one place."""
 
 from __future__ import annotations
 
-from typing import Final, TypeVar
-from urllib.parse import quote
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Final, Literal, Self, TypeAlias, TypeVar
+from urllib.parse import quote, urlencode
 
 import msgspec
+import typer
 
-from cfgsync_core import CfgsyncError, Lost, ServerUrl
+from cfgsync_core import InvalidServerUrl, Lost, ReceivedAnswer, Request, ServerUrl, plain
 
 from ...node.transport import HttpTransport
 from .fleet_table import ToldFleet, ToldNode
+from .messages import NoAnswer
 
-ANSWER_WITHIN: Final = 10.0
-NOT_OURS: Final = "is this a cfgsync server? check --server"
+STATUS_WITHIN: Final = 10.0
+ANSWER_WITHIN: Final = 30.0
+NOT_OURS: Final = "is this a cfgsync server? check --server, and that the server is not an old one"
+DEFAULT_SERVER: Final = "http://127.0.0.1:4400"
+WORDS_SHOWN: Final = 2_000
 
 T = TypeVar("T")
 
-
-class NoStatus(CfgsyncError):
-    """There is no status to show. `code` is the exit code of whoever shows one, `hint` says what to do."""
-
-    def __init__(self, code: int, happened: str, hint: str) -> None:
-        super().__init__(happened)
-        self.code = code
-        self.hint = hint
+Server: TypeAlias = Annotated[
+    str, typer.Option("--server", metavar="URL", envvar="CFGSYNC_SERVER", help="The server's URL.")
+]
+AsJson: TypeAlias = Annotated[
+    bool, typer.Option("--json", envvar="CFGSYNC_JSON", help="Print one JSON object.")
+]
 
 
-class StatusClient:
-    """Asks one server over one connection. Every method raises `NoStatus`."""
+class _Refusal(msgspec.Struct, frozen=True):
+    message: str = ""
+    identifier: str | None = None
 
-    def __init__(self, carrier: HttpTransport, at: ServerUrl) -> None:
-        self._carrier = carrier
-        self._at = at
+
+class ServerClient:
+    """Asks one server over one connection: `with ServerClient("http://127.0.0.1:4400") as client:`.
+
+    Every method raises `NoAnswer` instead of an answer that does not fit: exit 5 when the server refuses, 7 when it does
+    not answer. What an operator's route does not do is exit 1; what answers `/status` without a status is 6.
+    """
+
+    def __init__(self, server: str) -> None:
+        try:
+            self.at = ServerUrl.parse(server)
+        except InvalidServerUrl as error:
+            raise typer.BadParameter(str(error), param_hint="--server") from error
+        self._transport = HttpTransport(self.at)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._transport.close()
+
+    # ── /status ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def body(self, identifier: str | None) -> bytes:
-        """What the server says, as it is, once it is known to be a status."""
-        path = _path(identifier)
-        body = self._asked(path)
-        self._decoded(path, body, ToldFleet if identifier is None else ToldNode)
-        return body
+        """The body of a status as the server sends it."""
+        path = "/status" if identifier is None else _path(identifier)
+        answer, _ = self._status(path, ToldFleet if identifier is None else ToldNode)
+        return answer.body
 
     def node(self, identifier: str) -> ToldNode:
-        path = _path(identifier)
-        return self._decoded(path, self._asked(path), ToldNode)
+        return self.status(_path(identifier), ToldNode)
 
     def fleet(self) -> tuple[ToldFleet, list[ToldNode]]:
-        """The fleet and every node: a server tells at most some of them at once, in the order of their names."""
-        fleet = self._page("/status")
+        """The fleet and every node: one answer has a limited number of nodes, in the order of their names."""
+        fleet = self.status("/status", ToldFleet)
         page, nodes = fleet.nodes, list(fleet.nodes)
         while page and len(nodes) < fleet.registered:
-            page = self._page(f"/status?after={quote(page[-1].identifier, safe='')}").nodes
+            page = self.status(f"/status?after={quote(page[-1].identifier, safe='')}", ToldFleet).nodes
             nodes += page
         return fleet, nodes
 
-    def _page(self, path: str) -> ToldFleet:
-        return self._decoded(path, self._asked(path), ToldFleet)
+    def status(self, target: str, kind: type[T]) -> T:
+        """A status, decoded."""
+        return self._status(target, kind)[1]
 
-    def _decoded(self, path: str, body: bytes, kind: type[T]) -> T:
-        try:
-            return msgspec.json.decode(body, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise NoStatus(6, f"{self._at}{path} does not answer a status: {error}", NOT_OURS) from error
-
-    def _asked(self, path: str) -> bytes:
-        headers = {"Accept": "application/json"}
-        try:
-            answer = self._carrier.ask("GET", path, headers, None, ANSWER_WITHIN, ANSWER_WITHIN)
-        except Lost as error:
-            why = f"no answer from {self._at}: {error}"
-            raise NoStatus(7, why, "is the server running, and is --server right?") from error
-        if answer.status in (401, 403):
-            raise NoStatus(
-                5, f"{self._at} refuses to tell: status {answer.status}", "ask who runs the server"
-            )
-        if answer.status == 503:
-            raise NoStatus(7, f"{self._at} cannot now: status 503", "run it again in a moment")
+    def _status(self, target: str, kind: type[T]) -> tuple[ReceivedAnswer, T]:
+        answer = self._send("GET", target, STATUS_WITHIN)
         if answer.status != 200:
-            raise NoStatus(7, f"{self._at}{path} answers status {answer.status}", NOT_OURS)
-        return answer.body
+            raise self._refusal(target, answer, 7)
+        return answer, self.decoded(target, answer, kind, 6)
+
+    # ── an operator's routes ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def get(
+        self, path: str, query: Mapping[str, object], kind: type[T], *, missing: bool = False
+    ) -> T | None:
+        """The body of a 200, decoded. With `missing` a 404 is None."""
+        answer = self._send("GET", f"{path}?{urlencode(dict(query))}" if query else path)
+        if missing and answer.status == 404:
+            return None
+        if answer.status != 200:
+            raise self._refusal(path, answer)
+        return self.decoded(path, answer, kind)
+
+    def pages(self, path: str, query: Mapping[str, object], kind: type[T]) -> Iterator[T]:
+        """The pages of one answer; each names its `next`."""
+        after: str | None = ""
+        while after is not None:
+            page = self.get(path, {**query, **({"after": after} if after else {})}, kind)
+            assert page is not None  # asked without `missing`
+            yield page
+            after = getattr(page, "next", None)
+
+    def post(
+        self, path: str, body: bytes, within: float = ANSWER_WITHIN, *, accepted: int | None = None
+    ) -> ReceivedAnswer:
+        """The answer to a POST that was accepted: with this status, else with any 2xx."""
+        answer = self._send("POST", path, within, body)
+        if answer.status != accepted if accepted is not None else not 200 <= answer.status < 300:
+            raise self._refusal(path.partition("?")[0], answer)
+        return answer
+
+    def decoded(self, path: str, answer: ReceivedAnswer, kind: type[T], code: int = 7) -> T:
+        """The body of an answer, decoded."""
+        try:
+            return msgspec.json.decode(answer.body, type=kind)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise NoAnswer(code, f"{self.at}{path} answers something else: {error}", NOT_OURS) from error
+
+    def _send(
+        self, method: Literal["GET", "POST"], target: str, within: float = ANSWER_WITHIN, body: bytes = b""
+    ) -> ReceivedAnswer:
+        headers = {"Accept": "application/json"} | (
+            {"Content-Type": "application/json"} if method == "POST" else {}
+        )
+        try:
+            return self._transport.send(Request(target, headers, body, within, within, method))
+        except Lost as error:
+            why = f"no answer from {self.at}: {error}"
+            raise NoAnswer(7, why, "is the server running, and is --server right?", again=True) from error
+
+    def _refusal(self, path: str, answer: ReceivedAnswer, code: int = 1) -> NoAnswer:
+        try:
+            refusal = msgspec.json.decode(answer.body, type=_Refusal)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            refusal = _Refusal()
+        message = plain(refusal.message, WORDS_SHOWN)
+        words = message or f"status {answer.status}"
+        if answer.status in (401, 403):
+            return NoAnswer(5, f"{self.at} refuses: {words}", "run it on the server's machine")
+        if answer.status == 503:
+            return NoAnswer(7, f"{self.at} cannot now: {words}", "run it again in a moment", again=True)
+        if answer.status == 404 and refusal.identifier is not None:  # the route is there, the node is not
+            return NoAnswer(1, message, "cfgsync node list shows who is registered")
+        if answer.status == 404 and code == 1:
+            why = f"{self.at} has no {path}; a static source has nothing to operate"
+            return NoAnswer(1, why, NOT_OURS)
+        hint = "correct that, and run it again" if message and code == 1 else NOT_OURS
+        return NoAnswer(code, f"{self.at}{path} answers {answer.status}: {message or 'no message'}", hint)
 
 
-def _path(identifier: str | None) -> str:
-    return "/status" if identifier is None else f"/status/{quote(identifier, safe='')}"
+def _path(identifier: str) -> str:
+    return f"/status/{quote(identifier, safe='')}"

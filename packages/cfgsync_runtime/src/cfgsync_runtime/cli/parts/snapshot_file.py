@@ -13,7 +13,7 @@ from cfgsync_core import plain
 
 from ...operator.recording import SnapshotPage, joined
 from .messages import fail
-from .operator_client import OperatorClient
+from .server_client import ServerClient
 
 ROUTE: Final = "/admin/snapshot"
 TRIES: Final = 3
@@ -22,8 +22,8 @@ TRIES: Final = 3
 def save_snapshot(server: str, file: str) -> None:
     """Write the fleet's snapshot, readable by its owner only: metadata may be anything. Says what it holds."""
     for _ in range(TRIES):
-        with OperatorClient(server) as operator:
-            pages = list(_pages(operator))
+        with ServerClient(server) as client:
+            pages = list(_pages(client))
         if pages[-1].next is None:
             break
     else:
@@ -41,11 +41,11 @@ def save_snapshot(server: str, file: str) -> None:
     )
 
 
-def _pages(operator: OperatorClient) -> Iterator[SnapshotPage]:
+def _pages(client: ServerClient) -> Iterator[SnapshotPage]:
     """The pages of one cut; the last one has a `next` when the server forgot the cut between two of them."""
-    page = operator.get(ROUTE, {}, SnapshotPage)
+    page = client.get(ROUTE, {}, SnapshotPage)
     while page is not None:
         yield page
         if page.next is None:
             return
-        page = operator.get(ROUTE, {"cut": page.cut, "after": page.next}, SnapshotPage, missing=True)
+        page = client.get(ROUTE, {"cut": page.cut, "after": page.next}, SnapshotPage, missing=True)

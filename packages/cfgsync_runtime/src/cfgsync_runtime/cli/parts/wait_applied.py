@@ -8,15 +8,14 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from cfgsync_core import Lost, ReceivedAnswer, ServerUrl, plain
+from cfgsync_core import plain
 
-from ...node.transport import HttpTransport
 from .fleet_table import ToldBehind, number
-from .messages import WaitingLine, fail
+from .messages import NoAnswer, WaitingLine, fail
+from .server_client import ServerClient
 
-FIRST_PAUSE, LONGEST_PAUSE, ANSWER_WITHIN = 0.1, 1.0, 10.0
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 NAMED: Final = 5
-NOT_OURS: Final = "is this a cfgsync server, and a new one? check --server"
 
 
 class _Fleet(msgspec.Struct, frozen=True):
@@ -55,7 +54,7 @@ class _No(NamedTuple):
 
 
 def wait_until_applied(
-    at: ServerUrl,
+    client: ServerClient,
     timeout: float,
     as_json: bool,
     clock: Callable[[], float] = time.monotonic,
@@ -64,49 +63,30 @@ def wait_until_applied(
     """Ask until the fleet has converged (0), or `timeout` seconds are over: 1, 7 when the last try had no answer."""
     until, pause, waiting = clock() + timeout, FIRST_PAUSE, WaitingLine()
     shown = ""
-    with HttpTransport(at) as carrier:
-        try:
-            while True:
-                told = _asked(carrier, at)
-                left = until - clock()
-                over = left <= 0 or (isinstance(told, _No) and told.is_final)
-                if (isinstance(told, _Fleet) and told.converged) or over:
-                    break
-                why = _why(told)
-                if not as_json and why != shown:
-                    waiting(why)
-                    shown = why
-                sleep(min(pause, left))
-                pause = min(pause * 2, LONGEST_PAUSE)
-        finally:
-            waiting.clear()
+    try:
+        while True:
+            told = _asked(client)
+            left = until - clock()
+            over = left <= 0 or (isinstance(told, _No) and told.is_final)
+            if (isinstance(told, _Fleet) and told.converged) or over:
+                break
+            why = _why(told)
+            if not as_json and why != shown:
+                waiting(why)
+                shown = why
+            sleep(min(pause, left))
+            pause = min(pause * 2, LONGEST_PAUSE)
+    finally:
+        waiting.clear()
     return _end(told, timeout, as_json)
 
 
-def _asked(carrier: HttpTransport, at: ServerUrl) -> _Fleet | _No:
+def _asked(client: ServerClient) -> _Fleet | _No:
     try:
-        answer = carrier.ask(
-            "GET", "/status?limit=1", {"Accept": "application/json"}, None, *[ANSWER_WITHIN] * 2
-        )
-    except Lost as error:
-        why = f"no answer from {at}: {error}"
-        return _No("unreachable", 7, why, "is the server running, and is --server right?")
-    return _read(answer, at)
-
-
-def _read(answer: ReceivedAnswer, at: ServerUrl) -> _Fleet | _No:
-    if answer.status in (401, 403):
-        return _No(
-            "refused", 5, f"{at} refuses to tell: status {answer.status}", "ask who runs the server", True
-        )
-    if answer.status == 503:
-        return _No("unreachable", 7, f"{at} cannot now: status 503", "run it again in a moment")
-    if answer.status != 200:
-        return _No("unreachable", 7, f"{at}/status answers status {answer.status}", NOT_OURS, True)
-    try:
-        return msgspec.json.decode(answer.body, type=_Fleet)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        return _No("unreachable", 7, f"{at}/status does not say who has applied: {error}", NOT_OURS, True)
+        return client.status("/status?limit=1", _Fleet)
+    except NoAnswer as error:
+        status: Literal["unreachable", "refused"] = "refused" if error.code == 5 else "unreachable"
+        return _No(status, 5 if error.code == 5 else 7, str(error), error.hint, not error.again)
 
 
 def _why(told: _Fleet | _No) -> str:

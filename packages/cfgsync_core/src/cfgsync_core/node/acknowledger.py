@@ -1,0 +1,53 @@
+"""A watching node's word to the server: what became of the newest files, sent once, and again when it may be forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from ..wire.acknowledgement import Acknowledgement
+from .answers import ReceivedAnswer
+from .requests import PATIENCE, Lost, Request, acknowledge_request, is_final
+
+Transport: TypeAlias = Callable[[Request], Awaitable[ReceivedAnswer]]
+"""Sends one request and returns its answer. Raises `Lost`."""
+
+
+class Acknowledger:
+    """Sends acknowledgements over `transport`. A newer one replaces one that could not be sent, and an equal one is not
+    sent twice. With `repeat`, what is in place is reported once a server has confirmed it."""
+
+    def __init__(self, transport: Transport, secret: str | None, repeat: bool) -> None:
+        self.repeat = repeat
+        self._transport = transport
+        self._secret = secret
+        self._pending: Acknowledgement | None = None
+        self._sent: Acknowledgement | None = None
+
+    async def report(
+        self, identifier: str, generation: str | None, digest: str | None, failure: str | None = None
+    ) -> bool:
+        """Report the files as applied, or why they failed. False when there is nothing to report: a static source and an
+        original server have no generations."""
+        words = Acknowledgement.of(identifier, generation, digest, failure)
+        if words is not None:
+            self._pending = words if words != self._sent else None
+        await self.send()
+        return words is not None
+
+    async def send(self) -> None:
+        """Send what is pending. Without an answer it is tried with the next contact; what a server refuses is not."""
+        words = self._pending
+        if words is None:
+            return
+        try:
+            # a fleet that has applied a change acknowledges it all at once: giving up early makes it longer for all
+            answer = await self._transport(acknowledge_request(words, self._secret, PATIENCE))
+        except Lost:
+            return
+        if is_final(answer.status):
+            self._pending, self._sent = None, words
+
+    def forget(self, repeat: bool) -> None:
+        """The server may have forgotten what was reported (an eviction, another store)."""
+        self.repeat, self._sent = repeat, None

@@ -1,0 +1,86 @@
+"""What a node sends: `/register`, `/node` and `/ack` are built here and nowhere else, whatever carries them."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+import msgspec
+
+from cfgsync_artifacts import CfgsyncError
+
+from ..wire.acknowledgement import Acknowledgement, encode_acknowledgement
+from ..wire.headers import ACCEPT, ACCEPT_EXTENDED, VERSION
+from ..wire.protocol import encode_registration
+from ..wire.registration import NodeRegistration
+
+HOLD: Final = 20.0  # s; below the 30 s at which the server, and many a proxy, ends a silent request
+PATIENCE: Final = 10.0  # s for an answer to begin, beyond what the server was asked to hold the request
+CONNECT_WITHIN: Final = (
+    5.0  # s for one connection: after a lost packet it is better to try again than to wait
+)
+ACKNOWLEDGE_WITHIN: Final = 1.0  # s for an acknowledgement
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One request. The answer must begin within `begin_within` seconds and be whole within `end_within`. `path` may
+    have a query; a GET has no body."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+    begin_within: float
+    end_within: float
+    method: Literal["GET", "POST"] = "POST"
+
+
+class Lost(CfgsyncError):
+    """A request without an answer: no connection, no answer in time, or half of one."""
+
+
+def register_request(node: NodeRegistration, secret: str | None, within: float) -> Request:
+    """Register `node`; the whole answer is awaited for `within` seconds."""
+    return Request("/register", _headers(secret), encode_registration(node), min(within, PATIENCE), within)
+
+
+def node_request(
+    node: NodeRegistration,
+    secret: str | None,
+    within: float,
+    *,
+    hold: float = 0.0,
+    version: str | None = None,
+    known: str | None = None,
+) -> Request:
+    """Ask for the files of `node`. The server may hold the request for `hold` seconds, of which whole ones count.
+    `version` is what the registration was answered with, `known` the digest of the files that the node has."""
+    headers = _headers(secret)
+    headers[ACCEPT] = ACCEPT_EXTENDED
+    if version is not None:
+        headers[VERSION] = version
+    if known is not None:
+        headers["If-None-Match"] = f'"{known}"'
+    held = max(int(hold), 0)
+    if held:
+        headers["Prefer"] = f"wait={held}"
+    return Request("/node", headers, encode_registration(node), min(within, held + PATIENCE), within)
+
+
+def acknowledge_request(
+    acknowledgement: Acknowledgement, secret: str | None, within: float = ACKNOWLEDGE_WITHIN
+) -> Request:
+    """Report what became of a generation. The answer changes nothing for the node, which waits `within` seconds for it:
+    at boot only briefly, since a command is to be started."""
+    body = encode_acknowledgement(acknowledgement)
+    return Request("/ack", _headers(secret), body, within, within)
+
+
+def is_final(status: int) -> bool:
+    """True when an acknowledgement that was answered so is not sent again."""
+    return status < 500 and status not in (408, 425, 429)
+
+
+def _headers(secret: str | None) -> dict[str, str]:
+    headers = {"Content-Type": "application/json"}
+    if secret is not None:
+        headers["Authorization"] = f"Bearer {secret}"
+    return headers

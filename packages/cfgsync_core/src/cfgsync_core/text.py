@@ -1,0 +1,48 @@
+"""Text for people: foreign text as one safe line, the cause of an error, a number with its noun, a time in UTC."""
+
+from __future__ import annotations
+
+import time
+from functools import lru_cache
+from typing import Final
+
+LINE_CHARACTERS: Final = 600
+
+
+def plain(text: str, limit: int | None = LINE_CHARACTERS) -> str:
+    """Foreign text as one line that cannot move a terminal's cursor, with at most `limit` characters (None: all)."""
+    end = len(text) if limit is None else limit
+    line = " ".join(text[: end + 1].split())
+    shown = line if line.isprintable() else "".join(c if c.isprintable() else "?" for c in line)
+    return shown if len(text) <= end else shown[:end] + "…"
+
+
+def shortened(text: str, limit: int) -> str:
+    """At most `limit` characters of `text`, without surrogates, which UTF-8 cannot encode."""
+    text = text.encode("utf-8", "replace").decode()
+    return text if len(text) <= limit else text[:limit] + "…"
+
+
+def error_text(error: BaseException) -> str:
+    """The message of an exception, or its type when the message is empty or cannot be made."""
+    try:
+        text = str(error)
+    except Exception:  # an application's own `__str__`
+        text = ""
+    return text or type(error).__name__
+
+
+def cause(error: BaseException) -> str:
+    """Why a system call failed, in the system's words where it has some: `permission denied`."""
+    return (getattr(error, "strerror", None) or error_text(error)).lower()
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+@lru_cache(maxsize=4096)  # a page of /status spells the same seconds again and again
+def rfc3339(seconds: int) -> str:
+    """Whole seconds since 1970 as RFC 3339 in UTC: `2026-01-31T08:00:00Z`."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
