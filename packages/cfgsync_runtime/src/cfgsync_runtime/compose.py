@@ -56,8 +56,9 @@ FIRST_VERDICT_SECONDS = 2.0
 
 @asynccontextmanager
 async def serving_snapshot(
-    materializer: RegistrationSnapshotMaterializer | Decider,
+    materializer: RegistrationSnapshotMaterializer | None = None,
     *,
+    decider: Decider | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
     store: RevisionedStore | str = "memory:",
@@ -76,7 +77,7 @@ async def serving_snapshot(
     interval: float = 15.0,
     on_fatal: Callable[[BaseException], None] | None = None,
 ) -> AsyncIterator[HttpServer]:
-    """A server of `materializer` while the context lasts; `port` 0 takes a free one, see `server.url`.
+    """A server of `materializer`, or of a `decider` that calls one elsewhere, while the context lasts; `port` 0 takes a free one, see `server.url`.
 
     `anonymous` takes nodes without a secret, `rebind` gives a name to whoever comes with another one (see `trust.md`);
     `lacking` is what its operator lets it do without, which is logged and told in `/status`.
@@ -100,6 +101,7 @@ async def serving_snapshot(
         identities = Identities(hinting, anonymous=anonymous, rebind=rebind, hints=hints, interval=interval)
         source = RegistrationConfigSource(
             materializer,
+            decider=decider,
             store=hinting,
             late=late,
             revision=revision,

@@ -12,20 +12,16 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 from cfgsync_core import (
-    BucketSnapshot,
-    BucketView,
     Call,
-    Change,
     ChangeHints,
     Conflict,
     Handler,
-    Reconciler,
     Reply,
     RevisionedStore,
-    Version,
     evicted,
     refusal,
 )
+from cfgsync_core.follow import BucketMirror, OtherServers
 
 BUCKET = "identities"
 REBIND = "an operator re-binds the name by evicting it: cfgsync node evict"
@@ -37,7 +33,7 @@ class Identities:
     `anonymous` takes registrations without a secret; `rebind` gives a bound name to another secret (off loopback,
     only when the operator said so). `rebound` counts that, by identifier, since the server began.
 
-    `hints` say that other servers share the store. Their bindings are followed, and a view that may be behind decides
+    `hints` say that other servers share the store. Their bindings are followed, and a mirror that may be behind decides
     nothing that the store has not confirmed: a name that is unbound here, or bound to another secret, is looked up.
     """
 
@@ -50,75 +46,39 @@ class Identities:
         hints: ChangeHints | None = None,
         interval: float = 15.0,
     ) -> None:
-        self._store = store
         self._anonymous = anonymous
         self._rebind = rebind
-        self._bound: dict[str, str] = {}
+        self._mirror = BucketMirror(
+            store,
+            BUCKET,
+            bytes.decode,
+            str.encode,
+            others=None if hints is None else OtherServers(hints, interval),
+        )
+        self._freed: set[str] = set()
         self.rebound: Counter[str] = Counter()
-        self.held: Version | None = None
-        """The version of the bucket that was read, see `BucketHolder`."""
-        self._reader: Reconciler[BucketSnapshot] | None = None
-        if hints is not None:
-            self._reader = Reconciler(
-                BucketView(store, BUCKET, self),
-                subscribe=lambda: hints.subscribe(BUCKET),
-                interval=interval,
-                name=f"bucket {BUCKET!r}",
-            )
 
     async def open(self) -> None:
         """Read the bucket once, and follow it if other servers share it."""
-        cut = await self._store.snapshot(BUCKET)
-        if isinstance(cut, BucketSnapshot):
-            self.take(cut)
-        if self._reader is not None:
-            await self._reader.__aenter__()
+        await self._mirror.open()
 
     async def close(self) -> None:
-        """Follow nobody any more."""
-        if self._reader is not None:
-            await self._reader.close()
-
-    def take(self, snapshot: BucketSnapshot) -> None:
-        """See `BucketHolder`."""
-        self._bound = {entry.key: entry.value.decode() for entry in snapshot.entries}
-        self.held = snapshot.version
-
-    def step(self, version: Version, change: Change) -> None:
-        """See `BucketHolder`."""
-        for identifier, value in change.writes.items():
-            self._hold(identifier, value)
-        self.held = version
-
-    def holds(self, snapshot: BucketSnapshot) -> bool:
-        """See `BucketHolder`."""
-        return self._bound == {entry.key: entry.value.decode() for entry in snapshot.entries}
-
-    def _hold(self, identifier: str, value: bytes | None) -> None:
-        if value is None:
-            self._bound.pop(identifier, None)
-        else:
-            self._bound[identifier] = value.decode()
-
-    async def _look_up(self, identifier: str) -> None:
-        """Ask the store what this name is bound to, if other servers may have bound or freed it."""
-        if self._reader is not None:
-            entry = await self._store.get(BUCKET, identifier)
-            self._hold(identifier, None if entry is None else entry.value)
+        """Follow the other servers no longer."""
+        await self._mirror.close()
 
     async def release(self, identifiers: Sequence[str]) -> None:
-        """Free these names, durably on return, in one commit: whoever comes first may bind them."""
+        """Free these names, durably on return, in one commit: the next node that comes may bind them."""
         for name in identifiers:
-            if name not in self._bound:
-                await self._look_up(name)
-        bound = {name: self._bound.pop(name) for name in identifiers if name in self._bound}
+            if name not in self._mirror:
+                await self._mirror.look_up(name)
+        bound = {name for name in identifiers if name in self._mirror}
         if not bound:
             return
-        try:  # who claims one of them from now on commits after this
-            await self._store.commit(BUCKET, dict.fromkeys(bound))
-        except BaseException:
-            self._bound = bound | self._bound
-            raise
+        self._freed |= bound
+        try:
+            await self._mirror.commit(dict.fromkeys(bound))
+        finally:
+            self._freed -= bound
 
     def guard(self, handlers: Mapping[str, Handler]) -> dict[str, Handler]:
         """The same table with `register`, `node` and `ack` answered only to whom the name belongs, and an `evict` that
@@ -133,27 +93,27 @@ class Identities:
             refused = self._refused(call) and await self._surely_refused(call)
             if refused is not None:
                 return refused
-            bound = self._bound.get(call.identifier)
+            bound = self._mirror.get(call.identifier)
             reply = await inner_node(call)
-            if self._reader is not None and bound is None:
+            if bound is None:
                 # a name is bound before it is registered: what is answered now was bound by now, if it ever was
-                await self._look_up(call.identifier)
-            if self._bound.get(call.identifier) is not bound:  # while the question was held
+                await self._mirror.look_up(call.identifier)
+            if self._mirror.get(call.identifier) is not bound:  # while the question was held
                 return self._refused(call) or reply
             return reply
 
         async def ack(call: Call) -> Reply:
             call.acknowledged()
-            if call.identifier not in self._bound or self._refused(call) is not None:
-                await self._look_up(call.identifier)
+            if call.identifier not in self._mirror or self._refused(call) is not None:
+                await self._mirror.look_up(call.identifier)
             return self._refused(call) or await handlers["ack"](call)
 
         async def evict(call: Call) -> Reply:
             identifier = call.named()
             reply = await handlers["evict"](call)
-            if identifier not in self._bound:
-                await self._look_up(identifier)
-            if reply.status == 404 and identifier in self._bound:
+            if identifier not in self._mirror:
+                await self._mirror.look_up(identifier)
+            if reply.status == 404 and identifier in self._mirror:
                 await self.release([identifier])
                 return evicted(identifier)
             return reply
@@ -163,12 +123,12 @@ class Identities:
 
     async def _surely_refused(self, call: Call) -> Reply | None:
         """As `_refused`, when the store has been asked."""
-        await self._look_up(call.identifier)
+        await self._mirror.look_up(call.identifier)
         return self._refused(call)
 
     def _refused(self, call: Call) -> Reply | None:
         """The refusal of a question about a name that is bound to another secret, None when it may be answered."""
-        bound = self._bound.get(call.identifier)
+        bound = self._mirror.get(call.identifier)
         if bound is None:
             return None
         if call.bearer is None:
@@ -182,31 +142,32 @@ class Identities:
     async def _claim(self, call: Call) -> Reply | None:
         """Bind an unbound name to the call's secret; a refusal when it is bound to another."""
         identifier, secret = call.identifier, call.bearer
-        bound = self._bound.get(identifier)
+        bound = self._claimed(identifier)
         mine = None if secret is None else _hash(secret)
-        if self._reader is not None and (mine is None or bound != mine):
-            await self._look_up(identifier)
-            bound = self._bound.get(identifier)
+        if mine is None or bound != mine:
+            await self._mirror.look_up(identifier)
+            bound = self._claimed(identifier)
         if mine is None:
             return None if bound is None and self._anonymous else _unauthorized(identifier)
         if bound is None:
             try:
-                await self._store.commit(BUCKET, {identifier: mine.encode()}, expected={identifier: 0})
+                await self._mirror.commit({identifier: mine}, expected={identifier: 0})
                 bound = mine
             except Conflict:
-                entry = await self._store.get(BUCKET, identifier)
-                bound = "" if entry is None else entry.value.decode()
-            self._bound[identifier] = bound
+                bound = self._mirror.get(identifier) or ""
         if not hmac.compare_digest(mine, bound):
             if self._rebind:
-                await self._store.commit(BUCKET, {identifier: mine.encode()})
-                self._bound[identifier] = mine
+                await self._mirror.commit({identifier: mine})
                 self.rebound[identifier] += 1
                 return None
             return refusal(
                 409, "identity_conflict", f"{identifier} is already registered with another secret; {REBIND}"
             )
         return None
+
+    def _claimed(self, identifier: str) -> str | None:
+        """The hash that a claim must have; None also while the name is being freed, since a claim commits after that."""
+        return None if identifier in self._freed else self._mirror.get(identifier)
 
 
 def _hash(secret: str) -> str:
