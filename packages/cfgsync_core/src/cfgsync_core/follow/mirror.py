@@ -62,18 +62,12 @@ class BucketMirror(Generic[T]):
         self._whole = whole
         self._refreshing = asyncio.Lock()
         self._revisions: dict[str, int] = {}
+        self._others = others
         self._reader: Reconciler[BucketSnapshot] | None = None
         self._is_open = False
         self.on_change = on_change
         self.entries: dict[str, T] = {}
         self.version = NEVER
-        if others is not None:
-            self._reader = Reconciler(
-                BucketView(store, bucket, self, replay=not whole),
-                subscribe=lambda: others.hints.subscribe(bucket),
-                interval=others.interval,
-                name=f"bucket {bucket!r}",
-            )
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -96,7 +90,13 @@ class BucketMirror(Generic[T]):
         """Read the bucket, and follow the other servers. Raises `Unavailable`."""
         await self._read_whole()
         self._is_open = True
-        if self._reader is not None:
+        if (others := self._others) is not None:
+            self._reader = Reconciler(
+                BucketView(self._store, self._bucket, self, replay=not self._whole),
+                subscribe=lambda: others.hints.subscribe(self._bucket),
+                interval=others.interval,
+                name=f"bucket {self._bucket!r}",
+            )
             await self._reader.__aenter__()
 
     async def close(self) -> None:
