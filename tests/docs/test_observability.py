@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from cfgsync_adapter import ArtifactFile, MaterializedArtifacts, RegistrationSnapshot
-from cfgsync_adapter.runs.tally import OUTCOMES
+from cfgsync_adapter.runs.run_log import OUTCOMES
 from cfgsync_runtime import serving_snapshot
 
 ROOT = Path(__file__).resolve().parents[2]

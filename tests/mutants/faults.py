@@ -73,13 +73,13 @@ FAULTS = (
         "acknowledge before commit, traced",
         (
             Edit(
-                f"{_ADAPTER}/nodes/registry.py",
-                "        version = await self._store.commit(BUCKET, {identifier: encode_registration(registration)})\n",
-                "        self._later = getattr(self, '_later', set())\n"
-                "        self._later.add(asyncio.ensure_future(self._store.commit(\n"
-                "            BUCKET, {registration.identifier: encode_registration(registration)}\n"
-                "        )))\n"
-                "        version = Version(self.version.epoch or registration.identifier, self.version.revision + 1)\n",
+                f"{_CORE}/follow/mirror.py",
+                "            version = await self._store.commit(self._bucket, encoded, expected)\n",
+                "            self._later = getattr(self, '_later', set())\n"
+                "            self._later.add(asyncio.ensure_future(\n"
+                "                self._store.commit(self._bucket, encoded, expected)\n"
+                "            ))\n"
+                "            version = Version(self.version.epoch or next(iter(writes)), self.version.revision + 1)\n",
             ),
         ),
         ("tests/chaos/test_durability.py",),
@@ -207,7 +207,7 @@ FAULTS = (
         (
             Edit(
                 f"{_ADAPTER}/generations/publisher.py",
-                "await self._store.commit(BUCKET, writes, expected=expected)",
+                "await self.commit(writes, expected=self._expected(CURRENT, CLAIM))",
                 "await self._store.version(BUCKET)",
             ),
         ),
@@ -261,11 +261,9 @@ FAULTS = (
         "a re-snapshot per commit",
         (
             Edit(
-                f"{_ADAPTER}/nodes/registry.py",
-                "            for identifier, registration in writes.items():\n"
-                "                self._apply(identifier, registration, version.revision)\n"
-                "            self._moved(version)\n",
-                "            self._take(await self._store.snapshot(BUCKET))\n",
+                f"{_CORE}/follow/mirror.py",
+                "            self._apply(version, writes)\n        elif",
+                "            await self._read_whole()\n        elif",
             ),
         ),
         (
@@ -327,7 +325,7 @@ FAULTS = (
         (
             Edit(
                 f"{_CORE}/follow/reconciler.py",
-                "                await self._wait(subscribed, SUBSCRIBE_WITHIN)\n",
+                "                await listener.subscribed()\n",
                 "                pass\n",
             ),
         ),

@@ -39,7 +39,7 @@ class Shared:
 
 async def newest(source: RegistrationConfigSource) -> Generation:
     """The generation of everything that is known now."""
-    verdict = (await source.renew(wait=5)).verdict
+    verdict = (await source.parts.operator.renew(wait=5)).verdict
     assert verdict is not None
     assert isinstance(verdict.outcome, Generation), verdict
     return verdict.outcome
@@ -65,7 +65,7 @@ async def test_a_replaced_node_gets_its_files_and_the_shared_ones_and_the_others
         before = await source.resolve("b")
         first = await source.resolve("a")
         assert isinstance(first, Ready)
-        await source.replace("a", MINE)
+        await source.parts.operator.replace("a", MINE)
         changed = await eventually(source, "a", first.payload.digest)  # a run starts by itself
         assert await paths(source, "a") == [
             ("/config", "mine", "0600"),
@@ -91,10 +91,10 @@ async def test_no_files_take_the_replacement_away_and_the_digest_is_the_old_one_
         await source.register(node("a"))
         first = await source.resolve("a")
         assert isinstance(first, Ready)
-        version = await source.replace("a", MINE)
-        assert await source.replace("a", MINE) == version  # the same again is no revision
+        version = await source.parts.operator.replace("a", MINE)
+        assert await source.parts.operator.replace("a", MINE) == version  # the same again is no revision
         mine = await eventually(source, "a", first.payload.digest)
-        await source.replace("a", NONE)
+        await source.parts.operator.replace("a", NONE)
         back = await eventually(source, "a", mine.payload.digest)
         assert back.payload.body == first.payload.body
         assert "operator" not in source.node("a").reason
@@ -105,8 +105,8 @@ async def test_a_node_that_the_materializer_leaves_out_and_one_that_is_yet_to_co
         await source.register(node("a"))
         await source.register(node("extra"))
         assert isinstance(await source.resolve("extra"), Missing)
-        await source.replace("extra", MINE)
-        await source.replace("later", MINE)
+        await source.parts.operator.replace("extra", MINE)
+        await source.parts.operator.replace("later", MINE)
         assert set((await newest(source)).nodes) == {"a", "extra"}
         await source.register(node("later"))
         assert (await paths(source, "later"))[0] == ("/config", "mine", "0600")
@@ -115,7 +115,7 @@ async def test_a_node_that_the_materializer_leaves_out_and_one_that_is_yet_to_co
 async def test_a_replacement_makes_nobody_ready_who_is_not() -> None:
     async with RegistrationConfigSource(ReadyAt(2)) as source:
         await source.register(node("a"))
-        await source.replace("a", MINE)
+        await source.parts.operator.replace("a", MINE)
         assert isinstance(await source.resolve("a"), NotReady)
 
 
@@ -123,7 +123,7 @@ async def test_a_replacement_survives_a_restart_and_the_node_s_registration_anew
     store = MemoryStore()
     async with RegistrationConfigSource(Shared(), store=store) as source:
         await source.register(node("a"))
-        await source.replace("a", MINE)
+        await source.parts.operator.replace("a", MINE)
         body = (await newest(source)).nodes["a"].body
     async with RegistrationConfigSource(Shared(), store=store) as source:
         assert source.generation is not None
@@ -139,7 +139,7 @@ async def test_a_frozen_fleet_takes_it_with_a_renewal() -> None:
     async with RegistrationConfigSource(Shared(), late="freeze") as source:
         await source.register(node("a"))
         await source.resolve("a")
-        await source.replace("a", MINE)
+        await source.parts.operator.replace("a", MINE)
         assert (await paths(source, "a"))[0] == ("/config", "a", "0644")
         assert "waits for cfgsync generation renew" in source.node("a").reason
         await newest(source)
@@ -152,11 +152,11 @@ async def test_a_path_that_is_a_shared_one_s_too_is_refused_now_and_fails_a_late
         await source.register(node("a"))
         await source.resolve("a")
         with pytest.raises(DuplicatePath):
-            await source.replace("a", ArtifactSet([ArtifactFile("/shared", "mine")]))
-        await source.replace("a", MINE)
+            await source.parts.operator.replace("a", ArtifactSet([ArtifactFile("/shared", "mine")]))
+        await source.parts.operator.replace("a", MINE)
         await newest(source)
         app.shared = "/config"
-        said = (await source.renew()).verdict
+        said = (await source.parts.operator.renew()).verdict
         assert said is not None
         assert isinstance(said.outcome, MaterializationFailed)
         assert "/config" in said.outcome.cause
@@ -167,9 +167,9 @@ async def test_what_an_operator_gives_is_no_shrink() -> None:
     async with RegistrationConfigSource(Shared(), shrink_guard=10) as source:
         await source.register(node("a"))
         await source.resolve("a")
-        await source.replace("a", ArtifactSet([ArtifactFile("/one", "")]))
+        await source.parts.operator.replace("a", ArtifactSet([ArtifactFile("/one", "")]))
         assert [file.path for file in (await newest(source)).nodes["a"].files] == ["/one", "/shared"]
-        await source.replace("a", NONE)
+        await source.parts.operator.replace("a", NONE)
         assert [file.path for file in (await newest(source)).nodes["a"].files] == [
             "/config",
             "/other",
@@ -180,12 +180,12 @@ async def test_what_an_operator_gives_is_no_shrink() -> None:
 async def test_equal_files_are_kept_once_and_what_nobody_has_is_pruned() -> None:
     store = MemoryStore()
     async with RegistrationConfigSource(Shared(), store=store) as source:
-        await source.replace("a", MINE)
-        await source.replace("b", MINE)
-        await source.replace("a", NONE)
+        await source.parts.operator.replace("a", MINE)
+        await source.parts.operator.replace("b", MINE)
+        await source.parts.operator.replace("a", NONE)
         keys = [entry.key async for entry in store.export("replacements")]
         assert sum(key.startswith("blob/") for key in keys) == 1
-        await source.replace("b", NONE)
+        await source.parts.operator.replace("b", NONE)
         keys = [entry.key async for entry in store.export("replacements")]
         assert not any(key.startswith("blob/") for key in keys)
 
@@ -196,9 +196,9 @@ async def test_two_servers_never_take_each_other_s_files_away() -> None:
         RegistrationConfigSource(Shared(), store=store) as one,
         RegistrationConfigSource(Shared(), store=store) as other,
     ):
-        await one.replace("a", MINE)
-        await other.replace("b", MINE)
-        await one.replace("a", NONE)
+        await one.parts.operator.replace("a", MINE)
+        await other.parts.operator.replace("b", MINE)
+        await one.parts.operator.replace("a", NONE)
     async with RegistrationConfigSource(Shared(), store=store) as source:
         await source.register(node("b"))
         assert (await paths(source, "b"))[0] == ("/config", "mine", "0600")
@@ -211,6 +211,6 @@ async def test_a_replacement_that_the_store_does_not_keep_is_none() -> None:
         await source.resolve("a")
         broken.break_after(0)
         with pytest.raises(Unavailable):
-            await source.replace("a", MINE)
+            await source.parts.operator.replace("a", MINE)
         broken.mend()
         assert (await newest(source)).replaced == frozenset()

@@ -16,7 +16,7 @@ from cfgsync_adapter import (
     checked,
 )
 from cfgsync_adapter.generations.generation import Generation, Prepared, Source
-from cfgsync_adapter.generations.shrink_guard import ShrinkGuard
+from cfgsync_adapter.generations.shrink_guard import ShrinkGuard, ShrinkRefused
 from cfgsync_core import MaterializationFailed, MemoryStore, Missing, Ready, Version
 from tests.adapter.fleets import node
 
@@ -54,7 +54,7 @@ def fleet(count: int, *paths: str) -> Fleet:
 async def refused(guard: ShrinkGuard, last: Generation, new: Prepared, registered: set[str]) -> str | None:
     try:
         await guard.check(last, new, registered)
-    except MaterializationFailed as error:
+    except ShrinkRefused as error:
         return error.cause
     return None
 
@@ -64,10 +64,8 @@ ALL = set(fleet(10))
 
 @pytest.mark.parametrize(("left", "is_refused"), [(10, False), (5, False), (4, True), (0, True)])
 async def test_over_half_of_the_registered_nodes_may_not_be_left_out(left: int, is_refused: bool) -> None:
-    guard = ShrinkGuard()
-    cause = await refused(guard, generation(fleet(10, "/a")), prepared(fleet(left, "/a")), ALL)
+    cause = await refused(ShrinkGuard(), generation(fleet(10, "/a")), prepared(fleet(left, "/a")), ALL)
     assert (cause is not None) is is_refused
-    assert guard.refused == int(is_refused)
     if cause is not None:
         assert f"{10 - left} of the 10 registered nodes of generation 7" in cause
         for way in ("cfgsync generation renew --accept", "accept_shrink()", "--shrink-guard"):
@@ -154,7 +152,7 @@ async def test_the_last_good_generation_goes_on_being_served_and_status_says_why
             assert isinstance(answer, Ready)
             assert answer.generation == first
         assert "leaves out 3 of the 4 registered nodes" in source.fleet(10, "").reason
-        assert source.shrinks_refused == 1
+        assert source.parts.runs.tally.runs["refused"] == 1
         app.keep = None
         await source.register(node("later"))
         assert isinstance(await source.resolve("later"), Ready)
@@ -195,18 +193,18 @@ async def test_a_renewal_that_accepts_is_believed_once() -> None:
     async with RegistrationConfigSource(app) as source:
         await booted(source, 9)
         app.keep = {"n0", "n1", "n2"}
-        said = await source.renew()
+        said = await source.parts.operator.renew()
         assert said.verdict is not None
         assert isinstance(said.verdict.outcome, MaterializationFailed)
-        said = await source.renew(accept=True)
+        said = await source.parts.operator.renew(accept=True)
         assert said.verdict is not None
         assert isinstance(said.verdict.outcome, Generation)
         assert set(said.verdict.outcome.nodes) == app.keep
         app.keep = {"n0"}
-        said = await source.renew()
+        said = await source.parts.operator.renew()
         assert said.verdict is not None
         assert isinstance(said.verdict.outcome, MaterializationFailed)
-        assert source.shrinks_refused == 2
+        assert source.parts.runs.tally.runs["refused"] == 2
 
 
 async def test_an_accepted_renewal_is_not_forgotten_by_a_restart() -> None:
@@ -215,7 +213,7 @@ async def test_an_accepted_renewal_is_not_forgotten_by_a_restart() -> None:
         await booted(source)
     async with RegistrationConfigSource(app, store=store) as source:
         app.keep = {"n0"}
-        await source.renew(accept=True, wait=0)
+        await source.parts.operator.renew(accept=True, wait=0)
     async with RegistrationConfigSource(app, store=store) as source:
         await source.settled(5)
         assert source.generation is not None

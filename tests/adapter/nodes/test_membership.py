@@ -36,14 +36,14 @@ class Clock:
 
 async def expire(source: RegistrationConfigSource) -> Sequence[str]:
     """Look now, as its own task does in time."""
-    return await source._membership.expire()
+    return await source.parts.membership.expire()
 
 
 async def until_settled(source: RegistrationConfigSource) -> None:
     """Until the run that covers everything so far has finished."""
     for _ in range(500):
-        verdict = source._running().verdict
-        if verdict is not None and verdict.source.covers(source._running().source):
+        verdict = source.parts.runs.verdict
+        if verdict is not None and verdict.source.covers(source.parts.runs.source):
             return
         await asyncio.sleep(0.01)
     raise AssertionError("no run came")
@@ -61,7 +61,7 @@ async def test_a_node_that_is_evicted_must_register_again() -> None:
         assert source.node("b").reason.startswith("b is not registered: evicted 0 s ago, last seen ")
         await source.register(node("b"))
         assert isinstance(await source.resolve("b"), Ready)
-        assert "b" not in source.left
+        assert "b" not in source.parts.membership.left
 
 
 async def test_evicting_nobody_is_false_and_commits_nothing() -> None:

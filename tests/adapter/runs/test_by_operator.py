@@ -22,7 +22,7 @@ async def test_a_renewal_asks_again_and_numbers_only_what_is_new() -> None:
         async with RegistrationConfigSource(materializer) as source:
             await source.register(node("a"))
             before = await answered(source, "a")
-            said = await source.renew()
+            said = await source.parts.operator.renew()
             assert said.before == before.generation
             assert said.verdict is not None
             assert isinstance(said.verdict.outcome, Generation)
@@ -39,7 +39,7 @@ async def test_a_frozen_source_makes_one_generation_of_everybody_when_it_is_rene
         await answered(source, "a")
         await source.register(node("late"))
         assert isinstance(await source.resolve("late"), Missing)
-        await source.renew()
+        await source.parts.operator.renew()
         assert (await answered(source, "late")).generation == (await answered(source, "a")).generation
         await source.register(node("later"))
         assert isinstance(await source.resolve("later"), Missing)
@@ -47,9 +47,11 @@ async def test_a_frozen_source_makes_one_generation_of_everybody_when_it_is_rene
 
 async def test_a_renewal_tells_what_the_run_said() -> None:
     async with RegistrationConfigSource(ReadyAt(2)) as source:
-        assert (await source.renew()).verdict is None  # nobody has registered: there is no run to wait for
+        assert (
+            await source.parts.operator.renew()
+        ).verdict is None  # nobody has registered: there is no run to wait for
         await source.register(node("a"))
-        said = await source.renew()
+        said = await source.parts.operator.renew()
         assert said.verdict is not None
         assert isinstance(said.verdict.outcome, NotReady)
         assert said.before is None
@@ -63,7 +65,7 @@ async def test_a_renewal_that_cannot_be_kept_is_none() -> None:
         before = await answered(source, "a")
         broken.break_after(0)
         with pytest.raises(Unavailable):
-            await source.renew()
+            await source.parts.operator.renew()
         broken.mend()
         assert (await answered(source, "a")).generation == before.generation
         assert source.runs == 1
@@ -76,12 +78,12 @@ async def test_a_superseded_server_that_is_renewed_by_hand_decides_again() -> No
         await answered(old, "a")
         async with RegistrationConfigSource(ReadyAt(1, "new"), store=store, revision="2") as new:
             await new.settled(5)
-            said = await old.renew()
+            said = await old.parts.operator.renew()
             assert said.verdict is not None
             assert isinstance(said.verdict.outcome, Generation)
             assert (await answered(old, "a")).payload.files[0].content == "a old"
             await new.register(node("b"))
-            again = await new.renew()
+            again = await new.parts.operator.renew()
             assert again.claim > said.claim
 
 
@@ -93,7 +95,7 @@ async def test_two_servers_of_one_revision_share_a_renewal() -> None:
     ):
         await one.register(node("a"))
         await answered(one, "a")
-        await one.renew()
+        await one.parts.operator.renew()
         await other.register(node("b"))
         assert (await answered(other, "b")).generation is not None
         assert other.generation is not None

@@ -14,7 +14,6 @@ import pytest
 from cfgsync_adapter import (
     ArtifactFile,
     ArtifactSet,
-    Decider,
     MaterializedArtifacts,
     NodeRegistration,
     NotReady,
@@ -87,7 +86,6 @@ COUNTS_NEW = """
 
 async def test_the_child_is_told_only_what_changed(application: Application) -> None:
     async with ChildDecider(application(COUNTS_NEW)) as child:
-        assert isinstance(child, Decider)
         fleet = nodes("a", "b", "c")
         assert await said(child, fleet) == "3 here, new a b c, gone "
         assert await said(child, fleet) == "3 here, new , gone "
@@ -267,7 +265,7 @@ async def test_readiness_rules_and_caches_work_there_as_they_do_here(application
     )
     async with ChildDecider(target) as child:
         assert child.revision == "image-7"
-        async with RegistrationConfigSource(child) as source:
+        async with RegistrationConfigSource(decider=child) as source:
             began = time.monotonic()
             for registration in nodes("a", "b").values():
                 await source.register(registration)
@@ -341,13 +339,13 @@ async def test_loading_again_takes_nothing_of_the_time_that_a_run_has(
     timeout = 1.0
     monkeypatch.setenv("LOADS_FOR", "0")
     async with ChildDecider(application(LOADS_SLOWLY)) as child:
-        async with RegistrationConfigSource(child, run_timeout=timeout) as source:
+        async with RegistrationConfigSource(decider=child, run_timeout=timeout) as source:
             await source.register(NodeRegistration("bad", "10.0.0.1"))
             with pytest.raises(MaterializationFailed, match="its process ended with exit code 3"):
                 await source.resolve("bad", wait=20)
         monkeypatch.setenv("LOADS_FOR", str(timeout))
         began = time.monotonic()
-        async with RegistrationConfigSource(child, run_timeout=timeout) as source:
+        async with RegistrationConfigSource(decider=child, run_timeout=timeout) as source:
             await source.register(NodeRegistration("good", "10.0.0.1"))
             assert isinstance(await source.resolve("good", wait=20), Ready)
         assert time.monotonic() - began > 2 * timeout

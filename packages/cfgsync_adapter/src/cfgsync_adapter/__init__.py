@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from .runs.decider import Decider as Decider
     from .runs.decider import Decision as Decision
     from .runs.decider import raised_at as raised_at
-    from .runs.tally import RunCounts as RunCounts
-    from .runs.tally import RunOutcome as RunOutcome
+    from .runs.run_log import RunCounts as RunCounts
+    from .runs.run_log import RunOutcome as RunOutcome
     from .source import Late as Late
     from .source import RegistrationConfigSource as RegistrationConfigSource
     from .status.contents import DiffPage as DiffPage
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from .status.contents import changes_of as changes_of
     from .status.contents import difference_page as difference_page
     from .status.contents import generation_page as generation_page
+    from .status.contents import generation_summaries as generation_summaries
     from .status.contents import node_contents as node_contents
     from .status.contents import prepared_contents as prepared_contents
     from .status.contents import summarize as summarize

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from .follow.acceptance import Whole as Whole
     from .follow.bucket_view import BucketHolder as BucketHolder
     from .follow.bucket_view import BucketView as BucketView
-    from .follow.reconciler import Ask as Ask
+    from .follow.hint_listener import Subscribe as Subscribe
     from .follow.reconciler import Reconciler as Reconciler
-    from .follow.reconciler import Subscribe as Subscribe
-    from .follow.reconciler import View as View
     from .follow.timing import ReaderState as ReaderState
+    from .follow.view import Ask as Ask
+    from .follow.view import View as View
     from .log_events import Fact as Fact
     from .log_events import event as event
     from .log_events import event_of as event_of

@@ -57,8 +57,9 @@ FIRST_VERDICT_SECONDS = 2.0
 
 @asynccontextmanager
 async def serving_snapshot(
-    materializer: RegistrationSnapshotMaterializer | Decider,
+    materializer: RegistrationSnapshotMaterializer | None = None,
     *,
+    decider: Decider | None = None,
     host: str = "127.0.0.1",
     port: int = 0,
     store: Backend | Engine | str = "memory:",
@@ -77,7 +78,7 @@ async def serving_snapshot(
     interval: float = 15.0,
     on_fatal: Callable[[BaseException], None] | None = None,
 ) -> AsyncIterator[HttpServer]:
-    """A server of `materializer` while the context lasts; `port` 0 takes a free one, see `server.url`.
+    """A server of `materializer`, or of a `decider` that calls one elsewhere, while the context lasts; `port` 0 takes a free one, see `server.url`.
 
     `anonymous` takes nodes without a secret, `rebind` gives a name to a node that comes with another one;
     `lacking` is what its operator lets it do without, which is in the log and in `/status`.
@@ -100,6 +101,7 @@ async def serving_snapshot(
         identities = Identities(hinting, anonymous=anonymous, rebind=rebind, hints=hints, interval=interval)
         source = RegistrationConfigSource(
             materializer,
+            decider=decider,
             store=hinting,
             admin=backend.admin,
             late=late,

@@ -1,7 +1,7 @@
-"""Held questions: one per node, the newer wins, each answered by the run that settles it and not by polling.
+"""Held requests: one per node, the newer wins, each answered by the run that settles it and not by polling.
 
-A future per question, one timer for all whose time is over in the same twentieth of a second, one pass over all of them
-when a run has finished.
+A future per request, one timer for all that end in the same twentieth of a second, one pass over all of them when a run
+has finished.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ TICK = 0.05
 """Seconds. Waits end at multiples of it, many together: a large fleet that has nothing to do wakes its server 20 times a
 second, and not hundreds of times."""
 EARLY = 0.05
-"""A wait ends up to this share of it early, where fewer others end: whoever came together does not come back together.
+"""A wait ends up to this share of it early, where fewer others end: nodes that came together do not come back together.
 (`Prefer: wait` is an upper bound, RFC 7240.) A wait below a second ends when it ends."""
 
 NodeAnswer: TypeAlias = Resolution | CfgsyncError
 
 
 class HeldRequest:
-    """One held question. `known` is the digest the node has; `asked` the registrations' revision when it asked; `wait`
+    """One held request. `known` is the digest the node has; `asked` the registrations' revision when it came; `wait`
     its `Prefer` seconds; `deadline` and `last` are loop times: the end of that wait, and the end of all waiting."""
 
     __slots__ = ("asked", "deadline", "due", "future", "identifier", "known", "last", "wait")
@@ -52,7 +52,7 @@ class HeldRequest:
 
 
 class HeldRequests:
-    """Every held question of one source. `settle(waiter)` returns its answer when it has one now, None to hold on."""
+    """Every held request of one source. `settle(waiter)` returns its answer when it has one now, None to hold on."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class HeldRequests:
         self._held: dict[str, HeldRequest] = {}
         self._due: dict[float, tuple[asyncio.TimerHandle, dict[HeldRequest, None]]] = {}
         self.superseded: dict[str, int] = {}
-        """How often a node's held question was superseded by a newer one of the same name."""
+        """How often a node's held request was superseded by a newer one of the same name."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -76,7 +76,7 @@ class HeldRequests:
         return iter(self._held)
 
     async def hold(self, waiter: HeldRequest) -> NodeAnswer:
-        """Hold until the question is settled. Cancelling (the node has gone) forgets it."""
+        """Hold until the request is settled. Cancelling (the node has gone) forgets it."""
         older = self._held.get(waiter.identifier)
         if older is not None:
             self.superseded[waiter.identifier] = self.superseded.get(waiter.identifier, 0) + 1
@@ -96,19 +96,19 @@ class HeldRequests:
             self._forget(waiter)
 
     def settle(self, identifier: str) -> None:
-        """Something is new for this node: answer its question if that settles it."""
+        """Something is new for this node: answer its request if that settles it."""
         waiter = self._held.get(identifier)
         if waiter is not None and not waiter.future.done() and (answer := self._settle(waiter)) is not None:
             self._answer(waiter, answer)
 
     def settle_all(self) -> None:
-        """A run has finished: answer whoever it settles."""
+        """A run has finished: answer the requests that it settles."""
         for waiter in list(self._held.values()):
             if not waiter.future.done() and (answer := self._settle(waiter)) is not None:
                 self._answer(waiter, answer)
 
     def release(self, answer: NodeAnswer) -> None:
-        """Answer everybody the same: the server drains."""
+        """Answer every request the same: the server drains."""
         for waiter in list(self._held.values()):
             self._answer(waiter, answer)
 

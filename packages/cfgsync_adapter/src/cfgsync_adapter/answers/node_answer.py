@@ -1,56 +1,56 @@
-"""What `POST /node` answers, row by row, and how long a question is held for it (`architecture.md`, "Generations")."""
+"""What `POST /node` answers, as numbered rows, and how long a request is held for it.
+
+1. The node is not registered: at once. 2. The current generation covers its registration: its files, or `Missing`.
+3. The generation is frozen and does not cover it: `Missing`. 4. Else the request is held for a run that covers everything
+that was registered before it. 5. That run failed: its error. 6. It was not ready: its reason, at the end of the wait.
+"""
 
 from __future__ import annotations
 
 from cfgsync_core import CfgsyncError, Missing, NotReady, Ready
 
 from ..generations.generation import Generation
-from ..generations.generations_held import HeldGenerations
+from ..generations.publisher import Publisher
 from ..nodes.registry import Registry
 from ..runs.runner import Runner
 from . import explain
 from .held_requests import HeldRequest, HeldRequests, NodeAnswer
 
 LEAST_WAIT = 2.0
-"""Seconds that a question waits at least for the run that covers what was registered before it (row 4)."""
+"""Seconds that a request is held at least for the run that covers what was registered before it (row 4)."""
 
 
 class NodeAnswers:
-    """The six rows over one registry and its generations. `begin(runs)` when there is a run task; `waiting` are those
-    whose question is held."""
+    """The six rows over one registry and its generations; `held` are the requests that wait for one of them."""
 
-    def __init__(self, registry: Registry, generations: HeldGenerations) -> None:
+    def __init__(self, registry: Registry, publisher: Publisher, runs: Runner) -> None:
         self._registry = registry
-        self._generations = generations
-        self._runs: Runner | None = None
-        self.waiting = HeldRequests(self._settle)
-
-    def begin(self, runs: Runner) -> None:
-        """From now on `runs` decides."""
+        self._publisher = publisher
         self._runs = runs
+        self.held = HeldRequests(self._settle)
 
     def now(self, identifier: str) -> Ready | Missing | NotReady | None:
-        """Rows 1 to 3; None when the question is one for row 4."""
+        """Rows 1 to 3; None when the request is one for row 4."""
         revision = self._registry.revision_of(identifier)
         if revision is None:
             return stranger(identifier)
-        current = self._generations.current
+        current = self._publisher.current
         if current is not None:
             covered = current.source.registrations
             if revision <= covered.revision and covered.epoch == self._registry.version.epoch:
                 payload = current.nodes.get(identifier)
                 return Missing() if payload is None else Ready(payload, current.text)
-            if self._running().is_frozen:
+            if self._runs.is_frozen:
                 return Missing(f"generation {current.number} is frozen")
         return None
 
     async def hold(self, identifier: str, known: str | None, wait: float) -> NodeAnswer:
         """Rows 2 to 6: the answer, when it can be given or the time is over. `known` is the digest that the node has."""
         waiter = HeldRequest(identifier, known, self._registry.version.revision, wait, LEAST_WAIT)
-        return self._settle(waiter) or await self.waiting.hold(waiter)
+        return self._settle(waiter) or await self.held.hold(waiter)
 
     def _settle(self, waiter: HeldRequest) -> NodeAnswer | None:
-        """Rows 2 to 6 for a held question: its answer when it has one now, None to hold on."""
+        """Rows 2 to 6 for a held request: its answer when it has one now, None to hold on."""
         now = waiter.future.get_loop().time()
         wait_is_over = now >= waiter.deadline
         answer = self.now(waiter.identifier)
@@ -58,7 +58,7 @@ class NodeAnswers:
             return None
         if answer is not None:
             return answer
-        runs = self._running()
+        runs = self._runs
         verdict = runs.verdict
         covers = (
             verdict is not None
@@ -77,10 +77,6 @@ class NodeAnswers:
         if not wait_is_over:
             return None
         return NotReady(verdict.outcome.reason, verdict.outcome.conditions, retry_after=again)
-
-    def _running(self) -> Runner:
-        assert self._runs is not None  # a source answers when it is open
-        return self._runs
 
 
 def stranger(identifier: str) -> NotReady:

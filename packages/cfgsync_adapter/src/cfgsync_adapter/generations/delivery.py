@@ -1,6 +1,6 @@
 """The sink outside receives exactly what is served: after the compare-and-set, at least once, also after a crash.
 
-It does not stand in the way of who is served; a sink that fails is tried again, and `/status` says so.
+It delays no answer to a node; a sink that fails is tried again, and `/status` says so.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ def prepare(artifacts: MaterializedArtifacts) -> Prepared:
     refuse_beyond("the shared content", shared_length)
     deliverable = Deliverable(shared)
     shared_bytes, shared_extended = encode_files(shared), first_extended(shared)
-    shared_key = _key(shared_bytes)
+    shared_key = blob_key(shared_bytes)
     blobs: dict[str, bytes] = {shared_key: shared_bytes}
     nodes: dict[str, NodeArtifactsPayload] = {}
     mapped: dict[str, Mapped] = {}
@@ -169,7 +169,7 @@ def prepare(artifacts: MaterializedArtifacts) -> Prepared:
         refuse_beyond(f"the content for node {identifier}", _length(local) + shared_length)
         deliverable.check(identifier, local)
         encoded = encode_files(local)
-        key = _key(encoded)
+        key = blob_key(encoded)
         encoded = blobs.setdefault(key, encoded)
         payload = NodeArtifactsPayload(
             encoded,
@@ -181,7 +181,7 @@ def prepare(artifacts: MaterializedArtifacts) -> Prepared:
         nodes[identifier] = payload
         mapped[identifier] = Mapped(key, payload.digest, payload.extended)
     raw = msgspec.msgpack.encode(NodeMap(shared_key, mapped))
-    map_key = _key(raw)
+    map_key = blob_key(raw)
     blobs[map_key] = raw
     return Prepared(nodes, blobs, map_key, artifacts.accepts_shrink)
 
@@ -215,5 +215,6 @@ def refuse_beyond(what: str, size_bytes: int) -> None:
         raise PayloadTooLarge(f"{what} is {size_bytes} bytes, a node takes {MAX_PAYLOAD_BYTES}")
 
 
-def _key(data: bytes) -> str:
+def blob_key(data: bytes) -> str:
+    """The key that names these bytes."""
     return BLOB + sha256(data).hexdigest()

@@ -3,72 +3,106 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
-from cfgsync_core import Conflict, RevisionedStore, Version
+from cfgsync_core import Conflict, NodeArtifactsPayload, RevisionedStore
+from cfgsync_core.follow import BucketMirror, OtherServers
 
-from .generation import Generation, Head, Prepared, Source
-from .generations_held import (
-    BUCKET,
-    CLAIM,
-    CURRENT,
-    DELIVERED,
-    PAST,
-    PREVIOUS,
-    Claim,
-    HeldGenerations,
-    past_key,
-)
+from .generation import Generation, Head, Prepared, Source, restore
+
+BUCKET = "generations"
+CURRENT, PREVIOUS, CLAIM, DELIVERED = "current", "previous", "claim", "delivered"
+PAST = 100
+"""The heads of so many generations before the current one are kept, in a ring, without their files."""
 
 
-class Publisher(HeldGenerations):
-    """The generations of one store, and the one way in which new ones, and claims, come into it."""
+class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Whose program decides: the last claim is the active one. Number 0, revision `""` before the first. The first
+    generation of a claim with `accepts_shrink` may leave out what the guard would refuse."""
+
+    number: int = 0
+    revision: str = ""
+    accepts_shrink: bool = False
+
+
+class Publisher(BucketMirror[bytes]):
+    """The mirror of the generations, and the one way in which new ones, and claims, come into the bucket.
+
+    `current` is the last generation committed, by this server or another, and `previous` the one before it, which is kept
+    as long. `mine` is the last claim whose revision is this server's: what it publishes for. `made` counts the generations
+    that this server has committed. `on_adopted` is called after another server's commits were read.
+    """
 
     def __init__(
-        self, store: RevisionedStore, clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000
+        self,
+        store: RevisionedStore,
+        *,
+        revision: str | None = None,
+        on_adopted: Callable[[], object] = lambda: None,
+        others: OtherServers | None = None,
+        clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        super().__init__(store)
+        """`revision` is that of the program that decides here; None: this process decides nothing and never claims."""
+        super().__init__(store, BUCKET, bytes, bytes, on_change=self._changed, others=others, whole=True)
+        self._revision = revision
+        self._on_adopted = on_adopted
         self._clock = clock
+        self.current: Generation | None = None
+        self.previous: Generation | None = None
+        self.claim = Claim()
+        self.mine = 0
         self.made = 0
 
-    async def open(self, revision: str | None) -> None:
-        """Load what is served, then claim if `revision` differs from the last claim's (None: never claim)."""
-        self._revision = revision
-        await self.reload()
-        while revision is not None and revision != self.claim.revision:
+    async def open(self) -> None:
+        """Load what is served, then claim if this program's revision differs from the last claim's."""
+        await super().open()
+        while self._revision is not None and self._revision != self.claim.revision:
             try:
-                await self._claim(Claim(self.claim.number + 1, revision))
+                await self._claim(Claim(self.claim.number + 1, self._revision))
             except Conflict:
-                await self.reload()
+                continue  # the other server's claim has been read
+
+    @property
+    def last_delivered(self) -> str | None:
+        """The generation that the sink has received last."""
+        found = self.entries.get(DELIVERED)
+        return None if found is None else found.decode()
+
+    def heads(self) -> list[Head]:
+        """The heads that are still held, newest first, the current one's among them."""
+        past = (self.entries.get(past_key(slot)) for slot in range(PAST))
+        found = [msgspec.json.decode(head, type=Head) for head in past if head is not None]
+        held = {head.number: head for head in found}
+        held.update((one.number, one.head) for one in self._kept())
+        return [held[number] for number in sorted(held, reverse=True)]
+
+    def numbered(self, number: int) -> Generation | None:
+        """The generation of this number, while its files are held."""
+        return next((one for one in self._kept() if one.number == number), None)
+
+    def named(self, text: str) -> Generation | None:
+        """The generation that travels as `text`, while its files are held."""
+        return next((one for one in self._kept() if one.text == text), None)
 
     async def renew(self, accepts_shrink: bool = False) -> Claim:
         """Make a claim by hand: the next run makes one new generation of everybody. Raises `Unavailable` and its kin.
 
-        A server that was superseded takes the word back with its own revision.
+        A server whose claim was superseded becomes the active one again, with its own revision.
         """
         while True:
             revision = self.claim.revision if self._revision is None else self._revision
             try:
                 return await self._claim(Claim(self.claim.number + 1, revision, accepts_shrink))
             except Conflict:
-                await self.reload()
-
-    async def _claim(self, claim: Claim) -> Claim:
-        version = await self._store.commit(
-            BUCKET, {CLAIM: msgspec.json.encode(claim)}, expected={CLAIM: self._claim_revision}
-        )
-        if self._committed(version):
-            self._claim_revision = version.revision
-            self.claim, self.mine = claim, claim.number
-        return claim
+                continue
 
     async def publish(
         self, prepared: Prepared, source: Source, allowed: Callable[[Generation], Awaitable[None]]
     ) -> Generation | None:
-        """The generation that stands for `source`: adopted, or committed from these artifacts, the same ones at each
-        try. None when another source stands that is neither before nor after: take a new snapshot.
+        """The generation of `source`: adopted, or committed from these artifacts, the same ones at each try. None when
+        the current generation's source is neither before nor after it: take a new snapshot.
 
         `allowed` is asked before other artifacts follow a generation, unless the claim accepts what comes first.
         Raises what it raises, and `Unavailable` and its kin.
@@ -100,16 +134,21 @@ class Publisher(HeldGenerations):
             try:
                 return await self._commit(prepared, head, moved)
             except Conflict:
-                await self.reload()
+                continue  # the other server's generation or claim has been read
+
+    async def delivered(self, generation: Generation) -> None:
+        """Remember that the sink has this generation."""
+        await self.commit({DELIVERED: generation.text.encode()})
 
     def _accepts_after(self, current: Generation) -> bool:
         """True while the active claim accepts a shrink and has no generation yet: once."""
         return self.claim.accepts_shrink and current.source.claim < self.claim.number
 
-    async def delivered(self, generation: Generation) -> None:
-        """Remember that the sink has this generation."""
-        await self._store.commit(BUCKET, {DELIVERED: generation.text.encode()})
-        self.last_delivered = generation.text
+    async def _claim(self, claim: Claim) -> Claim:
+        version = await self.commit({CLAIM: msgspec.json.encode(claim)}, expected=self._expected(CLAIM))
+        if version == self.version:
+            self.claim, self.mine = claim, claim.number
+        return claim
 
     async def _commit(self, prepared: Prepared, head: Head, moved: bool) -> Generation:
         current = self.current
@@ -123,13 +162,12 @@ class Publisher(HeldGenerations):
                 writes[past_key(current.number)] = past
             stale = self.previous.blobs if self.previous is not None else frozenset()
             writes.update((key, None) for key in stale if key not in held and key not in blobs)
-        expected = {CURRENT: self._current_revision, CLAIM: self._claim_revision}
-        version = await self._store.commit(BUCKET, writes, expected=expected)
+        version = await self.commit(writes, expected=self._expected(CURRENT, CLAIM))
         generation = Generation(
             f"{version.epoch}.{head.number}",
             head.number,
             head.source,
-            prepared.nodes,
+            _same_objects(prepared, current),
             blobs,
             head.map_key,
             head.at_ms,
@@ -137,20 +175,45 @@ class Publisher(HeldGenerations):
         )
         if not moved:
             self.made += 1
-        if self._committed(version):
-            self._current_revision = version.revision
+        if version == self.version:
             if not moved:
                 self.previous = current
-                if current is not None:
-                    self.past[current.number % PAST] = current.head
             self.current = generation
         return generation
 
-    def _committed(self, version: Version) -> bool:
-        """A commit of ours made this version. False when a later one has been read meanwhile, which holds it too."""
-        held = self.held
-        if held is not None and version <= held:
-            return False
-        if held is None or (held.epoch or version.epoch, held.revision + 1) == version:
-            self.held = version  # else another server's commit is between, and is still to be read
-        return True
+    def _expected(self, *keys: str) -> dict[str, int]:
+        return {key: self._revisions.get(key, 0) for key in keys}
+
+    def _kept(self) -> list[Generation]:
+        return [one for one in (self.current, self.previous) if one is not None]
+
+    def _changed(self, writes: object) -> None:
+        """The bucket was read; what this server itself wrote, it knows."""
+        if writes is not None:
+            return
+        claim = self.entries.get(CLAIM)
+        self.claim = Claim() if claim is None else msgspec.json.decode(claim, type=Claim)
+        if self._revision is None or self._revision == self.claim.revision:
+            self.mine = self.claim.number
+        self.current, self.previous = self._restored(CURRENT), self._restored(PREVIOUS)
+        self._on_adopted()
+
+    def _restored(self, name: str) -> Generation | None:
+        if name not in self.entries:
+            return None
+        return restore(self.version.epoch, msgspec.json.decode(self.entries[name], type=Head), self.entries)
+
+
+def past_key(number: int) -> str:
+    return f"past/{number % PAST:02}"
+
+
+def _same_objects(prepared: Prepared, current: Generation | None) -> Mapping[str, NodeArtifactsPayload]:
+    """The payloads, those of unchanged nodes as the objects that are held already: their bytes are in memory once."""
+    if current is None:
+        return prepared.nodes
+    held = current.nodes
+    return {
+        name: old if (old := held.get(name)) is not None and old.digest == payload.digest else payload
+        for name, payload in prepared.nodes.items()
+    }

@@ -1,143 +1,104 @@
 """Replacements are entries of a bucket of their own: what an operator gives a node in place of the materializer's files.
 
-One stands until another replaces it or an empty one takes it away, also while its node is not registered, and survives
-restarts and `evict`. It takes effect in the next generation, whose source names the version of this bucket.
+A replacement is kept until another one, or an empty one, takes its place, also while its node is not registered; it
+survives restarts and `evict`. It takes effect in the next generation, whose source names the version of this bucket.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Mapping
-from hashlib import sha256
+from collections.abc import Callable, Container, Mapping
 
 import msgspec
 
 from cfgsync_artifacts import ArtifactSet, DuplicatePath, digest_of
 from cfgsync_core import (
     BLOB,
-    NEVER,
     Conflict,
     NodeArtifactsPayload,
     RevisionedStore,
-    Unchanged,
     Version,
     decode_files,
     encode_files,
     first_extended,
     paths_of,
 )
+from cfgsync_core.follow import BucketMirror, OtherServers
 
 from .deliverable import Deliverable
-from .generation import Mapped, NodeMap, Prepared, refuse_beyond
+from .generation import Mapped, NodeMap, Prepared, blob_key, refuse_beyond
 
 BUCKET = "replacements"
-COUNTER = "#"  # no identifier; written by each commit, so that two servers never take each other's blob away
+COUNTER = "#"  # no identifier; each commit writes it, so that two servers never take each other's blob away
 
 
-class Replaced(msgspec.Struct, frozen=True):
-    """The files of one replacement, encoded, and what their digest is made of."""
+class Replacements(BucketMirror[bytes]):
+    """The mirror of the replacements: identifier → key of the blob that holds its encoded files."""
 
-    key: str
-    encoded: bytes
-    manifest: bytes
-    extended: str | None
-
-    @classmethod
-    def of(cls, files: ArtifactSet) -> Replaced:
-        encoded = encode_files(files)
-        return cls(BLOB + sha256(encoded).hexdigest(), encoded, files.manifest, first_extended(files))
-
-
-class Replacements:
-    """The replacements of one store. `await open()` first; `standing` is a new mapping after each change."""
-
-    def __init__(self, store: RevisionedStore) -> None:
-        self._store = store
+    def __init__(
+        self,
+        store: RevisionedStore,
+        *,
+        on_adopted: Callable[[], object] = lambda: None,
+        others: OtherServers | None = None,
+    ) -> None:
+        """`on_adopted` is called after another server's commits were read."""
+        super().__init__(store, BUCKET, bytes, bytes, on_change=self._changed, others=others, whole=True)
+        self._on_adopted = on_adopted
         self._writing = asyncio.Lock()
-        self._counter_revision = 0
-        self._is_open = False
-        self.version = NEVER
-        self.standing: Mapping[str, Replaced] = {}
 
-    def __contains__(self, identifier: object) -> bool:
-        return identifier in self.standing
-
-    async def open(self) -> None:
-        """Read the bucket, unless it is as it was."""
-        cut = await self._store.snapshot(BUCKET, None if self.version == NEVER else self.version)
-        self._is_open = True
-        if isinstance(cut, Unchanged) or cut.version == self.version:
-            return
-        entries = {entry.key: entry.value for entry in cut.entries}
-        held = {part.key: part for part in self.standing.values()}
-        standing: dict[str, Replaced] = {}
-        for entry in cut.entries:
-            if entry.key == COUNTER:
-                self._counter_revision = entry.revision
-            elif not entry.key.startswith(BLOB):
-                key = entry.value.decode()
-                part = held.get(key)
-                if part is None:
-                    part = held[key] = await asyncio.to_thread(Replaced.of, decode_files(entries[key]))
-                standing[entry.key] = part
-        self.standing, self.version = standing, cut.version
-
-    @property
-    def held(self) -> Version | None:
-        """The version that `standing` was read at, None before `open`."""
-        return self.version if self._is_open else None
-
-    async def refresh(self) -> None:
-        """Read what other servers have committed, not while something is committed here."""
-        async with self._writing:
-            await self.open()
+    def by_node(self) -> dict[str, bytes]:
+        """The encoded files of each node that has a replacement."""
+        entries = self.entries
+        return {
+            name: entries[key.decode()]
+            for name, key in entries.items()
+            if name != COUNTER and not name.startswith(BLOB)
+        }
 
     async def put(self, identifier: str, files: ArtifactSet) -> Version:
-        """Give this node these files; none take its replacement away. Durable on return.
+        """Give this node these files; an empty set takes its replacement away. Durable on return.
 
         Raises `InvalidArtifact` for what no node takes; `PayloadTooLarge`; `Unavailable` and its kin.
         """
-        part = await asyncio.to_thread(_delivered, identifier, files) if len(files) else None
-        if part is not None:
-            refuse_beyond(f"the replacement for node {identifier}", len(part.encoded))
+        encoded = await asyncio.to_thread(_deliverable, identifier, files) if len(files) else b""
+        refuse_beyond(f"the replacement for node {identifier}", len(encoded))
+        after = blob_key(encoded) if encoded else None
         async with self._writing:
             while True:
-                before = self.standing.get(identifier)
-                if before == part:
+                entries = self.entries
+                found = entries.get(identifier)
+                before = None if found is None else found.decode()
+                if before == after:
                     return self.version
-                after = {name: kept for name, kept in self.standing.items() if name != identifier}
-                writes: dict[str, bytes | None] = {COUNTER: b"%d" % (self._counter_revision + 1)}
-                if part is None:
-                    writes[identifier] = None
-                else:
-                    after[identifier] = part
-                    writes[part.key] = part.encoded
-                    writes[identifier] = part.key.encode()
-                if before is not None and before not in after.values():
-                    writes[before.key] = None
+                counter = self._revisions.get(COUNTER, 0)
+                writes: dict[str, bytes | None] = {COUNTER: b"%d" % (counter + 1), identifier: None}
+                if after is not None:
+                    writes[identifier] = after.encode()
+                    writes[after] = encoded
+                if found is not None and list(entries.values()).count(found) == 1:
+                    writes[found.decode()] = None  # no other node has these files
                 try:
-                    version = await self._store.commit(
-                        BUCKET, writes, expected={COUNTER: self._counter_revision}
-                    )
+                    return await self.commit(writes, expected={COUNTER: counter})
                 except Conflict:
-                    await self.open()
-                    continue
-                self._counter_revision = version.revision
-                self.standing, self.version = after, version
-                return version
+                    continue  # another server's replacement has been read
+
+    def _changed(self, writes: object) -> None:
+        if writes is None:
+            self._on_adopted()
 
 
-def _delivered(identifier: str, files: ArtifactSet) -> Replaced:
+def _deliverable(identifier: str, files: ArtifactSet) -> bytes:
     Deliverable(ArtifactSet()).check(identifier, files)
-    return Replaced.of(files)
+    return encode_files(files)
 
 
-def overlay(made: Prepared, standing: Mapping[str, Replaced], registered: Container[str]) -> Prepared:
-    """`made` with the replacements of those who are registered or in it; shared files still follow.
+def overlay(made: Prepared, replaced: Mapping[str, bytes], registered: Container[str]) -> Prepared:
+    """`made` with the replacements of the nodes that are registered or in it; shared files still follow.
 
     Raises `DuplicatePath` for a path that is a shared one's too, `InvalidArtifact`, `PayloadTooLarge`.
     """
-    mine = {name: part for name, part in standing.items() if name in registered or name in made.nodes}
+    mine = {name: own for name, own in replaced.items() if name in registered or name in made.nodes}
     if not mine:
         return made
     plan = msgspec.msgpack.decode(made.blobs[made.map_key], type=NodeMap)
@@ -146,19 +107,21 @@ def overlay(made: Prepared, standing: Mapping[str, Replaced], registered: Contai
     shared_paths = paths_of(shared)
     deliverable = Deliverable(shared_files)
     nodes, blobs = dict(made.nodes), dict(made.blobs)
-    for name, part in mine.items():
-        for path in paths_of(part.encoded) & shared_paths:
+    for name, own in mine.items():
+        for path in paths_of(own) & shared_paths:
             raise DuplicatePath(path)
-        deliverable.check(name, decode_files(part.encoded))
-        digest = digest_of(part.manifest, shared_files.manifest)
-        extended = part.extended or first_extended(shared_files)
-        nodes[name] = payload = NodeArtifactsPayload(part.encoded, shared, digest, extended)
+        files = decode_files(own)
+        deliverable.check(name, files)
+        digest = digest_of(files.manifest, shared_files.manifest)
+        extended = first_extended(files) or first_extended(shared_files)
+        nodes[name] = payload = NodeArtifactsPayload(own, shared, digest, extended)
         refuse_beyond(f"the replaced payload of node {name}", payload.size_bytes)
-        plan.nodes[name] = Mapped(part.key, digest, extended)
-        blobs[part.key] = part.encoded
+        key = blob_key(own)
+        plan.nodes[name] = Mapped(key, digest, extended)
+        blobs[key] = own
     ordered = NodeMap(plan.shared, dict(sorted(plan.nodes.items())))
     raw = msgspec.msgpack.encode(ordered)
-    map_key = BLOB + sha256(raw).hexdigest()
+    map_key = blob_key(raw)
     used = {plan.shared, *(mapped.local for mapped in ordered.nodes.values())}
     kept = {key: blob for key, blob in blobs.items() if key in used}
     return Prepared(nodes, {**kept, map_key: raw}, map_key, made.accepts_shrink, frozenset(mine))

@@ -1,8 +1,8 @@
 """The shrink guard: a result that leaves out most of what the fleet has is a failed run, and not the next generation.
 
-What counts is what the last generation gives to nodes that are still registered, each of their files by its path: who
-left by `--ttl` or `evict` is not dropped, a file that is renamed is, and what an operator replaced does not count. More than `percent` of the nodes, or of the
-files, is refused; the last good generation goes on being served.
+What counts is what the last generation gives to nodes that are still registered, each of their files by its path: a node
+that left by `--ttl` or `evict` is not dropped, a file that is renamed is, and what an operator replaced does not count. A
+result that drops more than `percent` of the nodes, or of the files, is refused; the last generation is still served.
 """
 
 from __future__ import annotations
@@ -17,8 +17,12 @@ from .generation import Generation, Prepared
 DEFAULT_PERCENT = 50.0
 
 
+class ShrinkRefused(MaterializationFailed):
+    """The result leaves out too much of the last generation, which stays."""
+
+
 class ShrinkGuard:
-    """Refuses a result that leaves out over `percent` (0 to 100, 0 is off) of the last generation; `refused` counts.
+    """Refuses a result that leaves out over `percent` (0 to 100, 0 is off) of the last generation.
 
     Raises `ValueError` for another percentage.
     """
@@ -27,16 +31,14 @@ class ShrinkGuard:
         if not 0 <= percent <= 100:
             raise ValueError(f"shrink_guard is a percentage from 0 (off) to 100, not {percent}")
         self.percent = percent
-        self.refused = 0
 
     async def check(self, last: Generation, new: Prepared, registered: Container[str]) -> None:
-        """Raise `MaterializationFailed` when `new` leaves out too much. Counts in a thread: a fleet may be large."""
+        """Raise `ShrinkRefused` when `new` leaves out too much. Counts in a thread: a fleet may be large."""
         if not self.percent:
             return
         what = await asyncio.to_thread(self._left_out, last, new, registered)
         if what is not None:
-            self.refused += 1
-            raise MaterializationFailed(
+            raise ShrinkRefused(
                 f"the result leaves out {what} (over {self.percent:g} %), so generation {last.number} stays;"
                 " if it is meant: cfgsync generation renew --accept, accept_shrink() in the materializer,"
                 " or serve with another --shrink-guard"

@@ -1,4 +1,4 @@
-"""When each node was last heard of, and what it was served then: what `last_seen` says, and who is the first to expire."""
+"""When each node was last heard of, and what it was served then: for `last_seen`, and for the next node to expire."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class SeenNode(msgspec.Struct, gc=False):
 
 
 class LastSeen:
-    """When who was heard of. `clock` is monotonic seconds and measures; `wall` (seconds since 1970) only spells.
+    """When each node was heard of. `clock` is monotonic seconds and measures; `wall` (seconds since 1970) only spells.
 
-    With `ordered`, who was not heard of for the longest time is always the first, so that looking for who is silent
+    With `ordered`, the node that was silent for the longest time is always the first, so that looking for silent nodes
     costs what is found and not the fleet.
     """
 
@@ -60,11 +60,11 @@ class LastSeen:
         return self._nodes.get(identifier)
 
     def oldest(self) -> float | None:
-        """With `ordered`: when whoever was not heard of for the longest time was heard of."""
+        """With `ordered`: when the node that is silent for the longest time was heard of."""
         return next((known.at for known in self._nodes.values()), None)
 
     def silent_since(self, at: float) -> list[str]:
-        """With `ordered`: who was last heard of at `at` or before, the oldest first."""
+        """With `ordered`: the nodes that were last heard of at `at` or before, the oldest first."""
         return [name for name, _ in takewhile(lambda node: node[1].at <= at, self._nodes.items())]
 
     def now(self) -> float:

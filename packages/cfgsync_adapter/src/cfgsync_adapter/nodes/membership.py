@@ -1,7 +1,7 @@
-"""Who leaves, and when: a node is evicted, or not heard of for `ttl` seconds. Each is a commit like any other.
+"""Nodes leave: an operator evicts one, or it was not heard of for `ttl` seconds. Each is a commit like any other.
 
-Time is relative and monotonic: a restart gives everyone a whole `ttl`, and a node whose request is held is heard of for
-as long as it is held.
+Time is relative and monotonic: after a restart each node has a whole `ttl`, and a node whose request is held counts as
+heard of for as long as it is held.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .registry import Registry
 
 LONGEST_SLACK: Final = 1.0
 REMEMBERED: Final = 10_000
-"""How many who left are remembered by name."""
+"""How many nodes that left are remembered by name."""
 
 log = logging.getLogger("cfgsync")
 
@@ -37,11 +37,10 @@ class Departure(msgspec.Struct, frozen=True):
 
 
 class Membership:
-    """Who leaves one registry. `start()` looks after `ttl` (None: nobody expires) until `close()`.
+    """Makes nodes leave one registry. From `start()` to `close()` those that are silent for `ttl` expire (None: never).
 
     `before_leaving` is awaited with the names before their registrations go: it frees what else belongs to them, and
-    when it raises nobody leaves. `on_left` is called on the loop when they are gone. `held` are the names whose
-    requests are held now.
+    when it raises no node leaves. `held` are the names whose requests are held now.
     """
 
     def __init__(
@@ -53,7 +52,6 @@ class Membership:
         *,
         ttl: float | None = None,
         before_leaving: BeforeLeaving | None = None,
-        on_left: Callable[[Sequence[str]], None] = lambda names: None,
     ) -> None:
         self._registry = registry
         self._acknowledgements = acknowledgements
@@ -62,13 +60,12 @@ class Membership:
         self._ttl = ttl
         seen.ordered = ttl is not None
         self._before_leaving = before_leaving
-        self._on_left = on_left
         self._opened_at = seen.now()
         self._unseen: list[str] = []  # registered before this server started
         self._task: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.left: dict[str, Departure] = {}
-        """Who left while this server ran, the latest at the end, and is not back."""
+        """The nodes that left while this server ran and are not back, the latest at the end."""
 
     @property
     def ttl(self) -> float | None:
@@ -76,7 +73,7 @@ class Membership:
         return self._ttl
 
     def start(self) -> None:
-        """Whoever is registered now has a whole `ttl` from now."""
+        """Each node that is registered now has a whole `ttl` from now."""
         self._opened_at = self._seen.now()
         if self._ttl is not None:
             self._unseen = self._registry.identifiers()
@@ -99,13 +96,13 @@ class Membership:
             try:
                 await self._leaving([identifier], "evicted")
             except Conflict:
-                continue  # it has just changed: the view has caught up, and it leaves all the same
+                continue  # it has just changed: the registry has caught up, and it leaves all the same
             log.info("evicted: %s", identifier, extra=event("evicted", identifier=identifier))
             return True
         return False
 
     async def expire(self) -> Sequence[str]:
-        """Make those leave who were not heard of for `ttl`, in one commit; who they were. Raises as `evict`."""
+        """Make the nodes leave that were not heard of for `ttl`, in one commit; return their names. Raises as `evict`."""
         if self._ttl is None:
             return ()
         until = self._seen.now() - self._ttl
@@ -118,7 +115,7 @@ class Membership:
             try:
                 await self._leaving(gone, "expired")
             except Conflict:
-                return ()  # one has changed through another server: whoever is still due goes next time
+                return ()  # one has changed through another server: the others go next time
             shown = ", ".join(gone[:10]) + (f" and {len(gone) - 10} more" if len(gone) > 10 else "")
             log.info(
                 "expired, not heard of for %g s: %s",
@@ -139,7 +136,7 @@ class Membership:
         return self._registry.get(identifier) is not None
 
     async def _leaving(self, names: Sequence[str], why: Literal["evicted", "expired"]) -> None:
-        """`_leave`, to its end also when whoever asked for it goes away."""
+        """`_leave`, to its end also when the caller goes away."""
         task = asyncio.create_task(self._leave(names, why), name="cfgsync-leaving")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -157,11 +154,10 @@ class Membership:
             self.left[name] = Departure(why, now, self._seen.forget(name))
         while len(self.left) > REMEMBERED:
             del self.left[next(iter(self.left))]
-        self._on_left(names)
         await self._acknowledgements.forget(names)  # what came meanwhile
 
     async def _expire_for_ever(self, ttl: float) -> None:
-        slack = min(LONGEST_SLACK, ttl / 10)  # who is due a little later goes into the same commit
+        slack = min(LONGEST_SLACK, ttl / 10)  # nodes that are due a little later go into the same commit
         while True:
             oldest = self._seen.oldest()
             since = oldest if oldest is not None else self._seen.now()
@@ -171,5 +167,5 @@ class Membership:
             try:
                 await self.expire()
             except Unavailable as error:
-                log.warning("nodes that expired could not be taken out: %s", error)
+                log.warning("expired nodes could not be removed: %s", error)
                 await asyncio.sleep(LONGEST_SLACK)

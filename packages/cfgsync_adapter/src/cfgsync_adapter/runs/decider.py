@@ -1,6 +1,6 @@
 """Where the materializer runs: in a worker thread of its own, so that the event loop goes on; an `async def` on the loop.
 
-Another place, such as a child process, is another `Decider`: `RegistrationConfigSource` takes it for a materializer.
+Another place, such as a child process, is another `Decider`: `RegistrationConfigSource(decider=…)`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -28,35 +28,34 @@ T = TypeVar("T")
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What a run said, artifacts already encoded, and the processor seconds that it took."""
+    """The result of one call, artifacts already encoded, and the processor seconds that it took."""
 
     answer: NotReady | Prepared
     processor_seconds: float
 
 
-@runtime_checkable
 class Decider(Protocol):
-    """Asks the materializer, in a place of its own."""
+    """Calls the materializer, in a place of its own."""
 
     @property
     def busy(self) -> bool:
-        """True while an asked materializer has not come back, also after its question was given up."""
+        """True while a call of the materializer has not returned, also after the run was given up."""
 
     async def ready(self) -> None:
-        """Return when the materializer can be asked, such as loaded again: no part of a run, so no deadline of one."""
+        """Return when the materializer can be called, for example when it is loaded again. No deadline of a run counts."""
 
     async def decide(self, snapshot: RegistrationSnapshot) -> Decision:
-        """Ask once. Raises what the materializer raises. Cancelled at the deadline."""
+        """Call it once. Raises what the materializer raises. Cancelled at the deadline."""
 
 
 class ThreadDecider:
-    """The materializer in a thread for each run. `on_idle` is called when a given-up run has come back at last: the
-    thread is a daemon, so that one that never ends keeps the next run from starting, not the process from ending."""
+    """The materializer in a thread for each run. `on_idle` is called when a run that was given up has returned at last:
+    the thread is a daemon, so that one that never ends keeps the next run from starting, not the process from ending."""
 
-    def __init__(self, materializer: RegistrationSnapshotMaterializer, on_idle: Callable[[], None]) -> None:
+    def __init__(self, materializer: RegistrationSnapshotMaterializer) -> None:
         self._materializer = materializer
-        self._on_idle = on_idle
         self._busy = False
+        self.on_idle: Callable[[], object] = lambda: None
 
     @property
     def busy(self) -> bool:
@@ -88,7 +87,7 @@ class ThreadDecider:
         def finish(result: tuple[T, float] | None, error: Exception | None) -> None:
             self._busy = False
             if done.done():
-                self._on_idle()
+                self.on_idle()
             elif error is not None:
                 done.set_exception(error)
             elif result is not None:
@@ -105,7 +104,7 @@ class ThreadDecider:
             except BaseException as error:
                 # SystemExit in a materializer is a failed run, not the end of a server
                 failure = MaterializationFailed(sentence(error), raised_at(error))
-            with suppress(RuntimeError):  # the loop has closed; nobody waits any more
+            with suppress(RuntimeError):  # the loop has closed, and nothing waits for the result
                 loop.call_soon_threadsafe(finish, result, failure)
 
         self._busy = True
@@ -114,13 +113,13 @@ class ThreadDecider:
 
 
 def sentence(error: BaseException) -> str:
-    """`str(error)`, or its kind when it has no words; never more than can be sent to everybody who waits."""
+    """`str(error)`, or its type when that is empty; never more than can be sent to every waiting node."""
     return cut(error_text(error))
 
 
 def raised_at(error: BaseException) -> str:
     """`KeyError in app.py, line 12`: what was raised, and the last line of the application on the way there; `""` when
-    none was. For the server's log: `'port'` alone sends nobody to the right place."""
+    none was. For the server's log, where `'port'` alone would not say where to look."""
     frames = [
         (frame.f_code.co_filename, line)
         for frame, line in traceback.walk_tb(error.__traceback__)

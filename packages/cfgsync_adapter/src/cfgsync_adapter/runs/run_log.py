@@ -1,26 +1,57 @@
-"""One line of the log for each outcome of a run that says something new; the same word for the same nodes is no news."""
+"""What the runs came to: plain numbers since the start, and a line of the log for each outcome that says something new."""
 
 from __future__ import annotations
 
 import logging
+from typing import Final, Literal, TypeAlias
 
 from cfgsync_core import CfgsyncError, MaterializationFailed, NotReady, event, plain
 
 from ..generations.generation import Generation
-from .tally import RunOutcome
 
 log = logging.getLogger("cfgsync")
 
+RunOutcome: TypeAlias = Literal["generation", "not_ready", "failed", "refused", "not_committed", "outdated"]
+"""`refused` by the shrink guard; `not_committed`: the store did not take it; `outdated`: the registrations moved on."""
+
+OUTCOMES: Final[tuple[RunOutcome, ...]] = (
+    "generation",
+    "not_ready",
+    "failed",
+    "refused",
+    "not_committed",
+    "outdated",
+)
+
+
+class RunCounts:
+    """`runs` by outcome; `seconds` from the start of a run to its verdict, the commit included, and the
+    `processor_seconds` of the materializer: in total, and `last_seconds` of the last run."""
+
+    __slots__ = ("last_seconds", "processor_seconds", "runs", "seconds")
+
+    def __init__(self) -> None:
+        self.runs: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
+        self.seconds = 0.0
+        self.processor_seconds = 0.0
+        self.last_seconds = 0.0
+
+    def add(self, outcome: RunOutcome, seconds: float) -> None:
+        """A run has ended."""
+        self.runs[outcome] += 1
+        self.seconds += seconds
+        self.last_seconds = seconds
+
 
 class RunLog:
-    """Tells what became of run number `run`: a new generation and a new reason at info, a failure each time as a warning
+    """Logs what became of run number `run`: a new generation and a new reason at info, a failure each time as a warning
     (runs back off), all else at debug."""
 
     def __init__(self, current: Generation | None) -> None:
         self._generation = "" if current is None else current.text
         self._reason = ""
 
-    def tell(
+    def log(
         self, run: int, outcome: RunOutcome, said: Generation | NotReady | CfgsyncError | None, seconds: float
     ) -> None:
         spent = round(seconds, 6)
@@ -30,7 +61,7 @@ class RunLog:
                 self._generation, self._reason = said.text, ""
                 log.log(
                     logging.INFO if news else logging.DEBUG,
-                    "generation %d stands, for %d nodes",
+                    "published generation %d (%d nodes)",
                     said.number,
                     len(said.nodes),
                     extra=event(
@@ -66,6 +97,6 @@ class RunLog:
                 )
             case None:
                 log.debug(
-                    "the registrations moved on during a run, which is made again",
+                    "the registrations changed during a run, which is repeated",
                     extra=event("run", run=run, outcome=outcome, seconds=spent),
                 )

@@ -1,7 +1,7 @@
 """One run at a time, never on the request path: when a run starts, what it sees, and what its verdict means.
 
 A run starts at once when the last began over 100 ms ago; else 100 ms, or 20 times the processor time of the last run,
-after that began, whichever is later, but at most 1 s: what changes meanwhile goes into it (`architecture.md`).
+after that began, whichever is later, but at most 1 s: what changes meanwhile goes into it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from ..application.snapshot import RegistrationSnapshot
 from ..generations.generation import Generation, Prepared, Source
 from ..generations.publisher import Publisher
 from ..generations.replacements import Replacements, overlay
-from ..generations.shrink_guard import ShrinkGuard
+from ..generations.shrink_guard import ShrinkGuard, ShrinkRefused
 from ..nodes.registry import Registry
 from .decider import Decider, raised_at, sentence
-from .run_log import RunLog
-from .tally import RunCounts, RunOutcome
+from .run_log import RunCounts, RunLog, RunOutcome
 
 SPACING, PROCESSOR_SHARE, LONGEST_SPACING = 0.1, 20.0, 1.0
 ASK_AGAIN, FAILED_AGAIN, FAILED_LONGEST = 5.0, 1.0, 60.0
@@ -37,7 +36,8 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Runner:
-    """The materializer's one run task. `start()`, then `changed()` whenever the registry moved; `close()` ends it.
+    """The materializer's one run task. Call `start()` when the buckets are read, then `changed()` after each change of
+    the registry; `close()` ends it.
 
     `on_verdict` is called on the event loop after each finished run; a Generation in it is already committed.
     """
@@ -72,12 +72,8 @@ class Runner:
         self._failures = 0
         self.count = 0
         self.tally = RunCounts()
-        self._log = RunLog(publisher.current)
         self.verdict: Verdict | None = None
         self._finished = asyncio.Event()
-        current = publisher.current
-        if current is not None and current.source.covers(self.source):
-            self.verdict = Verdict(current.source, current)
 
     @property
     def source(self) -> Source:
@@ -96,28 +92,32 @@ class Runner:
 
     @property
     def is_frozen(self) -> bool:
-        """True when `late="freeze"` and a generation of the active claim stands."""
+        """True when `late="freeze"` and the active claim has its generation."""
         current = self._publisher.current
         return self._freezes and current is not None and current.source.claim >= self._publisher.mine
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run_for_ever(), name="cfgsync-runs")
+        current = self._publisher.current
+        if current is not None and current.source.covers(self.source):
+            self.verdict = Verdict(current.source, current)
+        self._task = asyncio.create_task(self._run_for_ever(RunLog(current)), name="cfgsync-runs")
 
     def changed(self) -> None:
-        """The registry moved, or the claim, or a replacement: a run is due."""
+        """The registry changed, or the claim, or a replacement: a run is due."""
         self._wake.set()
 
     def adopted(self) -> None:
         """The publisher has read what another server committed: a generation, or a claim."""
-        current, last = self._publisher.current, self.verdict
-        is_told = last is not None and last.outcome is current
-        if current is not None and current.source.covers(self.source) and not is_told:
+        if self._task is None:
+            return
+        current = self._publisher.current
+        if current is not None and current.source.covers(self.source) and not self._is_told(current):
             self._failures = 0
             self._tell(Verdict(current.source, current))
         self.changed()
 
     async def verdict_on(self, claim: int) -> Verdict:
-        """The first verdict on this claim, or a later one. Whoever waits sets the bound."""
+        """The first verdict on this claim, or a later one. The caller sets the time limit."""
         while self.verdict is None or self.verdict.source.claim < claim:
             await self._finished.wait()
         return self.verdict
@@ -144,7 +144,7 @@ class Runner:
             return self._last_end + (ASK_AGAIN if again is None else max(again, 0.01)) - now
         return self._last_end + min(FAILED_AGAIN * 2.0 ** (self._failures - 1), FAILED_LONGEST) - now
 
-    async def _run_for_ever(self) -> None:
+    async def _run_for_ever(self, log: RunLog) -> None:
         while True:
             self._wake.clear()
             due = self._due_in()
@@ -154,13 +154,11 @@ class Runner:
                         await self._wake.wait()
                 continue
             self._last_start = self._clock()
-            refused = self._guard.refused
             verdict = await self._run()
             self._last_end = self._clock()
-            outcome = "refused" if self._guard.refused > refused else _outcome(verdict)
-            seconds = self._last_end - self._last_start
+            outcome, seconds = _outcome(verdict), self._last_end - self._last_start
             self.tally.add(outcome, seconds)
-            self._log.tell(self.count, outcome, None if verdict is None else verdict.outcome, seconds)
+            log.log(self.count, outcome, None if verdict is None else verdict.outcome, seconds)
             if verdict is not None and not self._is_decided(verdict):
                 self._failures = self._failures + 1 if isinstance(verdict.outcome, CfgsyncError) else 0
                 self._tell(verdict)
@@ -170,6 +168,9 @@ class Runner:
         self._finished.set()
         self._finished = asyncio.Event()
         self._on_verdict(verdict)
+
+    def _is_told(self, generation: Generation) -> bool:
+        return self.verdict is not None and self.verdict.outcome is generation
 
     def _is_decided(self, verdict: Verdict) -> bool:
         """True for a run that came to nothing about a source that another server has published a generation of."""
@@ -189,7 +190,7 @@ class Runner:
         try:
             await self._decider.ready()
             snapshot = self._registry.snapshot()
-            source, replaced = self.source, self._replacements.standing  # in one step with the cut
+            source, replaced = self.source, self._replacements.by_node()  # in one step with the cut
             async with asyncio.timeout(self._run_timeout) as deadline:
                 decision = await self._decider.decide(snapshot)
             self._processor_seconds = decision.processor_seconds
@@ -201,8 +202,8 @@ class Runner:
                 prepared = await asyncio.to_thread(overlay, prepared, replaced, snapshot)
             generation = await self._published(prepared, source, snapshot)
             if generation is None:
-                await self._replacements.open()  # another server may have seen newer ones
-        except Unavailable as error:
+                await self._replacements.catch_up()  # another server may have seen newer ones
+        except (Unavailable, ShrinkRefused) as error:
             return Verdict(source, error)
         except Exception as error:
             if isinstance(error, MaterializationFailed):
@@ -225,7 +226,7 @@ class Runner:
 
 
 def _outcome(verdict: Verdict | None) -> RunOutcome:
-    """The one word for a verdict; whether the guard refused it is not in it."""
+    """The one word for a verdict."""
     match None if verdict is None else verdict.outcome:
         case None:
             return "outdated"
@@ -235,5 +236,7 @@ def _outcome(verdict: Verdict | None) -> RunOutcome:
             return "not_ready"
         case Unavailable():
             return "not_committed"
+        case ShrinkRefused():
+            return "refused"
         case _:
             return "failed"

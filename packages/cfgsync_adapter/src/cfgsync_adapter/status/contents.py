@@ -16,6 +16,7 @@ import msgspec
 from cfgsync_core import NodeArtifactsPayload, RawFile, rfc3339
 
 from ..generations.generation import Generation, Head, Prepared
+from ..generations.publisher import Publisher
 
 PAGE_NODES = 1_000
 PAGE_BYTES = 4 * 1024 * 1024
@@ -117,6 +118,18 @@ def summarize(generation: Generation) -> GenerationSummary:
     """The head of a generation whose files are held."""
     head = msgspec.structs.replace(generation.head, nodes=len(generation.nodes))
     return summarize_head(head, generation.text.rpartition(".")[0], contents=True)
+
+
+def generation_summaries(publisher: Publisher) -> list[GenerationSummary]:
+    """The generations whose heads are held, newest first; the current and the previous one have contents."""
+    current = publisher.current
+    if current is None:
+        return []
+    epoch = current.text.rpartition(".")[0]
+    return [
+        summarize_head(head, epoch, contents=publisher.numbered(head.number) is not None)
+        for head in publisher.heads()
+    ]
 
 
 def generation_page(

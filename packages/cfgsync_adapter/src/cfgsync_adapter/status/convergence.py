@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from ..generations.generation import Generation, Source
-from ..generations.generations_held import HeldGenerations
+from ..generations.publisher import Publisher
 from ..nodes.acknowledgements import Acknowledgements
 from ..nodes.registry import Registry
 
@@ -33,7 +33,7 @@ class Convergence:
     """The fleet's convergence, from its parts."""
 
     def __init__(
-        self, registry: Registry, generations: HeldGenerations, acknowledgements: Acknowledgements
+        self, registry: Registry, generations: Publisher, acknowledgements: Acknowledgements
     ) -> None:
         self._registry = registry
         self._generations = generations

@@ -12,7 +12,7 @@ from cfgsync_core import Condition, FleetStatus, MissingNode, NodeBehind, NodeSt
 from ..answers import explain
 from ..answers.held_requests import HeldRequests
 from ..generations.delivery import Delivery
-from ..generations.generations_held import HeldGenerations
+from ..generations.publisher import Publisher
 from ..nodes.acknowledgements import Acknowledgements
 from ..nodes.last_seen import LastSeen
 from ..nodes.membership import Membership
@@ -32,7 +32,7 @@ class StatusReader:
     def __init__(
         self,
         registry: Registry,
-        generations: HeldGenerations,
+        generations: Publisher,
         waiting: HeldRequests,
         acknowledgements: Acknowledgements,
         seen: LastSeen,

@@ -9,7 +9,7 @@ import msgspec
 from cfgsync_core import NodeRegistration, RevisionedStore, Version
 
 from ..generations.generation import Generation
-from ..generations.generations_held import HeldGenerations
+from ..generations.publisher import Publisher
 from ..nodes.registry import Registry
 
 
@@ -23,7 +23,7 @@ class OfflineFleet(msgspec.Struct, frozen=True):
 
 async def read_offline(store: RevisionedStore) -> OfflineFleet:
     """Read the registrations and the current generation. Raises `Unavailable` and its kin."""
-    generations, registry = HeldGenerations(store), Registry(store)
-    await generations.reload()
+    generations, registry = Publisher(store), Registry(store)
+    await generations.open()
     await registry.open()
     return OfflineFleet(*registry.registered(), generations.current)

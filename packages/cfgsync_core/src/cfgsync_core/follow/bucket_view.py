@@ -13,7 +13,7 @@ from typing import Protocol
 from ..errors import StoreDamaged
 from ..store.contract import NEVER, BucketSnapshot, Change, Gap, RevisionedStore, Unchanged, Version
 from .acceptance import ReadResult, Same, Steps, Whole
-from .reconciler import Ask
+from .view import Ask
 
 log = logging.getLogger("cfgsync.reconcile")
 

@@ -18,8 +18,10 @@ import msgspec
 from cfgsync_artifacts import CfgsyncError
 
 from ..follow.acceptance import Alarm, Away, Same, Steps, Whole, judge
-from ..follow.reconciler import Ask, Clock, Reconciler
+from ..follow.clock import Clock
+from ..follow.reconciler import Reconciler
 from ..follow.timing import INTERVAL, ReaderState
+from ..follow.view import Ask
 from ..store.contract import NEVER, Version
 from ..text import plain
 from ..wire.registration import NodeRegistration

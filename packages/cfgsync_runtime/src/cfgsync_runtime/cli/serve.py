@@ -197,8 +197,10 @@ def _running(
             legacy_init_with_node=settings.legacy_init_with_node,
             page=not settings.no_page,
         )
+    child = made if isinstance(made, ChildDecider) else None
     return serving_snapshot(
-        made,
+        None if isinstance(made, ChildDecider) else made,
+        decider=child,
         host=settings.host,
         port=settings.port,
         store=settings.store,

@@ -114,14 +114,14 @@ def _fleet(fleet: FleetStatus) -> Iterator[Metric]:
 
 
 def _runs(source: RegistrationConfigSource) -> Iterator[Metric]:
-    tally = source.tally
+    tally = source.parts.runs.tally
     yield GaugeMetricFamily(
         "cfgsync_fleet_lag",
         "Nodes that have not acknowledged what the current generation gives them, or are not in it yet.",
-        source.behind,
+        source.parts.behind,
     )
     yield CounterMetricFamily(
-        "cfgsync_generations_made", "Generations that this server has committed.", source.generations_made
+        "cfgsync_generations_made", "Generations that this server has committed.", source.parts.publisher.made
     )
     yield _by(
         CounterMetricFamily(

@@ -20,6 +20,7 @@ from cfgsync_adapter import (
     Renewal,
     difference_page,
     generation_page,
+    generation_summaries,
     summarize,
 )
 from cfgsync_artifacts import DuplicatePath, InvalidArtifact
@@ -79,16 +80,16 @@ class OperatorHandlers:
         """A claim by an operator, held for `?wait=SECONDS` (default and cap 30) until the first run on it has ended."""
         asked: Renew = call.value
         wait = _number(call.query, "wait", RENEW_SECONDS)
-        said = _renewed(await self._source.renew(asked.accept, wait=min(wait, RENEW_SECONDS)))
+        said = _renewed(await self._source.parts.operator.renew(asked.accept, wait=min(wait, RENEW_SECONDS)))
         return Reply(202 if said.outcome == "pending" else 200, (msgspec.json.encode(said),))
 
     async def replace(self, call: Call) -> Reply:
         """One node's own files; 202 when they are kept, in the next generation soon after. With `Cfgsync-Replacement: none`
         there were none to take away."""
         wanted: Replacement = call.value
-        in_vain = not len(wanted.files) and not await self._source.has_replacement(wanted.identifier)
+        in_vain = not len(wanted.files) and not self._source.parts.operator.has_replacement(wanted.identifier)
         try:
-            await self._source.replace(wanted.identifier, wanted.files)
+            await self._source.parts.operator.replace(wanted.identifier, wanted.files)
         except DuplicatePath as error:
             raise InvalidRequest(422, f"files: {error}: it is a shared file's too") from error
         except InvalidArtifact as error:
@@ -108,7 +109,7 @@ class OperatorHandlers:
         if "from" in query or "to" in query:
             one, other = self._held(query, "from"), self._held(query, "to")
             return await _worded(lambda: difference_page(one, other, since=after, limit=limit))
-        return await _worded(lambda: {"generations": source.generations()})
+        return await _worded(lambda: {"generations": generation_summaries(source.parts.publisher)})
 
     async def snapshot(self, call: Call) -> Reply:
         """The registrations and the served generation, as one cut, in pages: `?cut=…&after=…` is the next one."""
@@ -116,7 +117,7 @@ class OperatorHandlers:
         token = call.query.get("cut", "")
         if not token:
             token = str(uuid7(time.time_ns() // 1_000_000))
-            version, registrations = self._source.registered()
+            version, registrations = self._source.parts.registry.registered()
             generation = self._source.generation
             names = await asyncio.to_thread(_names, registrations, generation)
             while len(self._cuts) >= CUTS:
@@ -133,10 +134,12 @@ class OperatorHandlers:
         return await _worded(lambda: words)
 
     def _held(self, query: Mapping[str, str], word: str) -> Generation:
-        text = query.get(word, "")
-        found = self._source.held(int(text)) if text.isascii() and text.isdigit() and len(text) < 18 else None
+        publisher, text = self._source.parts.publisher, query.get(word, "")
+        found = (
+            publisher.numbered(int(text)) if text.isascii() and text.isdigit() and len(text) < 18 else None
+        )
         if found is None:
-            held = [str(one.number) for one in self._source.generations() if one.contents]
+            held = [str(one.number) for one in generation_summaries(publisher) if one.contents]
             raise InvalidRequest(
                 422,
                 f"{word}: the files of generation {text[:40] or '(none given)'} are not held;"

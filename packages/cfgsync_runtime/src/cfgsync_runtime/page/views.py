@@ -12,6 +12,7 @@ from cfgsync_adapter import (
     RegistrationConfigSource,
     difference_page,
     generation_page,
+    generation_summaries,
     node_contents,
 )
 from cfgsync_core import StatusSource
@@ -68,7 +69,7 @@ class Views:
         async with self._making:  # whom one look answers, one document answers
             if self._made is None or self._made[0] is not fleet or self._made[1:3] != (kind, after):
                 rows = self._rows(fleet, kind, after)
-                heads = None if self._source is None else self._source.generations()
+                heads = None if self._source is None else generation_summaries(self._source.parts.publisher)
                 title = title_of(fleet, static=heads is None)
                 reply = await self._shown(title, lambda: overview(fleet, rows, heads))
                 self._made = (fleet, kind, after, reply)
@@ -98,7 +99,7 @@ class Views:
         registration = given = None
         if source is not None:
             if operator:
-                registration = source.registered()[1].get(name)
+                registration = source.parts.registry.get(name)
             current = source.generation
             if current is not None and name in current.nodes:
                 told = await asyncio.to_thread(node_contents, current, name, contents=operator)
@@ -153,4 +154,4 @@ class Views:
 
 def _held(source: RegistrationConfigSource, number: str) -> Generation | None:
     is_number = number.isascii() and number.isdigit() and len(number) < 18
-    return source.held(int(number)) if is_number else None
+    return source.parts.publisher.numbered(int(number)) if is_number else None

@@ -1,0 +1,140 @@
+"""The parts of one source, joined: what each of them hears of the others, and in which order they open and close."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+import msgspec
+
+from cfgsync_core import FleetStatus, NodeStatus, RevisionedStore
+from cfgsync_core.follow import OtherServers, catch_up
+
+from .answers import explain
+from .answers.node_answer import NodeAnswers
+from .application.materializer import MaterializedArtifactsSink
+from .generations.delivery import Delivery
+from .generations.publisher import Publisher
+from .generations.replacements import Replacements
+from .generations.shrink_guard import ShrinkGuard
+from .nodes.acknowledgements import Acknowledgements
+from .nodes.last_seen import LastSeen
+from .nodes.membership import BeforeLeaving, Membership
+from .nodes.registry import Registry, Writes
+from .runs.by_operator import OperatorVerbs
+from .runs.decider import Decider
+from .runs.runner import Runner, Verdict
+from .status.fleet_status import StatusReader
+from .status.subscribers import Subscribers
+
+
+class SourceParts:
+    """What a `RegistrationConfigSource` consists of. The arguments are those of the source."""
+
+    def __init__(
+        self,
+        decider: Decider,
+        store: RevisionedStore,
+        *,
+        revision: str,
+        frozen: bool,
+        sink: MaterializedArtifactsSink | None,
+        run_timeout: float,
+        guard: ShrinkGuard,
+        ttl: float | None,
+        before_leaving: BeforeLeaving | None,
+        seen: LastSeen,
+        others: OtherServers | None,
+    ) -> None:
+        self.subscribers = Subscribers()
+        self.registry = Registry(store, on_change=self._registered, others=others)
+        self.acknowledgements = Acknowledgements(store, on_change=self.subscribers.changed, others=others)
+        self.replacements = Replacements(store, on_adopted=self._fleet_changed, others=others)
+        self.publisher = Publisher(store, revision=revision, on_adopted=self._adopted, others=others)
+        self.runs = Runner(
+            decider,
+            self.registry,
+            self.publisher,
+            self.replacements,
+            on_verdict=self._decided,
+            guard=guard,
+            frozen=frozen,
+            run_timeout=run_timeout,
+        )
+        self.answers = NodeAnswers(self.registry, self.publisher, self.runs)
+        self.membership = Membership(
+            self.registry,
+            self.acknowledgements,
+            seen,
+            self.answers.held,
+            ttl=ttl,
+            before_leaving=before_leaving,
+        )
+        self.operator = OperatorVerbs(self.registry, self.publisher, self.replacements, self.runs)
+        self._status = StatusReader(
+            self.registry, self.publisher, self.answers.held, self.acknowledgements, seen, self.membership
+        )
+        self._delivery = None if sink is None else Delivery(sink, self.publisher)
+        # in the order in which they are opened: see `Acknowledgements.forget_strays`
+        self._mirrors = (self.acknowledgements, self.registry, self.replacements, self.publisher)
+
+    async def open(self) -> AsyncExitStack:
+        """Read the store and start the tasks; leaving the context that is returned ends them."""
+        async with AsyncExitStack() as stack:
+            for mirror in self._mirrors:
+                stack.push_async_callback(mirror.close)
+                await mirror.open()
+            await self.acknowledgements.forget_strays(self.registry)
+            self._status.remembers = self.registry.version.revision > 0
+            for part in (self.runs, self.membership, self._delivery):
+                if part is not None:
+                    stack.push_async_callback(part.close)
+                    part.start()
+            return stack.pop_all()
+
+    async def catch_up(self) -> None:
+        """Return when everything that other servers committed before this call is in the mirrors. Raises `Unavailable`."""
+        await catch_up(self._mirrors)
+
+    def fleet(self, limit: int, after: str) -> FleetStatus:
+        """See `StatusSource`."""
+        return self._status.fleet(self.runs, self._delivery, limit, after, self.answers.now)
+
+    def node(self, identifier: str) -> NodeStatus:
+        """See `StatusSource`."""
+        current = self.publisher.current
+        words = self._status.node(identifier, self.runs, self.answers.now(identifier))
+        replaced = current is not None and identifier in current.replaced
+        note = explain.replaced(identifier in self.replacements, replaced, self.runs)
+        return msgspec.structs.replace(words, reason=f"{words.reason}; {note}") if note else words
+
+    @property
+    def behind(self) -> int:
+        """How many registered nodes have not acknowledged what the current generation gives them."""
+        return self._status.behind(self.runs)
+
+    def _fleet_changed(self) -> None:
+        self.subscribers.changed()
+        self.runs.changed()
+
+    def _registered(self, writes: Writes) -> None:
+        self._fleet_changed()
+        if writes is None:
+            self.answers.held.settle_all()
+            return
+        for name, registration in writes.items():
+            if registration is None:
+                self.answers.held.settle(name)  # it has left
+
+    def _adopted(self) -> None:
+        """Another server has published a generation, or made a claim."""
+        self.runs.adopted()
+        self._published()
+
+    def _decided(self, verdict: Verdict) -> None:
+        self._published()
+        self.subscribers.decided(verdict)
+
+    def _published(self) -> None:
+        if self._delivery is not None:
+            self._delivery.changed()
+        self.answers.held.settle_all()
