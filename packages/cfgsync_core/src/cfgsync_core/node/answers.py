@@ -249,7 +249,8 @@ def describe(reason: str, conditions: tuple[Condition, ...]) -> str:
         names = ", ".join(condition.missing[:_NAMES_SHOWN])
         more = len(condition.missing) - _NAMES_SHOWN
         missing = f", missing {names}" + (f" and {more} more" if more > 0 else "") if names else ""
-        lines.append(f"{condition.have} of {condition.need} {what}{missing}")
+        note = f"; {condition.note}" if condition.note else ""
+        lines.append(f"{condition.have} of {condition.need} {what}{missing}{note}")
     return plain("; ".join(lines) or reason)
 
 

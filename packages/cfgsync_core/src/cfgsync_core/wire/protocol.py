@@ -35,12 +35,14 @@ from .request_body import RequestBody
 
 
 class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One unmet condition as data: `have` of `need`, and the identifiers that are `missing`, when they are known."""
+    """One unmet condition as data: `have` of `need`, the identifiers that are `missing` when they are known, and a `note`
+    that a reader sees after them, such as a deadline that has passed."""
 
     name: str
     have: int
     need: int
     missing: tuple[str, ...] = ()
+    note: str = ""
 
 
 class NotReady(msgspec.Struct, frozen=True):

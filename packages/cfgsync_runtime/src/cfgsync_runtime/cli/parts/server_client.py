@@ -7,10 +7,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from cfgsync_core import CfgsyncError, Lost, ServerUrl
+from cfgsync_core import CfgsyncError, FleetStatus, Lost, NodeStatus, ServerUrl
 
 from ...node.transport import HttpTransport
-from .fleet_table import ToldFleet, ToldNode
 
 ANSWER_WITHIN: Final = 10.0
 NOT_OURS: Final = "is this a cfgsync server? check --server"
@@ -38,14 +37,14 @@ class StatusClient:
         """What the server says, as it is, once it is known to be a status."""
         path = _path(identifier)
         body = self._asked(path)
-        self._decoded(path, body, ToldFleet if identifier is None else ToldNode)
+        self._decoded(path, body, FleetStatus if identifier is None else NodeStatus)
         return body
 
-    def node(self, identifier: str) -> ToldNode:
+    def node(self, identifier: str) -> NodeStatus:
         path = _path(identifier)
-        return self._decoded(path, self._asked(path), ToldNode)
+        return self._decoded(path, self._asked(path), NodeStatus)
 
-    def fleet(self) -> tuple[ToldFleet, list[ToldNode]]:
+    def fleet(self) -> tuple[FleetStatus, list[NodeStatus]]:
         """The fleet and every node: a server tells at most some of them at once, in the order of their names."""
         fleet = self._page("/status")
         page, nodes = fleet.nodes, list(fleet.nodes)
@@ -54,8 +53,8 @@ class StatusClient:
             nodes += page
         return fleet, nodes
 
-    def _page(self, path: str) -> ToldFleet:
-        return self._decoded(path, self._asked(path), ToldFleet)
+    def _page(self, path: str) -> FleetStatus:
+        return self._decoded(path, self._asked(path), FleetStatus)
 
     def _decoded(self, path: str, body: bytes, kind: type[T]) -> T:
         try:
