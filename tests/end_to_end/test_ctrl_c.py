@@ -129,7 +129,7 @@ def test_a_check_ends_with_the_materializer_s_process(place: Place, terminal: St
 HANGS = Says(200, b"{}", after=600.0)
 TOLD = Says(
     200,
-    b'{"generation":null,"revision":1,"registered":1,"waiting":0,"reason":"alone","converged":false,"nodes":[]}',
+    b'{"generation":null,"revision":1,"registered":1,"waiting":0,"state":"not_ready","reason":"alone","converged":false,"nodes":[]}',
 )
 
 
@@ -138,7 +138,7 @@ TOLD = Says(
     [
         (["status"], HANGS, ""),
         (["status", "--json"], HANGS, ""),
-        (["status", "--wait-applied"], TOLD, "waiting: no generation stands: alone"),
+        (["status", "--wait-applied"], TOLD, "waiting: no generation yet: alone"),
         (["status", "--watch"], TOLD, "not ready: alone"),
         (["status", "--save-snapshot", "fleet.json"], HANGS, ""),
         (["node", "list"], HANGS, ""),
@@ -160,7 +160,7 @@ def test_whoever_asks_a_server(
         else:
             eventually(lambda: bool(server.heard))
         left = interrupted(shown)
-    assert left in ("", "generation -, 1 registered, 0 waiting\nnot ready: alone")
+    assert left in ("", "generation -, 1 registered, 0 waiting, 0 applied\nnot ready: alone")
     assert below(place.directory) == before
 
 

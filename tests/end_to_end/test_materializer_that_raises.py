@@ -51,7 +51,7 @@ def test_the_status_says_why_and_nobody_is_shown_a_traceback(place: Place, serve
     assert server.status("node-1")["reason"] == f"registered; {SAID}"
     shown = place.run("status", "--server", server.url)
     assert shown.returncode == 0
-    assert f"not ready: {SAID}" in shown.stdout
+    assert f"failed: {SAID}" in shown.stdout
     assert "Traceback" not in shown.stdout + shown.stderr
     assert server.stop() == 0
     line = (HERE / "application.py").read_text().partition("raise RuntimeError(")[0].count("\n") + 1

@@ -135,10 +135,10 @@ async def test_it_is_live_and_never_loads_again(browser: Browser, fleet: Fleet) 
         await fleet.fetch("node-1")
         await fleet.acknowledge("node-2")
         await tab.until(f"{cells('.s')} === 1 && {cells('.a')} === 1")
-        await tab.until("document.querySelector('#nodes tbody').innerText.includes('applied 1')")
-        assert await tab.value("document.title") == "Ready · cfgsync"
+        await tab.until("document.querySelector('#nodes tbody').innerText.includes('applied generation 1')")
+        assert await tab.value("document.title") == "Converging · cfgsync"
         await fleet.acknowledge("node-1")
-        await tab.until("document.title === 'Everybody has its files · cfgsync'")
+        await tab.until("document.title === 'Every node has its files · cfgsync'")
         assert await tab.value("window.before")
         assert tab.complaints == []
         assert {url.partition("?")[0] for url in tab.requests} == {fleet.url, fleet.url + "watch"}
@@ -315,7 +315,9 @@ async def test_the_grid_is_walked_with_keys_and_enter_opens_a_node(browser: Brow
         await tab.press("ArrowRight", 39)
         await tab.press("ArrowRight", 39)
         assert await tab.value("document.activeElement.dataset.name") == "node-3"
-        await tab.until("document.getElementById('about-cell').innerText.startsWith('node-3: served 1')")
+        await tab.until(
+            "document.getElementById('about-cell').innerText.startsWith('node-3: served generation 1')"
+        )
         await tab.press("End", 35)
         assert await tab.value("document.activeElement.dataset.name") == "node-6"
         await tab.value("document.activeElement.click()")

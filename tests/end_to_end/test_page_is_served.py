@@ -32,7 +32,7 @@ def test_a_fetched_node_is_on_the_page_with_its_files_and_not_its_secret(
     page = server.ask("GET", "/")
     assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert b'href="?node=node-1"' in page.body
-    assert b"Everybody has its files" in page.body  # fetch has acknowledged them
+    assert b"Every node has its files" in page.body  # fetch has acknowledged them
     node = server.ask("GET", "/?node=node-1").body
     assert b"this is node-1" in node
     assert b"nobody may see this" not in node

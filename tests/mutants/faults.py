@@ -416,7 +416,7 @@ FAULTS = (
     ),
     Fault(
         "a look that began before the question is good enough",
-        (Edit(f"{_PAGE}/survey.py", "self._began >= asked:", "self._began >= asked - 60:"),),
+        (Edit(f"{_PAGE}/scan.py", "self._began >= asked:", "self._began >= asked - 60:"),),
         ("tests/runtime/page/test_page.py",),
     ),
     Fault(

@@ -81,7 +81,8 @@ async def test_a_node_that_is_unchanged_owes_no_new_acknowledgement() -> None:
         assert source.node("b").applied not in (None, newer.generation)
         fleet = source.fleet(10, "")
         assert (fleet.applied, [n.identifier for n in fleet.behind]) == (1, ["b"])
-        assert "applied 1 because it has not acknowledged 2 yet" in fleet.behind[0].reason
+        said = "served generation 2, which it has not acknowledged yet; generation 1 is applied"
+        assert fleet.behind[0].reason == said
         await source.acknowledge(newer)
         assert source.fleet(10, "").converged
 
@@ -167,7 +168,7 @@ async def test_a_failure_stands_beside_what_was_applied_before_until_it_is_appli
         told = source.node("a")
         assert (told.applied, told.last_failure) == (first, "generation 2: /srv is read-only")
         assert (told.state, told.because) == ("not_applied", "/srv is read-only")
-        assert told.reason == "served 2, applied 1 because it failed: /srv is read-only"
+        assert told.reason == "could not apply generation 2: /srv is read-only; generation 1 is applied"
         assert source.fleet(10, "").behind[0].reason == told.reason
         await source.acknowledge(newer)
         mended = source.node("a")
@@ -182,7 +183,7 @@ async def test_a_generation_that_the_node_refused_as_a_step_back_is_told_with_it
         words = "the server answers with generation 1, this node has seen 9"
         assert await source.acknowledge(failed(said, words)) is None
         assert source.node("a").last_failure == f"generation 1: {words}"
-        assert source.node("a").reason == f"served 1, nothing applied yet because it failed: {words}"
+        assert source.node("a").reason == f"could not apply generation 1: {words}; nothing is applied yet"
 
 
 async def test_a_fleet_that_refuses_what_it_had_once_has_not_converged() -> None:
@@ -196,7 +197,10 @@ async def test_a_fleet_that_refuses_what_it_had_once_has_not_converged() -> None
         fleet = source.fleet(10, "")
         assert (fleet.applied, fleet.converged, source.parts.behind) == (0, False, 1)
         assert [n.identifier for n in fleet.behind] == ["a"]
-        assert fleet.behind[0].reason == "served 1, not applied 1 again because it failed: history was lost"
+        assert (
+            fleet.behind[0].reason
+            == "could not apply generation 1: history was lost; it had applied it before"
+        )
         assert (fleet.nodes[0].state, fleet.nodes[0].applied) == ("not_applied", said.generation)
         await source.acknowledge(said)
         assert source.fleet(10, "").converged
@@ -226,7 +230,7 @@ async def test_files_that_the_generation_never_gave_are_those_of_no_generation()
         assert (told.applied, told.state) == (None, "served")
         assert not source.fleet(10, "").converged
         await source.acknowledge(failed(wrong, "disk"))
-        assert source.node("a").reason == "served 1, nothing applied yet because it failed: disk"
+        assert source.node("a").reason == "could not apply generation 1: disk; nothing is applied yet"
         await source.acknowledge(true)
         assert (source.node("a").applied, source.node("a").state) == (true.generation, "applied")
 
@@ -239,7 +243,7 @@ async def test_a_failure_before_anything_was_served_does_not_claim_that_it_was()
         said = Acknowledgement("a", given.generation, given.digest, "failed", "disk")
         await source.acknowledge(said)
         assert source.node("a").served is None
-        assert "is ready for it, nothing applied yet because it failed: disk" in source.node("a").reason
+        assert source.node("a").reason == "could not apply generation 1: disk; nothing is applied yet"
 
 
 async def test_the_words_of_a_node_cannot_move_a_terminals_cursor() -> None:

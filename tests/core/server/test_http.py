@@ -438,9 +438,11 @@ async def test_the_status_says_who_is_here_and_why_it_is_not_ready(ask: Asking) 
     (node,) = fleet.pop("nodes")
     assert fleet == {
         "generation": None,
+        "state": "not_ready",
         "revision": 1,
         "registered": 1,
         "waiting": 0,
+        "pending": False,
         "reason": (why := "quorum 1 of 2, missing node-2 (never seen); the materializer says: ")
         + WAITING.reason,
         "conditions": [{"name": "quorum", "have": 1, "need": 2, "missing": ["node-2"]}],

@@ -363,10 +363,13 @@ FLEET = {
     "revision": 12,
     "registered": 2,
     "waiting": 1,
+    "state": "not_ready",
+    "converged": False,
+    "applied": 1,
     "reason": "waiting for 5 nodes, have 3",
-    "conditions": [{"name": "quorum", "have": 3, "need": 5, "missing": [f"missing-node-{n}" for n in range(20)]}],
+    "conditions": [{"name": "quorum", "have": 3, "need": 5}],
     "nodes": [
-        {"identifier": "node-1", "registered": True, "waiting": False, "served": f"{EPOCH}.3", "applied": f"{EPOCH}.3",
+        {"identifier": "node-1", "registered": True, "waiting": False, "served": f"{EPOCH}.3", "applied": f"{EPOCH}.3", "state": "applied",
          "last_failure": None, "last_seen": "2026-01-02T03:04:05Z"},
         {"identifier": "n" * 128, "registered": True, "waiting": True, "served": None, "applied": None,
          "last_failure": None, "last_seen": "2026-01-02T03:04:05Z"},
@@ -380,9 +383,9 @@ def test_status_is_a_table_within_eighty_columns(run: Run) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[0] == "generation 3, 2 registered, 1 waiting"
+    assert lines[0] == "generation 3, 2 registered, 1 waiting, 1 applied"
     assert "not ready: waiting for 5 nodes, have 3" in lines
-    assert "3 of 5 nodes, missing missing-node-0," in done.stdout
+    assert "quorum: 3 of 5 nodes" in lines
     assert [line.split() for line in lines if line.startswith("node-1")] == [
         ["node-1", "applied", "3", "3", "2026-01-02T03:04:05Z"]
     ]
@@ -401,12 +404,17 @@ def test_status_asks_for_the_nodes_that_one_answer_does_not_hold(run: Run) -> No
 
 
 def test_status_of_one_node_and_as_json_is_what_the_server_says(run: Run) -> None:
-    node = {"identifier": "node-7", "registered": False, "waiting": False, "reason": "never registered here"}
+    node = {
+        "identifier": "node-7",
+        "registered": False,
+        "reason": "never registered here",
+        "state": "not_registered",
+    }
     body = json.dumps(node).encode()
     with ScriptedServer([Says(200, body)]) as server:
         one = run("status", "node-7", "--server", server.url)
         raw = run("status", "node-7", "--json", CFGSYNC_SERVER=server.url)
-    assert "node-7: stranger" in one.stdout
+    assert "node-7: not_registered" in one.stdout
     assert "never registered here" in one.stdout
     assert raw.stdout.encode() == body + b"\n"
     assert server.paths == ["/status/node-7"] * 2

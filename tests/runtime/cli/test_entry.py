@@ -47,7 +47,7 @@ def test_an_output_that_cannot_be_written_is_two_lines() -> None:
 
 
 def test_a_terminal_without_utf_8_gets_question_marks() -> None:
-    long = json.dumps({"identifier": "n" * 128, "registered": True}).encode()
+    long = json.dumps({"identifier": "n" * 128, "state": "ready"}).encode()
     with ScriptedServer([Says(200, long)]) as server:
         done = subprocess.run(
             [*PROGRAM, "status", "n", "--server", server.url],
@@ -57,7 +57,7 @@ def test_a_terminal_without_utf_8_gets_question_marks() -> None:
             check=False,
         )
     assert (done.returncode, done.stderr) == (0, b"")
-    assert done.stdout.startswith(b"n" * 67 + b"?: registered\n")
+    assert done.stdout.startswith(b"n" * 72 + b"?: ready\n")
 
 
 def test_ctrl_c_while_it_is_still_being_loaded_is_130_without_a_traceback() -> None:

@@ -89,7 +89,13 @@ def test_ctrl_c_in_the_middle_is_130_and_leaves_neither_files_nor_a_hidden_curso
 def fleet(generation: int | None, *nodes: NodeStatus) -> FleetStatus:
     quorum = Condition("quorum", len(nodes), 6, ("f",))
     made = None if generation is None else f"{EPOCH}.{generation}"
-    return FleetStatus(made, len(nodes), len(nodes), 0, "quorum", () if made else (quorum,), nodes)
+    return FleetStatus(
+        generation=made,
+        registered=len(nodes),
+        waiting=0,
+        conditions=() if made else (quorum,),
+        nodes=nodes,
+    )
 
 
 def node(name: str, served: int | None = None) -> NodeStatus:

@@ -15,17 +15,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
 
-import msgspec
 import pytest
 
-from cfgsync_core import NodeStatus, State
-from cfgsync_runtime.cli.parts.fleet_table import Page, ToldBehind, ToldFleet, ToldNode, one, table
-from cfgsync_runtime.cli.parts.fleet_table import state as told_state
+from cfgsync_core import FleetStatus, NodeBehind, NodeStatus
+from cfgsync_core.wire import FleetState, State
+from cfgsync_runtime.cli.parts.fleet_table import Page, one, summary, table
 from cfgsync_runtime.cli.parts.live_status import watch
 from cfgsync_runtime.cli.parts.messages import NoAnswer
 from cfgsync_runtime.cli.parts.server_client import ServerClient
-from cfgsync_runtime.cli.parts.terminal import cells
-from cfgsync_runtime.page.survey import kind_of
+from cfgsync_runtime.cli.parts.terminal import cells, fitted
+from cfgsync_runtime.page.formatting import EXPLAINED, badge
+from cfgsync_runtime.page.scan import LETTERS
 from tests.scripted_server import Cut, Heard, Says, ScriptedServer
 from tests.terminals import Terminal
 
@@ -47,12 +47,14 @@ def applied(name: str) -> dict[str, object]:
 def fleet(*nodes: dict[str, object], reason: str = "", **more: object) -> Says:
     words = {
         "generation": GENERATION if not reason else None,
+        "state": "not_ready" if reason else "converging",
         "revision": 4,
         "registered": len(nodes),
         "waiting": sum(bool(each["waiting"]) for each in nodes),
         "applied": sum("applied" in each for each in nodes),
         "reason": reason,
         "nodes": nodes,
+        "converged": False,
         **more,
     }
     return Says(200, json.dumps(words).encode())
@@ -60,9 +62,9 @@ def fleet(*nodes: dict[str, object], reason: str = "", **more: object) -> Says:
 
 MIXED = fleet(
     applied("node-1"),
-    node("node-2", waiting=True),
-    node("node-3", served=GENERATION),
-    node("node-4", last_failure="disk full", served=GENERATION),
+    node("node-2", waiting=True, state="not_ready"),
+    node("node-3", served=GENERATION, state="served"),
+    node("node-4", last_failure="disk full", served=GENERATION, state="not_applied"),
     reason="waiting for 5 nodes, have 4",
 )
 
@@ -104,9 +106,9 @@ def test_whatever_a_server_says_fits_any_width_and_moves_no_cursor() -> None:
         return "".join(rng.choice(letters) for _ in range(rng.randrange(most)))
 
     for _ in range(200):
-        page = Page(rng.randrange(16, 160), rng.random() < 0.5)
+        page = Page(rng.randrange(20, 160), rng.random() < 0.5)
         nodes = [
-            ToldNode(
+            NodeStatus(
                 word(140),
                 rng.random() < 0.9,
                 rng.random() < 0.5,
@@ -115,11 +117,18 @@ def test_whatever_a_server_says_fits_any_width_and_moves_no_cursor() -> None:
                 word(90),
                 word(30),
                 word(300),
+                word(30),
             )
             for _ in range(3)
         ]
-        told = ToldFleet(
-            3, 1, word(60), reason=word(400), insecure=(word(20),), behind=(ToldBehind(word(99), word(99)),)
+        told = FleetStatus(
+            registered=3,
+            waiting=1,
+            generation=word(60),
+            state=word(30),
+            reason=word(400),
+            insecure=(word(20),),
+            behind=(NodeBehind(word(99), word(99)),),
         )
         for line in [*table(told, nodes, page), *one(nodes[0], page)]:
             plain = COLOUR.sub("", line) if page.colours else line
@@ -135,19 +144,19 @@ def test_forty_columns_keep_each_node_in_a_line_with_its_state(status: Callable[
     assert [line.split() for line in shown[-5:]] == [
         ["NODE", "STATE", "SERVED", "APPLIED"],
         ["node-1", "applied", "3", "3"],
-        ["node-2", "waiting", "-", "-"],
+        ["node-2", "not_ready", "-", "-"],
         ["node-3", "served", "3", "-"],
-        ["node-4", "failed", "3", "-"],
+        ["node-4", "not_applied", "3", "-"],
     ]
 
 
-def test_who_is_not_in_step_is_named_with_the_reason(status: Callable[..., Terminal]) -> None:
-    behind = [{"identifier": name, "reason": "it has not come for it"} for name in "abcd"]
+def test_nodes_that_are_behind_are_named_with_the_reason(status: Callable[..., Terminal]) -> None:
+    behind = [{"identifier": name, "reason": "it has not asked"} for name in "abcd"]
     told = fleet(applied("z"), behind=behind, behind_count=7)
     with ScriptedServer([told]) as server, status(server, columns=200) as terminal:
         assert terminal.end() == 0
-    why = "(it has not come for it)"
-    assert f"not in step: a {why}, b {why}, c {why} and 4 more" in terminal.screen.text.splitlines()
+    why = "(it has not asked)"
+    assert f"behind: a {why}, b {why}, c {why} and 4 more" in terminal.screen.text.splitlines()
 
 
 def test_sixty_columns_show_the_time_without_the_day_and_eighty_all_of_it(
@@ -187,7 +196,7 @@ def test_colours_are_for_terminals_only_and_never_with_no_color_or_a_dumb_one(
             check=True,
         )
     coloured, *others = written
-    assert "\x1b[31mfailed" in coloured
+    assert "\x1b[31mnot_applied" in coloured
     assert [text.replace("\r\n", "\n") for text in others] == [piped.stdout] * 2
     assert "\x1b" not in piped.stdout
     assert COLOUR.sub("", coloured).replace("\r\n", "\n") == piped.stdout
@@ -267,8 +276,8 @@ def test_a_screen_that_is_too_small_shows_who_is_in_the_way_of_the_others(
     status: Callable[..., Terminal],
 ) -> None:
     many = [applied(f"node-{number:02}") for number in range(40)]
-    many[33] = node("node-33", last_failure="disk full")
-    many[37] = node("node-37", waiting=True)
+    many[33] = node("node-33", state="not_applied")
+    many[37] = node("node-37", state="not_ready")
     with ScriptedServer([fleet(*many)]) as server, status(server, "--watch", rows=10) as terminal:
         terminal.until("more: cfgsync status")
         terminal.ctrl_c()
@@ -278,11 +287,11 @@ def test_a_screen_that_is_too_small_shows_who_is_in_the_way_of_the_others(
     assert len(lines) <= 10
     at = next(index for index, line in enumerate(lines) if line.startswith("NODE"))
     assert [line.split()[:2] for line in lines[at + 1 : at + 4]] == [
-        ["node-33", "failed"],
-        ["node-37", "waiting"],
+        ["node-33", "not_applied"],
+        ["node-37", "not_ready"],
         ["node-00", "applied"],
     ]
-    assert lines[-1] == "… 36 more: cfgsync status"
+    assert lines[-1] == "… 37 more: cfgsync status"
 
 
 # ── --watch off a terminal ───────────────────────────────────────────────────────────────────────────────────────────
@@ -337,7 +346,7 @@ def test_off_a_terminal_there_is_a_block_for_each_change_with_the_nodes_that_cha
     assert first.splitlines()[0] == "generation -, 2 registered, 2 waiting, 0 applied"
     assert [line.split()[0] for line in first.partition(title)[2].split("\n")[1:]] == ["a", "b"]
     assert [line.split()[:2] for line in second.partition(title)[2].split("\n")[1:]] == [["a", "applied"]]
-    assert third.endswith("1 applied\nb has left")
+    assert third.endswith("1 applied\nconverging\nb has left")
     assert "\x1b" not in said
 
 
@@ -368,8 +377,9 @@ def test_one_node_can_be_watched(blocks: Callable[..., str]) -> None:
     def alone(**more: object) -> Says:
         return Says(200, json.dumps(node("a", **more)).encode())
 
-    said = blocks([alone(waiting=True), alone(waiting=True), alone(last_failure="disk full")], identifier="a")
-    assert [line for line in said.splitlines() if line.startswith("a: ")] == ["a: waiting", "a: failed"]
+    failed = alone(last_failure="disk full", state="not_applied")
+    said = blocks([alone(state="ready"), alone(state="ready"), failed], identifier="a")
+    assert [line for line in said.splitlines() if line.startswith("a: ")] == ["a: ready", "a: not_applied"]
 
 
 def test_a_watch_into_a_pipe_says_the_first_block_at_once_and_ctrl_c_is_130(
@@ -392,8 +402,24 @@ def test_a_watch_into_a_pipe_says_the_first_block_at_once_and_ctrl_c_is_130(
 
 
 @pytest.mark.parametrize("state", get_args(State))
-@pytest.mark.parametrize("waiting", [False, True])
-def test_a_node_stands_in_the_same_word_on_the_page_and_in_the_table(state: State, waiting: bool) -> None:
-    node = NodeStatus("a", state != "not_registered", waiting, GENERATION, GENERATION, "old", state=state)
-    told = msgspec.json.decode(msgspec.json.encode(node), type=ToldNode)
-    assert told_state(told) == {"missing": "stranger"}.get(kind_of(node), kind_of(node))
+def test_every_state_of_a_node_has_one_word_in_the_table_and_on_the_page(state: State) -> None:
+    node = NodeStatus("a", state=state)
+    shown = list(table(FleetStatus(registered=1, waiting=0), [node], Page()))
+    assert shown[-1].split()[:2] == ["a", fitted(state, 11)]
+    assert next(one(node, Page())) == f"a: {state}"
+    assert state.replace("_", " ") in badge(state)
+    assert (set(EXPLAINED), len(set(LETTERS.values()))) == (set(get_args(State)), len(get_args(State)))
+
+
+@pytest.mark.parametrize("state", get_args(FleetState))
+def test_every_state_of_the_fleet_is_the_first_word_of_its_reason(state: FleetState) -> None:
+    fleet = FleetStatus(registered=1, waiting=0, state=state, reason="why")
+    joined = ", but " if state.startswith("converg") else ": "
+    assert list(summary(fleet, Page()))[1] == f"{state.replace('_', ' ')}{joined}why"
+
+
+def test_a_server_that_is_older_than_states_is_shown_without_them() -> None:
+    fleet = FleetStatus(registered=1, waiting=0, reason="why")
+    shown = list(table(fleet, [NodeStatus("a", registered=True)], Page()))
+    assert shown[:2] == ["generation -, 1 registered, 0 waiting", "reason: why"]
+    assert shown[-1].split() == ["a", "-", "-", "-", "never"]

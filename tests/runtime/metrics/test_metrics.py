@@ -55,6 +55,7 @@ REGISTRATIONS = {
     "cfgsync_generation_number": "gauge",
     "cfgsync_generation_info": "info",
     "cfgsync_fleet_applied": "gauge",
+    "cfgsync_fleet_state": "gauge",
     "cfgsync_fleet_lag": "gauge",
     "cfgsync_generations_made_total": "counter",
     "cfgsync_materializer_runs_total": "counter",

@@ -138,7 +138,6 @@ if TYPE_CHECKING:
     from .wire.status import MissingNode as MissingNode
     from .wire.status import NodeBehind as NodeBehind
     from .wire.status import NodeStatus as NodeStatus
-    from .wire.status import State as State
     from .wire.status import StatusSource as StatusSource
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -1,4 +1,4 @@
-"""Why it is not ready: one sentence, and its parts as data."""
+"""Why the fleet or a node is in its state: one sentence for people, and its parts as data for programs."""
 
 from __future__ import annotations
 
@@ -14,24 +14,27 @@ from cfgsync_core import (
     NotReady,
     Ready,
     Resolution,
-    State,
+    describe,
     plain,
 )
+from cfgsync_core.wire import State, node_state
 
 from ..generations.generation import Generation
 from ..nodes.acknowledgements import Acknowledged
 from ..runs.runner import Runner
 
 PENDING = "materializing"
-SUPERSEDED = "another server has claimed with another revision; this one serves, and publishes nothing"
+SUPERSEDED = (
+    "another server has claimed with another revision; this one serves what it has and publishes nothing"
+)
 NAMES_SHOWN = 8
 
 WhenSeen = Callable[[str], str]
 """An identifier → `never seen`, `last seen 40 s ago`."""
 
 
-class Why(msgspec.Struct, frozen=True):
-    """Where a node, or the fleet, stands. `because` are the words of whoever is the cause, without ours around them."""
+class NodeReason(msgspec.Struct, frozen=True):
+    """The state of a node and the reason for it. `because` holds the words of the cause, without ours around them."""
 
     state: State
     sentence: str
@@ -39,37 +42,46 @@ class Why(msgspec.Struct, frozen=True):
     conditions: tuple[Condition, ...] = ()
 
 
-def fleet(runs: Runner, registered: int, when: WhenSeen) -> tuple[str, tuple[Condition, ...]]:
-    """What the newest run said, and its conditions; `""` when a generation covers everybody."""
+class FleetReason(msgspec.Struct, frozen=True):
+    """Why no generation covers all registrations; `""` when one does. `is_pending`: a run is under way or due."""
+
+    sentence: str
+    conditions: tuple[Condition, ...] = ()
+    is_pending: bool = False
+
+
+def fleet(runs: Runner, registered: int, when: WhenSeen) -> FleetReason:
+    """The outcome of the newest run, and the conditions that it named."""
     if runs.superseded:
-        return SUPERSEDED, ()
+        return FleetReason(SUPERSEDED)
     if not runs.source.registrations.revision:
-        return "nobody has registered", ()
-    verdict = runs.verdict
+        return FleetReason("nobody has registered")
     if not registered:
-        return "nobody is registered any more", ()
-    if verdict is None:
-        return PENDING, ()
-    if isinstance(verdict.outcome, NotReady):
-        return waited_for(verdict.outcome, when), verdict.outcome.conditions
-    if isinstance(verdict.outcome, CfgsyncError):
-        return plain(str(verdict.outcome)), ()
-    if runs.is_frozen and not verdict.source.covers(runs.source):
-        return f"generation {verdict.outcome.number} is frozen; who registered later is refused", ()
-    return ("", ()) if verdict.source.covers(runs.source) else (PENDING, ())
+        return FleetReason("nobody is registered any more")
+    verdict = runs.verdict
+    if verdict is not None:
+        outcome = verdict.outcome
+        if isinstance(outcome, NotReady):
+            return FleetReason(waited_for(outcome, when), outcome.conditions)
+        if isinstance(outcome, CfgsyncError):
+            return FleetReason(plain(str(outcome)))
+        if verdict.source.covers(runs.source):
+            return FleetReason("")
+        if runs.is_frozen:
+            return FleetReason(f"generation {outcome.number} is frozen; nodes that came later are refused")
+    return FleetReason(PENDING, is_pending=True)
 
 
 def waited_for(answer: NotReady, when: WhenSeen) -> str:
-    """`quorum 3 of 5, missing node-4 (never seen) and node-5 (last seen 40 s ago)`; the materializer's own reason where
-    no condition names anybody."""
+    """`quorum 3 of 5, missing node-4 (never seen) and node-5 (last seen 40 s ago)`, then what the materializer says
+    beyond its conditions; its reason alone where no condition names a node."""
+    reason = plain(answer.reason)
     if not any(condition.missing for condition in answer.conditions):
-        return plain(answer.reason)
+        return reason
     words = "; ".join(_condition(condition, when) for condition in answer.conditions)
-    reason, first = plain(answer.reason), answer.conditions[0]
-    if reason.startswith(f"{first.have} of {first.need} "):  # Quorum's words: the numbers are said already
-        reason = reason.partition("; ")[2]
-        return f"{words}; {reason}" if reason else words
-    return f"{words}; the materializer says: {reason}" if reason else words
+    if not reason or reason == describe("", answer.conditions):
+        return words
+    return f"{words}; the materializer says: {reason}"
 
 
 def _condition(condition: Condition, when: WhenSeen) -> str:
@@ -77,7 +89,8 @@ def _condition(condition: Condition, when: WhenSeen) -> str:
     if more := len(condition.missing) - len(named):
         named.append(f"{more} more")
     missing = f", missing {_listed(named)}" if named else ""
-    return f"{plain(condition.name, 128)} {condition.have} of {condition.need}{missing}"
+    note = f"; {plain(condition.note)}" if condition.note else ""
+    return f"{plain(condition.name, 128)} {condition.have} of {condition.need}{missing}{note}"
 
 
 def _listed(words: Sequence[str]) -> str:
@@ -92,53 +105,58 @@ def node(
     said: Acknowledged,
     applied: str | None,
     when: WhenSeen,
-) -> Why:
-    """Where one node stands. `answer` is what it would be answered now, None while that is still to be decided;
-    `applied` the newest generation that it is known to have."""
-    if isinstance(answer, NotReady):
-        return Why("not_registered", f"{identifier} is not registered")
-    if isinstance(answer, Missing):
-        return Why("no_files", answer.reason or "the materializer gave it no files")
+) -> NodeReason:
+    """The state of one node, and why. `answer` is what it would be answered now, None when the newest run decides that;
+    `served` the generation that it was sent last, `applied` the newest one that it is known to have."""
     if isinstance(answer, Ready):
-        return _answered(answer, served, said, applied)
+        return _with_files(answer, served, said, applied)
     outcome = None if runs.verdict is None else runs.verdict.outcome
-    if isinstance(outcome, NotReady):
-        named = any(condition.missing for condition in outcome.conditions)
-        words = waited_for(outcome, when)
-        sentence = f"registered; {words}" if named else f"registered; the materializer says: {words}"
-        return Why("not_ready", sentence, plain(outcome.reason), outcome.conditions)
-    if isinstance(outcome, CfgsyncError):
-        cause = outcome.cause if isinstance(outcome, MaterializationFailed) else str(outcome)
-        return Why("failed", f"registered; {plain(str(outcome))}", plain(cause))
-    superseded = isinstance(outcome, Generation | None) and runs.superseded
-    return Why("not_ready", SUPERSEDED if superseded else f"registered; {PENDING}")
+    decided = outcome if answer is None and not isinstance(outcome, Generation) else answer
+    state = node_state(decided)
+    match decided:
+        case NotReady(registered=False):
+            return NodeReason(state, f"{identifier} is not registered")
+        case Missing():
+            return NodeReason(state, decided.reason or "the materializer gave it no files")
+        case NotReady():
+            words = waited_for(decided, when)
+            named = any(condition.missing for condition in decided.conditions)
+            sentence = f"registered; {words}" if named else f"registered; the materializer says: {words}"
+            return NodeReason(state, sentence, plain(decided.reason), decided.conditions)
+        case CfgsyncError():
+            cause = decided.cause if isinstance(decided, MaterializationFailed) else str(decided)
+            return NodeReason(state, f"registered; {plain(str(decided))}", plain(cause))
+    return NodeReason(state, SUPERSEDED if runs.superseded else f"registered; {PENDING}")
 
 
-def _answered(answer: Ready, served: str | None, said: Acknowledged, applied: str | None) -> Why:
+def _with_files(answer: Ready, served: str | None, said: Acknowledged, applied: str | None) -> NodeReason:
+    """A node to which the current generation gives files."""
     now = answer.generation
-    if said.has(answer.payload.digest):
-        return Why("applied", f"applied {_number(now)}")
-    was = f", applied {_number(applied)}" if applied is not None else ", nothing applied yet"
-    ready = f"generation {_number(now)} is ready for it"
-    if said.failure is not None:
-        because = plain(said.failure.reason or "no reason given", 1_000)
-        failed = _number(said.failure.generation)
-        words = because if failed == _number(now) else f"generation {failed}: {because}"
-        came = ready if served is None else f"served {_number(served)}"
-        if applied == said.failure.generation:  # what it had once is what it refuses now
-            was = f", not applied {failed} again"
-        return Why("not_applied", f"{came}{was} because it failed: {words}", because)
-    if served != now:
-        return Why("ready", ready if applied is None else f"{ready}{was} because it has not come for it")
-    if applied is None:
-        return Why("served", f"served {_number(served)}")
-    return Why(
-        "served", f"served {_number(served)}{was} because it has not acknowledged {_number(served)} yet"
+    has_applied = said.has(answer.payload.digest)
+    failure = None if has_applied else said.failure
+    state = node_state(
+        answer, has_failed=failure is not None, has_applied=has_applied, was_served=served == now
     )
+    before = "nothing is applied yet" if applied is None else f"generation {_number(applied)} is applied"
+    if failure is not None:
+        because = plain(failure.reason or "no reason given", 1_000)
+        if applied == failure.generation:  # the node refuses what it had once
+            before = "it had applied it before"
+        return NodeReason(
+            state, f"could not apply generation {_number(failure.generation)}: {because}; {before}", because
+        )
+    match state:
+        case "applied":
+            return NodeReason(state, f"applied generation {_number(now)}")
+        case "served":
+            sentence = f"served generation {_number(now)}, which it has not acknowledged yet"
+        case _:
+            sentence = f"generation {_number(now)} is ready, and it has not asked for it yet"
+    return NodeReason(state, sentence if applied is None else f"{sentence}; {before}")
 
 
 def replaced(is_wanted: bool, is_served: bool, runs: Runner) -> str:
-    """What becomes of a node's replacement; `""` when it has and had none."""
+    """What becomes of a node's replacement; `""` when it has none and had none."""
     if is_served and is_wanted and runs.verdict is not None and runs.verdict.source.covers(runs.source):
         return "its own files are an operator's (cfgsync node replace)"
     if not is_served and not is_wanted:

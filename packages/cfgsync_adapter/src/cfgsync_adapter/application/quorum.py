@@ -1,25 +1,25 @@
-"""Readiness rules as a wrapper: wait for these nodes, or for so many, until it is quiet, but not beyond a deadline."""
+"""Readiness rules as a wrapper: wait for these nodes, or for a number of nodes, until they settle or a deadline passes."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
 
-from cfgsync_core import Condition, NotReady
+from cfgsync_core import Condition, NotReady, describe
 
 from .materializer import MaterializationResult, RegistrationSnapshotMaterializer
 from .snapshot import RegistrationSnapshot
 
 
 class Quorum:
-    """Asks `inner` only when the rule holds: `Quorum(mine, expected=["node-1", "node-2"], deadline=60, at_least=1)`.
+    """Calls `inner` only when the rule holds: `Quorum(mine, expected=["node-1", "node-2"], deadline=60, at_least=1)`.
 
-    - `expected`: identifiers to wait for; all there is ready at once.
+    - `expected`: identifiers to wait for; when all of them are registered, the fleet is ready at once.
     - `at_least`: how many nodes are enough (default: all `expected`).
     - `settle`: seconds without a change of the registry before "enough" is ready, so that nearly simultaneous nodes
       are not left out.
-    - `deadline`: seconds since the first registration; then `at_least` is ready, and fewer stay NotReady that names
-      the missing.
+    - `deadline`: seconds since the first registration; then `at_least` nodes are enough, and with fewer the answer stays
+      NotReady and names the missing nodes.
 
     With both `expected` and `at_least`, "enough" counts after `settle` or at the `deadline`, whichever is given and
     comes first. Both times restart with the server. `clock` is the registry's: monotonic seconds.
@@ -76,16 +76,10 @@ class Quorum:
         times = [t for t in (quiet if enough and self._settle else None, left) if t is not None and t > 0]
         need = len(self._expected) or self._at_least
         here = len(self._expected) - len(missing) if self._expected else have
-        reason = f"{here} of {need} nodes"
-        if missing:
-            shown = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
-            reason += f", missing {shown}"
-        elif enough:
-            reason += f", settling for {self._settle:g} s"
+        note = ""
+        if enough and not missing:
+            note = f"settling for {self._settle:g} s"
         if left is not None and left <= 0:
-            reason += f"; the deadline of {self._deadline:g} s is over and {self._at_least} are needed"
-        return NotReady(
-            reason,
-            (Condition("quorum", here, need, missing),),
-            retry_after=min(times) if times else None,
-        )
+            note = f"the deadline of {self._deadline:g} s is over and {self._at_least} are needed"
+        conditions = (Condition("quorum", here, need, missing, note),)
+        return NotReady(describe("", conditions), conditions, retry_after=min(times) if times else None)

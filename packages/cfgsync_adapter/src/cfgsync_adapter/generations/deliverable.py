@@ -51,14 +51,19 @@ def within_words(answer: NotReady) -> NotReady:
     if (
         len(answer.reason) <= MAX_NOT_READY_CHARACTERS
         and len(conditions) <= MAX_CONDITIONS
-        and all(len(c.missing) <= MAX_NAMES and len(c.name) <= MAX_NOT_READY_CHARACTERS for c in conditions)
+        and all(
+            len(c.missing) <= MAX_NAMES and max(len(c.name), len(c.note)) <= MAX_NOT_READY_CHARACTERS
+            for c in conditions
+        )
         and _is_encodable(
-            "".join((answer.reason, *(word for c in conditions for word in (c.name, *c.missing))))
+            "".join((answer.reason, *(word for c in conditions for word in (c.name, c.note, *c.missing))))
         )
     ):
         return answer
     kept = tuple(
-        type(c)(cut(c.name), c.have, c.need, tuple(cut(name)[:128] for name in c.missing[:MAX_NAMES]))
+        type(c)(
+            cut(c.name), c.have, c.need, tuple(cut(name)[:128] for name in c.missing[:MAX_NAMES]), cut(c.note)
+        )
         for c in conditions[:MAX_CONDITIONS]
     )
     return NotReady(cut(answer.reason), kept, answer.retry_after)

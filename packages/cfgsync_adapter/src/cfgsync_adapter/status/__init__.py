@@ -1,1 +1,1 @@
-"""What people and programs see of a fleet: its state, who has applied, what a generation holds."""
+"""The status of a fleet: its state and that of each node, its convergence, the contents of its generations."""

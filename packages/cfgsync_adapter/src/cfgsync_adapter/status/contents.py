@@ -1,7 +1,7 @@
-"""What a generation gives each node, as words for an operator: sizes and digests, contents when asked, secrets never.
+"""What a generation gives each node, for an operator: sizes and digests, contents on request, secrets never.
 
-A fleet is told in pages, in the order of names, and each page ends where its words are enough for one answer. Nothing
-here waits: call it in a thread.
+A fleet comes in pages, in the order of names, and a page ends when it is large enough for one answer. The functions block
+while they hash: call them in a thread.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from ..generations.publisher import Publisher
 PAGE_NODES = 1_000
 PAGE_BYTES = 4 * 1024 * 1024
 SHOWN_BYTES = 256 * 1024
-"""A longer content is told by its size and digest alone."""
+"""Of a longer content, only size and digest are shown."""
 
 Change: TypeAlias = Literal["added", "removed", "changed"]
 
 
 class FileSummary(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One file. `digest` is `sha256-<hex>` of its content; without `content`, `omitted` may say why. A file that only
-    its owner may read (its mode gives neither group nor others to read) is a secret."""
+    """One file. `digest` is `sha256-<hex>` of its content; where `content` is absent, `omitted` may say why. A file that
+    only its owner may read (its mode lets neither group nor others read it) is a secret."""
 
     path: str
     size: int
@@ -39,7 +39,7 @@ class FileSummary(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class NodeContents(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A node's own files; `replaced` when they are an operator's. `digest` counts the shared files too."""
+    """A node's own files; `replaced` when an operator gave them. `digest` covers the shared files too."""
 
     identifier: str
     digest: str
@@ -48,8 +48,8 @@ class NodeContents(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class GenerationSummary(msgspec.Struct, frozen=True):
-    """What a generation was made from, and when (RFC 3339, None when it is not known). `nodes` is how many it has, and
-    `contents` whether its files are still held. Both versions are `<epoch>.<revision>`."""
+    """What a generation was made from, and when (RFC 3339, None when it is not known). `nodes` counts its nodes, and
+    `contents` says whether its files are still held. Both versions are `<epoch>.<revision>`."""
 
     generation: str
     number: int
@@ -63,7 +63,7 @@ class GenerationSummary(msgspec.Struct, frozen=True):
 
 
 class GenerationPage(msgspec.Struct, frozen=True):
-    """Some nodes of one generation. `shared` is there on the first page; `next` is what to ask for `after`."""
+    """Some nodes of one generation. `shared` is on the first page; `next` is the `after` of the next page."""
 
     generation: GenerationSummary | None
     shared: tuple[FileSummary, ...]
@@ -72,7 +72,7 @@ class GenerationPage(msgspec.Struct, frozen=True):
 
 
 class FileChange(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One file that is not the same in both."""
+    """One file that differs."""
 
     path: str
     change: Change
@@ -81,7 +81,7 @@ class FileChange(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class NodeChange(msgspec.Struct, frozen=True):
-    """A node that is new, gone, or has other files of its own."""
+    """A node that is new, gone, or has other files of its own than before."""
 
     identifier: str
     change: Change
@@ -89,7 +89,7 @@ class NodeChange(msgspec.Struct, frozen=True):
 
 
 class DiffPage(msgspec.Struct, frozen=True, rename={"before": "from", "after": "to"}):
-    """What is not the same in two generations. `shared` is there on the first page."""
+    """What differs between two generations. `shared` is on the first page."""
 
     before: GenerationSummary
     after: GenerationSummary
@@ -99,7 +99,7 @@ class DiffPage(msgspec.Struct, frozen=True, rename={"before": "from", "after": "
 
 
 def summarize_head(head: Head, epoch: str, *, contents: bool) -> GenerationSummary:
-    """A generation's head."""
+    """The summary of a generation from its head alone."""
     replacements = head.source.replacements
     return GenerationSummary(
         f"{epoch}.{head.number}",
@@ -115,7 +115,7 @@ def summarize_head(head: Head, epoch: str, *, contents: bool) -> GenerationSumma
 
 
 def summarize(generation: Generation) -> GenerationSummary:
-    """The head of a generation whose files are held."""
+    """The summary of a generation whose files are held."""
     head = msgspec.structs.replace(generation.head, nodes=len(generation.nodes))
     return summarize_head(head, generation.text.rpartition(".")[0], contents=True)
 
@@ -135,7 +135,7 @@ def generation_summaries(publisher: Publisher) -> list[GenerationSummary]:
 def generation_page(
     generation: Generation, *, after: str = "", limit: int = PAGE_NODES, contents: bool = False
 ) -> GenerationPage:
-    """The nodes of a generation after identifier `after`."""
+    """The next nodes of a generation, after identifier `after`."""
     budget = _Budget()
     first = next(iter(generation.nodes.values()), None)
     shared = () if after or first is None else file_summaries(first.shared, contents, budget)
@@ -154,7 +154,7 @@ def generation_page(
 def node_contents(
     generation: Generation, identifier: str, *, contents: bool = False
 ) -> tuple[NodeContents, tuple[FileSummary, ...]] | None:
-    """One node of a generation, and the files that it shares with all; None when it is not in it."""
+    """One node of a generation, and the files that all nodes share; None when the node is not in it."""
     payload = generation.nodes.get(identifier)
     if payload is None:
         return None
@@ -178,7 +178,7 @@ def prepared_contents(prepared: Prepared) -> tuple[tuple[FileSummary, ...], Iter
 def difference_page(
     before: Generation, after: Generation, *, since: str = "", limit: int = PAGE_NODES
 ) -> DiffPage:
-    """What is not the same in two generations, the nodes after identifier `since`."""
+    """What differs between two generations; of the nodes, those after identifier `since`."""
     budget = _Budget()
     heads = summarize(before), summarize(after)
     shared: tuple[FileChange, ...] = ()
@@ -198,23 +198,23 @@ def difference_page(
         files = changes_of(
             file_summaries(own or b"", True, budget), file_summaries(others or b"", True, budget)
         )
-        nodes.append(NodeChange(name, _kind(own, others), files))
+        nodes.append(NodeChange(name, _change(own, others), files))
     return DiffPage(*heads, shared, tuple(nodes), None)
 
 
 def changes_of(before: Iterable[FileSummary], after: Iterable[FileSummary]) -> tuple[FileChange, ...]:
-    """What is not the same in two sets of files, by path."""
+    """What differs between two sets of files, by path."""
     old, new = ({file.path: file for file in files} for files in (before, after))
     found = []
     for path in sorted(old.keys() | new.keys()):
         one, other = old.get(path), new.get(path)
         if one is None or other is None or (one.digest, one.mode) != (other.digest, other.mode):
-            found.append(FileChange(path, _kind(one, other), one, other))
+            found.append(FileChange(path, _change(one, other), one, other))
     return tuple(found)
 
 
 def file_summaries(encoded: bytes, contents: bool, budget: _Budget) -> tuple[FileSummary, ...]:
-    """The files that `encode_files` encoded."""
+    """The files in what `encode_files` encoded."""
     return tuple(_file(file, contents, budget) for file in NodeArtifactsPayload(encoded, b"", "").raw_files())
 
 
@@ -224,14 +224,14 @@ def is_secret(mode: str) -> bool:
 
 
 class _Budget:
-    """Bytes that one page may still say; None is without end."""
+    """The bytes that one page may still take; None is without a limit."""
 
     def __init__(self, left: int | None = PAGE_BYTES) -> None:
         self._left = left
 
     @property
     def is_spent(self) -> bool:
-        """True when the next file might have to be told without its content for want of space."""
+        """True when there may be too little space left for the content of the next file."""
         return self._left is not None and self._left < SHOWN_BYTES
 
     def allows(self, size: int) -> bool:
@@ -259,7 +259,7 @@ def _file(file: RawFile, contents: bool, budget: _Budget) -> FileSummary:
     return FileSummary(file.path, size, file.mode, digest, text)
 
 
-def _kind(before: object, after: object) -> Change:
+def _change(before: object, after: object) -> Change:
     return "added" if before is None else "removed" if after is None else "changed"
 
 

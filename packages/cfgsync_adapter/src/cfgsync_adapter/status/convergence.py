@@ -1,6 +1,7 @@
-"""Has everybody applied what the current generation gives them? Convergence is by digest, so an unchanged node owes nothing.
+"""How many nodes have applied what the current generation gives them. Convergence is by digest, so that an unchanged node
+owes no new acknowledgement.
 
-What is counted over all nodes is counted again only when a generation, a registration or an acknowledgement came.
+All nodes are counted again only after a new generation, registration or acknowledgement.
 """
 
 from __future__ import annotations
@@ -15,22 +16,22 @@ from ..nodes.acknowledgements import Acknowledgements
 from ..nodes.registry import Registry
 
 NAMED = 20
-"""How many of those that are behind are named."""
+"""How many of the nodes that are behind are named."""
 
 
-class Converging(msgspec.Struct, frozen=True):
-    """How far the fleet is. `applied` counts the registered nodes that have acknowledged what the current generation
-    gives them; `behind` those that it gives something, or does not hold yet, and that have not; `names` are the first
-    of these. `converged`: the current generation covers all registrations, and nobody is behind."""
+class FleetProgress(msgspec.Struct, frozen=True):
+    """`applied` counts the registered nodes that have acknowledged what the current generation gives them. `behind`
+    counts those that have not, and those that it does not hold yet; `names` are the first of these. `is_covered`: the
+    generation covers all registrations."""
 
     applied: int
     behind: int
     names: Sequence[str]
-    converged: bool
+    is_covered: bool
 
 
 class Convergence:
-    """The fleet's convergence, from its parts."""
+    """The progress of one fleet towards its current generation."""
 
     def __init__(
         self, registry: Registry, generations: Publisher, acknowledgements: Acknowledgements
@@ -38,7 +39,7 @@ class Convergence:
         self._registry = registry
         self._generations = generations
         self._acknowledgements = acknowledgements
-        self._counted: Converging | None = None
+        self._counted: FleetProgress | None = None
         self._counted_at: object = None
 
     def applied(self, identifier: str) -> str | None:
@@ -53,19 +54,19 @@ class Convergence:
                     return generation.text
         return said.generation
 
-    def fleet(self, wanted: Source) -> Converging:
-        """How far everybody is. `wanted` is what a run that started now would be made from."""
+    def progress(self, wanted: Source) -> FleetProgress:
+        """The fleet's progress. `wanted` is what a run that started now would be made from."""
         current = self._generations.current
-        stands = None if current is None else (current.text, current.source)
-        at = (stands, wanted, self._acknowledgements.changes)
+        published = None if current is None else (current.text, current.source)
+        at = (published, wanted, self._acknowledgements.changes)
         if self._counted is None or self._counted_at != at:
             self._counted, self._counted_at = self._count(current, wanted), at
         return self._counted
 
-    def _count(self, current: Generation | None, wanted: Source) -> Converging:
+    def _count(self, current: Generation | None, wanted: Source) -> FleetProgress:
         registry, of = self._registry, self._acknowledgements.of
         if current is None:
-            return Converging(0, len(registry), registry.identifiers()[:NAMED], converged=False)
+            return FleetProgress(0, len(registry), registry.identifiers()[:NAMED], is_covered=False)
         covered = current.source.registrations
         same_epoch = covered.epoch == registry.version.epoch
         applied = behind = 0
@@ -81,5 +82,4 @@ class Convergence:
             behind += 1
             if len(names) < NAMED:
                 names.append(identifier)
-        converged = bool(registry) and same_epoch and current.source.covers(wanted) and not behind
-        return Converging(applied, behind, names, converged)
+        return FleetProgress(applied, behind, names, same_epoch and current.source.covers(wanted))

@@ -1,13 +1,23 @@
-"""Where the fleet and each node stand: what `/status` says of a source, put together from its parts."""
+"""What `/status` answers: the state of the fleet and of each node, put together from the parts of a source."""
 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from cfgsync_core import Condition, FleetStatus, MissingNode, NodeBehind, NodeStatus, Resolution, plain
+from cfgsync_core import (
+    CfgsyncError,
+    Condition,
+    FleetStatus,
+    MissingNode,
+    NodeBehind,
+    NodeStatus,
+    Resolution,
+    plain,
+)
+from cfgsync_core.wire import fleet_state
 
 from ..answers import explain
 from ..answers.held_requests import HeldRequests
@@ -24,10 +34,12 @@ NAMED = 1_000
 """How many missing nodes are named as data."""
 
 AnswerNow = Callable[[str], Resolution | None]
+"""An identifier → what that node would be answered now, None when the newest run decides that."""
 
 
 class StatusReader:
-    """What one server says of its nodes."""
+    """The status of one server's fleet. `remembers`: there were registrations before this server started, so that it
+    cannot say "never" of a node that it has not seen."""
 
     def __init__(
         self,
@@ -46,49 +58,51 @@ class StatusReader:
         self._membership = membership
         self._convergence = Convergence(registry, generations, acknowledgements)
         self.remembers = False
-        """Whether there were registrations before this server started: of whom it has not seen, it cannot say never."""
 
     def fleet(
         self, runs: Runner, delivery: Delivery | None, limit: int, after: str, answer_now: AnswerNow
     ) -> FleetStatus:
-        """The fleet's counts and reason, with the first `limit` nodes after `after`.
+        """The fleet's state, counts and reason, with the first `limit` nodes after `after`.
 
-        What costs more than a look is counted once for each change, and of each node only its sentence is said here.
+        What takes a look at every node is counted once for each change.
         """
-        reason, conditions = explain.fleet(runs, len(self._registry), self._when_seen)
-        if not reason and delivery is not None:
-            reason = plain(delivery.failure)
-        current = self._generations.current
-        converging = self._convergence.fleet(runs.source)
+        registered, current = len(self._registry), self._generations.current
+        why = explain.fleet(runs, registered, self._when_seen)
+        progress = self._convergence.progress(runs.source)
         names = self._registry.identifiers()
         start = bisect_right(names, after)
+
+        def nodes(identifiers: Iterable[str]) -> Iterable[NodeStatus]:
+            return (self._node(name, runs, answer_now(name))[0] for name in identifiers)
+
         return FleetStatus(
             generation=None if current is None else current.text,
+            state=fleet_state(
+                registered,
+                is_covered=progress.is_covered,
+                has_failed=runs.verdict is not None and isinstance(runs.verdict.outcome, CfgsyncError),
+                behind=progress.behind,
+            ),
             revision=self._registry.version.revision,
-            registered=len(self._registry),
+            registered=registered,
             waiting=len(self._waiting),
-            reason=reason,
-            conditions=conditions,
-            nodes=tuple(
-                self._node(name, runs, answer_now(name))[0] for name in names[start : start + max(limit, 0)]
-            ),
-            applied=converging.applied,
-            behind=tuple(
-                NodeBehind(name, self._node(name, runs, answer_now(name))[0].reason)
-                for name in converging.names
-            ),
-            behind_count=converging.behind,
-            converged=converging.converged,
-            missing=self._missing(conditions),
+            pending=why.is_pending,
+            reason=why.sentence or ("" if delivery is None else plain(delivery.failure)),
+            conditions=why.conditions,
+            nodes=tuple(nodes(names[start : start + max(limit, 0)])),
+            applied=progress.applied,
+            behind=tuple(NodeBehind(node.identifier, node.reason) for node in nodes(progress.names)),
+            behind_count=progress.behind,
+            converged=registered > 0 and progress.is_covered and not progress.behind,
+            missing=self._missing(why.conditions),
         )
 
     def behind(self, runs: Runner) -> int:
         """How many nodes have not acknowledged what the current generation gives them, or are not in it yet."""
-        return self._convergence.fleet(runs.source).behind
+        return self._convergence.progress(runs.source).behind
 
     def node(self, identifier: str, runs: Runner, answer: Resolution | None) -> NodeStatus:
-        """One node, and all that is known of why; `answer` is what it would be answered now, None while that is still
-        to be decided."""
+        """One node, with the conditions that it waits for. `answer`: see `AnswerNow`."""
         node, conditions = self._node(identifier, runs, answer)
         return msgspec.structs.replace(node, conditions=conditions, missing=self._missing(conditions))
 
@@ -105,9 +119,10 @@ class StatusReader:
         if left is not None and why.state == "not_registered":
             sentence += f": {self._departed(identifier)}"
             seen = left.seen
-        if times := self._waiting.superseded.get(identifier):
+        superseded = self._waiting.superseded.get(identifier, 0)
+        if superseded:
             sentence += (
-                f"; {times} held requests were superseded by newer ones: do two processes use this name?"
+                f"; {superseded} held requests were superseded by newer ones: do two processes use this name?"
             )
         node = NodeStatus(
             identifier=identifier,
@@ -120,6 +135,7 @@ class StatusReader:
             reason=sentence,
             state=why.state,
             because=why.because,
+            superseded=superseded or msgspec.UNSET,
         )
         return node, why.conditions
 

@@ -1,4 +1,4 @@
-"""What a store holds of a fleet, read beside its server: nothing is claimed, run or written."""
+"""A fleet as its store holds it, read without a server: nothing is claimed, run or written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who wants to know that `/status` says something new, and is told so: a hint, with nothing in it."""
+"""Subscribers to changes of `/status`. They are called with a hint that carries no data."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from ..runs.runner import Verdict
 
 
 class Subscribers:
-    """`subscribe(heard)` returns how to end it; `changed()` tells everybody."""
+    """`subscribe(heard)` returns a function that ends the subscription; `changed()` calls every subscriber."""
 
     def __init__(self) -> None:
-        self._listeners: dict[object, Callable[[], None]] = {}
-        self._last_news: object = None
+        self._subscribers: dict[object, Callable[[], None]] = {}
+        self._last_outcome: object = None
 
     def subscribe(self, heard: Callable[[], None]) -> Callable[[], None]:
         """See `ChangingSource`."""
         key = object()
-        self._listeners[key] = heard
+        self._subscribers[key] = heard
 
         def unsubscribe() -> None:
-            self._listeners.pop(key, None)
+            self._subscribers.pop(key, None)
 
         return unsubscribe
 
     def changed(self) -> None:
-        """What `/status` says of the fleet has changed."""
-        for heard in tuple(self._listeners.values()):
+        """What `/status` answers has changed."""
+        for heard in tuple(self._subscribers.values()):
             heard()
 
     def decided(self, verdict: Verdict) -> None:
-        """A run has ended; the same refusal for the same nodes, asked again, is no change."""
+        """A run has ended. The same refusal for the same registrations is no change."""
         outcome = verdict.outcome
-        news = (verdict.source, str(outcome) if isinstance(outcome, CfgsyncError) else outcome)
-        if news != self._last_news:
-            self._last_news = news
+        latest = (verdict.source, str(outcome) if isinstance(outcome, CfgsyncError) else outcome)
+        if latest != self._last_outcome:
+            self._last_outcome = latest
             self.changed()

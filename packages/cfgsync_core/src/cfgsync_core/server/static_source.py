@@ -19,7 +19,7 @@ from ..wire.payload import NodeArtifactsPayload, encode_files, first_extended
 from ..wire.protocol import Missing, Ready
 from ..wire.registration import NodeRegistration, check_identifier
 from ..wire.source import NodeConfigSource
-from ..wire.status import FleetStatus, NodeStatus, StatusSource
+from ..wire.status import FleetStatus, NodeStatus, StatusSource, fleet_state, node_state
 
 
 class InvalidBundle(CfgsyncError, ValueError):
@@ -148,26 +148,26 @@ class StaticConfigSource(NodeConfigSource, StatusSource):
         """The nodes that are served; `registered` counts those that have registered since the start."""
         start = bisect_right(self._identifiers, after)
         page = self._identifiers[start : start + max(limit, 0)]
+        registered = len(self._registered)
         return FleetStatus(
-            generation=None,
-            revision=0,
-            registered=len(self._registered),
+            state=fleet_state(registered, is_covered=True, has_failed=False, behind=registered),
+            registered=registered,
             waiting=0,
-            reason="",
-            conditions=(),
+            converged=False,
             nodes=tuple(self.node(identifier) for identifier in page),
         )
 
     def node(self, identifier: str) -> NodeStatus:
-        """One node; a stranger has a reason, since it will get nothing."""
+        """One node; an unknown one has a reason, since it will get nothing."""
         seen_at = self._seen_at.get(identifier)
+        payload = self._payloads.get(identifier)
         return NodeStatus(
             identifier,
             registered=identifier in self._registered,
             waiting=False,
             last_seen=None if seen_at is None else rfc3339(int(seen_at)),
-            reason="" if identifier in self._payloads else self._why_missing(),
-            state="ready" if identifier in self._payloads else "no_files",
+            reason=self._why_missing() if payload is None else "",
+            state=node_state(Missing() if payload is None else Ready(payload)),
         )
 
     async def ping(self) -> None:

@@ -14,5 +14,9 @@ if TYPE_CHECKING:
     from .limits import MAX_PAYLOAD_BYTES as MAX_PAYLOAD_BYTES
     from .limits import MAX_REASON as MAX_REASON
     from .limits import MAX_REPLACEMENT_BYTES as MAX_REPLACEMENT_BYTES
+    from .status import FleetState as FleetState
+    from .status import State as State
+    from .status import fleet_state as fleet_state
+    from .status import node_state as node_state
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -36,12 +36,14 @@ from .request_body import RequestBody
 
 
 class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One unmet condition as data: `have` of `need`, and the identifiers that are `missing`, when they are known."""
+    """One unmet condition as data: `have` of `need`, the identifiers that are `missing` when they are known, and a `note`
+    that a reader sees after them, such as a deadline that has passed."""
 
     name: str
     have: int
     need: int
     missing: tuple[str, ...] = ()
+    note: str = ""
 
 
 _NAMES_SHOWN: Final = 8
@@ -55,7 +57,8 @@ def describe(reason: str, conditions: tuple[Condition, ...]) -> str:
         names = ", ".join(condition.missing[:_NAMES_SHOWN])
         more = len(condition.missing) - _NAMES_SHOWN
         missing = f", missing {names}" + (f" and {more} more" if more > 0 else "") if names else ""
-        lines.append(f"{condition.have} of {condition.need} {what}{missing}")
+        note = f"; {condition.note}" if condition.note else ""
+        lines.append(f"{condition.have} of {condition.need} {what}{missing}{note}")
     return plain("; ".join(lines) or reason)
 
 

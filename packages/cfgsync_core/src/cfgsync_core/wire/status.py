@@ -1,16 +1,73 @@
-"""Who is here, who is missing, and why it is not ready: the words of `GET /status`."""
+"""The answers of `GET /status`: the state of the fleet and of each node, what is missing, and why.
+
+A state is decided here and nowhere else: `node_state` and `fleet_state` return the first one that holds, in the order
+in which `State` and `FleetState` list them. The command, the page and the metrics show what they read.
+"""
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, TypeAlias
+from typing import Annotated, Literal, Protocol, TypeAlias, get_args
 
 import msgspec
 
-from .protocol import Condition
+from cfgsync_artifacts import CfgsyncError
+
+from .protocol import Condition, Missing, NotReady, Ready
+
+State: TypeAlias = Literal[
+    "not_registered", "failed", "not_ready", "no_files", "not_applied", "applied", "served", "ready"
+]
+"""The state of a node: the newest run `failed`, or was `not_ready`, and no generation holds this node; the generation
+gives it `no_files`; the node said that it could not apply its files (`not_applied`), or that it has (`applied`); its files
+were `served`; they are `ready`, and it has not asked for them."""
+
+FleetState: TypeAlias = Literal["empty", "failed", "not_ready", "converging", "converged"]
+"""The state of the fleet: no node is registered (`empty`); no generation covers all registrations, because the newest run
+`failed` or for another reason (`not_ready`); some nodes have not applied it yet (`converging`), or all have
+(`converged`)."""
+
+# a reader takes every word, so that it can show what a later server answers; an older one gives none
+_NodeStateText: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["", *get_args(State)]})]
+_FleetStateText: TypeAlias = Annotated[
+    str, msgspec.Meta(extra_json_schema={"enum": ["", *get_args(FleetState)]})
+]
+
+
+def node_state(
+    answer: Ready | Missing | NotReady | CfgsyncError | None,
+    *,
+    has_failed: bool = False,
+    has_applied: bool = False,
+    was_served: bool = False,
+) -> State:
+    """The state of a node. `answer` is what it would be answered now, None while a run is under way or due. The others
+    are about the files in that answer: the node could not apply them, has applied them, was served them."""
+    match answer:
+        case NotReady(registered=False):
+            return "not_registered"
+        case Missing():
+            return "no_files"
+        case Ready():
+            if has_failed:
+                return "not_applied"
+            return "applied" if has_applied else "served" if was_served else "ready"
+        case NotReady() | None:
+            return "not_ready"
+    return "failed"
+
+
+def fleet_state(registered: int, *, is_covered: bool, has_failed: bool, behind: int) -> FleetState:
+    """The state of the fleet. `is_covered`: the current generation covers all registrations; `has_failed`: the newest
+    run did; `behind`: how many nodes have not applied what the generation gives them."""
+    if not registered:
+        return "empty"
+    if not is_covered:
+        return "failed" if has_failed else "not_ready"
+    return "converging" if behind else "converged"
 
 
 class MissingNode(msgspec.Struct, frozen=True):
-    """A node that somebody waits for. `last_seen` is RFC 3339, None when this server has never seen it."""
+    """A node that a condition waits for. `last_seen` is RFC 3339, None when this server has never seen it."""
 
     identifier: str
     last_seen: str | None = None
@@ -20,71 +77,70 @@ class NodeBehind(msgspec.Struct, frozen=True):
     """A registered node that has not acknowledged what the current generation gives it, and why."""
 
     identifier: str
-    reason: str
-
-
-State: TypeAlias = Literal[
-    "not_registered", "not_ready", "failed", "no_files", "ready", "served", "applied", "not_applied"
-]
-"""Where a node stands: the materializer is `not_ready` or has `failed`; its files are `ready`, `served` to it, `applied`
-by it, or it said that it could `not_applied` them."""
+    reason: str = ""
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
     """One node as the server sees it. `served` and `applied` are generation text, `last_seen` is RFC 3339. `rebound`
-    is there when the name was given to another secret, and says how often since this server began.
+    is there when another secret has taken this name, and counts how often since this server started; `superseded`
+    counts held requests that a newer request of the same name has ended.
 
-    `reason` is one sentence; its parts as data are `state`, `because` (the words of whoever is the cause: the
-    materializer, its error, the node's own failure), `conditions`, and `missing`: who is waited for.
+    `reason` is one sentence; its parts as data are `state` (`""`: the server is older than states), `because` (the words
+    of the cause: the materializer, its error, the node's own failure), `conditions`, and the nodes that are `missing`.
     """
 
     identifier: str
-    registered: bool
-    waiting: bool
+    registered: bool = False
+    waiting: bool = False
     served: str | None = None
     applied: str | None = None
     last_failure: str | None = None
     last_seen: str | None = None
     reason: str = ""
-    state: State = "not_registered"
+    state: _NodeStateText = ""
     because: str = ""
     conditions: tuple[Condition, ...] = ()
     missing: tuple[MissingNode, ...] = ()
     rebound: int | msgspec.UnsetType = msgspec.UNSET
+    superseded: int | msgspec.UnsetType = msgspec.UNSET
 
 
-class FleetStatus(msgspec.Struct, frozen=True):
-    """The fleet. `registered` and `waiting` are counts, `revision` the registrations' number. `insecure` is there when
-    the server is open to other machines and lacks something: "no-tls", "no-auth".
+class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The fleet. `registered` and `waiting` are counts, `revision` the registrations' number, `pending` says that a run
+    of the materializer is under way or due. `insecure` is there when the server is open to other machines and lacks
+    something: "no-tls", "no-auth".
 
-    `applied` counts the registered nodes that have acknowledged what the current generation gives them, `behind` names
-    the first of those `behind_count` that have not, and `converged` is True when a generation covers all registrations and nobody in
-    it is behind. `missing` are the nodes that the conditions wait for.
+    `applied` counts the registered nodes that have acknowledged what the current generation gives them, and `behind`
+    names the first of those `behind_count` that have not. `converged`: a generation covers all registrations, and no
+    node is behind; a server that is older than acknowledgements leaves it out. `missing` are the nodes that the
+    conditions wait for.
     """
 
-    generation: str | None
-    revision: int
+    generation: str | None = None
+    state: _FleetStateText = ""
+    revision: int = 0
     registered: int
     waiting: int
-    reason: str
-    conditions: tuple[Condition, ...]
-    nodes: tuple[NodeStatus, ...]
+    pending: bool = False
+    reason: str = ""
+    conditions: tuple[Condition, ...] = ()
+    nodes: tuple[NodeStatus, ...] = ()
     applied: int = 0
     behind: tuple[NodeBehind, ...] = ()
     behind_count: int = 0
-    converged: bool = False
+    converged: bool | msgspec.UnsetType = msgspec.UNSET
     missing: tuple[MissingNode, ...] = ()
     insecure: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class StatusSource(Protocol):
-    """What can answer `/status` and `/readyz`."""
+    """A source that answers `/status` and `/readyz`."""
 
     def fleet(self, limit: int, after: str) -> FleetStatus:
         """The first `limit` nodes after identifier `after`, in identifier order, and the fleet's counts."""
 
     def node(self, identifier: str) -> NodeStatus:
-        """One node, and why it is where it is; a stranger has `registered` False."""
+        """One node, and why it is in its state; `registered` is False for a name that is unknown here."""
 
     async def ping(self) -> None:
         """Return when the store answers; raise `Unavailable` when it does not."""

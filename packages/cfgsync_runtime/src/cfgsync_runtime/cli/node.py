@@ -9,10 +9,10 @@ import msgspec
 import typer
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError
-from cfgsync_core import NO_REPLACEMENT, REPLACEMENT, Replacement, encode_replacement, plain
+from cfgsync_core import NO_REPLACEMENT, REPLACEMENT, NodeStatus, Replacement, encode_replacement, plain
 
 from .app import PLAIN
-from .parts.fleet_table import Page, ToldNode, rows
+from .parts.fleet_table import Page, rows
 from .parts.server_client import DEFAULT_SERVER, AsJson, Server, ServerClient
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
@@ -53,7 +53,7 @@ def list_nodes(server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
     if json:
         print(msgspec.json.encode({"nodes": nodes}).decode())
     elif nodes:
-        print("\n".join(rows((msgspec.json.decode(node, type=ToldNode) for node in nodes), Page.of())))
+        print("\n".join(rows((msgspec.json.decode(node, type=NodeStatus) for node in nodes), Page.of())))
     else:
         print("nobody is registered")
 

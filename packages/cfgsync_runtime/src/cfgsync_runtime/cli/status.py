@@ -1,4 +1,4 @@
-"""`cfgsync status`: who is here, who is missing, and why it is not ready; a table, or the server's own JSON."""
+"""`cfgsync status`: the state of the fleet and of each node, and why; a table, or the server's own JSON."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def command(
         typer.Option(
             "--wait-applied",
             envvar="CFGSYNC_WAIT_APPLIED",
-            help="Wait until every node has applied what it is given: exit 0, or 1 and who has not.",
+            help="Wait until every node has applied its files: exit 0, else 1 and the nodes that have not.",
         ),
     ] = False,
     timeout: Annotated[
@@ -51,7 +51,7 @@ def command(
         ),
     ] = None,
     json: Annotated[
-        bool, typer.Option("--json", envvar="CFGSYNC_JSON", help="Print what the server says, as it is.")
+        bool, typer.Option("--json", envvar="CFGSYNC_JSON", help="Print the server's answer, as it is.")
     ] = False,
 ) -> None:
     """Who is here, who is missing, and why it is not ready.
@@ -66,7 +66,7 @@ def command(
 
     It fits its terminal; off a terminal it has 80 columns, no colours, and with --watch a block for each change.
 
-    Exit codes: 0 told; 1 with --wait-applied, when somebody has not; 5 refused, 6 no status, 7 no answer, 130 after Ctrl-C.
+    Exit codes: 0 shown; 1 with --wait-applied, when a node has not; 5 refused, 6 no status, 7 no answer, 130 after Ctrl-C.
     """
     if wait_applied and (identifier is not None or save_snapshot is not None or watch):
         raise typer.BadParameter("it is about the whole fleet, and alone", param_hint="--wait-applied")

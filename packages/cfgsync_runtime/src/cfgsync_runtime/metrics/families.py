@@ -9,7 +9,7 @@ import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib.metadata import version
-from typing import cast
+from typing import cast, get_args
 
 from prometheus_client import CollectorRegistry, GCCollector, Metric, ProcessCollector, generate_latest
 from prometheus_client.core import (
@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 
 from cfgsync_adapter import RegistrationConfigSource
 from cfgsync_core import FleetStatus, HttpServer, StoreCounts
+from cfgsync_core.wire import FleetState
 
 from .observed import Observed
 from .requests import BOUNDS, CANCELLED, RequestCounts
@@ -97,6 +98,10 @@ def _fleet(fleet: FleetStatus) -> Iterator[Metric]:
         "cfgsync_ready",
         "1 when a generation covers all registrations and nothing is wrong; /status has the reason.",
         float(fleet.generation is not None and not fleet.reason),
+    )
+    yield _by(
+        GaugeMetricFamily("cfgsync_fleet_state", "1 for the state that the fleet is in.", labels=["state"]),
+        {state: float(state == fleet.state) for state in get_args(FleetState)},
     )
     epoch, _, number = (fleet.generation or "").rpartition(".")
     yield GaugeMetricFamily(

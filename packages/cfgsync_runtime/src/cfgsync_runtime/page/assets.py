@@ -12,7 +12,7 @@ import msgspec
 
 
 class Assets(msgspec.Struct, frozen=True):
-    """What stands inline in every view, and the headers that go with it."""
+    """The style and script that every view contains, and its headers."""
 
     style: str
     script: str
@@ -21,14 +21,14 @@ class Assets(msgspec.Struct, frozen=True):
 
 @cache
 def assets() -> Assets:
-    """Read from the package; the same object every time."""
+    """Read from the package once; the same object every time."""
     here = files(__package__)
     style, script = (here.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     return Assets(style, script, {"Content-Type": "text/html; charset=utf-8", **_headers(style, script)})
 
 
 def _headers(style: str, script: str) -> dict[str, str]:
-    # whatever a reason or a file may hold: no script runs but ours, nothing is loaded, and nothing is asked elsewhere
+    # whatever a reason or a file contains: only our script runs, nothing is loaded, and no other server is asked
     policy = (
         "default-src 'none'",
         f"script-src '{_hash(script)}'",

@@ -1,4 +1,4 @@
-"""One whole document around a view: head, bar, main, foot, and our style and script inline."""
+"""The document around a view: head, bar, main, foot, and our style and script inline."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _MARK: Final = (
 
 
 def document(title: str, *sections: Child, live: bool, now: float | None = None) -> bytes:
-    """The HTML of a view. `sections` have an id each, by which the script replaces those that have changed. `live` says
-    that the server has `GET /watch`."""
+    """The HTML of a view. Each of the `sections` has an id, by which the script replaces it when it has changed. `live`
+    says that the server has `GET /watch`."""
     at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() if now is None else now))
     ours = assets()
     head = el(
@@ -38,7 +38,7 @@ def document(title: str, *sections: Child, live: bool, now: float | None = None)
         el(
             "p",
             el("i", class_="dot"),
-            el("span", "as it was when it was loaded", id="live-words"),
+            el("span", "as of when the page was loaded", id="live-text"),
             id="live",
             role="status",
         ),

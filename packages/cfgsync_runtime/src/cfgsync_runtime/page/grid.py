@@ -1,38 +1,39 @@
-"""Every node as one cell: a letter for each, in a block of data that the script draws."""
+"""Every node as one cell: the letter of its state, in a block of data that the script draws."""
 
 from __future__ import annotations
 
 import msgspec
 
+from .formatting import IN_BUNDLE, spelled
 from .markup import Markup, el
-from .survey import KINDS, Fleet
-from .words import IN_BUNDLE
+from .scan import LETTERS, FleetScan
 
 
-def words_of(fleet: Fleet, *, static: bool = False) -> bytes:
-    """The fleet as JSON: what the grid is drawn from, and what `Accept: application/json` is answered."""
+def grid_data(fleet: FleetScan, *, static: bool = False) -> bytes:
+    """The fleet as JSON: the grid is drawn from it, and it answers `Accept: application/json`."""
     return msgspec.json.encode(
         {
-            "generation": fleet.head.generation,
-            "reason": fleet.head.reason,
+            "generation": fleet.status.generation,
+            "state": fleet.status.state,
+            "reason": fleet.status.reason,
             "counts": fleet.counts,
-            "kinds": {kind[0]: IN_BUNDLE if static else kind for kind in KINDS},
+            "kinds": {letter: IN_BUNDLE if static else spelled(state) for state, letter in LETTERS.items()},
             "names": fleet.names,
-            "states": fleet.states,
+            "states": fleet.letters,
         }
     )
 
 
-def grid(fleet: Fleet, static: bool) -> Markup:
+def grid(fleet: FleetScan, static: bool) -> Markup:
     """The section; hidden until the script has drawn it."""
-    # `<` alone could end the element; a block of data is never run
-    words = Markup(words_of(fleet, static=static).decode().replace("<", "\\u003c"))
+    # `<` alone could end the element; a block of data never runs
+    data = Markup(grid_data(fleet, static=static).decode().replace("<", "\\u003c"))
     return el(
         "section",
         el("h2", "Every node", el("span", id="find-place")),
         el("div", id="cells", role="group", aria_label="Every node; the arrow keys go from one to the next"),
         el("p", "Point at a node, or go there with the arrow keys.", id="about-cell", aria_live="polite"),
-        el("script", words, type="application/json", id="cell-words"),
+        el("script", data, type="application/json", id="cell-data"),
         id="grid",
         class_="card",
         hidden=True,

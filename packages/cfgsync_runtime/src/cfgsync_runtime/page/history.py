@@ -1,4 +1,4 @@
-"""Generations: the list of them, one of them, and what is not the same in two."""
+"""Generations: the list of them, one of them, and what differs between two."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
-from cfgsync_adapter import DiffPage, FileChange, GenerationPage, GenerationSummary, NodeChange
+from cfgsync_adapter import DiffPage, FileChange, FileSummary, GenerationPage, GenerationSummary, NodeChange
 
-from .lines import LineBudget, difference
+from .formatting import many, size, when
 from .markup import Child, Markup, el, query
-from .words import many, size, when
+from .text_diff import LineBudget, text_diff
 
 HEADS_SHOWN: Final = 8
 
 
 def generations(heads: Sequence[GenerationSummary], *, hidden: bool = False) -> Markup:
-    """The section of the first view; newest first. `hidden` for a source that has none."""
+    """The section of the first view, the newest generation first. `hidden` for a source that has none."""
     held = [one.number for one in heads if one.contents]
     before = dict(pairwise(held))
     first, rest = heads[:HEADS_SHOWN], heads[HEADS_SHOWN:]
@@ -66,7 +66,7 @@ def _made_from(one: GenerationSummary) -> str:
 
 
 def generation_view(page: GenerationPage, after: str) -> list[Markup]:
-    """One generation whose files are held: who gets how much. `page` has no contents."""
+    """One generation whose files are held: which node gets which files. `page` has no contents."""
     one = page.generation
     assert one is not None  # it is held
     names = ("node", "files", "size")
@@ -80,7 +80,7 @@ def generation_view(page: GenerationPage, after: str) -> list[Markup]:
                 data_name=names[1],
                 class_="words",
             ),
-            # a secret's size is not told, and neither is a sum with it in it
+            # a secret's size is not shown, and neither is a sum that includes it
             el(
                 "td",
                 size(sum(file.size for file in node.files if file.omitted != "secret")),
@@ -109,7 +109,7 @@ def generation_view(page: GenerationPage, after: str) -> list[Markup]:
         ),
         el(
             "section",
-            el("h2", "Who gets what ", el("small", "secrets are named, and not counted in the size")),
+            el("h2", "Files of each node ", el("small", "secrets are named, and their size is not counted")),
             el(
                 "table",
                 el("thead", el("tr", [el("th", name, scope="col") for name in names])),
@@ -124,8 +124,8 @@ def generation_view(page: GenerationPage, after: str) -> list[Markup]:
 
 
 def difference_view(page: DiffPage, after: str, *, operator: bool) -> list[Markup]:
-    """What is not the same in two generations; lines of contents for an operator, and of a secret only that it is
-    another."""
+    """What differs between two generations: for an operator the lines of the contents, and of a secret only that it
+    differs."""
     old, new = page.before.number, page.after.number
     budget = LineBudget()
     changes: list[Markup] = []
@@ -167,9 +167,9 @@ def difference_view(page: DiffPage, after: str, *, operator: bool) -> list[Marku
 
 
 def _node(node: NodeChange) -> Markup:
-    said = {"added": "new", "removed": "gone", "changed": None}[node.change]
+    mark = {"added": "new", "removed": "gone", "changed": None}[node.change]
     name = el("a", node.identifier, href=query(node=node.identifier), class_="words")
-    return el("h3", name, el("span", said, class_=f"mark {node.change}") if said else None)
+    return el("h3", name, el("span", mark, class_=f"mark {node.change}") if mark else None)
 
 
 def _file(change: FileChange, operator: bool, budget: LineBudget) -> Markup:
@@ -179,22 +179,22 @@ def _file(change: FileChange, operator: bool, budget: LineBudget) -> Markup:
     if any(file is not None and file.omitted == "secret" for file in (one, other)):
         return el("p", name, mark, el("span", "secret", class_="mark"), class_="file")
     sizes = el("small", " → ".join(f"{file.mode} · {size(file.size)}" for file in (one, other) if file))
-    lines = difference(_text(one), _text(other), budget) if operator else None
+    lines = text_diff(_text(one), _text(other), budget) if operator else None
     if lines is None:
         return el("p", name, mark, sizes, class_="file")
     return el("div", el("p", name, mark, sizes), el("pre", lines, class_="lines"), class_="file")
 
 
-def _text(file: object) -> str | None:
-    return "" if file is None else getattr(file, "content", None)
+def _text(file: FileSummary | None) -> str | None:
+    return "" if file is None else file.content
 
 
-def _more(after: str, further: str | None, **words: int) -> Markup | None:
+def _more(after: str, further: str | None, **values: int) -> Markup | None:
     if not after and further is None:
         return None
     links = (
-        el("a", "first", href=query(**words)) if after else None,
+        el("a", "first", href=query(**values)) if after else None,
         " ",
-        el("a", "next", href=query(**words, after=further)) if further else None,
+        el("a", "next", href=query(**values, after=further)) if further else None,
     )
     return el("nav", links, class_="pager", aria_label="Further nodes")

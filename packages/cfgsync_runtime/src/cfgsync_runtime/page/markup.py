@@ -1,4 +1,4 @@
-"""Words become markup in one function, which escapes everything that is not markup already."""
+"""Text becomes markup in one function, which escapes everything that is not markup already."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from urllib.parse import urlencode
 
 _VOID: Final = frozenset(("br", "meta", "link", "rect", "circle", "path"))
 
-_TURNING: Final = {
+_BIDIRECTIONAL: Final = {
     code: f"\\u{code:04x}"
     for code in (0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
 }
 
 
 class Markup(str):
-    """Text that is HTML. Only this module makes it of anything but what stands in our own source."""
+    """Text that is HTML. Outside this module it is made of constants in our own source only."""
 
     __slots__ = ()
 
@@ -27,14 +27,14 @@ Child: TypeAlias = "str | int | Iterable[Child] | None"
 def el(tag: str, /, *children: Child, **attributes: str | int | bool | None) -> Markup:
     """`<tag attributes>children</tag>`; None is left out, and so is an attribute that is False. `class_` is `class`,
     `data_name` is `data-name`."""
-    said = "".join(
+    written = "".join(
         f" {_attribute(key)}" if value is True else f' {_attribute(key)}="{escape(str(value))}"'
         for key, value in attributes.items()
         if value is not None and value is not False
     )
     if tag in _VOID:
-        return Markup(f"<{tag}{said}>" if tag in ("br", "meta", "link") else f"<{tag}{said}/>")
-    return Markup(f"<{tag}{said}>{join(children)}</{tag}>")
+        return Markup(f"<{tag}{written}>" if tag in ("br", "meta", "link") else f"<{tag}{written}/>")
+    return Markup(f"<{tag}{written}>{join(children)}</{tag}>")
 
 
 def join(children: Child) -> Markup:
@@ -48,15 +48,14 @@ def join(children: Child) -> Markup:
     return Markup("".join(map(join, children)))
 
 
-def query(**words: str | int | None) -> str:
-    """A link to another view of the page: `?node=web-1`. Relative, so that it holds behind a prefix too."""
-    return "?" + urlencode({name: word for name, word in words.items() if word is not None})
+def query(**values: str | int | None) -> str:
+    """A link to another view of the page: `?node=web-1`. Relative, so that it works behind a prefix too."""
+    return "?" + urlencode({name: value for name, value in values.items() if value is not None})
 
 
 def escape(text: str) -> str:
-    """As HTML, and what would turn round the order of the words beside it (the bidirectional controls of Unicode) spelled
-    out."""
-    return escape_html(text.translate(_TURNING))
+    """The text as HTML. Bidirectional controls of Unicode, which would reverse the text beside them, are spelled out."""
+    return escape_html(text.translate(_BIDIRECTIONAL))
 
 
 def _attribute(key: str) -> str:

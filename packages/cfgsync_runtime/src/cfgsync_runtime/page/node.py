@@ -1,47 +1,38 @@
-"""One node: where it stands and why, and what the current generation gives it; a secret is named and never shown."""
+"""One node: its state and why, and the files that the current generation gives it; a secret is named and never shown."""
 
 from __future__ import annotations
-
-from typing import Final
 
 import msgspec
 
 from cfgsync_adapter import FileSummary, NodeContents
 from cfgsync_core import NodeRegistration, NodeStatus
 
+from .formatting import IN_BUNDLE, badge, many, number, size, when
 from .markup import Child, Markup, el, query
-from .survey import kind_of
-from .words import IN_BUNDLE, badge, many, number, size, when
 
 
-class Given(msgspec.Struct, frozen=True):
-    """What a generation gives a node, with contents where the reader may see them."""
+class NodeFiles(msgspec.Struct, frozen=True):
+    """The files that a generation gives a node, with contents where the reader may see them."""
 
     generation: str
     node: NodeContents
     shared: tuple[FileSummary, ...]
 
 
-IN_BUNDLE_BADGE: Final = el("small", IN_BUNDLE)
-STRANGER: Final = el("small", "stranger", title="not registered, and not awaited")
-
-
 def node_view(
     node: NodeStatus,
     registration: NodeRegistration | None,
-    given: Given | None,
+    files: NodeFiles | None,
     *,
     operator: bool,
     static: bool,
-    awaited: bool = False,
 ) -> list[Markup]:
-    """The sections. `awaited`: a condition names it. `registration` is there for an operator only, who sees contents too."""
+    """The sections. Only an operator is given the `registration`, and sees contents."""
     in_bundle = static and node.state == "ready"
-    known = badge(kind_of(node)) if node.registered or awaited else STRANGER
     facts: list[tuple[str, Child]] = [
         ("registered", "yes" if node.registered else "no"),
         ("last seen", when(node.last_seen, "never")),
-        ("question held", "yes" if node.waiting else "no"),
+        ("request held", "yes" if node.waiting else "no"),
         ("served", number(node.served)),
         ("applied", number(node.applied)),
     ]
@@ -62,7 +53,7 @@ def node_view(
                 "h1",
                 node.identifier,
                 " ",
-                IN_BUNDLE_BADGE if in_bundle else known,
+                el("small", IN_BUNDLE) if in_bundle else badge(node.state),
                 class_="words",
             ),
             el("p", el("span", node.reason or "its files are ready", class_="words"), class_="said"),
@@ -71,13 +62,13 @@ def node_view(
         ),
         el(
             "section",
-            el("h2", "What is known of it"),
+            el("h2", "Facts"),
             el("dl", [(el("dt", name), el("dd", value)) for name, value in facts]),
             _missing(node),
             id="known",
             class_="card",
         ),
-        _files(given, operator, static),
+        _files(files, operator, static),
     ]
 
 
@@ -102,12 +93,12 @@ def _missing(node: NodeStatus) -> Markup | None:
     )
 
 
-def _files(given: Given | None, operator: bool, static: bool) -> Markup:
-    if given is None:
+def _files(files: NodeFiles | None, operator: bool, static: bool) -> Markup:
+    if files is None:
         why = (
-            "What is in a bundle is not shown here."
+            "The contents of a bundle are not shown here."
             if static
-            else "No generation that is served gives it files."
+            else "The current generation gives it no files."
         )
         return el("section", el("h2", "Files"), el("p", why, class_="muted"), id="files", class_="card")
     note = (
@@ -117,27 +108,28 @@ def _files(given: Given | None, operator: bool, static: bool) -> Markup:
     )
     return el(
         "section",
-        el("h2", "Files ", el("small", f"generation {number(given.generation)}")),
+        el("h2", "Files ", el("small", f"generation {number(files.generation)}")),
         el(
             "p",
             note,
-            " Its own are an operator's (cfgsync node replace)." if given.node.replaced else None,
+            " An operator replaced its own files (cfgsync node replace)." if files.node.replaced else None,
             class_="muted",
         ),
         el("h3", "Its own"),
-        [file_view(file, f"own-{at}", operator) for at, file in enumerate(given.node.files)]
+        [file_view(file, f"own-{at}", operator) for at, file in enumerate(files.node.files)]
         or el("p", "none", class_="muted"),
-        el("h3", "Shared with all") if given.shared else None,
-        [file_view(file, f"shared-{at}", operator) for at, file in enumerate(given.shared)],
+        el("h3", "Shared with all") if files.shared else None,
+        [file_view(file, f"shared-{at}", operator) for at, file in enumerate(files.shared)],
         id="files",
         class_="card",
     )
 
 
 def file_view(file: FileSummary, key: str, operator: bool) -> Markup:
-    """One file: path, mode, size; its content where there is one to show. `key` is an id that stays when it changes.
+    """One file: path, mode, size, and its content where the reader may see it. `key` is an id that stays when the file
+    changes.
 
-    Of a secret neither content nor size nor digest: what can be guessed could be confirmed with them.
+    Of a secret neither content nor size nor digest is shown: a reader could confirm a guess with them.
     """
     name = el("code", file.path, class_="words")
     if file.omitted == "secret":

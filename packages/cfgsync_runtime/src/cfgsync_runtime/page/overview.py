@@ -1,4 +1,4 @@
-"""The first view: is it ready, why not, where each node stands, and which generations there were."""
+"""The first view: the state of the fleet and why, the state of each node, and the generations."""
 
 from __future__ import annotations
 
@@ -8,117 +8,122 @@ from typing import Final, Literal
 from cfgsync_adapter import GenerationSummary
 from cfgsync_core import Condition, FleetStatus
 
+from .formatting import badge, many, number, spelled, when
 from .grid import grid
 from .history import generations
-from .markup import Child, Markup, el, query
-from .survey import KINDS, Fleet, Kind, is_cut, named_missing
+from .markup import Markup, el, query
+from .scan import STATES, FleetScan, is_cut, missing_names
 from .table import NodeTable, table
-from .words import badge, many, number, when
 
 MISSING_SHOWN: Final = 60
 _BAR: Final = 1000
-_ORDER: Final[tuple[Kind, ...]] = ("applied", "served", "waiting", "registered", "missing", "failed")
-"""What is done comes first, from the left."""
+_STRIPES: Final = (
+    "applied", "served", "ready", "not_ready", "not_registered", "no_files", "not_applied", "failed"
+)  # fmt: skip
+"""The states from left to right: the furthest come first, and the failures last."""
 
-Mood = Literal["good", "wait", "bad", "calm"]
+Severity = Literal["good", "wait", "bad", "calm"]
 
 
-def overview(fleet: Fleet, rows: NodeTable, heads: Sequence[GenerationSummary] | None) -> list[Markup]:
+def overview(fleet: FleetScan, rows: NodeTable, heads: Sequence[GenerationSummary] | None) -> list[Markup]:
     """The sections; `heads` None for a source that has no generations."""
     static = heads is None
     return [
         _verdict(fleet, static),
-        _insecure(fleet.head),
-        _why(fleet.head),
-        _counts(fleet, rows.kind, hidden=static),
+        _insecure(fleet.status),
+        _why(fleet.status),
+        _counts(fleet, rows.state, hidden=static),
         grid(fleet, static),
         generations(heads or (), hidden=static),
-        table(rows, fleet.head.reason, static),
+        table(rows, static),
     ]
 
 
-def title_of(fleet: Fleet, *, static: bool) -> str:
-    """What the browser's tab says: the verdict."""
-    return _said(fleet, static)[1]
+def title_of(fleet: FleetScan, *, static: bool) -> str:
+    """The title of the browser's tab: the state of the fleet."""
+    return _summary(fleet, static)[1]
 
 
-def _verdict(fleet: Fleet, static: bool) -> Markup:
-    mood, title, text = _said(fleet, static)
+def _verdict(fleet: FleetScan, static: bool) -> Markup:
+    severity, title, lines = _summary(fleet, static)
+    text = [[el("br") if at else None, line] for at, line in enumerate(lines)]
     return el(
         "section",
-        el("div", _icon(mood), class_="icon"),
+        el("div", _icon(severity), class_="icon"),
         el("div", el("h1", title), el("p", text, class_="said") if text else None),
         id="verdict",
-        class_=f"card verdict {mood}",
+        class_=f"card verdict {severity}",
     )
 
 
-def _said(fleet: Fleet, static: bool) -> tuple[Mood, str, Child]:
-    head, counts = fleet.head, fleet.counts
+def _summary(fleet: FleetScan, static: bool) -> tuple[Severity, str, list[str]]:
+    """How good the state of the fleet is, its title, and the lines below the title."""
+    status = fleet.status
     if static:
-        return (
-            "calm",
-            "A bundle is served",
-            f"{many(fleet.nodes, 'node')}; nobody has to be waited for. Who has fetched what is not kept.",
-        )
-    which = f"generation {number(head.generation)}"
-    if head.converged:
-        return "good", "Everybody has its files", f"Every node has applied {which}."
-    if not head.reason:
-        behind = f"{many(head.behind_count, 'node')} {'has' if head.behind_count == 1 else 'have'} not acknowledged"
-        if counts["failed"]:
-            failing = f"{many(counts['failed'], 'node')} could not apply it, or can be given nothing."
-            return "bad", "Ready, and not applied everywhere", f"{which.capitalize()} is served. {failing}"
-        return "good", "Ready", f"{which.capitalize()} is served. {behind} it yet."
-    failed = head.reason.startswith("failed to materialize")
-    reason = el("span", head.reason, class_="words")
-    if head.generation is None:
-        if not head.registered and not head.missing:
-            return "calm", "Nobody is here yet", reason
-        if head.reason == "materializing":
-            return "calm", "The first generation is being made", None
-        return ("bad", "The materializer fails", reason) if failed else ("wait", "Not ready", reason)
-    still = f"{which.capitalize()} is still served."
-    if head.reason == "materializing":
-        return "calm", "The next generation is being made", still
-    title = "The newest run failed" if failed else "The next generation is not ready"
-    return "bad" if failed else "wait", title, (reason, el("br"), still)
+        words = "No node has to wait. The server does not keep which node has fetched its files."
+        return "calm", "A bundle is served", [f"{many(fleet.nodes, 'node')}. {words}"]
+    which = f"generation {number(status.generation)}"
+    served = status.generation is not None
+    lines: list[str] = (
+        [el("span", status.reason, class_="words")] if status.reason and not status.pending else []
+    )
+    match status.state:
+        case "converged":
+            return "good", "Every node has its files", [f"Every node has applied {which}.", *lines]
+        case "converging":
+            failed = fleet.counts["not_applied"]
+            has = "has" if status.behind_count == 1 else "have"
+            now = f"{which.capitalize()} is served. {many(status.behind_count, 'node')} {has} not applied it yet."
+            if failed:
+                now += f" {many(failed, 'node')} could not apply it."
+                return "bad", "Some nodes could not apply their files", [now, *lines]
+            return "calm", "Converging", [now, *lines]
+    if served:
+        lines.append(f"{which.capitalize()} is still served.")
+    match status.state:
+        case "failed":
+            return "bad", "The newest run failed" if served else "The materializer fails", lines
+        case "not_ready" if status.pending:
+            return "calm", f"The {'next' if served else 'first'} generation is being made", lines
+        case "not_ready":
+            return "wait", "The next generation is not ready" if served else "Not ready", lines
+    return "calm", "No node is registered", lines
 
 
-def _icon(mood: Mood) -> Markup:
-    paths: dict[Mood, str] = {
+def _icon(severity: Severity) -> Markup:
+    paths: dict[Severity, str] = {
         "good": "M10 16.5l4.2 4.2L22 12.5",
         "wait": "M16 9.5v7l4.5 2.7",
         "bad": "M11.5 11.5l9 9M20.5 11.5l-9 9",
         "calm": "M10 16h12",
     }
     ring = el("circle", cx="16", cy="16", r="13")
-    return el("svg", ring, el("path", d=paths[mood]), viewBox="0 0 32 32", aria_hidden="true")
+    return el("svg", ring, el("path", d=paths[severity]), viewBox="0 0 32 32", aria_hidden="true")
 
 
-def _insecure(head: FleetStatus) -> Markup:
-    lacking = head.insecure or ()
+def _insecure(status: FleetStatus) -> Markup:
+    lacking = status.insecure or ()
     return el(
         "section",
         el("strong", "Insecure: "),
         "this server is open to other machines with ",
         " and ".join(f"--insecure-{word}" for word in lacking),
-        ". Whoever reaches it sees this page; contents of files are shown on the server's own machine only.",
+        ". Everybody who can reach it sees this page; contents of files are shown on the server's own machine only.",
         id="insecure",
         class_="card note bad",
         hidden=not lacking,
     )
 
 
-def _why(head: FleetStatus) -> Markup:
+def _why(status: FleetStatus) -> Markup:
     return el(
         "section",
         el("h2", "Why it is not ready"),
-        [_condition(condition) for condition in head.conditions],
-        _missing(head),
+        [_condition(condition) for condition in status.conditions],
+        _missing(status),
         id="why",
         class_="card",
-        hidden=not head.conditions and not head.missing,
+        hidden=not status.conditions and not status.missing,
     )
 
 
@@ -141,8 +146,8 @@ def _condition(condition: Condition) -> Markup:
     )
 
 
-def _missing(head: FleetStatus) -> Markup | None:
-    missing, of = head.missing, len(named_missing(head))
+def _missing(status: FleetStatus) -> Markup | None:
+    missing, of = status.missing, len(missing_names(status))
     if not missing:
         return None
     chips = [
@@ -156,40 +161,42 @@ def _missing(head: FleetStatus) -> Markup | None:
     ]
     first, rest = chips[:MISSING_SHOWN], chips[MISSING_SHOWN:]
     summary = el("summary", f"{of - len(first):,} more")
-    cut = el("p", "and those who are not named here") if is_cut(head) or of > len(missing) else None
+    cut = el("p", "and more nodes that are not named here") if is_cut(status) or of > len(missing) else None
     return el(
         "div",
-        el("h3", f"Missing: {'at least ' if is_cut(head) else ''}{many(of, 'node')}"),
+        el("h3", f"Missing: {'at least ' if is_cut(status) else ''}{many(of, 'node')}"),
         el("ul", first, class_="chips"),
         el("details", summary, el("ul", rest, class_="chips"), cut, id="more-missing") if rest else None,
     )
 
 
-def _counts(fleet: Fleet, asked: Kind | None, *, hidden: bool) -> Markup:
+def _counts(fleet: FleetScan, asked: str, *, hidden: bool) -> Markup:
     counts, whole = fleet.counts, max(len(fleet.names), 1)
     stripes: list[Markup] = []
     at = 0
-    for kind in _ORDER:
-        upto = at + counts[kind]
+    for state in _STRIPES:
+        upto = at + counts[state]
         left, right = _BAR * at // whole, _BAR * upto // whole
         if upto > at:
-            stripes.append(el("rect", x=left, width=max(right - left, 2), height=10, class_=kind))
+            stripes.append(el("rect", x=left, width=max(right - left, 2), height=10, class_=state))
         at = upto
-    said = ", ".join(f"{counts[kind]:,} {kind}" for kind in KINDS)
+    label = ", ".join(f"{counts[state]:,} {spelled(state)}" for state in STATES)
     tiles = [
         el(
             "a",
-            el("b", f"{counts[kind]:,}", "+" if kind == "missing" and is_cut(fleet.head) else None),
-            badge(kind),
-            href="./" if asked == kind else query(state=kind),
-            class_="tile" if counts[kind] else "tile none",
-            aria_current="true" if asked == kind else None,
+            el(
+                "b", f"{counts[state]:,}", "+" if state == "not_registered" and is_cut(fleet.status) else None
+            ),
+            badge(state),
+            href="./" if asked == state else query(state=state),
+            class_="tile" if counts[state] else "tile none",
+            aria_current="true" if asked == state else None,
         )
-        for kind in KINDS
+        for state in STATES
     ]
     return el(
         "section",
-        el("h2", "Fleet ", el("small", many(fleet.nodes, "node"))),
+        el("h2", "Fleet ", el("small", f"{many(fleet.nodes, 'node')}, {fleet.status.waiting:,} waiting")),
         el(
             "svg",
             stripes,
@@ -197,9 +204,9 @@ def _counts(fleet: Fleet, asked: Kind | None, *, hidden: bool) -> Markup:
             preserveAspectRatio="none",
             class_="stripe",
             role="img",
-            aria_label=said,
+            aria_label=label,
         ),
-        el("nav", tiles, class_="tiles", aria_label="Nodes by where they stand"),
+        el("nav", tiles, class_="tiles", aria_label="Nodes by state"),
         id="counts",
         class_="card",
         hidden=hidden,

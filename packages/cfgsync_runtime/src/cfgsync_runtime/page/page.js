@@ -1,20 +1,20 @@
 "use strict";
-// Looks again whenever the server hints that something has changed, and replaces the sections that are not the same.
-// Words only ever become text nodes or attributes; what comes as HTML was escaped on the server and cannot run.
+// Reads the page again whenever the server hints at a change, and replaces the sections that differ.
+// Text from the server only becomes text nodes or attributes; HTML from the server is escaped there, and cannot run.
 (() => {
-  let kinds = {}; // a letter is which kind: the server says
+  let labels = {}; // by letter: the name of a state, from the server
   const POLL_MS = 3000, LEAST_MS = 250, RETRY_MS = 15000, ABOUT_MS = 150;
   const main = document.getElementById("main");
   const grid = document.getElementById("grid");
 
-  // ---- the state of the line to the server ----
-  const live = document.getElementById("live"), liveWords = document.getElementById("live-words");
-  function say(mood, words) {
-    if (live.className !== mood) live.className = mood;
-    if (liveWords.textContent !== words) liveWords.textContent = words;
+  // ---- the state of the connection to the server ----
+  const live = document.getElementById("live"), liveText = document.getElementById("live-text");
+  function showLive(state, text) {
+    if (live.className !== state) live.className = state;
+    if (liveText.textContent !== text) liveText.textContent = text;
   }
 
-  // ---- times, as how long ago they were ----
+  // ---- times, shown as "how long ago" ----
   function ago(at) {
     const s = Math.max(0, Math.round((Date.now() - Date.parse(at)) / 1000));
     if (Number.isNaN(s)) return null;
@@ -41,7 +41,7 @@
   function replaceSections(next) {
     const have = [...main.children].map((one) => one.id).join();
     if ([...next.children].map((one) => one.id).join() !== have) {
-      location.reload(); // another program answers than the one this page came from
+      location.reload(); // the server is another version now
       return;
     }
     const fresh = [...next.children];
@@ -72,9 +72,9 @@
   function drawGrid(text) {
     if (!grid || text === drawn) return;
     drawn = text;
-    const words = JSON.parse(text), box = document.getElementById("cells");
-    const { names, states } = words;
-    kinds = words.kinds;
+    const data = JSON.parse(text), box = document.getElementById("cells");
+    const { names, states } = data;
+    labels = data.kinds;
     grid.hidden = names.length === 0;
     box.className = names.length <= 60 ? "few" : names.length <= 1500 ? "some" : names.length <= 4000 ? "many" : "all";
     const focused = box.contains(document.activeElement) ? document.activeElement : null;
@@ -99,7 +99,7 @@
       if (cell.dataset.state !== state) {
         cell.dataset.state = state;
         cell.className = state;
-        cell.setAttribute("aria-label", name + ", " + kinds[state]);
+        cell.setAttribute("aria-label", name + ", " + labels[state]);
       }
       const label = few ? name : "";
       if (cell.textContent !== label) cell.textContent = label;
@@ -127,7 +127,7 @@
     const name = cell.dataset.name, words = document.getElementById("about-cell");
     if (name === aboutName) return;
     aboutName = name;
-    words.textContent = name + ": " + kinds[cell.dataset.state];
+    words.textContent = name + ": " + labels[cell.dataset.state];
     clearTimeout(aboutTimer);
     aboutTimer = setTimeout(() => {
       get("status/" + encodeURIComponent(name), "json", (node) => {
@@ -168,14 +168,14 @@
     });
   }
 
-  // ---- looking again ----
+  // ---- reading the page again ----
   let busy = false, again = false, timer = 0, failedSince = null, next = 0;
   function get(url, type, came, failed) {
     const request = new XMLHttpRequest();
     request.open("GET", url);
     request.responseType = type;
     request.timeout = 30000;
-    // 404 is a page too: the generation that was shown is no longer held
+    // 404 is a page too: the generation on it is no longer held
     request.onload = () => [200, 404].includes(request.status) && request.response ? came(request.response) : failed();
     request.onerror = request.ontimeout = request.onabort = failed;
     request.send();
@@ -194,10 +194,10 @@
       const part = page.getElementById("main");
       failedSince = part ? null : failedSince || new Date();
       if (part) {
-        const words = page.getElementById("cell-words");
+        const data = page.getElementById("cell-data");
         replaceSections(part);
         if (document.title !== page.title) document.title = page.title;
-        if (words) drawGrid(words.textContent);
+        if (data) drawGrid(data.textContent);
         document.getElementById("as-of").textContent = page.getElementById("as-of").textContent;
       }
       done(began);
@@ -209,7 +209,7 @@
   function done(began) {
     busy = false;
     const took = performance.now() - began;
-    next = performance.now() + Math.max(LEAST_MS, took); // a large fleet is not asked for all the time
+    next = performance.now() + Math.max(LEAST_MS, took); // a large fleet is not read all the time
     tell();
     document.body.dataset.looks = Number(document.body.dataset.looks || 0) + 1;
     if (again) look();
@@ -218,9 +218,9 @@
   // ---- hints ----
   let stream = null, open = false;
   function tell() {
-    if (failedSince) say("lost", "no answer since " + failedSince.toTimeString().slice(0, 8) + "; what you see is older");
-    else if (open) say("live", "live");
-    else say("polls", (document.body.dataset.live === "yes" ? "hints are lost; " : "") + "looks every " + POLL_MS / 1000 + " s");
+    if (failedSince) showLive("lost", "no answer since " + failedSince.toTimeString().slice(0, 8) + "; what you see is older");
+    else if (open) showLive("live", "live");
+    else showLive("polls", (document.body.dataset.live === "yes" ? "hints are lost; " : "") + "looks every " + POLL_MS / 1000 + " s");
   }
   function follow() {
     stream = new EventSource("watch");
@@ -230,7 +230,7 @@
       if (open) look(); // is the server gone, or only the stream?
       open = false;
       tell();
-      if (stream.readyState === EventSource.CLOSED) setTimeout(follow, RETRY_MS); // refused: it does not come back by itself
+      if (stream.readyState === EventSource.CLOSED) setTimeout(follow, RETRY_MS); // refused: the browser does not try again by itself
     };
   }
 
@@ -238,7 +238,7 @@
   spellTimes();
   if (grid) {
     listenToGrid();
-    drawGrid(document.getElementById("cell-words").textContent);
+    drawGrid(document.getElementById("cell-data").textContent);
   }
   if (document.body.dataset.live === "yes") follow();
   setInterval(() => { spellTimes(); if (!open || failedSince) look(); }, POLL_MS);

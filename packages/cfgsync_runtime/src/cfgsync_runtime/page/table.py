@@ -1,4 +1,4 @@
-"""Nodes as a plain table, a page of it at a time: what stands there with scripts off."""
+"""The nodes as a plain table, one page of it at a time. It works with scripts off."""
 
 from __future__ import annotations
 
@@ -9,39 +9,37 @@ import msgspec
 
 from cfgsync_core import NodeStatus
 
+from .formatting import EXPLAINED, IN_BUNDLE, badge, many, number, spelled, when
 from .markup import Child, Markup, el, query
-from .survey import Kind, kind_of
-from .words import EXPLAINED, IN_BUNDLE, badge, many, number, when
 
 
 class NodeTable(msgspec.Struct, frozen=True):
-    """A page of the table. `kind` is which nodes were asked for; `start` how many come before, `of` how many there are;
-    `next` what to ask for `after`."""
+    """A page of the table. With a `state` it has only the nodes in that state; `start` nodes come before it, `of` is how
+    many there are; `next` is the `after` of the next page."""
 
     nodes: Sequence[NodeStatus]
     start: int
     of: int
-    kind: Kind | None = None
+    state: str = ""
     next: str | None = None
 
 
-def table(rows: NodeTable, reason: str, static: bool) -> Markup:
-    """The section. `reason` is the fleet's, which no row repeats."""
-    of_kind = f" that are {rows.kind}" if rows.kind else ""
-    title = f"Nodes: {rows.kind} " if rows.kind else "Nodes "
+def table(rows: NodeTable, static: bool) -> Markup:
+    """The section."""
+    title = f"Nodes: {spelled(rows.state)} " if rows.state else "Nodes "
     shown = (
         f"{rows.start + 1:,} to {rows.start + len(rows.nodes):,} of {rows.of:,}"
         if rows.start or rows.next
         else f"{rows.of:,}"
     )
-    body: Child = [_row(node, reason, static) for node in rows.nodes]
+    body: Child = [_row(node, static) for node in rows.nodes]
     if not rows.nodes:
-        body = el("tr", el("td", f"There are none{of_kind}.", colspan=6, class_="muted"))
+        body = el("tr", el("td", "There are none.", colspan=6, class_="muted"))
     return el(
         "section",
         el("h2", title, el("small", shown)),
-        el("p", EXPLAINED[rows.kind].capitalize() + ". ", el("a", "Show all", href="./"), class_="muted")
-        if rows.kind
+        el("p", EXPLAINED[rows.state].capitalize() + ". ", el("a", "Show all", href="./"), class_="muted")
+        if rows.state
         else None,
         el(
             "table",
@@ -58,26 +56,34 @@ def table(rows: NodeTable, reason: str, static: bool) -> Markup:
 _COLUMNS: Final = ("node", "state", "served", "applied", "last seen", "why")
 
 
-def _row(node: NodeStatus, reason: str, static: bool) -> Markup:
-    # what holds all of them is said once, above
-    why = (
-        "the fleet is not ready, see above" if reason and node.reason.endswith(f"; {reason}") else node.reason
-    )
+_SHARED_REASON: Final = {
+    "failed": "the newest run failed, see above",
+    "not_ready": "the fleet is not ready, see above",
+}
+"""By state of a node: its reason is the fleet's, which the page shows once."""
+
+
+def _row(node: NodeStatus, static: bool) -> Markup:
+    why = _SHARED_REASON.get(node.state, node.reason)
     cells: tuple[Child, ...] = (
         el("a", node.identifier, href=query(node=node.identifier)),
-        IN_BUNDLE if static else badge(kind_of(node)),
+        IN_BUNDLE if static else badge(node.state),
         number(node.served),
         number(node.applied),
         when(node.last_seen, "never"),
-        (el("span", why, class_="words"), _rebound(node)),
+        (el("span", why, class_="words"), _name_conflict(node)),
     )
     return el("tr", [el("td", cell, data_name=name) for name, cell in zip(_COLUMNS, cells, strict=True)])
 
 
-def _rebound(node: NodeStatus) -> Markup | None:
-    if not node.rebound:
-        return None
-    return el("strong", f" Another secret took this name {many(int(node.rebound), 'time')}.", class_="bad")
+def _name_conflict(node: NodeStatus) -> Markup | None:
+    """Signs that two nodes use one name."""
+    signs = ""
+    if node.rebound:
+        signs += f" Another secret took this name {many(int(node.rebound), 'time')}."
+    if node.superseded and node.state in _SHARED_REASON:
+        signs += f" Its held request was superseded {many(int(node.superseded), 'time')}."
+    return el("strong", signs, class_="bad") if signs else None
 
 
 def _pager(rows: NodeTable) -> Markup | None:
@@ -85,9 +91,11 @@ def _pager(rows: NodeTable) -> Markup | None:
         return None
     return el(
         "nav",
-        el("a", "first", href=query(state=rows.kind) + "#nodes") if rows.start else None,
+        el("a", "first", href=query(state=rows.state or None) + "#nodes") if rows.start else None,
         " ",
-        el("a", "next", href=query(state=rows.kind, after=rows.next) + "#nodes") if rows.next else None,
+        el("a", "next", href=query(state=rows.state or None, after=rows.next) + "#nodes")
+        if rows.next
+        else None,
         class_="pager",
         aria_label="Further nodes",
     )

@@ -1,4 +1,4 @@
-"""Which view a query asks for, and what is read for it."""
+"""The view that a query asks for, and the data that it needs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from cfgsync_core.server import OPERATOR, Call, Reply, page_of
 
 from .assets import assets
 from .document import document
-from .grid import words_of
+from .grid import grid_data
 from .history import difference_view, generation_view
 from .markup import Markup, el
-from .node import Given, node_view
+from .node import NodeFiles, node_view
 from .overview import overview, title_of
-from .survey import KINDS, Fleet, Kind, Survey, named_missing
+from .scan import LETTERS, FleetScan, FleetScanner
 from .table import NodeTable
 
 _Sections = Callable[[], list[Markup]]
@@ -38,22 +38,22 @@ MAX_NAME: Final = 200
 
 
 class Views:
-    """Answers `GET /` from `status`, and of generations from `source`."""
+    """Answers `GET /`: the fleet from `status`, its generations from `source`."""
 
     def __init__(self, status: StatusSource, source: RegistrationConfigSource | None) -> None:
         self._status = status
         self._source = source
-        self._survey = Survey(status)
+        self._scanner = FleetScanner(status)
         self._making = asyncio.Lock()
-        self._made: tuple[Fleet, Kind | None, str, Reply] | None = None
+        self._made: tuple[FleetScan, str, str, Reply] | None = None
 
     async def answer(self, call: Call) -> Reply:
-        """HTML; for whoever accepts JSON and no HTML, the fleet's words."""
+        """HTML; for a reader that accepts JSON and no HTML, the data of the grid."""
         accept = call.headers.get("Accept", "")
         if "application/json" in accept and "text/html" not in accept:
-            fleet = await self._survey.look()
-            words = await asyncio.to_thread(words_of, fleet, static=self._source is None)
-            return Reply(200, (words,), {**assets().headers, "Content-Type": "application/json"})
+            fleet = await self._scanner.scan()
+            data = await asyncio.to_thread(grid_data, fleet, static=self._source is None)
+            return Reply(200, (data,), {**assets().headers, "Content-Type": "application/json"})
         query, after, operator = call.query, page_of(call.query)[1], call.principal == OPERATOR
         if "node" in query:
             return await self._node(query["node"][:MAX_NAME], operator)
@@ -64,51 +64,44 @@ class Views:
         return await self._overview(query.get("state", ""), after)
 
     async def _overview(self, state: str, after: str) -> Reply:
-        fleet = await self._survey.look()
-        kind = next((kind for kind in KINDS if kind == state), None)
-        async with self._making:  # whom one look answers, one document answers
-            if self._made is None or self._made[0] is not fleet or self._made[1:3] != (kind, after):
-                rows = self._rows(fleet, kind, after)
+        fleet = await self._scanner.scan()
+        state = state if state in LETTERS else ""
+        async with self._making:  # one document answers all requests that one scan answers
+            if self._made is None or self._made[0] is not fleet or self._made[1:3] != (state, after):
+                rows = self._rows(fleet, state, after)
                 heads = None if self._source is None else generation_summaries(self._source.parts.publisher)
                 title = title_of(fleet, static=heads is None)
                 reply = await self._shown(title, lambda: overview(fleet, rows, heads))
-                self._made = (fleet, kind, after, reply)
+                self._made = (fleet, state, after, reply)
             return self._made[3]
 
-    def _rows(self, fleet: Fleet, kind: Kind | None, after: str) -> NodeTable:
-        if kind is None:
-            names = [name for name, letter in zip(fleet.names, fleet.states, strict=True) if letter != "m"]
-        else:
-            names = [
-                name for name, letter in zip(fleet.names, fleet.states, strict=True) if letter == kind[0]
-            ]
+    def _rows(self, fleet: FleetScan, state: str, after: str) -> NodeTable:
+        wanted = LETTERS[state] if state else "".join(LETTERS.values()).replace(LETTERS["not_registered"], "")
+        names = [name for name, letter in zip(fleet.names, fleet.letters, strict=True) if letter in wanted]
         start = bisect_right(names, after) if after else 0
         page = names[start : start + ROWS]
         further = page[-1] if start + ROWS < len(names) else None
-        if kind is None:
+        if state:
+            nodes = tuple(map(self._status.node, page))
+        else:
             last = page[-1] if page else ""
             here = self._status.fleet(ROWS, after).nodes
             nodes = tuple(node for node in here if node.identifier <= last)
-        else:
-            nodes = tuple(map(self._status.node, page))
-        return NodeTable(nodes, start, len(names), kind, further)
+        return NodeTable(nodes, start, len(names), state, further)
 
     async def _node(self, name: str, operator: bool) -> Reply:
         node = self._status.node(name)
         source = self._source
-        registration = given = None
+        registration = files = None
         if source is not None:
             if operator:
                 registration = source.parts.registry.get(name)
             current = source.generation
-            if current is not None and name in current.nodes:
-                told = await asyncio.to_thread(node_contents, current, name, contents=operator)
-                given = None if told is None else Given(current.text, *told)
-        static = source is None
-        awaited = not node.registered and name in named_missing(self._status.fleet(0, ""))
+            if current is not None:
+                held = await asyncio.to_thread(node_contents, current, name, contents=operator)
+                files = None if held is None else NodeFiles(current.text, *held)
         return await self._shown(
-            name,
-            lambda: node_view(node, registration, given, operator=operator, static=static, awaited=awaited),
+            name, lambda: node_view(node, registration, files, operator=operator, static=source is None)
         )
 
     async def _generation(

@@ -28,8 +28,6 @@ Nodes: TypeAlias = int | Iterable[str | NodeRegistration]
 
 SETTLING: Final = 5.0
 """Seconds at most until nodes that got files early have those made from all nodes."""
-PENDING: Final = "materializing"
-"""The reason in `/status` while a run is under way or due."""
 
 
 class FleetNotBooted(CfgsyncError):
@@ -231,9 +229,9 @@ class Fleet(Mapping[str, FleetNode]):
         end = loop.time() + SETTLING
         while loop.time() < end:
             status = await asyncio.to_thread(self.server.status)
-            if status.generation is None or status.reason not in ("", PENDING):
+            if status.generation is None or (status.reason and not status.pending):
                 return  # a bundle's nodes acknowledge nothing
-            if not status.reason and all(
+            if not status.pending and all(
                 node.state in ("applied", "no_files") for node in status.nodes if node.identifier in names
             ):
                 return

@@ -1,7 +1,7 @@
-"""`cfgsync status --watch`: drawn again on a screen of its own, which is taken away at the end; off a terminal a block for
-each change, with only the nodes that changed.
+"""`cfgsync status --watch`: the status on a terminal's second screen, drawn again for each change; off a terminal, a block
+of lines for each change, with only the nodes that changed.
 
-It looks every second, and more seldom at a fleet that takes long to tell: a tenth of its time at most goes into looking.
+It asks every second. It asks a slow server less often, so that at most a tenth of the time goes into asking.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Final, TextIO
 
 import msgspec
 
-from cfgsync_core import ServerUrl, plain
+from cfgsync_core import FleetStatus, NodeStatus, ServerUrl, plain
 
-from .fleet_table import Page, ToldFleet, ToldNode, number, one, rows, state, summary
+from .fleet_table import Page, number, one, rows, summary
 from .messages import NoAnswer, fail
 from .server_client import ServerClient
 from .terminal import fitted, is_live, size
@@ -26,8 +26,17 @@ EVERY: Final = 1.0
 _SHARE: Final = 10
 _OPEN, _CLOSE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 """A terminal's second screen, without a cursor: the first one comes back as it was."""
-_FIRST: Final = ("failed", "stranger", "registered", "waiting", "served", "applied")
-"""Who is shown first where not all have room: whoever is in the way of the others."""
+_FIRST: Final = (
+    "failed",
+    "not_applied",
+    "no_files",
+    "not_registered",
+    "ready",
+    "not_ready",
+    "served",
+    "applied",
+)
+"""Where not all nodes fit, those that hold up the fleet come first; an unknown state comes before all."""
 
 Block = list[str]
 
@@ -41,8 +50,8 @@ def watch(
     every: float = EVERY,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Show it until Ctrl-C or SIGTERM. Raises `NoAnswer` when the server does not answer the first time; afterwards a
-    server that is away is a line, and is waited for."""
+    """Show the status until Ctrl-C or SIGTERM. Raises `NoAnswer` when the server does not answer the first time; later a
+    lost server is one line, and the command goes on asking."""
     if as_json or not is_live(sys.stdout):
         blocks = _json(asking, identifier) if as_json else _changes(asking, identifier)
         for block in _paced(blocks, every, sleep):
@@ -58,7 +67,9 @@ def watch(
                 draw(block)
     finally:
         if last:
-            print("\n".join(last[2:]))  # what was seen last stays, without the line that says how to end it
+            print(
+                "\n".join(last[2:])
+            )  # the last status stays on the screen, without the line that says how to end it
 
 
 def _paced(blocks: Iterator[Block], every: float, sleep: Callable[[float], None]) -> Iterator[Block]:
@@ -69,7 +80,7 @@ def _paced(blocks: Iterator[Block], every: float, sleep: Callable[[float], None]
 
 
 def _drawn(asking: ServerClient, at: ServerUrl, identifier: str | None) -> Iterator[Block]:
-    """A screenful for each look."""
+    """One screen of lines for each answer."""
     shown: Callable[[Page, int], Block] | None = None
     while True:
         away = ""
@@ -93,28 +104,32 @@ def _drawn(asking: ServerClient, at: ServerUrl, identifier: str | None) -> Itera
         ]
 
 
-def _fleet(fleet: ToldFleet, nodes: Sequence[ToldNode]) -> Callable[[Page, int], Block]:
+def _fleet(fleet: FleetStatus, nodes: Sequence[NodeStatus]) -> Callable[[Page, int], Block]:
     def drawn(page: Page, height: int) -> Block:
         head = list(summary(fleet, page))
-        room = height - len(head) - 2  # an empty line and the titles
-        if not nodes or room < 1:
+        space = height - len(head) - 2  # an empty line and the titles
+        if not nodes or space < 1:
             return head[:height]
-        if len(nodes) <= room:
+        if len(nodes) <= space:
             return [*head, "", *rows(nodes, page)]
-        first = sorted(nodes, key=lambda node: _FIRST.index(state(node)))[: max(room - 1, 0)]
+        first = sorted(nodes, key=_urgency)[: max(space - 1, 0)]
         more = f"… {len(nodes) - len(first)} more: cfgsync status"
         return [*head, "", *rows(first, page), fitted(more, page.width)]
 
     return drawn
 
 
-def _node(node: ToldNode) -> Callable[[Page, int], Block]:
+def _urgency(node: NodeStatus) -> int:
+    return _FIRST.index(node.state) if node.state in _FIRST else -1
+
+
+def _node(node: NodeStatus) -> Callable[[Page, int], Block]:
     return lambda page, height: list(one(node, page))[:height]
 
 
 def _changes(asking: ServerClient, identifier: str | None) -> Iterator[Block]:
-    """What changed since the last look: everything at first, then the head and the nodes that are not as they were. When
-    a node was last seen is no change."""
+    """What changed since the last answer: everything at first, then the head and the nodes that changed. A newer
+    `last_seen` alone is no change."""
     head: Block = []
     before: dict[str, tuple[object, ...]] | None = None
     away = ""
@@ -124,36 +139,36 @@ def _changes(asking: ServerClient, identifier: str | None) -> Iterator[Block]:
             if identifier is not None:
                 node = asking.node(identifier)
                 new_head = list(one(msgspec.structs.replace(node, last_seen=None), page))
-                nodes: Sequence[ToldNode] = ()
-                told = list(one(node, page))
+                nodes: Sequence[NodeStatus] = ()
+                lines = list(one(node, page))
             else:
                 fleet, nodes = asking.fleet()
-                new_head = told = list(summary(fleet, page))
+                new_head = lines = list(summary(fleet, page))
         except NoAnswer as error:
             if before is None:
                 raise
             yield [] if str(error) == away else [plain(str(error), 1000), ""]
             away = str(error)
             continue
-        now = {node.identifier: _stands(node) for node in nodes}
+        now = {node.identifier: _shown(node) for node in nodes}
         changed = [
             node for node in nodes if before is None or before.get(node.identifier) != now[node.identifier]
         ]
         gone = [name for name in before or () if name not in now]
         if before is None or away or new_head != head or changed or gone:
             left = [f"{fitted(plain(name), page.width - 9)} has left" for name in gone]
-            yield [*told, *(["", *rows(changed, page)] if changed else []), *left, ""]
+            yield [*lines, *(["", *rows(changed, page)] if changed else []), *left, ""]
         else:
             yield []
         head, before, away = new_head, now, ""
 
 
-def _stands(node: ToldNode) -> tuple[object, ...]:
-    return state(node), number(node.served), number(node.applied), node.last_failure
+def _shown(node: NodeStatus) -> tuple[object, ...]:
+    return node.state, number(node.served), number(node.applied), node.last_failure
 
 
 def _json(asking: ServerClient, identifier: str | None) -> Iterator[Block]:
-    """What the server says, in a line, whenever it is not what it said; a server that is away is said on stderr."""
+    """The server's answer in one line whenever it has changed; a lost server is reported on stderr."""
     before: object = None
     away = ""
     while True:
@@ -163,7 +178,7 @@ def _json(asking: ServerClient, identifier: str | None) -> Iterator[Block]:
             if before is None:
                 raise
             if str(error) != away:
-                fail(error.code, str(error), "it is asked again until it answers")
+                fail(error.code, str(error), "the command asks again until it answers")
             away = str(error)
             yield []
             continue
@@ -180,7 +195,7 @@ def _without_times(said: object) -> object:
 
 @contextmanager
 def _screen(stream: TextIO) -> Iterator[Callable[[Block], None]]:
-    """The terminal's second screen, from its first row on; the first screen is back when it ends, however it ends."""
+    """The terminal's second screen, from its first line on; the first screen comes back at the end, whatever ends it."""
 
     def draw(block: Block) -> None:
         print("\x1b[H" + "".join(f"{line}\x1b[K\r\n" for line in block[:-1]), end="", file=stream)
@@ -195,7 +210,7 @@ def _screen(stream: TextIO) -> Iterator[Callable[[Block], None]]:
 
 @contextmanager
 def _terminated() -> Iterator[None]:
-    """SIGTERM ends it like Ctrl-C does, with the terminal as it was."""
+    """SIGTERM ends the command as Ctrl-C does, and leaves the terminal as it was."""
 
     def end(number: int, _: object) -> None:
         raise SystemExit(128 + number)

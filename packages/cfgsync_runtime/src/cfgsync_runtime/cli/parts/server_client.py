@@ -9,10 +9,18 @@ from urllib.parse import quote, urlencode
 import msgspec
 import typer
 
-from cfgsync_core import InvalidServerUrl, Lost, ReceivedAnswer, Request, ServerUrl, plain
+from cfgsync_core import (
+    FleetStatus,
+    InvalidServerUrl,
+    Lost,
+    NodeStatus,
+    ReceivedAnswer,
+    Request,
+    ServerUrl,
+    plain,
+)
 
 from ...node.transport import HttpTransport
-from .fleet_table import ToldFleet, ToldNode
 from .messages import NoAnswer
 
 STATUS_WITHIN: Final = 10.0
@@ -61,18 +69,18 @@ class ServerClient:
     def body(self, identifier: str | None) -> bytes:
         """The body of a status as the server sends it."""
         path = "/status" if identifier is None else _path(identifier)
-        answer, _ = self._status(path, ToldFleet if identifier is None else ToldNode)
+        answer, _ = self._status(path, FleetStatus if identifier is None else NodeStatus)
         return answer.body
 
-    def node(self, identifier: str) -> ToldNode:
-        return self.status(_path(identifier), ToldNode)
+    def node(self, identifier: str) -> NodeStatus:
+        return self.status(_path(identifier), NodeStatus)
 
-    def fleet(self) -> tuple[ToldFleet, list[ToldNode]]:
+    def fleet(self) -> tuple[FleetStatus, list[NodeStatus]]:
         """The fleet and every node: one answer has a limited number of nodes, in the order of their names."""
-        fleet = self.status("/status", ToldFleet)
+        fleet = self.status("/status", FleetStatus)
         page, nodes = fleet.nodes, list(fleet.nodes)
         while page and len(nodes) < fleet.registered:
-            page = self.status(f"/status?after={quote(page[-1].identifier, safe='')}", ToldFleet).nodes
+            page = self.status(f"/status?after={quote(page[-1].identifier, safe='')}", FleetStatus).nodes
             nodes += page
         return fleet, nodes
 

@@ -1,4 +1,4 @@
-"""`cfgsync status --wait-applied`: wait until every node has applied what it is given, else name who has not, and why."""
+"""`cfgsync status --wait-applied`: wait until every node has applied its files, else name the nodes that have not, and why."""
 
 from __future__ import annotations
 
@@ -8,30 +8,18 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from cfgsync_core import plain
+from cfgsync_core import FleetStatus, NodeBehind, plain
 
-from .fleet_table import ToldBehind, number
+from .fleet_table import number
 from .messages import NoAnswer, WaitingLine, fail
-from .server_client import ServerClient
+from .server_client import NOT_OURS, ServerClient
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 NAMED: Final = 5
 
 
-class _Fleet(msgspec.Struct, frozen=True):
-    """What of `/status` says how far everybody is; a server that says no `converged` is older than acknowledgements."""
-
-    registered: int
-    converged: bool
-    applied: int = 0
-    behind_count: int = 0
-    behind: tuple[ToldBehind, ...] = ()
-    generation: str | None = None
-    reason: str = ""
-
-
 class Waited(msgspec.Struct, frozen=True):
-    """The `--json` object. `behind` are the first of those that have not applied what they are given, and why."""
+    """The `--json` object. `behind` names the first nodes that have not applied their files, and why."""
 
     status: Literal["converged", "behind", "unreachable", "refused"]
     exit: int
@@ -39,12 +27,12 @@ class Waited(msgspec.Struct, frozen=True):
     registered: int
     applied: int
     behind_count: int
-    behind: tuple[ToldBehind, ...]
+    behind: tuple[NodeBehind, ...]
     message: str
 
 
 class _No(NamedTuple):
-    """No answer that counts. `is_final`: asking again will not help."""
+    """No usable answer. `is_final`: asking again will not help."""
 
     status: Literal["unreachable", "refused"]
     code: int
@@ -65,12 +53,12 @@ def wait_until_applied(
     shown = ""
     try:
         while True:
-            told = _asked(client)
+            last = _asked(client)
             left = until - clock()
-            over = left <= 0 or (isinstance(told, _No) and told.is_final)
-            if (isinstance(told, _Fleet) and told.converged) or over:
+            over = left <= 0 or (isinstance(last, _No) and last.is_final)
+            if (isinstance(last, FleetStatus) and last.converged) or over:
                 break
-            why = _why(told)
+            why = _why(last)
             if not as_json and why != shown:
                 waiting(why)
                 shown = why
@@ -78,74 +66,79 @@ def wait_until_applied(
             pause = min(pause * 2, LONGEST_PAUSE)
     finally:
         waiting.clear()
-    return _end(told, timeout, as_json)
+    return _end(last, timeout, as_json)
 
 
-def _asked(client: ServerClient) -> _Fleet | _No:
+def _asked(client: ServerClient) -> FleetStatus | _No:
     try:
-        return client.status("/status?limit=1", _Fleet)
+        fleet = client.status("/status?limit=1", FleetStatus)
     except NoAnswer as error:
         status: Literal["unreachable", "refused"] = "refused" if error.code == 5 else "unreachable"
         return _No(status, 5 if error.code == 5 else 7, str(error), error.hint, not error.again)
+    if fleet.converged is msgspec.UNSET:  # a server from before acknowledgements
+        return _No(
+            "unreachable", 7, f"{client.at}/status does not say which nodes have applied", NOT_OURS, True
+        )
+    return fleet
 
 
-def _why(told: _Fleet | _No) -> str:
-    """Who is waited for, in a line."""
-    if isinstance(told, _No):
-        return told.happened
-    if told.generation is None:
-        return f"no generation stands: {plain(told.reason) or 'nobody has registered'}"
-    if not told.behind_count:
-        return plain(told.reason) or "nobody is registered"
-    names = ", ".join(plain(node.identifier) for node in told.behind[:NAMED])
-    more = told.behind_count - min(len(told.behind), NAMED)
-    return f"{told.applied} of {told.registered} nodes, missing {names}" + (
+def _why(last: FleetStatus | _No) -> str:
+    """What the command waits for, in one line."""
+    if isinstance(last, _No):
+        return last.happened
+    if last.generation is None:
+        return f"no generation yet: {plain(last.reason) or 'nobody has registered'}"
+    if not last.behind_count:
+        return plain(last.reason) or "nobody is registered"
+    names = ", ".join(plain(node.identifier) for node in last.behind[:NAMED])
+    more = last.behind_count - min(len(last.behind), NAMED)
+    return f"{last.applied} of {last.registered} nodes, missing {names}" + (
         f" and {more} more" if more else ""
     )
 
 
-def _end(told: _Fleet | _No, timeout: float, as_json: bool) -> int:
-    if isinstance(told, _No):
+def _end(last: FleetStatus | _No, timeout: float, as_json: bool) -> int:
+    if isinstance(last, _No):
         if as_json:
-            _print(Waited(told.status, told.code, None, 0, 0, 0, (), told.happened))
-            return told.code
-        return fail(told.code, told.happened, told.hint)
-    code = 0 if told.converged else 1
-    if told.converged:
-        message = f"{told.applied} nodes have applied what generation {number(told.generation)} gives them"
-    elif told.generation is None or not told.behind_count:
-        message = f"not converged within {timeout:g} s: {_why(told)}"
+            _print(Waited(last.status, last.code, None, 0, 0, 0, (), last.happened))
+            return last.code
+        return fail(last.code, last.happened, last.hint)
+    code = 0 if last.converged else 1
+    if last.converged:
+        message = f"{last.applied} nodes have applied generation {number(last.generation)}"
+    elif last.generation is None or not last.behind_count:
+        message = f"not converged within {timeout:g} s: {_why(last)}"
     else:
-        named = [f"{plain(n.identifier)} ({plain(n.reason)})" for n in told.behind[:NAMED]]
-        if more := told.behind_count - len(named):
+        named = [f"{plain(n.identifier)} ({plain(n.reason)})" for n in last.behind[:NAMED]]
+        if more := last.behind_count - len(named):
             named.append(f"{more} more")
         message = (
-            f"{told.behind_count} of {told.registered} nodes have not applied generation {number(told.generation)}"
+            f"{last.behind_count} of {last.registered} nodes have not applied generation {number(last.generation)}"
             f" within {timeout:g} s: {', '.join(named)}"
         )
     if as_json:
         _print(
             Waited(
-                "converged" if told.converged else "behind",
+                "converged" if last.converged else "behind",
                 code,
-                told.generation,
-                told.registered,
-                told.applied,
-                told.behind_count,
-                told.behind,
+                last.generation,
+                last.registered,
+                last.applied,
+                last.behind_count,
+                last.behind,
                 message,
             )
         )
         return code
-    if told.converged:
+    if last.converged:
         print(message)
         return 0
-    if not told.behind:
+    if not last.behind:
         return fail(1, message, "look at the fleet (cfgsync status), or wait longer (--timeout)")
     return fail(
         1,
         message,
-        f"look at one (cfgsync status {plain(told.behind[0].identifier)}), or wait longer (--timeout);"
+        f"look at one (cfgsync status {plain(last.behind[0].identifier)}), or wait longer (--timeout);"
         " a client of the original acknowledges nothing",
     )
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 import time
 
-from cfgsync_runtime.page.lines import COMPARED_LINES, CUT, PAGE_LINES, SHOWN_LINES, LineBudget, difference
+from cfgsync_runtime.page.text_diff import COMPARED_LINES, CUT, PAGE_LINES, SHOWN_LINES, LineBudget, text_diff
 
 
 def shown(before: str | None, after: str | None, budget: LineBudget | None = None) -> str | None:
-    lines = difference(before, after, budget or LineBudget())
+    lines = text_diff(before, after, budget or LineBudget())
     return None if lines is None else "\n".join(lines)
 
 
@@ -31,8 +31,8 @@ def test_a_content_that_is_not_shown_is_not_compared() -> None:
     assert shown("x", None) is None
 
 
-def test_texts_of_other_line_ends_are_said_to_be() -> None:
-    assert "their ends are not" in (shown("a\n", "a") or "")
+def test_texts_that_differ_in_line_ends_say_so() -> None:
+    assert "their line ends differ" in (shown("a\n", "a") or "")
 
 
 def test_long_texts_are_not_compared_and_one_view_compares_only_so_many() -> None:
@@ -49,7 +49,7 @@ def test_the_worst_texts_take_little_time_and_space() -> None:
     chance = random.Random(15)
     lines = ["ab"[chance.randrange(2)] * 500 for _ in range(2 * COMPARED_LINES)]
     began = time.process_time()
-    said = difference("\n".join(lines[::2]), "\n".join(lines[1::2]), LineBudget())
+    said = text_diff("\n".join(lines[::2]), "\n".join(lines[1::2]), LineBudget())
     assert said is not None
     assert time.process_time() - began < 5
     assert len(said) <= SHOWN_LINES + 1

@@ -1,4 +1,5 @@
-"""Two texts as the lines that differ, within a bound of work: comparing is quadratic, and texts are somebody else's."""
+"""The lines in which two texts differ, within a bound: comparing takes quadratic time, and anybody may have written the
+texts."""
 
 from __future__ import annotations
 
@@ -12,27 +13,27 @@ COMPARED_LINES: Final = 400
 """A longer text is not compared."""
 SHOWN_LINES: Final = 120
 PAGE_LINES: Final = 3_000
-"""What all comparisons of one view may look at."""
+"""Lines that one view compares at most."""
 CUT: Final = 400
 """Characters of a line that are shown."""
 
 
 class LineBudget:
-    """Lines that one view may still compare."""
+    """The lines that one view may still compare."""
 
     def __init__(self, left: int = PAGE_LINES) -> None:
         self._left = left
 
     def take(self, count: int) -> bool:
-        """False when they are too many."""
+        """False when `count` is too many."""
         if count > min(self._left, 2 * COMPARED_LINES):
             return False
         self._left -= count
         return True
 
 
-def difference(before: str | None, after: str | None, budget: LineBudget) -> list[Markup] | None:
-    """The lines that differ, with two around them; None for what is not compared (no text, or too long)."""
+def text_diff(before: str | None, after: str | None, budget: LineBudget) -> list[Markup] | None:
+    """The lines that differ, with two lines around them; None when a text is absent or too long to compare."""
     if before is None or after is None:
         return None
     old, new = before.splitlines(), after.splitlines()
@@ -43,7 +44,7 @@ def difference(before: str | None, after: str | None, budget: LineBudget) -> lis
     if len(found) > SHOWN_LINES:
         shown.append(el("span", "… and more lines", class_="hunk"))
     elif not found:
-        shown.append(el("span", "the lines are the same; their ends are not", class_="hunk"))
+        shown.append(el("span", "the lines are the same; their line ends differ", class_="hunk"))
     return shown
 
 

@@ -1,0 +1,65 @@
+"""The states of nodes and fleets: the first one that holds, from one function."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import get_args
+
+import msgspec
+import pytest
+
+from cfgsync_core import FleetStatus, MaterializationFailed, Missing, NodeStatus, NotReady, Ready, Unavailable
+from cfgsync_core.server.static_source import StaticConfigSource
+from cfgsync_core.wire import FleetState, State, fleet_state, node_state
+from cfgsync_core.wire.payload import NodeArtifactsPayload
+
+READY = Ready(NodeArtifactsPayload(b"", b"", "sha256-0"))
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [
+        (NotReady("unknown", registered=False), "not_registered"),
+        (MaterializationFailed("no address left"), "failed"),
+        (Unavailable("the store is away"), "failed"),
+        (NotReady("waiting for 3"), "not_ready"),
+        (None, "not_ready"),
+        (Missing(), "no_files"),
+    ],
+)
+def test_without_files_the_answer_alone_is_the_state(answer: object, state: State) -> None:
+    for flags in product((False, True), repeat=3):
+        failed, applied, served = flags
+        assert node_state(answer, has_failed=failed, has_applied=applied, was_served=served) == state  # type: ignore[arg-type]
+
+
+def test_with_files_the_first_state_that_holds_counts() -> None:
+    states = [
+        node_state(READY, has_failed=failed, has_applied=applied, was_served=served)
+        for failed, applied, served in ((1, 1, 1), (0, 1, 1), (0, 0, 1), (0, 0, 0))
+    ]
+    assert states == list(get_args(State)[4:]) == ["not_applied", "applied", "served", "ready"]
+
+
+def test_the_fleet_is_in_the_first_state_that_holds() -> None:
+    states = [
+        fleet_state(registered, is_covered=covered, has_failed=failed, behind=behind)
+        for registered, covered, failed, behind in ((0, 0, 1, 1), (1, 0, 1, 1), (1, 0, 0, 1), (1, 1, 1, 1), (1, 1, 1, 0))
+    ]  # fmt: skip
+    assert states == list(get_args(FleetState))
+
+
+def test_a_status_without_states_and_one_with_unknown_states_can_be_read() -> None:
+    old = msgspec.json.decode(b'{"registered":1,"waiting":0,"nodes":[{"identifier":"a"}]}', type=FleetStatus)
+    assert (old.state, old.nodes[0].state, old.converged) == ("", "", msgspec.UNSET)
+    new = msgspec.json.decode(b'{"identifier":"a","state":"resting"}', type=NodeStatus)
+    assert new.state == "resting"
+
+
+async def test_a_bundle_has_files_ready_or_none() -> None:
+    source = StaticConfigSource({"a": []})
+    assert (source.node("a").state, source.node("b").state, source.fleet(1, "").state) == (
+        "ready",
+        "no_files",
+        "empty",
+    )
