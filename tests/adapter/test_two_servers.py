@@ -265,4 +265,4 @@ async def test_a_replacement_that_was_given_at_one_server_is_served_by_both(site
         await asyncio.sleep(0.05)
         await a.parts.operator.replace("node-1", ArtifactSet([ArtifactFile("/by-hand", "by hand")]))
         assert b"by hand" in peers(await asyncio.wait_for(held, 3))
-        assert b"by hand" in peers(await a.resolve("node-1", wait=5))
+        assert b"by hand" in peers(await a.resolve("node-1", known=first.payload.digest, wait=5))

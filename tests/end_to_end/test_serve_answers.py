@@ -36,8 +36,8 @@ def test_a_running_server_is_alive_ready_documented_and_explains_itself(place: P
         line.split("INFO ")[1] for line in server.log.splitlines()
     ]  # a line for each outcome, none for a request
     assert [line.partition(" ")[0] for line in said] in (
-        ["not", "generation", "SIGTERM:"],
-        ["generation", "SIGTERM:"],
+        ["not", "published", "SIGTERM:"],
+        ["published", "SIGTERM:"],
     )
 
 

@@ -1,7 +1,4 @@
-"""Registrations in, one generation out: the parts of one server put together, opened, and closed again.
-
-It works in process, in a test, with no server: the first call starts its one run task, `async with` closes it.
-"""
+"""Registrations in, one generation out, also with no server: the first call starts the run task, `async with` ends it."""
 
 from __future__ import annotations
 
@@ -62,9 +59,7 @@ class RegistrationConfigSource:
 
     `admin` is the engine's own side of `store`, which `ping` asks; without it a source is always ready.
     `hints` say that other servers share the store: what they commit is followed, by their hints and every `interval`
-    seconds, and a node that they know is answered here.
-
-    `parts` are what it consists of: `parts.operator` does what an operator asks, the others can be read.
+    seconds, and a node that they know is answered here. `parts.operator` does what an operator asks.
     """
 
     def __init__(
@@ -91,11 +86,10 @@ class RegistrationConfigSource:
             )
         self._store: RevisionedStore = MemoryStore() if store is None else store
         self._admin = admin
-        mine = None
+        thread = None if materializer is None else ThreadDecider(materializer)
+        decider = thread if decider is None else decider
         if decider is None:
-            if materializer is None:
-                raise ValueError("give a materializer, or a decider")
-            decider = mine = ThreadDecider(materializer)
+            raise ValueError("give a materializer, or a decider")
         self.parts = SourceParts(
             decider,
             self._store,
@@ -109,8 +103,8 @@ class RegistrationConfigSource:
             seen=LastSeen() if seen is None else seen,
             others=None if hints is None else OtherServers(hints, interval),
         )
-        if mine is not None:
-            mine.on_idle = self.parts.runs.changed
+        if thread is not None:
+            thread.on_idle = self.parts.runs.changed
         self._registry = self.parts.registry
         self._membership = self.parts.membership
         self._answers = self.parts.answers
@@ -177,9 +171,8 @@ class RegistrationConfigSource:
             await self.open()
         if self._draining is not None:
             raise self._draining
-        if self._registry.revision_of(identifier) is None or (
-            at_least is not None and at_least > self._registry.version
-        ):
+        is_old = at_least is not None and at_least > self._registry.version
+        if is_old or self._registry.revision_of(identifier) is None:
             await self.parts.catch_up()
         answer: NodeAnswer | None = self._answers.now(identifier)
         if isinstance(answer, NotReady):
@@ -200,15 +193,15 @@ class RegistrationConfigSource:
         """See `AcknowledgingSource`."""
         await self._ready()
         identifier, named = acknowledgement.identifier, acknowledgement.generation
-        if identifier not in self._registry or self.parts.publisher.named(named) is None:
+        publisher = self.parts.publisher
+        if identifier not in self._registry or publisher.named(named) is None:
             await self.parts.catch_up()
         if identifier not in self._registry:
             return stranger(identifier)
         self._membership.heard(identifier)
-        generation = self.parts.publisher.named(named)
+        generation = publisher.named(named)
         if generation is None:
-            current = self.parts.publisher.current
-            raise StaleGeneration(named, None if current is None else current.text)
+            raise StaleGeneration(named, None if publisher.current is None else publisher.current.text)
         payload = generation.nodes.get(identifier)
         is_given = payload is not None and payload.digest == acknowledgement.digest
         await self.parts.acknowledgements.record(acknowledgement, is_given=is_given)
