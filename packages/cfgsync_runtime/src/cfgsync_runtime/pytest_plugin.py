@@ -1,5 +1,5 @@
-"""Fixtures for whoever tests against cfgsync. Loading this loads pytest and nothing else; a fixture loads the rest when
-it is first used, and ends what it has started with the test.
+"""Fixtures for tests against cfgsync. Loading this module loads only pytest; a fixture loads the rest when it is first
+used, and ends with the test what it has started.
 
     def test_my_program_reads_its_file(cfgsync_bundle):
         server = cfgsync_bundle({"node-1": {"/config.yaml": "id: node-1\\n"}})
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def cfgsync_bundle() -> Iterator[ServeBundle]:
-    """Serve files that are known beforehand, on a free port: `cfgsync_bundle({"node-1": {"/config.yaml": "a: 1\\n"}})`."""
+    """Serve fixed files, on a free port: `cfgsync_bundle({"node-1": {"/config.yaml": "a: 1\\n"}})`."""
     from .testing.fixtures import Started
 
     with Started() as started:

@@ -1,4 +1,4 @@
-"""`cfgsync store …`: what an operator does to a store itself."""
+"""`cfgsync store …`: an operator's commands for a store itself."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ StoreUrl = Annotated[
 
 @app.callback()
 def group() -> None:
-    """Look at a store, or say that its history is another one.
+    """Check a store, or give it a new epoch.
 
     \b
     Example:
@@ -72,8 +72,8 @@ def new_epoch(
 ) -> None:
     """Begin a new epoch in every bucket of a store that was restored from an older copy.
 
-    Nodes then take what it serves, though they have seen later numbers of the epoch before. Nothing else changes. No
-    server may hold the store.
+    Nodes then accept what it serves, although they have seen later numbers of the old epoch. Nothing else changes. No
+    server may have the store open.
 
     \b
     Examples:
@@ -81,7 +81,7 @@ def new_epoch(
       cfgsync store new-epoch --store sqlite:serve.db \\
         --after 0199a3c2-7d00-7000-8000-000000000000
 
-    Exit codes: 0 done, 1 the store is held, absent or damaged, 2 usage.
+    Exit codes: 0 done, 1 the store is in use, absent or damaged, 2 usage.
     """
     if after is not None:
         try:
@@ -105,7 +105,7 @@ async def _new_epoch(url: str, after: str | None) -> None:
             "name the store that a server keeps, such as sqlite:FILE",
         )
     async with open_backend(url, read_only=True):
-        pass  # one that is not there is not made
+        pass  # refuse an absent store instead of creating it
     async with open_backend(url) as backend:
         versions = await backend.admin.new_epoch(after)
     for name, version in versions.items():
