@@ -12,7 +12,9 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from cfgsync_core import Fetched, NodeRegistration, NodeWatch, ReceivedAnswer, Request
+from cfgsync_core import Fetched, NodeRegistration, NodeWatch
+from cfgsync_core.node.answers import ReceivedAnswer
+from cfgsync_core.node.requests import Request
 from tests.wires import Wire, Wires
 
 from . import words

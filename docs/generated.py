@@ -14,21 +14,20 @@ import typer
 from python_api import python_api
 
 from cfgsync_adapter import MaterializationResult, NotReady, RegistrationConfigSource, RegistrationSnapshot
-from cfgsync_adapter.generations import deliverable
 from cfgsync_artifacts import paths
-from cfgsync_core.server import LocalOperators, WatchStreams, connections
+from cfgsync_core.server import connections
+from cfgsync_core.server.access import LocalOperators
 from cfgsync_core.server.body import BODY_SECONDS
-from cfgsync_core.wire import registration
-from cfgsync_core.wire.limits import MAX_BODY_BYTES
+from cfgsync_core.server.watch_stream import WatchStreams
+from cfgsync_core.wire import limits as wire_limits
 from cfgsync_core.wire.protocol import CODE, STATUS
 from cfgsync_runtime.cli import app, client_dropin
 from cfgsync_runtime.compose import fleet_routes
 from cfgsync_runtime.metrics.endpoint import metrics_routes
 from cfgsync_runtime.metrics.observed import Observed
 from cfgsync_runtime.metrics.requests import RequestCounts
-from cfgsync_runtime.node import outputs
 from cfgsync_runtime.node.fetch import EXIT, REASON
-from cfgsync_runtime.page import page_routes
+from cfgsync_runtime.page.answering import page_routes
 from cfgsync_runtime.settings import server_file
 from cfgsync_runtime.settings.serve_settings import PREFIX, ServeSettings
 
@@ -142,19 +141,19 @@ def limits() -> str:
     """The limits on sizes and times, read from the modules that apply them."""
     kib, mib = 1024, 1024 * 1024
     rows = [
-        ("body of a request", f"{MAX_BODY_BYTES // kib} KiB"),
+        ("body of a request", f"{wire_limits.MAX_BODY_BYTES // kib} KiB"),
         ("time for a body to arrive", f"{BODY_SECONDS:g} s"),
         ("headers", f"{connections.MAX_HEADERS}, each of {connections.MAX_LINE_BYTES // kib} KiB"),
         ("idle connection", f"{connections.KEEP_ALIVE_SECONDS:g} s"),
         (
             "metadata",
-            f"{registration.MAX_METADATA_BYTES // kib} KiB, {registration.MAX_METADATA_DEPTH} levels deep",
+            f"{wire_limits.MAX_METADATA_BYTES // kib} KiB, {wire_limits.MAX_METADATA_DEPTH} levels deep",
         ),
-        ("payload, on the node", f"{outputs.MAX_PAYLOAD_BYTES // mib} MiB"),
-        ("one file", f"{outputs.MAX_FILE_BYTES // mib} MiB"),
-        ("files of a node", f"{outputs.MAX_FILES:,}"),
+        ("payload, on the node", f"{wire_limits.MAX_PAYLOAD_BYTES // mib} MiB"),
+        ("one file", f"{wire_limits.MAX_FILE_BYTES // mib} MiB"),
+        ("files of a node", f"{wire_limits.MAX_FILES:,}"),
         ("depth of a path", f"{paths.MAX_DEPTH} components"),
-        ("a reason", f"{deliverable.MAX_WORDS:,} characters"),
+        ("a reason", f"{wire_limits.MAX_NOT_READY_CHARACTERS:,} characters"),
     ]
     return "\n".join(["| what | limit |", "| --- | --- |", *(f"| {a} | {b} |" for a, b in rows)]) + "\n"
 

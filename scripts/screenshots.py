@@ -26,8 +26,8 @@ from cfgsync_core import (  # noqa: E402
     NodeRegistration,
     Ready,
 )
-from cfgsync_core.server import WatchStreams  # noqa: E402
-from cfgsync_runtime.page import page_routes  # noqa: E402
+from cfgsync_core.server.watch_stream import WatchStreams  # noqa: E402
+from cfgsync_runtime.page.answering import page_routes  # noqa: E402
 from tests.chromium import Browser, Tab, started  # noqa: E402
 from tests.routes import routes_of  # noqa: E402
 

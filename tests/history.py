@@ -11,7 +11,8 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
-from cfgsync_core import NodeRegistration, Version, decode_stored
+from cfgsync_core import NodeRegistration, Version
+from cfgsync_core.wire.protocol import decode_stored
 
 
 class Acknowledged(Protocol):

@@ -10,14 +10,14 @@ import sys
 from random import Random
 
 from cfgsync_core import NEVER, BucketSnapshot, Gap
-from cfgsync_runtime.backends import open_backend
+from cfgsync_runtime import open_backend
 
 BUCKET = "killed"
 
 CHILD = """
 import asyncio, sys
 from cfgsync_core import Conflict
-from cfgsync_runtime.backends import open_backend
+from cfgsync_runtime.backends.engines import open_backend
 
 async def main(url, life):
     async with open_backend(url) as (store, *_):

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cfgsync_core import (
-    BucketSnapshot,
-    Change,
-    Entry,
-    Gap,
-    RevisionedStore,
-    Unchanged,
-    Version,
-    digest_entries,
-)
+from cfgsync_core import BucketSnapshot, Change, Entry, Gap, RevisionedStore, Unchanged, Version
+from cfgsync_core.store.contract import digest_entries
 
 
 class Replica:

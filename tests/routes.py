@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 
 from cfgsync_adapter import RegistrationConfigSource
 from cfgsync_core import CfgsyncServerState
-from cfgsync_core.server import Body, Call, Handler, Reply, Route, documented
+from cfgsync_core.server.openapi import documented
+from cfgsync_core.server.route import Body, Call, Handler, Reply, Route
 
 
 def routes_of(

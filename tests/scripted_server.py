@@ -20,7 +20,7 @@ from typing import Final, Self, TypeAlias
 import msgspec
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet
-from cfgsync_core import encode_files
+from cfgsync_core.wire.payload import encode_files
 
 REASONS: Final = {
     200: "OK",

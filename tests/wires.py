@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 
-from cfgsync_core import Lost, ReceivedAnswer, Request
+from cfgsync_core.node.answers import ReceivedAnswer
+from cfgsync_core.node.requests import Lost, Request
 
 
 class Wires:

@@ -14,14 +14,8 @@ from cfgsync_adapter import (
     NotReady,
     RegistrationConfigSource,
 )
-from cfgsync_core import (
-    MaterializationFailed,
-    MemoryHints,
-    MemoryStore,
-    Missing,
-    Ready,
-    notifying,
-)
+from cfgsync_core import MaterializationFailed, MemoryHints, MemoryStore, Missing, Ready
+from cfgsync_core.store.notifying import NotifyingStore
 from cfgsync_runtime.testing.contracts.dead_hints import DeadHints
 from tests.adapter.fleets import Obedient, RandomKeys, ReadyAt, node
 from tests.faults import LostHints
@@ -62,7 +56,7 @@ class Site:
 
     @asynccontextmanager
     async def server(self, materializer, *, store=None, **words):
-        async with notifying(self.engine if store is None else store, self.bus) as store:
+        async with NotifyingStore(self.engine if store is None else store, self.bus) as store:
             source = RegistrationConfigSource(
                 materializer, store=store, hints=self.bus, interval=SOON, **words
             )

@@ -6,18 +6,10 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 
-from cfgsync_core import (
-    Done,
-    Exchange,
-    Fetched,
-    NodeRegistration,
-    Outcome,
-    Pause,
-    ReceivedAnswer,
-    Request,
-    Send,
-    Version,
-)
+from cfgsync_core import Fetched, NodeRegistration, Outcome, Version
+from cfgsync_core.node.answers import ReceivedAnswer
+from cfgsync_core.node.exchange import Done, Exchange, Pause, Send
+from cfgsync_core.node.requests import Request
 
 
 class Crowd:

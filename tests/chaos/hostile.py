@@ -16,7 +16,7 @@ from typing import Self
 
 import msgspec
 
-from cfgsync_core import uuid7
+from cfgsync_core.store.epoch import uuid7
 
 MIB = 2**20
 OLDER, EPOCH = uuid7(1_000_000), uuid7(2_000_000)

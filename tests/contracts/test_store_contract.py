@@ -2,7 +2,7 @@
 
 import pytest
 
-from cfgsync_runtime.backends import open_backend
+from cfgsync_runtime import open_backend
 from cfgsync_runtime.testing import contracts
 from tests.kills import check_inv_19_kill_9_loses_and_doubles_nothing
 

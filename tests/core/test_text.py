@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cfgsync_core import cause, counted, error_text, plain, rfc3339, shortened
+from cfgsync_core.text import cause, counted, error_text, plain, rfc3339, shortened
 
 
 def test_foreign_text_is_one_line_that_cannot_move_the_cursor() -> None:

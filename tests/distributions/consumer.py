@@ -22,13 +22,8 @@ from cfgsync_adapter import (
     RegistrationSnapshotMaterializer,
 )
 from cfgsync_core import CfgsyncClient, Missing, Ready
-from cfgsync_runtime import (
-    ArtifactOutputMap,
-    OutputDirectory,
-    Written,
-    fetch_and_write_artifacts,
-    serving_snapshot,
-)
+from cfgsync_runtime import ArtifactOutputMap, OutputDirectory, fetch_and_write_artifacts, serving_snapshot
+from cfgsync_runtime.node.outputs import Written
 
 
 class Peer(msgspec.Struct):

@@ -8,7 +8,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from cfgsync_core import HOLD, CfgsyncClient, Fetched, NodeRegistration
+from cfgsync_core import CfgsyncClient, Fetched, NodeRegistration
+from cfgsync_core.node.requests import HOLD
 from tests.end_to_end.wire import CountingProxy, seeing_session
 from tests.processes import Place, ended, eventually
 

@@ -24,8 +24,8 @@ from cfgsync_core import (
     NodeRegistration,
     Ready,
 )
-from cfgsync_core.server import WatchStreams
-from cfgsync_runtime.page import page_routes
+from cfgsync_core.server.watch_stream import WatchStreams
+from cfgsync_runtime.page.answering import page_routes
 from tests.chromium import Browser, Tab, started
 from tests.routes import routes_of
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cfgsync_core import epoch_ms, uuid7
+from cfgsync_core.store.epoch import epoch_ms, uuid7
 from tests.processes import Place, Server, body, ended
 
 HERE = Path(__file__).parent

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cfgsync_artifacts import ArtifactFile
-from cfgsync_core import uuid7
+from cfgsync_core.store.epoch import uuid7
 from tests.chaos.form import LONG
 from tests.processes import PATIENCE, Place, Server, body, ended, eventually
 from tests.scripted_server import Act, Cut, Heard, Says, ScriptedServer, files

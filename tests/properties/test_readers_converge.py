@@ -16,7 +16,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from cfgsync_core import BucketView, MemoryHints, MemoryStore, ReaderState, Reconciler, Unavailable, notifying
+from cfgsync_core import MemoryHints, MemoryStore, Unavailable
+from cfgsync_core.follow.bucket_view import BucketView
+from cfgsync_core.follow.reconciler import Reconciler
+from cfgsync_core.follow.timing import ReaderState
+from cfgsync_core.store.notifying import NotifyingStore
 from tests.replicas import CountedStore, Replica
 from tests.virtual_time import VirtualClock
 
@@ -130,7 +134,7 @@ class Readers(RuleBasedStateMachine):
     @rule(writes=st.dictionaries(keys, values, min_size=1, max_size=3))
     def write(self, writes) -> None:
         async def work() -> None:
-            async with notifying(self.engine, self.bus) as store:
+            async with NotifyingStore(self.engine, self.bus) as store:
                 await store.commit(B, writes)
             await self.clock.rest()
 
@@ -143,7 +147,7 @@ class Readers(RuleBasedStateMachine):
     @rule(count=st.integers(2, 6), key=keys)
     def write_in_a_burst(self, count, key) -> None:
         async def work() -> None:
-            async with notifying(self.engine, self.bus) as store:
+            async with NotifyingStore(self.engine, self.bus) as store:
                 for _ in range(count):
                     await store.commit(B, {key: str(self.random.random()).encode()})
 

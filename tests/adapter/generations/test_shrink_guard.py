@@ -13,9 +13,8 @@ from cfgsync_adapter import (
     PersistingSnapshotMaterializer,
     RegistrationConfigSource,
     RegistrationSnapshot,
-    checked,
 )
-from cfgsync_adapter.generations.generation import Generation, Prepared, Source
+from cfgsync_adapter.generations.generation import Generation, Prepared, Source, checked
 from cfgsync_adapter.generations.shrink_guard import ShrinkGuard, ShrinkRefused
 from cfgsync_core import MaterializationFailed, MemoryStore, Missing, Ready, Version
 from tests.adapter.fleets import node

@@ -16,15 +16,8 @@ from cfgsync_adapter import (
     RegistrationConfigSource,
     RegistrationSnapshot,
 )
-from cfgsync_core import (
-    Acknowledgement,
-    MemoryStore,
-    NotReady,
-    Ready,
-    StaleGeneration,
-    Unavailable,
-    mint_epoch,
-)
+from cfgsync_core import Acknowledgement, MemoryStore, NotReady, Ready, StaleGeneration, Unavailable
+from cfgsync_core.store.epoch import mint_epoch
 from tests.adapter.fleets import RandomKeys, ReadyAt, node
 from tests.faults import BrokenStore
 

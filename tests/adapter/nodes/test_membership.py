@@ -7,13 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from cfgsync_adapter import (
-    LastSeen,
-    MaterializationResult,
-    Quorum,
-    RegistrationConfigSource,
-    RegistrationSnapshot,
-)
+from cfgsync_adapter import MaterializationResult, Quorum, RegistrationConfigSource, RegistrationSnapshot
+from cfgsync_adapter.nodes.last_seen import LastSeen
 from cfgsync_core import Acknowledgement, Entry, MemoryStore, Missing, NotReady, Ready, Unavailable
 from tests.adapter.fleets import RandomKeys, ReadyAt, node, one_file_each
 from tests.faults import BrokenStore

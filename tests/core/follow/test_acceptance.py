@@ -2,8 +2,9 @@
 
 import pytest
 
-from cfgsync_core import NEVER, Alarm, Change, Same, Steps, Version, Whole, uuid7
-from cfgsync_core.follow.acceptance import Accept, Confirmed, ReadAgain, judge
+from cfgsync_core import NEVER, Change, Version
+from cfgsync_core.follow.acceptance import Accept, Alarm, Confirmed, ReadAgain, Same, Steps, Whole, judge
+from cfgsync_core.store.epoch import uuid7
 
 OLD, NOW, NEW = (uuid7(ms) for ms in (1_000, 2_000, 3_000))
 HELD = Version(NOW, 10)

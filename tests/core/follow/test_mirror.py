@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from cfgsync_core import NEVER, Conflict, MemoryHints, MemoryStore, Unavailable, Version, notifying
-from cfgsync_core.follow import BucketMirror, OtherServers, catch_up
+from cfgsync_core import NEVER, Conflict, MemoryHints, MemoryStore, Unavailable, Version
+from cfgsync_core.follow.mirror import BucketMirror, OtherServers, catch_up
+from cfgsync_core.store.notifying import NotifyingStore
 
 B = "registrations"
 
@@ -80,7 +81,7 @@ async def test_a_step_that_its_own_commits_have_passed_takes_nothing_back():
 @pytest.mark.parametrize("whole", [False, True])
 async def test_what_other_servers_committed_is_there_after_a_catch_up(whole):
     hints = MemoryHints()
-    async with notifying(MemoryStore(), hints) as store:
+    async with NotifyingStore(MemoryStore(), hints) as store:
         mirror = mirror_of(store, whole=whole, others=OtherServers(hints, 60.0))
         await mirror.open()
         head = await store.commit(B, {"a": b"theirs"})

@@ -7,24 +7,14 @@ from random import Random
 import msgspec
 import pytest
 
-from cfgsync_core import (
-    Away,
-    BucketView,
-    Entry,
-    Gap,
-    MemoryHints,
-    MemoryStore,
-    ReaderState,
-    Reconciler,
-    Same,
-    Unavailable,
-    Version,
-    Whole,
-    mint_epoch,
-    notifying,
-    uuid7,
-)
-from cfgsync_runtime.backends import open_backend
+from cfgsync_core import Entry, Gap, MemoryHints, MemoryStore, Unavailable, Version
+from cfgsync_core.follow.acceptance import Away, Same, Whole
+from cfgsync_core.follow.bucket_view import BucketView
+from cfgsync_core.follow.reconciler import Reconciler
+from cfgsync_core.follow.timing import ReaderState
+from cfgsync_core.store.epoch import mint_epoch, uuid7
+from cfgsync_core.store.notifying import NotifyingStore
+from cfgsync_runtime import open_backend
 from cfgsync_runtime.testing.contracts.dead_hints import DeadHints
 from tests.faults import DoubledHints, LostHints
 from tests.replicas import CountedStore, Replica
@@ -91,7 +81,7 @@ async def test_inv_3_a_crash_between_commit_and_publish_costs_one_interval(house
 
 
 async def test_inv_4_hints_that_are_delivered_are_followed_at_once(house):
-    async with notifying(house.store, house.hints) as store, house.reading() as (_, replica):
+    async with NotifyingStore(house.store, house.hints) as store, house.reading() as (_, replica):
         for number in range(5):
             await store.commit(B, {"a": str(number).encode()})
             await house.clock.advance(0.05)
@@ -100,7 +90,10 @@ async def test_inv_4_hints_that_are_delivered_are_followed_at_once(house):
 
 async def test_inv_4_with_every_hint_lost_a_change_costs_an_interval_and_a_tenth(house):
     lost = LostHints(house.hints)
-    async with notifying(house.store, lost) as store, house.reading(hints=lost, interval=1.0) as (_, replica):
+    async with (
+        NotifyingStore(house.store, lost) as store,
+        house.reading(hints=lost, interval=1.0) as (_, replica),
+    ):
         for number in range(5):
             await house.clock.advance(house.random.random())
             head = await store.commit(B, {"a": str(number).encode()})
@@ -352,7 +345,7 @@ async def test_inv_13_any_interleaving_of_stale_reads_leaves_the_head(house):
             return answer
 
     house.store = Reordering(house.engine)
-    async with notifying(house.store, house.hints) as store, house.reading() as (_, replica):
+    async with NotifyingStore(house.store, house.hints) as store, house.reading() as (_, replica):
         for number in range(60):
             await store.commit(B, {f"k{house.random.randrange(5)}": str(number).encode()})
             await house.clock.advance(house.random.random() * 0.5)

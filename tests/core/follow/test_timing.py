@@ -4,8 +4,7 @@ from random import Random
 
 import pytest
 
-from cfgsync_core import ReaderState
-from cfgsync_core.follow.timing import Freshness
+from cfgsync_core.follow.timing import Freshness, ReaderState
 
 
 def fresh(seed=3, **words):

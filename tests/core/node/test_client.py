@@ -20,14 +20,11 @@ from cfgsync_core import (
     Missing,
     NodeRegistration,
     NotReady,
-    NotReadyInTime,
     Ready,
-    Refused,
     Unavailable,
-    Unreachable,
-    Untrusted,
     Version,
 )
+from cfgsync_core.node.outcomes import NotReadyInTime, Refused, Unreachable, Untrusted
 from tests.scripted_server import (
     Cut,
     Drip,

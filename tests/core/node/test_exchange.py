@@ -10,26 +10,20 @@ from itertools import pairwise
 import pytest
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet
-from cfgsync_core import (
+from cfgsync_core import Fetched, NodeRegistration, Outcome, Version
+from cfgsync_core.node.answers import ReceivedAnswer
+from cfgsync_core.node.exchange import Done, Exchange, Pause, Send
+from cfgsync_core.node.outcomes import (
     Current,
-    Done,
-    Exchange,
-    Fetched,
     MissingForGood,
-    NodeRegistration,
     NotReadyInTime,
-    Outcome,
-    Pause,
-    ReceivedAnswer,
     Refused,
     Rejected,
-    Request,
-    Send,
     Unreachable,
     Untrusted,
-    Version,
-    encode_files,
 )
+from cfgsync_core.node.requests import Request
+from cfgsync_core.wire.payload import encode_files
 
 NODE = NodeRegistration("node-1", "127.0.0.1").with_metadata({"b": 2, "a": 1})
 FILES = ArtifactSet([ArtifactFile("/config.yaml", "id: node-1\n")])

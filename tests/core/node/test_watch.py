@@ -17,17 +17,16 @@ from cfgsync_core import (
     AppliedFiles,
     CfgsyncClient,
     Fetched,
-    Lost,
     NodeRegistration,
     NodeWatch,
-    ReaderState,
-    ReceivedAnswer,
-    Request,
     Version,
-    decode_acknowledgement,
-    encode_files,
-    uuid7,
 )
+from cfgsync_core.follow.timing import ReaderState
+from cfgsync_core.node.answers import ReceivedAnswer
+from cfgsync_core.node.requests import Lost, Request
+from cfgsync_core.store.epoch import uuid7
+from cfgsync_core.wire.acknowledgement import decode_acknowledgement
+from cfgsync_core.wire.payload import encode_files
 from tests.scripted_server import ScriptedServer
 
 OLD, EPOCH, NEW = uuid7(1_000_000), uuid7(2_000_000), uuid7(3_000_000)

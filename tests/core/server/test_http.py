@@ -31,9 +31,9 @@ from cfgsync_core import (
     StoreFull,
     Unavailable,
     Version,
-    mint_epoch,
 )
-from cfgsync_core.server import documented
+from cfgsync_core.server.openapi import documented
+from cfgsync_core.store.epoch import mint_epoch
 from tests.routes import routes_of
 
 CONFIG = ArtifactFile("/config.yaml", "id: node-1\n")
@@ -130,7 +130,7 @@ async def read(reader: asyncio.StreamReader, with_body: bool = True) -> Answer:
 
 @asynccontextmanager
 async def serving(store: MemoryStore | None = None) -> AsyncIterator[Asking]:
-    source = RegistrationConfigSource(Two(), store=store)
+    source = RegistrationConfigSource(Two(), store=store, admin=store)
     async with source, HttpServer(routes_of(source), port=0) as server:
         yield Asking(server)
         source.drain()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from cfgsync_core import HttpServer
-from cfgsync_core.server import Call, Reply
+from cfgsync_core.server.route import Call, Reply
 from tests.routes import get
 
 MANY = 400

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from cfgsync_core import HttpServer
-from cfgsync_core.server import Reply
+from cfgsync_core.server.route import Reply
 from tests.routes import answering
 
 REPLIES = {

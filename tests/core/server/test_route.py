@@ -11,19 +11,19 @@ import aiohttp
 import pytest
 
 from cfgsync_core import HttpServer, InvalidRequest
-from cfgsync_core.server import (
+from cfgsync_core.server.access import LocalOperators
+from cfgsync_core.server.openapi import documented
+from cfgsync_core.server.reply import refusal
+from cfgsync_core.server.route import (
     OPERATOR,
-    Answer,
     Body,
     Call,
-    LocalOperators,
     Operation,
     Reply,
+    Response,
     Route,
     WebSocket,
-    documented,
     page_of,
-    refusal,
 )
 
 
@@ -121,7 +121,7 @@ async def test_the_composer_says_who_may_call_what_and_the_handler_reads_the_pri
 
 
 async def test_the_document_says_what_the_routes_say_and_leaves_out_what_has_no_words() -> None:
-    described = Operation("One", {"200": Answer(media={"text/plain": {"type": "string"}})})
+    described = Operation("One", {"200": Response(media={"text/plain": {"type": "string"}})})
     routes = documented(
         [Route("GET", "/docs/{name}", told, operation=described), Route("GET", "/hidden", told)]
     )

@@ -24,7 +24,7 @@ from cfgsync_core import (
     NodeRegistration,
     Ready,
 )
-from cfgsync_core.server import ChangingSource, WatchStreams
+from cfgsync_core.server.watch_stream import ChangingSource, WatchStreams
 from tests.routes import routes_of
 
 HELLO = b"retry: 2000\n\nevent: hint\ndata: {}\n\n"

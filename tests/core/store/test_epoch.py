@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from cfgsync_core import epoch_ms, mint_epoch, uuid7
+from cfgsync_core.store.epoch import epoch_ms, mint_epoch, uuid7
 
 LAST = "ffffffff-ffff-7fff-bfff-ffffffffffff"
 

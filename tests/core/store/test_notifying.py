@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from cfgsync_core import Conflict, MemoryHints, MemoryStore, OutcomeUnknown, Unavailable, Version, notifying
+from cfgsync_core import Conflict, MemoryHints, MemoryStore, OutcomeUnknown, Unavailable, Version
+from cfgsync_core.store.notifying import NotifyingStore
 
 
 class CountedHints(MemoryHints):
@@ -44,7 +45,7 @@ class SlowStore(MemoryStore):
 
 async def test_a_commit_is_followed_by_a_hint_and_an_event_with_its_version():
     hints, events = CountedHints(), RecordedEvents()
-    async with notifying(MemoryStore(), hints, events) as store:
+    async with NotifyingStore(MemoryStore(), hints, events) as store:
         version = await store.commit("b", {"a": b"1"})
     assert hints.published == ["b"]
     assert events.announced == [("b", {"bucket": "b", "epoch": version.epoch, "revision": 1})]
@@ -52,7 +53,7 @@ async def test_a_commit_is_followed_by_a_hint_and_an_event_with_its_version():
 
 async def test_commits_of_one_burst_share_a_hint():
     hints = CountedHints()
-    async with notifying(MemoryStore(), hints) as store:
+    async with NotifyingStore(MemoryStore(), hints) as store:
         await asyncio.gather(*(store.commit("b", {f"k{n}": b"1"}) for n in range(100)))
         await store.commit("c", {"a": b"1"})
     assert sorted(hints.published) == ["b", "c"]
@@ -69,7 +70,7 @@ async def test_a_commit_during_a_hint_is_followed_by_another_one():
             await leave.wait()
 
     hints = HeldHints()
-    async with notifying(MemoryStore(), hints) as store:
+    async with NotifyingStore(MemoryStore(), hints) as store:
         await store.commit("b", {"a": b"1"})
         await entered.wait()
         await store.commit("b", {"a": b"2"})
@@ -80,7 +81,7 @@ async def test_a_commit_during_a_hint_is_followed_by_another_one():
 
 async def test_a_commit_that_changes_nothing_or_is_refused_sends_no_hint():
     hints = CountedHints()
-    async with notifying(MemoryStore(), hints) as store:
+    async with NotifyingStore(MemoryStore(), hints) as store:
         await store.commit("b", {"a": b"1"})
     async with store:
         await store.commit("b", {"a": b"1"})
@@ -99,7 +100,7 @@ async def test_a_commit_whose_outcome_is_unknown_sends_a_hint_and_one_that_faile
             raise self.error
 
     engine = Failing()
-    async with notifying(engine, hints) as store:
+    async with NotifyingStore(engine, hints) as store:
         with pytest.raises(OutcomeUnknown):
             await store.commit("b", {"a": b"1"})
         engine.error = Unavailable("away")
@@ -110,7 +111,7 @@ async def test_a_commit_whose_outcome_is_unknown_sends_a_hint_and_one_that_faile
 
 async def test_a_cancelled_commit_sends_a_hint_after_its_end():
     hints, engine = CountedHints(), SlowStore()
-    async with notifying(engine, hints) as store:
+    async with NotifyingStore(engine, hints) as store:
         call = asyncio.ensure_future(store.commit("b", {"a": b"1"}))
         await asyncio.sleep(0.01)
         call.cancel()
@@ -127,13 +128,13 @@ async def test_a_bus_that_raises_is_logged_once_for_each_hint(caplog):
         async def publish(self, bucket):
             raise ConnectionError("no bus")
 
-    async with notifying(MemoryStore(), Dead()) as store:
+    async with NotifyingStore(MemoryStore(), Dead()) as store:
         assert (await store.commit("b", {"a": b"1"})).revision == 1
     assert caplog.messages == ["the hint for bucket 'b' was lost: no bus"]
 
 
 async def test_the_other_verbs_pass_through():
-    async with notifying(MemoryStore(), MemoryHints()) as store:
+    async with NotifyingStore(MemoryStore(), MemoryHints()) as store:
         version = await store.commit("b", {"a": b"1"})
         assert isinstance(version, Version)
         assert await store.version("b") == version

@@ -6,12 +6,9 @@ import json
 
 import pytest
 
-from cfgsync_core import (
-    Acknowledgement,
-    decode_acknowledgement,
-    encode_acknowledgement,
-)
+from cfgsync_core import Acknowledgement
 from cfgsync_core.errors import InvalidRequest
+from cfgsync_core.wire.acknowledgement import decode_acknowledgement, encode_acknowledgement
 from cfgsync_core.wire.limits import MAX_REASON
 
 EPOCH = "01890a5d-ac96-774b-bcce-b302099a8057"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet
-from cfgsync_core import Replacement, decode_replacement, encode_replacement
+from cfgsync_core.wire.replacement import Replacement, decode_replacement, encode_replacement
 
 
 def test_a_plain_replacement_is_byte_equal_to_the_original_s() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from cfgsync_core import FleetStatus, MaterializationFailed, Missing, NodeStatus, NotReady, Ready, Unavailable
 from cfgsync_core.server.static_source import StaticConfigSource
-from cfgsync_core.wire import FleetState, State, fleet_state, node_state
 from cfgsync_core.wire.payload import NodeArtifactsPayload
+from cfgsync_core.wire.status import FleetState, State, fleet_state, node_state
 
 READY = Ready(NodeArtifactsPayload(b"", b"", "sha256-0"))
 

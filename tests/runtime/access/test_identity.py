@@ -26,10 +26,10 @@ from cfgsync_core import (
     RevisionedStore,
     Unavailable,
     Version,
-    encode_acknowledgement,
-    encode_registration,
 )
-from cfgsync_core.server import Call, Reply
+from cfgsync_core.server.route import Call, Reply
+from cfgsync_core.wire.acknowledgement import encode_acknowledgement
+from cfgsync_core.wire.protocol import encode_registration
 from cfgsync_runtime.access.admission import Admission
 from cfgsync_runtime.access.identity import BUCKET, Identities
 from tests.routes import routes_of

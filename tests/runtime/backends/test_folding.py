@@ -13,17 +13,8 @@ from random import Random
 
 import pytest
 
-from cfgsync_core import (
-    BLOB,
-    NEVER,
-    Conflict,
-    Entry,
-    Gap,
-    OutcomeUnknown,
-    StoreDamaged,
-    StoreRefused,
-    Unavailable,
-)
+from cfgsync_core import NEVER, Conflict, Entry, Gap, OutcomeUnknown, StoreDamaged, StoreRefused, Unavailable
+from cfgsync_core.store.contract import BLOB
 from cfgsync_runtime.backends.sqlite import folding
 from cfgsync_runtime.backends.sqlite.engine import SqliteStore
 
@@ -433,7 +424,7 @@ async def test_no_flipped_bit_above_the_fold_is_served_as_truth(path, tmp_path):
 
 CHILD = """
 import asyncio, sys
-from cfgsync_runtime.backends import open_backend
+from cfgsync_runtime.backends.engines import open_backend
 from cfgsync_runtime.backends.sqlite import folding
 
 async def main(url, start, rows):

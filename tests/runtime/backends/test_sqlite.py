@@ -23,7 +23,7 @@ from cfgsync_core import (
     Unavailable,
     Version,
 )
-from cfgsync_runtime.backends import open_backend
+from cfgsync_runtime import open_backend
 from cfgsync_runtime.backends.sqlite.engine import SqliteStore
 
 
@@ -109,7 +109,7 @@ async def test_a_second_server_in_this_process_is_refused_and_the_first_keeps_it
 CHILD = """
 import asyncio, sys
 from cfgsync_core import StoreRefused
-from cfgsync_runtime.backends import open_backend
+from cfgsync_runtime.backends.engines import open_backend
 async def main():
     try:
         async with open_backend("sqlite:" + sys.argv[1]):

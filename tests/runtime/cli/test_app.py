@@ -168,7 +168,7 @@ USAGE: list[tuple[str, list[str], str]] = [
 def test_a_usage_error_is_two_lines_and_exit_2(
     arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cfgsync_runtime.cli import main
+    from cfgsync_runtime.cli.entry import main
 
     for name in [name for name in os.environ if name.startswith("CFGSYNC_")]:
         monkeypatch.delenv(name)

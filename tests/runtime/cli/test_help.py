@@ -70,7 +70,7 @@ def test_each_help_fits_eighty_columns(
     path: tuple[str, ...], command: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    from cfgsync_runtime.cli import main
+    from cfgsync_runtime.cli.entry import main
 
     with pytest.raises(SystemExit) as ended:
         main([*path, "--help"])

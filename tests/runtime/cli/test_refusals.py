@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pytest
 
-from cfgsync_runtime.cli import main
+from cfgsync_runtime.cli.entry import main
 from tests.scripted_server import Cut, Heard, Says, ScriptedServer
 
 EVIL = "\x1b[2J\x1b]0;owned\x07"

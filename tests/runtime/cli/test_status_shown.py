@@ -17,8 +17,8 @@ from typing import get_args
 
 import pytest
 
-from cfgsync_core import FleetStatus, NodeBehind, NodeStatus
-from cfgsync_core.wire import FleetState, State
+from cfgsync_core import FleetStatus, NodeStatus
+from cfgsync_core.wire.status import FleetState, NodeBehind, State
 from cfgsync_runtime.cli.parts.fleet_table import Page, one, summary, table
 from cfgsync_runtime.cli.parts.live_status import watch
 from cfgsync_runtime.cli.parts.messages import NoAnswer

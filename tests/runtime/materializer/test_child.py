@@ -17,11 +17,10 @@ from cfgsync_adapter import (
     MaterializedArtifacts,
     NodeRegistration,
     NotReady,
-    Prepared,
     RegistrationConfigSource,
     RegistrationSnapshot,
-    checked,
 )
+from cfgsync_adapter.generations.generation import Prepared, checked
 from cfgsync_core import CfgsyncError, MaterializationFailed, Ready
 from cfgsync_runtime.errors import InputError
 from cfgsync_runtime.materializer.child import ChildDecider

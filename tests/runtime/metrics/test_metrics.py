@@ -20,16 +20,10 @@ from cfgsync_adapter import (
     NotReady,
     RegistrationSnapshot,
 )
-from cfgsync_core import (
-    Conflict,
-    HttpServer,
-    MemoryStore,
-    StaticConfigSource,
-    Unavailable,
-    Version,
-    notifying,
-)
-from cfgsync_core.server import Call, Handler, LocalOperators, Reply, Route
+from cfgsync_core import Conflict, HttpServer, MemoryStore, StaticConfigSource, Unavailable, Version
+from cfgsync_core.server.access import LocalOperators
+from cfgsync_core.server.route import Call, Handler, Reply, Route
+from cfgsync_core.store.notifying import NotifyingStore
 from cfgsync_runtime import serving_snapshot
 from cfgsync_runtime.compose import serving_source
 from cfgsync_runtime.metrics.requests import BOUNDS, CANCELLED, RequestCounts
@@ -362,7 +356,7 @@ class DeadHints:
 
 async def test_commits_and_hints_are_counted_by_how_they_end() -> None:
     store = SickStore()
-    async with notifying(store, DeadHints()) as hinting:
+    async with NotifyingStore(store, DeadHints()) as hinting:
         await hinting.commit("b", {"k": b"1"})
         with pytest.raises(Conflict):
             await hinting.commit("b", {"k": b"2"}, expected={"k": 7})

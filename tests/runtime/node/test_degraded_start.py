@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet
-from cfgsync_core import NodeArtifactsPayload, NodeRegistration, ServerUrl, uuid7
+from cfgsync_core import NodeArtifactsPayload, NodeRegistration, ServerUrl
+from cfgsync_core.store.epoch import uuid7
 from cfgsync_runtime.node.degraded_start import FAILED, LOADED, ConfigStartupMode
 from cfgsync_runtime.node.fetch import Ending, fetch
 from cfgsync_runtime.node.outputs import OutputDirectory

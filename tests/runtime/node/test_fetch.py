@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from cfgsync_artifacts import ArtifactFile
-from cfgsync_core import Acknowledgement, NodeRegistration, ServerUrl, Version, decode_acknowledgement
+from cfgsync_core import Acknowledgement, NodeRegistration, ServerUrl, Version
+from cfgsync_core.wire.acknowledgement import decode_acknowledgement
 from cfgsync_runtime.node.fetch import EXIT, REASON, Ending, fetch
 from cfgsync_runtime.node.outputs import ArtifactOutputMap, OutputDirectory
 from cfgsync_runtime.node.own_address import own_address

@@ -33,11 +33,11 @@ from cfgsync_core import (
     NodeRegistration,
     NodeStatus,
     StaticConfigSource,
-    StatusSource,
 )
-from cfgsync_core.server import Call
+from cfgsync_core.server.route import Call
+from cfgsync_core.wire.status import StatusSource
 from cfgsync_runtime import serving_snapshot, serving_source
-from cfgsync_runtime.page import Page
+from cfgsync_runtime.page.answering import Page
 from cfgsync_runtime.page.markup import el
 from cfgsync_runtime.page.scan import SLICE
 

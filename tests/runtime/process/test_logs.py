@@ -19,7 +19,7 @@ from cfgsync_adapter import (
     NotReady,
     RegistrationSnapshot,
 )
-from cfgsync_core import event
+from cfgsync_core.log_events import event
 from cfgsync_runtime import serving_snapshot
 from cfgsync_runtime.process.logs import JsonLines
 

@@ -17,15 +17,10 @@ from cfgsync_adapter import (
 )
 from cfgsync_core import FetchFailed, InvalidBundle, StaticConfigSource
 from cfgsync_runtime import InputError, MachineRefused
-from cfgsync_runtime.testing import (
-    Fleet,
-    FleetNotBooted,
-    NotInStep,
-    serving_bundle,
-    serving_materializer,
-)
 from cfgsync_runtime.testing.fixtures import Started
+from cfgsync_runtime.testing.fleet import Fleet, FleetNotBooted, NotInStep
 from cfgsync_runtime.testing.loop_thread import LoopThread
+from cfgsync_runtime.testing.served import serving_bundle, serving_materializer
 from tests.processes import eventually
 
 

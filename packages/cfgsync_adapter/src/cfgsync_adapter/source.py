@@ -25,9 +25,9 @@ from cfgsync_core import (
     StoreAdmin,
     Unavailable,
     Version,
-    event,
 )
 from cfgsync_core.follow import OtherServers
+from cfgsync_core.log_events import event
 
 from .answers.held_requests import NodeAnswer
 from .answers.node_answer import stranger

@@ -19,45 +19,10 @@ if TYPE_CHECKING:
     from .errors import StoreFull as StoreFull
     from .errors import StoreRefused as StoreRefused
     from .errors import Unavailable as Unavailable
-    from .follow.acceptance import Alarm as Alarm
-    from .follow.acceptance import Away as Away
-    from .follow.acceptance import Same as Same
-    from .follow.acceptance import Steps as Steps
-    from .follow.acceptance import Whole as Whole
-    from .follow.bucket_view import BucketHolder as BucketHolder
-    from .follow.bucket_view import BucketView as BucketView
-    from .follow.hint_listener import Subscribe as Subscribe
-    from .follow.reconciler import Reconciler as Reconciler
-    from .follow.timing import ReaderState as ReaderState
-    from .follow.view import Ask as Ask
-    from .follow.view import View as View
-    from .log_events import Fact as Fact
-    from .log_events import event as event
-    from .log_events import event_of as event_of
-    from .node.answers import ReceivedAnswer as ReceivedAnswer
     from .node.client import CfgsyncClient as CfgsyncClient
-    from .node.exchange import Done as Done
-    from .node.exchange import Exchange as Exchange
-    from .node.exchange import Pause as Pause
-    from .node.exchange import Send as Send
-    from .node.outcomes import Current as Current
-    from .node.outcomes import Failure as Failure
     from .node.outcomes import Fetched as Fetched
     from .node.outcomes import FetchFailed as FetchFailed
-    from .node.outcomes import MissingForGood as MissingForGood
-    from .node.outcomes import NotReadyInTime as NotReadyInTime
     from .node.outcomes import Outcome as Outcome
-    from .node.outcomes import Refused as Refused
-    from .node.outcomes import Rejected as Rejected
-    from .node.outcomes import Unreachable as Unreachable
-    from .node.outcomes import Untrusted as Untrusted
-    from .node.requests import CONNECT_WITHIN as CONNECT_WITHIN
-    from .node.requests import HOLD as HOLD
-    from .node.requests import PATIENCE as PATIENCE
-    from .node.requests import Lost as Lost
-    from .node.requests import Request as Request
-    from .node.requests import acknowledge_request as acknowledge_request
-    from .node.requests import is_final as is_final
     from .node.server_url import InvalidServerUrl as InvalidServerUrl
     from .node.server_url import ServerUrl as ServerUrl
     from .node.watch import AppliedFiles as AppliedFiles
@@ -69,11 +34,8 @@ if TYPE_CHECKING:
     from .server.static_source import NodeArtifactsBundle as NodeArtifactsBundle
     from .server.static_source import NodeArtifactsBundleEntry as NodeArtifactsBundleEntry
     from .server.static_source import StaticConfigSource as StaticConfigSource
-    from .server.static_source import spell_path as spell_path
     from .store.backend import Backend as Backend
     from .store.backend import OpenEngine as OpenEngine
-    from .store.contract import BLOB as BLOB
-    from .store.contract import HISTORY_REVISIONS as HISTORY_REVISIONS
     from .store.contract import NEVER as NEVER
     from .store.contract import BucketSnapshot as BucketSnapshot
     from .store.contract import Change as Change
@@ -84,60 +46,22 @@ if TYPE_CHECKING:
     from .store.contract import StoreAdmin as StoreAdmin
     from .store.contract import Unchanged as Unchanged
     from .store.contract import Version as Version
-    from .store.contract import check_load as check_load
-    from .store.contract import check_writes as check_writes
-    from .store.contract import digest_entries as digest_entries
-    from .store.epoch import epoch_ms as epoch_ms
-    from .store.epoch import mint_epoch as mint_epoch
-    from .store.epoch import uuid7 as uuid7
     from .store.hints import Announced as Announced
     from .store.hints import ChangeEvents as ChangeEvents
     from .store.hints import ChangeHints as ChangeHints
     from .store.memory import MemoryHints as MemoryHints
     from .store.memory import MemoryStore as MemoryStore
-    from .store.notifying import StoreCounts as StoreCounts
-    from .store.notifying import notifying as notifying
-    from .text import cause as cause
-    from .text import counted as counted
-    from .text import error_text as error_text
-    from .text import plain as plain
-    from .text import rfc3339 as rfc3339
-    from .text import shortened as shortened
     from .wire.acknowledgement import Acknowledgement as Acknowledgement
-    from .wire.acknowledgement import decode_acknowledgement as decode_acknowledgement
-    from .wire.acknowledgement import encode_acknowledgement as encode_acknowledgement
     from .wire.payload import NodeArtifactsPayload as NodeArtifactsPayload
-    from .wire.payload import RawFile as RawFile
-    from .wire.payload import decode_files as decode_files
-    from .wire.payload import decode_payload as decode_payload
-    from .wire.payload import encode_files as encode_files
-    from .wire.payload import first_extended as first_extended
-    from .wire.payload import paths_of as paths_of
-    from .wire.protocol import STATUS as STATUS
     from .wire.protocol import Condition as Condition
     from .wire.protocol import Missing as Missing
-    from .wire.protocol import NodeRequest as NodeRequest
     from .wire.protocol import NotReady as NotReady
     from .wire.protocol import Ready as Ready
-    from .wire.protocol import decode_registration as decode_registration
-    from .wire.protocol import decode_stored as decode_stored
-    from .wire.protocol import describe as describe
-    from .wire.protocol import encode_registration as encode_registration
     from .wire.registration import NodeRegistration as NodeRegistration
     from .wire.registration import RegistrationPayload as RegistrationPayload
-    from .wire.registration import check_identifier as check_identifier
-    from .wire.replacement import NO_REPLACEMENT as NO_REPLACEMENT
-    from .wire.replacement import REPLACEMENT as REPLACEMENT
-    from .wire.replacement import Replacement as Replacement
-    from .wire.replacement import decode_replacement as decode_replacement
-    from .wire.replacement import encode_replacement as encode_replacement
-    from .wire.request_body import RequestBody as RequestBody
     from .wire.source import NodeConfigSource as NodeConfigSource
     from .wire.source import Resolution as Resolution
     from .wire.status import FleetStatus as FleetStatus
-    from .wire.status import MissingNode as MissingNode
-    from .wire.status import NodeBehind as NodeBehind
     from .wire.status import NodeStatus as NodeStatus
-    from .wire.status import StatusSource as StatusSource
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

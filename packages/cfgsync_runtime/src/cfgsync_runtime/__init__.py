@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
-    from .backends import open_backend as open_backend
+    from .backends.engines import open_backend as open_backend
     from .compose import serve_snapshot_cfgsync as serve_snapshot_cfgsync
     from .compose import serving_snapshot as serving_snapshot
     from .compose import serving_source as serving_source
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from .node.degraded_start import ConfigStartupMode as ConfigStartupMode
     from .node.outputs import ArtifactOutputMap as ArtifactOutputMap
     from .node.outputs import OutputDirectory as OutputDirectory
-    from .node.outputs import Written as Written
     from .node.programs import fetch_and_write_artifacts as fetch_and_write_artifacts
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -19,29 +19,22 @@ from cfgsync_adapter import (
     RegistrationConfigSource,
     RegistrationSnapshotMaterializer,
 )
-from cfgsync_core import (
-    Backend,
-    CfgsyncServerState,
-    ChangeHints,
-    Engine,
-    MemoryHints,
-    NodeConfigSource,
-    StatusSource,
-    event,
-    notifying,
-)
+from cfgsync_core import Backend, CfgsyncServerState, ChangeHints, Engine, MemoryHints, NodeConfigSource
+from cfgsync_core.log_events import event
 from cfgsync_core.server import Route, WatchStreams, documented, init_with_node_routes
+from cfgsync_core.store import NotifyingStore
+from cfgsync_core.wire import StatusSource
 
 from .access.admission import Admission, readers_of
 from .access.identity import Identities
 from .access.insecure import InsecureOption, InsecureStatus, warn
-from .backends import open_backend
+from .backends.engines import open_backend
 from .errors import MachineRefused
 from .metrics.endpoint import metrics_routes
 from .metrics.observed import Observed
 from .metrics.requests import RequestCounts
 from .operator.operator_routes import operator_routes
-from .page import page_routes
+from .page.answering import page_routes
 
 if TYPE_CHECKING:
     from cfgsync_core import HttpServer
@@ -96,7 +89,7 @@ async def serving_snapshot(
         backend = await stack.enter_async_context(_opened(store, on_fatal))
         hints = backend.hints if hints is None else hints
         hinting = await stack.enter_async_context(
-            notifying(backend.store, MemoryHints() if hints is None else hints, backend.events)
+            NotifyingStore(backend.store, MemoryHints() if hints is None else hints, backend.events)
         )
         identities = Identities(hinting, anonymous=anonymous, rebind=rebind, hints=hints, interval=interval)
         source = RegistrationConfigSource(

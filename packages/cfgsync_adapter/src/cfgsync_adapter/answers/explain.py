@@ -6,18 +6,9 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from cfgsync_core import (
-    CfgsyncError,
-    Condition,
-    MaterializationFailed,
-    Missing,
-    NotReady,
-    Ready,
-    Resolution,
-    describe,
-    plain,
-)
-from cfgsync_core.wire import State, node_state
+from cfgsync_core import CfgsyncError, Condition, MaterializationFailed, Missing, NotReady, Ready, Resolution
+from cfgsync_core.text import plain
+from cfgsync_core.wire import State, describe, node_state
 
 from ..generations.generation import Generation
 from ..nodes.acknowledgements import Acknowledged

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterable
 
-from cfgsync_core import Condition, NotReady, describe
+from cfgsync_core import Condition, NotReady
+from cfgsync_core.wire import describe
 
 from .materializer import MaterializationResult, RegistrationSnapshotMaterializer
 from .snapshot import RegistrationSnapshot

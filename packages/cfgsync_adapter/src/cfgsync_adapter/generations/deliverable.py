@@ -7,13 +7,15 @@ The limits are those of the node's side (`node.md`, "Writing"): legal paths, at 
 from __future__ import annotations
 
 from cfgsync_artifacts import ArtifactSet, InvalidArtifact, legal_places
-from cfgsync_core import InvalidRegistration, NotReady, check_identifier, shortened
+from cfgsync_core import InvalidRegistration, NotReady
+from cfgsync_core.text import shortened
 from cfgsync_core.wire import (
     MAX_CONDITIONS,
     MAX_FILE_BYTES,
     MAX_FILES,
     MAX_NAMES,
     MAX_NOT_READY_CHARACTERS,
+    check_identifier,
 )
 
 

@@ -9,7 +9,8 @@ import asyncio
 import inspect
 import logging
 
-from cfgsync_core import event, plain
+from cfgsync_core.log_events import event
+from cfgsync_core.text import plain
 
 from ..application.materializer import MaterializedArtifactsSink
 from .publisher import Publisher

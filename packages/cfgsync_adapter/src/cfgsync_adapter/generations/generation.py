@@ -12,17 +12,9 @@ from hashlib import sha256
 import msgspec
 
 from cfgsync_artifacts import ArtifactSet, CfgsyncError, DuplicatePath, digest_of
-from cfgsync_core import (
-    BLOB,
-    NEVER,
-    NodeArtifactsPayload,
-    NotReady,
-    Version,
-    decode_files,
-    encode_files,
-    first_extended,
-)
-from cfgsync_core.wire import MAX_PAYLOAD_BYTES
+from cfgsync_core import NEVER, NodeArtifactsPayload, NotReady, Version
+from cfgsync_core.store import BLOB
+from cfgsync_core.wire import MAX_PAYLOAD_BYTES, decode_files, encode_files, first_extended
 
 from ..application.materializer import MaterializedArtifacts
 from .deliverable import Deliverable, within_words

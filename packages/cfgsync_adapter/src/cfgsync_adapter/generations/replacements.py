@@ -12,18 +12,10 @@ from collections.abc import Callable, Container, Mapping
 import msgspec
 
 from cfgsync_artifacts import ArtifactSet, DuplicatePath, digest_of
-from cfgsync_core import (
-    BLOB,
-    Conflict,
-    NodeArtifactsPayload,
-    RevisionedStore,
-    Version,
-    decode_files,
-    encode_files,
-    first_extended,
-    paths_of,
-)
+from cfgsync_core import Conflict, NodeArtifactsPayload, RevisionedStore, Version
 from cfgsync_core.follow import BucketMirror, OtherServers
+from cfgsync_core.store import BLOB
+from cfgsync_core.wire import decode_files, encode_files, first_extended, paths_of
 
 from .deliverable import Deliverable
 from .generation import Mapped, NodeMap, Prepared, blob_key, refuse_beyond

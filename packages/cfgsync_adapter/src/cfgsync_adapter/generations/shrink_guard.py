@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Container
 
-from cfgsync_core import MaterializationFailed, paths_of
+from cfgsync_core import MaterializationFailed
+from cfgsync_core.wire import paths_of
 
 from .generation import Generation, Prepared
 

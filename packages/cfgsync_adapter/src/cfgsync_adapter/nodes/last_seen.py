@@ -8,7 +8,7 @@ from itertools import takewhile
 
 import msgspec
 
-from cfgsync_core import rfc3339
+from cfgsync_core.text import rfc3339
 
 
 class SeenNode(msgspec.Struct, gc=False):

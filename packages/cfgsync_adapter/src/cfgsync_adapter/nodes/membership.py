@@ -13,7 +13,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from cfgsync_core import Conflict, Unavailable, event
+from cfgsync_core import Conflict, Unavailable
+from cfgsync_core.log_events import event
 
 from .acknowledgements import Acknowledgements
 from .last_seen import LastSeen, SeenNode

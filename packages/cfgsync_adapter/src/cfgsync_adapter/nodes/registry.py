@@ -5,15 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from cfgsync_core import (
-    NEVER,
-    NodeRegistration,
-    RevisionedStore,
-    Version,
-    decode_stored,
-    encode_registration,
-)
+from cfgsync_core import NEVER, NodeRegistration, RevisionedStore, Version
 from cfgsync_core.follow import BucketMirror, OtherServers
+from cfgsync_core.wire import decode_stored, encode_registration
 
 from ..application.snapshot import RegistrationSnapshot
 

@@ -1,1 +1,12 @@
 """Calling the materializer: one run at a time, where it runs, and what came of it."""
+
+from typing import TYPE_CHECKING
+
+from cfgsync_artifacts import door
+
+if TYPE_CHECKING:
+    from .by_operator import Renewal as Renewal
+    from .decider import Decision as Decision
+    from .decider import raised_at as raised_at
+
+__getattr__, __dir__, __all__ = door(__name__, __file__)

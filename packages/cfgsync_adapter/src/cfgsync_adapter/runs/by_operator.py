@@ -8,7 +8,8 @@ from contextlib import suppress
 import msgspec
 
 from cfgsync_artifacts import ArtifactSet, DuplicatePath
-from cfgsync_core import Version, paths_of
+from cfgsync_core import Version
+from cfgsync_core.wire import paths_of
 
 from ..generations.publisher import Publisher
 from ..generations.replacements import Replacements

@@ -17,7 +17,8 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from cfgsync_core import MaterializationFailed, NotReady, error_text
+from cfgsync_core import MaterializationFailed, NotReady
+from cfgsync_core.text import error_text
 
 from ..application.materializer import MaterializationResult, RegistrationSnapshotMaterializer
 from ..application.snapshot import RegistrationSnapshot

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Final, Literal, TypeAlias
 
-from cfgsync_core import CfgsyncError, MaterializationFailed, NotReady, event, plain
+from cfgsync_core import CfgsyncError, MaterializationFailed, NotReady
+from cfgsync_core.log_events import event
+from cfgsync_core.text import plain
 
 from ..generations.generation import Generation
 

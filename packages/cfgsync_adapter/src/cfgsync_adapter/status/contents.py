@@ -13,7 +13,9 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from cfgsync_core import NodeArtifactsPayload, RawFile, rfc3339
+from cfgsync_core import NodeArtifactsPayload
+from cfgsync_core.text import rfc3339
+from cfgsync_core.wire import RawFile
 
 from ..generations.generation import Generation, Head, Prepared
 from ..generations.publisher import Publisher

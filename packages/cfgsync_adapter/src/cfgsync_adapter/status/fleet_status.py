@@ -7,17 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
-from cfgsync_core import (
-    CfgsyncError,
-    Condition,
-    FleetStatus,
-    MissingNode,
-    NodeBehind,
-    NodeStatus,
-    Resolution,
-    plain,
-)
-from cfgsync_core.wire import fleet_state
+from cfgsync_core import CfgsyncError, Condition, FleetStatus, NodeStatus, Resolution
+from cfgsync_core.text import plain
+from cfgsync_core.wire import MissingNode, NodeBehind, fleet_state
 
 from ..answers import explain
 from ..answers.held_requests import HeldRequests

@@ -1,1 +1,27 @@
 """The node's side without a disk: what to send next, what an answer means, how a boot ends, how it stays in step."""
+
+from typing import TYPE_CHECKING
+
+from cfgsync_artifacts import door
+
+if TYPE_CHECKING:
+    from .answers import ReceivedAnswer as ReceivedAnswer
+    from .exchange import Done as Done
+    from .exchange import Exchange as Exchange
+    from .exchange import Pause as Pause
+    from .exchange import Send as Send
+    from .outcomes import Current as Current
+    from .outcomes import MissingForGood as MissingForGood
+    from .outcomes import NotReadyInTime as NotReadyInTime
+    from .outcomes import Refused as Refused
+    from .outcomes import Rejected as Rejected
+    from .outcomes import Unreachable as Unreachable
+    from .outcomes import Untrusted as Untrusted
+    from .requests import CONNECT_WITHIN as CONNECT_WITHIN
+    from .requests import HOLD as HOLD
+    from .requests import Lost as Lost
+    from .requests import Request as Request
+    from .requests import acknowledge_request as acknowledge_request
+    from .requests import is_final as is_final
+
+__getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -15,16 +15,17 @@ if TYPE_CHECKING:
     from .reply import refusal as refusal
     from .route import ANYONE as ANYONE
     from .route import OPERATOR as OPERATOR
-    from .route import Answer as Answer
     from .route import Body as Body
     from .route import Call as Call
     from .route import Handler as Handler
     from .route import Operation as Operation
     from .route import Principal as Principal
     from .route import Reply as Reply
+    from .route import Response as Response
     from .route import Route as Route
     from .route import WebSocket as WebSocket
     from .route import page_of as page_of
+    from .static_source import spell_path as spell_path
     from .watch_stream import ChangingSource as ChangingSource
     from .watch_stream import WatchStreams as WatchStreams
 

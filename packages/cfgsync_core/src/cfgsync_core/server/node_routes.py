@@ -23,7 +23,7 @@ from ..wire.protocol import (
 )
 from ..wire.source import AcknowledgingSource, NodeConfigSource, SharedSource
 from .reply import refusal
-from .route import Answer, Body, Call, Operation, Reply, Route
+from .route import Body, Call, Operation, Reply, Response, Route
 
 Identifier = Annotated[
     str, msgspec.Meta(pattern=r"^[A-Za-z0-9]((\.?[A-Za-z0-9_-])*\.?[A-Za-z0-9])?$", max_length=128)
@@ -87,7 +87,7 @@ def _header(description: str) -> dict[str, Any]:
 _REGISTER: Final = Operation(
     "Register this node; an equal registration changes nothing",
     {
-        "202": Answer(
+        "202": Response(
             description="registered, durably",
             headers={
                 VERSION: _header(
@@ -102,7 +102,7 @@ _REGISTER: Final = Operation(
 _NODE: Final = Operation(
     "Get this node's files; held while not ready with `Prefer: wait=SECONDS`",
     {
-        "200": Answer(
+        "200": Response(
             (Payload,),
             "the files",
             {
@@ -110,7 +110,7 @@ _NODE: Final = Operation(
                 GENERATION: _header("<epoch>.<number>; absent from a static source"),
             },
         ),
-        "304": Answer(description="this node has these files"),
+        "304": Response(description="this node has these files"),
     },
     "400 401 403 404 406 413 415 422 425 500 503",
     NodeBody,
@@ -123,7 +123,7 @@ _NODE: Final = Operation(
 )
 _ACK: Final = Operation(
     "Say that this node has applied a generation, or why it could not",
-    {"204": Answer(description="remembered, durably")},
+    {"204": Response(description="remembered, durably")},
     "400 401 403 409 413 415 422 425 503 507",
     Ack,
 )

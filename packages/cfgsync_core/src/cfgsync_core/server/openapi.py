@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from ..wire.protocol import ErrorBody
-from .route import Answer, Call, Operation, Reply, Route
+from .route import Call, Operation, Reply, Response, Route
 
 _Schema: TypeAlias = Callable[[type[msgspec.Struct]], Mapping[str, Any]]
 
@@ -63,7 +63,7 @@ def _operation(path: str, one: Operation, schema: _Schema) -> dict[str, Any]:
             for name, example in one.headers.items()
         ),
     ]
-    refused = Answer((ErrorBody,), "see `code` and `message`")
+    refused = Response((ErrorBody,), "see `code` and `message`")
     answers = {**one.answers, **dict.fromkeys(one.errors.split(), refused)}
     return {
         "summary": one.summary,
@@ -74,7 +74,7 @@ def _operation(path: str, one: Operation, schema: _Schema) -> dict[str, Any]:
     }
 
 
-def _answer(answer: Answer, schema: _Schema) -> dict[str, Any]:
+def _answer(answer: Response, schema: _Schema) -> dict[str, Any]:
     said: dict[str, Any] = {"description": answer.description}
     if answer.headers:
         said["headers"] = answer.headers

@@ -89,7 +89,7 @@ class Body(msgspec.Struct, frozen=True):
     at_most: int = MAX_BODY_BYTES
 
 
-class Answer(msgspec.Struct, frozen=True):
+class Response(msgspec.Struct, frozen=True):
     """What `/openapi.json` says of one status: one of the Structs `kinds` as JSON, or schemas by media type."""
 
     kinds: tuple[type[msgspec.Struct], ...] = ()
@@ -103,7 +103,7 @@ class Operation(msgspec.Struct, frozen=True):
     `query` the JSON schema of each parameter, `headers` an example of each."""
 
     summary: str
-    answers: Mapping[str, Answer]
+    answers: Mapping[str, Response]
     errors: str = "400 503"
     body: type[msgspec.Struct] | None = None
     query: Mapping[str, Mapping[str, Any]] = {}

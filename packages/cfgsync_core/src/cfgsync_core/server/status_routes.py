@@ -12,7 +12,7 @@ from ..wire.registration import check_identifier
 from ..wire.request_body import RequestBody
 from ..wire.status import FleetStatus, NodeStatus, StatusSource
 from .node_routes import Identifier
-from .route import Answer, Body, Call, Operation, Reply, Route, page_of
+from .route import Body, Call, Operation, Reply, Response, Route, page_of
 
 
 class Node(msgspec.Struct):
@@ -41,7 +41,7 @@ def health_routes(ping: Callable[[], Awaitable[None]] = _nothing_to_check) -> li
         await ping()
         return Reply(200, (b'{"status":"ready"}',))
 
-    answers = {"200": Answer((Health,))}
+    answers = {"200": Response((Health,))}
     return [
         Route("GET", "/livez", livez, "livez", operation=Operation("Alive", answers)),
         Route("GET", "/healthz", livez, "livez"),
@@ -64,10 +64,10 @@ def status_routes(source: StatusSource) -> list[Route]:
     }
     of_fleet = Operation(
         "The nodes that are registered, those that are missing, and why the fleet is not ready",
-        {"200": Answer((FleetStatus,))},
+        {"200": Response((FleetStatus,))},
         query={"limit": limit, "after": {"type": "string"}},
     )
-    of_node = Operation("One node, and why", {"200": Answer((NodeStatus,))})
+    of_node = Operation("One node, and why", {"200": Response((NodeStatus,))})
     return [
         Route("GET", "/status", fleet, "status", operation=of_fleet),
         Route("GET", "/status/{identifier}", node, "status", operation=of_node),
@@ -87,7 +87,7 @@ def evict_route(evict: Callable[[str], Awaitable[bool]]) -> Route:
 
     operation = Operation(
         "Make a node leave; its name is free, and it may register again",
-        {"200": Answer((Node,))},
+        {"200": Response((Node,))},
         "400 403 404 413 415 422 503 507",
         Node,
     )

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from .reply import unavailable
-from .route import Answer, Call, Operation, Reply, Route, Write
+from .route import Call, Operation, Reply, Response, Route, Write
 
 LEAD_SECONDS: Final = 0.05
 """From a change to its hint: what follows within that time goes into it."""
@@ -70,7 +70,7 @@ class WatchStreams:
         """`GET /watch`."""
         operation = Operation(
             "Server-sent events without data: what /status says has changed",
-            {"200": Answer(media={"text/event-stream": {"type": "string"}})},
+            {"200": Response(media={"text/event-stream": {"type": "string"}})},
         )
         return [Route("GET", "/watch", self.watch, "watch", operation=operation, endless=True)]
 

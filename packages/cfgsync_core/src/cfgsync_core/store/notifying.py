@@ -28,13 +28,6 @@ _LOST = object()
 log = logging.getLogger("cfgsync")
 
 
-def notifying(
-    store: RevisionedStore, hints: ChangeHints, events: ChangeEvents | None = None
-) -> NotifyingStore:
-    """`store`, whose commits are followed by a hint and, if `events` are given, by an event with the new version."""
-    return NotifyingStore(store, hints, events)
-
-
 class StoreCounts:
     """Counts since the start: how commits ended, and how many hints and events were sent or lost."""
 
@@ -50,7 +43,9 @@ class StoreCounts:
 class NotifyingStore:
     """A store that sends a hint after each commit. Leaving `async with` waits for those that are being sent."""
 
-    def __init__(self, store: RevisionedStore, hints: ChangeHints, events: ChangeEvents | None) -> None:
+    def __init__(
+        self, store: RevisionedStore, hints: ChangeHints, events: ChangeEvents | None = None
+    ) -> None:
         self._store = store
         self._hints = hints
         self._events = events

@@ -14,8 +14,29 @@ if TYPE_CHECKING:
     from .limits import MAX_PAYLOAD_BYTES as MAX_PAYLOAD_BYTES
     from .limits import MAX_REASON as MAX_REASON
     from .limits import MAX_REPLACEMENT_BYTES as MAX_REPLACEMENT_BYTES
+    from .payload import RawFile as RawFile
+    from .payload import decode_files as decode_files
+    from .payload import decode_payload as decode_payload
+    from .payload import encode_files as encode_files
+    from .payload import first_extended as first_extended
+    from .payload import paths_of as paths_of
+    from .protocol import NodeRequest as NodeRequest
+    from .protocol import decode_registration as decode_registration
+    from .protocol import decode_stored as decode_stored
+    from .protocol import describe as describe
+    from .protocol import encode_registration as encode_registration
+    from .registration import check_identifier as check_identifier
+    from .replacement import NO_REPLACEMENT as NO_REPLACEMENT
+    from .replacement import REPLACEMENT as REPLACEMENT
+    from .replacement import Replacement as Replacement
+    from .replacement import decode_replacement as decode_replacement
+    from .replacement import encode_replacement as encode_replacement
+    from .request_body import RequestBody as RequestBody
     from .status import FleetState as FleetState
+    from .status import MissingNode as MissingNode
+    from .status import NodeBehind as NodeBehind
     from .status import State as State
+    from .status import StatusSource as StatusSource
     from .status import fleet_state as fleet_state
     from .status import node_state as node_state
 

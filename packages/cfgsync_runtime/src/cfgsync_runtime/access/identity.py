@@ -11,9 +11,10 @@ from collections import Counter
 from collections.abc import Sequence
 from hashlib import sha256
 
-from cfgsync_core import ChangeHints, Conflict, NodeRegistration, NodeRequest, RevisionedStore
+from cfgsync_core import ChangeHints, Conflict, NodeRegistration, RevisionedStore
 from cfgsync_core.follow import BucketMirror, OtherServers
 from cfgsync_core.server import Call, Principal, Reply, Route, refusal
+from cfgsync_core.wire import NodeRequest
 
 BUCKET = "identities"
 REBIND = "an operator re-binds the name by evicting it: cfgsync node evict"

@@ -9,7 +9,9 @@ from typing import Final, Literal, TypeAlias
 
 from msgspec.structs import replace
 
-from cfgsync_core import FleetStatus, NodeStatus, StatusSource, event
+from cfgsync_core import FleetStatus, NodeStatus
+from cfgsync_core.log_events import event
+from cfgsync_core.wire import StatusSource
 
 InsecureOption: TypeAlias = Literal["no-tls", "no-auth"]
 

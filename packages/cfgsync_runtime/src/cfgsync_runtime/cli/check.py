@@ -9,17 +9,18 @@ from typing import Annotated, Final, Literal
 import msgspec
 import typer
 
-from cfgsync_adapter import (
+from cfgsync_adapter import NotReady
+from cfgsync_adapter.generations import Prepared
+from cfgsync_adapter.status import (
     FileChange,
     FileSummary,
     NodeChange,
     NodeContents,
-    NotReady,
-    Prepared,
     changes_of,
     prepared_contents,
 )
-from cfgsync_core import CfgsyncError, MaterializationFailed, StoreRefused, Unavailable, plain
+from cfgsync_core import CfgsyncError, MaterializationFailed, StoreRefused, Unavailable
+from cfgsync_core.text import plain
 
 from ..errors import InputError
 from ..materializer.child import ChildDecider

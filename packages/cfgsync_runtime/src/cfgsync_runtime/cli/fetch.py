@@ -14,14 +14,9 @@ import typer
 from typer.core import TyperCommand
 
 from cfgsync_artifacts import DiskError, locked_directory
-from cfgsync_core import (
-    HOLD,
-    Lost,
-    NodeRegistration,
-    RegistrationPayload,
-    ServerUrl,
-    cause,
-)
+from cfgsync_core import NodeRegistration, RegistrationPayload, ServerUrl
+from cfgsync_core.node import HOLD, Lost
+from cfgsync_core.text import cause
 
 from ..node.degraded_start import ConfigStartupMode
 from ..node.fetch import EXIT, Ending, degraded, failed, fetch

@@ -7,8 +7,8 @@ from typing import Annotated, Final
 import msgspec
 import typer
 
-from cfgsync_adapter import DiffPage, GenerationPage, GenerationSummary
-from cfgsync_core import plain
+from cfgsync_adapter.status import DiffPage, GenerationPage, GenerationSummary
+from cfgsync_core.text import plain
 
 from .app import PLAIN
 from .parts.file_diff import change_lines, file_line, node_lines

@@ -9,7 +9,9 @@ import msgspec
 import typer
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError
-from cfgsync_core import NO_REPLACEMENT, REPLACEMENT, NodeStatus, Replacement, encode_replacement, plain
+from cfgsync_core import NodeStatus
+from cfgsync_core.text import plain
+from cfgsync_core.wire import NO_REPLACEMENT, REPLACEMENT, Replacement, encode_replacement
 
 from .app import PLAIN
 from .parts.fleet_table import Page, rows

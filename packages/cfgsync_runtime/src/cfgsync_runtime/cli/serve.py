@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 import typer
 
 from cfgsync_adapter import MaterializedArtifacts
-from cfgsync_core import BundleConfigSource, StoreRefused, event
+from cfgsync_core import BundleConfigSource, StoreRefused
+from cfgsync_core.log_events import event
 
 from ..access.insecure import is_loopback
 from ..compose import load_http_server, raise_file_limit, serving_snapshot, serving_source, stop_signals

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cfgsync_core import InvalidRegistration, check_identifier
+from cfgsync_core import InvalidRegistration
+from cfgsync_core.wire import check_identifier
 
 from .parts.fleet_table import Page, one, table
 from .parts.server_client import DEFAULT_SERVER, Server, ServerClient

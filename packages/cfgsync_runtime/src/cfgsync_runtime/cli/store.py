@@ -7,18 +7,11 @@ from typing import Annotated
 
 import typer
 
-from cfgsync_core import (
-    NEVER,
-    BucketSnapshot,
-    Gap,
-    RevisionedStore,
-    StoreRefused,
-    Unavailable,
-    counted,
-    epoch_ms,
-)
+from cfgsync_core import NEVER, BucketSnapshot, Gap, RevisionedStore, StoreRefused, Unavailable
+from cfgsync_core.store import epoch_ms
+from cfgsync_core.text import counted
 
-from ..backends import open_backend, scheme_of
+from ..backends.engines import open_backend, scheme_of
 from .app import PLAIN
 from .parts.messages import fail
 

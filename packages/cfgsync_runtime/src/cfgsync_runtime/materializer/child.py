@@ -15,8 +15,11 @@ from typing import Final, Self
 
 import msgspec
 
-from cfgsync_adapter import Decision, Prepared, RegistrationSnapshot
-from cfgsync_core import MaterializationFailed, event
+from cfgsync_adapter import RegistrationSnapshot
+from cfgsync_adapter.generations import Prepared
+from cfgsync_adapter.runs import Decision
+from cfgsync_core import MaterializationFailed
+from cfgsync_core.log_events import event
 
 from ..errors import InputError
 from .child_process import LEAVE, ChildProcess, Ended

@@ -28,13 +28,12 @@ from cfgsync_adapter import (
     MaterializationResult,
     NodeRegistration,
     NotReady,
-    Prepared,
     RegistrationSnapshot,
     RegistrationSnapshotMaterializer,
-    checked,
-    raised_at,
 )
-from cfgsync_core import error_text, shortened
+from cfgsync_adapter.generations import Prepared, checked
+from cfgsync_adapter.runs import raised_at
+from cfgsync_core.text import error_text, shortened
 from cfgsync_core.wire import MAX_NOT_READY_CHARACTERS
 
 from ..errors import InputError

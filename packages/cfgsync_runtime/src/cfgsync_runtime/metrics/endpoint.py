@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from cfgsync_core.server import Answer, Call, Operation, Reply, Route
+from cfgsync_core.server import Call, Operation, Reply, Response, Route
 
 from .observed import Observed
 
@@ -21,7 +21,7 @@ def metrics_routes(observed: Observed) -> list[Route]:
         return Reply(200, (text(),), {"Content-Type": kind})
 
     operation = Operation(
-        "The server's figures, for Prometheus", {"200": Answer(media={"text/plain": {"type": "string"}})}
+        "The server's figures, for Prometheus", {"200": Response(media={"text/plain": {"type": "string"}})}
     )
     return [Route("GET", "/metrics", metrics, "metrics", operation=operation)]
 

@@ -23,7 +23,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from cfgsync_adapter import RegistrationConfigSource
-from cfgsync_core import FleetStatus, HttpServer, StoreCounts
+from cfgsync_core import FleetStatus, HttpServer
+from cfgsync_core.store import StoreCounts
 from cfgsync_core.wire import FleetState
 
 from .observed import Observed

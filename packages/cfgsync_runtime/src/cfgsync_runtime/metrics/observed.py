@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from cfgsync_adapter import RegistrationConfigSource
-from cfgsync_core import StatusSource, StoreCounts
 from cfgsync_core.server import WatchStreams
+from cfgsync_core.store import StoreCounts
+from cfgsync_core.wire import StatusSource
 
 from ..access.insecure import InsecureOption
 from .requests import RequestCounts

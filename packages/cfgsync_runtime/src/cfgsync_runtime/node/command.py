@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from cfgsync_core import cause
+from cfgsync_core.text import cause
 
 GRACE: Final = 10.0
 """Seconds that an old command has to end after SIGTERM, before it is killed."""

@@ -15,31 +15,33 @@ import msgspec
 
 from cfgsync_artifacts import DiskError
 from cfgsync_core import (
-    HOLD,
     Acknowledgement,
+    Fetched,
+    IntegrityError,
+    NodeRegistration,
+    Outcome,
+    ServerUrl,
+    Version,
+)
+from cfgsync_core.node import (
+    HOLD,
     Current,
     Done,
     Exchange,
-    Fetched,
-    IntegrityError,
     Lost,
     MissingForGood,
-    NodeRegistration,
     NotReadyInTime,
-    Outcome,
     Pause,
     Refused,
     Rejected,
     Send,
-    ServerUrl,
     Unreachable,
     Untrusted,
-    Version,
     acknowledge_request,
-    counted,
-    epoch_ms,
     is_final,
 )
+from cfgsync_core.store import epoch_ms
+from cfgsync_core.text import counted
 
 from .degraded_start import FAILED, LOADED, MAY_DEGRADE, ConfigStartupMode, age_of, usable
 from .outputs import Placeable, Plan, write

@@ -7,7 +7,9 @@ import socket
 import time
 from collections.abc import Callable
 
-from cfgsync_core import Lost, ServerUrl, cause
+from cfgsync_core import ServerUrl
+from cfgsync_core.node import Lost
+from cfgsync_core.text import cause
 
 
 def own_address(server: ServerUrl, within: float, waiting: Callable[[str], None] = lambda _: None) -> str:

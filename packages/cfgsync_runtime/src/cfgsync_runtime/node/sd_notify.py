@@ -12,7 +12,7 @@ from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
 from typing import Final
 
-from cfgsync_core import plain
+from cfgsync_core.text import plain
 
 VARIABLES: Final = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 """What the started command does not inherit: we are who is asked."""

@@ -27,7 +27,8 @@ from cfgsync_artifacts import (
     on_disk,
     replace_files,
 )
-from cfgsync_core import NodeArtifactsPayload, decode_payload
+from cfgsync_core import NodeArtifactsPayload
+from cfgsync_core.wire import decode_payload
 
 SECRET_BYTES = 32
 _SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")  # what `Authorization: Bearer` can carry (RFC 6750)

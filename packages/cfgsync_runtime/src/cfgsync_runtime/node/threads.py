@@ -9,7 +9,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar
 
-from cfgsync_core import ReceivedAnswer, Request, ServerUrl
+from cfgsync_core import ServerUrl
+from cfgsync_core.node import ReceivedAnswer, Request
 
 from .transport import HttpTransport
 

@@ -15,7 +15,9 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Final, Self
 
-from cfgsync_core import CONNECT_WITHIN, Lost, ReceivedAnswer, Request, ServerUrl, cause, error_text, plain
+from cfgsync_core import ServerUrl
+from cfgsync_core.node import CONNECT_WITHIN, Lost, ReceivedAnswer, Request
+from cfgsync_core.text import cause, error_text, plain
 from cfgsync_core.wire import MAX_PAYLOAD_BYTES
 
 IDLE_WITHIN: Final = 10.0  # s of silence inside a body after which it counts as cut off

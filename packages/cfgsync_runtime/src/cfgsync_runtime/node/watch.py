@@ -15,18 +15,9 @@ from contextlib import suppress
 from typing import Final
 
 from cfgsync_artifacts import DiskError
-from cfgsync_core import (
-    NEVER,
-    Alarm,
-    AppliedFiles,
-    CfgsyncError,
-    Fetched,
-    NodeRegistration,
-    NodeWatch,
-    ReaderState,
-    ServerUrl,
-    counted,
-)
+from cfgsync_core import NEVER, AppliedFiles, CfgsyncError, Fetched, NodeRegistration, NodeWatch, ServerUrl
+from cfgsync_core.follow import Alarm, ReaderState
+from cfgsync_core.text import counted
 
 from .command import GRACE, Command
 from .fetch import Outputs, remember

@@ -13,29 +13,15 @@ from typing import Any, Final
 
 import msgspec
 
-from cfgsync_adapter import (
-    Generation,
-    PayloadTooLarge,
-    RegistrationConfigSource,
-    Renewal,
-    difference_page,
-    generation_page,
-    generation_summaries,
-    summarize,
-)
+from cfgsync_adapter import Generation, RegistrationConfigSource
+from cfgsync_adapter.generations import PayloadTooLarge
+from cfgsync_adapter.runs import Renewal
+from cfgsync_adapter.status import difference_page, generation_page, generation_summaries, summarize
 from cfgsync_artifacts import DuplicatePath, InvalidArtifact
-from cfgsync_core import (
-    NO_REPLACEMENT,
-    REPLACEMENT,
-    InvalidRequest,
-    NodeRegistration,
-    NotReady,
-    Replacement,
-    Version,
-    encode_registration,
-    uuid7,
-)
+from cfgsync_core import InvalidRequest, NodeRegistration, NotReady, Version
 from cfgsync_core.server import Call, Reply, page_of, refusal
+from cfgsync_core.store import uuid7
+from cfgsync_core.wire import NO_REPLACEMENT, REPLACEMENT, Replacement, encode_registration
 
 RENEW_SECONDS: Final = 30.0
 """How long a renewal is held at most until its run has a verdict."""

@@ -6,10 +6,10 @@ from typing import Final
 
 import msgspec
 
-from cfgsync_adapter import DiffPage, GenerationPage, GenerationSummary, RegistrationConfigSource
-from cfgsync_core import RequestBody, decode_replacement
-from cfgsync_core.server import Answer, Body, File, Operation, Route
-from cfgsync_core.wire import MAX_REPLACEMENT_BYTES
+from cfgsync_adapter import RegistrationConfigSource
+from cfgsync_adapter.status import DiffPage, GenerationPage, GenerationSummary
+from cfgsync_core.server import Body, File, Operation, Response, Route
+from cfgsync_core.wire import MAX_REPLACEMENT_BYTES, RequestBody, decode_replacement
 
 from .handlers import OperatorHandlers, Renew, Renewed
 from .recording import SnapshotPage
@@ -39,14 +39,14 @@ _PAGE: Final = {
 
 _RENEW: Final = Operation(
     "Make one new generation of all nodes; held for `wait` seconds (at most 30) until its run has ended",
-    {"200": Answer((Renewed,)), "202": Answer((Renewed,))},
+    {"200": Response((Renewed,)), "202": Response((Renewed,))},
     "400 403 413 415 422 500 503 507",
     Renew,
     {"wait": {"description": "seconds; another word counts as 30", "type": "string"}},
 )
 _GENERATIONS: Final = Operation(
     "The generations that are kept; with `number` the nodes of one; with `from` and `to` what is not the same in two",
-    {"200": Answer((Generations, GenerationPage, DiffPage))},
+    {"200": Response((Generations, GenerationPage, DiffPage))},
     "400 403 422 503",
     query={
         "number": _NUMBER,
@@ -58,14 +58,14 @@ _GENERATIONS: Final = Operation(
 )
 _SNAPSHOT: Final = Operation(
     "The registrations and the served generation as one cut, in pages",
-    {"200": Answer((SnapshotPage,))},
+    {"200": Response((SnapshotPage,))},
     "400 403 404 503",
     query={"cut": {"description": "the `cut` of the page before", "type": "string"}, **_PAGE},
 )
 _REPLACE: Final = Operation(
     "Give one node files of its own, from the next generation on; without files, and with `Cfgsync-Replacement: none` in"
     " the answer, there were none to take away",
-    {"202": Answer(description="done, durably")},
+    {"202": Response(description="done, durably")},
     "400 403 413 415 422 503 507",
     Replacement,
 )

@@ -12,20 +12,21 @@ from typing import Final
 
 import msgspec
 
-from cfgsync_adapter import (
+from cfgsync_adapter import RegistrationSnapshot
+from cfgsync_adapter.status import (
     FileSummary,
     GenerationPage,
     GenerationSummary,
     NodeContents,
     OfflineFleet,
-    RegistrationSnapshot,
     generation_page,
     read_offline,
     summarize,
 )
-from cfgsync_core import InvalidRequest, Version, decode_registration, encode_registration
+from cfgsync_core import InvalidRequest, Version
+from cfgsync_core.wire import decode_registration, encode_registration
 
-from ..backends import open_backend
+from ..backends.engines import open_backend
 from ..errors import InputError
 
 FORMAT: Final = 1

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from cfgsync_adapter import RegistrationConfigSource
-from cfgsync_core import StatusSource
-from cfgsync_core.server import Answer, Call, Operation, Reply, Route
+from cfgsync_core.server import Call, Operation, Reply, Response, Route
+from cfgsync_core.wire import StatusSource
 
 if TYPE_CHECKING:
     from .views import Views
@@ -18,7 +18,7 @@ def page_routes(status: StatusSource, source: RegistrationConfigSource | None = 
     media = {"text/html": {"type": "string"}, "application/json": {"type": "object"}}
     operation = Operation(
         "The fleet as a page; with `Accept: application/json`, what its grid is drawn from",
-        {"200": Answer(media=media)},
+        {"200": Response(media=media)},
         "400 403 503",
     )
     return [Route("GET", "/", Page(status, source), "page", "reader", operation=operation)]

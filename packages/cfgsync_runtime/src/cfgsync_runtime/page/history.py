@@ -6,7 +6,14 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Final
 
-from cfgsync_adapter import DiffPage, FileChange, FileSummary, GenerationPage, GenerationSummary, NodeChange
+from cfgsync_adapter.status import (
+    DiffPage,
+    FileChange,
+    FileSummary,
+    GenerationPage,
+    GenerationSummary,
+    NodeChange,
+)
 
 from .formatting import many, size, when
 from .markup import Child, Markup, el, query

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from cfgsync_adapter import FileSummary, NodeContents
+from cfgsync_adapter.status import FileSummary, NodeContents
 from cfgsync_core import NodeRegistration, NodeStatus
 
 from .formatting import IN_BUNDLE, badge, many, number, size, when

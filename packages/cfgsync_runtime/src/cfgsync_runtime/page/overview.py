@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from cfgsync_adapter import GenerationSummary
+from cfgsync_adapter.status import GenerationSummary
 from cfgsync_core import Condition, FleetStatus
 
 from .formatting import badge, many, number, spelled, when

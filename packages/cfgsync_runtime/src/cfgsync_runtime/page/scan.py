@@ -12,8 +12,8 @@ from typing import Final, get_args
 
 import msgspec
 
-from cfgsync_core import FleetStatus, StatusSource
-from cfgsync_core.wire import State
+from cfgsync_core import FleetStatus
+from cfgsync_core.wire import State, StatusSource
 
 LETTERS: Final[Mapping[str, str]] = {
     "not_registered": "u",

@@ -7,16 +7,10 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from cfgsync_adapter import (
-    Generation,
-    RegistrationConfigSource,
-    difference_page,
-    generation_page,
-    generation_summaries,
-    node_contents,
-)
-from cfgsync_core import StatusSource
+from cfgsync_adapter import Generation, RegistrationConfigSource
+from cfgsync_adapter.status import difference_page, generation_page, generation_summaries, node_contents
 from cfgsync_core.server import OPERATOR, Call, Reply, page_of
+from cfgsync_core.wire import StatusSource
 
 from .assets import assets
 from .document import document

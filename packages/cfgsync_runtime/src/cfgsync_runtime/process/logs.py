@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from cfgsync_core import event_of
+from cfgsync_core.log_events import event_of
 
 
 class JsonLines(logging.Formatter):

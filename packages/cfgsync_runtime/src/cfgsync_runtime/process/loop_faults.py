@@ -12,7 +12,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any, Final
 
-from cfgsync_core import plain
+from cfgsync_core.text import plain
 
 MINUTE: Final = 60.0
 LINES: Final = 4

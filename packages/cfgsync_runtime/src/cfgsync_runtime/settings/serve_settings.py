@@ -15,7 +15,7 @@ import pydantic
 from cfgsync_core import StoreRefused
 
 from ..access.insecure import InsecureOption, is_loopback
-from ..backends import scheme_of
+from ..backends.engines import scheme_of
 from ..errors import InputError
 from ..materializer.loading import lies_in, split_target
 from .bundle_file import load_bundle

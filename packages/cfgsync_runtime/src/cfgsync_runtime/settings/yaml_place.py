@@ -13,7 +13,7 @@ from typing import Final, NoReturn, TypeAlias
 
 import msgspec
 
-from cfgsync_core import spell_path
+from cfgsync_core.server import spell_path
 
 from ..errors import InputError
 

@@ -20,9 +20,8 @@ from cfgsync_core import (
     Unavailable,
     Unchanged,
     Version,
-    check_load,
-    check_writes,
 )
+from cfgsync_core.store import check_load, check_writes
 
 from .opening import OpenFile
 from .reading import Reader

@@ -13,7 +13,8 @@ from typing import Final
 
 import msgspec
 
-from cfgsync_core import BLOB, HISTORY_REVISIONS, Conflict, Version
+from cfgsync_core import Conflict, Version
+from cfgsync_core.store import BLOB, HISTORY_REVISIONS
 
 from .counters import Bucket, insert_bucket, update_bucket
 from .failures import damaged

@@ -11,7 +11,8 @@ import uuid
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
-from cfgsync_core import BucketSnapshot, CfgsyncError, Change, Entry, Gap, Unchanged, Version, digest_entries
+from cfgsync_core import BucketSnapshot, CfgsyncError, Change, Entry, Gap, Unchanged, Version
+from cfgsync_core.store import digest_entries
 
 from .counters import Bucket, read_bucket
 from .failures import DAMAGE, damaged, in_use

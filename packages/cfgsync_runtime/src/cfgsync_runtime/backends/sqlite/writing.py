@@ -13,17 +13,8 @@ from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
-from cfgsync_core import (
-    CfgsyncError,
-    Entry,
-    OutcomeUnknown,
-    StoreFull,
-    StoreRefused,
-    Unavailable,
-    Version,
-    mint_epoch,
-    uuid7,
-)
+from cfgsync_core import CfgsyncError, Entry, OutcomeUnknown, StoreFull, StoreRefused, Unavailable, Version
+from cfgsync_core.store import mint_epoch, uuid7
 
 from .counters import Bucket, insert_bucket, read_buckets, update_bucket
 from .failures import damaged, in_use

@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from cfgsync_adapter import FileChange, FileSummary, NodeChange
-from cfgsync_core import plain
+from cfgsync_adapter.status import FileChange, FileSummary, NodeChange
+from cfgsync_core.text import plain
 
 LINE: Final = 10_000
 _SIGN: Final = {"added": "+", "removed": "-", "changed": "~"}

@@ -12,7 +12,9 @@ from typing import Final, NamedTuple, TextIO
 
 from msgspec import UNSET
 
-from cfgsync_core import FleetStatus, NodeStatus, describe, plain
+from cfgsync_core import FleetStatus, NodeStatus
+from cfgsync_core.text import plain
+from cfgsync_core.wire import describe
 
 from .terminal import COLUMNS, cells, filled, fitted, has_colours, is_live, painted, size
 

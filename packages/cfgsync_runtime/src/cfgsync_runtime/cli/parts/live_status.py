@@ -15,7 +15,8 @@ from typing import Final, TextIO
 
 import msgspec
 
-from cfgsync_core import FleetStatus, NodeStatus, ServerUrl, plain
+from cfgsync_core import FleetStatus, NodeStatus, ServerUrl
+from cfgsync_core.text import plain
 
 from .fleet_table import Page, number, one, rows, summary
 from .messages import NoAnswer, fail

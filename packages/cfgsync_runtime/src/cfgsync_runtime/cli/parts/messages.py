@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import Final, TextIO
 
-from cfgsync_core import CfgsyncError, plain
+from cfgsync_core import CfgsyncError
+from cfgsync_core.text import plain
 
 from .terminal import fitted, is_live, size
 

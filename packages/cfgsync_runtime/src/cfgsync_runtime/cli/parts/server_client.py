@@ -9,16 +9,9 @@ from urllib.parse import quote, urlencode
 import msgspec
 import typer
 
-from cfgsync_core import (
-    FleetStatus,
-    InvalidServerUrl,
-    Lost,
-    NodeStatus,
-    ReceivedAnswer,
-    Request,
-    ServerUrl,
-    plain,
-)
+from cfgsync_core import FleetStatus, InvalidServerUrl, NodeStatus, ServerUrl
+from cfgsync_core.node import Lost, ReceivedAnswer, Request
+from cfgsync_core.text import plain
 
 from ...node.transport import HttpTransport
 from .messages import NoAnswer

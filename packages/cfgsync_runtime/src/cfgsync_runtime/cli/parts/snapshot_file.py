@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from cfgsync_artifacts import DiskError, replace_file
-from cfgsync_core import plain
+from cfgsync_core.text import plain
 
 from ...operator.recording import SnapshotPage, joined
 from .messages import fail

@@ -8,7 +8,9 @@ from typing import Final, Literal, NamedTuple
 
 import msgspec
 
-from cfgsync_core import FleetStatus, NodeBehind, plain
+from cfgsync_core import FleetStatus
+from cfgsync_core.text import plain
+from cfgsync_core.wire import NodeBehind
 
 from .fleet_table import number
 from .messages import NoAnswer, WaitingLine, fail

@@ -4,15 +4,8 @@ from __future__ import annotations
 
 import time
 
-from cfgsync_core import (
-    NEVER,
-    Entry,
-    Gap,
-    StoreRefused,
-    Version,
-    epoch_ms,
-    uuid7,
-)
+from cfgsync_core import NEVER, Entry, Gap, StoreRefused, Version
+from cfgsync_core.store import epoch_ms, uuid7
 
 from .checked_reads import B, OpenBackend, is_refused_as_value, the_changes, the_snapshot
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from cfgsync_core import (
-    BLOB,
-    Version,
-)
+from cfgsync_core import Version
+from cfgsync_core.store import BLOB
 
 from .checked_reads import B, OpenBackend, refused, the_changes, the_snapshot
 

@@ -4,17 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from cfgsync_core import (
-    BLOB,
-    NEVER,
-    Conflict,
-    Entry,
-    Gap,
-    MemoryHints,
-    Version,
-    epoch_ms,
-    notifying,
-)
+from cfgsync_core import NEVER, Conflict, Entry, Gap, MemoryHints, Version
+from cfgsync_core.store import BLOB, NotifyingStore, epoch_ms
 
 from .checked_reads import B, OpenBackend, the_changes, the_snapshot, values
 from .dead_hints import DeadEvents, DeadHints, HangingHints
@@ -24,7 +15,11 @@ async def check_inv_01_when_a_hint_is_seen_a_read_returns_what_was_committed_bef
     open_backend: OpenBackend,
 ) -> None:
     hints = MemoryHints()
-    async with open_backend() as (engine, *_), notifying(engine, hints) as store, hints.subscribe(B) as heard:
+    async with (
+        open_backend() as (engine, *_),
+        NotifyingStore(engine, hints) as store,
+        hints.subscribe(B) as heard,
+    ):
         committed: list[Version] = []
 
         async def write(name: str) -> None:
@@ -44,7 +39,7 @@ async def check_inv_01_when_a_hint_is_seen_a_read_returns_what_was_committed_bef
 async def check_inv_02_a_dead_bus_never_fails_a_write(open_backend: OpenBackend) -> None:
     for bus in (DeadHints(), HangingHints()):
         async with open_backend() as (engine, *_):
-            store = notifying(engine, bus, DeadEvents())
+            store = NotifyingStore(engine, bus, DeadEvents())
             version = await asyncio.wait_for(store.commit(B, {"a": b"1"}), 0.9)
             assert await store.get(B, "a") == Entry("a", b"1", version.revision)
             await store.__aexit__(None, None, None)

@@ -7,17 +7,8 @@ import time
 from hashlib import sha256
 from random import Random
 
-from cfgsync_core import (
-    BLOB,
-    HISTORY_REVISIONS,
-    NEVER,
-    Conflict,
-    Entry,
-    Gap,
-    Unchanged,
-    Version,
-    uuid7,
-)
+from cfgsync_core import NEVER, Conflict, Entry, Gap, Unchanged, Version
+from cfgsync_core.store import BLOB, HISTORY_REVISIONS, uuid7
 
 from .checked_reads import B, OpenBackend, the_changes, the_snapshot, values
 

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from cfgsync_core import (
-    NEVER,
-    Entry,
-    Unchanged,
-    Version,
-    epoch_ms,
-)
+from cfgsync_core import NEVER, Entry, Unchanged, Version
+from cfgsync_core.store import epoch_ms
 
 from .checked_reads import B, OpenBackend, is_refused_as_value, the_changes, the_snapshot, values
 
