@@ -143,7 +143,7 @@ def test_a_node_with_a_cache_and_no_server_starts_degraded_and_becomes_current_b
     assert took < 1 + (1 if LONG else 10), "--wait and a second; in the short form a busy machine"
     assert "warning: a: degraded: 1 file in place from the cache" in watch.notes
     server = serve(place, server.port)
-    eventually(lambda: "not degraded any more" in watch.notes)
+    eventually(lambda: "no longer degraded" in watch.notes)
     assert watch.said == ["start one"], "unchanged files restart nothing"
     say(server, a="two")
     eventually(lambda: watch.said[-1] == "start two")
@@ -222,7 +222,7 @@ def test_a_target_that_becomes_read_only_keeps_the_old_files_and_is_tried_again(
         lines = [line for line in notes().splitlines() if "cannot write" in line or "the old files" in line]
         assert "could not be applied: cannot write" in lines[0]
         assert lines[1:] == [
-            "a: the old files stay, and it is tried again by itself: make the file system writable, or choose another place"
+            "a: the old files stay; cfgsync will try again: make the file system writable, or choose another place"
         ]
         say(server, a="three")
         time.sleep(1)
@@ -278,7 +278,7 @@ def test_a_disk_that_refuses_keeps_the_old_files_is_seen_in_status_and_the_next_
     eventually(lambda: "File too large" in (server.status("a")["last_failure"] or ""))
     shown = server.status("a")
     assert (shown["state"], "File too large" in shown["reason"]) == ("not_applied", True)
-    assert "the old files stay, and it is tried again" in watch.notes
+    assert "the old files stay; cfgsync will try again" in watch.notes
     assert watch.text == "one"
     say(server, a="three")
     eventually(lambda: watch.text == "three")
@@ -303,9 +303,7 @@ def test_a_file_without_a_place_is_refused_while_watching_and_the_next_change_is
     eventually(lambda: target.exists() and target.read_text() == "one\n")
     say(server, a="two", more="/other")
     eventually(lambda: "'/other' has no target" in errors.read_text())
-    eventually(
-        lambda: errors.read_text().endswith("a: the old files stay, and it is tried again by itself\n")
-    )
+    eventually(lambda: errors.read_text().endswith("a: the old files stay; cfgsync will try again\n"))
     assert target.read_text() == "one\n"
     say(server, a="three")
     eventually(lambda: target.read_text() == "three\n")

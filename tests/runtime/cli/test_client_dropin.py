@@ -260,7 +260,7 @@ def test_a_place_that_cannot_be_is_an_error_and_nothing_is_written(
 
 def test_two_files_for_one_place_are_refused(run: Run, tmp_path: Path) -> None:
     what, _ = failed(run, [REGISTERED, original(CONFIG, ArtifactFile("config.yaml", "2"))])
-    assert "have one target" in what
+    assert "have the same target" in what
     assert os.listdir(tmp_path) == []
 
 

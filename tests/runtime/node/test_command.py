@@ -102,7 +102,7 @@ async def test_what_does_not_end_in_time_is_killed_and_that_is_said(tmp_path: Pa
     await until(lambda: told.said == ["start"])
     command.files_changed()
     await until(lambda: told.said == ["start", "no", "start"])
-    assert said == ["sh did not end within 0.3 s of SIGTERM, and is killed"]
+    assert said == ["sh did not end within 0.3 s of SIGTERM; killing it"]
     assert command.pid is not None
     command.send(signal.SIGKILL)
     assert await running == 137
@@ -155,8 +155,8 @@ async def test_what_does_not_end_when_told_is_waited_for_and_said_once_and_heard
             assert command.pid == told.pids[0], "it is not killed without being told"
     assert await running == 3
     assert said == [
-        f"sh (process {told.pids[0]}) was told to end 0.3 s ago and still runs; it is waited for."
-        f" Each further SIGTERM is passed on to it; kill -9 {told.pids[0]} ends it at once"
+        f"waiting for sh (process {told.pids[0]}), which got SIGTERM 0.3 s ago and still runs."
+        f" cfgsync passes each further SIGTERM on; kill -9 {told.pids[0]} ends the program at once"
     ]
 
 
@@ -171,7 +171,7 @@ async def test_the_end_during_a_restart_is_waited_for_too(tmp_path: Path) -> Non
     command.is_ending()
     command.send(signal.SIGTERM)
     assert await running == 5
-    assert "killed" not in " ".join(said)
+    assert "killing" not in " ".join(said)
 
 
 async def test_its_end_by_itself_is_the_end(tmp_path: Path) -> None:

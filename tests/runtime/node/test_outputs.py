@@ -72,9 +72,9 @@ def below(files: list[ArtifactFile]) -> Plan:
         ([ArtifactFile("/a", ""), ArtifactFile("/a/b", "")], "collides"),
         ([ArtifactFile("/a", ""), ArtifactFile("/a", "")], "twice"),
         ([ArtifactFile("/a", ""), ArtifactFile("a", "")], "collides"),
-        ([ArtifactFile("/a", "x" * (8 * 2**20 + 1))], "at most 8388608"),
-        ([ArtifactFile(f"/{n}", "x" * 6_000_000) for n in range(3)], "at most 16777216"),
-        ([ArtifactFile(f"/{n}", "") for n in range(1001)], "at most 1000"),
+        ([ArtifactFile("/a", "x" * (8 * 2**20 + 1))], "the limit is 8388608"),
+        ([ArtifactFile(f"/{n}", "x" * 6_000_000) for n in range(3)], "the limit is 16777216"),
+        ([ArtifactFile(f"/{n}", "") for n in range(1001)], "the limit is 1000"),
     ],
 )
 def test_what_must_not_be_written_is_refused_before_anything_is_touched(
@@ -99,14 +99,17 @@ def test_what_is_exactly_at_the_limits_is_written(plan: Callable[[list[ArtifactF
             ArtifactOutputMap().route("config.yaml", "x").route("/tls/key.pem", "y"),
             "'/config.yaml' has no target",
         ),
-        (ArtifactOutputMap().route("/config.yaml", "x").route("/tls/key.pem", "./x"), "have one target"),
-        (ArtifactOutputMap().route("/config.yaml", "x").route("/tls/key.pem", "link/x"), "have one target"),
-        (ArtifactOutputMap().route("/config.yaml", "x").route("/tls/key.pem", "x/y"), "sent below"),
-        (ArtifactOutputMap().route("/config.yaml", "r/tls/key.pem").under("r"), "have one target"),
-        (ArtifactOutputMap().route("/config.yaml", "r/tls").under("r"), "sent below"),
+        (ArtifactOutputMap().route("/config.yaml", "x").route("/tls/key.pem", "./x"), "have the same target"),
+        (
+            ArtifactOutputMap().route("/config.yaml", "x").route("/tls/key.pem", "link/x"),
+            "have the same target",
+        ),
+        (ArtifactOutputMap().route("/config.yaml", "x").route("/tls/key.pem", "x/y"), "is routed below"),
+        (ArtifactOutputMap().route("/config.yaml", "r/tls/key.pem").under("r"), "have the same target"),
+        (ArtifactOutputMap().route("/config.yaml", "r/tls").under("r"), "is routed below"),
         (ArtifactOutputMap().route("/config.yaml", "dir/").under("r"), "not the name of a file"),
         (ArtifactOutputMap().route("/config.yaml", "..").under("r"), "not the name of a file"),
-        (ArtifactOutputMap().route("/config.yaml", ".x.cfgsync-stage").under("r"), "our stages"),
+        (ArtifactOutputMap().route("/config.yaml", ".x.cfgsync-stage").under("r"), "cfgsync stages files as"),
     ],
 )
 def test_a_map_that_does_not_fit_is_refused_before_anything_is_touched(

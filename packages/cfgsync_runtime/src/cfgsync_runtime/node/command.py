@@ -1,8 +1,8 @@
-"""One command that runs while files change: started, told of changes, ended with us, its exit code ours.
+"""The program that runs while files change: it is restarted or signalled at a change, and its exit code becomes ours.
 
-A change either sends it a signal or restarts it; a restart waits for the old one to end, kindly and then not, and what
-changes meanwhile is one more restart at most. When the end is the end of all, it is waited for however long it takes (a
-database may need minutes), and that is said. Where the kernel can (Linux), the command dies with us, also by kill −9.
+A restart waits until the old program has ended: SIGTERM, then SIGKILL after `grace` seconds. Changes during a restart cause
+one more restart at most. At the end of cfgsync the program is never killed, because a database may need minutes. On
+Linux the kernel ends the program when cfgsync is killed.
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from cfgsync_core.text import cause
 
 GRACE: Final = 10.0
-"""Seconds that an old command has to end after SIGTERM, before it is killed."""
+"""Seconds between SIGTERM and SIGKILL at a restart."""
 
 _PR_SET_PDEATHSIG: Final = 1
 
 
 class Command:
-    """`words` as a child process. Used from the main thread's event loop only: the kernel ties the command's life to the
+    """`words` as a child process. Use it from the main thread's event loop only: the kernel ties the program's life to the
     thread that starts it.
 
-    `reload` is the signal that tells it of a change; None restarts it. `changing` is called before it is told,
-    `running` when it was started or told; `say` gets a sentence when it had to be killed, or is waited for. `environment` replaces ours.
+    A change sends the signal `reload`; None restarts the program. `changing` is called before that, `running` after it and
+    after the start; `say` gets a sentence about a program that does not end in time. `environment` replaces ours.
     """
 
     def __init__(
@@ -57,27 +58,29 @@ class Command:
 
     @property
     def pid(self) -> int | None:
-        """Of the command that runs now."""
+        """The process number of the running program."""
         return None if self._process is None or self._process.returncode is not None else self._process.pid
 
     def files_changed(self) -> None:
-        """Tell the command, soon."""
+        """Signal or restart the program soon."""
         self._dirty = True
         self._look.set()
 
     def send(self, number: int) -> None:
-        """Pass a signal on."""
-        self._signal(number)
+        """Pass a signal on; nothing happens when the program has ended."""
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(number)
 
     def is_ending(self) -> None:
-        """It is to end, so it is not restarted any more, nor killed. That it takes long is said once."""
+        """From now on the program is neither restarted nor killed. After `grace` seconds one line says that it still runs."""
         if not self._ending:
             self._ending = True
             self._overdue = asyncio.get_running_loop().call_later(self._grace, self._is_overdue)
 
     async def run(self) -> int:
-        """Start it, and tell it of changes until it ends by itself or was sent what ends it; its exit code as a shell
-        says it (128 + n for a signal, 127 for no such command, 126 for one that cannot run)."""
+        """Start the program and return its exit code as a shell would: 128 + n for a signal, 127 for an unknown command,
+        126 for one that cannot run."""
         try:
             return await self._run()
         finally:
@@ -85,7 +88,7 @@ class Command:
                 self._overdue.cancel()
 
     async def _run(self) -> int:
-        self._dirty = False  # it reads what is in place when it starts
+        self._dirty = False  # a program reads the current files when it starts
         if (code := await self._start()) is None:
             self._running()
         while code is None:
@@ -105,43 +108,43 @@ class Command:
         return code
 
     async def _tell(self, ended: asyncio.Future[int]) -> int | None:
-        """Signal or restart it; an exit code when it is over."""
+        """Signal or restart the program; its exit code when it has ended."""
         self._changing()
         if self._reload is not None:
-            self._signal(self._reload)
+            self.send(self._reload)
             ended.cancel()
         else:
             code = shell_code(await self._end(ended))
             if self._ending:
                 return code
-            self._dirty = False  # what changed while the old one ended is in place as well
+            self._dirty = False  # the new program reads what changed while the old one ended
             if (failed := await self._start()) is not None:
                 return failed
         self._running()
         return None
 
     async def _end(self, ended: asyncio.Future[int]) -> int:
-        self._signal(signal.SIGTERM)
+        self.send(signal.SIGTERM)
         done, _ = await asyncio.wait((ended,), timeout=self._grace)
         if not done and not self._ending:
-            self._say(f"{self._words[0]} did not end within {self._grace:g} s of SIGTERM, and is killed")
-            self._signal(signal.SIGKILL)
+            self._say(f"{self._words[0]} did not end within {self._grace:g} s of SIGTERM; killing it")
+            self.send(signal.SIGKILL)
         return await ended
 
     def _is_overdue(self) -> None:
         if self.pid is not None:
             self._say(
-                f"{self._words[0]} (process {self.pid}) was told to end {self._grace:g} s ago and still runs; it is waited for."
-                f" Each further SIGTERM is passed on to it; kill -9 {self.pid} ends it at once"
+                f"waiting for {self._words[0]} (process {self.pid}), which got SIGTERM {self._grace:g} s ago and still runs."
+                f" cfgsync passes each further SIGTERM on; kill -9 {self.pid} ends the program at once"
             )
 
     async def _start(self) -> int | None:
-        """Start it; an exit code when that fails."""
+        """Start the program; an exit code when that fails."""
         sys.stdout.flush()
         sys.stderr.flush()
         try:
             with warnings.catch_warnings():
-                # a thread that carries a request may be there; what runs before the exec takes no lock
+                # other threads may run; the code before the exec takes no lock
                 warnings.simplefilter("ignore", DeprecationWarning)
                 self._process = await asyncio.create_subprocess_exec(
                     *self._words, env=self._environment, preexec_fn=_dies_with_us()
@@ -152,25 +155,18 @@ class Command:
         except (OSError, ValueError) as error:
             self._say(f"{self._words[0]}: {cause(error)}")
             return 126
-        if self._ending:  # it was to end before it began
-            self._signal(signal.SIGTERM)
+        if self._ending:  # SIGTERM arrived before the program started
+            self.send(signal.SIGTERM)
         return None
-
-    def _signal(self, number: int) -> None:
-        if self._process is not None and self._process.returncode is None:
-            try:
-                self._process.send_signal(number)
-            except ProcessLookupError:
-                return
 
 
 def shell_code(code: int) -> int:
-    """A process's return code as a shell says it."""
+    """A process's return code as a shell reports it."""
     return 128 - code if code < 0 else code
 
 
 def _dies_with_us() -> Callable[[], None] | None:
-    """What the child calls before it becomes the command: the kernel is to kill it when we die."""
+    """A function for the child, called before the exec: it asks the kernel to kill the child when cfgsync dies."""
     if not sys.platform.startswith("linux"):
         return None
     try:
@@ -183,7 +179,7 @@ def _dies_with_us() -> Callable[[], None] | None:
 
     def before_exec() -> None:
         prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-        if os.getppid() != parent:  # we died before the kernel was told
+        if os.getppid() != parent:  # cfgsync died before this call
             os._exit(128 + signal.SIGKILL)
 
     return before_exec

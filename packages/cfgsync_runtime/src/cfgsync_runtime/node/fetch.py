@@ -1,6 +1,6 @@
-"""From a name to files on disk: secret, exchange, checks, plan, write, remember, in this order; nothing is half done.
+"""`cfgsync fetch` as a function: secret, exchange, checks, plan, write, remember, in this order.
 
-What `cfgsync fetch` runs. Every ending is a `Report` with an exit code. Only the standard library's HTTP is loaded: a
+Every ending is a `Report` with an exit code (docs/reference/exit-codes.md). It uses the standard library's HTTP, because a
 node's command must start as fast as a shell loop.
 """
 
@@ -60,7 +60,7 @@ EXIT: Final[dict[type, int]] = {
     Unreachable: 7,
     DiskError: 8,
 }
-"""The one table from an ending to the exit code of `cfgsync fetch`."""
+"""The exit code of `cfgsync fetch` for each ending."""
 
 REASON: Final = {
     2: "rejected",
@@ -75,7 +75,7 @@ REASON: Final = {
 
 
 class Report(msgspec.Struct, frozen=True):
-    """How it ended, as `--json` prints it; `files` are the paths at which the files can be read."""
+    """The object that `--json` prints; `files` are the paths on disk."""
 
     status: Literal["ready", "degraded", "failed"]
     exit: int
@@ -88,8 +88,8 @@ class Report(msgspec.Struct, frozen=True):
 
 
 class Ending(msgspec.Struct, frozen=True):
-    """A report, and what to do about it (`hint`, "" when there is nothing to do). `registered` when a server has taken
-    the registration, `acknowledged` when it has answered the acknowledgement of what is in place, or needs none."""
+    """A report and what to do about it (`hint`, may be ""). `registered`: a server has accepted the registration.
+    `acknowledged`: a server has answered the acknowledgement, or needs none."""
 
     report: Report
     hint: str = ""
@@ -98,10 +98,10 @@ class Ending(msgspec.Struct, frozen=True):
 
 
 class Outputs(Protocol):
-    """Where files go, such as an `OutputDirectory`."""
+    """The places of files, such as an `OutputDirectory`."""
 
     def plan(self, files: Iterable[Placeable], /) -> Plan:
-        """Place every file. Raises `IntegrityError` when one has no place, or no legal one."""
+        """Place every file. Raises `IntegrityError` when a file has no legal place."""
 
 
 def fetch(
@@ -117,12 +117,11 @@ def fetch(
     waiting: Callable[[str], None] = lambda _: None,
     notice: Callable[[str], None] = lambda _: None,
 ) -> Ending:
-    """Get the files of `registration` and bring them into place within `wait` seconds, or, with `mode` DEGRADED, those
-    that a server confirmed at most `max_stale` seconds ago.
+    """Get the files of `registration` and install them within `wait` seconds. With `mode` DEGRADED, fall back to files that
+    a server confirmed at most `max_stale` seconds ago.
 
     Without `state` the node has no secret, remembers nothing and acknowledges nothing, as the original's client.
-    `waiting` is called with the reason why there are no files yet, whenever it changes; `notice` with what an operator
-    should know although all went well.
+    `waiting` gets the reason for waiting whenever it changes; `notice` gets what an operator should know after a success.
     """
     identifier = registration.identifier
     try:
@@ -157,8 +156,8 @@ def fetch(
 
 
 def degraded(cause: Ending, outputs: Outputs, state: NodeState | None, max_stale: float | None) -> Ending:
-    """The ending of a node that got no files because of `cause`, and may start from its cache: nothing is written when
-    it cannot."""
+    """The ending of a node that got no files because of `cause` and may use its cache. Without a usable cache nothing is
+    written."""
     identifier = cause.report.identifier
     try:
         cached, why = usable(state, max_stale)
@@ -187,7 +186,7 @@ def _install(
     registered: bool,
     notice: Callable[[str], None],
 ) -> Ending:
-    """Plan, write, remember."""
+    """Plan, write and remember the files."""
     if fetched.notice:
         notice(fetched.notice)
     try:
@@ -204,15 +203,15 @@ def _install(
 def _not_installed(identifier: str, error: IntegrityError | DiskError, registered: bool) -> Ending:
     if isinstance(error, DiskError):
         return failed(identifier, EXIT[DiskError], str(error), error.hint, registered)
-    hint = "nothing was written; mend what makes the files"
+    hint = "nothing was written; correct the materializer or the bundle that makes the files"
     return failed(identifier, EXIT[IntegrityError], str(error), hint, registered)
 
 
 def _acknowledge(
     transport: HttpTransport, secret: str | None, outcome: Fetched | Untrusted, report: Report
 ) -> bool:
-    """Report what became of a generation, once, over the open connection; the answer changes nothing. It is the last
-    thing before the command starts (ADR 0011). False when a watching node has to report it again."""
+    """Acknowledge a generation once, over the open connection, just before the program starts (docs/adr/0011). The answer
+    changes nothing. False when a watching node has to acknowledge it again."""
     failure = report.message if report.exit else None
     words = Acknowledgement.of(report.identifier, outcome.generation, outcome.digest, failure)
     if words is None:
@@ -224,7 +223,7 @@ def _acknowledge(
 
 
 def drive(exchange: Exchange, transport: HttpTransport, waiting: Callable[[str], None]) -> Outcome:
-    """Take an exchange to its end over a transport."""
+    """Run an exchange to its end over a transport."""
     shown = ""
     while True:
         match exchange.next(time.monotonic()):
@@ -245,7 +244,7 @@ def drive(exchange: Exchange, transport: HttpTransport, waiting: Callable[[str],
 
 
 def newest_generation(seen: KnownGeneration | None) -> Version | None:
-    """The newest generation that the node has seen; None when it has seen none (a static source has none)."""
+    """The newest generation that the node has seen; None for a static source, which has no generations."""
     if seen is None or not seen.epoch:
         return None
     try:
@@ -256,7 +255,7 @@ def newest_generation(seen: KnownGeneration | None) -> Version | None:
 
 
 def remember(state: NodeState, fetched: Fetched, notice: Callable[[str], None]) -> None:
-    """Keep the payload and its generation. The files are in place already, so a disk that refuses is only a notice."""
+    """Keep the payload and its generation. The files are already installed, so a full disk here is only a notice."""
     epoch, number = Version.parse(fetched.generation) if fetched.generation else ("", 0)
     try:
         state.keep(fetched.payload, KnownGeneration(epoch, number, fetched.digest, time.time()))
@@ -265,5 +264,5 @@ def remember(state: NodeState, fetched: Fetched, notice: Callable[[str], None]) 
 
 
 def failed(identifier: str, code: int, message: str, hint: str, registered: bool = False) -> Ending:
-    """The ending of a fetch that brought no files; `code` is its exit code."""
+    """The ending of a fetch that installed no files; `code` is its exit code."""
     return Ending(Report("failed", code, identifier, None, None, (), REASON[code], message), hint, registered)

@@ -1,10 +1,10 @@
-"""Every file has a place, or nothing is touched: plan first, which raises, then write.
+"""A plan gives every file a place and raises otherwise; only then does `write` touch the disk.
 
     plan = ArtifactOutputMap().route("/config.yaml", "node-data/node-1/config.yaml").plan(payload.files)
     written = write(plan)
 
-An `OutputDirectory` is written as one set, an `ArtifactOutputMap` file by file. Only the standard library is used, and
-no event loop: a node's command must start at once. A program calls `write` in a thread.
+An `OutputDirectory` is written as one set, an `ArtifactOutputMap` file by file. An asyncio program calls `write` in a
+thread.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from cfgsync_core.wire import MAX_FILE_BYTES, MAX_FILES, MAX_PAYLOAD_BYTES
 
 
 class Placeable(Protocol):
-    """A file to be placed: an `ArtifactFile`, or the bytes of one (`NodeArtifactsPayload.raw_files`)."""
+    """An `ArtifactFile`, or the bytes of one (`NodeArtifactsPayload.raw_files`)."""
 
     @property
     def path(self) -> str: ...
@@ -41,7 +41,7 @@ class Placeable(Protocol):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """What `write` will do: every file with its place. With `whole`, all are in one directory and swapped as one."""
+    """Every file with its place. With `whole`, all files are in one directory and are swapped as one set."""
 
     files: tuple[Placed, ...]
     whole: bool = False
@@ -55,8 +55,8 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Written(msgspec.Struct, frozen=True):
-    """The files that are in place; `changed` is False when all of them were there already, and nothing was written.
-    `degraded` says that they are the remembered ones, since no server gave any in time."""
+    """The files on disk. `changed` is False when all of them were already there. `degraded` is True when they come from the
+    cache, because no server answered in time."""
 
     paths: tuple[str, ...]
     changed: bool
@@ -66,8 +66,8 @@ class Written(msgspec.Struct, frozen=True):
 class OutputDirectory(msgspec.Struct, frozen=True):
     """All files below `directory/current`, as one set: a reader sees the old set or the new one, never a mix.
 
-    A payload path is split on `/`, without its leading one, and must be legal (`legal_places`). In `directory` there
-    will be two names: the symlink `current`, and `.generations` with the current and the previous set.
+    A payload path must be legal (`legal_places`). `directory` gets two names: the symlink `current`, and `.generations`
+    with the current and the previous set.
     """
 
     directory: str
@@ -79,24 +79,23 @@ class OutputDirectory(msgspec.Struct, frozen=True):
 
 
 class ArtifactOutputMap(msgspec.Struct, frozen=True):
-    """Each file in its own place. `route` and `under` return a new map:
-    `ArtifactOutputMap().route("/config.yaml", "/etc/etcd/config.yaml").under("node-data")`.
+    """Each file in its own place: `ArtifactOutputMap().route("/config.yaml", "/etc/etcd/config.yaml").under("node-data")`.
 
-    Each file is whole at any moment, and all are staged before the first is replaced, but no rename spans two places:
-    the set is not atomic. Writing again finishes what was interrupted.
+    Each file is whole at any moment, and all are staged before the first is replaced, but the set is not atomic. Writing
+    again finishes an interrupted set.
     """
 
     routes: dict[str, str] = {}
     rest: str | None = None
 
     def route(self, path: str, target: str | os.PathLike[str]) -> ArtifactOutputMap:
-        """Send the file whose payload path is exactly `path` to `target`, a place that the operator chooses: absolute,
-        or relative to the current directory."""
+        """A new map that sends the file with exactly this payload path to `target`, absolute or relative to the current
+        directory."""
         return ArtifactOutputMap({**self.routes, path: os.fspath(target)}, self.rest)
 
     def under(self, directory: str | os.PathLike[str]) -> ArtifactOutputMap:
-        """Send every other file below `directory`, by its payload path, which must be legal (`legal_places`); no
-        symlink below `directory` is followed. Without this, a file that is not routed is an error."""
+        """A new map that sends every other file below `directory`, by its payload path, which must be legal
+        (`legal_places`). It follows no symlink below `directory`. Without this, an unrouted file is an error."""
         return ArtifactOutputMap(self.routes, os.fspath(directory))
 
     def plan(self, files: Iterable[Placeable]) -> Plan:
@@ -118,18 +117,18 @@ class ArtifactOutputMap(msgspec.Struct, frozen=True):
 
 
 def write(plan: Plan) -> Written:
-    """Bring every file of the plan into place, durably. Raises `DiskError` (or `TargetBusy`, which is one).
+    """Write every file of the plan, durably. Raises `DiskError` (or `TargetBusy`, which is one).
 
-    What already has the right content and mode, read again and not taken from a note, is left as it is. What a killed
-    writer of the same plan left behind is removed in any case.
+    A file that already has the right content and mode, read again from the disk, stays as it is. The remains of a killed
+    writer of the same plan are removed in any case.
     """
     changed = install(plan.files[0].directory, plan.files) if plan.whole else replace_files(plan.files)
     return Written(plan.paths, changed)
 
 
 def in_place(plan: Plan) -> bool:
-    """True when what is on disk has the digest of the plan's files: every content and mode is read again and equal,
-    and a whole directory holds nothing else. Touches nothing."""
+    """True when every file on disk has the plan's content and mode, and a whole directory holds nothing else. Each file is
+    read again; nothing is written."""
     return is_current(plan.files[0].directory, plan.files) if plan.whole else all_hold(plan.files)
 
 
@@ -138,19 +137,19 @@ def _within_limits(files: Iterable[Placeable]) -> tuple[Placeable, ...]:
     if not files:
         raise IntegrityError("the payload has no files")
     if len(files) > MAX_FILES:
-        raise IntegrityError(f"the payload has {len(files)} files, at most {MAX_FILES} are taken")
+        raise IntegrityError(f"the payload has {len(files)} files; the limit is {MAX_FILES}")
     total = 0
     seen: set[str] = set()
     for file in files:
         size = len(file.data)
         total += size
         if size > MAX_FILE_BYTES:
-            raise IntegrityError(f"file {file.path!r} has {size} bytes, at most {MAX_FILE_BYTES} are taken")
+            raise IntegrityError(f"file {file.path!r} has {size} bytes; the limit is {MAX_FILE_BYTES}")
         if file.path in seen:
             raise IntegrityError(f"file {file.path!r} is in the payload twice")
         seen.add(file.path)
     if total > MAX_PAYLOAD_BYTES:
-        raise IntegrityError(f"the payload has {total} bytes, at most {MAX_PAYLOAD_BYTES} are taken")
+        raise IntegrityError(f"the payload has {total} bytes; the limit is {MAX_PAYLOAD_BYTES}")
     return files
 
 
@@ -170,22 +169,23 @@ def _routed(file: Placeable, target: str) -> Placed:
 
 
 def _refuse_collisions(paths: Sequence[str], files: Sequence[Placed]) -> None:
-    """No target twice, none below another, none that is another's stage; whatever the spelling of its directory."""
+    """Two files must not have one target, and no target may be below another or be named like a stage, however its
+    directory is spelled."""
     taken: dict[str, str] = {}
     for path, file in zip(paths, files, strict=True):
         target = os.path.join(os.path.realpath(file.directory or "."), *file.parts)
         if target.endswith(STAGE_SUFFIX):
             raise IntegrityError(
-                f"file {path!r} is sent to {file.target}: names on {STAGE_SUFFIX} are our stages"
+                f"file {path!r} is routed to {file.target}: cfgsync stages files as *{STAGE_SUFFIX}"
             )
         if target in taken:
-            raise IntegrityError(f"files {taken[target]!r} and {path!r} have one target, {file.target}")
+            raise IntegrityError(f"files {taken[target]!r} and {path!r} have the same target, {file.target}")
         taken[target] = path
     for target, path in taken.items():
         above = os.path.dirname(target)
         while above != os.path.dirname(above):
             if above in taken:
                 raise IntegrityError(
-                    f"file {path!r} is sent below {above}, which file {taken[above]!r} will be"
+                    f"file {path!r} is routed below {above}, the target of file {taken[above]!r}"
                 )
             above = os.path.dirname(above)

@@ -1,4 +1,4 @@
-"""`--ip auto`: the address of this machine from which the server is reached. No packet is sent to learn it."""
+"""`--ip auto`: the address of this machine that routes to the server, found without sending a packet."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from cfgsync_core.text import cause
 
 
 def own_address(server: ServerUrl, within: float, waiting: Callable[[str], None] = lambda _: None) -> str:
-    """Connecting a UDP socket makes the kernel choose a route, and with it our address, IPv4 where there is one.
+    """The address that the kernel chooses when a UDP socket is connected to the server; IPv4 if there is a choice.
 
-    Names that do not resolve yet, and networks that are not up yet, are tried again for `within` seconds: a node often
-    starts before what it needs. Raises `Lost`.
+    An unresolved name or a network that is down is tried again for `within` seconds: a node often starts before them.
+    Raises `Lost`.
     """
     until = time.monotonic() + within
     pause = 0.1
@@ -24,7 +24,7 @@ def own_address(server: ServerUrl, within: float, waiting: Callable[[str], None]
         try:
             return _routed(server)
         except OSError as error:
-            why = f"no way to {server.host}: {cause(error)}"
+            why = f"no route to {server.host}: {cause(error)}"
             left = until - time.monotonic()
             if left <= 0:
                 raise Lost(why) from error

@@ -1,10 +1,8 @@
-"""A node's way to its files as one call, for asyncio programs: register, wait, check, write whole, remember, acknowledge."""
+"""The node's whole side as one call, for asyncio programs: register, wait, check, write, remember, acknowledge."""
 
 from __future__ import annotations
 
 import os
-import sys
-import time
 
 import msgspec
 from aiofiles.os import wrap
@@ -24,7 +22,7 @@ from cfgsync_core.node import NotReadyInTime, Unreachable
 from .degraded_start import WAIT, ConfigStartupMode, usable
 from .fetch import newest_generation, remember
 from .outputs import ArtifactOutputMap, OutputDirectory, Written, write
-from .state import NodeState
+from .state import NodeState, warn
 
 
 async def fetch_and_write_artifacts(
@@ -39,21 +37,20 @@ async def fetch_and_write_artifacts(
     startup_mode: ConfigStartupMode = ConfigStartupMode.FAIL_CLOSED,
     max_stale: float | None = None,
 ) -> Written:
-    """Register at the server, wait up to `wait` seconds (default 300; 5 with DEGRADED) for the files, and bring them into
-    place.
+    """Register at the server, wait up to `wait` seconds (default 300; 5 with DEGRADED) for the files, and write them.
 
-    `secret` is the node's own; without one its name stays unbound. With `state`, a directory of this node,
-    there is a secret of its own, no older answer is taken than the last one, the files are remembered and what became of
-    them is acknowledged. With DEGRADED and no server in time, the remembered files are written, if a server confirmed
-    them at most `max_stale` seconds ago; `Written.degraded` then says so. Raises `FetchFailed` (its `outcome` says how),
-    `IntegrityError` (nothing was written) and `DiskError`.
+    Without `secret` or `state` the name stays unbound. With `state`, a directory of this node alone, the node makes its own
+    secret, accepts no older answer than the last one, remembers the files and acknowledges them. With DEGRADED and no
+    server in time, it writes the remembered files, if a server confirmed them at most `max_stale` seconds ago;
+    `Written.degraded` is then True. Raises `FetchFailed` (its `outcome` says how), `IntegrityError` (nothing was written)
+    and `DiskError`.
 
         outputs = ArtifactOutputMap().route("/config.yaml", "node-data/node-1/config.yaml")
         await fetch_and_write_artifacts(registration, "http://127.0.0.1:4400", outputs)
     """
     degrades = startup_mode is ConfigStartupMode.DEGRADED
     if degrades and state is None:
-        raise ValueError("a degraded start needs `state`, the directory that remembers the last good files")
+        raise ValueError("a degraded start needs `state`, the directory with the last good files")
     if wait is None:
         wait = WAIT if degrades else 300.0
     memory = None if state is None else NodeState(state, registration.identifier)
@@ -80,7 +77,7 @@ async def fetch_and_write_artifacts(
                 await _acknowledge(client, registration, fetched, str(error))
             raise
         if memory is not None:
-            await wrap(remember)(memory, fetched, _warn)
+            await wrap(remember)(memory, fetched, warn)
             await _acknowledge(client, registration, fetched, None)
         return written
 
@@ -91,7 +88,7 @@ def _from_cache(
     outputs: ArtifactOutputMap | OutputDirectory,
     error: FetchFailed,
 ) -> Written:
-    cached, _ = usable(memory, max_stale, time.time())
+    cached, _ = usable(memory, max_stale)
     if cached is None:
         raise error
     return msgspec.structs.replace(write(outputs.plan(cached.payload.raw_files())), degraded=True)
@@ -103,7 +100,3 @@ async def _acknowledge(
     words = Acknowledgement.of(registration.identifier, fetched.generation, fetched.digest, failure)
     if words is not None:
         await client.acknowledge(words)
-
-
-def _warn(sentence: str) -> None:
-    print(f"warning: {sentence}", file=sys.stderr)

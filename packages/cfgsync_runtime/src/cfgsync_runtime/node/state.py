@@ -1,7 +1,7 @@
-"""What a node remembers, each part whole or not at all: its secret, what it saw last, and its last good payload.
+"""A node's memory (docs/reference/files.md): its secret, the newest generation it accepted, its last good payload.
 
-A part that is damaged, or of another node, is named and treated as absent; a damaged secret is set aside, never
-overwritten. Only the standard library is used, as in `outputs`.
+Each part is written whole. A part that is damaged or belongs to another node is reported and treated as absent; a damaged
+secret is renamed, never overwritten.
 """
 
 from __future__ import annotations
@@ -38,9 +38,8 @@ _MAX_SECRET_FILE_BYTES = 4096
 
 
 class KnownGeneration(msgspec.Struct, frozen=True):
-    """The last answer that this node accepted. `epoch` is `""` and `number` 0 for a static source, which has no
-    generations; `at` is when, in seconds since 1970. `identifier` is whose it is: `NodeState` fills it in; "" in what
-    was written before it was."""
+    """The last answer that this node accepted, `at` seconds since 1970. `epoch` is `""` and `number` 0 for a static source.
+    `NodeState` fills in `identifier`; older versions wrote none."""
 
     epoch: str
     number: int
@@ -50,7 +49,7 @@ class KnownGeneration(msgspec.Struct, frozen=True):
 
 
 class CachedPayload(msgspec.Struct, frozen=True):
-    """The last good payload, checked by its digest. `at` is when a server last confirmed it, in seconds since 1970."""
+    """The last good payload, checked by its digest. A server last confirmed it `at` seconds since 1970."""
 
     payload: NodeArtifactsPayload
     epoch: str
@@ -61,28 +60,33 @@ class CachedPayload(msgspec.Struct, frozen=True):
 _T = TypeVar("_T")
 
 
+def warn(sentence: str) -> None:
+    """A line on stderr."""
+    print(f"warning: {sentence}", file=sys.stderr)
+
+
 def default_directory(server: str, identifier: str, environ: Mapping[str, str] = os.environ) -> str:
     """`$XDG_STATE_HOME/cfgsync/<first 16 hex of SHA-256(server, NUL, identifier)>`; `server` is the first URL as given.
 
     Raises `DiskError` when the environment has no place for it.
     """
     home = environ.get("XDG_STATE_HOME", "")
-    if not home.startswith("/"):  # XDG: a relative path is to be ignored
+    if not home.startswith("/"):  # XDG: a relative path must be ignored
         user = environ.get("HOME") or os.path.expanduser("~")
         home = os.path.join(user, ".local", "state")
     if not home.startswith("/"):
         raise DiskError(
-            "there is no place to remember anything: neither XDG_STATE_HOME nor HOME is set",
+            "there is no place for the node's state: neither XDG_STATE_HOME nor HOME is set",
             "give --state DIR",
         )
     return os.path.join(home, "cfgsync", sha256(f"{server}\0{identifier}".encode()).hexdigest()[:16])
 
 
 class NodeState:
-    """The memory of the node `identifier` in `directory`, which is used as given and made (0700) when something is kept.
+    """The memory of the node `identifier` in `directory`, which is made (0700) when something is kept.
 
-    `secret_file` is used instead of `directory/secret`. `complain` is told, in a sentence, of what is damaged or of
-    another node. Every method raises `DiskError` when the disk refuses.
+    `secret_file` is used instead of `directory/secret`. `complain` gets a sentence about each part that is damaged or
+    belongs to another node. Every method raises `DiskError`.
     """
 
     def __init__(
@@ -91,25 +95,25 @@ class NodeState:
         identifier: str,
         *,
         secret_file: str | os.PathLike[str] | None = None,
-        complain: Callable[[str], None] | None = None,
+        complain: Callable[[str], None] = warn,
     ) -> None:
         self.directory = os.fspath(directory)
         self.identifier = identifier
         self.unusable: dict[str, str] = {}
-        """Part → what is wrong with it, of those that were treated as absent when they were last looked at."""
+        """Part → what is wrong with it, for each part that was treated as absent when it was last read."""
         self._given = None if secret_file is None else os.fspath(secret_file)
-        self._complain = complain or _to_stderr
+        self._complain = complain
 
     def secret(self) -> str:
-        """The node's secret: 32 random bytes as URL-safe text, made (0600) when there is none, and durable before it
-        is returned: a secret that is used and then lost locks the node out of its own name."""
+        """The node's secret: 32 random bytes as URL-safe text. A new one (0600) is durable before it is returned: a secret
+        that is used and then lost locks the node out of its own name."""
         path = self._given or self._path("secret")
         for _ in range(3):
             try:
                 found = _read(path, _MAX_SECRET_FILE_BYTES)
             except _NoFile as error:
                 if self._given is not None:
-                    raise DiskError(f"{path} {error}", "give a file that can be read twice") from None
+                    raise DiskError(f"{path} {error}", "give a regular file") from None
                 found = b""
             if found is not None:
                 text = found.decode("ascii", "replace").removesuffix("\n").removesuffix("\r")
@@ -121,16 +125,16 @@ class NodeState:
             fresh = base64.urlsafe_b64encode(os.urandom(SECRET_BYTES)).rstrip(b"=")
             if create_file(path, fresh + b"\n", _PRIVATE):
                 return fresh.decode()
-            # Another process of this node was first: its secret is ours.
-        raise DiskError(f"{path} appears and disappears", "find out who else writes there")
+            # Another process of this node was first: read its secret.
+        raise DiskError(f"{path} appears and disappears", "find out which other program writes there")
 
     def seen(self) -> KnownGeneration | None:
-        """What was accepted last; None for nothing, for a damaged note, or for another node's."""
+        """The answer that was accepted last; None if there is none, or it is damaged or another node's."""
         return self._part("seen", self._seen)
 
     def saw(self, seen: KnownGeneration) -> bool:
-        """Remember an answer that brought no files (304). False, and nothing is changed, when something newer is
-        remembered, or a generation and this answer had none."""
+        """Remember an answer without files (304). False, and nothing changes, when something newer is remembered, or when
+        this answer has no generation and the remembered one does."""
         held = None if seen.epoch else self.seen()
         if held is not None and held.epoch:
             return False
@@ -139,10 +143,9 @@ class NodeState:
         return replace_files([note], unless=lambda: self._is_behind(seen))
 
     def keep(self, payload: NodeArtifactsPayload, seen: KnownGeneration) -> bool:
-        """Remember an accepted payload, and that it was seen. Killed between the two, the payload is the newer one:
-        the server says the same again. False, and nothing is changed, when something newer is remembered: two processes
-        of one node may end in either order, and the cache never becomes a worse one. An answer without a generation
-        leaves the newest generation that was seen where it is: who strips a header does not make a node forget."""
+        """Remember an accepted payload, then its generation. False, and nothing changes, when something newer is remembered:
+        two processes of one node may end in either order. An answer without a generation does not replace the newest
+        generation: a proxy that strips a header must not make a node forget it."""
         head = self._signed(seen)
         parts: list[tuple[str, tuple[bytes, ...]]] = [("payload", (head, b"\n", *payload.chunks))]
         held = None if seen.epoch else self.seen()
@@ -153,7 +156,7 @@ class NodeState:
         return replace_files(files, unless=lambda: self._is_behind(seen))
 
     def cached(self) -> CachedPayload | None:
-        """The last good payload, for a degraded start; None for none, for a damaged one, or for another node's."""
+        """The last good payload, for a degraded start; None if there is none, or it is damaged or another node's."""
         cached = self._part("payload", self._cached)
         if cached is None:
             return None
@@ -194,11 +197,11 @@ class NodeState:
             # The operator's own file: a new secret in its place would only be refused by the server.
             raise DiskError(
                 f"{path} holds no secret: 16 to 512 characters of A-Z a-z 0-9 . _ ~ + / = - in one line",
-                "put the node's secret there, or remove the file and a new secret is made",
+                "put the node's secret there, or remove the file to get a new secret",
             )
         with on_disk(path):
             os.replace(path, path + ".damaged")
-        self._complain(f"{path} is damaged: set aside as {path}.damaged, and a new secret is made")
+        self._complain(f"{path} is damaged: renamed it to {path}.damaged and made a new secret")
 
     def _part(self, name: str, decode: Callable[[bytes], _T]) -> _T | None:
         path = self._path(name)
@@ -220,15 +223,15 @@ class NodeState:
 
 
 class _NoFile(Exception):
-    """A pipe, a device or a directory in the place of a part: nothing that can be read twice."""
+    """A pipe, a device or a directory in the place of a part."""
 
 
 class _Foreign(Exception):
-    """A part that another node wrote: two of them share a state directory."""
+    """A part that another node wrote: two nodes share a state directory."""
 
 
 def _sealed(*body: bytes) -> bytes:
-    """The body below a line with its digest: a flipped bit in a number is no other number, it is damage."""
+    """The body below a line with its digest, so that a flipped bit is found."""
     digest = sha256()
     for piece in body:
         digest.update(piece)
@@ -258,9 +261,5 @@ def _read(path: str, at_most: int = -1) -> bytes | None:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """A pipe without a writer is opened at once, instead of never."""
+    """Opening a pipe without a writer must not block."""
     return os.open(path, flags | os.O_NONBLOCK)
-
-
-def _to_stderr(sentence: str) -> None:
-    print(f"warning: {sentence}", file=sys.stderr)

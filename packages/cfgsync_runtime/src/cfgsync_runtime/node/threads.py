@@ -1,12 +1,12 @@
-"""The standard library's blocking calls under an event loop: each has a daemon thread of its own, so that the process
-hears signals and can end while a request is held or a disk is slow."""
+"""Each blocking call of the event loop gets a daemon thread, so that the process hears signals and can end while a
+request is held or a disk is slow."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from concurrent.futures import Future
 from typing import TypeVar
 
 from cfgsync_core import ServerUrl
@@ -18,29 +18,24 @@ T = TypeVar("T")
 
 
 async def in_thread(call: Callable[[], T]) -> T:
-    """What `call()` returns or raises. When this is cancelled, the call goes on and its result is dropped."""
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[T] = loop.create_future()
-
-    def settle(set_it: Callable[[], None]) -> None:
-        with suppress(RuntimeError):  # the loop is gone, and nobody waits
-            loop.call_soon_threadsafe(lambda: None if future.done() else set_it())
+    """Return or raise what `call()` does. After a cancellation the call continues and its result is dropped."""
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()  # a cancellation of the waiting side does not reach it
 
     def run() -> None:
         try:
             result = call()
         except BaseException as error:
-            failure = error
-            settle(lambda: future.set_exception(failure))
+            future.set_exception(error)
         else:
-            settle(lambda: future.set_result(result))
+            future.set_result(result)
 
     threading.Thread(target=run, name="cfgsync", daemon=True).start()
-    return await future
+    return await asyncio.wrap_future(future)
 
 
 class ThreadedTransport:
-    """A `HttpTransport` as a transport of asyncio: one request after the other. A cancelled one ends its connection."""
+    """A `HttpTransport` for asyncio: one request after the other. A cancelled request closes its connection."""
 
     def __init__(self, server: ServerUrl) -> None:
         self._server = server
@@ -57,5 +52,5 @@ class ThreadedTransport:
             raise
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._transport.interrupt()

@@ -1,7 +1,6 @@
-"""One kept connection of the standard library: no answer takes longer than its deadline or more than its limit.
+"""One kept connection of the standard library: no answer may take longer than its deadline or be larger than its limit.
 
-It serves commands, which must start at once, and so it has no event loop. It follows no redirect, uses no proxy, keeps
-no cookie and decompresses nothing.
+It follows no redirect, uses no proxy, keeps no cookie and decompresses nothing.
 """
 
 from __future__ import annotations
@@ -21,20 +20,18 @@ from cfgsync_core.text import cause, error_text, plain
 from cfgsync_core.wire import MAX_PAYLOAD_BYTES
 
 IDLE_WITHIN: Final = 10.0  # s of silence inside a body after which it counts as cut off
-KEPT_FOR: Final = (
-    10.0  # s unused; servers close theirs after 15, and a request on a closing one would be lost
-)
+KEPT_FOR: Final = 10.0  # s unused; servers close a connection after 15, and would lose a request
 _CHUNK: Final = 256 * 1024
 
 
 class HttpTransport:
-    """Sends requests to one server, one after the other, over one connection while that lasts."""
+    """Sends requests to one server, one after the other, over one connection as long as it lasts."""
 
     def __init__(self, server: ServerUrl) -> None:
         self._server = server
         self._line: _Line | None = None
         self._http = http.client.HTTPConnection(server.host, server.port)
-        self._http.auto_open = 0  # it would open a line that has no deadline
+        self._http.auto_open = 0  # it would open a connection without a deadline
         self._http.response_class = _Final
         self._used_at = 0.0
 
@@ -54,7 +51,7 @@ class HttpTransport:
             line.abort()
 
     def interrupt(self) -> None:
-        """End a request of another thread, to which `Lost` is raised. Do not use the transport afterwards."""
+        """End the request of another thread, which gets `Lost`. Do not use the transport afterwards."""
         if (line := self._line) is not None:
             line.interrupt()
 
@@ -86,7 +83,7 @@ class HttpTransport:
 
     def _read(self, line: _Line, until: float) -> ReceivedAnswer:
         response = self._http.getresponse()
-        if line.ended:  # inside the headers, which http.client takes for their end
+        if line.ended:  # inside the headers; http.client reads that as their end
             raise http.client.IncompleteRead(b"")
         line.until, line.idle = until, IDLE_WITHIN
         body = bytearray()
@@ -107,10 +104,10 @@ class HttpTransport:
 
 
 class _Final(http.client.HTTPResponse):
-    """The answer after all interim ones: http.client itself skips 100 only, a proxy may send 103 (RFC 9110, 15.2)."""
+    """Skips every interim answer; http.client skips 100 only, and a proxy may send 103 (RFC 9110, 15.2)."""
 
-    # so that one whose making Ctrl-C cut short is deleted without an error
-    fp = None  # type: ignore[assignment]  # typeshed knows only those that were made
+    # a response whose constructor was cut short by Ctrl-C can be deleted without an error
+    fp = None  # type: ignore[assignment]  # typeshed knows only complete ones
 
     def _read_status(self) -> tuple[str, int, str]:
         version, status, reason = super()._read_status()  # type: ignore[misc]  # typeshed hides it
@@ -119,8 +116,8 @@ class _Final(http.client.HTTPResponse):
 
 
 class _Line:
-    """What http.client needs of a socket, with one deadline for all calls instead of a timeout for each: also a server
-    that sends a byte now and then has to end at `until`."""
+    """The part of a socket that http.client needs, with one deadline for all calls instead of a timeout for each, so that
+    a server that sends single bytes also has to end at `until`."""
 
     def __init__(self, server: ServerUrl, until: float) -> None:
         self.until = until
@@ -138,17 +135,17 @@ class _Line:
         return io.BufferedReader(_Reader(self), _CHUNK)
 
     def close(self) -> None:
-        """As of a socket: http.client closes it before it reads the last answer, so the reader keeps it open."""
+        """http.client closes the socket before it reads the last answer, so the reader keeps it open."""
         self._closing = True
         if not self._readers:
             self._socket.close()
 
     def abort(self) -> None:
-        """Close it, also while it is read."""
+        """Close it, even during a read."""
         self._socket.close()
 
     def interrupt(self) -> None:
-        """Wake a thread that reads: closing alone would not."""
+        """Wake a thread that reads; closing alone would not wake it."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
@@ -231,7 +228,7 @@ def _why(error: Exception) -> str:
     if isinstance(error, http.client.IncompleteRead):
         return "the connection was closed in the middle of an answer"
     if isinstance(error, http.client.BadStatusLine):
-        return "what answers there does not speak HTTP"
+        return "the answer is not HTTP"
     if isinstance(error, OSError) and error.strerror:
         return cause(error)
     return plain(error_text(error), 200)

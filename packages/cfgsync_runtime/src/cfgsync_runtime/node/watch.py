@@ -1,7 +1,7 @@
-"""`cfgsync fetch --watch`, after the boot: the node stays in step, the command is told, the service manager is told.
+"""`cfgsync fetch --watch` after the first files: the node stays in step, and informs its program and systemd of changes.
 
-The first files are in place when this is loaded, so an event loop may be; no web library is: the transport is the same
-kept connection of the standard library. One thread carries the held request, the main one hears signals and children.
+It uses the same connection of the standard library as `fetch`. One thread carries the held request; the main thread handles
+signals and children.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .threads import ThreadedTransport, in_thread
 
 INTERVAL: Final = 15.0
 CONFIRMED_EVERY: Final = 60.0
-"""Seconds after which it is written down again that a server confirmed the files: what `--max-stale` can tell apart."""
+"""Seconds between two notes that a server confirmed the files: the precision of `--max-stale`."""
 
 ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 PASSED_ON: Final = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
@@ -37,9 +37,9 @@ PASSED_ON: Final = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 class Watcher:
     """One node, from its first files to its end. `await run()` once, in the main thread.
 
-    `held` is what is in place, `degraded` whether it came from the cache, `told` whether a server was told so. `start` is the command, [] for none, and
-    `reload` the signal that tells it of changes (None: it is restarted, with `grace` seconds to end). `say` gets a
-    sentence for each thing that an operator should see. `interval` and `grace` are in seconds.
+    `held` is what is in place, `degraded` whether it came from the cache, `told` whether a server has the acknowledgement.
+    `start` is the program, [] for none; a change sends it the signal `reload`, or restarts it (None) with `grace` seconds
+    to end. `say` gets a sentence for each thing that an operator should see. `interval` and `grace` are in seconds.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Watcher:
         self._degraded = degraded
         self._noted = (held.version, time.monotonic())
         self._failed = ""  # why the last files could not be applied
-        self._advice = ""  # what to do about that: said when the reader has said what happened
+        self._advice = ""  # what to do about it; printed after the reader's line
         self._alarm: Alarm | None = None
         self._manager = ServiceManager()
         self._transport = ThreadedTransport(server)
@@ -102,18 +102,20 @@ class Watcher:
         )
 
     async def run(self) -> int:
-        """Stay in step until the command ends, or a signal ends us; the exit code."""
+        """Stay in step until the program ends, or a signal ends cfgsync; the exit code."""
         loop = asyncio.get_running_loop()
         self._ended = asyncio.Event()
         numbers = [*ENDING, *(PASSED_ON if self.command is not None else ())]
         for number in numbers:
             loop.add_signal_handler(number, self._signalled, number)
         watching = asyncio.create_task(self.watch.run())
-        running = asyncio.create_task(self._run_command() if self.command else self._run_alone())
+        running = asyncio.create_task(self.command.run() if self.command else self._run_alone())
         alive = asyncio.create_task(self._stay_alive())
         try:
             await asyncio.wait((watching, running), return_when=asyncio.FIRST_COMPLETED)
-            return await running if running.done() else await _failure_of(watching)
+            if not running.done():
+                watching.result()  # it ends only by an exception
+            return await running
         finally:
             self._manager.stopping()
             for task in (alive, watching, running):
@@ -123,10 +125,6 @@ class Watcher:
             self._manager.close()
             for number in numbers:
                 loop.remove_signal_handler(number)
-
-    async def _run_command(self) -> int:
-        assert self.command is not None
-        return await self.command.run()
 
     async def _run_alone(self) -> int:
         assert self._ended is not None
@@ -139,8 +137,6 @@ class Watcher:
             self._manager.alive()
             await asyncio.sleep(self._manager.watchdog)
 
-    # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────
-
     async def _apply(self, fetched: Fetched) -> None:
         try:
             written = await in_thread(lambda: self._bring(fetched))
@@ -148,9 +144,7 @@ class Watcher:
             if str(error) != self._failed:
                 self._failed = str(error)
                 hint = f": {error.hint}" if isinstance(error, DiskError) else ""
-                self._advice = (
-                    f"{self._identifier}: the old files stay, and it is tried again by itself{hint}"
-                )
+                self._advice = f"{self._identifier}: the old files stay; cfgsync will try again{hint}"
             raise
         self._failed = ""
         if not written.changed:
@@ -170,16 +164,14 @@ class Watcher:
         if self._noted[0] == held.version and now - self._noted[1] < CONFIRMED_EVERY:
             return
         seen = KnownGeneration(held.version.epoch, held.version.revision, held.digest, time.time())
-        with suppress(DiskError):  # nothing changed: only the age of the cache is not known as well
+        with suppress(DiskError):  # only the noted age of the cache is then too high
             await in_thread(lambda: self._state.saw(seen))
         self._noted = (held.version, now)
-
-    # ── saying ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _state_changed(self, state: ReaderState) -> None:
         if state is ReaderState.CURRENT and self._degraded:
             self._degraded = False
-            self._say(f"{self._identifier}: not degraded any more, {self._said()}")
+            self._say(f"{self._identifier}: no longer degraded, {self._said()}")
         self._manager.status(self._said())
 
     def _nothing_came(self, _: str) -> None:
@@ -204,8 +196,6 @@ class Watcher:
         why = f" ({self.watch.why})" if self.watch.why else ""
         return f"{'degraded' if self._degraded else self.watch.state.value}: {what}{why}"
 
-    # ── signals ──────────────────────────────────────────────────────────────────────────────────────────────────────
-
     def _signalled(self, number: signal.Signals) -> None:
         if number in ENDING:
             self._manager.stopping()
@@ -223,13 +213,8 @@ class Watcher:
 
 
 def _in_foreground() -> bool:
-    """Whether our terminal sends what is typed (Ctrl-C) to our whole process group, the command among it."""
+    """True when the terminal sends Ctrl-C to our whole process group, which the program belongs to."""
     try:
         return os.tcgetpgrp(0) == os.getpgrp()
     except OSError:
         return False
-
-
-async def _failure_of(task: asyncio.Task[None]) -> int:
-    await task
-    raise RuntimeError("the watch ended by itself")
