@@ -182,7 +182,7 @@ FAULTS = (
                 "                        if _current(root, target) is None:\n"
                 "                            _publish(root, home, tree)\n"
                 "                        else:\n"
-                "                            from .atomic import replace_files\n"
+                "                            from .replaced_files import replace_files\n"
                 "                            at = os.path.join(target, CURRENT)\n"
                 "                            replace_files([Placed(at, f.parts, f.content, f.mode) for f in files])\n",
             ),

@@ -1,7 +1,7 @@
-"""One keeper a directory: who keeps its files in step holds it until it ends, however it ends (kill −9 too).
+"""A directory has one keeper: the watcher that keeps its files in step locks it until it ends, kill −9 included.
 
-The lock is on the directory itself, and adds no name to it. A writer's, which lasts for one write, is on `.generations`
-below (`generations`): a keeper is in the way of another keeper, and of no writer.
+The lock is on the directory itself and adds no name to it. A writer locks `.generations` below it for one write
+(`swapped_directory`), so a keeper excludes other keepers and no writer.
 """
 
 from __future__ import annotations
@@ -19,10 +19,8 @@ _TRIES = 8
 
 @contextmanager
 def locked_directory(target: str) -> Iterator[None]:
-    """Be the one keeper of the directory `target`, made if it is missing, while the context lasts. What was made goes
-    again when nothing came into it.
-
-    Raises `TargetKept` at once when there is a keeper already, `DiskError` otherwise.
+    """Be the one keeper of the directory `target` while the context lasts. A missing directory is made, and removed at
+    the end if it is still empty. Raises `TargetKept` at once when there is a keeper already, else `DiskError`.
     """
     made: list[str] = []
     with ExitStack() as stack:
@@ -35,17 +33,19 @@ def locked_directory(target: str) -> Iterator[None]:
                     _lock(held, fd, target)
                     if os.path.samestat(os.fstat(fd), os.stat(target)):
                         break
-                    held.close()  # whoever made it took it away again before we had it
+                    held.close()  # another process removed it before we had the lock
             else:
                 raise FileNotFoundError(2, "it appears and disappears")
         try:
             yield
         finally:
-            for path in reversed(
-                made
-            ):  # while it is still held: who waits for it finds out that it is another
-                with suppress(OSError):
-                    os.rmdir(path)
+            _remove_empty(made)  # while the lock is held: the next keeper sees that it locked a removed one
+
+
+def _remove_empty(made: list[str]) -> None:
+    for path in reversed(made):
+        with suppress(OSError):
+            os.rmdir(path)
 
 
 def _lock(held: ExitStack, fd: int, target: str) -> None:
@@ -56,7 +56,7 @@ def _lock(held: ExitStack, fd: int, target: str) -> None:
 
 
 def _holder(of: os.stat_result) -> int | None:
-    """The process that holds the lock on this file, where the system says it (Linux)."""
+    """The process that holds the lock on this file, where the system tells it (Linux)."""
     file = f"{os.major(of.st_dev):02x}:{os.minor(of.st_dev):02x}:{of.st_ino}"
     with suppress(OSError, ValueError, IndexError), open(_LOCKS, encoding="ascii") as locks:
         for line in locks:

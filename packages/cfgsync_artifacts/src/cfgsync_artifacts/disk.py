@@ -1,7 +1,6 @@
-"""Where the operating system's errors enter: each becomes one `DiskError` that names the place and the next step.
+"""The durable steps of every writer. An error of the system becomes a `DiskError` that names place and remedy.
 
-The few durable steps that every writer is made of are here too; they speak in directory descriptors, so that nobody
-can exchange a directory for a symlink between two of them.
+The steps take directory descriptors, so that no process can exchange a directory for a symlink between two of them.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import BinaryIO
 
 import msgspec
 
@@ -23,7 +21,7 @@ DIRECTORY_MODE = 0o755
 _PIECE_BYTES = 256 * 1024
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not hold us up
+_OLD = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # a FIFO must not block us
 
 _FULL = "free space there"
 _DENIED = "run it as a user who may write there, or choose another place"
@@ -49,8 +47,8 @@ _HINT = {
 
 
 class Placed(msgspec.Struct, frozen=True, gc=False):
-    """One file with its place: `directory` was chosen by the operator (symlinks in it are followed), `parts` below it
-    perhaps by a server (none is followed). `mode` is 0o000 to 0o777."""
+    """One file with its place. The operator chose `directory`, so symlinks in it are followed; a server may have chosen
+    `parts` below it, so none is followed there. `mode` is 0o000 to 0o777."""
 
     directory: str
     parts: tuple[str, ...]
@@ -64,7 +62,7 @@ class Placed(msgspec.Struct, frozen=True, gc=False):
 
 @contextmanager
 def on_disk(path: str, verb: str = "write") -> Iterator[None]:
-    """Raise what the system says about `path` as a `DiskError`."""
+    """Raise an error of the system about `path` as a `DiskError`."""
     try:
         yield
     except OSError as error:
@@ -74,7 +72,7 @@ def on_disk(path: str, verb: str = "write") -> Iterator[None]:
 
 @contextmanager
 def directory(name: str, *, within: int | None = None, follow: bool = True) -> Iterator[int]:
-    """A descriptor of the directory `name`, closed afterwards."""
+    """A descriptor of the directory `name`, closed at the end."""
     fd = os.open(name or ".", _DIRECTORY | (0 if follow else os.O_NOFOLLOW), dir_fd=within)
     try:
         yield fd
@@ -97,13 +95,12 @@ def locked(fd: int, name: str, patience: float = 0.0) -> Iterator[None]:
     try:
         yield
     finally:
-        fcntl.flock(
-            fd, fcntl.LOCK_UN
-        )  # closing is not enough: a child forked meanwhile holds a copy until it execs
+        # Closing is not enough: a child that was forked meanwhile holds a copy until it execs.
+        fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 def make_directories(path: str, mode: int = DIRECTORY_MODE) -> list[str]:
-    """Make `path` (with `mode`) and what is missing above it, durably; return what was made, the outermost first."""
+    """Make `path` (with `mode`) and the missing directories above it, durably; return those made, outermost first."""
     path = path.rstrip("/") or path
     if not path or os.path.isdir(path):
         return []
@@ -117,7 +114,7 @@ def make_directories(path: str, mode: int = DIRECTORY_MODE) -> list[str]:
 
 
 def make_directory(within: int, name: str, mode: int = DIRECTORY_MODE) -> bool:
-    """Make one directory whatever the umask is; False when something of that name is there."""
+    """Make one directory whatever the umask is; False when that name is taken."""
     try:
         os.mkdir(name, mode, dir_fd=within)
     except FileExistsError:
@@ -127,7 +124,7 @@ def make_directory(within: int, name: str, mode: int = DIRECTORY_MODE) -> bool:
 
 
 def write_new(within: int, name: str, content: bytes, mode: int) -> None:
-    """Write a file that is not there yet, and make it durable. Its mode is set before it holds anything."""
+    """Write a new file and make it durable. Its mode is set before it has content."""
     fd = os.open(name, _NEW, 0o600, dir_fd=within)
     try:
         os.fchmod(fd, mode)
@@ -140,38 +137,30 @@ def write_new(within: int, name: str, content: bytes, mode: int) -> None:
 
 
 def holds(within: int, name: str, content: bytes, mode: int) -> bool:
-    """True when `name` is a file of exactly this content and mode; False also when that cannot be read."""
+    """True when `name` is a file of exactly this content and mode; False also when it cannot be read."""
     try:
         fd = os.open(name, _OLD, dir_fd=within)
     except OSError:
         return False
     with open(fd, "rb") as file:
         found = os.fstat(fd)
-        return (
-            stat.S_ISREG(found.st_mode)
-            and stat.S_IMODE(found.st_mode) == mode
-            and found.st_size == len(content)
-            and _reads(file, content)
-        )
-
-
-def _reads(file: BinaryIO, content: bytes) -> bool:
-    """Compared piece by piece: a large file is not held twice."""
-    at = 0
-    while piece := file.read(_PIECE_BYTES):
-        if not content.startswith(piece, at):
+        if found.st_mode != stat.S_IFREG | mode or found.st_size != len(content):
             return False
-        at += len(piece)
-    return at == len(content)
+        at = 0
+        while piece := file.read(_PIECE_BYTES):  # in pieces: a large file is not held twice
+            if not content.startswith(piece, at):
+                return False
+            at += len(piece)
+        return at == len(content)
 
 
 def remove(within: int, name: str) -> None:
     """Remove `name` and, when it is a directory, all below it. Symlinks are removed, not followed."""
     with suppress(FileNotFoundError):
         if not stat.S_ISDIR(os.stat(name, dir_fd=within, follow_symlinks=False).st_mode):
-            return os.unlink(name, dir_fd=within)
+            os.unlink(name, dir_fd=within)
+            return
         with directory(name, within=within, follow=False) as fd:
             for child in os.listdir(fd):
                 remove(fd, child)
         os.rmdir(name, dir_fd=within)
-    return None

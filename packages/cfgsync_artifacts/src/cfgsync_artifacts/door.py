@@ -1,4 +1,4 @@
-"""A package's door: its public names stand once, under `if TYPE_CHECKING`, and are loaded when first used (PEP 562)."""
+"""A package lists its public names once, under `if TYPE_CHECKING`, and loads each when it is first used (PEP 562)."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Callable
 def door(package: str, file: str) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
     """Return `(__getattr__, __dir__, __all__)` for `package`, whose `__init__` is `file`.
 
-    The listing that type checkers read is the one that is loaded from: each line `    from MODULE import NAME as NAME`
-    of `file` hands on NAME (one name a line, as the formatter leaves it). ADR 0019.
+    The list that type checkers read is the list that is loaded from: each line `    from MODULE import NAME as NAME` of
+    `file` gives one name (the formatter keeps one name a line). ADR 0019.
     """
     with open(file, encoding="utf-8") as source:
         lines = [line.split() for line in source if line.startswith("    from ")]

@@ -1,10 +1,10 @@
-"""What can be wrong with files and sets of files, each error carrying the facts its reader needs."""
+"""The errors of files and sets of files; each carries the facts that its reader needs."""
 
 from __future__ import annotations
 
 
 class CfgsyncError(Exception):
-    """Base of every error that cfgsync raises on purpose. `str(error)` is one sentence for a person."""
+    """The base of every error that cfgsync raises on purpose. `str(error)` is one sentence for a person."""
 
 
 class InvalidArtifact(CfgsyncError, ValueError):
@@ -25,8 +25,8 @@ class DuplicatePath(CfgsyncError, ValueError):
 
 
 class DiskError(CfgsyncError):
-    """The disk refuses: full, read-only, no permission, something else in the way. `hint` says what to do; what was
-    there before is untouched unless the sentence says otherwise."""
+    """The disk refuses: it is full or read-only, permission is missing, something else is in the way. `hint` says what
+    to do. The files that were there are unchanged unless the sentence says otherwise."""
 
     def __init__(self, what: str, hint: str) -> None:
         super().__init__(what)
@@ -37,23 +37,17 @@ class TargetBusy(DiskError):
     """Another writer holds the target directory."""
 
     def __init__(self, directory: str) -> None:
-        super().__init__(
-            f"another writer is working in {directory}",
-            "wait until it has finished, or give this one a directory of its own",
-        )
+        what = f"another writer is working in {directory}"
+        super().__init__(what, "wait until it has finished, or give this one a directory of its own")
         self.directory = directory
 
 
 class TargetKept(TargetBusy):
-    """Another keeper holds the target directory, and will for as long as it lives; `process` is its id where that is
-    known."""
+    """Another watcher holds the target directory until it ends; `process` is its id where that is known."""
 
     def __init__(self, directory: str, process: int | None = None) -> None:
-        who = "another watcher" + (f" (process {process})" if process is not None else "")
-        DiskError.__init__(
-            self,
-            f"{who} keeps the files in {directory} in step",
-            "give this node a directory of its own, or end that watcher first",
-        )
+        known = "" if process is None else f" (process {process})"
+        what = f"another watcher{known} keeps the files in {directory} in step"
+        DiskError.__init__(self, what, "give this node a directory of its own, or end that watcher first")
         self.directory = directory
         self.process = process

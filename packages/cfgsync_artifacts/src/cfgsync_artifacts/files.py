@@ -17,9 +17,8 @@ _MODE = re.compile(r"0[0-7]{3}")
 class ArtifactFile(msgspec.Struct, frozen=True, gc=False):
     """One file to deliver: `ArtifactFile("/config.yaml", "id: node-1\\n")`.
 
-    `path` is the payload path (a name that the node maps to a place, not a place by itself). `content` is text, or
-    bytes for binary content; bytes that are UTF-8 are kept as text, so equal files compare equal. `mode` is four octal
-    digits, `"0000"` to `"0777"`.
+    `path` is a name, which the node maps to a place. `content` is text, or bytes for binary content; bytes that are
+    UTF-8 are kept as text, so equal files compare equal. `mode` is four octal digits, `"0000"` to `"0777"`.
 
     Raises `InvalidArtifact` for an empty path, a path with a NUL, text that is not Unicode, or another mode.
     """
@@ -38,15 +37,10 @@ class ArtifactFile(msgspec.Struct, frozen=True, gc=False):
             if isinstance(self.content, str):
                 self.content.encode()
             elif isinstance(self.content, bytes | bytearray | memoryview):
-                raw = bytes(self.content)
-                try:
-                    msgspec.structs.force_setattr(self, "content", raw.decode())
-                except UnicodeDecodeError:
-                    msgspec.structs.force_setattr(self, "content", raw)
+                msgspec.structs.force_setattr(self, "content", _text_if_it_is(bytes(self.content)))
             else:
-                raise InvalidArtifact(
-                    self.path, f"content is text or bytes, not {type(self.content).__name__}"
-                )
+                what = type(self.content).__name__
+                raise InvalidArtifact(self.path, f"content is text or bytes, not {what}")
         except UnicodeEncodeError as error:
             raise InvalidArtifact(self.path, f"not Unicode text: {error.reason}") from error
 
@@ -59,6 +53,13 @@ class ArtifactFile(msgspec.Struct, frozen=True, gc=False):
     def is_plain(self) -> bool:
         """True when an original client writes this file correctly: text, mode 0644."""
         return isinstance(self.content, str) and self.mode == DEFAULT_MODE
+
+
+def _text_if_it_is(raw: bytes) -> str | bytes:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
 
 
 class ArtifactSet:
@@ -77,17 +78,16 @@ class ArtifactSet:
         seen: set[str] = set()
         for file in self.files:
             if not isinstance(file, ArtifactFile):
-                raise InvalidArtifact(
-                    str(file), f"an ArtifactSet holds ArtifactFile, not {type(file).__name__}"
-                )
+                what = type(file).__name__
+                raise InvalidArtifact(str(file), f"an ArtifactSet holds ArtifactFile, not {what}")
             if file.path in seen:
                 raise DuplicatePath(file.path)
             seen.add(file.path)
 
     @property
     def manifest(self) -> bytes:
-        """For each file in order: path NUL mode NUL lower-hex SHA-256 of the content, LF (`protocol.md`). Made once,
-        so a shared set is hashed once and not once per node."""
+        """For each file in order: path NUL mode NUL lower-hex SHA-256 of the content, LF. It is made once, so that a
+        shared set is hashed once and not once per node."""
         if self._manifest is None:
             self._manifest = b"".join(manifest_line(f.path, f.mode, f.data) for f in self.files)
         return self._manifest

@@ -1,8 +1,4 @@
-"""Where below a directory a server may place a file: names that mean one thing on every system, and never lead out.
-
-Source: `node.md`, "Writing". The rule is the same everywhere, so that a set that is written on Linux could be written
-on Windows and macOS too.
-"""
+"""A path in a payload is legal when it means the same file on every system and cannot leave the directory."""
 
 from __future__ import annotations
 
@@ -20,11 +16,10 @@ _Names: TypeAlias = "dict[str, tuple[str, _Names | None]]"
 
 
 def legal_places(paths: Iterable[str]) -> list[tuple[str, ...]]:
-    """The components of each path below the directory it is meant for; one leading `/` is dropped.
+    """Split each path into its components, without one leading `/`.
 
-    Raises `InvalidArtifact` for a component that is not 1–100 of `[A-Za-z0-9._-]` or is `.`, `..`, begins with `-`,
-    ends with a dot or is a Windows device name; for more than 8 components; for a path that is another's parent, and
-    for two names in one directory that differ in case only (and so for one path twice).
+    Raises `InvalidArtifact` for a component that `_illegal` refuses, for more than 8 components, for a path that is
+    another's parent, and for two names in one directory that differ in case only (so also for one path twice).
     """
     taken: _Names = {}
     return [_take(taken, path) for path in paths]
@@ -33,9 +28,7 @@ def legal_places(paths: Iterable[str]) -> list[tuple[str, ...]]:
 def _take(taken: _Names, path: str) -> tuple[str, ...]:
     parts = tuple(path.removeprefix("/").split("/"))
     if len(parts) > MAX_DEPTH:
-        raise InvalidArtifact(
-            path, f"illegal path: {len(parts)} components deep, at most {MAX_DEPTH} are taken"
-        )
+        raise InvalidArtifact(path, f"illegal path: {len(parts)} components deep, the limit is {MAX_DEPTH}")
     at = taken
     for depth, name in enumerate(parts, 1):
         if why := _illegal(name):

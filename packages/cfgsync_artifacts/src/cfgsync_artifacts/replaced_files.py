@@ -1,7 +1,7 @@
 """A file is replaced whole or not at all: staged beside its target, made durable, then renamed over it.
 
-Several files are all staged before the first rename, but no rename spans two places: the set is not atomic. Whoever
-needs that installs a generation (`generations`).
+All files of a call are staged before the first rename, but no rename spans two places: the set is not atomic. A set
+that must be is installed by `swapped_directory`.
 """
 
 from __future__ import annotations
@@ -12,22 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 
-from .disk import (
-    Placed,
-    directory,
-    holds,
-    locked,
-    make_directories,
-    make_directory,
-    on_disk,
-    remove,
-    write_new,
-)
+from . import disk
+from .disk import Placed, directory, on_disk
 from .errors import DiskError
 
 STAGE_SUFFIX = ".cfgsync-stage"
 PATIENCE = 10.0
-"""Seconds to wait for another writer of the same directory; its work is a few milliseconds."""
+"""Seconds to wait for another writer of the same directory, which needs a few milliseconds."""
 
 _Roots = dict[str, int]
 
@@ -35,13 +26,13 @@ _Roots = dict[str, int]
 def replace_file(path: str, data: bytes, mode: int = 0o644) -> None:
     """Replace the file `path`. Missing directories are made (0755), a symlink is replaced and not followed.
 
-    Raises `DiskError`, with what was there untouched; `TargetBusy` when another writer stays in the directory.
+    Raises `DiskError`, and the old file is unchanged; `TargetBusy` when another writer stays in the directory.
     """
     replace_files([_placed(path, data, mode)])
 
 
 def create_file(path: str, data: bytes, mode: int = 0o644) -> bool:
-    """Make the file `path`, durable on return; False, and nothing is changed, when something of that name is there."""
+    """Make the file `path`, durable on return; False, with nothing changed, when that name is taken."""
     file = _placed(path, data, mode)
     with _opened([file]) as roots:
         if _found(roots[file.directory], file.parts[0]) is not None:
@@ -51,10 +42,10 @@ def create_file(path: str, data: bytes, mode: int = 0o644) -> bool:
 
 
 def replace_files(files: Sequence[Placed], unless: Callable[[], bool] | None = None) -> bool:
-    """Replace every file that does not already hold its content and mode; False when all of them do. `unless` is asked
-    once, while no other writer can be at work there: when it says True, nothing is changed.
+    """Replace every file that does not hold its content and mode yet; False when all do. `unless` is asked once, while
+    no other writer can be at work there: when it says True, nothing is changed.
 
-    What a killed writer of the same targets left beside them is removed. Raises `DiskError`; before the first rename
+    Removes the stages that a killed writer of the same targets left. Raises `DiskError`: before the first rename
     nothing has changed, and after it the sentence says how many files are new.
     """
     with _opened(files) as roots:
@@ -62,16 +53,16 @@ def replace_files(files: Sequence[Placed], unless: Callable[[], bool] | None = N
 
 
 def all_hold(files: Sequence[Placed]) -> bool:
-    """True when every target already is a file of its content and mode."""
-
-    def held(file: Placed) -> bool:
-        with directory(file.directory) as root, _parent(root, file.parts) as parent:
-            return holds(parent, file.parts[-1], file.content, file.mode)
-
+    """True when every target is a file of its content and mode already."""
     try:
-        return all(held(file) for file in files)
+        return all(_holds(file) for file in files)
     except OSError:
         return False
+
+
+def _holds(file: Placed) -> bool:
+    with directory(file.directory) as root, _parent(root, file.parts) as parent:
+        return disk.holds(parent, file.parts[-1], file.content, file.mode)
 
 
 def _placed(path: str, data: bytes, mode: int) -> Placed:
@@ -80,17 +71,14 @@ def _placed(path: str, data: bytes, mode: int) -> Placed:
 
 def _stage_name(name: str) -> str:
     """The one name that is staged for `name`, so that the next writer finds what a killed one left."""
-    staged = f".{name}{STAGE_SUFFIX}"
-    return (
-        staged
-        if len(os.fsencode(staged)) <= 255
-        else f".{sha256(os.fsencode(name)).hexdigest()}{STAGE_SUFFIX}"
-    )
+    if len(os.fsencode(name)) + len(STAGE_SUFFIX) >= 255:
+        name = sha256(os.fsencode(name)).hexdigest()
+    return f".{name}{STAGE_SUFFIX}"
 
 
 @contextmanager
 def _opened(files: Sequence[Placed]) -> Iterator[_Roots]:
-    """The operator's directories, made, opened and locked; those that were made go again when something fails."""
+    """The operator's directories, made, opened and locked; those that were made are removed when something fails."""
     roots: _Roots = {}
     made: list[str] = []
     with ExitStack() as stack:
@@ -98,16 +86,14 @@ def _opened(files: Sequence[Placed]) -> Iterator[_Roots]:
             locks: dict[tuple[int, int], tuple[int, str]] = {}
             for name in dict.fromkeys(file.directory for file in files):
                 with on_disk(name or "."):
-                    made += make_directories(name)
+                    made += disk.make_directories(name)
                     fd = roots[name] = stack.enter_context(directory(name))
                     found = os.fstat(fd)
                 # Two spellings of one directory are one lock.
                 locks.setdefault((found.st_dev, found.st_ino), (fd, name or "."))
-            for _, (fd, name) in sorted(
-                locks.items()
-            ):  # one order for everyone: no two writers wait for each other
+            for _, (fd, name) in sorted(locks.items()):  # one order, so that no two writers block each other
                 with on_disk(name):
-                    stack.enter_context(locked(fd, name, PATIENCE))
+                    stack.enter_context(disk.locked(fd, name, PATIENCE))
             yield roots
         except BaseException:
             for name in reversed(made):
@@ -122,14 +108,14 @@ def _parent(root: int, parts: tuple[str, ...], make: bool = False) -> Iterator[i
     with ExitStack() as stack:
         fd = root
         for name in parts[:-1]:
-            if make and make_directory(fd, name):
+            if make and disk.make_directory(fd, name):
                 os.fsync(fd)
             fd = stack.enter_context(directory(name, within=fd, follow=False))
         yield fd
 
 
 def _found(parent: int, name: str) -> int | None:
-    """The mode of what is there under `name`, None for nothing."""
+    """The mode of the entry `name`, None when there is none."""
     try:
         return os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
     except FileNotFoundError:
@@ -142,8 +128,8 @@ def _replace(files: Sequence[Placed], roots: _Roots) -> bool:
     try:
         for file in due:
             with on_disk(file.target), _parent(roots[file.directory], file.parts) as parent:
-                # Exclusive: on a disk that folds case, a second name for the same file is found here.
-                write_new(parent, _stage_name(file.parts[-1]), file.content, file.mode)
+                # Exclusive: a disk that folds case refuses a second name of the same file here.
+                disk.write_new(parent, _stage_name(file.parts[-1]), file.content, file.mode)
         for file in due:
             with on_disk(file.target), _parent(roots[file.directory], file.parts) as parent:
                 name = file.parts[-1]
@@ -163,20 +149,20 @@ def _replace(files: Sequence[Placed], roots: _Roots) -> bool:
 
 
 def _ready(file: Placed, roots: _Roots) -> bool:
-    """Make the way to one target, remove a killed writer's stage; True when the target needs no writing."""
+    """Make the directories of one target, remove a killed writer's stage; True when the target needs no writing."""
     with on_disk(file.target), _parent(roots[file.directory], file.parts, make=True) as parent:
         name = file.parts[-1]
-        remove(parent, _stage_name(name))
+        disk.remove(parent, _stage_name(name))
         found = _found(parent, name)
         if found is not None and not (stat.S_ISREG(found) or stat.S_ISLNK(found)):
             what = "a directory" if stat.S_ISDIR(found) else "a device, pipe or socket"
             raise DiskError(
                 f"cannot write {file.target}: it is {what}", "move it away, or choose another target"
             )
-        return holds(parent, name, file.content, file.mode)
+        return disk.holds(parent, name, file.content, file.mode)
 
 
 def _clear(files: Sequence[Placed], roots: _Roots) -> None:
     for file in files:
         with suppress(OSError), _parent(roots[file.directory], file.parts) as parent:
-            remove(parent, _stage_name(file.parts[-1]))
+            disk.remove(parent, _stage_name(file.parts[-1]))

@@ -2,7 +2,7 @@
 
 A set is staged in `DIR/.generations/stage-<n>`, made durable, renamed to `<n>`, and then one symlink is renamed over
 `DIR/current`. (Measured: temp + rename per file left 252 of 300 sets mixed under kill −9; the symlink swap left none.)
-No other name ever appears in DIR. A generation directory is ours as a whole: it is pruned as a whole.
+No other name appears in DIR. A set is pruned as a whole, since all of it is ours.
 """
 
 from __future__ import annotations
@@ -15,23 +15,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
-from .disk import (
-    DIRECTORY_MODE,
-    Placed,
-    directory,
-    holds,
-    locked,
-    make_directories,
-    make_directory,
-    on_disk,
-    remove,
-    write_new,
-)
+from . import disk
+from .disk import Placed, directory, on_disk
 from .errors import DiskError
 
 CURRENT = "current"
 HOME = ".generations"
-_LINK = "stage-current"  # the next symlink waits among the stages, since no third name may appear in DIR
+_LINK = "stage-current"  # the next symlink is made among the stages, since no third name may appear in DIR
 _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 _OURS = re.compile(rf"{re.escape(HOME)}/({_NUMBER.pattern})")
 
@@ -39,19 +29,19 @@ _Tree: TypeAlias = "dict[str, Placed | _Tree]"
 
 
 def install(target: str, files: Sequence[Placed]) -> bool:
-    """Make `files` the current generation of the directory `target`; False when they already are, verified by reading
-    them again. First removes what a killed writer left; keeps the current and the previous generation.
+    """Make `files` the current set of the directory `target`; False when they are already, which is checked by reading
+    them again. Removes what a killed writer left; keeps the current and the previous set.
 
-    Raises `TargetBusy` at once when another writer is there, `DiskError` otherwise, and `current` is what it was.
+    Raises `TargetBusy` at once when another writer is there, else `DiskError`; `current` is then what it was.
     """
     tree = _tree(files)
     with on_disk(target):
-        make_directories(target)
+        disk.make_directories(target)
         with directory(target) as root:
-            _current(root, target)  # before anything is made in a directory that is not ours to use
-            if make_directory(root, HOME):
+            _current(root, target)  # before anything is made in a directory that another program uses
+            if disk.make_directory(root, HOME):
                 os.fsync(root)
-            with directory(HOME, within=root, follow=False) as home, locked(home, target):
+            with directory(HOME, within=root, follow=False) as home, disk.locked(home, target):
                 _clean(root, home, target)
                 changed = not _installed(home, _current(root, target), tree)
                 if changed:
@@ -63,15 +53,13 @@ def install(target: str, files: Sequence[Placed]) -> bool:
                         raise
                 os.fsync(root)  # also when unchanged: a writer killed after its rename has not done it
                 if changed:
-                    with suppress(
-                        OSError
-                    ):  # the set is in place; what cannot be pruned now goes at the next start
+                    with suppress(OSError):  # the set is in place; the next start prunes the rest
                         _clean(root, home, target)
                 return changed
 
 
 def is_current(target: str, files: Sequence[Placed]) -> bool:
-    """True when `DIR/current` holds exactly `files`, content and modes, and nothing else. Changes nothing."""
+    """True when `DIR/current` holds exactly `files`, with content and modes, and nothing else. Changes nothing."""
     try:
         with directory(target) as root, directory(HOME, within=root, follow=False) as home:
             return _installed(home, _current(root, target), _tree(files))
@@ -80,7 +68,7 @@ def is_current(target: str, files: Sequence[Placed]) -> bool:
 
 
 def _current(root: int, target: str) -> int | None:
-    """The number that `current` points to, None when there is no `current`. One that is not ours is refused."""
+    """The number that `current` points to, None without a `current`. One that cfgsync did not make is refused."""
     try:
         to = os.readlink(CURRENT, dir_fd=root)
     except FileNotFoundError:
@@ -91,10 +79,8 @@ def _current(root: int, target: str) -> int | None:
         to = ""  # not a symlink
     if ours := _OURS.fullmatch(to):
         return int(ours[1])
-    raise DiskError(
-        f"{os.path.join(target, CURRENT)} was not made by cfgsync, and is left alone",
-        "move it away, or choose another directory",
-    )
+    what = f"{os.path.join(target, CURRENT)} was not made by cfgsync, and is left alone"
+    raise DiskError(what, "move it away, or choose another directory")
 
 
 def _numbers(home: int) -> list[int]:
@@ -102,31 +88,31 @@ def _numbers(home: int) -> list[int]:
 
 
 def _clean(root: int, home: int, target: str) -> None:
-    """Remove stages, numbers above the current one (renamed, never published), and all below the previous one.
-    A name that is not ours is left."""
+    """Remove stages, numbers above the current one (renamed, never published), and all below the previous one; no
+    other name."""
     current = _current(root, target)
     numbers = _numbers(home)
     below = [n for n in numbers if current is not None and n < current]
     keep = {current, *below[-1:]}
     for name in os.listdir(home):
         if name.startswith("stage-"):
-            remove(home, name)
+            disk.remove(home, name)
     for number in numbers:
         if number not in keep:
-            remove(home, str(number))
+            disk.remove(home, str(number))
 
 
 def _publish(root: int, home: int, tree: _Tree) -> None:
     number = max([0, *_numbers(home)]) + 1
     stage = f"stage-{number}"
-    make_directory(home, stage, 0o700)  # nobody looks into an unfinished set
+    disk.make_directory(home, stage, 0o700)  # no other user can read an unfinished set
     with directory(stage, within=home, follow=False) as fd:
         _write(fd, tree)
-        os.fchmod(fd, DIRECTORY_MODE)
+        os.fchmod(fd, disk.DIRECTORY_MODE)
         os.fsync(fd)
     os.rename(stage, str(number), src_dir_fd=home, dst_dir_fd=home)
     os.symlink(f"{HOME}/{number}", _LINK, dir_fd=home)
-    os.fsync(home)  # the generation is durable under its number before anything points to it
+    os.fsync(home)  # the set is durable under its number before anything points to it
     os.rename(_LINK, CURRENT, src_dir_fd=home, dst_dir_fd=root)
 
 
@@ -146,9 +132,9 @@ def _write(within: int, tree: _Tree) -> None:
     for name, entry in tree.items():
         if isinstance(entry, Placed):
             with on_disk(entry.target):
-                write_new(within, name, entry.content, entry.mode)
+                disk.write_new(within, name, entry.content, entry.mode)
         else:
-            make_directory(within, name)
+            disk.make_directory(within, name)
             with directory(name, within=within, follow=False) as fd:
                 _write(fd, entry)
                 os.fsync(fd)
@@ -165,10 +151,11 @@ def _installed(home: int, number: int | None, tree: _Tree) -> bool:
 
 def _same(within: int, name: str, tree: _Tree) -> bool:
     with directory(name, within=within, follow=False) as fd:
-        if stat.S_IMODE(os.fstat(fd).st_mode) != DIRECTORY_MODE or set(os.listdir(fd)) != tree.keys():
+        mode = stat.S_IMODE(os.fstat(fd).st_mode)
+        if mode != disk.DIRECTORY_MODE or set(os.listdir(fd)) != tree.keys():
             return False
         return all(
-            holds(fd, name, entry.content, entry.mode)
+            disk.holds(fd, name, entry.content, entry.mode)
             if isinstance(entry, Placed)
             else _same(fd, name, entry)
             for name, entry in tree.items()
