@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from ..errors import InvalidRegistration, InvalidRequest
 from ..wire.protocol import NodeRequest, encode_error
 from ..wire.registration import check_identifier
 from ..wire.request_body import RequestBody
@@ -99,8 +98,5 @@ _node = RequestBody(NodeRequest)
 
 def _decode_node(body: bytes) -> NodeRequest:
     named = _node.decode(body)
-    try:
-        check_identifier(named.identifier)
-    except InvalidRegistration as error:
-        raise InvalidRequest(422, str(error)) from error
+    check_identifier(named.identifier)
     return named

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 import msgspec
 
-from ..errors import InvalidRegistration, InvalidRequest
+from ..errors import InvalidRequest
 from ..store.contract import Version
 from ..store.epoch import epoch_ms
 from .headers import is_digest
@@ -41,17 +41,14 @@ _encode = msgspec.json.Encoder().encode
 
 
 def encode_acknowledgement(acknowledgement: Acknowledgement) -> bytes:
-    """The body of `POST /ack`: compact, keys in wire order, the reason within its limit and absent when there is none."""
+    """The body of `POST /ack`: compact, keys in wire order, the reason within its limit."""
     return _encode(_within_limits(acknowledgement))
 
 
 def decode_acknowledgement(body: bytes) -> Acknowledgement:
     """The acknowledgement in a `POST /ack` body. Raises `InvalidRequest` (400 or 422)."""
     words = _body.decode(body)
-    try:
-        check_identifier(words.identifier)
-    except InvalidRegistration as error:
-        raise InvalidRequest(422, str(error)) from error
+    check_identifier(words.identifier)
     try:
         generation = Version.parse(words.generation)
         epoch_ms(generation.epoch)

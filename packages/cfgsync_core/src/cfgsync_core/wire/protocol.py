@@ -10,7 +10,6 @@ from typing import Final
 import msgspec
 
 from ..errors import (
-    InvalidRegistration,
     InvalidRequest,
     MaterializationFailed,
     OutcomeUnknown,
@@ -20,7 +19,7 @@ from ..errors import (
 )
 from ..text import plain
 from . import strict_json
-from .limits import MAX_ERROR_BYTES, MAX_JSON_DEPTH, MAX_METADATA_BYTES
+from .limits import MAX_ERROR_BYTES, MAX_JSON_DEPTH
 from .payload import NodeArtifactsPayload
 from .registration import (
     EMPTY,
@@ -63,11 +62,8 @@ def describe(reason: str, conditions: tuple[Condition, ...]) -> str:
 
 
 class NotReady(msgspec.Struct, frozen=True):
-    """Not yet, and why. A materializer returns `NotReady("waiting for 3 nodes, have 1")`; it runs again after
-    `retry_after` seconds (default 5), since readiness may depend on time.
-
-    As an answer to a node, `retry_after` says when the node may ask again, and `registered` whether it is registered.
-    """
+    """Not yet, and why: `NotReady("waiting for 3 nodes, have 1")`. The materializer that returns it runs again after
+    `retry_after` seconds (default 5). A node that is answered so may ask again then; `registered` says whether it is."""
 
     reason: str = ""
     conditions: tuple[Condition, ...] = ()
@@ -148,10 +144,7 @@ def decode_registration(body: bytes) -> NodeRegistration:
     words = _body.decode(body)
     if words.ip is msgspec.UNSET:
         raise InvalidRequest(422, 'ip: missing; a registration is {"identifier", "ip", "metadata"?}')
-    try:
-        return NodeRegistration(words.identifier, words.ip, _metadata(words.metadata))
-    except InvalidRegistration as error:
-        raise InvalidRequest(422, str(error)) from error
+    return NodeRegistration(words.identifier, words.ip, _metadata(words.metadata))
 
 
 def decode_stored(value: bytes) -> NodeRegistration:
@@ -172,12 +165,9 @@ class NodeRequest(msgspec.Struct, frozen=True, gc=False):
 def decode_node_request(body: bytes) -> NodeRequest:
     """The node that a `POST /node` body names; a whole registration is accepted too, and must be well-formed."""
     words = _body.decode(body)
-    try:
-        if words.ip is not msgspec.UNSET:
-            check_ip(words.ip)
-        return NodeRequest(check_identifier(words.identifier))
-    except InvalidRegistration as error:
-        raise InvalidRequest(422, str(error)) from error
+    if words.ip is not msgspec.UNSET:
+        check_ip(words.ip)
+    return NodeRequest(check_identifier(words.identifier))
 
 
 def _metadata(raw: msgspec.Raw) -> RegistrationPayload:
@@ -190,8 +180,6 @@ def _metadata(raw: msgspec.Raw) -> RegistrationPayload:
         text = strict_json.canonical_of(data)
     except ValueError as error:
         raise InvalidRequest(400, f"metadata: {error}") from error
-    if len(text) * 4 > MAX_METADATA_BYTES and (size := len(text.encode())) > MAX_METADATA_BYTES:
-        raise InvalidRequest(413, f"metadata: {size} bytes, at most {MAX_METADATA_BYTES} are taken")
     return RegistrationPayload(check_metadata(text))
 
 

@@ -10,8 +10,8 @@ import msgspec
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError, InvalidArtifact
 
-from ..errors import InvalidRegistration, InvalidRequest
-from .payload import encode_files
+from ..errors import InvalidRequest
+from .payload import FileObject, encode_files
 from .registration import check_identifier
 from .request_body import RequestBody
 
@@ -27,16 +27,9 @@ class Replacement(msgspec.Struct, frozen=True):
     files: ArtifactSet
 
 
-class _File(msgspec.Struct, gc=False):
-    path: str
-    content: str
-    mode: str = "0644"
-    encoding: str = "text"
-
-
 class _Body(msgspec.Struct):
     identifier: str
-    files: list[_File] = []
+    files: list[FileObject] = []
 
 
 _body = RequestBody(_Body)
@@ -51,10 +44,7 @@ def encode_replacement(replacement: Replacement) -> bytes:
 def decode_replacement(body: bytes) -> Replacement:
     """The replacement in a `POST /node/replace` body. Raises `InvalidRequest` (400 or 422)."""
     words = _body.decode(body)
-    try:
-        check_identifier(words.identifier)
-    except InvalidRegistration as error:
-        raise InvalidRequest(422, str(error)) from error
+    check_identifier(words.identifier)
     files = [_file(at, file) for at, file in enumerate(words.files)]
     try:
         return Replacement(words.identifier, ArtifactSet(files))
@@ -62,7 +52,7 @@ def decode_replacement(body: bytes) -> Replacement:
         raise InvalidRequest(422, f"files: {error}") from error
 
 
-def _file(at: int, words: _File) -> ArtifactFile:
+def _file(at: int, words: FileObject) -> ArtifactFile:
     content: str | bytes = words.content
     if words.encoding == "base64":
         try:
