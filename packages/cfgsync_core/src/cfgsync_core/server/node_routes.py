@@ -1,4 +1,4 @@
-"""The routes that a node calls: `/register`, `/node` and `/ack`, with the Structs that describe their words."""
+"""The routes that a node calls: `/register`, `/node` and `/ack`, with the Structs that describe their bodies."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ class Payload(msgspec.Struct):
 
 
 class Ack(msgspec.Struct):
-    """A node has applied, or could not apply, the files with this digest of this generation. `reason` says why it
-    failed; it is cut at 1,000 characters."""
+    """A node has applied, or could not apply, the files with this digest of this generation. `reason` says why it failed,
+    in at most 1,000 characters."""
 
     identifier: Identifier
     generation: Annotated[
@@ -122,8 +122,8 @@ _NODE: Final = Operation(
     },
 )
 _ACK: Final = Operation(
-    "Say that this node has applied a generation, or why it could not",
-    {"204": Response(description="remembered, durably")},
+    "Report that this node has applied a generation, or why it could not",
+    {"204": Response(description="recorded, durably")},
     "400 401 403 409 413 415 422 425 503 507",
     Ack,
 )
@@ -142,7 +142,7 @@ def register_route(source: NodeConfigSource) -> Route:
 
 
 def node_route(source: NodeConfigSource, shared: SharedSource | None = None) -> Route:
-    """`POST /node`. With `shared`, an answer is never from before the request's `Cfgsync-Version`."""
+    """`POST /node`. With `shared`, an answer is never older than the request's `Cfgsync-Version`."""
 
     async def node(call: Call) -> Reply:
         identifier, headers = call.value.identifier, call.headers
@@ -166,7 +166,7 @@ def node_route(source: NodeConfigSource, shared: SharedSource | None = None) -> 
                 return refusal(
                     406,
                     "not_acceptable",
-                    f"file {payload.extended} has a mode or an encoding: ask with `Cfgsync-Accept: base64, mode`",
+                    f"file {payload.extended} has a mode or an encoding: send `Cfgsync-Accept: base64, mode`",
                 )
             return Reply(STATUS[Ready], payload.chunks, said)
         if isinstance(answer, NotReady):
@@ -179,14 +179,10 @@ def node_route(source: NodeConfigSource, shared: SharedSource | None = None) -> 
 
 
 def init_with_node_routes(routes: Sequence[Route]) -> list[Route]:
-    """`/node` of these routes under the name that it had in the oldest clients of the original."""
+    """`/node` of these routes under the path that the oldest clients of the original use."""
     replace = msgspec.structs.replace
-    operation = replace(_NODE, deprecated=True)
-    return [
-        replace(route, path="/init-with-node", operation=operation)
-        for route in routes
-        if route.path == "/node"
-    ]
+    old = {"path": "/init-with-node", "operation": replace(_NODE, deprecated=True)}
+    return [replace(route, **old) for route in routes if route.path == "/node"]
 
 
 def ack_route(source: AcknowledgingSource) -> Route:
@@ -202,7 +198,7 @@ def ack_route(source: AcknowledgingSource) -> Route:
 
 
 def _version(headers: Mapping[str, str]) -> Version | None:
-    """What `Cfgsync-Version` says; None for text that is not a version, which did not come from a server of ours."""
+    """The version in `Cfgsync-Version`; None for any other text."""
     try:
         return Version.parse(headers.get(VERSION, ""))
     except ValueError:

@@ -1,4 +1,4 @@
-"""`GET /openapi.json`: made from the routes alone, and from the Structs that are the wire."""
+"""`GET /openapi.json`: made from the routes and their Structs."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from .route import Body, Call, Operation, Reply, Response, Route, page_of
 
 
 class Node(msgspec.Struct):
-    """Which node is meant."""
+    """The name of a node."""
 
     identifier: Identifier
 
@@ -31,7 +31,7 @@ async def _nothing_to_check() -> None:
 
 
 def health_routes(ping: Callable[[], Awaitable[None]] = _nothing_to_check) -> list[Route]:
-    """`/livez`, the same as `/healthz`, and `/readyz`, which fails as `ping` does."""
+    """`/livez`, `/healthz`, which is the same, and `/readyz`, which fails when `ping` does."""
 
     async def livez(call: Call) -> Reply:
         return Reply(200, (b'{"status":"alive"}',))
@@ -58,7 +58,7 @@ def status_routes(source: StatusSource) -> list[Route]:
         return Reply(200, (msgspec.json.encode(source.node(call.names["identifier"][:200])),))
 
     limit = {
-        "description": "1 to 1000; another word counts as 1000",
+        "description": "1 to 1000; any other value counts as 1000",
         "anyOf": [{"type": "integer"}, {"type": "string"}],
     }
     of_fleet = Operation(
@@ -74,13 +74,13 @@ def status_routes(source: StatusSource) -> list[Route]:
 
 
 def evict_route(evict: Callable[[str], Awaitable[bool]]) -> Route:
-    """`POST /admin/evict`; `evict` is False for a node that is not there."""
+    """`POST /admin/evict`; `evict` returns False for an unknown node."""
 
     async def handler(call: Call) -> Reply:
         identifier = call.value.identifier
         if await evict(identifier):
             return Reply(200, (msgspec.json.encode(call.value),))
-        # with the identifier in it, which tells this 404 from a route that is not there
+        # the identifier distinguishes this 404 from that of an unknown route
         message = f"no node {identifier} is registered"
         return Reply(404, (encode_error("not_found", message, identifier=identifier),))
 

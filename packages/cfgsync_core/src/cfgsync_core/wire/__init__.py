@@ -1,4 +1,4 @@
-"""What is sent over HTTP: bodies, headers and statuses, encoded and decoded once, with every limit."""
+"""The HTTP messages: bodies, headers and statuses, each encoded and decoded in one place, with every limit."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""What became of a generation on a node: applied, or failed and why. The body of `POST /ack`."""
+"""A node's report on a generation: applied, or failed and why. The body of `POST /ack`."""
 
 from __future__ import annotations
 
@@ -29,8 +29,7 @@ class Acknowledgement(msgspec.Struct, frozen=True, omit_defaults=True):
     def of(
         cls, identifier: str, generation: str | None, digest: str | None, failure: str | None = None
     ) -> Self | None:
-        """Applied, or failed because of `failure`. None without a generation: a static source and an original server
-        have none, and are sent nothing."""
+        """Applied, or failed because of `failure`; None without a generation, which needs no acknowledgement."""
         if generation is None or digest is None:
             return None
         return cls(identifier, generation, digest, "applied" if failure is None else "failed", failure)

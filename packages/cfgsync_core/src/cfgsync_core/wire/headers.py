@@ -1,4 +1,4 @@
-"""The headers of a request and of an answer: how long to wait, what the node has, which digest this is."""
+"""The headers of requests and answers: how long to wait, which files the node has, which digest an answer has."""
 
 from __future__ import annotations
 
@@ -37,10 +37,8 @@ def takes_extended(accept: str) -> bool:
 
 
 def parse_digest(etag: str | None) -> str | None:
-    """The digest in an answer's `ETag`; None without a tag, or for a foreign one.
-
-    Raises `IntegrityError` for a tag that begins as a digest and is not valid.
-    """
+    """The digest in an answer's `ETag`; None without a tag and for another kind of tag. Raises `IntegrityError` for an
+    invalid digest."""
     if not etag or not etag.strip('W/"').startswith("sha256-"):
         return None
     digest = etag[1:-1] if etag.startswith('"') and etag.endswith('"') else etag

@@ -1,7 +1,4 @@
-"""The payload of one node as bytes: files are encoded once, decoded when they are read, and digested once.
-
-Golden bytes are in `tests/core/golden/`.
-"""
+"""The payload of one node as bytes. Golden bytes are in `tests/core/golden/`."""
 
 from __future__ import annotations
 
@@ -44,7 +41,7 @@ class _FileIn(msgspec.Struct, gc=False):
 
 
 class RawFile(msgspec.Struct, frozen=True, gc=False):
-    """A file as it lands on a disk: bytes only, never text, which may take four times the memory."""
+    """A file as it is written to disk: bytes, since text may take four times the memory."""
 
     path: str
     data: bytes
@@ -52,7 +49,7 @@ class RawFile(msgspec.Struct, frozen=True, gc=False):
 
 
 def encode_files(files: Iterable[ArtifactFile]) -> bytes:
-    """The file objects of a payload, separated by commas, without the brackets: what is stored and joined."""
+    """The file objects of a payload, separated by commas, without the brackets."""
     return _encode(
         [
             FileObject(f.path, base64.b64encode(f.content).decode(), f.mode, "base64")
@@ -66,9 +63,8 @@ def encode_files(files: Iterable[ArtifactFile]) -> bytes:
 class NodeArtifactsPayload:
     """One node's files: node-local first, then shared; encoded once, decoded when they are read.
 
-    `digest` is `sha256-<hex>` of the file set; `extended` is the first path that only `Cfgsync-Accept: base64, mode`
-    may receive, None for a plain payload. `local` and `shared` are the two parts as `encode_files` made them, `chunks`
-    the body's bytes in order; the shared chunk is one object.
+    `digest` is `sha256-<hex>` of the file set; `extended` is the first path that needs `Cfgsync-Accept: base64, mode`, or
+    None. `local` and `shared` are as `encode_files` made them.
     """
 
     __slots__ = ("_files", "digest", "extended", "local", "shared")
@@ -93,9 +89,9 @@ class NodeArtifactsPayload:
 
     @property
     def chunks(self) -> tuple[bytes, ...]:
-        """The body in pieces, so that a shared piece is held once however many nodes are being answered."""
+        """The body in pieces; the shared piece is one object for all nodes."""
         if not self.shared:
-            return (b'{"schema_version":1,"files":[', self.local, b"]}")  # joined later: copied once
+            return (b'{"schema_version":1,"files":[', self.local, b"]}")  # joined once, later
         comma = b"," if self.local else b""
         return (b'{"schema_version":1,"files":[' + self.local + comma, self.shared, b"]}")
 
@@ -115,7 +111,7 @@ class NodeArtifactsPayload:
         return self._files
 
     def raw_files(self) -> Iterator[RawFile]:
-        """The same files one by one, each decoded when it comes and not kept."""
+        """The files one by one, each decoded when it is needed and not kept."""
         for part in (self.local, self.shared):
             for file in _listed(b"[%b]" % part):
                 yield RawFile(file.path, _data(file), file.mode)
@@ -182,7 +178,7 @@ def decode_payload(body: bytes, etag: str | None = None) -> NodeArtifactsPayload
 
 
 def _listed(array: bytes | msgspec.Raw) -> Iterator[_FileIn]:
-    """The files of an array. No path may come twice."""
+    """The files of an array. Raises `DuplicatePath`."""
     try:
         files = msgspec.json.decode(array, type=list[_FileIn])
     except _BROKEN as error:

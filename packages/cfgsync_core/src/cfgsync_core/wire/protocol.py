@@ -1,6 +1,6 @@
 """The wire: schema version 1 of the original cfgsync, plus extensions that an original client or server never notices.
 
-Bytes are decoded here once, and encoded here once; golden bytes are in `tests/core/golden/`.
+Golden bytes are in `tests/core/golden/`.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from .request_body import RequestBody
 
 
 class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One unmet condition as data: `have` of `need`, the identifiers that are `missing` when they are known, and a `note`
-    that a reader sees after them, such as a deadline that has passed."""
+    """One unmet condition as data: `have` of `need`, the identifiers that are `missing` if they are known, and a `note`,
+    such as a deadline that has passed."""
 
     name: str
     have: int
@@ -49,7 +49,7 @@ _NAMES_SHOWN: Final = 8
 
 
 def describe(reason: str, conditions: tuple[Condition, ...]) -> str:
-    """What is missing, in one line: `3 of 5 nodes, missing node-4, node-5`; the reason where no condition says it."""
+    """What is missing, in one line: `3 of 5 nodes, missing node-4, node-5`; `reason` without conditions."""
     lines = []
     for condition in conditions:
         what = "nodes" if condition.name == "quorum" else condition.name
@@ -99,7 +99,7 @@ STATUS: Final[dict[type, int]] = {
     OutcomeUnknown: 503,
     Unavailable: 503,
 }
-"""The one table from an outcome to its status; server and client share it."""
+"""From an outcome to its status, for server and client."""
 
 CODE: Final[dict[int, str]] = {
     425: "not_ready",
@@ -148,7 +148,7 @@ def decode_registration(body: bytes) -> NodeRegistration:
 
 
 def decode_stored(value: bytes) -> NodeRegistration:
-    """The registration that `encode_registration` encoded, which is canonical already."""
+    """The registration that `encode_registration` encoded."""
     words = _decode_own(value)
     raw = bytes(words.metadata)
     return NodeRegistration(
@@ -163,7 +163,7 @@ class NodeRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 def decode_node_request(body: bytes) -> NodeRequest:
-    """The node that a `POST /node` body names; a whole registration is accepted too, and must be well-formed."""
+    """The node in a `POST /node` body, which may be a whole, valid registration."""
     words = _body.decode(body)
     if words.ip is not msgspec.UNSET:
         check_ip(words.ip)
@@ -203,7 +203,7 @@ def encode_error(code: str, message: str, **more: object) -> bytes:
 
 
 def encode_not_ready(identifier: str, answer: NotReady) -> bytes:
-    """The 425 body: the original's keys, then what is missing and why."""
+    """The 425 body: the original's keys, then the reason and the conditions."""
     wait = answer.retry_after if answer.retry_after is not None else 1
     return encode_error(
         "not_ready",
@@ -216,14 +216,14 @@ def encode_not_ready(identifier: str, answer: NotReady) -> bytes:
 
 
 def encode_missing(identifier: str, answer: Missing) -> bytes:
-    """The 404 body: the original's keys, and a reason when there is one."""
+    """The 404 body: the original's keys, and a reason if there is one."""
     more = {"reason": answer.reason} if answer.reason else {}
     return encode_error("missing_config", f"missing config for host {identifier}", **more)
 
 
 def decode_error(body: bytes) -> ErrorBody | None:
-    """The error in a body. None when it is not one of ours (a proxy's page, an original's plain text), or when it is too
-    large to decode."""
+    """The error in a body; None for another kind of body (a proxy's page, an original's plain text) or one that is too
+    large."""
     if len(body) > MAX_ERROR_BYTES:
         return None
     try:

@@ -1,4 +1,4 @@
-"""A node's registration: its name, its address, and the metadata that the application asks for."""
+"""A node's registration: its name, its address, and the metadata that the application wants."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
 
 
 def check_identifier(identifier: object) -> str:
-    """Return `identifier` if it is valid; raise `InvalidRegistration` naming the rule if not."""
+    """Return `identifier` if it is valid. Raises `InvalidRegistration`, which names the rule."""
     if not isinstance(identifier, str):
         raise InvalidRegistration("identifier", f"expected text, got {type(identifier).__name__}")
     if not _follows_the_rule(identifier):
@@ -33,7 +33,7 @@ def check_identifier(identifier: object) -> str:
     return identifier
 
 
-@lru_cache(maxsize=16_384)  # a node sends the same name again and again
+@lru_cache(maxsize=16_384)  # a node repeats its name
 def _follows_the_rule(identifier: str) -> bool:
     return _IDENTIFIER.fullmatch(identifier) is not None and ".." not in identifier
 
@@ -103,7 +103,7 @@ EMPTY = RegistrationPayload()
 
 
 def check_metadata(text: str) -> str:
-    """Return canonical metadata within its limits (16 KiB, 32 deep); raise `InvalidRegistration` if beyond."""
+    """Return canonical metadata within its limits (16 KiB, 32 deep). Raises `InvalidRegistration`."""
     if len(text) * 4 > MAX_METADATA_BYTES and (size := len(text.encode())) > MAX_METADATA_BYTES:
         raise InvalidRegistration("metadata", f"{size} bytes, at most {MAX_METADATA_BYTES} are taken", 413)
     if (
@@ -117,8 +117,8 @@ def check_metadata(text: str) -> str:
 class NodeRegistration(msgspec.Struct, frozen=True, gc=False):
     """One node's registration: `NodeRegistration("node-1", "127.0.0.1").with_metadata(MyMetadata(port=3000))`.
 
-    `identifier` names the node, `ip` is its address as text (IPv4 or IPv6), `payload` its metadata as it travels.
-    Raises `InvalidRegistration` for an invalid identifier, address or metadata.
+    `identifier` names the node, `ip` is its address as text (IPv4 or IPv6), `payload` its encoded metadata. Raises
+    `InvalidRegistration`.
     """
 
     identifier: str
@@ -141,10 +141,7 @@ class NodeRegistration(msgspec.Struct, frozen=True, gc=False):
         return self.payload.value
 
     def metadata_as(self, type: type[T]) -> T:
-        """The metadata as `type` (a Struct or dataclass).
-
-        Raises `MetadataMismatch` naming node and field when it is absent or of another shape.
-        """
+        """The metadata as `type` (a Struct or dataclass). Raises `MetadataMismatch`, which names node and field."""
         if self.payload.json is None:
             raise MetadataMismatch(self.identifier, f"absent, {type.__name__} expected")
         try:

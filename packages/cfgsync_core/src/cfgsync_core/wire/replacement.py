@@ -17,7 +17,7 @@ from .request_body import RequestBody
 
 REPLACEMENT: Final = "Cfgsync-Replacement"
 NO_REPLACEMENT: Final = "none"
-"""With this value of that header, a 202 means that there was no replacement to remove."""
+"""The header's value in a 202 when there was no replacement to remove."""
 
 
 class Replacement(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The body of a request becomes a Struct by one strict rule, or a refusal whose message begins with the wrong field."""
+"""Strict decoding of a request's body into a Struct; the message of a refusal begins with the wrong field."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FIELD = re.compile(r" - at `\$\.?(.*?)`$")
 
 
 class RequestBody(Generic[T]):
-    """How the body of one route is read: as this Struct, and none of its keys given twice; other keys are ignored."""
+    """Decodes the body of one route as this Struct; no key of it may come twice, and other keys are ignored."""
 
     __slots__ = ("_decode", "_known", "_quoted")
 
@@ -30,7 +30,7 @@ class RequestBody(Generic[T]):
         """The Struct in `body`. Raises `InvalidRequest`: 400 for what is not JSON in UTF-8, 422 for wrong JSON."""
         try:
             if not body.isascii():
-                body.decode()  # also what is ignored must be UTF-8
+                body.decode()  # ignored keys must be UTF-8, too
             words = self._decode(body)
         except msgspec.ValidationError as error:
             raise InvalidRequest(422, _in_words(str(error))) from error
