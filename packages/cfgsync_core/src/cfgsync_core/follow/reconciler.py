@@ -76,8 +76,8 @@ class Reconciler(Generic[C]):
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._waiters: list[asyncio.Future[None]] = []
-        self._told: ReaderState = ReaderState.NEW
-        self._told_digest: str | None = None
+        self._last_state: ReaderState = ReaderState.NEW
+        self._last_digest: str | None = None
         self._failing = ""
         self._over = False
         self.alarm: Alarm | None = None
@@ -107,10 +107,10 @@ class Reconciler(Generic[C]):
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def look(self, why: str = "a hint came") -> None:
+    def hint(self, why: str = "a hint came") -> None:
         """Read sooner: a hint came, or a connection is back."""
         self._fresh.hinted(self._now(), why)
-        self._tell_state()
+        self._report_state()
         self._wake.set()
 
     async def read_once(self) -> None:
@@ -130,7 +130,7 @@ class Reconciler(Generic[C]):
             if self._subscribe is not None:
                 listener = HintListener(
                     self._subscribe,
-                    self.look,
+                    self.hint,
                     interval=self._interval,
                     clock=self._clock,
                     random=self._random,
@@ -143,7 +143,7 @@ class Reconciler(Generic[C]):
                 due = self._fresh.due_in(self._now())
                 if due > 0:
                     await wait_for(self._wake, due, self._clock)
-                    self._tell_state()  # the time to live may be over
+                    self._report_state()  # the time to live may be over
                 else:
                     await self._read()
         finally:
@@ -160,7 +160,7 @@ class Reconciler(Generic[C]):
         waiters, self._waiters = self._waiters, []
         ask = Ask(asked, self._fresh.whole or asked is None, self._fresh.hold)
         self._fresh.began(self._now())
-        self._tell_state()
+        self._report_state()
         self.reads += 1
         try:
             answer = await within(ask.hold + self._read_within, self._view.read(ask), self._clock)
@@ -181,11 +181,11 @@ class Reconciler(Generic[C]):
             case Confirmed():
                 self._confirmed(False, waiters)
             case ReadAgain(whole, why):
-                self._fresh.looks_again(self._now(), why, whole=whole)
+                self._fresh.must_read_again(self._now(), why, whole=whole)
                 self._waiters += waiters  # they wait for the next read
             case Alarm():
                 self._refused(judgement, waiters)
-        self._tell_state()
+        self._report_state()
 
     async def _accept(
         self, news: Whole[C] | Steps | Same, notice: str, waiters: list[asyncio.Future[None]]
@@ -203,7 +203,7 @@ class Reconciler(Generic[C]):
             log.warning("%s: %s", self._name, notice)
         self._confirmed(not isinstance(news, Same), waiters)
         if not isinstance(news, Same):
-            self._tell_change(news)
+            self._report_change(news)
 
     # ── its result ────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -228,7 +228,7 @@ class Reconciler(Generic[C]):
         self._failing = away.why
         self._fresh.failed(self._now(), away.why, away.retry_after)
         self._call(self._on_failure, away.why)
-        self._tell_state()
+        self._report_state()
         self._answer_waiters(waiters, Unavailable(away.why))
 
     def _answer_waiters(self, waiters: list[asyncio.Future[None]], error: Exception | None = None) -> None:
@@ -240,16 +240,16 @@ class Reconciler(Generic[C]):
             else:
                 future.set_exception(error)
 
-    def _tell_change(self, news: Whole[C] | Steps) -> None:
+    def _report_change(self, news: Whole[C] | Steps) -> None:
         digest = news.digest if isinstance(news, Whole) else None
-        if digest is None or digest != self._told_digest:
+        if digest is None or digest != self._last_digest:
             self._call(self._on_change, news)
-        self._told_digest = digest
+        self._last_digest = digest
 
-    def _tell_state(self) -> None:
+    def _report_state(self) -> None:
         state = self.state
-        if state is not self._told:
-            self._told = state
+        if state is not self._last_state:
+            self._last_state = state
             self._call(self._on_state, state)
 
     def _call(self, callback: Callable[..., object] | None, value: object) -> None:

@@ -64,13 +64,13 @@ class Freshness:
         self._held_reads = held_reads
         self._random = random
         self._reading = False
-        self._dirty = False  # look again after the read that is under way
+        self._dirty = False  # read again after the read that is under way
         self._began_at: float | None = None  # the last read
         self._confirmed_at: float | None = None  # when the read that confirmed what is held began
         self._ended = False  # a read, at least once
         self._confirmations = 0
         self._failures = 0  # in a row
-        self._look_at: float | None = None
+        self._read_at: float | None = None
         self._poll_at = float("-inf")  # the first read is due at once
 
     def state(self, now: float) -> ReaderState:
@@ -83,7 +83,7 @@ class Freshness:
 
     def due_in(self, now: float) -> float:
         """Seconds until the next read; 0 when it is due."""
-        at = self._poll_at if self._look_at is None else min(self._look_at, self._poll_at)
+        at = self._poll_at if self._read_at is None else min(self._read_at, self._poll_at)
         return max(at - now, 0.0)
 
     def hinted(self, now: float, why: str = "a hint came") -> None:
@@ -91,12 +91,12 @@ class Freshness:
         self.why = self.why or why
         if self._reading:
             self._dirty = True
-        elif self._look_at is None:
-            self._look_at = now if self._began_at is None else max(now, self._began_at + SETTLE)
+        elif self._read_at is None:
+            self._read_at = now if self._began_at is None else max(now, self._began_at + SETTLE)
 
     def began(self, now: float) -> None:
         """A read begins, with `whole` and `hold` as they were."""
-        self._began_at, self._look_at, self._dirty, self._reading = now, None, False, True
+        self._began_at, self._read_at, self._dirty, self._reading = now, None, False, True
 
     def confirmed(self, now: float, changed: bool = False) -> None:
         """The read was applied (`changed`), or brought nothing new."""
@@ -117,14 +117,14 @@ class Freshness:
             self.hold = max(HELD, self._pause())
         self._again_if_dirty(now, began)
 
-    def looks_again(self, now: float, why: str, *, whole: bool) -> None:
+    def must_read_again(self, now: float, why: str, *, whole: bool) -> None:
         """What was read does not follow on the content. The second time in a row counts as a failure."""
         if self._failures:
             self.failed(now, why)
         else:
             self._end()
             self.why, self.hold, self._failures = why, 0.0, 1
-            self._look_at = now
+            self._read_at = now
         self.whole = self.whole or whole
 
     def refused(self, now: float, why: str) -> None:
@@ -153,7 +153,7 @@ class Freshness:
 
     def _again_if_dirty(self, now: float, began: float) -> None:
         if self._dirty:
-            self._look_at = max(now, began + SETTLE)
+            self._read_at = max(now, began + SETTLE)
             self.why = self.why or "a hint came"
 
     def _pause(self, first: bool = False) -> float:

@@ -28,24 +28,24 @@ class Acknowledger:
         self, identifier: str, generation: str | None, digest: str | None, failure: str | None = None
     ) -> bool:
         """Report the files as applied, or why they failed. False without a generation, as from a static source."""
-        words = Acknowledgement.of(identifier, generation, digest, failure)
-        if words is not None:
-            self._pending = words if words != self._sent else None
+        acknowledgement = Acknowledgement.of(identifier, generation, digest, failure)
+        if acknowledgement is not None:
+            self._pending = acknowledgement if acknowledgement != self._sent else None
         await self.send()
-        return words is not None
+        return acknowledgement is not None
 
     async def send(self) -> None:
         """Send what is pending. Without an answer it stays pending; after a refusal it does not."""
-        words = self._pending
-        if words is None:
+        acknowledgement = self._pending
+        if acknowledgement is None:
             return
         try:
             # a whole fleet acknowledges a change at once, and giving up early would only add requests
-            answer = await self._transport(acknowledge_request(words, self._secret, PATIENCE))
+            answer = await self._transport(acknowledge_request(acknowledgement, self._secret, PATIENCE))
         except Lost:
             return
         if is_final(answer.status):
-            self._pending, self._sent = None, words
+            self._pending, self._sent = None, acknowledgement
 
     def forget(self, repeat: bool) -> None:
         """The server may have forgotten what was reported (an eviction, another store)."""

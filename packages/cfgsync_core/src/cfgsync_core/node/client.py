@@ -103,9 +103,9 @@ class CfgsyncClient:
 
         Raises `MaterializationFailed`; `Unavailable`; `FetchFailed` (refused); `IntegrityError`.
         """
-        asked = NodeRegistration(node, ANYWHERE) if isinstance(node, str) else node
-        request = node_request(asked, self._secret, wait + PATIENCE, hold=wait, version=self._version)
-        meaning = await self._ask(request, RequestContext("/node", asked.identifier))
+        registration = NodeRegistration(node, ANYWHERE) if isinstance(node, str) else node
+        request = node_request(registration, self._secret, wait + PATIENCE, hold=wait, version=self._version)
+        meaning = await self._ask(request, RequestContext("/node", registration.identifier))
         match meaning:
             case Fetched():
                 return Ready(meaning.payload, meaning.generation)
@@ -157,15 +157,13 @@ class CfgsyncClient:
                 case Done(Fetched() as fetched):
                     return fetched
                 case Done(outcome):
-                    assert not isinstance(
-                        outcome, Fetched | Current
-                    )  # no digest was sent, so none is current
+                    assert not isinstance(outcome, Fetched | Current)  # `known` was not given
                     raise FetchFailed(outcome)
 
-    async def acknowledge(self, words: Acknowledgement) -> bool:
+    async def acknowledge(self, acknowledgement: Acknowledgement) -> bool:
         """Acknowledge a generation; False, and no exception, for a refusal or no answer: the node goes on."""
         try:
-            answer = await self._send(acknowledge_request(words, self._secret))
+            answer = await self._send(acknowledge_request(acknowledgement, self._secret))
         except Lost:
             return False
         return 200 <= answer.status < 300

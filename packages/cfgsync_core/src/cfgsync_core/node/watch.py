@@ -114,7 +114,7 @@ class _NodeView:
         self._identifier = ""
         self._registered = False
         self._version: str | None = None  # the answer to the registration, repeated on every request
-        self._not_ready = False  # the server said so: the request may be held although nothing is known
+        self._not_ready = False  # as the server answered: a request may be held although nothing is known
         self._failed: Fetched | None = (
             None  # files that could not be applied, kept so that they are not sent again
         )
@@ -196,17 +196,17 @@ class _NodeView:
                         self.interval,
                     )
                 version = NEVER if generation is None else Version.parse(generation)
-                return await self._looked_at(ask, Whole(version, digest, meaning))
+                return await self._judged(ask, Whole(version, digest, meaning))
             case Current(generation=generation):
                 version = self.known or NEVER if generation is None else Version.parse(generation)
                 if offered is not None:
                     again = msgspec.structs.replace(offered, generation=generation)
                     return Whole(version, offered.digest, again)
-                return await self._looked_at(ask, Same(version))
+                return await self._judged(ask, Same(version))
             case _:
                 return await self._away(node.identifier, meaning)
 
-    async def _looked_at(self, ask: Ask, news: Whole[Fetched] | Same) -> Whole[Fetched] | Same:
+    async def _judged(self, ask: Ask, news: Whole[Fetched] | Same) -> Whole[Fetched] | Same:
         """Acknowledge what the Reconciler will refuse as failed, so that `/status` shows it."""
         judgement = judge(ask.known, self.known, news, lambda: isinstance(news, Whole) and self.same(news))
         if isinstance(judgement, Alarm):

@@ -59,8 +59,12 @@ class _Protocol(RequestHandler):
             raise ConnectionError("the answer has begun already")
         if status >= 500:
             log.error("a request failed: %s", type(exc).__name__, exc_info=exc, extra=event("request_failed"))
-        code, said = ("internal", "the server failed; its log says why") if status >= 500 else _MALFORMED
-        response = web.Response(body=encode_error(code, said), status=status, content_type="application/json")
+        code, message_text = (
+            ("internal", "the server failed; its log says why") if status >= 500 else _MALFORMED
+        )
+        response = web.Response(
+            body=encode_error(code, message_text), status=status, content_type="application/json"
+        )
         response.force_close()
         return response
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from ..store.contract import Version
-from ..wire.acknowledgement import decode_acknowledgement
+from ..wire.acknowledgement import Acknowledgement, decode_acknowledgement
 from ..wire.headers import ACCEPT, GENERATION, VERSION, parse_etags, parse_wait, takes_extended
 from ..wire.protocol import (
     STATUS,
@@ -21,13 +21,11 @@ from ..wire.protocol import (
     encode_missing,
     encode_not_ready,
 )
+from ..wire.registration import Identifier
 from ..wire.source import AcknowledgingSource, NodeConfigSource, SharedSource
 from .reply import refusal
 from .route import Body, Call, Operation, Reply, Response, Route
 
-Identifier = Annotated[
-    str, msgspec.Meta(pattern=r"^[A-Za-z0-9]((\.?[A-Za-z0-9_-])*\.?[A-Za-z0-9])?$", max_length=128)
-]
 Ip = Annotated[
     str, msgspec.Meta(extra_json_schema={"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]})
 ]  # without a zone
@@ -62,22 +60,6 @@ class Payload(msgspec.Struct):
 
     schema_version: int
     files: list[File]
-
-
-class Ack(msgspec.Struct):
-    """A node has applied, or could not apply, the files with this digest of this generation. `reason` says why it failed,
-    in at most 1,000 characters."""
-
-    identifier: Identifier
-    generation: Annotated[
-        str,
-        msgspec.Meta(
-            pattern=r"^[0-7][0-9a-f]{7}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.(0|[1-9][0-9]{0,17})$"
-        ),
-    ]
-    digest: Annotated[str, msgspec.Meta(pattern="^sha256-[0-9a-f]{64}$")]
-    status: Literal["applied", "failed"]
-    reason: str | None = None
 
 
 def _header(description: str) -> dict[str, Any]:
@@ -125,7 +107,7 @@ _ACK: Final = Operation(
     "Report that this node has applied a generation, or why it could not",
     {"204": Response(description="recorded, durably")},
     "400 401 403 409 413 415 422 425 503 507",
-    Ack,
+    Acknowledgement,
 )
 
 
@@ -157,18 +139,18 @@ def node_route(source: NodeConfigSource, shared: SharedSource | None = None) -> 
         applied = {"Preference-Applied": f"wait={wait:g}"} if wait else {}
         if isinstance(answer, Ready):
             payload = answer.payload
-            said = {"ETag": f'"{payload.digest}"', **applied}
+            fields = {"ETag": f'"{payload.digest}"', **applied}
             if answer.generation is not None:
-                said[GENERATION] = answer.generation
+                fields[GENERATION] = answer.generation
             if payload.digest in etags or "*" in etags:
-                return Reply(304, (), said)
+                return Reply(304, (), fields)
             if payload.extended is not None and not takes_extended(headers.get(ACCEPT, "")):
                 return refusal(
                     406,
                     "not_acceptable",
                     f"file {payload.extended} has a mode or an encoding: send `Cfgsync-Accept: base64, mode`",
                 )
-            return Reply(STATUS[Ready], payload.chunks, said)
+            return Reply(STATUS[Ready], payload.chunks, fields)
         if isinstance(answer, NotReady):
             if answer.retry_after:
                 applied["Retry-After"] = str(math.ceil(answer.retry_after))

@@ -10,14 +10,7 @@ from ..wire.protocol import NodeRequest, encode_error
 from ..wire.registration import check_identifier
 from ..wire.request_body import RequestBody
 from ..wire.status import FleetStatus, NodeStatus, StatusSource
-from .node_routes import Identifier
 from .route import Body, Call, Operation, Reply, Response, Route, page_of
-
-
-class Node(msgspec.Struct):
-    """The name of a node."""
-
-    identifier: Identifier
 
 
 class Health(msgspec.Struct):
@@ -86,9 +79,9 @@ def evict_route(evict: Callable[[str], Awaitable[bool]]) -> Route:
 
     operation = Operation(
         "Make a node leave; its name is free, and it may register again",
-        {"200": Response((Node,))},
+        {"200": Response((NodeRequest,))},
         "400 403 404 413 415 422 503 507",
-        Node,
+        NodeRequest,
     )
     return Route("POST", "/admin/evict", handler, "evict", "operator", Body(_decode_node), operation)
 

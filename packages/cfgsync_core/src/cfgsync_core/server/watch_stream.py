@@ -60,7 +60,7 @@ class WatchStreams:
         self._pages: set[asyncio.Event] = set()
         self._unsubscribe: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._told_at = float("-inf")
+        self._hinted_at = float("-inf")
         self._closed = False
 
     def __len__(self) -> int:
@@ -93,35 +93,35 @@ class WatchStreams:
         self._pages.add(hinted)
         if self._unsubscribe is None:
             self._unsubscribe = self._source.subscribe(self._heard)
-        said = HELLO
+        piece = HELLO
         try:
             while not self._closed:
-                await write(said)
+                await write(piece)
                 try:
                     async with asyncio.timeout(self._ping):
                         await hinted.wait()
                     hinted.clear()
-                    said = HINT
+                    piece = HINT
                 except TimeoutError:
-                    said = PING
+                    piece = PING
         finally:
             self._pages.discard(hinted)
             if not self._pages:
-                self._rest()
+                self._stop()
 
     def _heard(self) -> None:
         if self._timer is None:
             loop = asyncio.get_running_loop()
-            at = max(loop.time() + self._lead, self._told_at + self._spacing)
-            self._timer = loop.call_at(at, self._tell)
+            at = max(loop.time() + self._lead, self._hinted_at + self._spacing)
+            self._timer = loop.call_at(at, self._send_hint)
 
-    def _tell(self) -> None:
+    def _send_hint(self) -> None:
         self._timer = None
-        self._told_at = asyncio.get_running_loop().time()
+        self._hinted_at = asyncio.get_running_loop().time()
         for page in self._pages:
             page.set()
 
-    def _rest(self) -> None:
+    def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -23,6 +23,7 @@ from .limits import MAX_ERROR_BYTES, MAX_JSON_DEPTH
 from .payload import NodeArtifactsPayload
 from .registration import (
     EMPTY,
+    Identifier,
     NodeRegistration,
     RegistrationPayload,
     check_identifier,
@@ -141,33 +142,33 @@ def encode_registration(registration: NodeRegistration) -> bytes:
 
 def decode_registration(body: bytes) -> NodeRegistration:
     """The registration in a `POST /register` body. Raises `InvalidRequest` (400, 413 or 422)."""
-    words = _body.decode(body)
-    if words.ip is msgspec.UNSET:
+    decoded = _body.decode(body)
+    if decoded.ip is msgspec.UNSET:
         raise InvalidRequest(422, 'ip: missing; a registration is {"identifier", "ip", "metadata"?}')
-    return NodeRegistration(words.identifier, words.ip, _metadata(words.metadata))
+    return NodeRegistration(decoded.identifier, decoded.ip, _metadata(decoded.metadata))
 
 
 def decode_stored(value: bytes) -> NodeRegistration:
     """The registration that `encode_registration` encoded."""
-    words = _decode_own(value)
-    raw = bytes(words.metadata)
+    decoded = _decode_own(value)
+    raw = bytes(decoded.metadata)
     return NodeRegistration(
-        words.identifier, str(words.ip), RegistrationPayload(raw.decode()) if raw else EMPTY
+        decoded.identifier, str(decoded.ip), RegistrationPayload(raw.decode()) if raw else EMPTY
     )
 
 
 class NodeRequest(msgspec.Struct, frozen=True, gc=False):
     """A body that names one node."""
 
-    identifier: str
+    identifier: Identifier
 
 
 def decode_node_request(body: bytes) -> NodeRequest:
     """The node in a `POST /node` body, which may be a whole, valid registration."""
-    words = _body.decode(body)
-    if words.ip is not msgspec.UNSET:
-        check_ip(words.ip)
-    return NodeRequest(check_identifier(words.identifier))
+    decoded = _body.decode(body)
+    if decoded.ip is not msgspec.UNSET:
+        check_ip(decoded.ip)
+    return NodeRequest(check_identifier(decoded.identifier))
 
 
 def _metadata(raw: msgspec.Raw) -> RegistrationPayload:

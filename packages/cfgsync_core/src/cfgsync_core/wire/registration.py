@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -14,6 +14,16 @@ from . import strict_json
 from .limits import MAX_IDENTIFIER, MAX_METADATA_BYTES, MAX_METADATA_DEPTH
 
 T = TypeVar("T")
+
+Identifier: TypeAlias = Annotated[
+    str,
+    msgspec.Meta(
+        extra_json_schema={
+            "pattern": r"^[A-Za-z0-9]((\.?[A-Za-z0-9_-])*\.?[A-Za-z0-9])?$",
+            "maxLength": MAX_IDENTIFIER,
+        }
+    ),
+]
 
 _IDENTIFIER = re.compile(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{MAX_IDENTIFIER - 2}}}[A-Za-z0-9])?", re.ASCII)
 

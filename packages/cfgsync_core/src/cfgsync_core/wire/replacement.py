@@ -43,25 +43,25 @@ def encode_replacement(replacement: Replacement) -> bytes:
 
 def decode_replacement(body: bytes) -> Replacement:
     """The replacement in a `POST /node/replace` body. Raises `InvalidRequest` (400 or 422)."""
-    words = _body.decode(body)
-    check_identifier(words.identifier)
-    files = [_file(at, file) for at, file in enumerate(words.files)]
+    decoded = _body.decode(body)
+    check_identifier(decoded.identifier)
+    files = [_file(at, file) for at, file in enumerate(decoded.files)]
     try:
-        return Replacement(words.identifier, ArtifactSet(files))
+        return Replacement(decoded.identifier, ArtifactSet(files))
     except CfgsyncError as error:
         raise InvalidRequest(422, f"files: {error}") from error
 
 
-def _file(at: int, words: FileObject) -> ArtifactFile:
-    content: str | bytes = words.content
-    if words.encoding == "base64":
+def _file(at: int, given: FileObject) -> ArtifactFile:
+    content: str | bytes = given.content
+    if given.encoding == "base64":
         try:
-            content = base64.b64decode(words.content, validate=True)
+            content = base64.b64decode(given.content, validate=True)
         except (binascii.Error, ValueError) as error:
             raise InvalidRequest(422, f"files[{at}].content: not base64: {error}") from error
-    elif words.encoding != "text":
+    elif given.encoding != "text":
         raise InvalidRequest(422, f"files[{at}].encoding: expected text or base64")
     try:
-        return ArtifactFile(words.path, content, words.mode)
+        return ArtifactFile(given.path, content, given.mode)
     except InvalidArtifact as error:
         raise InvalidRequest(422, f"files[{at}]: {error}") from error

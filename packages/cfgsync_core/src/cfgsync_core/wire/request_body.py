@@ -31,14 +31,14 @@ class RequestBody(Generic[T]):
         try:
             if not body.isascii():
                 body.decode()  # ignored keys must be UTF-8, too
-            words = self._decode(body)
+            decoded = self._decode(body)
         except msgspec.ValidationError as error:
             raise InvalidRequest(422, _in_words(str(error))) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidRequest(400, f"not JSON: {error}") from error
         if b"\\" in body or max(map(body.count, self._quoted)) > 1:
             self._refuse_doubles(body)
-        return words
+        return decoded
 
     def _refuse_doubles(self, body: bytes) -> None:
         """Refuse a known top-level key that is given twice, as the original does; other keys may repeat."""
