@@ -74,6 +74,7 @@ class Unreachable(Failure, frozen=True):
 
 
 Outcome: TypeAlias = Fetched | Current | Failure
+"""How fetching files ended."""
 
 
 class FetchFailed(CfgsyncError):

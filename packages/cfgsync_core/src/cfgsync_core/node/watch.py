@@ -40,7 +40,8 @@ class AppliedFiles(msgspec.Struct, frozen=True):
 
 
 class NodeWatch(Reconciler[Fetched]):
-    """Keeps one node in step while the context lasts, or `run()` does.
+    """Keeps one node in step while the context lasts, or until `run()` is cancelled. `state` tells how current the files
+    are, `why` the reason when it is not CURRENT; `close()` waits for the application that is under way.
 
         async with NodeWatch(registration, transport, apply, held=held) as watch:
             ...                                  # watch.state, watch.why, watch.held

@@ -11,6 +11,7 @@ import msgspec
 from ..store.contract import Version
 from ..wire.acknowledgement import Acknowledgement, decode_acknowledgement
 from ..wire.headers import ACCEPT, GENERATION, VERSION, parse_etags, parse_wait, takes_extended
+from ..wire.payload import File
 from ..wire.protocol import (
     STATUS,
     Missing,
@@ -44,15 +45,6 @@ class NodeBody(msgspec.Struct):
 
     identifier: Identifier
     ip: Ip | msgspec.UnsetType = msgspec.UNSET
-
-
-class File(msgspec.Struct):
-    """One file. `mode` and `encoding` are there only when they differ from 0644 and text."""
-
-    path: str
-    content: str
-    mode: Annotated[str, msgspec.Meta(pattern="^0[0-7]{3}$")] = "0644"
-    encoding: str = "text"
 
 
 class Payload(msgspec.Struct):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -19,12 +19,12 @@ SCHEMA_VERSION: Final = 1
 _encode = msgspec.json.Encoder().encode
 
 
-class FileObject(msgspec.Struct, gc=False, omit_defaults=True):
-    """One file of a body."""
+class File(msgspec.Struct, gc=False, omit_defaults=True):
+    """One file. `mode` and `encoding` are there only when they differ from 0644 and text."""
 
     path: str
     content: str
-    mode: str = "0644"
+    mode: Annotated[str, msgspec.Meta(extra_json_schema={"pattern": "^0[0-7]{3}$"})] = "0644"
     encoding: str = "text"
 
 
@@ -52,9 +52,9 @@ def encode_files(files: Iterable[ArtifactFile]) -> bytes:
     """The file objects of a payload, separated by commas, without the brackets."""
     return _encode(
         [
-            FileObject(f.path, base64.b64encode(f.content).decode(), f.mode, "base64")
+            File(f.path, base64.b64encode(f.content).decode(), f.mode, "base64")
             if isinstance(f.content, bytes)
-            else FileObject(f.path, f.content, f.mode)
+            else File(f.path, f.content, f.mode)
             for f in files
         ]
     )[1:-1]

@@ -11,7 +11,7 @@ import msgspec
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError, InvalidArtifact
 
 from ..errors import InvalidRequest
-from .payload import FileObject, encode_files
+from .payload import File, encode_files
 from .registration import check_identifier
 from .request_body import RequestBody
 
@@ -29,7 +29,7 @@ class Replacement(msgspec.Struct, frozen=True):
 
 class _Body(msgspec.Struct):
     identifier: str
-    files: list[FileObject] = []
+    files: list[File] = []
 
 
 _body = RequestBody(_Body)
@@ -52,7 +52,7 @@ def decode_replacement(body: bytes) -> Replacement:
         raise InvalidRequest(422, f"files: {error}") from error
 
 
-def _file(at: int, given: FileObject) -> ArtifactFile:
+def _file(at: int, given: File) -> ArtifactFile:
     content: str | bytes = given.content
     if given.encoding == "base64":
         try:

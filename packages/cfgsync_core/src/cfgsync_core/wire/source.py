@@ -10,6 +10,7 @@ from .protocol import Missing, NotReady, Ready
 from .registration import NodeRegistration
 
 Resolution: TypeAlias = Ready | NotReady | Missing
+"""A source's answer to one node."""
 
 
 class NodeConfigSource(Protocol):
