@@ -235,8 +235,8 @@ FAULTS = (
         (
             Edit(
                 f"{_CORE}/node/acknowledger.py",
-                "acknowledge_request(words, self._secret, PATIENCE)",
-                "acknowledge_request(words, self._secret)",
+                "acknowledge_request(acknowledgement, self._secret, PATIENCE)",
+                "acknowledge_request(acknowledgement, self._secret)",
             ),
         ),
         (

@@ -132,7 +132,7 @@ async def test_the_previous_generation_may_be_acknowledged_and_an_older_one_is_s
 async def test_without_a_generation_every_acknowledgement_is_stale() -> None:
     async with RegistrationConfigSource(ReadyAt(2)) as source:
         await source.register(node("a"))
-        with pytest.raises(StaleGeneration, match="no generation stands"):
+        with pytest.raises(StaleGeneration, match="no generation is published"):
             await source.acknowledge(
                 Acknowledgement("a", f"{mint_epoch()}.1", f"sha256-{'0' * 64}", "applied")
             )

@@ -309,7 +309,7 @@ async def test_inv_9_a_torn_snapshot_is_refused_whole(house):
     async with house.reading() as (reader, replica):
         assert replica.held is None
         assert reader.state is ReaderState.NOT_READY
-        assert "torn" in reader.why
+        assert "the digest does not match" in reader.why
     house.store = whole
     async with house.reading() as (_, replica):
         assert replica.values == {"a": b"1"}
@@ -489,7 +489,7 @@ async def test_inv_16_callbacks_come_once_per_distinct_value_in_order_and_one_th
         if len(told) % 2:
             raise RuntimeError("a callback that raises")
 
-    async with house.reading(on_change=tell, interval=1.0) as (reader, _):
+    async with house.reading(on_change=tell, interval=1.0):
         for number in range(1, 6):
             await house.write(a=number)
             for _ in range(4):
@@ -498,7 +498,6 @@ async def test_inv_16_callbacks_come_once_per_distinct_value_in_order_and_one_th
         await house.engine.new_epoch()
         await house.clock.advance(5)
     assert told == [0, 1, 2, 3, 4, 5, 5]  # the last one is in another epoch
-    assert reader.changes == len(told)
 
 
 async def test_inv_17_readers_that_start_together_spread_their_polls():

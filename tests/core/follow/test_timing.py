@@ -115,13 +115,13 @@ def test_retry_after_is_obeyed_and_up_to_a_quarter_more():
 def test_a_source_that_never_joins_on_is_asked_like_one_that_fails():
     f, now = fresh(), 0.0
     f.began(now)
-    f.looks_again(now, "a gap", whole=True)
+    f.must_read_again(now, "a gap", whole=True)
     assert (f.due_in(now), f.whole, f.state(now)) == (0, True, ReaderState.NOT_READY)
     reads = 0
     while now < 60:
         now += f.due_in(now)
         f.began(now)
-        f.looks_again(now, "a gap", whole=True)
+        f.must_read_again(now, "a gap", whole=True)
         reads += 1
     assert reads < 60
 

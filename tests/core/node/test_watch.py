@@ -307,9 +307,9 @@ async def test_inv_6_a_server_that_goes_back_is_refused_told_and_taken_again_whe
         await until(lambda: server.statuses[304] >= 1)
         server.serve("four\n", Version(EPOCH, 4))
         await until(lambda: len(server.acks) >= 1)
-        assert watch.reader.alarm is not None
-        assert f"{EPOCH}.4" in watch.reader.alarm.sentence
-        assert f"{EPOCH}.5" in watch.reader.alarm.sentence
+        assert watch.alarm is not None
+        assert f"{EPOCH}.4" in watch.alarm.sentence
+        assert f"{EPOCH}.5" in watch.alarm.sentence
         server.serve("another five\n", Version(EPOCH, 5))
         await until(lambda: len(server.acks) >= 2)
         assert (node.tried, watch.held) == (0, five)
@@ -326,7 +326,7 @@ async def test_inv_6_a_304_from_before_what_is_in_place_is_refused_as_well() -> 
     async with node.watch(server.send, AppliedFiles(Version(EPOCH, 5), ONE.digest)) as watch:
         await until(lambda: server.statuses[304] >= 1)
         server.serve("one\n", Version(EPOCH, 4))
-        await until(lambda: watch.reader.alarm is not None)
+        await until(lambda: watch.alarm is not None)
         assert watch.held == AppliedFiles(Version(EPOCH, 5), ONE.digest)
 
 
@@ -335,7 +335,7 @@ async def test_inv_7_an_older_epoch_is_refused_and_a_newer_one_is_taken() -> Non
     async with node.watch(server.send, ONE) as watch:
         await until(lambda: server.statuses[304] >= 1)
         server.serve("old\n", Version(OLD, 99))
-        await until(lambda: watch.reader.alarm is not None)
+        await until(lambda: watch.alarm is not None)
         assert node.text == "one\n"
         server.serve("new\n", Version(NEW, 1))
         await until(lambda: node.text == "new\n")

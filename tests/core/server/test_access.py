@@ -40,7 +40,7 @@ def test_on_this_machine_by_its_own_name_is_an_operator() -> None:
         ("127.0.0.1", {"Origin": "http://127.0.0.1:4400"}, "Origin"),
         ("127.0.0.1", {"X-Forwarded-For": "203.0.113.9"}, "proxy"),
         ("127.0.0.1", {"Via": "1.1 nginx"}, "proxy"),
-        ("127.0.0.1", {"Host": "attacker.example"}, "(`Host`): ask http://127.0.0.1:4400"),
+        ("127.0.0.1", {"Host": "attacker.example"}, "(`Host`): use http://127.0.0.1:4400"),
     ],
 )
 def test_anybody_else_is_told_why_not(remote: str | None, headers: dict[str, str], word: str) -> None:

@@ -1,4 +1,4 @@
-"""Words, contracts, HTTP in and out: what a node and a server of cfgsync agree on."""
+"""The contracts, the wire, HTTP client and server: what a node and a server of cfgsync share."""
 
 from typing import TYPE_CHECKING
 

@@ -6,19 +6,19 @@ from cfgsync_artifacts import CfgsyncError
 
 
 class InvalidRequest(CfgsyncError, ValueError):
-    """Bytes that are not an acceptable request. `status` is 400 (not JSON), 413 (too large), 415 (not said to be
-    JSON) or 422 (well-formed but wrong; the message begins with the field)."""
+    """Bytes that are not an acceptable request. `status` is 400 (not JSON), 413 (too large), 415 (another content
+    type) or 422 (well-formed but wrong; the message begins with the field)."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
 
 
-class InvalidRegistration(CfgsyncError, ValueError):
-    """A registration word outside its rule: `field` is `identifier`, `ip` or `metadata`."""
+class InvalidRegistration(InvalidRequest):
+    """A value of a registration that breaks its rule: `field` is `identifier`, `ip` or `metadata`."""
 
-    def __init__(self, field: str, why: str) -> None:
-        super().__init__(f"{field}: {why}")
+    def __init__(self, field: str, why: str, status: int = 422) -> None:
+        super().__init__(status, f"{field}: {why}")
         self.field = field
         self.why = why
 
@@ -32,8 +32,8 @@ class MetadataMismatch(CfgsyncError, ValueError):
 
 
 class MaterializationFailed(CfgsyncError):
-    """The materializer or its sink raised. `cause` is `str(exception)`; no traceback travels to a node. `at` is where, in
-    words for the server's own log (`KeyError in app.py, line 12`), or `""`."""
+    """The materializer or its sink raised. `cause` is `str(exception)`, which nodes see; `at` is the place, for the
+    server's own log (`KeyError in app.py, line 12`), or `""`."""
 
     def __init__(self, cause: str, at: str = "") -> None:
         super().__init__(f"failed to materialize config snapshot: {cause}")
@@ -42,12 +42,12 @@ class MaterializationFailed(CfgsyncError):
 
 
 class StaleGeneration(CfgsyncError):
-    """An acknowledgement for a generation that is neither the current nor the previous one (`current` None: none
-    stands). The node asks `/node` again; there is nothing to repeat."""
+    """An acknowledgement for a generation that is neither the current nor the previous one (`current` None: no generation
+    is published). Do not repeat it; fetch from `/node` again."""
 
     def __init__(self, generation: str, current: str | None) -> None:
-        stands = f"the current one is {current}" if current is not None else "no generation stands"
-        super().__init__(f"generation {generation} is neither the current nor the previous one: {stands}")
+        now = f"the current one is {current}" if current is not None else "no generation is published"
+        super().__init__(f"generation {generation} is neither the current nor the previous one: {now}")
         self.generation = generation
         self.current = current
 
@@ -72,7 +72,7 @@ class StoreFull(Unavailable):
 
 
 class OutcomeUnknown(Unavailable):
-    """A commit may be visible now, later or never, at most once and whole. Repeat only what is idempotent."""
+    """A commit may become visible now, later or never, whole and at most once. Repeat only what is idempotent."""
 
 
 class StoreRefused(CfgsyncError):
@@ -84,10 +84,8 @@ class StoreRefused(CfgsyncError):
 
 
 class StoreDamaged(StoreRefused, Unavailable):
-    """What the store holds does not match its digests. It is reported, never served and never silently recreated.
-
-    A program that opens the store sees `StoreRefused`; one that is running sees `Unavailable`, never an empty answer.
-    """
+    """The store's content does not match its digests. It is never served and never silently recreated: opening it fails
+    as `StoreRefused`, and a running server answers as `Unavailable`."""
 
 
 class IntegrityError(CfgsyncError):

@@ -33,7 +33,7 @@ def error_text(error: BaseException) -> str:
 
 
 def cause(error: BaseException) -> str:
-    """Why a system call failed, in the system's words where it has some: `permission denied`."""
+    """Why a system call failed, with the system's message if there is one: `permission denied`."""
     return (getattr(error, "strerror", None) or error_text(error)).lower()
 
 
@@ -42,7 +42,7 @@ def counted(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-@lru_cache(maxsize=4096)  # a page of /status spells the same seconds again and again
+@lru_cache(maxsize=4096)  # a page of /status has the same seconds many times
 def rfc3339(seconds: int) -> str:
     """Whole seconds since 1970 as RFC 3339 in UTC: `2026-01-31T08:00:00Z`."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,7 +1,7 @@
-"""May what was read be applied? A reader's rules as one function of versions, with no I/O and no clock.
+"""Whether a reader may apply what it has read: one function of versions, with no I/O and no clock.
 
 Same epoch and later: yes, whole or as contiguous steps. Same epoch and earlier: no. Same version, other content: an alarm.
-A new epoch: whole, and said. A retired one: no (`store.md`, INV-6 to INV-10, INV-13).
+A new epoch: whole, with a notice. A retired one: no.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ C = TypeVar("C")
 
 
 class Whole(msgspec.Struct, Generic[C], frozen=True):
-    """Everything at one version. `version` is `NEVER` for a source that does not number what it says."""
+    """Everything at one version, which is `NEVER` for a source without versions."""
 
     version: Version
     digest: str
@@ -37,14 +37,14 @@ class Steps(msgspec.Struct, frozen=True):
 
 
 class Same(msgspec.Struct, frozen=True):
-    """What the reader holds is what stands at `version`, which may be later than the one it knows: content that was
-    compared by its digest, such as a 304, may have a new number, and even a new epoch."""
+    """The reader's content is that of `version`. This may be later than the version it knows, even in a new epoch, when
+    the digests were compared, as for a 304."""
 
     version: Version
 
 
 class Away(msgspec.Struct, frozen=True):
-    """No answer this time, which changes nothing of what is held. `retry_after` is in seconds, if the source said so."""
+    """No answer this time; the reader keeps what it has. `retry_after` is in seconds, if the source named it."""
 
     why: str
     retry_after: float | None = None
@@ -57,7 +57,7 @@ AlarmKind = Literal["regressed", "forked", "retired"]
 
 class Alarm(msgspec.Struct, frozen=True):
     """What was read must not be applied. `regressed`: same epoch, earlier revision; `forked`: same version, other
-    content; `retired`: an epoch before the one that is held. `got` and `known` are the two versions."""
+    content; `retired`: an earlier epoch. `got` was read, `known` is the reader's version."""
 
     kind: AlarmKind
     known: Version
@@ -65,27 +65,27 @@ class Alarm(msgspec.Struct, frozen=True):
 
     @property
     def sentence(self) -> str:
-        """Both versions, and what it means, for an operator."""
+        """The alarm for an operator."""
         if self.kind == "forked":
-            return f"two contents claim version {self.got}: the one that was read is refused; history was rewritten"
+            return f"version {self.got} has two different contents, so history was rewritten; the new one is refused"
         if self.kind == "regressed":
-            return f"history was lost: {self.got} was read, {self.known} is known; it is refused"
-        return f"an older epoch was read: {self.got}, {self.known} is known; it is refused"
+            return f"history was lost: read {self.got}, but {self.known} is known; it is refused"
+        return f"an older epoch: read {self.got}, but {self.known} is known; it is refused"
 
 
 class Accept(msgspec.Struct, Generic[C], frozen=True):
-    """Apply this. `notice` is a sentence for an operator (a new epoch), "" for none."""
+    """Apply this. `notice` is a sentence for an operator (a new epoch), or ""."""
 
     news: Whole[C] | Steps | Same
     notice: str = ""
 
 
 class Confirmed(msgspec.Struct, frozen=True):
-    """What is held is the head; there is nothing to apply."""
+    """The reader is up to date; there is nothing to apply."""
 
 
 class ReadAgain(msgspec.Struct, frozen=True):
-    """Read again at once: `whole`, because steps do not join on to what is held."""
+    """Read again at once; `whole` when the steps do not follow the reader's version."""
 
     whole: bool
     why: str
@@ -100,10 +100,8 @@ def judge(
     answer: Whole[C] | Steps | Same,
     same: Callable[[], bool] = lambda: False,
 ) -> Judgement[C]:
-    """What becomes of an answer to a reader that held `asked` when it asked and holds `held` now (None: nothing yet).
-
-    The two differ when the reader's own commits moved it meanwhile. `same` is asked only of a Whole of the version that
-    is held: is its content what is held?
+    """What to do with an answer to a reader that was at version `asked` when the read began and is at `held` now (None:
+    nothing yet); its own commits may have moved it. `same` compares a Whole of the reader's own version with its content.
     """
     if isinstance(answer, Steps) and not answer.changes:
         return ReadAgain(True, "steps that lead nowhere")

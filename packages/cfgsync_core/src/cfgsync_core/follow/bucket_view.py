@@ -1,7 +1,7 @@
-"""A bucket as a reader sees it: replayed from the history where that joins on, else taken whole, and checked either way.
+"""A bucket as a reader sees it: replayed from its history if that is possible, else read whole, and checked either way.
 
-The history is asked from one revision before, so that the commit that the reader holds last is in the answer: when it is
-another one, history was rewritten behind the reader's back and replaying would mix two of them.
+The history is read from one revision before, so that it includes the reader's last commit. If that is another one now,
+history was rewritten, and replaying would mix the two.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ log = logging.getLogger("cfgsync.reconcile")
 
 
 class BucketHolder(Protocol):
-    """Where the entries of a bucket are kept. Each call is one step of the event loop."""
+    """Keeps the entries of a bucket. Each call is one step of the event loop."""
 
     @property
     def held(self) -> Version | None:
-        """The version that is held, None before the first."""
+        """The version of the entries, None before the first."""
 
     def take(self, snapshot: BucketSnapshot) -> None:
-        """Hold exactly this."""
+        """Replace all entries."""
 
     def step(self, version: Version, change: Change) -> None:
-        """Hold the change too, which is the one that follows; the version is then this."""
+        """Apply the next change; the version is then this."""
 
     def holds(self, snapshot: BucketSnapshot) -> bool:
-        """Is this, whose version is the one that is held, what is held?"""
+        """Whether the entries are those of this snapshot, which is of the same version."""
 
 
 class BucketView:
-    """`bucket` of `store` as a View of what `holder` holds. `replay=False` always takes it whole."""
+    """`bucket` of `store` as a View of what `holder` holds. `replay=False` always reads it whole."""
 
     def __init__(
         self, store: RevisionedStore, bucket: str, holder: BucketHolder, *, replay: bool = True
@@ -45,29 +45,28 @@ class BucketView:
         self._bucket = bucket
         self._holder = holder
         self._replay = replay
-        self._joint: tuple[Version, str] | None = (
-            None  # the version that was last compared, and its commit's id
-        )
+        self._joint: tuple[Version, str] | None = None  # the version compared last, and its commit's id
 
     @property
     def known(self) -> Version | None:
         return self._holder.held
 
     async def read(self, ask: Ask) -> ReadResult[BucketSnapshot]:
-        """See `View`. Raises `Unavailable`; `StoreDamaged` for a snapshot that is torn."""
+        """See `View`. Raises `Unavailable`; `StoreDamaged` for a snapshot whose digest is wrong."""
         known = None if ask.whole else ask.known
         if known is not None and self._replay:
             if known.epoch and self._joint is not None:
                 steps = await self._steps(known)
                 if steps is not None:
                     return steps
-            known = None  # also content that claims the version that is held is to be compared
+            known = None  # compare the content, even of the same version
         answer = await self._store.snapshot(self._bucket, known)
         if isinstance(answer, Unchanged):
             return Same(answer.version)
         if not answer.is_whole():
             raise StoreDamaged(
-                f"bucket {self._bucket!r} was read torn, its digest is another", "run `cfgsync store check`"
+                f"bucket {self._bucket!r}: the digest does not match what was read",
+                "run `cfgsync store check`",
             )
         if self._replay:
             self._joint = await self._read_joint(answer.version)
@@ -86,7 +85,7 @@ class BucketView:
                 self._joint = (version, change.commit_id)
 
     async def _steps(self, known: Version) -> Steps | Same | None:
-        """What the history has after `known`; None when it does not join on."""
+        """What the history has after `known`; None when it does not follow it."""
         before = Version(known.epoch, max(known.revision - 1, 0))
         changes = await self._store.changes(self._bucket, before)
         if isinstance(changes, Gap):
@@ -99,7 +98,7 @@ class BucketView:
         return Steps(known.epoch, later) if later else Same(known)
 
     async def _read_joint(self, version: Version) -> tuple[Version, str]:
-        """Which commit made this version, so that another one in its place is noticed; "" when history does not say."""
+        """The version and the id of its commit, "" when the history has dropped it."""
         before = Version(version.epoch, max(version.revision - 1, 0))
         changes = [] if version == NEVER else await self._store.changes(self._bucket, before)
         if isinstance(changes, Gap) or not changes or changes[0].revision != version.revision:
@@ -107,17 +106,13 @@ class BucketView:
         return version, changes[0].commit_id
 
     def _joins_on(self, known: Version, changes: Sequence[Change]) -> bool:
-        """Is the commit of `known` the one that was there when it was taken?"""
+        """Whether the commit of `known` is still the one that was read."""
         if not changes or changes[0].revision != known.revision:
             return False
         found = changes[0].commit_id
         version, expected = self._joint or (known, "")
         if version == known and expected not in ("", found):
-            log.error(
-                "bucket %r: history was rewritten, %s is another commit; taking all of it",
-                self._bucket,
-                known,
-            )
+            log.error("bucket %r: history was rewritten at %s; reading it whole", self._bucket, known)
             return False
         self._joint = (known, found)  # also after the holder's own commits
         return True

@@ -24,7 +24,7 @@ class Clock(Protocol):
 
 
 async def wait_for(event: asyncio.Event, seconds: float, clock: Clock) -> None:
-    """Return when `event` is set; the clock sets it after so many seconds."""
+    """Return when `event` is set; the clock sets it after `seconds`."""
     timer = clock.call_later(seconds, event.set)
     try:
         await event.wait()
@@ -33,7 +33,7 @@ async def wait_for(event: asyncio.Event, seconds: float, clock: Clock) -> None:
 
 
 async def within(seconds: float, work: Coroutine[Any, Any, T], clock: Clock) -> T:
-    """What `work` returns. Raises what it raises; `TimeoutError`, after it was cancelled, when the time is over."""
+    """What `work` returns or raises; when it takes longer, it is cancelled and `TimeoutError` is raised."""
     task = asyncio.ensure_future(work)
     late = False
 

@@ -1,6 +1,6 @@
 """One bucket held in memory: this server's commits and other servers' reach it in the order of their versions.
 
-Every commit is applied in one step with its version, so whatever is copied in one step is a cut of the bucket (INV-18).
+Every commit is applied in one step with its version, so a copy made in one step is a consistent state of the bucket.
 """
 
 from __future__ import annotations
@@ -12,15 +12,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from ..errors import Conflict
-from ..store.contract import (
-    NEVER,
-    BucketSnapshot,
-    Change,
-    Gap,
-    RevisionedStore,
-    Unchanged,
-    Version,
-)
+from ..store.contract import NEVER, BucketSnapshot, Change, Gap, RevisionedStore, Unchanged, Version
 from ..store.hints import ChangeHints
 from .bucket_view import BucketView
 from .reconciler import Reconciler
@@ -30,14 +22,14 @@ T = TypeVar("T")
 
 
 class OtherServers(msgspec.Struct, frozen=True):
-    """Other servers commit to the same store: read what they commit after their `hints`, and every `interval` seconds."""
+    """Other servers commit to the same store: read it after their `hints`, and every `interval` seconds."""
 
     hints: ChangeHints
     interval: float = INTERVAL
 
 
 class BucketMirror(Generic[T]):
-    """The live entries of `bucket`, decoded. Call `await open()` first and `await close()` at the end.
+    """The live entries of `bucket`, decoded. Await `open()` first and `close()` at the end.
 
     `on_change(writes)` is called after each step: with the keys and values that one commit wrote (None: deleted), or with
     None after the whole bucket was replaced. `others`: other servers commit too, and the mirror follows them (None: this
@@ -83,11 +75,11 @@ class BucketMirror(Generic[T]):
         return self.entries.get(key)
 
     def revision_of(self, key: str) -> int | None:
-        """The revision that wrote a key, None when it has no value."""
+        """The revision that wrote a key, None without a value."""
         return self._revisions.get(key)
 
     async def open(self) -> None:
-        """Read the bucket, and follow the other servers. Raises `Unavailable`."""
+        """Read the bucket and begin to follow the other servers. Raises `Unavailable`."""
         await self._read_whole()
         self._is_open = True
         if (others := self._others) is not None:
@@ -100,7 +92,7 @@ class BucketMirror(Generic[T]):
             await self._reader.__aenter__()
 
     async def close(self) -> None:
-        """Follow the other servers no longer."""
+        """Stop following the other servers."""
         if self._reader is not None:
             await self._reader.close()
 
@@ -111,8 +103,7 @@ class BucketMirror(Generic[T]):
 
         Raises `Conflict`, after the mirror has read what the other writer committed; `Unavailable` and its kin.
         """
-        encode = self._encode
-        encoded = {key: None if value is None else encode(value) for key, value in writes.items()}
+        encoded = {key: None if value is None else self._encode(value) for key, value in writes.items()}
         try:
             version = await self._store.commit(self._bucket, encoded, expected)
         except Conflict:
@@ -153,23 +144,19 @@ class BucketMirror(Generic[T]):
         return self.version if self._is_open else None
 
     def take(self, snapshot: BucketSnapshot) -> None:
-        """Hold exactly this, unless the mirror is at this version or a later one."""
+        """Replace all entries, unless the mirror is at this version or a later one."""
         if self.version >= snapshot.version:
             return
-        decode = self._decode
-        self.entries = {entry.key: decode(entry.value) for entry in snapshot.entries}
+        self.entries = {entry.key: self._decode(entry.value) for entry in snapshot.entries}
         self._revisions = {entry.key: entry.revision for entry in snapshot.entries}
         self.version = snapshot.version
         self.on_change(None)
 
     def step(self, version: Version, change: Change) -> None:
-        """Hold the change too, unless this server's own commit has brought the mirror past it."""
+        """Apply the change, unless this server's own commit has moved the mirror past it."""
         if version == (self.version.epoch, self.version.revision + 1):
-            decode = self._decode
-            self._apply(
-                version,
-                {key: None if value is None else decode(value) for key, value in change.writes.items()},
-            )
+            writes = {key: None if raw is None else self._decode(raw) for key, raw in change.writes.items()}
+            self._apply(version, writes)
 
     def holds(self, snapshot: BucketSnapshot) -> bool:
         """See `BucketHolder`."""
@@ -196,7 +183,7 @@ class BucketMirror(Generic[T]):
                 return
             changes = Gap(at_least) if self._whole else await self._store.changes(self._bucket, known)
             if self.version.epoch != known.epoch:
-                return  # the whole of a new epoch was taken meanwhile
+                return  # a new epoch was read whole meanwhile
             if isinstance(changes, Gap) or not known.epoch:
                 await self._read_whole()
                 return
@@ -211,5 +198,4 @@ class BucketMirror(Generic[T]):
 
 async def catch_up(mirrors: Iterable[BucketMirror[Any]]) -> None:
     """`BucketMirror.catch_up` of all of them at the same time."""
-    readers = [mirror._reader for mirror in mirrors if mirror._reader is not None]
-    await asyncio.gather(*(reader.read_once() for reader in readers))
+    await asyncio.gather(*(mirror.catch_up() for mirror in mirrors))

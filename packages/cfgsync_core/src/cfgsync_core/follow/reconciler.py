@@ -1,14 +1,12 @@
-"""The one loop that keeps a view in step with its source: it reads when it is time, after hints and after a reconnection.
+"""The loop that keeps a view in step with its source: it reads at intervals, after hints and after a reconnection.
 A hint can wake it, never mislead it.
 
-Three small parts: `acceptance` says whether what was read may be applied, `timing` when to read and how far the view can
-be believed, and this loop carries them, with a single read under way and one dirty bit for what was heard meanwhile.
+`acceptance` decides whether what was read may be applied, `timing` when to read next; this loop does the reading, one
+read at a time.
 
     view = BucketView(store, "registrations", holder)
     async with Reconciler(view, subscribe=lambda: hints.subscribe("registrations")) as reader:
         await reader.read_once()                        # a read that began after this call has been applied
-
-In virtual time `clock` is an object with `time()` and `call_later(seconds, callback)`, as an event loop has them.
 """
 
 from __future__ import annotations
@@ -17,7 +15,6 @@ import asyncio
 import logging
 import random as _random
 from collections.abc import Callable
-from types import TracebackType
 from typing import Final, Generic, Self, TypeVar
 
 from ..errors import Unavailable
@@ -41,9 +38,8 @@ class Reconciler(Generic[C]):
 
     `on_change(news)` is called with each Whole or Steps after it was applied, once per distinct value, in order, one at a
     time; `on_state(state)` when the state changes; `on_alarm(alarm)` when what was read must not be applied;
-    `on_failure(why)` when a read failed, or what it brought could not be applied. The last two are called after it was
-    logged. What a callback raises is logged and stops nothing. `held_reads`: the source holds a read until there is news.
-    `ttl`: seconds without confirmation after which the view is DEGRADED (default: four intervals). `name` is for the log.
+    `on_failure(why)` when a read or its application failed. The last two are called after it was logged. What a callback
+    raises is logged and stops nothing. `held_reads`: the source holds a read until there is news. `name` is for the log.
     """
 
     def __init__(
@@ -52,7 +48,6 @@ class Reconciler(Generic[C]):
         *,
         subscribe: Subscribe | None = None,
         interval: float = INTERVAL,
-        ttl: float | None = None,
         held_reads: bool = False,
         read_within: float = READ_WITHIN,
         name: str = "the view",
@@ -68,6 +63,7 @@ class Reconciler(Generic[C]):
         self._interval = interval
         self._read_within = read_within
         self._name = name
+        self._ended = f"{name} is not followed any more"
         self._on_change = on_change
         self._on_state = on_state
         self._on_alarm = on_alarm
@@ -75,62 +71,52 @@ class Reconciler(Generic[C]):
         self._given_clock = clock
         self._random = random
         self._fresh = Freshness(
-            interval=interval,
-            ttl=ttl,
-            holds=view.known is not None,
-            held_reads=held_reads,
-            random=random,
+            interval=interval, holds=view.known is not None, held_reads=held_reads, random=random
         )
         self._task: asyncio.Task[None] | None = None
         self._wake = asyncio.Event()
         self._waiters: list[asyncio.Future[None]] = []
-        self._told: ReaderState = ReaderState.NEW
-        self._told_digest: str | None = None
+        self._last_state: ReaderState = ReaderState.NEW
+        self._last_digest: str | None = None
         self._failing = ""
         self._over = False
         self.alarm: Alarm | None = None
         """What is wrong with the source, until a read is accepted again."""
-        self.reads = self.hints = self.changes = self.failures = self.alarms = 0
+        self.reads = 0
 
     @property
     def state(self) -> ReaderState:
-        """How far the view can be believed now."""
+        """How current the view is."""
         return self._fresh.state(self._now())
 
     @property
     def why(self) -> str:
-        """Why the view is not CURRENT, in words; "" when it is."""
+        """Why the state is not CURRENT, in words; "" when it is."""
         return self._fresh.why
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self.run(), name=f"cfgsync-reconcile {self._name}")
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.close()
 
     async def close(self) -> None:
-        """Stop reading. What is being applied is applied to its end."""
+        """Stop reading, after the application that is under way."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    def look(self, why: str = "a hint came") -> None:
-        """Look sooner: a hint that came by another way, or a connection that is back."""
-        self.hints += 1
+    def hint(self, why: str = "a hint came") -> None:
+        """Read sooner: a hint came, or a connection is back."""
         self._fresh.hinted(self._now(), why)
-        self._tell_state()
+        self._report_state()
         self._wake.set()
 
     async def read_once(self) -> None:
-        """Return when a read that began after this call has ended and what it brought is applied; calls share one.
-
-        Raises `Unavailable` when the read failed.
-        """
+        """Return when a read that began after this call has been applied; calls share one. Raises `Unavailable`."""
         if self._over:
-            raise self._no_more()
+            raise Unavailable(self._ended)
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiters.append(future)
         self._fresh.hinted(self._now(), "")
@@ -138,13 +124,13 @@ class Reconciler(Generic[C]):
         await future
 
     async def run(self) -> None:
-        """Keep the view in step until cancelled: subscribe first, then read (INV-11)."""
+        """Keep the view in step until cancelled: subscribe first, then read."""
         listening: asyncio.Task[None] | None = None
         try:
             if self._subscribe is not None:
                 listener = HintListener(
                     self._subscribe,
-                    self.look,
+                    self.hint,
                     interval=self._interval,
                     clock=self._clock,
                     random=self._random,
@@ -157,24 +143,24 @@ class Reconciler(Generic[C]):
                 due = self._fresh.due_in(self._now())
                 if due > 0:
                     await wait_for(self._wake, due, self._clock)
-                    self._tell_state()  # the time to live may be over
+                    self._report_state()  # the time to live may be over
                 else:
-                    await self._look()
+                    await self._read()
         finally:
             if listening is not None:
                 listening.cancel()
                 await asyncio.gather(listening, return_exceptions=True)
             self._over = True
-            self._answer_waiters(self._waiters, self._no_more())
+            self._answer_waiters(self._waiters, Unavailable(self._ended))
 
-    # ── one look ─────────────────────────────────────────────────────────────────────────────────────────────────────
+    # ── one read ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _look(self) -> None:
+    async def _read(self) -> None:
         asked = self._view.known
         waiters, self._waiters = self._waiters, []
         ask = Ask(asked, self._fresh.whole or asked is None, self._fresh.hold)
         self._fresh.began(self._now())
-        self._tell_state()
+        self._report_state()
         self.reads += 1
         try:
             answer = await within(ask.hold + self._read_within, self._view.read(ask), self._clock)
@@ -186,18 +172,20 @@ class Reconciler(Generic[C]):
         if isinstance(answer, Away):
             self._failed(answer, waiters)
             return
-        judgement = judge(asked, self._view.known, answer, lambda: _same(self._view, answer))
+        judgement = judge(
+            asked, self._view.known, answer, lambda: isinstance(answer, Whole) and self._view.same(answer)
+        )
         match judgement:
             case Accept(news, notice):
                 await self._accept(news, notice, waiters)
             case Confirmed():
                 self._confirmed(False, waiters)
             case ReadAgain(whole, why):
-                self._fresh.looks_again(self._now(), why, whole=whole)
-                self._waiters += waiters  # this look is not over
+                self._fresh.must_read_again(self._now(), why, whole=whole)
+                self._waiters += waiters  # they wait for the next read
             case Alarm():
                 self._refused(judgement, waiters)
-        self._tell_state()
+        self._report_state()
 
     async def _accept(
         self, news: Whole[C] | Steps | Same, notice: str, waiters: list[asyncio.Future[None]]
@@ -215,19 +203,18 @@ class Reconciler(Generic[C]):
             log.warning("%s: %s", self._name, notice)
         self._confirmed(not isinstance(news, Same), waiters)
         if not isinstance(news, Same):
-            self._tell_change(news)
+            self._report_change(news)
 
-    # ── what became of it ────────────────────────────────────────────────────────────────────────────────────────────
+    # ── its result ────────────────────────────────────────────────────────────────────────────────────────────
 
     def _confirmed(self, changed: bool, waiters: list[asyncio.Future[None]]) -> None:
         self._fresh.confirmed(self._now(), changed)
         if self._failing or self.alarm is not None:
-            log.info("%s: following it again", self._name)
+            log.info("%s: in step again", self._name)
         self._failing, self.alarm = "", None
         self._answer_waiters(waiters)
 
     def _refused(self, alarm: Alarm, waiters: list[asyncio.Future[None]]) -> None:
-        self.alarms += 1
         if alarm != self.alarm:
             log.error("%s: %s", self._name, alarm.sentence)
         self.alarm = alarm
@@ -236,13 +223,12 @@ class Reconciler(Generic[C]):
         self._answer_waiters(waiters)
 
     def _failed(self, away: Away, waiters: list[asyncio.Future[None]]) -> None:
-        self.failures += 1
         if away.why != self._failing:
             log.warning("%s: %s", self._name, away.why)
         self._failing = away.why
         self._fresh.failed(self._now(), away.why, away.retry_after)
         self._call(self._on_failure, away.why)
-        self._tell_state()
+        self._report_state()
         self._answer_waiters(waiters, Unavailable(away.why))
 
     def _answer_waiters(self, waiters: list[asyncio.Future[None]], error: Exception | None = None) -> None:
@@ -254,20 +240,16 @@ class Reconciler(Generic[C]):
             else:
                 future.set_exception(error)
 
-    def _no_more(self) -> Unavailable:
-        return Unavailable(f"{self._name} is not followed any more")
-
-    def _tell_change(self, news: Whole[C] | Steps) -> None:
+    def _report_change(self, news: Whole[C] | Steps) -> None:
         digest = news.digest if isinstance(news, Whole) else None
-        if digest is None or digest != self._told_digest:
-            self.changes += 1
+        if digest is None or digest != self._last_digest:
             self._call(self._on_change, news)
-        self._told_digest = digest
+        self._last_digest = digest
 
-    def _tell_state(self) -> None:
+    def _report_state(self) -> None:
         state = self.state
-        if state is not self._told:
-            self._told = state
+        if state is not self._last_state:
+            self._last_state = state
             self._call(self._on_state, state)
 
     def _call(self, callback: Callable[..., object] | None, value: object) -> None:
@@ -275,7 +257,7 @@ class Reconciler(Generic[C]):
             return
         try:
             callback(value)
-        except Exception:  # whatever it raises: the next value is handed over all the same
+        except Exception:  # the next value is delivered all the same
             log.exception("%s: a callback failed", self._name)
 
     @property
@@ -284,7 +266,3 @@ class Reconciler(Generic[C]):
 
     def _now(self) -> float:
         return self._clock.time()
-
-
-def _same(view: View[C], answer: object) -> bool:
-    return isinstance(answer, Whole) and view.same(answer)

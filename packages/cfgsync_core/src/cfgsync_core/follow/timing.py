@@ -1,4 +1,4 @@
-"""When a reader reads next, and how far what it holds can be believed: no I/O, no sleeping, no clock of its own.
+"""When a reader reads next, and how current its content is: no I/O, no sleeping, no clock of its own.
 
 `NEW → SYNCING → CURRENT ⇄ STALE → DEGRADED | NOT_READY`. Only a read that was answered and applied makes CURRENT; a hint,
 a timer, an error and a cache never do. Every `now` is a reading of one monotonic clock, in seconds.
@@ -13,38 +13,36 @@ from typing import Final
 
 INTERVAL: Final = 15.0
 SPREAD: Final = 0.1  # a poll comes after INTERVAL ± this share of it
-SETTLE: Final = (
-    0.05  # s; the first hint of a burst is followed at once, the rest of it together, this much later
-)
-INTERVALS_TO_LIVE: Final = 4  # what was not confirmed for so many intervals is DEGRADED
+SETTLE: Final = 0.05  # s; the first hint of a burst is followed at once, the rest together, this much later
+INTERVALS_TO_LIVE: Final = 4  # content that was not confirmed for so many intervals is DEGRADED
 BASE: Final = 0.1  # s; after a failure: full jitter between 0 and BASE doubled with each failure in a row
 CAP: Final = 5.0
-HELD: Final = 1.0  # s; the least that a read is held, and one that took less brought nothing by being held
+HELD: Final = 1.0  # s; the least that a read is held
 
 
 class ReaderState(Enum):
-    """How far what a reader holds can be believed."""
+    """How current a reader's content is."""
 
     NEW = "new"
-    """Nothing was read yet."""
+    """No read has begun."""
     SYNCING = "syncing"
     """The first read is under way."""
     CURRENT = "current"
-    """The last read was answered, and what it brought is applied."""
+    """The last read was answered and applied."""
     STALE = "stale"
-    """There may be more: a hint came, a read failed, or what it brought could not be applied."""
+    """There may be news: a hint came, or a read or its application failed."""
     DEGRADED = "degraded"
-    """What is held was not confirmed for the time to live, or never was: it came from a cache."""
+    """The content was not confirmed within the time to live, or came from a cache and never was."""
     NOT_READY = "not_ready"
-    """Nothing is held, and nothing could be read."""
+    """There is no content, and none could be read."""
 
 
 class Freshness:
-    """One reader's timing and state. Tell it what happened; it says when to read (`due_in`), for how many seconds the
-    read may be held (`hold`), and whether it must bring everything (`whole`).
+    """One reader's timing and state: when to read (`due_in`), for how many seconds the read may be held (`hold`), and
+    whether it must bring everything (`whole`).
 
-    `holds`: there is something from before, a cache or a durable view. `held_reads`: the source can hold a read until
-    there is news, so that the next one follows at once. `ttl` is in seconds (None: four intervals). `random` draws from
+    `holds`: there is content from before, from a cache or a durable view. `held_reads`: the source can hold a read until
+    there is news; then the next one follows at once. `ttl` is in seconds (None: four intervals). `random` draws from
     [0, 1).
     """
 
@@ -66,17 +64,17 @@ class Freshness:
         self._held_reads = held_reads
         self._random = random
         self._reading = False
-        self._dirty = False  # look again after the read that is under way
+        self._dirty = False  # read again after the read that is under way
         self._began_at: float | None = None  # the last read
         self._confirmed_at: float | None = None  # when the read that confirmed what is held began
         self._ended = False  # a read, at least once
         self._confirmations = 0
         self._failures = 0  # in a row
-        self._look_at: float | None = None
+        self._read_at: float | None = None
         self._poll_at = float("-inf")  # the first read is due at once
 
     def state(self, now: float) -> ReaderState:
-        """Where this reader stands."""
+        """The reader's state at this time."""
         if not self._ended:
             return ReaderState.NEW if self._began_at is None else ReaderState.SYNCING
         if self._confirmed_at is not None and now - self._confirmed_at <= self._ttl:
@@ -85,23 +83,23 @@ class Freshness:
 
     def due_in(self, now: float) -> float:
         """Seconds until the next read; 0 when it is due."""
-        at = self._poll_at if self._look_at is None else min(self._look_at, self._poll_at)
+        at = self._poll_at if self._read_at is None else min(self._read_at, self._poll_at)
         return max(at - now, 0.0)
 
     def hinted(self, now: float, why: str = "a hint came") -> None:
-        """Somebody says "look sooner": one hint, or a connection that is back and missed some."""
+        """Read sooner: a hint came, or a connection is back that may have missed some."""
         self.why = self.why or why
         if self._reading:
             self._dirty = True
-        elif self._look_at is None:
-            self._look_at = now if self._began_at is None else max(now, self._began_at + SETTLE)
+        elif self._read_at is None:
+            self._read_at = now if self._began_at is None else max(now, self._began_at + SETTLE)
 
     def began(self, now: float) -> None:
         """A read begins, with `whole` and `hold` as they were."""
-        self._began_at, self._look_at, self._dirty, self._reading = now, None, False, True
+        self._began_at, self._read_at, self._dirty, self._reading = now, None, False, True
 
     def confirmed(self, now: float, changed: bool = False) -> None:
-        """What the read brought is applied (`changed`), or is what was there."""
+        """The read was applied (`changed`), or brought nothing new."""
         began, asked_to_hold = self._end(), self.hold
         self.holds, self.whole, self.why, self._failures = True, False, "", 0
         self._confirmed_at = began
@@ -110,7 +108,7 @@ class Freshness:
         if not self._held_reads:
             self._poll_at = began + self._pause(first)
         elif first:
-            # holds are whole seconds on the wire, at least one: this part of one keeps those who started together apart
+            # holds are whole seconds on the wire, at least one: this part of one spreads nodes that started together
             self._poll_at = now + self._random() * min(HELD, self._interval)
             self.hold = min(HELD + self._pause(first), max(HELD, self._interval * (1 + SPREAD)))
         else:
@@ -119,25 +117,25 @@ class Freshness:
             self.hold = max(HELD, self._pause())
         self._again_if_dirty(now, began)
 
-    def looks_again(self, now: float, why: str, *, whole: bool) -> None:
-        """What was read does not join on to what is held. A source that never joins on is asked like one that fails."""
+    def must_read_again(self, now: float, why: str, *, whole: bool) -> None:
+        """What was read does not follow on the content. The second time in a row counts as a failure."""
         if self._failures:
             self.failed(now, why)
         else:
             self._end()
             self.why, self.hold, self._failures = why, 0.0, 1
-            self._look_at = now
+            self._read_at = now
         self.whole = self.whole or whole
 
     def refused(self, now: float, why: str) -> None:
-        """What was read must not be applied. Asking at once would bring the same; asking then, everything."""
+        """What was read must not be applied. The next read comes after an interval and brings everything."""
         began = self._end()
         self.whole, self.why, self.hold = True, why, 0.0
         self._poll_at = began + self._pause()
         self._again_if_dirty(now, began)
 
     def failed(self, now: float, why: str, retry_after: float | None = None) -> None:
-        """The read came to nothing, or what it brought could not be applied. What is held stays."""
+        """The read or its application failed; the content stays."""
         began = self._end()
         self.why, self.hold = why, 0.0
         if retry_after is None:
@@ -155,10 +153,10 @@ class Freshness:
 
     def _again_if_dirty(self, now: float, began: float) -> None:
         if self._dirty:
-            self._look_at = max(now, began + SETTLE)
+            self._read_at = max(now, began + SETTLE)
             self.why = self.why or "a hint came"
 
     def _pause(self, first: bool = False) -> float:
-        """An interval ± 10 %. The first is drawn from all of it, so that readers that start together spread."""
+        """An interval ± 10 %; the first is any part of one, so that readers that start together spread."""
         share = self._random()
         return self._interval * (share if first else 1 - SPREAD + 2 * SPREAD * share)

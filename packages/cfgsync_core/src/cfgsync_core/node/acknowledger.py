@@ -1,4 +1,4 @@
-"""A watching node's word to the server: what became of the newest files, sent once, and again when it may be forgotten."""
+"""A watching node's acknowledgements: sent once, and again when the server may have forgotten them."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Transport: TypeAlias = Callable[[Request], Awaitable[ReceivedAnswer]]
 
 
 class Acknowledger:
-    """Sends acknowledgements over `transport`. A newer one replaces one that could not be sent, and an equal one is not
-    sent twice. With `repeat`, what is in place is reported once a server has confirmed it."""
+    """Sends acknowledgements over `transport`. A newer one replaces one that could not be sent; an equal one is not sent
+    twice. `repeat`: report the files in place when a server next confirms them."""
 
     def __init__(self, transport: Transport, secret: str | None, repeat: bool) -> None:
         self.repeat = repeat
@@ -27,26 +27,25 @@ class Acknowledger:
     async def report(
         self, identifier: str, generation: str | None, digest: str | None, failure: str | None = None
     ) -> bool:
-        """Report the files as applied, or why they failed. False when there is nothing to report: a static source and an
-        original server have no generations."""
-        words = Acknowledgement.of(identifier, generation, digest, failure)
-        if words is not None:
-            self._pending = words if words != self._sent else None
+        """Report the files as applied, or why they failed. False without a generation, as from a static source."""
+        acknowledgement = Acknowledgement.of(identifier, generation, digest, failure)
+        if acknowledgement is not None:
+            self._pending = acknowledgement if acknowledgement != self._sent else None
         await self.send()
-        return words is not None
+        return acknowledgement is not None
 
     async def send(self) -> None:
-        """Send what is pending. Without an answer it is tried with the next contact; what a server refuses is not."""
-        words = self._pending
-        if words is None:
+        """Send what is pending. Without an answer it stays pending; after a refusal it does not."""
+        acknowledgement = self._pending
+        if acknowledgement is None:
             return
         try:
-            # a fleet that has applied a change acknowledges it all at once: giving up early makes it longer for all
-            answer = await self._transport(acknowledge_request(words, self._secret, PATIENCE))
+            # a whole fleet acknowledges a change at once, and giving up early would only add requests
+            answer = await self._transport(acknowledge_request(acknowledgement, self._secret, PATIENCE))
         except Lost:
             return
         if is_final(answer.status):
-            self._pending, self._sent = None, words
+            self._pending, self._sent = None, acknowledgement
 
     def forget(self, repeat: bool) -> None:
         """The server may have forgotten what was reported (an eviction, another store)."""

@@ -1,7 +1,4 @@
-"""What one answer of a server means for the node: an ending, a step on the way, or "try again".
-
-One table of statuses, whatever carries the requests. Nothing here knows the time.
-"""
+"""What one answer of a server means for the node: an outcome, a step on the way, or "try again"; without I/O or time."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ NOT_OURS: Final = "is this a cfgsync server? check the URL"
 
 
 class ReceivedAnswer(msgspec.Struct, frozen=True):
-    """What came back: header names in lower case; `cut` when the body was longer than the cap and is not all here."""
+    """One answer: header names in lower case; `cut` when the body was over the limit and is incomplete."""
 
     status: int
     headers: Mapping[str, str]
@@ -37,8 +34,8 @@ class ReceivedAnswer(msgspec.Struct, frozen=True):
 
 
 class RequestContext(msgspec.Struct, frozen=True):
-    """What was asked. `known` is the digest sent in `If-None-Match`, `seen` the newest generation that this node was ever
-    answered from, and `seen_digest` the digest of its files then."""
+    """The request. `known` is the digest sent in `If-None-Match`, `seen` the newest generation that this node ever got,
+    and `seen_digest` the digest of its files then."""
 
     path: Literal["/register", "/node"]
     identifier: str
@@ -54,9 +51,8 @@ class Registered(msgspec.Struct, frozen=True):
 
 
 class Retry(msgspec.Struct, frozen=True):
-    """No ending yet. `why` is shown while the node waits; with `register` the node registers first; `retry_after` is in
-    seconds. `not_ready` holds the server's reason when it said 425, `failed` its message when it said 500.
-    """
+    """No outcome yet. `why` is shown while the node waits; with `register` the node registers first; `retry_after` is in
+    seconds. `not_ready` has the server's reason of a 425, `failed` its message of a 500."""
 
     why: str
     register: bool = False
@@ -70,7 +66,7 @@ Meaning: TypeAlias = Registered | Retry | Outcome
 
 
 def read(answer: ReceivedAnswer, context: RequestContext) -> Meaning:
-    """The meaning of `answer`. Never raises: an answer that makes no sense is `Untrusted`."""
+    """The meaning of `answer`; one that makes no sense is `Untrusted`."""
     status = answer.status
     if status in (200, 202, 204):
         if context.path == "/register":
@@ -93,10 +89,8 @@ def read(answer: ReceivedAnswer, context: RequestContext) -> Meaning:
 def _files(answer: ReceivedAnswer, context: RequestContext) -> Outcome:
     if answer.cut:
         return _untrusted(f"the payload is larger than {MAX_PAYLOAD_BYTES} bytes", "make the files smaller")
-    if (encoding := answer.headers.get("content-encoding", "identity").strip().lower()) not in (
-        "",
-        "identity",
-    ):
+    encoding = answer.headers.get("content-encoding", "").strip().lower()
+    if encoding not in ("", "identity"):
         return _untrusted(f"the answer is compressed ({plain(encoding)}), which was not asked for", _PROXY)
     try:
         generation, notice = checked_generation(answer.headers.get(GENERATION.lower()), context.seen)
@@ -106,8 +100,8 @@ def _files(answer: ReceivedAnswer, context: RequestContext) -> Outcome:
     except Regression as error:
         return _regressed(error, answer, context)
     except IntegrityError as error:
-        hint = NOT_OURS if not _is_json(answer) else _PROXY
-        return _untrusted(str(error), hint, *_refused(answer))
+        is_json = "json" in answer.headers.get("content-type", "json").lower()
+        return _untrusted(str(error), _PROXY if is_json else NOT_OURS, *_refused(answer))
     return Fetched(payload, generation, payload.digest, notice)
 
 
@@ -129,14 +123,14 @@ def _current(answer: ReceivedAnswer, context: RequestContext, known: str) -> Out
 def _regressed(error: Regression, answer: ReceivedAnswer, context: RequestContext) -> Untrusted:
     assert context.seen is not None  # nothing was seen, so nothing can be older
     hint = (
-        "nothing was written; if the server's store was restored from an older copy, stop the server and give the store"
-        f" a new epoch: cfgsync store new-epoch --store URL --after {context.seen.epoch}"
+        "if the server's store was restored from an older copy, stop the server and give the store a new epoch:"
+        f" cfgsync store new-epoch --store URL --after {context.seen.epoch}"
     )
     return _untrusted(str(error), hint, *_refused(answer))
 
 
 def _refused(answer: ReceivedAnswer) -> tuple[str | None, str | None]:
-    """Generation and digest of an answer that is refused; None for what does not decode."""
+    """Generation and digest of a refused answer; None for what does not decode."""
     text = answer.headers.get(GENERATION.lower(), "")
     try:
         epoch_ms(Version.parse(text).epoch)
@@ -153,10 +147,14 @@ def _error(answer: ReceivedAnswer, identifier: str) -> Meaning:
     message = _message(status, body)
     if status == 404 and body is not None and body.code == "missing_config":
         reason = f" ({plain(body.reason)})" if isinstance(body.reason, str) and body.reason else ""
-        hint = "is the identifier right? the server has files, and none for it; `cfgsync status` shows who gets some"
+        hint = "check the identifier: the server has files, but none for it; `cfgsync status` lists the nodes that get some"
         return MissingForGood(plain(body.message) + reason, hint)
     if status in (401, 403, 409):
-        return Refused(f"the server refused node {identifier}: {message}", _rebind(identifier))
+        hint = (
+            "give the node the secret that it registered with (--state, --secret-file); if another node has taken its"
+            f" name, free the name on the server: cfgsync node evict {identifier}"
+        )
+        return Refused(f"the server refused node {identifier}: {message}", hint)
     if status == 425:
         return _not_ready(answer, body, identifier)
     if status in RETRIED or status >= 500:
@@ -164,11 +162,15 @@ def _error(answer: ReceivedAnswer, identifier: str) -> Meaning:
             message,
             register=status >= 500,
             retry_after=_retry_after(answer, body),
-            failed=plain(body.message) if status == 500 and body else message if status == 500 else None,
+            failed=message if status == 500 else None,
             hint=_retried_hint(status, body),
         )
-    hint = NOT_OURS if body is None or status == 405 else "mend what it names; nothing was registered"
-    return Rejected(f"the server does not take the request: {message}", hint)
+    hint = (
+        NOT_OURS
+        if body is None or status == 405
+        else "correct what the message names; nothing was registered"
+    )
+    return Rejected(f"the server rejected the request: {message}", hint)
 
 
 def _not_ready(answer: ReceivedAnswer, body: ErrorBody | None, identifier: str) -> Retry:
@@ -176,20 +178,18 @@ def _not_ready(answer: ReceivedAnswer, body: ErrorBody | None, identifier: str) 
     reason = plain(body.reason) if body is not None and isinstance(body.reason, str) else ""
     conditions = body.conditions if body is not None and isinstance(body.conditions, tuple) else ()
     after = _retry_after(answer, body)
-    words = describe(reason, conditions) or (
-        plain(body.message) if body else f"config for host {identifier} is not ready"
-    )
     return Retry(
-        words,
+        describe(reason, conditions)
+        or (plain(body.message) if body else f"config for host {identifier} is not ready"),
         register=not registered,
         retry_after=after,
         not_ready=NotReady(reason, conditions, after, registered),
-        hint="start what is missing, or wait longer (--wait); `cfgsync status` shows who is here",
+        hint="start what is missing, or wait longer (--wait); `cfgsync status` lists the nodes",
     )
 
 
 def _retry_after(answer: ReceivedAnswer, body: ErrorBody | None) -> float | None:
-    """The later of the header (in seconds; we do not use its date form) and the body's value; None without either."""
+    """The later of the header's seconds and the body's value; None without either."""
     given = []
     header = answer.headers.get("retry-after", "").strip()
     if header.isascii() and header.isdigit():
@@ -211,27 +211,17 @@ def _retried_hint(status: int, body: ErrorBody | None) -> str:
     if status == 404 or body is None:
         return NOT_OURS
     if status == 429:
-        return "the server limits how often it is asked: wait longer (--wait)"
-    return "look at the server's log, then wait longer (--wait)"
+        return "the server limits the rate of requests: wait longer (--wait)"
+    return "read the server's log, then wait longer (--wait)"
 
 
-def _rebind(identifier: str) -> str:
-    return (
-        "give the node the secret that it registered with (--state, --secret-file); if another one has taken its place, "
-        f"free the name on the server: cfgsync node evict {identifier}"
-    )
-
-
-_PROXY: Final = (
-    "nothing was written; what stands between this node and the server may change answers: ask it directly"
-)
+_PROXY: Final = "a proxy between this node and the server may change answers: connect to the server directly"
 
 
 def _untrusted(
     message: str, hint: str, generation: str | None = None, digest: str | None = None
 ) -> Untrusted:
-    done = "nothing was written; "
-    return Untrusted(message, hint if hint.startswith(done) else done + hint, generation, digest)
+    return Untrusted(message, f"nothing was written; {hint}", generation, digest)
 
 
 def _odd(answer: ReceivedAnswer) -> Untrusted:
@@ -240,7 +230,3 @@ def _odd(answer: ReceivedAnswer) -> Untrusted:
     return _untrusted(
         f"the server answers status {answer.status}{to}, which a cfgsync server does not", NOT_OURS
     )
-
-
-def _is_json(answer: ReceivedAnswer) -> bool:
-    return "json" in answer.headers.get("content-type", "json").lower()

@@ -1,4 +1,4 @@
-"""A cfgsync server as an asyncio program asks it: the same policy as `cfgsync fetch`, carried by aiohttp."""
+"""A client of a cfgsync server for asyncio programs: the same policy as `cfgsync fetch`, over aiohttp."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import random as _random
 import time
 from collections.abc import Awaitable, Callable
-from types import TracebackType
 from typing import Final, Self
 
 import aiohttp
@@ -41,7 +40,7 @@ from .server_url import ServerUrl
 from .watch import AppliedFiles, NodeWatch
 
 ANYWHERE: Final = "0.0.0.0"
-"""`/node` needs the identifier only; an original server wants some address, too."""
+"""An original server requires an address on `/node`, too."""
 
 
 class CfgsyncClient:
@@ -74,16 +73,14 @@ class CfgsyncClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.close()
 
     async def close(self) -> None:
         """Close the session that this client opened."""
-        own, self._own = self._own, None
-        if own is not None:
-            await own.close()
+        if self._own is not None:
+            await self._own.close()
+            self._own = None
 
     async def register(self, registration: NodeRegistration) -> Version | Missing:
         """Record the registration. `Missing` when the server has files, but none for it; `NEVER` from an original server.
@@ -106,9 +103,9 @@ class CfgsyncClient:
 
         Raises `MaterializationFailed`; `Unavailable`; `FetchFailed` (refused); `IntegrityError`.
         """
-        asked = NodeRegistration(node, ANYWHERE) if isinstance(node, str) else node
-        request = node_request(asked, self._secret, wait + PATIENCE, hold=wait, version=self._version)
-        meaning = await self._ask(request, RequestContext("/node", asked.identifier))
+        registration = NodeRegistration(node, ANYWHERE) if isinstance(node, str) else node
+        request = node_request(registration, self._secret, wait + PATIENCE, hold=wait, version=self._version)
+        meaning = await self._ask(request, RequestContext("/node", registration.identifier))
         match meaning:
             case Fetched():
                 return Ready(meaning.payload, meaning.generation)
@@ -135,8 +132,8 @@ class CfgsyncClient:
         seen: Version | None = None,
         seen_digest: str | None = None,
     ) -> Fetched:
-        """As `register_and_fetch`, with the generation. An answer that is older than `seen`, or of the same number with
-        another digest than `seen_digest`, is refused."""
+        """As `register_and_fetch`, with the generation. It refuses an answer that is older than `seen`, or has the same
+        number and not `seen_digest`."""
         exchange = Exchange(
             registration,
             now=self._clock(),
@@ -160,16 +157,13 @@ class CfgsyncClient:
                 case Done(Fetched() as fetched):
                     return fetched
                 case Done(outcome):
-                    assert not isinstance(
-                        outcome, Fetched | Current
-                    )  # nothing was known, so nothing can be current
+                    assert not isinstance(outcome, Fetched | Current)  # `known` was not given
                     raise FetchFailed(outcome)
 
-    async def acknowledge(self, words: Acknowledgement) -> bool:
-        """Report what became of a generation; True when the server took it. A refusal or no answer is False and never
-        raised: it changes nothing for the node."""
+    async def acknowledge(self, acknowledgement: Acknowledgement) -> bool:
+        """Acknowledge a generation; False, and no exception, for a refusal or no answer: the node goes on."""
         try:
-            answer = await self._send(acknowledge_request(words, self._secret))
+            answer = await self._send(acknowledge_request(acknowledgement, self._secret))
         except Lost:
             return False
         return 200 <= answer.status < 300
@@ -193,8 +187,7 @@ class CfgsyncClient:
             async with client.watch(registration, apply) as watch:
                 ...                              # watch.state, watch.why, watch.held
 
-        `held` is what is in place already. See `NodeWatch`. Many of them may share one client: it opens a connection
-        for each.
+        `held` is what is in place already. See `NodeWatch`. Several of them may share one client.
         """
         return NodeWatch(
             registration,
@@ -283,7 +276,7 @@ def _version(text: str | None) -> Version:
 
 
 def _error(meaning: Meaning) -> CfgsyncError:
-    """The exception for a meaning that is not a value of the call."""
+    """The exception for a meaning that the call does not return."""
     match meaning:
         case Retry():
             return Unavailable(meaning.why)

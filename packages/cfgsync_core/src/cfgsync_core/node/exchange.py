@@ -1,7 +1,7 @@
 """What a node sends next, and when: the whole retry policy, without I/O, without sleeping and without a clock of its own.
 
 A transport (http.client in `cfgsync fetch`, aiohttp in `CfgsyncClient`) does what `next` says and reports the result with
-`answered` or `lost`. The shape is that of httpcore and python-tuf.
+`answered` or `lost`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CAP: Final = 5.0
 CAP_AT_FIRST: Final = 1.0  # for a server that is just starting: refused for less than FIRST
 FIRST: Final = 10.0
 LAST_TRY: Final = 0.25  # s before the end: no pause is longer, so that the last request still has time
-ONCE: Final = 5.0  # s for all when nothing is to be waited for
+ONCE: Final = 5.0  # s in all when `wait` is 0
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -50,11 +50,10 @@ Step: TypeAlias = Send | Pause | Done
 class Exchange:
     """One node's way from its registration to its files.
 
-    It ends within `wait` seconds (0: every request is sent once). `now` is the time at which it begins, on the clock
-    whose readings `next`, `answered` and `lost` are given. `seen` is the newest generation that the node was ever
-    answered from, `seen_digest` the digest of its files then; an older answer, and another one of the same number, is
-    `Untrusted`. With `known`, the digest of the files that are in place, the answer may be `Current`, and the server
-    holds the request until they change. `hold` is how long one request may be held. `random` draws from [0, 1).
+    It begins at `now` and ends within `wait` seconds (0: every request is sent once). `seen` is the newest generation
+    that the node ever got, `seen_digest` the digest of its files then; an older answer, and other files under the same
+    number, are `Untrusted`. With `known`, the digest of the files in place, the answer may be `Current`, and the server
+    holds the request until they change, at most `hold` seconds. `random` draws from [0, 1).
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class Exchange:
         hold: float = HOLD,
         random: Callable[[], float] = _random.random,
     ) -> None:
-        self.waiting = ""  # why there are no files yet, in words; changes with the answers
+        self.waiting = ""  # why there are no files yet; changes with the answers
         self.registered = False  # a server has taken the registration, at least once
         self._registration = registration
         self._secret = secret
@@ -86,7 +85,7 @@ class Exchange:
         self._asked_at = now
         self._resume_at = now
         self._outcome: Outcome | None = None
-        self._last: Retry | str = "nothing was asked"  # how the last try failed; text for a lost connection
+        self._last: Retry | str = "no request was sent"  # how the last try failed; text for a lost connection
         self._failures = 0  # in a row, of one kind
         self._lost_since: float | None = None
 
@@ -107,8 +106,7 @@ class Exchange:
 
     def answered(self, now: float, answer: ReceivedAnswer) -> None:
         """The request that `next` gave was answered."""
-        known = self._known if self._path == "/node" else None
-        context = RequestContext(self._path, self.identifier, known, self._seen, self._seen_digest)
+        context = RequestContext(self._path, self.identifier, self._known, self._seen, self._seen_digest)
         meaning = read(answer, context)
         if isinstance(meaning, Registered):
             self.registered = True
@@ -119,8 +117,8 @@ class Exchange:
             self._outcome = meaning
 
     def lost(self, now: float, why: str) -> None:
-        """The request that `next` gave came to nothing: `why` says how (refused, timed out, cut off)."""
-        # Registering is idempotent, and an original server that restarted has forgotten everyone.
+        """The request that `next` gave has no answer: `why` says how (refused, timed out, cut off)."""
+        # registering is idempotent, and an original server forgets all nodes when it restarts
         self._path = "/register"
         if now >= self._deadline and isinstance(self._last, Retry):
             return  # our own deadline cut it off: the server's last answer says why there are no files
@@ -135,7 +133,7 @@ class Exchange:
 
     def _retry(self, now: float, meaning: Retry) -> None:
         if meaning.not_ready is not None and not self._was_well():
-            self._failures = 0  # the server is healthy again: from here on only coming too early counts
+            self._failures = 0  # the server is healthy again: only "not ready" counts from here on
         if meaning.register:
             self._path = "/register"
         self._last, self.waiting, self._lost_since = meaning, meaning.why, None
@@ -146,13 +144,13 @@ class Exchange:
             self._pause(now, meaning.retry_after or None, CAP)
 
     def _was_well(self) -> bool:
-        """True when the last try was answered "not ready", as a healthy server does. Failures of other kinds in a row
-        count as one row, so that a server that alternates between refusing and failing gets longer pauses, too."""
+        """True when a healthy server answered the last try with "not ready". All other failures count together, so that a
+        server that alternates between refusing and failing gets longer pauses, too."""
         return isinstance(self._last, Retry) and self._last.not_ready is not None
 
     def _pause(self, now: float, asked: float | None, cap: float) -> None:
-        """Wait the `asked` seconds that the server asked for, and up to a quarter more so that a fleet does not come back
-        at once; else with full jitter. A last request always fits in."""
+        """Wait the seconds that the server `asked` for and up to a quarter more, to spread a fleet; else with full jitter.
+        A last request always fits in."""
         if asked is not None:
             seconds = asked * (1 + self._random() / 4)
         else:
@@ -180,7 +178,7 @@ class Exchange:
                 "is the server running, and is its URL (--server) right?",
             )
         if last.failed is not None:
-            return NotReadyInTime(last.failed, f"no files {time}: {last.failed}", last.hint)
+            return NotReadyInTime(f"no files {time}: {last.failed}", last.hint, last.failed)
         if last.not_ready is not None:
-            return NotReadyInTime(last.why, f"not ready {time}: {last.why}", last.hint)
+            return NotReadyInTime(f"not ready {time}: {last.why}", last.hint, last.why)
         return Unreachable(f"no files from the server {time}: {last.why}", last.hint)

@@ -1,4 +1,4 @@
-"""How asking for files can end: one value each, with what happened (`message`) and what to do about it (`hint`)."""
+"""The outcomes of fetching files: one value each, with what happened (`message`) and what to do about it (`hint`)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ..wire.payload import NodeArtifactsPayload
 class Fetched(msgspec.Struct, frozen=True):
     """The files, whole, checked by digest and not older than what the node has seen.
 
-    `generation` is `<epoch>.<number>`, None for a static source or an original server. `notice` is a sentence that
-    an operator should see (a new epoch), "" for none.
+    `generation` is `<epoch>.<number>`, None for a static source or an original server. `notice` is a sentence for the
+    operator (a new epoch), or "".
     """
 
     payload: NodeArtifactsPayload
@@ -36,58 +36,49 @@ class Current(msgspec.Struct, frozen=True):
     hint: str = ""
 
 
-class NotReadyInTime(msgspec.Struct, frozen=True):
-    """The server answered to the end, but had no files yet; `reason` is what it said last."""
+class Failure(msgspec.Struct, frozen=True):
+    """No files."""
+
+    message: str
+    hint: str
+
+
+class NotReadyInTime(Failure, frozen=True):
+    """The server answered, but had no files before the time was over; `reason` is what it said last."""
 
     reason: str
-    message: str
-    hint: str
 
 
-class MissingForGood(msgspec.Struct, frozen=True):
+class MissingForGood(Failure, frozen=True):
     """This identifier will get nothing."""
 
-    message: str
-    hint: str
 
-
-class Refused(msgspec.Struct, frozen=True):
+class Refused(Failure, frozen=True):
     """The identifier belongs to another node, or the secret is not accepted."""
 
-    message: str
-    hint: str
 
-
-class Untrusted(msgspec.Struct, frozen=True):
+class Untrusted(Failure, frozen=True):
     """An answer that must not be written: undecodable, wrong digest, older than what was seen, over a limit.
-    `generation` and `digest` are what it was said to be, None where it did not say."""
+    `generation` and `digest` are those that the answer names, if it does."""
 
-    message: str
-    hint: str
     generation: str | None = None
     digest: str | None = None
 
 
-class Rejected(msgspec.Struct, frozen=True):
-    """The request itself is wrong for this server; the same one would be refused again."""
-
-    message: str
-    hint: str
+class Rejected(Failure, frozen=True):
+    """The request itself is wrong for this server; the same one would be rejected again."""
 
 
-class Unreachable(msgspec.Struct, frozen=True):
-    """No server answered the question before the time was over."""
-
-    message: str
-    hint: str
+class Unreachable(Failure, frozen=True):
+    """No server answered before the time was over."""
 
 
-Failure: TypeAlias = NotReadyInTime | MissingForGood | Refused | Untrusted | Rejected | Unreachable
 Outcome: TypeAlias = Fetched | Current | Failure
+"""How fetching files ended."""
 
 
 class FetchFailed(CfgsyncError):
-    """Files were asked for and did not come. `outcome` says how it ended, `hint` what to do."""
+    """Fetching ended without files. `outcome` says how, `hint` what to do."""
 
     def __init__(self, outcome: Failure) -> None:
         super().__init__(outcome.message)

@@ -1,4 +1,4 @@
-"""What a node sends: `/register`, `/node` and `/ack` are built here and nowhere else, whatever carries them."""
+"""A node's requests: `/register`, `/node` and `/ack` are built here, for every transport."""
 
 from __future__ import annotations
 
@@ -15,15 +15,13 @@ from ..wire.registration import NodeRegistration
 
 HOLD: Final = 20.0  # s; below the 30 s at which the server, and many a proxy, ends a silent request
 PATIENCE: Final = 10.0  # s for an answer to begin, beyond what the server was asked to hold the request
-CONNECT_WITHIN: Final = (
-    5.0  # s for one connection: after a lost packet it is better to try again than to wait
-)
+CONNECT_WITHIN: Final = 5.0  # s for one connection: after a lost packet, trying again beats waiting
 ACKNOWLEDGE_WITHIN: Final = 1.0  # s for an acknowledgement
 
 
 class Request(msgspec.Struct, frozen=True):
-    """One request. The answer must begin within `begin_within` seconds and be whole within `end_within`. `path` may
-    have a query; a GET has no body."""
+    """One request, whose answer must begin within `begin_within` seconds and be whole within `end_within`. `path` may have
+    a query; a GET has no body."""
 
     path: str
     headers: dict[str, str]
@@ -51,8 +49,8 @@ def node_request(
     version: str | None = None,
     known: str | None = None,
 ) -> Request:
-    """Ask for the files of `node`. The server may hold the request for `hold` seconds, of which whole ones count.
-    `version` is what the registration was answered with, `known` the digest of the files that the node has."""
+    """Ask for the files of `node`. The server may hold the request for `hold` whole seconds. `version` is the answer to
+    the registration, `known` the digest of the node's files."""
     headers = _headers(secret)
     headers[ACCEPT] = ACCEPT_EXTENDED
     if version is not None:
@@ -68,14 +66,13 @@ def node_request(
 def acknowledge_request(
     acknowledgement: Acknowledgement, secret: str | None, within: float = ACKNOWLEDGE_WITHIN
 ) -> Request:
-    """Report what became of a generation. The answer changes nothing for the node, which waits `within` seconds for it:
-    at boot only briefly, since a command is to be started."""
+    """Acknowledge a generation. The answer changes nothing for the node, so a boot waits only briefly for it."""
     body = encode_acknowledgement(acknowledgement)
     return Request("/ack", _headers(secret), body, within, within)
 
 
 def is_final(status: int) -> bool:
-    """True when an acknowledgement that was answered so is not sent again."""
+    """True when an acknowledgement with this answer is not sent again."""
     return status < 500 and status not in (408, 425, 429)
 
 

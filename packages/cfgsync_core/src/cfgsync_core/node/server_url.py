@@ -13,7 +13,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 class InvalidServerUrl(CfgsyncError, ValueError):
-    """The text is not the URL of one server; the message says what a right one looks like."""
+    """The text is not the URL of one server; the message shows a valid one."""
 
 
 class ServerUrl(msgspec.Struct, frozen=True):

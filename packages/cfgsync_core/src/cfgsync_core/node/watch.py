@@ -1,17 +1,16 @@
 """One node that stays in step after its boot: it reads with a held `POST /node`, applies each set of files whole and
-acknowledges it, and no answer, nor the lack of one, takes away what is in place.
+acknowledges it. No answer, nor the lack of one, removes the files in place.
 
-The rules are the `Reconciler`'s: the same epoch never goes back, one number never has two contents, a retired epoch is
-refused, a newer one is taken with a notice; what is known advances only after a durable apply. The transport, the clock
-and the applying are arguments: `cfgsync fetch --watch` sends over `http.client`, `CfgsyncClient.watch` over aiohttp.
+The rules are the `Reconciler`'s. The transport, the clock and the applying are arguments: `cfgsync fetch --watch` sends
+over `http.client`, `CfgsyncClient.watch` over aiohttp.
 """
 
 from __future__ import annotations
 
 import random as _random
 from collections.abc import Awaitable, Callable
-from types import TracebackType
-from typing import Final, Self
+from dataclasses import InitVar, dataclass
+from typing import Final
 
 import msgspec
 
@@ -34,25 +33,25 @@ ANSWER_WITHIN: Final = 60.0  # s for a whole answer, beyond what it may be held
 
 
 class AppliedFiles(msgspec.Struct, frozen=True):
-    """What is in place: the generation that it was confirmed for last (`NEVER` from a source without any), its digest."""
+    """The files in place: the generation that a server confirmed last (`NEVER` without generations), and the digest."""
 
     version: Version
     digest: str
 
 
-class NodeWatch:
-    """Keeps one node in step while the context lasts, or `run()` does.
+class NodeWatch(Reconciler[Fetched]):
+    """Keeps one node in step while the context lasts, or until `run()` is cancelled. `state` tells how current the files
+    are, `why` the reason when it is not CURRENT; `close()` waits for the application that is under way.
 
         async with NodeWatch(registration, transport, apply, held=held) as watch:
             ...                                  # watch.state, watch.why, watch.held
 
-    `apply(fetched)` brings the files into place, durably on return. When it raises, the failure is acknowledged, the old
-    files stay, and it is called again with the same files after a growing pause, or with newer ones. It is not called
-    while the files are the same. `confirmed(held)` is awaited when a server has confirmed what is in place.
-    `held` is what is in place from before (None: nothing), and `told` whether that was acknowledged; `seen` is the newest
-    answer that was ever accepted, when that is known though nothing is held. `registration` may be a function, for an
-    address that is not known yet. With a server that does not hold requests, a change arrives within one `interval`
-    (seconds, ± 10 %).
+    `apply(fetched)` writes the files, durably on return. When it raises, the node acknowledges the failure, keeps the old
+    files, and calls it again with the same files after a growing pause, or with newer ones. It is not called for
+    unchanged files. `confirmed(held)` is awaited when a server has confirmed the files in place. `held` is what is in
+    place from before (None: nothing), `told` whether the server knows it; `seen` is the newest generation that the node
+    ever accepted, if it holds nothing. `registration` may be a function, for an address that is not known yet. With a
+    server that does not hold requests, a change arrives within one `interval` (seconds, ± 10 %).
     """
 
     def __init__(
@@ -75,9 +74,9 @@ class NodeWatch:
         random: Callable[[], float] = _random.random,
     ) -> None:
         name = name or (registration.identifier if isinstance(registration, NodeRegistration) else "node")
-        self._view = _NodeView(registration, transport, apply, secret, held, told, seen, interval, confirmed)
-        self.reader: Final = Reconciler(
-            self._view,
+        self._node = _NodeView(registration, transport, apply, secret, held, told, seen, interval, confirmed)
+        super().__init__(
+            self._node,
             interval=interval,
             held_reads=True,
             read_within=ANSWER_WITHIN,
@@ -91,66 +90,35 @@ class NodeWatch:
 
     @property
     def held(self) -> AppliedFiles | None:
-        """What is in place."""
-        return self._view.held
-
-    @property
-    def state(self) -> ReaderState:
-        """How far what is in place can be believed to be the newest."""
-        return self.reader.state
-
-    @property
-    def why(self) -> str:
-        """Why it is not known to be the newest, in words; "" when it is."""
-        return self.reader.why
-
-    async def __aenter__(self) -> Self:
-        await self.reader.__aenter__()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    async def run(self) -> None:
-        """Stay in step until cancelled."""
-        await self.reader.run()
-
-    async def close(self) -> None:
-        """Stop. What is being applied is applied to its end."""
-        await self.reader.close()
+        """The files in place."""
+        return self._node.held
 
 
+@dataclass(eq=False)
 class _NodeView:
-    """The node as the `Reconciler` sees it."""
+    """The node as a View."""
 
-    def __init__(
-        self,
-        registration: NodeRegistration | Callable[[], Awaitable[NodeRegistration]],
-        transport: Transport,
-        apply: Callable[[Fetched], Awaitable[object]],
-        secret: str | None,
-        held: AppliedFiles | None,
-        told: bool,
-        seen: Version | None,
-        interval: float,
-        confirmed: Callable[[AppliedFiles], Awaitable[object]] | None,
-    ) -> None:
-        self.held = held
-        self._registration = registration
-        self._transport = transport
-        self._apply = apply
-        self._secret = secret
-        self._seen = seen
-        self._interval = interval
-        self._confirmed = confirmed
-        self._acknowledger = Acknowledger(transport, secret, repeat=held is not None and not told)
+    registration: NodeRegistration | Callable[[], Awaitable[NodeRegistration]]
+    transport: Transport
+    write: Callable[[Fetched], Awaitable[object]]
+    secret: str | None
+    held: AppliedFiles | None
+    told: InitVar[bool]
+    seen: Version | None
+    interval: float
+    confirmed: Callable[[AppliedFiles], Awaitable[object]] | None
+
+    def __post_init__(self, told: bool) -> None:
+        self._acknowledger = Acknowledger(
+            self.transport, self.secret, repeat=self.held is not None and not told
+        )
         self._identifier = ""
         self._registered = False
         self._version: str | None = None  # the answer to the registration, repeated on every request
-        self._not_ready = False  # the server said so: the request may be held although nothing is known
-        self._failed: Fetched | None = None  # what could not be applied, kept so that it is not sent again
+        self._not_ready = False  # as the server answered: a request may be held although nothing is known
+        self._failed: Fetched | None = (
+            None  # files that could not be applied, kept so that they are not sent again
+        )
 
     @property
     def known(self) -> Version | None:
@@ -162,9 +130,9 @@ class _NodeView:
     async def read(self, ask: Ask) -> Whole[Fetched] | Same | Away:
         try:
             node = (
-                self._registration
-                if isinstance(self._registration, NodeRegistration)
-                else await self._registration()
+                self.registration
+                if isinstance(self.registration, NodeRegistration)
+                else await self.registration()
             )
             await self._acknowledger.send()
             if not self._registered:
@@ -173,20 +141,20 @@ class _NodeView:
                     return await self._away(node.identifier, meaning)
             return await self._ask(node, ask)
         except Lost as error:
-            self._forgotten()  # idempotent, and a server that restarted may have forgotten everyone
+            self._forgotten()  # a server that restarted may have forgotten the node
             return Away(str(error))
 
     async def apply(self, news: Whole[Fetched] | Steps | Same) -> None:
-        assert not isinstance(news, Steps)  # a node is never sent any
+        assert not isinstance(news, Steps)  # a node gets none
         if isinstance(news, Same):
-            assert self.held is not None  # only what is held can be the same
-            self._failed = None  # it is not offered any more
+            assert self.held is not None  # else there is nothing to be the same as
+            self._failed = None
             await self._is_confirmed(AppliedFiles(news.version, self.held.digest))
             return
         fetched = news.content
         identifier = self._identifier
         try:
-            await self._apply(fetched)
+            await self.write(fetched)
         except Exception as error:
             self._failed = fetched
             kind = "" if isinstance(error, CfgsyncError) else f"{type(error).__name__}: "
@@ -200,7 +168,7 @@ class _NodeView:
     # ── asking ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _register(self, node: NodeRegistration) -> Meaning:
-        answer = await self._transport(register_request(node, self._secret, ANSWER_WITHIN))
+        answer = await self.transport(register_request(node, self.secret, ANSWER_WITHIN))
         meaning = read(answer, RequestContext("/register", node.identifier))
         if isinstance(meaning, Registered):
             self._registered, self._version = True, meaning.version
@@ -215,32 +183,32 @@ class _NodeView:
             known = self.held.digest if self.held is not None and not ask.whole else None
         hold = int(HOLD if self._not_ready else ask.hold)
         request = node_request(
-            node, self._secret, hold + ANSWER_WITHIN, hold=hold, version=self._version, known=known
+            node, self.secret, hold + ANSWER_WITHIN, hold=hold, version=self._version, known=known
         )
-        floor = self._seen if self.held is None else None  # what is held, the Reconciler judges
-        answer = await self._transport(request)
+        floor = self.seen if self.held is None else None  # the Reconciler compares with what is held
+        answer = await self.transport(request)
         meaning = read(answer, RequestContext("/node", node.identifier, known, floor))
         self._not_ready = False
         match meaning:
             case Fetched(generation=str() | None as generation, digest=digest):
                 if generation is None and self.known not in (None, NEVER):
                     return Away(
-                        f"the server answers without a generation, this node has seen {self.known}",
-                        self._interval,
+                        f"the server answers without a generation, but this node has seen {self.known}",
+                        self.interval,
                     )
                 version = NEVER if generation is None else Version.parse(generation)
-                return await self._looked_at(ask, Whole(version, digest, meaning))
+                return await self._judged(ask, Whole(version, digest, meaning))
             case Current(generation=generation):
                 version = self.known or NEVER if generation is None else Version.parse(generation)
                 if offered is not None:
                     again = msgspec.structs.replace(offered, generation=generation)
                     return Whole(version, offered.digest, again)
-                return await self._looked_at(ask, Same(version))
+                return await self._judged(ask, Same(version))
             case _:
                 return await self._away(node.identifier, meaning)
 
-    async def _looked_at(self, ask: Ask, news: Whole[Fetched] | Same) -> Whole[Fetched] | Same:
-        """Acknowledge as failed what the Reconciler will refuse, so that the operator sees it in `/status`."""
+    async def _judged(self, ask: Ask, news: Whole[Fetched] | Same) -> Whole[Fetched] | Same:
+        """Acknowledge what the Reconciler will refuse as failed, so that `/status` shows it."""
         judgement = judge(ask.known, self.known, news, lambda: isinstance(news, Whole) and self.same(news))
         if isinstance(judgement, Alarm):
             digest = news.digest if isinstance(news, Whole) else self.held.digest if self.held else None
@@ -259,11 +227,11 @@ class _NodeView:
         assert not isinstance(meaning, Registered | Fetched | Current)
         if isinstance(meaning, Untrusted):
             await self._report_failure(identifier, meaning.generation, meaning.digest, meaning.message)
-        return Away(meaning.message, self._interval)
+        return Away(meaning.message, self.interval)
 
     async def _is_confirmed(self, held: AppliedFiles) -> None:
-        if self._confirmed is not None:
-            await self._confirmed(held)
+        if self.confirmed is not None:
+            await self.confirmed(held)
         self.held = held
         if self._acknowledger.repeat:
             self._acknowledger.repeat = False
@@ -274,12 +242,12 @@ class _NodeView:
         self, identifier: str, generation: str | None, digest: str | None, failure: str
     ) -> None:
         if await self._acknowledger.report(identifier, generation, digest, failure):
-            # once a server wants what is in place again, that is reported again
+            # report the files in place again when a server confirms them again
             self._acknowledger.repeat = self.held is not None
 
     def _forgotten(self) -> None:
-        """Register again before the next request, and report again what is in place: the server may have forgotten both
-        (an eviction, another store), and one that remembers changes nothing."""
+        """Register again before the next request, and report the files in place again: the server may have forgotten both
+        (an eviction, another store), and both are idempotent."""
         if self._registered:
             self._registered = False
             self._acknowledger.forget(repeat=self.held is not None)

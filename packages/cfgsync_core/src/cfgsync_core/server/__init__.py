@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from .access import Access as Access
     from .access import LocalOperators as LocalOperators
     from .access import is_own_name as is_own_name
-    from .node_routes import File as File
     from .node_routes import init_with_node_routes as init_with_node_routes
     from .openapi import documented as documented
     from .reply import failure as failure

@@ -1,5 +1,5 @@
-"""Access to a route is decided in front of the table. Until tokens exist, an operator is a caller on the server's own
-machine that calls it by the machine's own name, with no web page and no proxy between."""
+"""Access to the routes. An operator is a caller on the server's own machine that uses one of the machine's own names and
+is neither a web page nor behind a proxy."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from .reply import refusal
 from .route import OPERATOR, Call, Reply, Route
 
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
-"""What a proxy adds: behind one, every caller seems to be on this machine."""
+"""Headers that a proxy adds: behind one, every caller seems to be on this machine."""
 
 
 class Access(Protocol):
-    """The rule for all routes of one server, given by its composer. It sets `call.principal`."""
+    """The rule for all routes of one server. It sets `call.principal`."""
 
     def before_body(self, route: Route, call: Call) -> Reply | None:
-        """A refusal that the head of the request alone decides, before the body is read; None to go on. Not called for
-        a node's route, since the node's name is in the body."""
+        """A refusal before the body is read, or None. Not called for a node's route: its name is in the body."""
 
     async def answer(self, route: Route, call: Call) -> Reply:
         """The reply of `route.handler` to a call whose body is decoded, or a refusal."""
@@ -43,8 +42,7 @@ class LocalOperators(Access):
 
 
 def why_no_operator(remote: str | None, headers: Mapping[str, str], port: int) -> str | None:
-    """Why this caller is not an operator; None for an operator. `headers` ignores case; `port` is the one that this
-    server listens on."""
+    """Why this caller is not an operator; None for an operator. `headers` ignores case; `port` is this server's."""
     if "Origin" in headers:
         return "operator routes refuse requests that a web page made (`Origin`)"
     if not _is_this_machine(remote):
@@ -54,7 +52,7 @@ def why_no_operator(remote: str | None, headers: Mapping[str, str], port: int) -
     if not is_own_name(headers.get("Host", "")):
         return (
             "operator routes answer to this machine's own names and addresses only (`Host`):"
-            f" ask http://127.0.0.1:{port}"
+            f" use http://127.0.0.1:{port}"
         )
     return None
 
@@ -63,8 +61,8 @@ def is_own_name(host: str) -> bool:
     """True for a `Host` that no foreign name server can point at this machine: an address, `localhost`, a name without
     a dot (which cannot be bought on the internet), the machine's own name.
 
-    The browser takes a page whose name was pointed at this machine after it was loaded (DNS rebinding) for one of the
-    same origin; only the name that it calls shows the difference.
+    A page whose name was pointed at this machine after it was loaded (DNS rebinding) has the same origin for the
+    browser; only the name in `Host` shows the difference.
     """
     name = host.strip().lower()
     if name.startswith("["):

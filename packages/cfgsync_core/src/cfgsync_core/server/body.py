@@ -25,7 +25,7 @@ async def read_body(request: web.BaseRequest, at_most: int) -> bytes:
             raise InvalidRequest(413, f"the body is {length} bytes, at most {at_most} are taken")
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0  # the answer itself has not begun
+            request.writer.output_size = 0  # the response itself has not begun
         parts: list[bytes] = []
         size = 0
         try:

@@ -1,4 +1,4 @@
-"""The HTTP library within our limits: each limit has one place, and a malformed head is answered like every error."""
+"""aiohttp's server with our limits, and with our error body for a malformed request."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import resource
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
 
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
@@ -22,7 +23,7 @@ KEEP_ALIVE_SECONDS = 15.0
 MAX_LINE_BYTES = 4096
 MAX_HEADERS = 64
 LINGER_SECONDS = 1.0
-"""How long what is left of a refused body is read, so that its sender sees the answer and not a reset."""
+"""How long the rest of a refused body is read, so that its sender sees the answer and not a reset."""
 RESERVED_FILES = 64
 DRAIN_SECONDS = 4.0
 PIECEWISE_BYTES = 256 * 1024
@@ -32,18 +33,17 @@ _PIECE_BYTES = 64 * 1024
 STALLED_SECONDS = 0.1
 """A reader that has not taken a piece after this gives its place among the `PIECEWISE_AT_ONCE` to another."""
 PIECE_SECONDS = 30.0
-"""A reader that has not taken a piece after this is gone, or means harm: its connection ends."""
+"""The connection of a reader that has not taken a piece after this is closed."""
 BACKLOG = 4096
 ACCEPTED_AT_ONCE = 16
-"""Connections taken before the cap is looked at again. The library takes as many as may wait, which is past the file
-limit in one go, and then logs one error for each that it cannot have."""
+"""Connections accepted in one turn. The library accepts its whole backlog, which may pass the limit of open files, and
+logs one error for each that fails."""
 
 log = logging.getLogger("cfgsync.http")
 
 
 class _Protocol(RequestHandler):
-    """The library's protocol, but a malformed head is answered in the one shape of every error, and neither logged nor
-    quoted: its bytes may be a secret."""
+    """Answers a malformed request with our error body, and neither logs nor quotes it: it may hold a secret."""
 
     __slots__ = ()
 
@@ -54,13 +54,17 @@ class _Protocol(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to a request that could not be read, or whose handler failed; the connection closes."""
+        """The answer to a request that could not be read or whose handler failed; the connection closes."""
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun already")
         if status >= 500:
             log.error("a request failed: %s", type(exc).__name__, exc_info=exc, extra=event("request_failed"))
-        code, said = ("internal", "the server failed; its log says why") if status >= 500 else _MALFORMED
-        response = web.Response(body=encode_error(code, said), status=status, content_type="application/json")
+        code, message_text = (
+            ("internal", "the server failed; its log says why") if status >= 500 else _MALFORMED
+        )
+        response = web.Response(
+            body=encode_error(code, message_text), status=status, content_type="application/json"
+        )
         response.force_close()
         return response
 
@@ -68,25 +72,16 @@ class _Protocol(RequestHandler):
 _MALFORMED = ("invalid_request", "this is not an HTTP request that can be read")
 
 
-def _request(
-    message: object, payload: object, protocol: object, writer: object, task: object
-) -> web.BaseRequest:
-    return web.BaseRequest(
-        message,  # type: ignore[arg-type]
-        payload,  # type: ignore[arg-type]
-        protocol,  # type: ignore[arg-type]
-        writer,  # type: ignore[arg-type]
-        task,  # type: ignore[arg-type]
-        asyncio.get_running_loop(),
-        client_max_size=MAX_BODY_BYTES,
-    )
+def _request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_BODY_BYTES)
 
 
 class LimitedServer(web.Server):
     """A low-level server of `handler` with every limit set; abandoned requests cancel their handler.
 
-    At most `max_connections` are open (default: the limit of open files less a reserve). One more, and the connection
-    that has been idle for longest goes: a flood of silent or slow ones never keeps a speaking one out.
+    At most `max_connections` are open (default: the limit of open files less a reserve). One more closes the connection
+    that has been idle for longest, so a flood of silent or slow ones keeps no active one out.
     """
 
     def __init__(
@@ -116,7 +111,7 @@ class LimitedServer(web.Server):
         return _Protocol(self, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        """The library's bookkeeping, and ours: a connection begins idle."""
+        """A connection begins idle."""
         super().connection_made(handler, transport)
         self._open[handler] = transport
         self._idle[handler] = None
@@ -134,41 +129,41 @@ class LimitedServer(web.Server):
 
     @property
     def open_connections(self) -> int:
-        """How many are open."""
+        """The number of open connections."""
         return len(self._open)
 
     def busy(self, handler: RequestHandler) -> None:
-        """A whole request has come over this connection: it stays until it is answered."""
+        """This connection has a request to answer: it stays open until then."""
         self._idle.pop(handler, None)
 
     def idle(self, handler: RequestHandler) -> None:
-        """Its request is answered."""
+        """This connection's request is answered."""
         if handler in self._open:
             self._idle[handler] = None
 
 
 def has_more(handler: RequestHandler) -> bool:
-    """True when further requests of this connection have come already (pipelining). The library would answer them all
-    before another connection has a turn."""
+    """True when more requests of this connection have arrived (pipelining); the library would answer them all before
+    another connection has a turn."""
     return bool(handler._messages)
 
 
 def accept_few_at_once(listening: Iterable[socket.socket]) -> None:
-    """Let `BACKLOG` connections wait on sockets whose server takes `ACCEPTED_AT_ONCE` at a time."""
+    """Let `BACKLOG` connections wait on sockets whose server accepts `ACCEPTED_AT_ONCE` at a time."""
     for one in listening:
         with one.dup() as same:
             same.listen(BACKLOG)
 
 
 def _connections_allowed() -> int:
-    """Below the limit of open files: the store, the log and the child process need some too."""
+    """The limit of open files, less those that the store, the log and the child process need."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(soft - RESERVED_FILES, 16) if soft != resource.RLIM_INFINITY else 1_000_000
 
 
 class Pieces(Payload):
-    """A large body, written in pieces with back-pressure; only so many at once hold the transport's buffers. A reader
-    that has not taken a piece after `piece_seconds` is cut off."""
+    """A large body, written in pieces with back-pressure; `at_once` limits how many fill the transport's buffers. A
+    reader that has not taken a piece after `piece_seconds` is cut off."""
 
     def __init__(
         self, chunks: tuple[bytes, ...], at_once: asyncio.Semaphore, piece_seconds: float = PIECE_SECONDS
@@ -190,7 +185,7 @@ class Pieces(Payload):
 
     async def _write(self, writer: AbstractStreamWriter, piece: memoryview) -> None:
         async with self._at_once:
-            # a task, since a drain of the library's that is cancelled leaves every later one cancelled too
+            # a task, since a cancelled drain of the library leaves every later one cancelled, too
             taken = asyncio.create_task(_taken(writer, piece))
             try:
                 await asyncio.wait([taken], timeout=STALLED_SECONDS)
@@ -198,7 +193,7 @@ class Pieces(Payload):
                 taken.cancel()
                 raise
         try:
-            if not taken.done():  # the piece is on its way; a faster reader comes first
+            if not taken.done():  # outside of `at_once`: a faster reader goes first
                 await asyncio.wait([taken], timeout=self._piece_seconds)
             if not taken.done():
                 _reset(writer.transport)
@@ -214,7 +209,7 @@ async def _taken(writer: AbstractStreamWriter, piece: memoryview) -> None:
 
 
 def _reset(transport: asyncio.WriteTransport | None) -> None:
-    """End a connection without what is still to be sent, which the kernel would keep for minutes after a mere close."""
+    """End a connection and drop its unsent data, which the kernel would keep for minutes after a close."""
     if transport is not None:
         transport.get_extra_info("socket").setsockopt(
             socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)

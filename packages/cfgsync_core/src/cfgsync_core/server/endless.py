@@ -1,5 +1,5 @@
-"""A reply without an end, on one connection: a stream or a WebSocket. A stream's reader that does not keep up is dropped
-and not buffered for."""
+"""A reply without an end, on one connection: a stream or a WebSocket. A reader that is too slow for a stream is
+disconnected."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..wire.limits import MAX_BODY_BYTES
 from .route import Reply, WebSocket
 
 SLOW_BYTES = 4 * 1024
-"""A reader with more than this still unread, beyond what the kernel holds, is dropped."""
+"""A reader with more than this unread, beyond the kernel's buffer, is disconnected."""
 PING_SECONDS = 15.0
-"""A WebSocket whose other end does not answer a ping within half of this is closed."""
+"""A WebSocket whose peer does not answer a ping within half of this is closed."""
 
 
 async def stream(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
     """Write `reply.stream` until it ends or its reader has gone; the connection closes then."""
-    assert reply.stream is not None  # the caller has looked
+    assert reply.stream is not None
     response = web.StreamResponse(status=reply.status, headers=reply.headers)
     response.force_close()
 
@@ -29,7 +29,7 @@ async def stream(request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
         if not isinstance(transport, asyncio.WriteTransport) or transport.is_closing():
             raise ConnectionResetError("the reader has gone")
         if transport.get_write_buffer_size() > SLOW_BYTES:
-            transport.abort()  # closing would wait for data that is never read
+            transport.abort()  # a close would wait for data that is never read
             raise ConnectionResetError("the stream is not read")
         await response.write(piece)
 

@@ -1,4 +1,4 @@
-"""HTTP in: a request becomes a call of its route, within limits, and the reply is written; nothing is decided here.
+"""The HTTP server: a request becomes a call of its route, within limits, and the reply is written.
 
 A low-level `aiohttp.web.Server` with a table of routes: no application, no router, no middleware on the hot path.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Self
 
 from aiohttp import web
@@ -39,9 +38,9 @@ from .route_table import RouteTable
 class HttpServer:
     """Serves routes on one address: `async with HttpServer(routes, host, port) as server: server.url`.
 
-    `port` 0 takes a free one. `access` decides each call (default: an operator's routes answer on this
-    machine only). Raises `OSError` when the address cannot be had. `drain` answers every new request 503 with
-    `Retry-After`, and leaving drains. A reader that takes nothing of a large answer for `piece_seconds` is cut off.
+    `port` 0 takes a free one. `access` decides each call (default: an operator's routes answer on this machine only).
+    Raises `OSError` for an address that is not available. `drain` answers every new request 503 with `Retry-After`, and
+    so does leaving the context. A reader that takes nothing of a large answer for `piece_seconds` is cut off.
     """
 
     _server: LimitedServer  # made when the context is entered, in the loop that serves
@@ -67,17 +66,17 @@ class HttpServer:
         self._piecewise = asyncio.Semaphore(PIECEWISE_AT_ONCE)
         self.port = port
         self.unread: dict[int, int] = {}
-        """Status → how many requests were refused since the start before a handler saw them: the body was too large,
-        too slow, not JSON, or did not decode."""
+        """Status → requests refused since the start before a handler saw them: the body was too large, too slow, not
+        JSON, or invalid."""
 
     @property
     def connections(self) -> int:
-        """How many are open."""
+        """The number of open connections."""
         return self._server.open_connections
 
     @property
     def evicted(self) -> int:
-        """How many connections were closed since the start because one too many came."""
+        """The number of connections closed since the start because there were too many."""
         return self._server.evicted
 
     @property
@@ -106,12 +105,10 @@ class HttpServer:
         return self
 
     def drain(self) -> None:
-        """Answer 503 from now on; what is already answered goes out."""
+        """Answer 503 from now on."""
         self._draining = True
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         self.drain()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -122,8 +119,6 @@ class HttpServer:
         except InvalidRequest as error:
             self.unread[error.status] = self.unread.get(error.status, 0) + 1
             reply = refusal(error.status, "invalid_request", str(error))
-        except asyncio.CancelledError:
-            raise
         except Exception as error:
             reply = failure(error)
         finally:
@@ -135,7 +130,7 @@ class HttpServer:
         return self._response(request, reply)
 
     async def _endless(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
-        self._server.busy(request.protocol)  # the reader of a stream is not idle, however little it sends
+        self._server.busy(request.protocol)  # the reader of a stream is never idle
         try:
             if reply.converse is None:
                 return await stream(request, reply)

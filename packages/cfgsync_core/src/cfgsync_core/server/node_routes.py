@@ -1,16 +1,17 @@
-"""The routes that a node calls: `/register`, `/node` and `/ack`, with the Structs that describe their words."""
+"""The routes that a node calls: `/register`, `/node` and `/ack`, with the Structs that describe their bodies."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import msgspec
 
 from ..store.contract import Version
-from ..wire.acknowledgement import decode_acknowledgement
+from ..wire.acknowledgement import Acknowledgement, decode_acknowledgement
 from ..wire.headers import ACCEPT, GENERATION, VERSION, parse_etags, parse_wait, takes_extended
+from ..wire.payload import File
 from ..wire.protocol import (
     STATUS,
     Missing,
@@ -21,13 +22,11 @@ from ..wire.protocol import (
     encode_missing,
     encode_not_ready,
 )
+from ..wire.registration import Identifier
 from ..wire.source import AcknowledgingSource, NodeConfigSource, SharedSource
 from .reply import refusal
 from .route import Body, Call, Operation, Reply, Response, Route
 
-Identifier = Annotated[
-    str, msgspec.Meta(pattern=r"^[A-Za-z0-9]((\.?[A-Za-z0-9_-])*\.?[A-Za-z0-9])?$", max_length=128)
-]
 Ip = Annotated[
     str, msgspec.Meta(extra_json_schema={"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]})
 ]  # without a zone
@@ -48,36 +47,11 @@ class NodeBody(msgspec.Struct):
     ip: Ip | msgspec.UnsetType = msgspec.UNSET
 
 
-class File(msgspec.Struct):
-    """One file. `mode` and `encoding` are there only when they differ from 0644 and text."""
-
-    path: str
-    content: str
-    mode: Annotated[str, msgspec.Meta(pattern="^0[0-7]{3}$")] = "0644"
-    encoding: str = "text"
-
-
 class Payload(msgspec.Struct):
     """What one node gets: node-local files first, then shared ones."""
 
     schema_version: int
     files: list[File]
-
-
-class Ack(msgspec.Struct):
-    """A node has applied, or could not apply, the files with this digest of this generation. `reason` says why it
-    failed; it is cut at 1,000 characters."""
-
-    identifier: Identifier
-    generation: Annotated[
-        str,
-        msgspec.Meta(
-            pattern=r"^[0-7][0-9a-f]{7}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.(0|[1-9][0-9]{0,17})$"
-        ),
-    ]
-    digest: Annotated[str, msgspec.Meta(pattern="^sha256-[0-9a-f]{64}$")]
-    status: Literal["applied", "failed"]
-    reason: str | None = None
 
 
 def _header(description: str) -> dict[str, Any]:
@@ -122,10 +96,10 @@ _NODE: Final = Operation(
     },
 )
 _ACK: Final = Operation(
-    "Say that this node has applied a generation, or why it could not",
-    {"204": Response(description="remembered, durably")},
+    "Report that this node has applied a generation, or why it could not",
+    {"204": Response(description="recorded, durably")},
     "400 401 403 409 413 415 422 425 503 507",
-    Ack,
+    Acknowledgement,
 )
 
 
@@ -142,7 +116,7 @@ def register_route(source: NodeConfigSource) -> Route:
 
 
 def node_route(source: NodeConfigSource, shared: SharedSource | None = None) -> Route:
-    """`POST /node`. With `shared`, an answer is never from before the request's `Cfgsync-Version`."""
+    """`POST /node`. With `shared`, an answer is never older than the request's `Cfgsync-Version`."""
 
     async def node(call: Call) -> Reply:
         identifier, headers = call.value.identifier, call.headers
@@ -157,18 +131,18 @@ def node_route(source: NodeConfigSource, shared: SharedSource | None = None) -> 
         applied = {"Preference-Applied": f"wait={wait:g}"} if wait else {}
         if isinstance(answer, Ready):
             payload = answer.payload
-            said = {"ETag": f'"{payload.digest}"', **applied}
+            fields = {"ETag": f'"{payload.digest}"', **applied}
             if answer.generation is not None:
-                said[GENERATION] = answer.generation
+                fields[GENERATION] = answer.generation
             if payload.digest in etags or "*" in etags:
-                return Reply(304, (), said)
+                return Reply(304, (), fields)
             if payload.extended is not None and not takes_extended(headers.get(ACCEPT, "")):
                 return refusal(
                     406,
                     "not_acceptable",
-                    f"file {payload.extended} has a mode or an encoding: ask with `Cfgsync-Accept: base64, mode`",
+                    f"file {payload.extended} has a mode or an encoding: send `Cfgsync-Accept: base64, mode`",
                 )
-            return Reply(STATUS[Ready], payload.chunks, said)
+            return Reply(STATUS[Ready], payload.chunks, fields)
         if isinstance(answer, NotReady):
             if answer.retry_after:
                 applied["Retry-After"] = str(math.ceil(answer.retry_after))
@@ -179,14 +153,10 @@ def node_route(source: NodeConfigSource, shared: SharedSource | None = None) -> 
 
 
 def init_with_node_routes(routes: Sequence[Route]) -> list[Route]:
-    """`/node` of these routes under the name that it had in the oldest clients of the original."""
+    """`/node` of these routes under the path that the oldest clients of the original use."""
     replace = msgspec.structs.replace
-    operation = replace(_NODE, deprecated=True)
-    return [
-        replace(route, path="/init-with-node", operation=operation)
-        for route in routes
-        if route.path == "/node"
-    ]
+    old = {"path": "/init-with-node", "operation": replace(_NODE, deprecated=True)}
+    return [replace(route, **old) for route in routes if route.path == "/node"]
 
 
 def ack_route(source: AcknowledgingSource) -> Route:
@@ -202,7 +172,7 @@ def ack_route(source: AcknowledgingSource) -> Route:
 
 
 def _version(headers: Mapping[str, str]) -> Version | None:
-    """What `Cfgsync-Version` says; None for text that is not a version, which did not come from a server of ours."""
+    """The version in `Cfgsync-Version`; None for any other text."""
     try:
         return Version.parse(headers.get(VERSION, ""))
     except ValueError:

@@ -1,4 +1,4 @@
-"""`GET /openapi.json`: made from the routes alone, and from the Structs that are the wire."""
+"""`GET /openapi.json`: made from the routes and their Structs."""
 
 from __future__ import annotations
 
@@ -75,15 +75,15 @@ def _operation(path: str, one: Operation, schema: _Schema) -> dict[str, Any]:
 
 
 def _answer(answer: Response, schema: _Schema) -> dict[str, Any]:
-    said: dict[str, Any] = {"description": answer.description}
+    described: dict[str, Any] = {"description": answer.description}
     if answer.headers:
-        said["headers"] = answer.headers
+        described["headers"] = answer.headers
     if answer.media:
-        said["content"] = {kind: {"schema": its} for kind, its in answer.media.items()}
+        described["content"] = {kind: {"schema": its} for kind, its in answer.media.items()}
     elif answer.kinds:
-        words = [schema(kind) for kind in answer.kinds]
-        said |= _json(words[0] if len(words) == 1 else {"anyOf": words})
-    return said
+        schemas = [schema(kind) for kind in answer.kinds]
+        described |= _json(schemas[0] if len(schemas) == 1 else {"anyOf": schemas})
+    return described
 
 
 def _json(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The replies that every feature gives: a refusal in the one shape of every error, and what an exception means."""
+"""The replies that every feature gives: errors, and what an exception means."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger("cfgsync")
 
 
 def refusal(status: int, code: str, message: str, headers: Mapping[str, str] = NOTHING) -> Reply:
-    """An error reply in the one shape of every error."""
+    """An error reply, with the error body that all routes share."""
     return Reply(status, (encode_error(code, message),), headers)
 
 
@@ -27,7 +27,7 @@ def unavailable(message: str) -> Reply:
 
 
 def failure(error: BaseException) -> Reply:
-    """The reply to an exception: a status for those that mean something to a node, 500 without details for the rest."""
+    """The reply to an exception: its status if it has one, else 500 without details."""
     for kind, status in STATUS.items():
         if isinstance(error, kind) and isinstance(error, CfgsyncError):
             if status == 503:

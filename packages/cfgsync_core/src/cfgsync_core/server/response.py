@@ -1,7 +1,7 @@
-"""A whole answer, head and body in one write: what the library's own response costs is a fifth of a request.
+"""A whole answer, head and body in one write: the library's own response costs a fifth of a request.
 
-Only for the plain case: HTTP/1.1, a connection that stays open, a body that is in memory. Anything else goes through
-`aiohttp.web.Response`. The bytes are the same (a test compares them).
+Only for HTTP/1.1, a connection that stays open and a body in memory; anything else goes through `aiohttp.web.Response`.
+The bytes are the same (a test compares them).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SERVER: Final = f"\r\nServer: {SERVER_SOFTWARE}\r\n\r\n"
 
 
 def whole(request: web.BaseRequest, reply: Reply, body: bytes) -> web.StreamResponse | None:
-    """The answer as it goes out, None when this request wants more than the plain case."""
+    """The answer as it is sent, or None when the request needs the library's response."""
     if not request.keep_alive or request.version != HttpVersion11 or request.method == "HEAD":
         return None
     line = _LINE.get(reply.status)
@@ -32,7 +32,7 @@ def whole(request: web.BaseRequest, reply: Reply, body: bytes) -> web.StreamResp
     )
     for name, value in reply.headers.items():
         if "\n" in value or "\r" in value:
-            return None  # the library refuses it
+            return None  # the library raises for it
         head += f"{name}: {value}\r\n"
     if body or reply.status not in _BODILESS:
         head += f"Content-Length: {len(body)}\r\n"
@@ -40,7 +40,7 @@ def whole(request: web.BaseRequest, reply: Reply, body: bytes) -> web.StreamResp
 
 
 class _PlainResponse(web.StreamResponse):
-    """What the library asks of a response, and no more."""
+    """As little of a response as the library needs."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -50,7 +50,7 @@ class _PlainResponse(web.StreamResponse):
         self._req = request
 
     async def write_eof(self, data: bytes = b"") -> None:
-        assert self._req is not None  # prepared
+        assert self._req is not None
         transport = self._req.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the node has gone")

@@ -1,6 +1,6 @@
-"""A route is one value: the requests it takes, their handler, their callers, and what `/openapi.json` says.
+"""A route is one value: its method and path, its handler, its callers, and its description in `/openapi.json`.
 
-A feature exports its routes as a list; the server takes the lists and knows no path of its own.
+A feature exports its routes as a list; the server takes the list and knows no path of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Role: TypeAlias = Literal["anyone", "node", "operator"]
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """The caller of a route: an operator, the node that proved its `name` by its secret, or anyone."""
+    """The caller of a route: an operator, the node that proved its `name` with its secret, or anyone."""
 
     role: Role
     name: str = ""
@@ -37,8 +37,7 @@ OPERATOR: Final = Principal("operator")
 class Call(msgspec.Struct, gc=False):
     """One request. `names` are those of the path, decoded; `headers` ignores case; `value` is the decoded `body`.
 
-    `remote` is the caller's address (None on a node's route, which does not ask for it) and `port` the server's own.
-    `principal` is set by `Access` before the handler is called.
+    `remote` is the caller's address (None on a node's route) and `port` the server's own. `Access` sets `principal`.
     """
 
     headers: Mapping[str, str] = NOTHING
@@ -55,7 +54,7 @@ Write: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 
 class WebSocket(Protocol):
-    """Both directions of one WebSocket. A caller that has gone is a `ConnectionError` for `send`."""
+    """One WebSocket. `send` raises `ConnectionError` when the caller has gone."""
 
     async def send(self, message: str | bytes) -> None:
         """Send one message and wait while the caller does not read."""
@@ -65,10 +64,10 @@ class WebSocket(Protocol):
 
 
 class Reply(msgspec.Struct, gc=False):
-    """One answer: status, the body's bytes in pieces (a shared piece is one object for all nodes), headers.
+    """One answer: status, the body in pieces (a shared piece is one object for all nodes), headers.
 
-    The body is JSON unless `headers` say otherwise. `stream` writes a body without an end instead, until it returns; a
-    `ConnectionError` tells it that the reader has gone. `converse` holds a WebSocket, until it returns.
+    The body is JSON unless `headers` name another type. `stream` writes a body without an end instead and gets a
+    `ConnectionError` when the reader has gone; `converse` uses a WebSocket. The connection closes when they return.
     """
 
     status: int
@@ -82,15 +81,15 @@ Handler: TypeAlias = Callable[[Call], Awaitable[Reply]]
 
 
 class Body(msgspec.Struct, frozen=True):
-    """The body that a route takes: `decode` makes the call's `value` or raises `InvalidRequest`. What may be larger
-    than `MAX_BODY_BYTES` is decoded in a thread."""
+    """The body that a route takes: `decode` makes the call's `value` or raises `InvalidRequest`; above `MAX_BODY_BYTES` it
+    runs in a thread."""
 
     decode: Callable[[bytes], Any]
     at_most: int = MAX_BODY_BYTES
 
 
 class Response(msgspec.Struct, frozen=True):
-    """What `/openapi.json` says of one status: one of the Structs `kinds` as JSON, or schemas by media type."""
+    """One status in `/openapi.json`: one of the Structs `kinds` as JSON, or schemas by media type."""
 
     kinds: tuple[type[msgspec.Struct], ...] = ()
     description: str = "the answer"
@@ -99,8 +98,8 @@ class Response(msgspec.Struct, frozen=True):
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """What `/openapi.json` says of a route. `answers` are by status, `errors` the statuses of the common error body,
-    `query` the JSON schema of each parameter, `headers` an example of each."""
+    """A route in `/openapi.json`: `answers` by status, `errors` the statuses with the common error body, `query` the JSON
+    schema of each parameter, `headers` an example of each."""
 
     summary: str
     answers: Mapping[str, Response]
@@ -114,8 +113,8 @@ class Operation(msgspec.Struct, frozen=True):
 class Route(msgspec.Struct, frozen=True):
     """One method on one path, which may have names in it: `/status/{identifier}`.
 
-    `name` is the route's label in the metrics; without one its requests are not counted. HEAD is answered like GET, but
-    for an `endless` answer (a stream, a WebSocket). A route without `operation` is not in `/openapi.json`.
+    `name` is the route's label in the metrics; without it requests are not counted. GET also answers HEAD, unless the
+    answer is `endless` (a stream, a WebSocket). A route without `operation` is not in `/openapi.json`.
     """
 
     method: str
@@ -129,7 +128,7 @@ class Route(msgspec.Struct, frozen=True):
 
 
 def page_of(query: Mapping[str, str]) -> tuple[int, str]:
-    """`limit` (1 to 1,000, also for another word) and `after` of a query."""
+    """`limit` (1 to 1,000, which is the default) and `after` of a query."""
     limit = MAX_PAGE
     with suppress(ValueError):
         limit = max(1, min(int(query.get("limit", "")), MAX_PAGE))

@@ -1,4 +1,4 @@
-"""From a method and a target to a route: an exact path is one dictionary look-up, a path with names comes second."""
+"""From method and target to a route: an exact path is one dictionary look-up; paths with names are matched after it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class RouteTable:
 
 
 def _split(target: str) -> tuple[str, Mapping[str, str]]:
-    """Path and query of a target, also of one in absolute form (`http://host/path`); a word's first value counts."""
+    """Path and query of a target, also in absolute form (`http://host/path`); a parameter's first value counts."""
     if "://" in target[:12]:
         target = "/" + target.split("://", 1)[1].partition("/")[2]
     path, _, query = target.partition("?")

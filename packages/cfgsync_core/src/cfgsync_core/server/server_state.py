@@ -1,4 +1,4 @@
-"""The routes of one source, put together from what the source can do."""
+"""The routes of one source."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .status_routes import evict_route, health_routes, status_routes
 class CfgsyncServerState:
     """A source as routes: `HttpServer(CfgsyncServerState(source, status=source).routes())`.
 
-    Each further argument is something that the source can do, and adds its routes: explain itself (`status`), remember
-    what nodes have applied (`acknowledging`), make a node leave (`evict`). `shared` is the source if other servers
-    write to its store.
+    Each further argument is something that the source can do, and adds its routes: report on the fleet (`status`), record
+    acknowledgements (`acknowledging`), make a node leave (`evict`). `shared` is the source if other servers write to its
+    store.
     """
 
     def __init__(
@@ -31,10 +31,9 @@ class CfgsyncServerState:
         self._routes = [register_route(source), node_route(source, shared)]
         if acknowledging is not None:
             self._routes.append(ack_route(acknowledging))
-        if status is None:
-            self._routes += health_routes()
-        else:
-            self._routes += [*health_routes(status.ping), *status_routes(status)]
+        self._routes += (
+            health_routes() if status is None else health_routes(status.ping) + status_routes(status)
+        )
         if evict is not None:
             self._routes.append(evict_route(evict))
 

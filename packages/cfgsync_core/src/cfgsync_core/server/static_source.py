@@ -1,5 +1,5 @@
-"""What each node gets is known beforehand: a bundle is checked whole when it is made and encoded once, so serving it is a
-lookup that needs no registration."""
+"""Files that are known beforehand: a bundle is checked and encoded once, so serving it is a look-up that needs no
+registration."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from ..wire.status import FleetStatus, NodeStatus, StatusSource, fleet_state, no
 
 
 class InvalidBundle(CfgsyncError, ValueError):
-    """A bundle that would hide a node or a file. `at` leads to the culprit (`("nodes", 1, "identifier")`), `why` says
-    what is wrong with it; a reader of files turns `at` into a line."""
+    """A bundle that would hide a node or a file. `at` is the path to the fault (`("nodes", 1, "identifier")`), `why` names
+    it."""
 
     def __init__(self, at: tuple[str | int, ...], why: str) -> None:
         super().__init__(f"{spell_path(at)}: {why}")
@@ -59,10 +59,9 @@ class NodeArtifactsBundleEntry(msgspec.Struct, frozen=True):
 
 
 class NodeArtifactsBundle(msgspec.Struct, frozen=True):
-    """The artifacts of every node and what all of them share; a node gets its own files first, then the shared ones.
+    """The artifacts of every node and the shared ones; a node gets its own files first, then the shared files.
 
-    Raises `InvalidBundle` when two nodes have one identifier, or when a shared file has the path of a node's own file
-    (in the original the last one won without a word).
+    Raises `InvalidBundle` when two nodes have one identifier, or when a shared file has the path of a node's own file.
     """
 
     nodes: tuple[NodeArtifactsBundleEntry, ...] = ()
@@ -117,13 +116,13 @@ class StaticConfigSource(NodeConfigSource, StatusSource):
 
     @staticmethod
     def from_bundle(bundle: NodeArtifactsBundle) -> StaticConfigSource:
-        """The source of a bundle that a program made; for the bundle of a file see `BundleConfigSource`."""
+        """The source of a bundle."""
         return StaticConfigSource(
             {entry.identifier: entry.files for entry in bundle.nodes}, bundle.shared_files
         )
 
     async def register(self, registration: NodeRegistration) -> Version | Missing:
-        """`NEVER` for a node that is in it (nothing is stored, so there is no version to wait for), else `Missing`."""
+        """`NEVER` for a node that is served, since nothing is stored, else `Missing`."""
         identifier = registration.identifier
         if identifier not in self._payloads:
             return Missing()
@@ -134,8 +133,8 @@ class StaticConfigSource(NodeConfigSource, StatusSource):
     async def resolve(
         self, identifier: str, *, known: str | None = None, wait: float = 0.0
     ) -> Ready | Missing:
-        """The node's files at once. A node that has them already is held for all of `wait`: they will not change, and an
-        answer at once would let it ask again without end."""
+        """The node's files at once, but after `wait` for a node that has them: they will not change, and an answer at once
+        would make it repeat its request without end."""
         payload = self._payloads.get(identifier)
         if payload is None:
             return Missing()
@@ -145,7 +144,7 @@ class StaticConfigSource(NodeConfigSource, StatusSource):
         return Ready(payload)
 
     def fleet(self, limit: int, after: str) -> FleetStatus:
-        """The nodes that are served; `registered` counts those that have registered since the start."""
+        """The nodes that are served; `registered` counts the registrations since the start."""
         start = bisect_right(self._identifiers, after)
         page = self._identifiers[start : start + max(limit, 0)]
         registered = len(self._registered)
@@ -158,7 +157,7 @@ class StaticConfigSource(NodeConfigSource, StatusSource):
         )
 
     def node(self, identifier: str) -> NodeStatus:
-        """One node; an unknown one has a reason, since it will get nothing."""
+        """One node; an unknown node has a reason."""
         seen_at = self._seen_at.get(identifier)
         payload = self._payloads.get(identifier)
         return NodeStatus(
@@ -178,11 +177,8 @@ class StaticConfigSource(NodeConfigSource, StatusSource):
 
 
 class BundleConfigSource(StaticConfigSource):
-    """The source of a bundle *file*: `BundleConfigSource(bundle, "cfgsync.bundle.yaml")`.
-
-    It serves what the file held when it was loaded and says its name to the operator in `/status`, never to a node.
-    Loading it is the runtime's `load_bundle`, which alone knows YAML.
-    """
+    """The source of a bundle file that the runtime's `load_bundle` has read:
+    `BundleConfigSource(bundle, "cfgsync.bundle.yaml")`. `/status` names the file to the operator; a node never sees it."""
 
     def __init__(
         self, bundle: NodeArtifactsBundle, file: str, *, clock: Callable[[], float] = time.time
@@ -197,7 +193,7 @@ class BundleConfigSource(StaticConfigSource):
 
 
 def _encode_once(bundle: NodeArtifactsBundle) -> dict[str, NodeArtifactsPayload]:
-    """Every node's payload. The shared part is encoded and hashed once and is one object in all of them."""
+    """Every node's payload; the shared part is encoded once and is one object in all of them."""
     shared = encode_files(bundle.shared_files)
     manifest = bundle.shared_files.manifest
     extended = first_extended(bundle.shared_files)

@@ -6,19 +6,11 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from ..errors import InvalidRegistration, InvalidRequest
 from ..wire.protocol import NodeRequest, encode_error
 from ..wire.registration import check_identifier
 from ..wire.request_body import RequestBody
 from ..wire.status import FleetStatus, NodeStatus, StatusSource
-from .node_routes import Identifier
 from .route import Body, Call, Operation, Reply, Response, Route, page_of
-
-
-class Node(msgspec.Struct):
-    """Which node is meant."""
-
-    identifier: Identifier
 
 
 class Health(msgspec.Struct):
@@ -32,7 +24,7 @@ async def _nothing_to_check() -> None:
 
 
 def health_routes(ping: Callable[[], Awaitable[None]] = _nothing_to_check) -> list[Route]:
-    """`/livez`, the same as `/healthz`, and `/readyz`, which fails as `ping` does."""
+    """`/livez`, `/healthz`, which is the same, and `/readyz`, which fails when `ping` does."""
 
     async def livez(call: Call) -> Reply:
         return Reply(200, (b'{"status":"alive"}',))
@@ -59,7 +51,7 @@ def status_routes(source: StatusSource) -> list[Route]:
         return Reply(200, (msgspec.json.encode(source.node(call.names["identifier"][:200])),))
 
     limit = {
-        "description": "1 to 1000; another word counts as 1000",
+        "description": "1 to 1000; any other value counts as 1000",
         "anyOf": [{"type": "integer"}, {"type": "string"}],
     }
     of_fleet = Operation(
@@ -75,21 +67,21 @@ def status_routes(source: StatusSource) -> list[Route]:
 
 
 def evict_route(evict: Callable[[str], Awaitable[bool]]) -> Route:
-    """`POST /admin/evict`; `evict` is False for a node that is not there."""
+    """`POST /admin/evict`; `evict` returns False for an unknown node."""
 
     async def handler(call: Call) -> Reply:
         identifier = call.value.identifier
         if await evict(identifier):
             return Reply(200, (msgspec.json.encode(call.value),))
-        # with the identifier in it, which tells this 404 from a route that is not there
+        # the identifier distinguishes this 404 from that of an unknown route
         message = f"no node {identifier} is registered"
         return Reply(404, (encode_error("not_found", message, identifier=identifier),))
 
     operation = Operation(
         "Make a node leave; its name is free, and it may register again",
-        {"200": Response((Node,))},
+        {"200": Response((NodeRequest,))},
         "400 403 404 413 415 422 503 507",
-        Node,
+        NodeRequest,
     )
     return Route("POST", "/admin/evict", handler, "evict", "operator", Body(_decode_node), operation)
 
@@ -99,8 +91,5 @@ _node = RequestBody(NodeRequest)
 
 def _decode_node(body: bytes) -> NodeRequest:
     named = _node.decode(body)
-    try:
-        check_identifier(named.identifier)
-    except InvalidRegistration as error:
-        raise InvalidRequest(422, str(error)) from error
+    check_identifier(named.identifier)
     return named

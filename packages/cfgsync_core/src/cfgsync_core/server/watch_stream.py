@@ -1,6 +1,6 @@
-"""`GET /watch`: each open stream gets one hint for any number of changes. A hint says "look at /status", and no more.
+"""`GET /watch`: server-sent events for pages and programs. A hint carries no data; it means "read /status again".
 
-Server-sent events, for pages and programs; nodes use the held `/node`. Without an open stream nothing is subscribed.
+Nodes use the held `/node` instead. Without an open stream nothing is subscribed.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from .reply import unavailable
 from .route import Call, Operation, Reply, Response, Route, Write
 
 LEAD_SECONDS: Final = 0.05
-"""From a change to its hint: what follows within that time goes into it."""
+"""From a change to its hint, which also covers later changes within that time."""
 SPACING_SECONDS: Final = 0.1
 """The least time between two hints."""
 PING_SECONDS: Final = 15.0
 MAX_PAGES: Final = 1_000
 RETRY_MS: Final = 2_000
-"""When a page whose stream has ended comes back."""
+"""After this a page whose stream has ended connects again."""
 
 HINT: Final = b"event: hint\ndata: {}\n\n"
 PING: Final = b": still here\n\n"
 HELLO: Final = b"retry: %d\n\n" % RETRY_MS + HINT
-"""A page that has just come, or come back, has to look once."""
+"""A page that connects must read once."""
 HEADERS: Final = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-store",
@@ -33,11 +33,11 @@ HEADERS: Final = {
 
 
 class ChangingSource(Protocol):
-    """A source that says when there is something new to read from it."""
+    """A source that reports its changes."""
 
     def subscribe(self, heard: Callable[[], None]) -> Callable[[], None]:
-        """Call `heard` on the event loop after each change of what `/status` says of the fleet; it returns at once and
-        raises nothing. Subscribed on return; what is returned ends that, once."""
+        """Call `heard` on the event loop after each change of the fleet in `/status`; it returns at once and raises
+        nothing. The result ends the subscription; call it once."""
 
 
 class WatchStreams:
@@ -60,7 +60,7 @@ class WatchStreams:
         self._pages: set[asyncio.Event] = set()
         self._unsubscribe: Callable[[], None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._told_at = float("-inf")
+        self._hinted_at = float("-inf")
         self._closed = False
 
     def __len__(self) -> int:
@@ -69,13 +69,13 @@ class WatchStreams:
     def routes(self) -> list[Route]:
         """`GET /watch`."""
         operation = Operation(
-            "Server-sent events without data: what /status says has changed",
+            "Server-sent events without data: /status has changed",
             {"200": Response(media={"text/event-stream": {"type": "string"}})},
         )
         return [Route("GET", "/watch", self.watch, "watch", operation=operation, endless=True)]
 
     async def watch(self, call: Call) -> Reply:
-        """The handler of `GET /watch`; 503 for one page too many, and for every page after `close`."""
+        """The handler of `GET /watch`; 503 for one stream too many, and after `close`."""
         if self._closed or len(self._pages) >= self._at_most:
             what = "this server is stopping" if self._closed else f"{self._at_most} pages watch already"
             return unavailable(what)
@@ -88,40 +88,40 @@ class WatchStreams:
             page.set()
 
     async def _stream(self, write: Write) -> None:
-        """One page, until it goes or the server does. Hints that come while one is written are one."""
+        """One stream, until its reader or the server ends it; hints that come during a write become one."""
         hinted = asyncio.Event()
         self._pages.add(hinted)
         if self._unsubscribe is None:
             self._unsubscribe = self._source.subscribe(self._heard)
-        said = HELLO
+        piece = HELLO
         try:
             while not self._closed:
-                await write(said)
+                await write(piece)
                 try:
                     async with asyncio.timeout(self._ping):
                         await hinted.wait()
                     hinted.clear()
-                    said = HINT
+                    piece = HINT
                 except TimeoutError:
-                    said = PING
+                    piece = PING
         finally:
             self._pages.discard(hinted)
             if not self._pages:
-                self._rest()
+                self._stop()
 
     def _heard(self) -> None:
         if self._timer is None:
             loop = asyncio.get_running_loop()
-            at = max(loop.time() + self._lead, self._told_at + self._spacing)
-            self._timer = loop.call_at(at, self._tell)
+            at = max(loop.time() + self._lead, self._hinted_at + self._spacing)
+            self._timer = loop.call_at(at, self._send_hint)
 
-    def _tell(self) -> None:
+    def _send_hint(self) -> None:
         self._timer = None
-        self._told_at = asyncio.get_running_loop().time()
+        self._hinted_at = asyncio.get_running_loop().time()
         for page in self._pages:
             page.set()
 
-    def _rest(self) -> None:
+    def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

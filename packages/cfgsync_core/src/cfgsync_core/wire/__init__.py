@@ -1,4 +1,4 @@
-"""What is sent over HTTP: bodies, headers and statuses, encoded and decoded once, with every limit."""
+"""The HTTP messages: bodies, headers and statuses, each encoded and decoded in one place, with every limit."""
 
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .limits import MAX_PAYLOAD_BYTES as MAX_PAYLOAD_BYTES
     from .limits import MAX_REASON as MAX_REASON
     from .limits import MAX_REPLACEMENT_BYTES as MAX_REPLACEMENT_BYTES
+    from .payload import File as File
     from .payload import RawFile as RawFile
     from .payload import decode_files as decode_files
     from .payload import decode_payload as decode_payload

@@ -1,27 +1,37 @@
-"""What became of a generation on a node: applied, or failed and why. The body of `POST /ack`."""
+"""A node's report on a generation: applied, or failed and why. The body of `POST /ack`."""
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self, TypeAlias
 
 import msgspec
 
-from ..errors import InvalidRegistration, InvalidRequest
+from ..errors import InvalidRequest
 from ..store.contract import Version
 from ..store.epoch import epoch_ms
 from .headers import is_digest
 from .limits import MAX_REASON
-from .registration import check_identifier
+from .registration import Identifier, check_identifier
 from .request_body import RequestBody
+
+_Generation: TypeAlias = Annotated[
+    str,
+    msgspec.Meta(
+        extra_json_schema={
+            "pattern": r"^[0-7][0-9a-f]{7}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.(0|[1-9][0-9]{0,17})$"
+        }
+    ),
+]
+_Digest: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": "^sha256-[0-9a-f]{64}$"})]
 
 
 class Acknowledgement(msgspec.Struct, frozen=True, omit_defaults=True):
     """One node has applied, or could not apply, the files with `digest` (`sha256-<hex>`) of `generation`
-    (`<epoch>.<number>`). `reason` says why it failed."""
+    (`<epoch>.<number>`). `reason` says why it failed, in at most 1,000 characters."""
 
-    identifier: str
-    generation: str
-    digest: str
+    identifier: Identifier
+    generation: _Generation
+    digest: _Digest
     status: Literal["applied", "failed"]
     reason: str | None = None
 
@@ -29,8 +39,7 @@ class Acknowledgement(msgspec.Struct, frozen=True, omit_defaults=True):
     def of(
         cls, identifier: str, generation: str | None, digest: str | None, failure: str | None = None
     ) -> Self | None:
-        """Applied, or failed because of `failure`. None without a generation: a static source and an original server
-        have none, and are sent nothing."""
+        """Applied, or failed because of `failure`; None without a generation, which needs no acknowledgement."""
         if generation is None or digest is None:
             return None
         return cls(identifier, generation, digest, "applied" if failure is None else "failed", failure)
@@ -41,30 +50,27 @@ _encode = msgspec.json.Encoder().encode
 
 
 def encode_acknowledgement(acknowledgement: Acknowledgement) -> bytes:
-    """The body of `POST /ack`: compact, keys in wire order, the reason within its limit and absent when there is none."""
+    """The body of `POST /ack`: compact, keys in wire order, the reason within its limit."""
     return _encode(_within_limits(acknowledgement))
 
 
 def decode_acknowledgement(body: bytes) -> Acknowledgement:
     """The acknowledgement in a `POST /ack` body. Raises `InvalidRequest` (400 or 422)."""
-    words = _body.decode(body)
+    decoded = _body.decode(body)
+    check_identifier(decoded.identifier)
     try:
-        check_identifier(words.identifier)
-    except InvalidRegistration as error:
-        raise InvalidRequest(422, str(error)) from error
-    try:
-        generation = Version.parse(words.generation)
+        generation = Version.parse(decoded.generation)
         epoch_ms(generation.epoch)
     except ValueError as error:
         raise InvalidRequest(422, "generation: expected <epoch>.<number>, the epoch a UUIDv7") from error
-    if str(generation) != words.generation:
+    if str(generation) != decoded.generation:
         raise InvalidRequest(422, "generation: expected a number without leading zeros")
-    if not is_digest(words.digest):
+    if not is_digest(decoded.digest):
         raise InvalidRequest(422, "digest: expected sha256- and 64 lower-case hex digits")
-    return _within_limits(words)
+    return _within_limits(decoded)
 
 
-def _within_limits(words: Acknowledgement) -> Acknowledgement:
-    if words.reason is None or (words.reason and len(words.reason) <= MAX_REASON):
-        return words
-    return msgspec.structs.replace(words, reason=words.reason[:MAX_REASON] or None)
+def _within_limits(given: Acknowledgement) -> Acknowledgement:
+    if given.reason is None or 0 < len(given.reason) <= MAX_REASON:
+        return given
+    return msgspec.structs.replace(given, reason=given.reason[:MAX_REASON] or None)

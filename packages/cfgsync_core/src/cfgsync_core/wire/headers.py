@@ -1,10 +1,10 @@
-"""The headers of a request and of an answer: how long to wait, what the node has, which digest this is."""
+"""The headers of requests and answers: how long to wait, which files the node has, which digest an answer has."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Final, TypeAlias
+from typing import Final
 
 from ..errors import IntegrityError
 from .limits import MAX_WAIT
@@ -17,21 +17,18 @@ VERSION = "Cfgsync-Version"
 
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
 _ETAG = re.compile(r'"([^"]*)"')
-Etag: TypeAlias = Annotated[str, "sha256-<64 hex>"]
 _SHA256 = re.compile(r"sha256-[0-9a-f]{64}")
 
 
-def parse_wait(prefer: str | None) -> float:
+def parse_wait(prefer: str) -> float:
     """The seconds of `Prefer: wait=20`, at most 30; 0 without one (RFC 7240)."""
-    found = _WAIT.search(prefer) if prefer else None
+    found = _WAIT.search(prefer)
     return min(float(found[1]), MAX_WAIT) if found else 0.0
 
 
-def parse_etags(header: str | None) -> Sequence[Etag]:
+def parse_etags(header: str) -> Sequence[str]:
     """The entity tags of `If-None-Match`, without quotes; `*` matches everything."""
-    if header == "*":
-        return ("*",)
-    return _ETAG.findall(header) if header else ()
+    return ("*",) if header == "*" else _ETAG.findall(header)
 
 
 def takes_extended(accept: str) -> bool:
@@ -39,11 +36,9 @@ def takes_extended(accept: str) -> bool:
     return accept == ACCEPT_EXTENDED or {"base64", "mode"} <= {word.strip() for word in accept.split(",")}
 
 
-def parse_digest(etag: str | None) -> Etag | None:
-    """The digest in an answer's `ETag`; None without a tag, or for a foreign one.
-
-    Raises `IntegrityError` for a tag that begins as a digest and is not valid.
-    """
+def parse_digest(etag: str | None) -> str | None:
+    """The digest in an answer's `ETag`; None without a tag and for another kind of tag. Raises `IntegrityError` for an
+    invalid digest."""
     if not etag or not etag.strip('W/"').startswith("sha256-"):
         return None
     digest = etag[1:-1] if etag.startswith('"') and etag.endswith('"') else etag

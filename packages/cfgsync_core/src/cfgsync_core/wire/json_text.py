@@ -1,6 +1,6 @@
-"""A JSON string becomes the bytes of its text piece by piece: in a `str`, one emoji makes every letter take four bytes.
+"""Decodes a JSON string to UTF-8 bytes piece by piece: in a `str`, one emoji makes every letter take four bytes.
 
-A node holds what a server sends as bytes, once, so the size of a payload bounds its memory.
+A node holds a payload once, as bytes, so the size of a payload bounds its memory.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _PIECE: Final = re.compile(
 
 
 def text_bytes(raw: msgspec.Raw) -> bytes:
-    """The UTF-8 bytes of the text that the JSON value `raw` is. Raises `msgspec.DecodeError` for another kind of value
-    or a broken one, `UnicodeDecodeError` for what is not UTF-8."""
+    """The text of the JSON string `raw` in UTF-8. Raises `msgspec.DecodeError` for anything but a valid string,
+    `UnicodeDecodeError` for text that is not UTF-8."""
     view = memoryview(raw)
     if len(view) <= PIECE_BYTES or view[0] != 0x22:
         return _decoded(view)

@@ -1,6 +1,6 @@
-"""Every limit of the wire, once: server, node and materializer share them.
+"""Every limit of the wire, for server, node and materializer.
 
-A limit of a path is in `cfgsync_artifacts.paths`, one of a connection in `server/connections.py`.
+Limits of paths are in `cfgsync_artifacts.paths`, those of connections in `server/connections.py`.
 """
 
 from __future__ import annotations
@@ -15,32 +15,30 @@ MAX_IDENTIFIER: Final = 128
 MAX_METADATA_BYTES: Final = 16 * 1024
 MAX_METADATA_DEPTH: Final = 32
 MAX_JSON_DEPTH: Final = 126
-"""Metadata that is nested deeper is not JSON: this is what the original's parser allowed below the body."""
+"""Metadata that is nested deeper is not JSON, as for the original's parser."""
 
 MAX_WAIT: Final = 30.0
 """Seconds that a server holds a request at most, whatever `Prefer: wait` asks for."""
 
 MAX_REASON: Final = 1_000
-"""Characters of an acknowledgement's reason that travel and are kept. A longer reason is cut and not refused: a failure
-that is reported with too many words must still be seen."""
+"""Characters of an acknowledgement's reason. A longer reason is cut and not refused, so that no failure is lost."""
 
 # ── answers ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 MAX_PAYLOAD_BYTES: Final = 16 * 1024 * 1024
-"""Of a body as it travels, and of the files in it; a node reads no more of any answer."""
+"""Of a body, and of the files in it; a node reads no more of any answer."""
 
 MAX_FILE_BYTES: Final = 8 * 1024 * 1024
 MAX_FILES: Final = 1_000
 MAX_QUOTES: Final = 64_000
-"""Quotation marks without a backslash before them in a payload. A file object has at least six and today at most
-sixteen, whatever its text is, and a node takes 1,000 files: a body with more is refused before it is decoded into
-objects of many times its size."""
+"""Quotation marks without a backslash before them in a payload. A file object has six to sixteen, whatever its text: a
+body with more than 1,000 files is refused before it is decoded into objects of many times its size."""
 
 MAX_ERROR_BYTES: Final = 2**21
 """Enough to name ten thousand missing nodes."""
 
 MAX_NOT_READY_CHARACTERS: Final = 4_000
-"""Of each text in a NotReady, and of the message of a failed run: they are sent to every waiting node."""
+"""Of each text in a NotReady, and of the message of a failed run: every waiting node gets them."""
 
 MAX_NAMES: Final = 1_000
 MAX_CONDITIONS: Final = 32

@@ -1,14 +1,11 @@
-"""The payload of one node as bytes: files are encoded once, decoded when they are read, and digested once.
-
-Golden bytes are in `tests/core/golden/`.
-"""
+"""The payload of one node as bytes. Golden bytes are in `tests/core/golden/`."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -22,10 +19,12 @@ SCHEMA_VERSION: Final = 1
 _encode = msgspec.json.Encoder().encode
 
 
-class _FileOut(msgspec.Struct, gc=False, omit_defaults=True):
+class File(msgspec.Struct, gc=False, omit_defaults=True):
+    """One file. `mode` and `encoding` are there only when they differ from 0644 and text."""
+
     path: str
     content: str
-    mode: str = "0644"
+    mode: Annotated[str, msgspec.Meta(extra_json_schema={"pattern": "^0[0-7]{3}$"})] = "0644"
     encoding: str = "text"
 
 
@@ -42,7 +41,7 @@ class _FileIn(msgspec.Struct, gc=False):
 
 
 class RawFile(msgspec.Struct, frozen=True, gc=False):
-    """A file as it lands on a disk: bytes only, never text, which may take four times the memory."""
+    """A file as it is written to disk: bytes, since text may take four times the memory."""
 
     path: str
     data: bytes
@@ -50,12 +49,12 @@ class RawFile(msgspec.Struct, frozen=True, gc=False):
 
 
 def encode_files(files: Iterable[ArtifactFile]) -> bytes:
-    """The file objects of a payload, separated by commas, without the brackets: what is stored and joined."""
+    """The file objects of a payload, separated by commas, without the brackets."""
     return _encode(
         [
-            _FileOut(f.path, base64.b64encode(f.content).decode(), f.mode, "base64")
+            File(f.path, base64.b64encode(f.content).decode(), f.mode, "base64")
             if isinstance(f.content, bytes)
-            else _FileOut(f.path, f.content, f.mode)
+            else File(f.path, f.content, f.mode)
             for f in files
         ]
     )[1:-1]
@@ -64,9 +63,8 @@ def encode_files(files: Iterable[ArtifactFile]) -> bytes:
 class NodeArtifactsPayload:
     """One node's files: node-local first, then shared; encoded once, decoded when they are read.
 
-    `digest` is `sha256-<hex>` of the file set; `extended` is the first path that only `Cfgsync-Accept: base64, mode`
-    may receive, None for a plain payload. `local` and `shared` are the two parts as `encode_files` made them, `chunks`
-    the body's bytes in order; the shared chunk is one object.
+    `digest` is `sha256-<hex>` of the file set; `extended` is the first path that needs `Cfgsync-Accept: base64, mode`, or
+    None. `local` and `shared` are as `encode_files` made them.
     """
 
     __slots__ = ("_files", "digest", "extended", "local", "shared")
@@ -82,21 +80,18 @@ class NodeArtifactsPayload:
     @classmethod
     def from_files(cls, local: ArtifactSet, shared: ArtifactSet | None = None) -> NodeArtifactsPayload:
         """The payload of these files. Raises `DuplicatePath` when a shared path is also a local one."""
-        whole = local + shared if shared else local
-        made = cls(
-            encode_files(local),
-            encode_files(shared) if shared else b"",
-            digest_of(local.manifest, shared.manifest if shared else b""),
-            first_extended(whole),
-        )
+        shared = shared or ArtifactSet()
+        whole = local + shared
+        digest = digest_of(local.manifest, shared.manifest)
+        made = cls(encode_files(local), encode_files(shared), digest, first_extended(whole))
         made._files = whole.files
         return made
 
     @property
     def chunks(self) -> tuple[bytes, ...]:
-        """The body in pieces, so that a shared piece is held once however many nodes are being answered."""
+        """The body in pieces; the shared piece is one object for all nodes."""
         if not self.shared:
-            return (b'{"schema_version":1,"files":[', self.local, b"]}")  # joined later: copied once
+            return (b'{"schema_version":1,"files":[', self.local, b"]}")  # joined once, later
         comma = b"," if self.local else b""
         return (b'{"schema_version":1,"files":[' + self.local + comma, self.shared, b"]}")
 
@@ -112,12 +107,12 @@ class NodeArtifactsPayload:
     @property
     def files(self) -> tuple[ArtifactFile, ...]:
         if self._files is None:
-            self._files = _decode_files(self.body)
+            self._files = decode_files(self.local, self.shared).files
         return self._files
 
     def raw_files(self) -> Iterator[RawFile]:
-        """The same files one by one, each decoded when it comes and not kept."""
-        for part in filter(None, (self.local, self.shared)):
+        """The files one by one, each decoded when it is needed and not kept."""
+        for part in (self.local, self.shared):
             for file in _listed(b"[%b]" % part):
                 yield RawFile(file.path, _data(file), file.mode)
 
@@ -132,40 +127,44 @@ class NodeArtifactsPayload:
 
 
 def first_extended(files: Iterable[ArtifactFile]) -> str | None:
-    """The first path that an original client would write wrongly, None when there is none."""
+    """The first path that an original client would write wrongly, or None."""
     return next((f.path for f in files if not f.is_plain), None)
 
 
-def decode_files(encoded: bytes) -> ArtifactSet:
-    """The files in what `encode_files` encoded."""
-    return ArtifactSet(_decode_files(b'{"schema_version":1,"files":[' + encoded + b"]}"))
-
-
-class _Named(msgspec.Struct, gc=False):
-    path: str
-
-
-_decode_named = msgspec.json.Decoder(list[_Named]).decode
+def decode_files(*encoded: bytes) -> ArtifactSet:
+    """The files in what `encode_files` encoded. Raises `IntegrityError`."""
+    listed = (file for part in encoded for file in _listed(b"[%b]" % part))
+    try:
+        return ArtifactSet(ArtifactFile(file.path, _data(file), file.mode) for file in listed)
+    except CfgsyncError as error:
+        raise error if isinstance(error, IntegrityError) else IntegrityError(str(error)) from error
 
 
 def paths_of(encoded: bytes) -> frozenset[str]:
-    """The paths of the files that `encode_files` encoded; their contents are not looked at."""
-    return frozenset(file.path for file in _decode_named(b"[" + encoded + b"]"))
+    """The paths of the files that `encode_files` encoded; their contents are not decoded."""
+    return frozenset(file.path for file in _listed(b"[%b]" % encoded))
 
 
 def decode_payload(body: bytes, etag: str | None = None) -> NodeArtifactsPayload:
-    """The payload in a 200 body, checked against its `ETag` digest when there is one. A file's content is looked at and
-    let go before the next one's, so that no more than the body and one file are held.
+    """The payload in a 200 body, checked against its `ETag` digest when there is one; decoding holds one file at a time
+    besides the body.
 
     Raises `IntegrityError`: not a payload, another schema version, an illegal file, two equal paths, wrong digest.
     """
     if body.count(b'"') - body.count(b'\\"') > MAX_QUOTES:
         raise IntegrityError("the answer holds far more files than a node takes")
+    try:
+        payload = msgspec.json.decode(body, type=_PayloadIn)
+    except _BROKEN as error:
+        raise _no_payload(error) from error
+    if payload.schema_version != SCHEMA_VERSION:
+        raise IntegrityError(
+            f"unsupported cfgsync payload schema version {payload.schema_version}, expected {SCHEMA_VERSION}"
+        )
     manifest = bytearray()
     extended: str | None = None
     try:
-        listed = _files_of(body)
-        for file in _listed(listed):
+        for file in _listed(payload.files):
             named = ArtifactFile(file.path, "", file.mode)
             manifest += manifest_line(named.path, named.mode, _data(file))
             if extended is None and not (named.is_plain and file.encoding == "text"):
@@ -175,31 +174,11 @@ def decode_payload(body: bytes, etag: str | None = None) -> NodeArtifactsPayload
     digest = digest_of(manifest)
     if etag is not None and etag != digest:
         raise IntegrityError(f"the files have digest {digest}, the server said {etag}")
-    return NodeArtifactsPayload(bytes(memoryview(listed)[1:-1]).strip(), b"", digest, extended)
-
-
-def _decode_files(body: bytes) -> tuple[ArtifactFile, ...]:
-    try:
-        return ArtifactSet(ArtifactFile(f.path, _data(f), f.mode) for f in _listed(_files_of(body))).files
-    except CfgsyncError as error:
-        raise error if isinstance(error, IntegrityError) else IntegrityError(str(error)) from error
-
-
-def _files_of(body: bytes) -> msgspec.Raw:
-    """The array of files in a body, as it stands there."""
-    try:
-        payload = msgspec.json.decode(body, type=_PayloadIn)
-    except _BROKEN as error:
-        raise _no_payload(error) from error
-    if payload.schema_version != SCHEMA_VERSION:
-        raise IntegrityError(
-            f"unsupported cfgsync payload schema version {payload.schema_version}, expected {SCHEMA_VERSION}"
-        )
-    return payload.files
+    return NodeArtifactsPayload(bytes(memoryview(payload.files)[1:-1]).strip(), b"", digest, extended)
 
 
 def _listed(array: bytes | msgspec.Raw) -> Iterator[_FileIn]:
-    """The files of an array. No path may come twice."""
+    """The files of an array. Raises `DuplicatePath`."""
     try:
         files = msgspec.json.decode(array, type=list[_FileIn])
     except _BROKEN as error:

@@ -1,6 +1,6 @@
 """The wire: schema version 1 of the original cfgsync, plus extensions that an original client or server never notices.
 
-Bytes are decoded here once, and encoded here once; golden bytes are in `tests/core/golden/`.
+Golden bytes are in `tests/core/golden/`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from typing import Final
 import msgspec
 
 from ..errors import (
-    InvalidRegistration,
     InvalidRequest,
     MaterializationFailed,
     OutcomeUnknown,
@@ -20,10 +19,11 @@ from ..errors import (
 )
 from ..text import plain
 from . import strict_json
-from .limits import MAX_ERROR_BYTES, MAX_JSON_DEPTH, MAX_METADATA_BYTES
+from .limits import MAX_ERROR_BYTES, MAX_JSON_DEPTH
 from .payload import NodeArtifactsPayload
 from .registration import (
     EMPTY,
+    Identifier,
     NodeRegistration,
     RegistrationPayload,
     check_identifier,
@@ -36,8 +36,8 @@ from .request_body import RequestBody
 
 
 class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One unmet condition as data: `have` of `need`, the identifiers that are `missing` when they are known, and a `note`
-    that a reader sees after them, such as a deadline that has passed."""
+    """One unmet condition as data: `have` of `need`, the identifiers that are `missing` if they are known, and a `note`,
+    such as a deadline that has passed."""
 
     name: str
     have: int
@@ -50,7 +50,7 @@ _NAMES_SHOWN: Final = 8
 
 
 def describe(reason: str, conditions: tuple[Condition, ...]) -> str:
-    """What is missing, in one line: `3 of 5 nodes, missing node-4, node-5`; the reason where no condition says it."""
+    """What is missing, in one line: `3 of 5 nodes, missing node-4, node-5`; `reason` without conditions."""
     lines = []
     for condition in conditions:
         what = "nodes" if condition.name == "quorum" else condition.name
@@ -63,11 +63,8 @@ def describe(reason: str, conditions: tuple[Condition, ...]) -> str:
 
 
 class NotReady(msgspec.Struct, frozen=True):
-    """Not yet, and why. A materializer returns `NotReady("waiting for 3 nodes, have 1")`; it runs again after
-    `retry_after` seconds (default 5), since readiness may depend on time.
-
-    As an answer to a node, `retry_after` says when the node may ask again, and `registered` whether it is registered.
-    """
+    """Not yet, and why: `NotReady("waiting for 3 nodes, have 1")`. The materializer that returns it runs again after
+    `retry_after` seconds (default 5). A node that is answered so may ask again then; `registered` says whether it is."""
 
     reason: str = ""
     conditions: tuple[Condition, ...] = ()
@@ -103,7 +100,7 @@ STATUS: Final[dict[type, int]] = {
     OutcomeUnknown: 503,
     Unavailable: 503,
 }
-"""The one table from an outcome to its status; server and client share it."""
+"""From an outcome to its status, for server and client."""
 
 CODE: Final[dict[int, str]] = {
     425: "not_ready",
@@ -145,39 +142,33 @@ def encode_registration(registration: NodeRegistration) -> bytes:
 
 def decode_registration(body: bytes) -> NodeRegistration:
     """The registration in a `POST /register` body. Raises `InvalidRequest` (400, 413 or 422)."""
-    words = _body.decode(body)
-    if words.ip is msgspec.UNSET:
+    decoded = _body.decode(body)
+    if decoded.ip is msgspec.UNSET:
         raise InvalidRequest(422, 'ip: missing; a registration is {"identifier", "ip", "metadata"?}')
-    try:
-        return NodeRegistration(words.identifier, words.ip, _metadata(words.metadata))
-    except InvalidRegistration as error:
-        raise InvalidRequest(422, str(error)) from error
+    return NodeRegistration(decoded.identifier, decoded.ip, _metadata(decoded.metadata))
 
 
 def decode_stored(value: bytes) -> NodeRegistration:
-    """The registration that `encode_registration` encoded, which is canonical already."""
-    words = _decode_own(value)
-    raw = bytes(words.metadata)
+    """The registration that `encode_registration` encoded."""
+    decoded = _decode_own(value)
+    raw = bytes(decoded.metadata)
     return NodeRegistration(
-        words.identifier, str(words.ip), RegistrationPayload(raw.decode()) if raw else EMPTY
+        decoded.identifier, str(decoded.ip), RegistrationPayload(raw.decode()) if raw else EMPTY
     )
 
 
 class NodeRequest(msgspec.Struct, frozen=True, gc=False):
     """A body that names one node."""
 
-    identifier: str
+    identifier: Identifier
 
 
 def decode_node_request(body: bytes) -> NodeRequest:
-    """The node that a `POST /node` body names; a whole registration is accepted too, and must be well-formed."""
-    words = _body.decode(body)
-    try:
-        if words.ip is not msgspec.UNSET:
-            check_ip(words.ip)
-        return NodeRequest(check_identifier(words.identifier))
-    except InvalidRegistration as error:
-        raise InvalidRequest(422, str(error)) from error
+    """The node in a `POST /node` body, which may be a whole, valid registration."""
+    decoded = _body.decode(body)
+    if decoded.ip is not msgspec.UNSET:
+        check_ip(decoded.ip)
+    return NodeRequest(check_identifier(decoded.identifier))
 
 
 def _metadata(raw: msgspec.Raw) -> RegistrationPayload:
@@ -190,8 +181,6 @@ def _metadata(raw: msgspec.Raw) -> RegistrationPayload:
         text = strict_json.canonical_of(data)
     except ValueError as error:
         raise InvalidRequest(400, f"metadata: {error}") from error
-    if len(text) * 4 > MAX_METADATA_BYTES and (size := len(text.encode())) > MAX_METADATA_BYTES:
-        raise InvalidRequest(413, f"metadata: {size} bytes, at most {MAX_METADATA_BYTES} are taken")
     return RegistrationPayload(check_metadata(text))
 
 
@@ -215,7 +204,7 @@ def encode_error(code: str, message: str, **more: object) -> bytes:
 
 
 def encode_not_ready(identifier: str, answer: NotReady) -> bytes:
-    """The 425 body: the original's keys, then what is missing and why."""
+    """The 425 body: the original's keys, then the reason and the conditions."""
     wait = answer.retry_after if answer.retry_after is not None else 1
     return encode_error(
         "not_ready",
@@ -228,14 +217,14 @@ def encode_not_ready(identifier: str, answer: NotReady) -> bytes:
 
 
 def encode_missing(identifier: str, answer: Missing) -> bytes:
-    """The 404 body: the original's keys, and a reason when there is one."""
+    """The 404 body: the original's keys, and a reason if there is one."""
     more = {"reason": answer.reason} if answer.reason else {}
     return encode_error("missing_config", f"missing config for host {identifier}", **more)
 
 
 def decode_error(body: bytes) -> ErrorBody | None:
-    """The error in a body. None when it is not one of ours (a proxy's page, an original's plain text), or when it is too
-    large to decode."""
+    """The error in a body; None for another kind of body (a proxy's page, an original's plain text) or one that is too
+    large."""
     if len(body) > MAX_ERROR_BYTES:
         return None
     try:

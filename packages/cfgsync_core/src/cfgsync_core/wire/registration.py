@@ -1,11 +1,11 @@
-"""A node's registration: its name, its address, and the metadata that the application asks for."""
+"""A node's registration: its name, its address, and the metadata that the application wants."""
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any, TypeVar
+from ipaddress import ip_address
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -15,6 +15,16 @@ from .limits import MAX_IDENTIFIER, MAX_METADATA_BYTES, MAX_METADATA_DEPTH
 
 T = TypeVar("T")
 
+Identifier: TypeAlias = Annotated[
+    str,
+    msgspec.Meta(
+        extra_json_schema={
+            "pattern": r"^[A-Za-z0-9]((\.?[A-Za-z0-9_-])*\.?[A-Za-z0-9])?$",
+            "maxLength": MAX_IDENTIFIER,
+        }
+    ),
+]
+
 _IDENTIFIER = re.compile(rf"[A-Za-z0-9]([A-Za-z0-9._-]{{0,{MAX_IDENTIFIER - 2}}}[A-Za-z0-9])?", re.ASCII)
 
 _OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
@@ -22,7 +32,7 @@ _IPV4 = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
 
 
 def check_identifier(identifier: object) -> str:
-    """Return `identifier` if it is valid; raise `InvalidRegistration` naming the rule if not."""
+    """Return `identifier` if it is valid. Raises `InvalidRegistration`, which names the rule."""
     if not isinstance(identifier, str):
         raise InvalidRegistration("identifier", f"expected text, got {type(identifier).__name__}")
     if not _follows_the_rule(identifier):
@@ -33,24 +43,21 @@ def check_identifier(identifier: object) -> str:
     return identifier
 
 
-@lru_cache(maxsize=16_384)  # a node sends the same name again and again
+@lru_cache(maxsize=16_384)  # a node repeats its name
 def _follows_the_rule(identifier: str) -> bool:
     return _IDENTIFIER.fullmatch(identifier) is not None and ".." not in identifier
 
 
 def check_ip(ip: str) -> str:
     """Return `ip` in its usual spelling: strict IPv4, or IPv6. Raises `InvalidRegistration`."""
-    if not isinstance(ip, str):
-        raise InvalidRegistration("ip", f"expected an address as text, got {type(ip).__name__}")
-    return (
-        ip if _IPV4.fullmatch(ip) else _parsed_ip(ip)
-    )  # each node has its own: parsing costs ten times the pattern
+    # each node has its own address, and parsing one costs ten times the pattern
+    return ip if _IPV4.fullmatch(ip) else _parsed_ip(ip)
 
 
 @lru_cache(maxsize=4096)
 def _parsed_ip(ip: str) -> str:
     try:
-        address: IPv4Address | IPv6Address = ip_address(ip)
+        address = ip_address(ip)
     except ValueError:
         raise InvalidRegistration("ip", f"{ip[:60]!r} is not an IPv4 or IPv6 address") from None
     if "%" in ip:
@@ -67,11 +74,10 @@ class RegistrationPayload(msgspec.Struct, frozen=True, gc=False):
     def from_json_text(cls, text: str) -> RegistrationPayload:
         """The payload of any JSON document; `null` is absent. Raises `InvalidRegistration`."""
         try:
-            return cls.from_value(strict_json.loads(text))
-        except (ValueError, RecursionError) as error:
-            if isinstance(error, InvalidRegistration):
-                raise
+            value = strict_json.loads(text)
+        except ValueError as error:
             raise InvalidRegistration("metadata", f"not JSON: {error}") from error
+        return cls.from_value(value)
 
     @classmethod
     def from_value(cls, value: object) -> RegistrationPayload:
@@ -107,9 +113,9 @@ EMPTY = RegistrationPayload()
 
 
 def check_metadata(text: str) -> str:
-    """Return canonical metadata within its limits (16 KiB, 32 deep); raise `InvalidRegistration` if beyond."""
+    """Return canonical metadata within its limits (16 KiB, 32 deep). Raises `InvalidRegistration`."""
     if len(text) * 4 > MAX_METADATA_BYTES and (size := len(text.encode())) > MAX_METADATA_BYTES:
-        raise InvalidRegistration("metadata", f"{size} bytes, at most {MAX_METADATA_BYTES} are taken")
+        raise InvalidRegistration("metadata", f"{size} bytes, at most {MAX_METADATA_BYTES} are taken", 413)
     if (
         text.count("{") + text.count("[") > MAX_METADATA_DEPTH
         and strict_json.depth(text) > MAX_METADATA_DEPTH
@@ -121,8 +127,8 @@ def check_metadata(text: str) -> str:
 class NodeRegistration(msgspec.Struct, frozen=True, gc=False):
     """One node's registration: `NodeRegistration("node-1", "127.0.0.1").with_metadata(MyMetadata(port=3000))`.
 
-    `identifier` names the node, `ip` is its address as text (IPv4 or IPv6), `payload` its metadata as it travels.
-    Raises `InvalidRegistration` for an invalid identifier, address or metadata.
+    `identifier` names the node, `ip` is its address as text (IPv4 or IPv6), `payload` its encoded metadata. Raises
+    `InvalidRegistration`.
     """
 
     identifier: str
@@ -131,7 +137,7 @@ class NodeRegistration(msgspec.Struct, frozen=True, gc=False):
 
     def __post_init__(self) -> None:
         check_identifier(self.identifier)
-        usual = check_ip(self.ip) if isinstance(self.ip, str) else check_ip(str(self.ip))
+        usual = check_ip(str(self.ip))
         if usual != self.ip:
             msgspec.structs.force_setattr(self, "ip", usual)
 
@@ -145,10 +151,7 @@ class NodeRegistration(msgspec.Struct, frozen=True, gc=False):
         return self.payload.value
 
     def metadata_as(self, type: type[T]) -> T:
-        """The metadata as `type` (a Struct or dataclass).
-
-        Raises `MetadataMismatch` naming node and field when it is absent or of another shape.
-        """
+        """The metadata as `type` (a Struct or dataclass). Raises `MetadataMismatch`, which names node and field."""
         if self.payload.json is None:
             raise MetadataMismatch(self.identifier, f"absent, {type.__name__} expected")
         try:

@@ -10,14 +10,14 @@ import msgspec
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError, InvalidArtifact
 
-from ..errors import InvalidRegistration, InvalidRequest
-from .payload import encode_files
+from ..errors import InvalidRequest
+from .payload import File, encode_files
 from .registration import check_identifier
 from .request_body import RequestBody
 
 REPLACEMENT: Final = "Cfgsync-Replacement"
 NO_REPLACEMENT: Final = "none"
-"""With this value of that header, a 202 means that there was no replacement to remove."""
+"""The header's value in a 202 when there was no replacement to remove."""
 
 
 class Replacement(msgspec.Struct, frozen=True):
@@ -27,16 +27,9 @@ class Replacement(msgspec.Struct, frozen=True):
     files: ArtifactSet
 
 
-class _File(msgspec.Struct, gc=False):
-    path: str
-    content: str
-    mode: str = "0644"
-    encoding: str = "text"
-
-
 class _Body(msgspec.Struct):
     identifier: str
-    files: list[_File] = []
+    files: list[File] = []
 
 
 _body = RequestBody(_Body)
@@ -50,28 +43,25 @@ def encode_replacement(replacement: Replacement) -> bytes:
 
 def decode_replacement(body: bytes) -> Replacement:
     """The replacement in a `POST /node/replace` body. Raises `InvalidRequest` (400 or 422)."""
-    words = _body.decode(body)
+    decoded = _body.decode(body)
+    check_identifier(decoded.identifier)
+    files = [_file(at, file) for at, file in enumerate(decoded.files)]
     try:
-        check_identifier(words.identifier)
-    except InvalidRegistration as error:
-        raise InvalidRequest(422, str(error)) from error
-    files = [_file(at, file) for at, file in enumerate(words.files)]
-    try:
-        return Replacement(words.identifier, ArtifactSet(files))
+        return Replacement(decoded.identifier, ArtifactSet(files))
     except CfgsyncError as error:
         raise InvalidRequest(422, f"files: {error}") from error
 
 
-def _file(at: int, words: _File) -> ArtifactFile:
-    content: str | bytes = words.content
-    if words.encoding == "base64":
+def _file(at: int, given: File) -> ArtifactFile:
+    content: str | bytes = given.content
+    if given.encoding == "base64":
         try:
-            content = base64.b64decode(words.content, validate=True)
+            content = base64.b64decode(given.content, validate=True)
         except (binascii.Error, ValueError) as error:
             raise InvalidRequest(422, f"files[{at}].content: not base64: {error}") from error
-    elif words.encoding != "text":
+    elif given.encoding != "text":
         raise InvalidRequest(422, f"files[{at}].encoding: expected text or base64")
     try:
-        return ArtifactFile(words.path, content, words.mode)
+        return ArtifactFile(given.path, content, given.mode)
     except InvalidArtifact as error:
         raise InvalidRequest(422, f"files[{at}]: {error}") from error

@@ -1,4 +1,4 @@
-"""The body of a request becomes a Struct by one strict rule, or a refusal whose message begins with the wrong field."""
+"""Strict decoding of a request's body into a Struct; the message of a refusal begins with the wrong field."""
 
 from __future__ import annotations
 
@@ -17,45 +17,38 @@ _FIELD = re.compile(r" - at `\$\.?(.*?)`$")
 
 
 class RequestBody(Generic[T]):
-    """How the body of one route is read: as this Struct, and none of its keys given twice; other keys are ignored."""
+    """Decodes the body of one route as this Struct; no key of it may come twice, and other keys are ignored."""
 
-    __slots__ = ("_decode", "_keys", "_quoted")
+    __slots__ = ("_decode", "_known", "_quoted")
 
     def __init__(self, kind: type[T]) -> None:
         self._decode: Callable[[bytes], T] = msgspec.json.Decoder(kind).decode
-        self._keys = msgspec.structs.fields(kind)  # type: ignore[arg-type]
-        self._quoted = [b'"%b"' % field.encode_name.encode() for field in self._keys]
+        self._known = {field.encode_name for field in msgspec.structs.fields(kind)}  # type: ignore[arg-type]
+        self._quoted = [b'"%b"' % key.encode() for key in self._known]
 
     def decode(self, body: bytes) -> T:
-        """The words in `body`. Raises `InvalidRequest`: 400 for what is not JSON in UTF-8, 422 for what is and is
-        wrong."""
+        """The Struct in `body`. Raises `InvalidRequest`: 400 for what is not JSON in UTF-8, 422 for wrong JSON."""
         try:
             if not body.isascii():
-                body.decode()  # also what is ignored must be UTF-8
-            words = self._decode(body)
+                body.decode()  # ignored keys must be UTF-8, too
+            decoded = self._decode(body)
         except msgspec.ValidationError as error:
             raise InvalidRequest(422, _in_words(str(error))) from error
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidRequest(400, f"not JSON: {error}") from error
-        if b"\\" in body:
+        if b"\\" in body or max(map(body.count, self._quoted)) > 1:
             self._refuse_doubles(body)
-            return words
-        for key in self._quoted:
-            if body.count(key) > 1:
-                self._refuse_doubles(body)
-                break
-        return words
+        return decoded
 
     def _refuse_doubles(self, body: bytes) -> None:
-        """A known top-level key given twice is refused as the original does; keys further in and unknown ones are free."""
+        """Refuse a known top-level key that is given twice, as the original does; other keys may repeat."""
         try:
             pairs = strict_json.top_level_pairs(body.decode())
         except (ValueError, RecursionError) as error:
             raise InvalidRequest(400, f"not JSON: {error}") from error
-        known = {field.encode_name for field in self._keys}
         seen: set[str] = set()
         for key, _ in pairs or ():
-            if key in seen and key in known:
+            if key in seen and key in self._known:
                 raise InvalidRequest(422, f"{key}: given twice")
             seen.add(key)
 

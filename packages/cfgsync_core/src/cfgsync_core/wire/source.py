@@ -1,4 +1,4 @@
-"""Where answers come from: one source registers nodes and resolves what each node gets."""
+"""The sources of answers: a source registers nodes and resolves each node's files."""
 
 from __future__ import annotations
 
@@ -10,39 +10,40 @@ from .protocol import Missing, NotReady, Ready
 from .registration import NodeRegistration
 
 Resolution: TypeAlias = Ready | NotReady | Missing
+"""A source's answer to one node."""
 
 
 class NodeConfigSource(Protocol):
-    """Two verbs; a server is only a way to call them from another machine."""
+    """Registers nodes and answers them; a server makes it available to other machines."""
 
     async def register(self, registration: NodeRegistration) -> Version | Missing:
-        """Record the registration, durably on return. `Missing` when this source knows no such node.
+        """Record the registration, durably on return. `Missing` when this source has nothing for the node.
 
         Raises `Unavailable`; `StoreFull`; `OutcomeUnknown` (register again: it is idempotent by content).
         """
 
     async def resolve(self, identifier: str, *, known: str | None = None, wait: float = 0.0) -> Resolution:
-        """What this node gets. Holds up to `wait` seconds while it is not ready, and while its digest is `known`.
+        """This node's answer. Waits up to `wait` seconds while it is not ready, and while its digest is `known`.
 
-        Raises `MaterializationFailed` for a node that no generation holds while the newest run has failed.
+        Raises `MaterializationFailed` when the newest run has failed and no generation has the node.
         """
 
 
 class AcknowledgingSource(Protocol):
-    """A source that remembers what its nodes have applied; a static one does not, and has no `/ack`."""
+    """A source that records acknowledgements; a static source does not, and has no `/ack`."""
 
     async def acknowledge(self, acknowledgement: Acknowledgement) -> NotReady | None:
-        """Remember, durably on return, what a node says of a generation. `NotReady` for a node that is not registered.
+        """Record an acknowledgement, durably on return. `NotReady` for a node that is not registered.
 
         Raises `StaleGeneration` unless the generation is the current or the previous one; `Unavailable` and its kin.
         """
 
 
 class SharedSource(Protocol):
-    """A source whose store other servers write to, too."""
+    """A source whose store other servers write to as well."""
 
     async def resolve(
         self, identifier: str, *, known: str | None = None, wait: float = 0.0, at_least: Version | None = None
     ) -> Resolution:
-        """As `NodeConfigSource.resolve`, never from before `at_least`, the version that a server answered when the node
-        registered; a node that is not known here is looked up in the store once."""
+        """As `NodeConfigSource.resolve`, but never older than `at_least`, a server's answer to the registration; an unknown
+        node is looked up in the store once."""

@@ -1,7 +1,7 @@
 """The answers of `GET /status`: the state of the fleet and of each node, what is missing, and why.
 
-A state is decided here and nowhere else: `node_state` and `fleet_state` return the first one that holds, in the order
-in which `State` and `FleetState` list them. The command, the page and the metrics show what they read.
+`node_state` and `fleet_state` alone decide the states: the first one that is true, in the order of `State` and
+`FleetState`. The command, the page and the metrics show them.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from .protocol import Condition, Missing, NotReady, Ready
 State: TypeAlias = Literal[
     "not_registered", "failed", "not_ready", "no_files", "not_applied", "applied", "served", "ready"
 ]
-"""The state of a node: the newest run `failed`, or was `not_ready`, and no generation holds this node; the generation
-gives it `no_files`; the node said that it could not apply its files (`not_applied`), or that it has (`applied`); its files
-were `served`; they are `ready`, and it has not asked for them."""
+"""The state of a node: the newest run `failed`, or was `not_ready`, and no generation has this node; the generation gives
+it `no_files`; the node could not apply its files (`not_applied`), or has (`applied`); its files were `served`; they are
+`ready`, and it has not fetched them."""
 
 FleetState: TypeAlias = Literal["empty", "failed", "not_ready", "converging", "converged"]
 """The state of the fleet: no node is registered (`empty`); no generation covers all registrations, because the newest run
 `failed` or for another reason (`not_ready`); some nodes have not applied it yet (`converging`), or all have
 (`converged`)."""
 
-# a reader takes every word, so that it can show what a later server answers; an older one gives none
+# a client accepts any text, since a later server may have other states; an older server sends none
 _NodeStateText: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["", *get_args(State)]})]
 _FleetStateText: TypeAlias = Annotated[
     str, msgspec.Meta(extra_json_schema={"enum": ["", *get_args(FleetState)]})
@@ -40,8 +40,8 @@ def node_state(
     has_applied: bool = False,
     was_served: bool = False,
 ) -> State:
-    """The state of a node. `answer` is what it would be answered now, None while a run is under way or due. The others
-    are about the files in that answer: the node could not apply them, has applied them, was served them."""
+    """The state of a node. `answer` is what it would get now, None while a run is under way or due. The others are about
+    the files in that answer: the node could not apply them, has applied them, was served them."""
     match answer:
         case NotReady(registered=False):
             return "not_registered"
@@ -85,8 +85,8 @@ class NodeStatus(msgspec.Struct, frozen=True):
     is there when another secret has taken this name, and counts how often since this server started; `superseded`
     counts held requests that a newer request of the same name has ended.
 
-    `reason` is one sentence; its parts as data are `state` (`""`: the server is older than states), `because` (the words
-    of the cause: the materializer, its error, the node's own failure), `conditions`, and the nodes that are `missing`.
+    `reason` is one sentence; its parts as data are `state` (`""` from an older server), `because` (the text of the
+    materializer, its error, or the node's own failure), `conditions`, and the nodes that are `missing`.
     """
 
     identifier: str
@@ -112,8 +112,7 @@ class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     `applied` counts the registered nodes that have acknowledged what the current generation gives them, and `behind`
     names the first of those `behind_count` that have not. `converged`: a generation covers all registrations, and no
-    node is behind; a server that is older than acknowledgements leaves it out. `missing` are the nodes that the
-    conditions wait for.
+    node is behind; an older server leaves it out. `missing` are the nodes that the conditions wait for.
     """
 
     generation: str | None = None

@@ -8,8 +8,8 @@ import msgspec
 
 from cfgsync_adapter import RegistrationConfigSource
 from cfgsync_adapter.status import DiffPage, GenerationPage, GenerationSummary
-from cfgsync_core.server import Body, File, Operation, Response, Route
-from cfgsync_core.wire import MAX_REPLACEMENT_BYTES, RequestBody, decode_replacement
+from cfgsync_core.server import Body, Operation, Response, Route
+from cfgsync_core.wire import MAX_REPLACEMENT_BYTES, File, RequestBody, decode_replacement
 
 from .handlers import OperatorHandlers, Renew, Renewed
 from .recording import SnapshotPage
