@@ -149,10 +149,8 @@ class RegistrationConfigSource:
 
     async def register(self, registration: NodeRegistration) -> Version:
         """See `NodeConfigSource`."""
-        if self._opened is None:
-            await self.open()
-        if self._draining is not None:
-            raise self._draining
+        if self._opened is None or self._draining is not None:
+            await self._ready()
         version = await self._registry.register(registration)
         self._membership.heard(registration.identifier)
         if log.isEnabledFor(logging.DEBUG):
@@ -167,10 +165,8 @@ class RegistrationConfigSource:
         self, identifier: str, *, known: str | None = None, wait: float = 0.0, at_least: Version | None = None
     ) -> Resolution:
         """See `NodeConfigSource` and `SharedSource`."""
-        if self._opened is None:
-            await self.open()
-        if self._draining is not None:
-            raise self._draining
+        if self._opened is None or self._draining is not None:
+            await self._ready()
         is_old = at_least is not None and at_least > self._registry.version
         if is_old or self._registry.revision_of(identifier) is None:
             await self.parts.catch_up()
@@ -219,11 +215,11 @@ class RegistrationConfigSource:
 
     def fleet(self, limit: int, after: str) -> FleetStatus:
         """See `StatusSource`."""
-        return self.parts.fleet(limit, after)
+        return self.parts.status.fleet(limit, after)
 
     def node(self, identifier: str) -> NodeStatus:
         """See `StatusSource`."""
-        return self.parts.node(identifier)
+        return self.parts.status.node(identifier)
 
     def subscribe(self, heard: Callable[[], None]) -> Callable[[], None]:
         """See `ChangingSource`."""
