@@ -1,7 +1,5 @@
-"""How many nodes have applied what the current generation gives them. Convergence is by digest, so that an unchanged node
-owes no new acknowledgement.
-
-All nodes are counted again only after a new generation, registration or acknowledgement.
+"""How many nodes have applied what the current generation gives them, by digest: an unchanged node need not acknowledge
+again. The nodes are counted once after each new generation, registration or acknowledgement.
 """
 
 from __future__ import annotations
