@@ -1,4 +1,4 @@
-"""The application's decision: given the registrations, not ready, or these files for these nodes."""
+"""What an application decides from the registrations: not ready, or which files each node gets."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from .snapshot import RegistrationSnapshot
 
 
 class MaterializedArtifacts:
-    """Files by node identifier, and shared files that follow every node's own.
+    """Files by node identifier, and shared files that every node gets after its own.
 
-    Immutable. It is a materializer itself: always ready, whatever is registered (a precomputed fleet).
+    Immutable. It is also a materializer, which always returns itself (a precomputed fleet).
     """
 
     __slots__ = ("accepts_shrink", "nodes", "shared")
@@ -22,7 +22,7 @@ class MaterializedArtifacts:
     nodes: Mapping[str, ArtifactSet]
     shared: ArtifactSet
     accepts_shrink: bool
-    """See `accept_shrink`. It is no part of the files: equal files with and without it are equal."""
+    """See `accept_shrink`. Equality does not depend on it."""
 
     def __init__(self, nodes: Mapping[str, ArtifactSet], shared: ArtifactSet | None = None) -> None:
         self.nodes = nodes
@@ -50,8 +50,7 @@ class MaterializedArtifacts:
         return made
 
     def accept_shrink(self) -> MaterializedArtifacts:
-        """The same artifacts, published also when they leave out most of what the last generation has (`shrink_guard`
-        of the source). For a materializer that means it: a fleet that is wound up, a file that moved."""
+        """The same artifacts, which the shrink guard does not check: for a fleet that ends, or files that move."""
         made = type(self)(self.nodes, self.shared)
         made.accepts_shrink = True
         return made
@@ -91,19 +90,19 @@ MaterializationResult: TypeAlias = MaterializedArtifacts | NotReady
 
 @runtime_checkable
 class RegistrationSnapshotMaterializer(Protocol):
-    """One verb, sync or async. Never called on the request path, one run at a time: under `cfgsync serve` in a process of
-    its own, in a program in a worker thread (an `async def` on its event loop). An optional attribute `revision` (text) says which version of the program decides: a server
-    that starts with another revision makes a new generation even from equal registrations.
+    """One method, sync or async, called for one run at a time: by `cfgsync serve` in a child process, by a program in a
+    worker thread (an `async def` on its event loop). An optional attribute `revision` (text) is the version of the
+    program: a server that starts with another one makes a new generation even from equal registrations.
     """
 
     def materialize_snapshot(
         self, registrations: RegistrationSnapshot
     ) -> MaterializationResult | Awaitable[MaterializationResult]:
-        """Decide. Raising is a failed run: who has a generation keeps it, the others are told `internal`."""
+        """Decide. When it raises, the run has failed: nodes in the last generation keep it, the others get an error."""
 
 
 class MaterializedArtifactsSink(Protocol):
     """Receives artifacts: a directory, a bucket, an audit log. Sync or async."""
 
     def persist(self, artifacts: MaterializedArtifacts) -> Awaitable[None] | None:
-        """Keep them, or raise: the run then counts as failed and is tried again."""
+        """Store them. When it raises, they are given again later."""

@@ -47,7 +47,7 @@ class ShrinkGuard:
             )
 
     def _left_out(self, last: Generation, new: Prepared, registered: Container[str]) -> str | None:
-        """What is left out, when that is too much."""
+        """What is left out, None when it is not too much."""
         by_hand = last.replaced | new.replaced
         staying = [name for name in last.nodes if name in registered and name not in by_hand]
         gone = sum(name not in new.nodes for name in staying)

@@ -1,9 +1,11 @@
-"""What the runs came to: plain numbers since the start, and a line of the log for each outcome that says something new."""
+"""The outcomes of the runs: counts since the start, and log lines."""
 
 from __future__ import annotations
 
 import logging
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
+
+import msgspec
 
 from cfgsync_core import CfgsyncError, MaterializationFailed, NotReady
 from cfgsync_core.log_events import event
@@ -14,29 +16,19 @@ from ..generations.generation import Generation
 log = logging.getLogger("cfgsync")
 
 RunOutcome: TypeAlias = Literal["generation", "not_ready", "failed", "refused", "not_committed", "outdated"]
-"""`refused` by the shrink guard; `not_committed`: the store did not take it; `outdated`: the registrations moved on."""
+"""`refused` by the shrink guard; `not_committed`: the store did not accept it; `outdated`: the registrations changed."""
 
-OUTCOMES: Final[tuple[RunOutcome, ...]] = (
-    "generation",
-    "not_ready",
-    "failed",
-    "refused",
-    "not_committed",
-    "outdated",
-)
+OUTCOMES: Final[tuple[RunOutcome, ...]] = get_args(RunOutcome)
 
 
-class RunCounts:
-    """`runs` by outcome; `seconds` from the start of a run to its verdict, the commit included, and the
-    `processor_seconds` of the materializer: in total, and `last_seconds` of the last run."""
+class RunCounts(msgspec.Struct):
+    """`runs` by outcome; the total `seconds` from the start of each run to its verdict, the commit included, and those of
+    the last run; the total `processor_seconds` of the materializer."""
 
-    __slots__ = ("last_seconds", "processor_seconds", "runs", "seconds")
-
-    def __init__(self) -> None:
-        self.runs: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
-        self.seconds = 0.0
-        self.processor_seconds = 0.0
-        self.last_seconds = 0.0
+    runs: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
+    seconds: float = 0.0
+    processor_seconds: float = 0.0
+    last_seconds: float = 0.0
 
     def add(self, outcome: RunOutcome, seconds: float) -> None:
         """A run has ended."""
@@ -46,8 +38,7 @@ class RunCounts:
 
 
 class RunLog:
-    """Logs what became of run number `run`: a new generation and a new reason at info, a failure each time as a warning
-    (runs back off), all else at debug."""
+    """Logs each run: a new generation and a new reason at info, every failure as a warning, all else at debug."""
 
     def __init__(self, current: Generation | None) -> None:
         self._generation = "" if current is None else current.text
@@ -56,49 +47,38 @@ class RunLog:
     def log(
         self, run: int, outcome: RunOutcome, said: Generation | NotReady | CfgsyncError | None, seconds: float
     ) -> None:
-        spent = round(seconds, 6)
+        before = self._generation, self._reason
+        facts: dict[str, str | int] = {}
         match said:
             case Generation():
-                news = said.text != self._generation or bool(self._reason)
                 self._generation, self._reason = said.text, ""
-                log.log(
-                    logging.INFO if news else logging.DEBUG,
-                    "published generation %d (%d nodes)",
-                    said.number,
-                    len(said.nodes),
-                    extra=event(
-                        "run",
-                        run=run,
-                        outcome=outcome,
-                        seconds=spent,
-                        generation=said.text,
-                        nodes=len(said.nodes),
-                        registrations_revision=said.source.registrations.revision,
-                    ),
-                )
+                message = f"published generation {said.number} ({len(said.nodes)} nodes)"
+                revision = said.source.registrations.revision
+                facts = {
+                    "generation": said.text,
+                    "nodes": len(said.nodes),
+                    "registrations_revision": revision,
+                }
             case NotReady():
-                reason = plain(said.reason)
-                news, self._reason = reason != self._reason, reason
-                log.log(
-                    logging.INFO if news else logging.DEBUG,
-                    "not ready: %s",
-                    reason,
-                    extra=event("run", run=run, outcome=outcome, seconds=spent, reason=reason),
-                )
+                self._reason = plain(said.reason)
+                message, facts = f"not ready: {self._reason}", {"reason": self._reason}
+            case MaterializationFailed():
+                self._reason, at = plain(said.cause), plain(said.at)
+                message = f"the materializer failed: {self._reason}{f' ({at})' if at else ''}"
+                facts = {"reason": self._reason, "at": at}
             case CfgsyncError():
-                failed = isinstance(said, MaterializationFailed)
-                self._reason = plain(said.cause if isinstance(said, MaterializationFailed) else str(said))
-                at = plain(said.at) if isinstance(said, MaterializationFailed) else ""
-                log.warning(
-                    "the materializer failed: %s%s"
-                    if failed
-                    else "a generation could not be committed: %s%s",
-                    self._reason,
-                    f" ({at})" if at else "",
-                    extra=event("run", run=run, outcome=outcome, seconds=spent, reason=self._reason, at=at),
-                )
+                self._reason = plain(str(said))
+                message = f"a generation could not be committed: {self._reason}"
+                facts = {"reason": self._reason, "at": ""}
             case None:
-                log.debug(
-                    "the registrations changed during a run, which is repeated",
-                    extra=event("run", run=run, outcome=outcome, seconds=spent),
-                )
+                message = "the registrations changed during a run, which is repeated"
+        is_new = before != (self._generation, self._reason)
+        level = logging.INFO if is_new else logging.DEBUG
+        if isinstance(said, CfgsyncError):
+            level = logging.WARNING
+        log.log(
+            level,
+            "%s",
+            message,
+            extra=event("run", run=run, outcome=outcome, seconds=round(seconds, 6), **facts),
+        )

@@ -1,4 +1,4 @@
-"""A fleet as its store holds it, read without a server: nothing is claimed, run or written."""
+"""Reads a fleet from its store, without a server and without a commit."""
 
 from __future__ import annotations
 
