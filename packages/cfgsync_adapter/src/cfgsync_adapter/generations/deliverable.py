@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from cfgsync_artifacts import ArtifactSet, InvalidArtifact, legal_places
+from cfgsync_artifacts import ArtifactSet, DuplicatePath, InvalidArtifact, legal_places
 from cfgsync_core import Condition, InvalidRegistration, NotReady
 from cfgsync_core.text import shortened
 from cfgsync_core.wire import (
@@ -30,7 +30,7 @@ class Deliverable:
         _refuse_large("the shared files", shared)
 
     def check(self, identifier: str, own: ArtifactSet) -> None:
-        """Raise an `InvalidArtifact` that names the node or the file."""
+        """Raise an `InvalidArtifact` that names the node or the file, or `DuplicatePath`."""
         try:
             check_identifier(identifier)
         except InvalidRegistration as error:
@@ -42,6 +42,9 @@ class Deliverable:
             raise InvalidArtifact(identifier, f"this node is given {len(paths)} files, it takes {MAX_FILES}")
         _refuse_large(f"node {identifier}", own)
         if paths not in self._legal:
+            for file in own:
+                if file.path in self._shared:
+                    raise DuplicatePath(file.path)
             legal_places(paths)
             self._legal.add(paths)
 

@@ -11,7 +11,7 @@ from hashlib import sha256
 
 import msgspec
 
-from cfgsync_artifacts import ArtifactSet, CfgsyncError, DuplicatePath, digest_of
+from cfgsync_artifacts import ArtifactSet, CfgsyncError, digest_of
 from cfgsync_core import NEVER, NodeArtifactsPayload, NotReady, Version
 from cfgsync_core.store import BLOB
 from cfgsync_core.wire import MAX_PAYLOAD_BYTES, decode_files, encode_files, first_extended
@@ -131,10 +131,8 @@ def checked(result: object) -> NotReady | Prepared:
 
 
 def prepare(artifacts: MaterializedArtifacts) -> Prepared:
-    """Encode and hash each node's files, the shared files once. Raises `DuplicatePath`, `PayloadTooLarge`, and what
-    `Deliverable.check` raises."""
+    """Encode and hash each node's files, the shared files once. Raises `PayloadTooLarge`, and as `Deliverable.check`."""
     shared = artifacts.shared
-    shared_paths = {file.path for file in shared}
     shared_length = _length(shared)
     refuse_beyond("the shared content", shared_length)
     deliverable = Deliverable(shared)
@@ -147,9 +145,6 @@ def prepare(artifacts: MaterializedArtifacts) -> Prepared:
         local = artifacts.nodes[identifier]
         if not isinstance(local, ArtifactSet):
             raise TypeError(f"node {identifier}: expected an ArtifactSet, got {type(local).__name__}")
-        for file in local.files:
-            if file.path in shared_paths:
-                raise DuplicatePath(file.path)
         # checked before it is encoded, which takes several times the memory of the content
         refuse_beyond(f"the content for node {identifier}", _length(local) + shared_length)
         deliverable.check(identifier, local)

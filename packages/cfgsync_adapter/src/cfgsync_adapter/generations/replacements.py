@@ -11,11 +11,11 @@ from collections.abc import Callable, Container, Mapping
 
 import msgspec
 
-from cfgsync_artifacts import ArtifactSet, DuplicatePath, digest_of
+from cfgsync_artifacts import ArtifactSet, digest_of
 from cfgsync_core import Conflict, NodeArtifactsPayload, RevisionedStore, Version
 from cfgsync_core.follow import BucketMirror, OtherServers
 from cfgsync_core.store import BLOB
-from cfgsync_core.wire import decode_files, encode_files, first_extended, paths_of
+from cfgsync_core.wire import decode_files, encode_files, first_extended
 
 from .deliverable import Deliverable
 from .generation import Mapped, NodeMap, Prepared, blob_key, refuse_beyond
@@ -94,12 +94,9 @@ def overlay(made: Prepared, replaced: Mapping[str, bytes], registered: Container
     plan = msgspec.msgpack.decode(made.blobs[made.map_key], type=NodeMap)
     shared = made.blobs[plan.shared]
     shared_files = decode_files(shared)
-    shared_paths = paths_of(shared)
     deliverable = Deliverable(shared_files)
     nodes, blobs = dict(made.nodes), dict(made.blobs)
     for name, own in mine.items():
-        for path in paths_of(own) & shared_paths:
-            raise DuplicatePath(path)
         files = decode_files(own)
         deliverable.check(name, files)
         digest = digest_of(files.manifest, shared_files.manifest)

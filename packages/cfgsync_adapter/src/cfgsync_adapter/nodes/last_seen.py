@@ -40,12 +40,8 @@ class LastSeen:
         """This node has just sent a request."""
         nodes = self._nodes
         known = nodes.pop(identifier, None) if self.ordered else nodes.get(identifier)
-        if known is None:
-            known = nodes[identifier] = SeenNode(self._clock())
-            return known
+        known = nodes[identifier] = known or SeenNode(0.0)
         known.at = self._clock()
-        if self.ordered:
-            nodes[identifier] = known
         return known
 
     def forget(self, identifier: str) -> float | None:

@@ -5,11 +5,10 @@ A page has nodes in the order of their names, as many as fit into one answer. Th
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
 from math import inf
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -24,6 +23,8 @@ PAGE_NODES = 1_000
 PAGE_BYTES = 4 * 1024 * 1024
 SHOWN_BYTES = 256 * 1024
 """A longer file is shown by its size and digest only."""
+
+T = TypeVar("T")
 
 Change: TypeAlias = Literal["added", "removed", "changed"]
 
@@ -138,16 +139,14 @@ def generation_page(
     """The next nodes of a generation, after identifier `after`."""
     budget = _Budget()
     shared = () if after else _files(shared_part(generation.nodes), contents, budget)
-    names = sorted(generation.nodes)
-    nodes: list[NodeContents] = []
-    for at in range(bisect_right(names, after) if after else 0, len(names)):
-        if len(nodes) >= limit or budget.is_spent:
-            return GenerationPage(summarize(generation), shared, tuple(nodes), names[at - 1])
-        name = names[at]
+
+    def node(name: str) -> NodeContents:
         payload = generation.nodes[name]
         files = _files(payload.local, contents, budget)
-        nodes.append(NodeContents(name, payload.digest, files, name in generation.replaced))
-    return GenerationPage(summarize(generation), shared, tuple(nodes), None)
+        return NodeContents(name, payload.digest, files, name in generation.replaced)
+
+    names = sorted(name for name in generation.nodes if name > after)
+    return GenerationPage(summarize(generation), shared, *_page(names, node, limit, budget))
 
 
 def node_contents(
@@ -179,18 +178,18 @@ def difference_page(
     budget = _Budget()
     heads = summarize(before), summarize(after)
     shared = () if since else _changes(shared_part(before.nodes), shared_part(after.nodes), budget)
-    nodes: list[NodeChange] = []
-    names = sorted(before.nodes.keys() | after.nodes.keys())
-    for at in range(bisect_right(names, since) if since else 0, len(names)):
-        name = names[at]
-        old, new = before.nodes.get(name), after.nodes.get(name)
-        own, others = old.local if old else None, new.local if new else None
-        if own == others:
-            continue
-        if len(nodes) >= limit or budget.is_spent:
-            return DiffPage(*heads, shared, tuple(nodes), names[at - 1])
-        nodes.append(NodeChange(name, _change(own, others), _changes(own or b"", others or b"", budget)))
-    return DiffPage(*heads, shared, tuple(nodes), None)
+
+    def own(generation: Generation, name: str) -> bytes | None:
+        payload = generation.nodes.get(name)
+        return None if payload is None else payload.local
+
+    def node(name: str) -> NodeChange:
+        old, new = own(before, name), own(after, name)
+        return NodeChange(name, _change(old, new), _changes(old or b"", new or b"", budget))
+
+    later = {name for name in before.nodes.keys() | after.nodes.keys() if name > since}
+    names = sorted(name for name in later if own(before, name) != own(after, name))
+    return DiffPage(*heads, shared, *_page(names, node, limit, budget))
 
 
 def changes_of(before: Iterable[FileSummary], after: Iterable[FileSummary]) -> tuple[FileChange, ...]:
@@ -213,6 +212,18 @@ class _Budget(msgspec.Struct):
     def is_spent(self) -> bool:
         """True when the content of the next file may not fit."""
         return self.left < SHOWN_BYTES
+
+
+def _page(
+    names: Sequence[str], made: Callable[[str], T], limit: int, budget: _Budget
+) -> tuple[tuple[T, ...], str | None]:
+    """What `made` returns for the first of these names, at least for one, and the last of them if there are more."""
+    page: list[T] = []
+    for name in names:
+        if page and (len(page) >= limit or budget.is_spent):
+            return tuple(page), names[len(page) - 1]
+        page.append(made(name))
+    return tuple(page), None
 
 
 def _changes(before: bytes, after: bytes, budget: _Budget) -> tuple[FileChange, ...]:

@@ -22,7 +22,7 @@ class OfflineFleet(msgspec.Struct, frozen=True):
 
 
 async def read_offline(store: RevisionedStore) -> OfflineFleet:
-    """Read the registrations and the current generation. Raises `Unavailable` and its kin."""
+    """Read the registrations and the current generation. Raises `Unavailable` and its subclasses."""
     generations, registry = Publisher(store), Registry(store)
     await generations.open()
     await registry.open()
