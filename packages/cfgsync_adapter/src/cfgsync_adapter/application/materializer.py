@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, InvalidArtifact
@@ -11,23 +12,17 @@ from cfgsync_core import NotReady
 from .snapshot import RegistrationSnapshot
 
 
+@dataclass(frozen=True, slots=True, repr=False)
 class MaterializedArtifacts:
     """Files by node identifier, and shared files that every node gets after its own.
 
     Immutable. It is also a materializer, which always returns itself (a precomputed fleet).
     """
 
-    __slots__ = ("accepts_shrink", "nodes", "shared")
-
     nodes: Mapping[str, ArtifactSet]
-    shared: ArtifactSet
-    accepts_shrink: bool
+    shared: ArtifactSet = field(default_factory=ArtifactSet)
+    accepts_shrink: bool = field(default=False, compare=False, kw_only=True)
     """See `accept_shrink`. Equality does not depend on it."""
-
-    def __init__(self, nodes: Mapping[str, ArtifactSet], shared: ArtifactSet | None = None) -> None:
-        self.nodes = nodes
-        self.shared = shared if shared is not None else ArtifactSet()
-        self.accepts_shrink = False
 
     @classmethod
     def from_nodes(
@@ -45,15 +40,11 @@ class MaterializedArtifacts:
 
     def with_shared(self, shared: ArtifactSet | Iterable[ArtifactFile]) -> MaterializedArtifacts:
         """The same nodes with these shared files."""
-        made = type(self)(self.nodes, shared if isinstance(shared, ArtifactSet) else ArtifactSet(shared))
-        made.accepts_shrink = self.accepts_shrink
-        return made
+        return replace(self, shared=shared if isinstance(shared, ArtifactSet) else ArtifactSet(shared))
 
     def accept_shrink(self) -> MaterializedArtifacts:
         """The same artifacts, which the shrink guard does not check: for a fleet that ends, or files that move."""
-        made = type(self)(self.nodes, self.shared)
-        made.accepts_shrink = True
-        return made
+        return replace(self, accepts_shrink=True)
 
     def node(self, identifier: str) -> ArtifactSet | None:
         """A node's own files, None when it is not among them."""
@@ -73,13 +64,6 @@ class MaterializedArtifacts:
 
     def __iter__(self) -> Iterator[tuple[str, ArtifactSet]]:
         return iter(self.nodes.items())
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, MaterializedArtifacts):
-            return NotImplemented
-        return self.nodes == other.nodes and self.shared == other.shared
-
-    __hash__ = None  # type: ignore[assignment]  # it holds a mapping
 
     def __repr__(self) -> str:
         return f"MaterializedArtifacts({len(self.nodes)} nodes, {len(self.shared)} shared files)"

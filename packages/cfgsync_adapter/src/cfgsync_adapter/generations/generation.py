@@ -166,11 +166,6 @@ def prepare(artifacts: MaterializedArtifacts) -> Prepared:
     return Prepared(nodes, blobs, map_key, artifacts.accepts_shrink)
 
 
-def restore(epoch: str, head: Head, entries: Mapping[str, bytes]) -> Generation:
-    """The generation of `head`, from the bucket's entries. Raises what `Prepared.from_blobs` raises."""
-    return generation_of(epoch, head, Prepared.from_blobs(head.map_key, entries))
-
-
 def generation_of(epoch: str, head: Head, prepared: Prepared) -> Generation:
     """The generation of `head`, whose files these are."""
     return Generation(

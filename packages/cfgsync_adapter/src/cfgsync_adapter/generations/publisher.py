@@ -10,7 +10,7 @@ import msgspec
 from cfgsync_core import Conflict, NodeArtifactsPayload, RevisionedStore
 from cfgsync_core.follow import BucketMirror, OtherServers
 
-from .generation import Generation, Head, Prepared, Source, generation_of, restore
+from .generation import Generation, Head, Prepared, Source, generation_of
 
 BUCKET = "generations"
 CURRENT, PREVIOUS, CLAIM, DELIVERED = "current", "previous", "claim", "delivered"
@@ -193,7 +193,8 @@ class Publisher(BucketMirror[bytes]):
     def _restored(self, name: str) -> Generation | None:
         if name not in self.entries:
             return None
-        return restore(self.version.epoch, msgspec.json.decode(self.entries[name], type=Head), self.entries)
+        head = msgspec.json.decode(self.entries[name], type=Head)
+        return generation_of(self.version.epoch, head, Prepared.from_blobs(head.map_key, self.entries))
 
 
 def past_key(number: int) -> str:

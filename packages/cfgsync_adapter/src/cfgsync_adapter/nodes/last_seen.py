@@ -30,7 +30,7 @@ class LastSeen:
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
     ) -> None:
-        self._clock = clock
+        self.clock = clock
         self._wall = wall
         self._offset = wall() - clock()
         self._nodes: dict[str, SeenNode] = {}
@@ -41,7 +41,7 @@ class LastSeen:
         nodes = self._nodes
         known = nodes.pop(identifier, None) if self.ordered else nodes.get(identifier)
         known = nodes[identifier] = known or SeenNode(0.0)
-        known.at = self._clock()
+        known.at = self.clock()
         return known
 
     def forget(self, identifier: str) -> float | None:
@@ -58,26 +58,22 @@ class LastSeen:
 
     def oldest(self) -> float:
         """With `ordered`: since when the node that is silent for the longest time is silent; now without nodes."""
-        return next((known.at for known in self._nodes.values()), self._clock())
+        return next((known.at for known in self._nodes.values()), self.clock())
 
     def silent_since(self, at: float) -> list[str]:
         """With `ordered`: the nodes that sent their last request at `at` or before, the oldest first."""
         return [name for name, _ in takewhile(lambda node: node[1].at <= at, self._nodes.items())]
 
-    def now(self) -> float:
-        """The clock's seconds."""
-        return self._clock()
-
     def spelled(self, at: float) -> str:
         """The clock's seconds as RFC 3339, whole seconds."""
-        offset = self._wall() - self._clock()
+        offset = self._wall() - self.clock()
         if abs(offset - self._offset) > 1.0:  # the wall clock was set
             self._offset = offset
         return rfc3339(int(at + self._offset))
 
     def ago(self, at: float) -> str:
         """`40 s ago`."""
-        seconds = max(0, int(self._clock() - at))
+        seconds = max(0, int(self.clock() - at))
         if seconds < 120:
             return f"{seconds} s ago"
         if seconds < 2 * 3600:

@@ -60,7 +60,7 @@ class Membership:
         self.ttl = ttl
         seen.ordered = ttl is not None
         self._before_leaving = before_leaving
-        self._opened_at = seen.now()
+        self._opened_at = seen.clock()
         self._unseen: list[str] = []  # registered before this server started
         self._removals: set[asyncio.Task[None]] = set()
         self.left: dict[str, Departure] = {}
@@ -68,7 +68,7 @@ class Membership:
 
     def start(self) -> asyncio.Task[None] | None:
         """Each node that is registered now has a whole `ttl` from now. Returns the task that removes silent nodes."""
-        self._opened_at = self._seen.now()
+        self._opened_at = self._seen.clock()
         if self.ttl is None:
             return None
         self._unseen = self._registry.identifiers()
@@ -95,7 +95,7 @@ class Membership:
         """Remove the nodes that were silent for `ttl` seconds, in one commit; return their names. Raises as `evict`."""
         if self.ttl is None:
             return ()
-        until = self._seen.now() - self.ttl
+        until = self._seen.clock() - self.ttl
         for name in self._seen.silent_since(until):
             if name in self._held:
                 self._seen.touch(name)
@@ -135,7 +135,7 @@ class Membership:
             await self._before_leaving(names)
         await self._acknowledgements.forget(names)
         await self._registry.remove(names)
-        now = self._seen.now()
+        now = self._seen.clock()
         for name in names:
             self.left[name] = Departure(why, now, self._seen.forget(name))
         while len(self.left) > REMEMBERED:
@@ -148,7 +148,7 @@ class Membership:
             since = self._seen.oldest()
             if self._unseen:
                 since = min(since, self._opened_at)
-            await asyncio.sleep(max(since + ttl - self._seen.now(), 0.0) + slack)
+            await asyncio.sleep(max(since + ttl - self._seen.clock(), 0.0) + slack)
             try:
                 await self.expire()
             except Unavailable as error:

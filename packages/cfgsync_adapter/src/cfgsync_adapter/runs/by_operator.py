@@ -68,7 +68,3 @@ class OperatorVerbs:
         version = await self._replacements.put(identifier, files)
         self._runs.changed()
         return version
-
-    def has_replacement(self, identifier: str) -> bool:
-        """True when an operator has replaced this node's files."""
-        return identifier in self._replacements

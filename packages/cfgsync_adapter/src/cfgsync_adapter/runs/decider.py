@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -85,28 +86,24 @@ class ThreadDecider:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[tuple[T, float]] = loop.create_future()
 
-        def finish(result: tuple[T, float] | None, error: Exception | None) -> None:
+        def finish(settle: Callable[[], None]) -> None:
             self._busy = False
             if done.done():
                 self.on_idle()
-            elif error is not None:
-                done.set_exception(error)
-            elif result is not None:
-                done.set_result(result)
+            else:
+                settle()
 
         def run() -> None:
             began = time.thread_time()
-            result: tuple[T, float] | None = None
-            failure: Exception | None = None
             try:
-                result = (work(), time.thread_time() - began)
+                settle = partial(done.set_result, (work(), time.thread_time() - began))
             except Exception as error:
-                failure = error
+                settle = partial(done.set_exception, error)
             except BaseException as error:
                 # SystemExit in a materializer is a failed run, not the end of a server
-                failure = MaterializationFailed(sentence(error), raised_at(error))
+                settle = partial(done.set_exception, MaterializationFailed(sentence(error), raised_at(error)))
             with suppress(RuntimeError):  # the loop has closed, and nothing waits for the result
-                loop.call_soon_threadsafe(finish, result, failure)
+                loop.call_soon_threadsafe(finish, settle)
 
         self._busy = True
         threading.Thread(target=run, name="cfgsync-materializer", daemon=True).start()

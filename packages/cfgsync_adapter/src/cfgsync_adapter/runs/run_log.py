@@ -12,6 +12,7 @@ from cfgsync_core.log_events import event
 from cfgsync_core.text import plain
 
 from ..generations.generation import Generation
+from ..generations.shrink_guard import ShrinkRefused
 
 log = logging.getLogger("cfgsync")
 
@@ -21,64 +22,50 @@ RunOutcome: TypeAlias = Literal["generation", "not_ready", "failed", "refused", 
 OUTCOMES: Final[tuple[RunOutcome, ...]] = get_args(RunOutcome)
 
 
-class RunCounts(msgspec.Struct):
-    """`runs` by outcome; the total `seconds` from the start of each run to its verdict, the commit included, and those of
-    the last run; the total `processor_seconds` of the materializer."""
+class RunLog(msgspec.Struct):
+    """Counts and logs the runs: a new generation and a new reason at info, every failure as a warning, all else at debug.
+
+    `runs` by outcome; the total `seconds` from the start of each run to its verdict, the commit included, and those of the
+    last run; the total `processor_seconds` of the materializer; the last `generation`, and the `reason` of a run since.
+    """
 
     runs: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
     seconds: float = 0.0
     processor_seconds: float = 0.0
     last_seconds: float = 0.0
+    generation: str = ""
+    reason: str = ""
 
-    def add(self, outcome: RunOutcome, seconds: float) -> None:
-        """A run has ended."""
+    def add(self, run: int, result: Generation | NotReady | CfgsyncError | None, seconds: float) -> None:
+        """Run number `run` has ended with this result."""
+        before = self.generation, self.reason
+        facts: dict[str, str | int] = {}
+        level = logging.DEBUG
+        outcome: RunOutcome
+        match result:
+            case Generation():
+                outcome, self.generation, self.reason = "generation", result.text, ""
+                message = f"published generation {result.number} ({len(result.nodes)} nodes)"
+                facts = {"generation": result.text, "nodes": len(result.nodes)}
+                facts["registrations_revision"] = result.source.registrations.revision
+            case NotReady():
+                outcome, self.reason = "not_ready", plain(result.reason)
+                message, facts = f"not ready: {self.reason}", {"reason": self.reason}
+            case MaterializationFailed():
+                outcome = "refused" if isinstance(result, ShrinkRefused) else "failed"
+                level, self.reason, at = logging.WARNING, plain(result.cause), plain(result.at)
+                message = f"the materializer failed: {self.reason}{f' ({at})' if at else ''}"
+                facts = {"reason": self.reason, "at": at}
+            case CfgsyncError():
+                outcome, level, self.reason = "not_committed", logging.WARNING, plain(str(result))
+                message = f"a generation could not be committed: {self.reason}"
+                facts = {"reason": self.reason, "at": ""}
+            case None:
+                outcome, message = "outdated", "the registrations changed during a run, which is repeated"
+        if level == logging.DEBUG and before != (self.generation, self.reason):
+            level = logging.INFO
         self.runs[outcome] += 1
         self.seconds += seconds
         self.last_seconds = seconds
-
-
-class RunLog:
-    """Logs each run: a new generation and a new reason at info, every failure as a warning, all else at debug."""
-
-    def __init__(self, current: Generation | None) -> None:
-        self._generation = "" if current is None else current.text
-        self._reason = ""
-
-    def log(
-        self, run: int, outcome: RunOutcome, said: Generation | NotReady | CfgsyncError | None, seconds: float
-    ) -> None:
-        before = self._generation, self._reason
-        facts: dict[str, str | int] = {}
-        match said:
-            case Generation():
-                self._generation, self._reason = said.text, ""
-                message = f"published generation {said.number} ({len(said.nodes)} nodes)"
-                revision = said.source.registrations.revision
-                facts = {
-                    "generation": said.text,
-                    "nodes": len(said.nodes),
-                    "registrations_revision": revision,
-                }
-            case NotReady():
-                self._reason = plain(said.reason)
-                message, facts = f"not ready: {self._reason}", {"reason": self._reason}
-            case MaterializationFailed():
-                self._reason, at = plain(said.cause), plain(said.at)
-                message = f"the materializer failed: {self._reason}{f' ({at})' if at else ''}"
-                facts = {"reason": self._reason, "at": at}
-            case CfgsyncError():
-                self._reason = plain(str(said))
-                message = f"a generation could not be committed: {self._reason}"
-                facts = {"reason": self._reason, "at": ""}
-            case None:
-                message = "the registrations changed during a run, which is repeated"
-        is_new = before != (self._generation, self._reason)
-        level = logging.INFO if is_new else logging.DEBUG
-        if isinstance(said, CfgsyncError):
-            level = logging.WARNING
-        log.log(
-            level,
-            "%s",
-            message,
-            extra=event("run", run=run, outcome=outcome, seconds=round(seconds, 6), **facts),
-        )
+        more = event("run", run=run, outcome=outcome, seconds=round(seconds, 6), **facts)
+        log.log(level, "%s", message, extra=more)

@@ -21,7 +21,7 @@ from ..generations.replacements import Replacements, overlay
 from ..generations.shrink_guard import ShrinkGuard, ShrinkRefused
 from ..nodes.registry import Registry
 from .decider import Decider, raised_at, sentence
-from .run_log import RunCounts, RunLog, RunOutcome
+from .run_log import RunLog
 
 SPACING, PROCESSOR_SHARE, LONGEST_SPACING = 0.1, 20.0, 1.0
 ASK_AGAIN, FAILED_AGAIN, FAILED_LONGEST = 5.0, 1.0, 60.0
@@ -69,7 +69,7 @@ class Runner:
         self._processor_seconds = 0.0
         self._failures = 0
         self.count = 0
-        self.tally = RunCounts()
+        self.tally = RunLog()
         self.verdict: Verdict | None = None
         self._finished = asyncio.Event()
 
@@ -97,10 +97,12 @@ class Runner:
     def start(self) -> asyncio.Task[None]:
         """Returns the task that makes the runs."""
         current = self._publisher.current
-        if current is not None and current.source.covers(self.source):
-            self.verdict = Verdict(current.source, current)
+        if current is not None:
+            self.tally.generation = current.text
+            if current.source.covers(self.source):
+                self.verdict = Verdict(current.source, current)
         self._is_started = True
-        return asyncio.create_task(self._run_for_ever(RunLog(current)), name="cfgsync-runs")
+        return asyncio.create_task(self._run_for_ever(), name="cfgsync-runs")
 
     def changed(self) -> None:
         """The registry changed, or the claim, or a replacement: a run is due."""
@@ -140,7 +142,7 @@ class Runner:
             return self._last_end + (ASK_AGAIN if again is None else max(again, 0.01)) - now
         return self._last_end + min(FAILED_AGAIN * 2.0 ** (self._failures - 1), FAILED_LONGEST) - now
 
-    async def _run_for_ever(self, log: RunLog) -> None:
+    async def _run_for_ever(self) -> None:
         while True:
             self._wake.clear()
             due = self._due_in()
@@ -152,9 +154,8 @@ class Runner:
             self._last_start = self._clock()
             verdict = await self._run()
             self._last_end = self._clock()
-            outcome, seconds = _outcome(verdict), self._last_end - self._last_start
-            self.tally.add(outcome, seconds)
-            log.log(self.count, outcome, None if verdict is None else verdict.outcome, seconds)
+            outcome = None if verdict is None else verdict.outcome
+            self.tally.add(self.count, outcome, self._last_end - self._last_start)
             if verdict is not None and not self._is_decided(verdict):
                 self._failures = self._failures + 1 if isinstance(verdict.outcome, CfgsyncError) else 0
                 self._decide(verdict)
@@ -209,20 +210,3 @@ class Runner:
                 cause, at = f"no answer within {self._run_timeout:g} s", ""
             return Verdict(source, MaterializationFailed(cause, at))
         return None if generation is None else Verdict(generation.source, generation)
-
-
-def _outcome(verdict: Verdict | None) -> RunOutcome:
-    """The outcome that is counted and logged."""
-    match None if verdict is None else verdict.outcome:
-        case None:
-            return "outdated"
-        case Generation():
-            return "generation"
-        case NotReady():
-            return "not_ready"
-        case Unavailable():
-            return "not_committed"
-        case ShrinkRefused():
-            return "refused"
-        case _:
-            return "failed"

@@ -106,10 +106,10 @@ class StatusReader:
     def _node(self, identifier: str) -> tuple[NodeStatus, tuple[Condition, ...]]:
         known = self._seen.of(identifier)
         seen, served = (None, None) if known is None else (known.at, known.served)
-        said = self._acknowledgements.of(identifier)
+        acknowledged = self._acknowledgements.of(identifier)
         applied = self._convergence.applied(identifier)
         answer = self._answers.now(identifier)
-        why = explain.node(identifier, self._runs, answer, served, said, applied, self._when_seen)
+        why = explain.node(identifier, self._runs, answer, served, acknowledged, applied, self._when_seen)
         sentence = why.sentence
         left = self._membership.left.get(identifier)
         if left is not None and why.state == "not_registered":
@@ -130,7 +130,9 @@ class StatusReader:
             waiting=identifier in self._answers.held,
             served=served,
             applied=applied,
-            last_failure=None if said.failure is None else plain(said.failure.sentence, 1_100),
+            last_failure=None
+            if acknowledged.failure is None
+            else plain(acknowledged.failure.sentence, 1_100),
             last_seen=None if seen is None else self._seen.spelled(seen),
             reason=sentence,
             state=why.state,
