@@ -42,6 +42,7 @@ from .runs.decider import Decider, ThreadDecider
 log = logging.getLogger("cfgsync")
 
 Late = Literal["follow", "freeze"]
+"""What happens to a node that registers or changes after a generation was published; see `RegistrationConfigSource`."""
 
 
 class RegistrationConfigSource:
@@ -152,7 +153,7 @@ class RegistrationConfigSource:
         if self._opened is None or self._draining is not None:
             await self._ready()
         version = await self._registry.register(registration)
-        self._membership.heard(registration.identifier)
+        self._membership.touch(registration.identifier)
         if log.isEnabledFor(logging.DEBUG):
             log.debug(
                 "%s is registered",
@@ -173,12 +174,12 @@ class RegistrationConfigSource:
         answer: NodeAnswer | None = self._answers.now(identifier)
         if isinstance(answer, NotReady):
             return answer  # it is not registered
-        known_here = self._membership.heard(identifier)
+        known_here = self._membership.touch(identifier)
         unchanged = known is not None and isinstance(answer, Ready) and answer.payload.digest == known
         if answer is None or (unchanged and wait > 0):
             answer = await self._answers.hold(identifier, known, wait)
             if identifier in self._registry:
-                known_here = self._membership.heard(identifier)  # as long as it was held
+                known_here = self._membership.touch(identifier)  # it was not silent while it was held
         if isinstance(answer, CfgsyncError):
             raise answer
         if isinstance(answer, Ready) and answer.generation is not None:
@@ -194,7 +195,7 @@ class RegistrationConfigSource:
             await self.parts.catch_up()
         if identifier not in self._registry:
             return not_registered(identifier)
-        self._membership.heard(identifier)
+        self._membership.touch(identifier)
         generation = publisher.named(named)
         if generation is None:
             raise StaleGeneration(named, None if publisher.current is None else publisher.current.text)

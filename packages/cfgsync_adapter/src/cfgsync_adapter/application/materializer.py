@@ -70,6 +70,7 @@ class MaterializedArtifacts:
 
 
 MaterializationResult: TypeAlias = MaterializedArtifacts | NotReady
+"""What a materializer returns."""
 
 
 @runtime_checkable

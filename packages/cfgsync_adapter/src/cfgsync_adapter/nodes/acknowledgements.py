@@ -38,12 +38,12 @@ class Acknowledged(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     digest: str | None = None
     failure: Failure | None = None
 
-    def after(self, said: Acknowledgement, is_given: bool = True) -> Acknowledged:
+    def after(self, new: Acknowledgement, is_given: bool = True) -> Acknowledged:
         """The same with one more acknowledgement; after a failure, what was applied before is still applied. `is_given`:
         the generation gives the node these files; otherwise they belong to no known generation."""
-        if said.status == "applied":
-            return Acknowledged(said.generation if is_given else None, said.digest)
-        return Acknowledged(self.generation, self.digest, Failure(said.generation, said.digest, said.reason))
+        if new.status == "applied":
+            return Acknowledged(new.generation if is_given else None, new.digest)
+        return Acknowledged(self.generation, self.digest, Failure(new.generation, new.digest, new.reason))
 
     def has(self, digest: str) -> bool:
         """True when the node has applied these files and has not failed to apply the same ones since (a restored server
@@ -81,15 +81,15 @@ class Acknowledgements(BucketMirror[Acknowledged]):
         """What this node has acknowledged."""
         return self.entries.get(identifier, NOTHING)
 
-    async def record(self, said: Acknowledgement, *, is_given: bool = True) -> None:
+    async def record(self, new: Acknowledgement, *, is_given: bool = True) -> None:
         """Durable on return; a repetition commits nothing. Raises `Unavailable` and its subclasses."""
-        known = self.of(said.identifier)
-        now = self._coming.get(said.identifier, known).after(said, is_given)
-        if now == known and said.identifier not in self._coming:
+        known = self.of(new.identifier)
+        now = self._coming.get(new.identifier, known).after(new, is_given)
+        if now == known and new.identifier not in self._coming:
             return
-        self._coming[said.identifier] = now
+        self._coming[new.identifier] = now
         # the acknowledgement counts also when its node disconnects before it is committed
-        task = asyncio.create_task(self._write(said.identifier, now), name="cfgsync-acknowledgement")
+        task = asyncio.create_task(self._write(new.identifier, now), name="cfgsync-acknowledgement")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         await asyncio.shield(task)

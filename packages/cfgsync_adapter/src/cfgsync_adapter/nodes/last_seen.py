@@ -64,8 +64,8 @@ class LastSeen:
         """With `ordered`: the nodes that sent their last request at `at` or before, the oldest first."""
         return [name for name, _ in takewhile(lambda node: node[1].at <= at, self._nodes.items())]
 
-    def spelled(self, at: float) -> str:
-        """The clock's seconds as RFC 3339, whole seconds."""
+    def as_rfc3339(self, at: float) -> str:
+        """A time of the clock as RFC 3339, in whole seconds."""
         offset = self._wall() - self.clock()
         if abs(offset - self._offset) > 1.0:  # the wall clock was set
             self._offset = offset

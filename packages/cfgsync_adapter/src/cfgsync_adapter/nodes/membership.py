@@ -74,7 +74,7 @@ class Membership:
         self._unseen = self._registry.identifiers()
         return asyncio.create_task(self._expire_for_ever(self.ttl), name="cfgsync-expiry")
 
-    def heard(self, identifier: str) -> SeenNode:
+    def touch(self, identifier: str) -> SeenNode:
         """A registered node has sent a request."""
         if self.left:
             self.left.pop(identifier, None)
@@ -109,7 +109,7 @@ class Membership:
                 return ()  # one has changed through another server: the others expire next time
             shown = ", ".join(gone[:10]) + (f" and {len(gone) - 10} more" if len(gone) > 10 else "")
             log.info(
-                "expired, not heard of for %g s: %s",
+                "expired after %g s without a request: %s",
                 self.ttl,
                 shown,
                 extra=event("expired", nodes=len(gone)),

@@ -30,7 +30,7 @@ Change: TypeAlias = Literal["added", "removed", "changed"]
 
 
 class FileSummary(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One file. `digest` is `sha256-<hex>` of its content; where `content` is absent, `omitted` may say why. A file that
+    """One file. `digest` is `sha256-<hex>` of its content; `omitted` is the reason when `content` was requested and is absent. A file that
     only its owner may read (its mode lets neither group nor others read it) is a secret."""
 
     path: str

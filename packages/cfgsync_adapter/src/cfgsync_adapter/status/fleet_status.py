@@ -133,7 +133,7 @@ class StatusReader:
             last_failure=None
             if acknowledged.failure is None
             else plain(acknowledged.failure.sentence, 1_100),
-            last_seen=None if seen is None else self._seen.spelled(seen),
+            last_seen=None if seen is None else self._seen.as_rfc3339(seen),
             reason=sentence,
             state=why.state,
             because=why.because,
@@ -144,7 +144,9 @@ class StatusReader:
     def _missing(self, conditions: Sequence[Condition]) -> tuple[MissingNode, ...]:
         names = dict.fromkeys(name for condition in conditions for name in condition.missing[:NAMED])
         found = ((name, self._last_seen(name)) for name in list(names)[:NAMED])
-        return tuple(MissingNode(name, None if at is None else self._seen.spelled(at)) for name, at in found)
+        return tuple(
+            MissingNode(name, None if at is None else self._seen.as_rfc3339(at)) for name, at in found
+        )
 
     def _last_seen(self, identifier: str) -> float | None:
         known = self._seen.of(identifier)
