@@ -20,7 +20,7 @@ def test_a_running_server_is_alive_ready_documented_and_explains_itself(place: P
     assert server.ask("GET", "/livez").words == {"status": "alive"}
     assert server.ask("GET", "/readyz").words == {"status": "ready"}
     validate(server.ask("GET", "/openapi.json").words)
-    assert server.status()["reason"] == "nobody has registered"
+    assert server.status()["reason"] == "no node has registered"
     server.ask("POST", "/register", body("node-1"))
     assert server.ask("POST", "/node", body("node-1")).status == 425
     shown = place.run("status", "--server", server.url).stdout

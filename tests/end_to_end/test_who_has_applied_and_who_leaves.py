@@ -53,7 +53,7 @@ def test_wait_applied_names_who_has_not_and_why_and_ends_when_all_have(place: Pl
     server = serve(place, nodes=3)
     nobody = place.run("status", "--server", server.url, "--wait-applied", "--timeout", "0")
     assert (nobody.returncode, len(nobody.stderr.splitlines())) == (1, 2)
-    assert "no generation yet: nobody has registered" in nobody.stderr
+    assert "no generation yet: no node has registered" in nobody.stderr
     register(server, "a", "b", "c")
     applied(server, "a")
     failed = owed(server, "b") | {"status": "failed", "reason": "/srv is \x1b[2Jread-only"}

@@ -109,7 +109,7 @@ async def test_the_last_node_that_leaves_is_told_too_and_the_fleet_says_that_nob
         assert isinstance(gone, NotReady)
         assert not gone.registered
         fleet = source.fleet(10, "")
-        assert (fleet.registered, fleet.reason) == (0, "nobody is registered any more")
+        assert (fleet.registered, fleet.reason) == (0, "no node is registered any more")
 
 
 async def test_a_quorum_counts_only_the_living() -> None:

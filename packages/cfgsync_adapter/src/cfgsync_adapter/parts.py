@@ -1,15 +1,13 @@
-"""The parts of one source, joined: what each of them hears of the others, and in which order they open and close."""
+"""The parts of one source: which of them call each other after a change, and in which order they open and close."""
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 
-import msgspec
-
-from cfgsync_core import FleetStatus, NodeStatus, RevisionedStore
+from cfgsync_core import RevisionedStore
 from cfgsync_core.follow import OtherServers, catch_up
 
-from .answers import explain
 from .answers.node_answer import NodeAnswers
 from .application.materializer import MaterializedArtifactsSink
 from .generations.delivery import Delivery
@@ -28,7 +26,7 @@ from .status.subscribers import Subscribers
 
 
 class SourceParts:
-    """What a `RegistrationConfigSource` consists of. The arguments are those of the source."""
+    """What a `RegistrationConfigSource` consists of; see there for the arguments."""
 
     def __init__(
         self,
@@ -70,10 +68,18 @@ class SourceParts:
             before_leaving=before_leaving,
         )
         self.operator = OperatorVerbs(self.registry, self.publisher, self.replacements, self.runs)
-        self._status = StatusReader(
-            self.registry, self.publisher, self.answers.held, self.acknowledgements, seen, self.membership
-        )
         self._delivery = None if sink is None else Delivery(sink, self.publisher)
+        self.status = StatusReader(
+            self.registry,
+            self.publisher,
+            self.replacements,
+            self.runs,
+            self.answers,
+            self.acknowledgements,
+            seen,
+            self.membership,
+            self._delivery,
+        )
         # in the order in which they are opened: see `Acknowledgements.forget_strays`
         self._mirrors = (self.acknowledgements, self.registry, self.replacements, self.publisher)
 
@@ -84,33 +90,15 @@ class SourceParts:
                 stack.push_async_callback(mirror.close)
                 await mirror.open()
             await self.acknowledgements.forget_strays(self.registry)
-            self._status.remembers = self.registry.version.revision > 0
+            self.status.remembers = self.registry.version.revision > 0
             for part in (self.runs, self.membership, self._delivery):
-                if part is not None:
-                    stack.push_async_callback(part.close)
-                    part.start()
+                if part is not None and (task := part.start()) is not None:
+                    stack.push_async_callback(_end, task)
             return stack.pop_all()
 
     async def catch_up(self) -> None:
         """Return when everything that other servers committed before this call is in the mirrors. Raises `Unavailable`."""
         await catch_up(self._mirrors)
-
-    def fleet(self, limit: int, after: str) -> FleetStatus:
-        """See `StatusSource`."""
-        return self._status.fleet(self.runs, self._delivery, limit, after, self.answers.now)
-
-    def node(self, identifier: str) -> NodeStatus:
-        """See `StatusSource`."""
-        current = self.publisher.current
-        words = self._status.node(identifier, self.runs, self.answers.now(identifier))
-        replaced = current is not None and identifier in current.replaced
-        note = explain.replaced(identifier in self.replacements, replaced, self.runs)
-        return msgspec.structs.replace(words, reason=f"{words.reason}; {note}") if note else words
-
-    @property
-    def behind(self) -> int:
-        """How many registered nodes have not acknowledged what the current generation gives them."""
-        return self._status.behind(self.runs)
 
     def _fleet_changed(self) -> None:
         self.subscribers.changed()
@@ -138,3 +126,8 @@ class SourceParts:
         if self._delivery is not None:
             self._delivery.changed()
         self.answers.held.settle_all()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)

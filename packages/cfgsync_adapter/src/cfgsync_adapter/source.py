@@ -1,4 +1,4 @@
-"""Registrations in, one generation out, also with no server: the first call starts the run task, `async with` ends it."""
+"""Registers nodes and answers each from the current generation, in a server or without one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from cfgsync_core.follow import OtherServers
 from cfgsync_core.log_events import event
 
 from .answers.held_requests import NodeAnswer
-from .answers.node_answer import stranger
+from .answers.node_answer import not_registered
 from .application.materializer import MaterializedArtifactsSink, RegistrationSnapshotMaterializer
 from .generations.generation import Generation
 from .generations.shrink_guard import DEFAULT_PERCENT, ShrinkGuard
@@ -42,24 +42,25 @@ from .runs.decider import Decider, ThreadDecider
 log = logging.getLogger("cfgsync")
 
 Late = Literal["follow", "freeze"]
+"""What happens to a node that registers or changes after a generation was published; see `RegistrationConfigSource`."""
 
 
 class RegistrationConfigSource:
     """Registers nodes in `store` and answers each from the current generation of `materializer`, which is called in a
-    thread; a `decider` takes its place, to call one that runs elsewhere.
+    thread. Give a `decider` instead to call it elsewhere. The first call starts the runs; `async with` ends them.
 
-    `late` says what becomes of a node that registers or changes after a generation was published: `"follow"` makes the
-    next generation, `"freeze"` refuses it with a reason. `revision` (default: the materializer's attribute, else `""`)
-    names the version of the program that decides; another one than last time makes a new generation of everybody.
+    `late` is for a node that registers or changes after a generation was published: `"follow"` makes the next
+    generation, `"freeze"` refuses the node with a reason. `revision` (default: the materializer's attribute, else `""`)
+    is the version of the program that decides; when it is another one than last time, all nodes get a new generation.
     `sink` receives exactly what is served: after the compare-and-set, at least once, also after a crash.
     `run_timeout` is in seconds. `shrink_guard` is a percentage (0 is off): a result that leaves out more of the last
-    generation's nodes, or files, is a failed run, unless it is `accept_shrink()`ed. `ttl` is in seconds (None: no node
-    expires): a registration that is not refreshed for so long leaves. `before_leaving` is awaited with the names of the
-    nodes that are about to leave, and frees what else belongs to them.
+    generation's nodes, or files, is a failed run, unless `accept_shrink()` was called on it. A node that sends nothing
+    for `ttl` seconds leaves (None: never). `before_leaving` is awaited with the names of the nodes that are about to
+    leave, and frees what else belongs to them.
 
-    `admin` is the engine's own side of `store`, which `ping` asks; without it a source is always ready.
-    `hints` say that other servers share the store: what they commit is followed, by their hints and every `interval`
-    seconds, and a node that they know is answered here. `parts.operator` does what an operator asks.
+    `ping` calls `admin`, the administrative side of `store`; without it a source is always ready. With `hints`, other
+    servers share the store: this one reads what they commit, after their hints and every `interval` seconds.
+    `parts.operator` has the commands of an operator.
     """
 
     def __init__(
@@ -124,24 +125,24 @@ class RegistrationConfigSource:
         await self.close()
 
     async def open(self) -> None:
-        """Load the registrations and the current generation, and start the run task. A second call does nothing."""
+        """Read the store and start the runs. A second call does nothing."""
         async with self._opening:
             if self._opened is None:
                 self._opened = await self.parts.open()
 
     async def close(self) -> None:
-        """Answer every held request, and end the run task. The store stays open: its opener closes it."""
+        """Answer every held request, and end the runs. The store stays open."""
         self.drain()
         if self._opened is not None:
             await self._opened.aclose()
 
     def drain(self) -> None:
-        """Answer every held request, and every request from now on: come back later."""
+        """Answer every held request, and every request from now on, with `Unavailable`."""
         self._draining = Unavailable("this server is stopping")
         self._answers.held.release(self._draining)
 
     async def settled(self, timeout: float) -> None:
-        """Return when the newest claim has its first verdict, or after `timeout` seconds."""
+        """Return when a run for the newest claim has finished, or after `timeout` seconds."""
         if len(self._registry) and not self.parts.runs.superseded:
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
@@ -149,12 +150,10 @@ class RegistrationConfigSource:
 
     async def register(self, registration: NodeRegistration) -> Version:
         """See `NodeConfigSource`."""
-        if self._opened is None:
-            await self.open()
-        if self._draining is not None:
-            raise self._draining
+        if self._opened is None or self._draining is not None:
+            await self._ready()
         version = await self._registry.register(registration)
-        self._membership.heard(registration.identifier)
+        self._membership.touch(registration.identifier)
         if log.isEnabledFor(logging.DEBUG):
             log.debug(
                 "%s is registered",
@@ -167,22 +166,20 @@ class RegistrationConfigSource:
         self, identifier: str, *, known: str | None = None, wait: float = 0.0, at_least: Version | None = None
     ) -> Resolution:
         """See `NodeConfigSource` and `SharedSource`."""
-        if self._opened is None:
-            await self.open()
-        if self._draining is not None:
-            raise self._draining
+        if self._opened is None or self._draining is not None:
+            await self._ready()
         is_old = at_least is not None and at_least > self._registry.version
         if is_old or self._registry.revision_of(identifier) is None:
             await self.parts.catch_up()
         answer: NodeAnswer | None = self._answers.now(identifier)
         if isinstance(answer, NotReady):
             return answer  # it is not registered
-        known_here = self._membership.heard(identifier)
+        known_here = self._membership.touch(identifier)
         unchanged = known is not None and isinstance(answer, Ready) and answer.payload.digest == known
         if answer is None or (unchanged and wait > 0):
             answer = await self._answers.hold(identifier, known, wait)
             if identifier in self._registry:
-                known_here = self._membership.heard(identifier)  # as long as it was held
+                known_here = self._membership.touch(identifier)  # it was not silent while it was held
         if isinstance(answer, CfgsyncError):
             raise answer
         if isinstance(answer, Ready) and answer.generation is not None:
@@ -197,8 +194,8 @@ class RegistrationConfigSource:
         if identifier not in self._registry or publisher.named(named) is None:
             await self.parts.catch_up()
         if identifier not in self._registry:
-            return stranger(identifier)
-        self._membership.heard(identifier)
+            return not_registered(identifier)
+        self._membership.touch(identifier)
         generation = publisher.named(named)
         if generation is None:
             raise StaleGeneration(named, None if publisher.current is None else publisher.current.text)
@@ -207,7 +204,7 @@ class RegistrationConfigSource:
         await self.parts.acknowledgements.record(acknowledgement, is_given=is_given)
         if identifier not in self._registry:  # it left meanwhile
             await self.parts.acknowledgements.forget([identifier])
-            return stranger(identifier)
+            return not_registered(identifier)
         return None
 
     async def evict(self, identifier: str) -> bool:
@@ -219,11 +216,11 @@ class RegistrationConfigSource:
 
     def fleet(self, limit: int, after: str) -> FleetStatus:
         """See `StatusSource`."""
-        return self.parts.fleet(limit, after)
+        return self.parts.status.fleet(limit, after)
 
     def node(self, identifier: str) -> NodeStatus:
         """See `StatusSource`."""
-        return self.parts.node(identifier)
+        return self.parts.status.node(identifier)
 
     def subscribe(self, heard: Callable[[], None]) -> Callable[[], None]:
         """See `ChangingSource`."""
@@ -245,7 +242,7 @@ class RegistrationConfigSource:
         return self.parts.publisher.current
 
     async def _ready(self) -> None:
-        """Return when it is open. Raises `Unavailable` when it is being closed."""
+        """Open the source if it is not open. Raises `Unavailable` when it is being closed."""
         if self._opened is None:
             await self.open()
         if self._draining is not None:

@@ -1,4 +1,4 @@
-"""Why the fleet or a node is in its state: one sentence for people, and its parts as data for programs."""
+"""Why the fleet or a node is in its state: a sentence for people, and its parts as data for programs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WhenSeen = Callable[[str], str]
 
 
 class NodeReason(msgspec.Struct, frozen=True):
-    """The state of a node and the reason for it. `because` holds the words of the cause, without ours around them."""
+    """The state of a node and the reason for it. `because` is the text of the cause alone."""
 
     state: State
     sentence: str
@@ -42,13 +42,13 @@ class FleetReason(msgspec.Struct, frozen=True):
 
 
 def fleet(runs: Runner, registered: int, when: WhenSeen) -> FleetReason:
-    """The outcome of the newest run, and the conditions that it named."""
+    """The state of the newest run as a reason, with its conditions."""
     if runs.superseded:
         return FleetReason(SUPERSEDED)
     if not runs.source.registrations.revision:
-        return FleetReason("nobody has registered")
+        return FleetReason("no node has registered")
     if not registered:
-        return FleetReason("nobody is registered any more")
+        return FleetReason("no node is registered any more")
     verdict = runs.verdict
     if verdict is not None:
         outcome = verdict.outcome
@@ -64,8 +64,8 @@ def fleet(runs: Runner, registered: int, when: WhenSeen) -> FleetReason:
 
 
 def waited_for(answer: NotReady, when: WhenSeen) -> str:
-    """`quorum 3 of 5, missing node-4 (never seen) and node-5 (last seen 40 s ago)`, then what the materializer says
-    beyond its conditions; its reason alone where no condition names a node."""
+    """`quorum 3 of 5, missing node-4 (never seen) and node-5 (last seen 40 s ago)`, then the reason of the materializer if
+    it adds something; that reason alone when no condition names a node."""
     reason = plain(answer.reason)
     if not any(condition.missing for condition in answer.conditions):
         return reason
@@ -93,14 +93,14 @@ def node(
     runs: Runner,
     answer: Resolution | None,
     served: str | None,
-    said: Acknowledged,
+    last: Acknowledged,
     applied: str | None,
     when: WhenSeen,
 ) -> NodeReason:
     """The state of one node, and why. `answer` is what it would be answered now, None when the newest run decides that;
-    `served` the generation that it was sent last, `applied` the newest one that it is known to have."""
+    `served` the last generation that it was sent, `applied` the newest one that it is known to have."""
     if isinstance(answer, Ready):
-        return _with_files(answer, served, said, applied)
+        return _with_files(answer, served, last, applied)
     outcome = None if runs.verdict is None else runs.verdict.outcome
     decided = outcome if answer is None and not isinstance(outcome, Generation) else answer
     state = node_state(decided)
@@ -120,18 +120,18 @@ def node(
     return NodeReason(state, SUPERSEDED if runs.superseded else f"registered; {PENDING}")
 
 
-def _with_files(answer: Ready, served: str | None, said: Acknowledged, applied: str | None) -> NodeReason:
+def _with_files(answer: Ready, served: str | None, last: Acknowledged, applied: str | None) -> NodeReason:
     """A node to which the current generation gives files."""
     now = answer.generation
-    has_applied = said.has(answer.payload.digest)
-    failure = None if has_applied else said.failure
+    has_applied = last.has(answer.payload.digest)
+    failure = None if has_applied else last.failure
     state = node_state(
         answer, has_failed=failure is not None, has_applied=has_applied, was_served=served == now
     )
     before = "nothing is applied yet" if applied is None else f"generation {_number(applied)} is applied"
     if failure is not None:
         because = plain(failure.reason or "no reason given", 1_000)
-        if applied == failure.generation:  # the node refuses what it had once
+        if applied == failure.generation:  # the node refuses what it had before
             before = "it had applied it before"
         return NodeReason(
             state, f"could not apply generation {_number(failure.generation)}: {because}; {before}", because
@@ -147,7 +147,7 @@ def _with_files(answer: Ready, served: str | None, said: Acknowledged, applied: 
 
 
 def replaced(is_wanted: bool, is_served: bool, runs: Runner) -> str:
-    """What becomes of a node's replacement; `""` when it has none and had none."""
+    """The state of a node's replacement; `""` when it has no replacement and its generation had none."""
     if is_served and is_wanted and runs.verdict is not None and runs.verdict.source.covers(runs.source):
         return "its own files are an operator's (cfgsync node replace)"
     if not is_served and not is_wanted:
@@ -157,5 +157,5 @@ def replaced(is_wanted: bool, is_served: bool, runs: Runner) -> str:
 
 
 def _number(generation: str | None) -> str:
-    """The number of a generation; its epoch is 36 characters that say nothing to a person."""
+    """The number of a generation, without its epoch, which is of no use to a person."""
     return generation.rpartition(".")[2] if generation else "nothing"

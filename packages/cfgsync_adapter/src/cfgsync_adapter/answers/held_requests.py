@@ -1,40 +1,40 @@
-"""Held requests: one per node, the newer wins, each answered by the run that settles it and not by polling.
+"""Held requests: one per node, the newer wins. A run that has finished answers all that it settles, in one pass.
 
-A future per request, one timer for all that end in the same twentieth of a second, one pass over all of them when a run
-has finished.
+Each has a future; all that end in the same twentieth of a second share a timer.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random as _random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeAlias
 
 from cfgsync_core import CfgsyncError, NotReady, Resolution
 
 SUPERSEDED_RETRY = 5.0
 TICK = 0.05
-"""Seconds. Waits end at multiples of it, many together: a large fleet that has nothing to do wakes its server 20 times a
-second, and not hundreds of times."""
+"""Seconds. Waits end at multiples of it, many together, so that a large idle fleet wakes its server 20 times a second and
+not hundreds of times."""
 EARLY = 0.05
-"""A wait ends up to this share of it early, where fewer others end: nodes that came together do not come back together.
-(`Prefer: wait` is an upper bound, RFC 7240.) A wait below a second ends when it ends."""
+"""A wait ends early by up to this share of it, when fewer others end, so that nodes that came together do not come back
+together. (`Prefer: wait` is an upper bound, RFC 7240.) A wait below a second ends exactly."""
 
 NodeAnswer: TypeAlias = Resolution | CfgsyncError
 
 
 class HeldRequest:
-    """One held request. `known` is the digest the node has; `asked` the registrations' revision when it came; `wait`
-    its `Prefer` seconds; `deadline` and `last` are loop times: the end of that wait, and the end of all waiting."""
+    """One held request. `known` is the digest the node has; `covering` the revision of the registrations that a run must
+    cover to answer it; `wait` its `Prefer` seconds; `deadline` and `last` are loop times: the end of that wait, and the
+    end of all waiting."""
 
-    __slots__ = ("asked", "deadline", "due", "future", "identifier", "known", "last", "wait")
+    __slots__ = ("covering", "deadline", "due", "future", "identifier", "known", "last", "wait")
 
     def __init__(
         self,
         identifier: str,
         known: str | None,
-        asked: int,
+        covering: int,
         wait: float,
         least_wait: float,
     ) -> None:
@@ -42,17 +42,17 @@ class HeldRequest:
         now = loop.time()
         self.identifier = identifier
         self.known = known
-        self.asked = asked
+        self.covering = covering
         self.wait = wait
         self.deadline = now + wait
         self.last = now + max(wait, least_wait)
         self.future: asyncio.Future[NodeAnswer] = loop.create_future()
         self.due = 0.0
-        """When it is looked at next, as `HeldRequests` arranged it."""
+        """The key of its timer in `HeldRequests`."""
 
 
 class HeldRequests:
-    """Every held request of one source. `settle(waiter)` returns its answer when it has one now, None to hold on."""
+    """Every held request of one source. `settle(waiter)` returns the answer, None to hold the request longer."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class HeldRequests:
         self._held: dict[str, HeldRequest] = {}
         self._due: dict[float, tuple[asyncio.TimerHandle, dict[HeldRequest, None]]] = {}
         self.superseded: dict[str, int] = {}
-        """How often a node's held request was superseded by a newer one of the same name."""
+        """How often a newer request of the same node ended a held one, by node."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -72,11 +72,8 @@ class HeldRequests:
     def __contains__(self, identifier: object) -> bool:
         return identifier in self._held
 
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._held)
-
     async def hold(self, waiter: HeldRequest) -> NodeAnswer:
-        """Hold until the request is settled. Cancelling (the node has gone) forgets it."""
+        """Hold the request until it is settled. When the node disconnects, the caller cancels this."""
         older = self._held.get(waiter.identifier)
         if older is not None:
             self.superseded[waiter.identifier] = self.superseded.get(waiter.identifier, 0) + 1
@@ -96,19 +93,18 @@ class HeldRequests:
             self._forget(waiter)
 
     def settle(self, identifier: str) -> None:
-        """Something is new for this node: answer its request if that settles it."""
+        """Answer this node's request if it can be settled now."""
         waiter = self._held.get(identifier)
-        if waiter is not None and not waiter.future.done() and (answer := self._settle(waiter)) is not None:
-            self._answer(waiter, answer)
+        if waiter is not None:
+            self._is_settled(waiter)
 
     def settle_all(self) -> None:
-        """A run has finished: answer the requests that it settles."""
+        """Answer every request that can be settled now."""
         for waiter in list(self._held.values()):
-            if not waiter.future.done() and (answer := self._settle(waiter)) is not None:
-                self._answer(waiter, answer)
+            self._is_settled(waiter)
 
     def release(self, answer: NodeAnswer) -> None:
-        """Answer every request the same: the server drains."""
+        """Give every request this answer."""
         for waiter in list(self._held.values()):
             self._answer(waiter, answer)
 
@@ -121,28 +117,27 @@ class HeldRequests:
             self._due[at] = loop.call_at(at, self._time_is_over, at), {waiter: None}
 
     def _quiet_tick(self, waiter: HeldRequest) -> float:
-        """The better one of two ticks at the end of this wait: of two choices by chance, the fullest is hardly fuller
-        than the rest."""
+        """The emptier one of two random ticks at the end of this wait: two choices already spread the load evenly."""
         last = int(waiter.deadline / TICK)
         ticks = int(waiter.wait * EARLY / TICK)
         one, other = ((last - int(self._random() * ticks)) * TICK for _ in range(2))
-        return min(one, other, key=self._ending_at)
-
-    def _ending_at(self, at: float) -> int:
-        due = self._due.get(at)
-        return 0 if due is None else len(due[1])
+        return min(one, other, key=lambda at: len(self._due[at][1]) if at in self._due else 0)
 
     def _time_is_over(self, at: float) -> None:
         _, waiters = self._due.pop(at)
         for waiter in waiters:
             waiter.due = 0.0
-            if waiter.future.done():
-                continue
-            answer = self._settle(waiter)
-            if answer is None:
+            if not self._is_settled(waiter):
                 self._arm(waiter)
-            else:
-                self._answer(waiter, answer)
+
+    def _is_settled(self, waiter: HeldRequest) -> bool:
+        """True when it has an answer, which it gets now if it can."""
+        if waiter.future.done():
+            return True
+        answer = self._settle(waiter)
+        if answer is not None:
+            self._answer(waiter, answer)
+        return answer is not None
 
     def _answer(self, waiter: HeldRequest, answer: NodeAnswer) -> None:
         if not waiter.future.done():

@@ -1,8 +1,8 @@
-"""What `POST /node` answers, as numbered rows, and how long a request is held for it.
+"""What `POST /node` answers, in six cases, and how long a request is held for it.
 
 1. The node is not registered: at once. 2. The current generation covers its registration: its files, or `Missing`.
-3. The generation is frozen and does not cover it: `Missing`. 4. Else the request is held for a run that covers everything
-that was registered before it. 5. That run failed: its error. 6. It was not ready: its reason, at the end of the wait.
+3. The generation is frozen and does not cover it: `Missing`. 4. Otherwise the request is held for a run that covers all
+earlier registrations. 5. That run failed: its error. 6. It was not ready: its reason, at the end of the wait.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from . import explain
 from .held_requests import HeldRequest, HeldRequests, NodeAnswer
 
 LEAST_WAIT = 2.0
-"""Seconds that a request is held at least for the run that covers what was registered before it (row 4)."""
+"""Seconds that a request is held at least for a run that covers it (case 4)."""
 
 
 class NodeAnswers:
-    """The six rows over one registry and its generations; `held` are the requests that wait for one of them."""
+    """The answers of one server; `held` are the requests that wait for one."""
 
     def __init__(self, registry: Registry, publisher: Publisher, runs: Runner) -> None:
         self._registry = registry
@@ -30,10 +30,10 @@ class NodeAnswers:
         self.held = HeldRequests(self._settle)
 
     def now(self, identifier: str) -> Ready | Missing | NotReady | None:
-        """Rows 1 to 3; None when the request is one for row 4."""
+        """Cases 1 to 3; None for case 4."""
         revision = self._registry.revision_of(identifier)
         if revision is None:
-            return stranger(identifier)
+            return not_registered(identifier)
         current = self._publisher.current
         if current is not None:
             covered = current.source.registrations
@@ -45,12 +45,12 @@ class NodeAnswers:
         return None
 
     async def hold(self, identifier: str, known: str | None, wait: float) -> NodeAnswer:
-        """Rows 2 to 6: the answer, when it can be given or the time is over. `known` is the digest that the node has."""
+        """Cases 2 to 6: the answer, once there is one or the time is over. `known` is the digest that the node has."""
         waiter = HeldRequest(identifier, known, self._registry.version.revision, wait, LEAST_WAIT)
         return self._settle(waiter) or await self.held.hold(waiter)
 
     def _settle(self, waiter: HeldRequest) -> NodeAnswer | None:
-        """Rows 2 to 6 for a held request: its answer when it has one now, None to hold on."""
+        """Cases 2 to 6 for a held request; None to hold it longer."""
         now = waiter.future.get_loop().time()
         wait_is_over = now >= waiter.deadline
         answer = self.now(waiter.identifier)
@@ -63,7 +63,7 @@ class NodeAnswers:
         covers = (
             verdict is not None
             and verdict.source.claim >= runs.source.claim
-            and verdict.source.registrations.revision >= waiter.asked
+            and verdict.source.registrations.revision >= waiter.covering
         )
         if not covers and now < waiter.last:
             return None
@@ -79,6 +79,6 @@ class NodeAnswers:
         return NotReady(verdict.outcome.reason, verdict.outcome.conditions, retry_after=again)
 
 
-def stranger(identifier: str) -> NotReady:
-    """Row 1."""
+def not_registered(identifier: str) -> NotReady:
+    """Case 1."""
     return NotReady(f"{identifier} is not registered", registered=False)

@@ -1,4 +1,4 @@
-"""An equal snapshot is never materialized twice; a NotReady is asked again, since readiness may depend on time."""
+"""An equal snapshot is never materialized twice, unless it was not ready: readiness may depend on time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .snapshot import RegistrationSnapshot
 
 
 class CachedSnapshotMaterializer:
-    """Keeps the last Ready of `inner`, keyed by equality of the snapshot's entries (one entry)."""
+    """Keeps the last artifacts of `inner`, and returns them for a snapshot with equal entries."""
 
     def __init__(self, inner: RegistrationSnapshotMaterializer) -> None:
         self._inner = inner

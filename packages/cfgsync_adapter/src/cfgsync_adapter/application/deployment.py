@@ -1,4 +1,4 @@
-"""A secondary helper: artifacts of a deployment that is known ahead, one `/config.yaml` a node."""
+"""The artifacts of a deployment that is known in advance, one `/config.yaml` for each node."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ CONFIG_PATH = "/config.yaml"
 
 
 class DeploymentFailed(CfgsyncError):
-    """The adapter raised, or the deployment does not fit; the message names which."""
+    """The adapter raised an error, or the deployment does not fit the host names; see the message."""
 
 
 class DeploymentAdapter(Protocol[Deployment, Node, Config]):
-    """How one kind of deployment becomes config text. Facts: the original's `DeploymentAdapter`."""
+    """How one kind of deployment becomes configuration files. From the Rust cfgsync's `DeploymentAdapter`."""
 
     def nodes(self, deployment: Deployment) -> Sequence[Node]:
         """The nodes in order."""

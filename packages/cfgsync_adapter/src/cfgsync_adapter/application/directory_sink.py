@@ -14,17 +14,17 @@ INDEX = "index.txt"
 
 class DirectorySink:
     """Writes artifacts below `DIR/current`: `nodes/<n>/…` for the n-th node in identifier order, `shared/…`, and
-    `index.txt`, which says line by line which identifier `nodes/<n>` is. (An identifier is never a file name.)
+    `index.txt`, which lists the identifier of each `nodes/<n>`. (An identifier is never a file name.)
 
-    Raises `InvalidArtifact` for a path that has no place in a directory (`node.md`, "Writing"), `DiskError`,
-    `TargetBusy`: the run then fails, and `current` is what it was.
+    Raises `InvalidArtifact` for a path that cannot be written in a directory, `DiskError`, `TargetBusy`: the run then
+    fails, and `current` does not change.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self._directory = os.fspath(directory)
 
     def persist(self, artifacts: MaterializedArtifacts) -> None:
-        """Write them whole; equal artifacts are left alone."""
+        """Write all of them, or nothing when they are equal to the last ones."""
         names = sorted(artifacts.nodes)
         index = ArtifactFile(INDEX, "".join(f"{number}\t{name}\n" for number, name in enumerate(names, 1)))
         placed = list(self._place((), [index]))

@@ -1,8 +1,9 @@
-"""The application's decision: given the registrations, not ready, or these files for these nodes."""
+"""What an application decides from the registrations: not ready, or which files each node gets."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, InvalidArtifact
@@ -11,23 +12,17 @@ from cfgsync_core import NotReady
 from .snapshot import RegistrationSnapshot
 
 
+@dataclass(frozen=True, slots=True, repr=False)
 class MaterializedArtifacts:
-    """Files by node identifier, and shared files that follow every node's own.
+    """Files by node identifier, and shared files that every node gets after its own.
 
-    Immutable. It is a materializer itself: always ready, whatever is registered (a precomputed fleet).
+    Immutable. It is also a materializer, which always returns itself (a precomputed fleet).
     """
 
-    __slots__ = ("accepts_shrink", "nodes", "shared")
-
     nodes: Mapping[str, ArtifactSet]
-    shared: ArtifactSet
-    accepts_shrink: bool
-    """See `accept_shrink`. It is no part of the files: equal files with and without it are equal."""
-
-    def __init__(self, nodes: Mapping[str, ArtifactSet], shared: ArtifactSet | None = None) -> None:
-        self.nodes = nodes
-        self.shared = shared if shared is not None else ArtifactSet()
-        self.accepts_shrink = False
+    shared: ArtifactSet = field(default_factory=ArtifactSet)
+    accepts_shrink: bool = field(default=False, compare=False, kw_only=True)
+    """See `accept_shrink`. Equality does not depend on it."""
 
     @classmethod
     def from_nodes(
@@ -45,16 +40,11 @@ class MaterializedArtifacts:
 
     def with_shared(self, shared: ArtifactSet | Iterable[ArtifactFile]) -> MaterializedArtifacts:
         """The same nodes with these shared files."""
-        made = type(self)(self.nodes, shared if isinstance(shared, ArtifactSet) else ArtifactSet(shared))
-        made.accepts_shrink = self.accepts_shrink
-        return made
+        return replace(self, shared=shared if isinstance(shared, ArtifactSet) else ArtifactSet(shared))
 
     def accept_shrink(self) -> MaterializedArtifacts:
-        """The same artifacts, published also when they leave out most of what the last generation has (`shrink_guard`
-        of the source). For a materializer that means it: a fleet that is wound up, a file that moved."""
-        made = type(self)(self.nodes, self.shared)
-        made.accepts_shrink = True
-        return made
+        """The same artifacts, which the shrink guard does not check: for a fleet that ends, or files that move."""
+        return replace(self, accepts_shrink=True)
 
     def node(self, identifier: str) -> ArtifactSet | None:
         """A node's own files, None when it is not among them."""
@@ -75,35 +65,29 @@ class MaterializedArtifacts:
     def __iter__(self) -> Iterator[tuple[str, ArtifactSet]]:
         return iter(self.nodes.items())
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, MaterializedArtifacts):
-            return NotImplemented
-        return self.nodes == other.nodes and self.shared == other.shared
-
-    __hash__ = None  # type: ignore[assignment]  # it holds a mapping
-
     def __repr__(self) -> str:
         return f"MaterializedArtifacts({len(self.nodes)} nodes, {len(self.shared)} shared files)"
 
 
 MaterializationResult: TypeAlias = MaterializedArtifacts | NotReady
+"""What a materializer returns."""
 
 
 @runtime_checkable
 class RegistrationSnapshotMaterializer(Protocol):
-    """One verb, sync or async. Never called on the request path, one run at a time: under `cfgsync serve` in a process of
-    its own, in a program in a worker thread (an `async def` on its event loop). An optional attribute `revision` (text) says which version of the program decides: a server
-    that starts with another revision makes a new generation even from equal registrations.
+    """One method, sync or async, called for one run at a time: by `cfgsync serve` in a child process, by a program in a
+    worker thread (an `async def` on its event loop). An optional attribute `revision` (text) is the version of the
+    program: a server that starts with another one makes a new generation even from equal registrations.
     """
 
     def materialize_snapshot(
         self, registrations: RegistrationSnapshot
     ) -> MaterializationResult | Awaitable[MaterializationResult]:
-        """Decide. Raising is a failed run: who has a generation keeps it, the others are told `internal`."""
+        """Decide. When it raises, the run has failed: nodes in the last generation keep it, the others get an error."""
 
 
 class MaterializedArtifactsSink(Protocol):
     """Receives artifacts: a directory, a bucket, an audit log. Sync or async."""
 
     def persist(self, artifacts: MaterializedArtifacts) -> Awaitable[None] | None:
-        """Keep them, or raise: the run then counts as failed and is tried again."""
+        """Store them. When it raises, they are given again later."""

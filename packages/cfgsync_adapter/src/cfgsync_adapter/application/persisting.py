@@ -1,4 +1,4 @@
-"""The sink has a Ready before anybody is served from it; a sink that fails makes the run fail."""
+"""The sink gets the artifacts before any node is served from them; when it fails, the run fails."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .snapshot import RegistrationSnapshot
 
 
 class PersistingSnapshotMaterializer:
-    """Gives `sink` each Ready of `inner` before it returns it, once per consecutive distinct snapshot in a process.
+    """Gives `sink` the artifacts of `inner` before it returns them, once for each different snapshot in a row.
 
     To receive exactly what is served, also after a crash, pass the sink outside instead:
     `serve_snapshot_cfgsync(…, sink=…)`.
@@ -34,24 +34,25 @@ class PersistingSnapshotMaterializer:
         self, registrations: RegistrationSnapshot
     ) -> MaterializationResult | Awaitable[MaterializationResult]:
         result = self._inner.materialize_snapshot(registrations)
-        if inspect.isawaitable(result):
-            return self._persist_later(registrations, result)
-        if not isinstance(result, MaterializedArtifacts) or self._persisted == registrations:
-            return result
-        done = self._sink.persist(result)
-        if inspect.isawaitable(done):
-            return self._finish(registrations, result, done)
-        self._persisted = registrations
-        return result
+        return (
+            self._later(registrations, result)
+            if inspect.isawaitable(result)
+            else self._keep(registrations, result)
+        )
 
-    async def _persist_later(
-        self, registrations: RegistrationSnapshot, awaited: Awaitable[MaterializationResult]
+    async def _later(
+        self, registrations: RegistrationSnapshot, result: Awaitable[MaterializationResult]
     ) -> MaterializationResult:
-        result = await awaited
+        kept = self._keep(registrations, await result)
+        return await kept if inspect.isawaitable(kept) else kept
+
+    def _keep(
+        self, registrations: RegistrationSnapshot, result: MaterializationResult
+    ) -> MaterializationResult | Awaitable[MaterializationResult]:
         if isinstance(result, MaterializedArtifacts) and self._persisted != registrations:
             done = self._sink.persist(result)
             if inspect.isawaitable(done):
-                await done
+                return self._finish(registrations, result, done)
             self._persisted = registrations
         return result
 

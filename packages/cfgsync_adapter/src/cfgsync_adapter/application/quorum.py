@@ -1,4 +1,4 @@
-"""Readiness rules as a wrapper: wait for these nodes, or for a number of nodes, until they settle or a deadline passes."""
+"""A readiness rule: wait for these nodes, or for a number of nodes, until they settle or a deadline passes."""
 
 from __future__ import annotations
 

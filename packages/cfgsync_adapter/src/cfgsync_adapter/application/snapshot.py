@@ -1,4 +1,4 @@
-"""One cut of the registrations: what a materializer decides on, immutable, in identifier order."""
+"""What a materializer decides on: the registrations at one version, immutable, in identifier order."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from cfgsync_core import NEVER, NodeRegistration, Version
 
 
 class RegistrationSnapshot:
-    """Every node registered at `version`. `len()` is free; iteration is by identifier (byte order) and sorts when it
-    is first asked for, since most runs only ask for `len`.
+    """Every node registered at `version`. `len()` is free; iteration is by identifier (byte order) and sorts when it is
+    first used, since most runs only use `len()`.
 
     `first_at` and `changed_at` are the registry's monotonic seconds of its first registration and of its last change,
-    None in a snapshot that was made by hand: `RegistrationSnapshot([NodeRegistration("node-1", "10.0.0.1")])`.
+    None in a snapshot that a program made: `RegistrationSnapshot([NodeRegistration("node-1", "10.0.0.1")])`.
     `touched` are the identifiers that were written or removed after the registry's snapshot at version `after`.
     """
 
@@ -41,11 +41,10 @@ class RegistrationSnapshot:
         self.changed_at = changed_at
 
     def changes_since(self, earlier: RegistrationSnapshot) -> tuple[list[NodeRegistration], list[str]]:
-        """Who is new or has changed since `earlier`, and the identifiers that are gone.
+        """The registrations that are new or have changed since `earlier`, and the identifiers that are gone.
 
-        The registry's next snapshot after `earlier` brings this along. Any other is compared by identity, in C: a
-        registration is immutable, so one that did not change is the same object (one that is another object and equal
-        may be among the changed).
+        The registry's next snapshot after `earlier` knows them. Any other is compared by identity, which is fast, since an
+        unchanged registration is the same object; an equal one that is another object may be among the changed.
         """
         if self._nodes is earlier._nodes:
             return [], []

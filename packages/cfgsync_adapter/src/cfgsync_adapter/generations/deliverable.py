@@ -1,13 +1,15 @@
-"""What no node would take is a failed run, and not a generation that every node refuses.
+"""Files that a node would refuse make the run fail, so that they never become a generation.
 
-The limits are those of the node's side (`node.md`, "Writing"): legal paths, at least one file, at most 1,000 of at most
-8 MiB. The words of a NotReady are limited as well: everybody who waits is sent them.
+A node refuses illegal paths, an empty set, over 1,000 files, and a file over 8 MiB. The texts of a NotReady are limited,
+too, since every waiting node receives them.
 """
 
 from __future__ import annotations
 
-from cfgsync_artifacts import ArtifactSet, InvalidArtifact, legal_places
-from cfgsync_core import InvalidRegistration, NotReady
+import msgspec
+
+from cfgsync_artifacts import ArtifactSet, DuplicatePath, InvalidArtifact, legal_places
+from cfgsync_core import Condition, InvalidRegistration, NotReady
 from cfgsync_core.text import shortened
 from cfgsync_core.wire import (
     MAX_CONDITIONS,
@@ -20,7 +22,7 @@ from cfgsync_core.wire import (
 
 
 class Deliverable:
-    """Checks each node's own files together with the shared ones. Equal lists of paths are looked at once."""
+    """Checks each node's own files together with the shared ones. Equal lists of paths are checked once."""
 
     def __init__(self, shared: ArtifactSet) -> None:
         self._shared = tuple(file.path for file in shared)
@@ -28,7 +30,7 @@ class Deliverable:
         _refuse_large("the shared files", shared)
 
     def check(self, identifier: str, own: ArtifactSet) -> None:
-        """Raise `InvalidArtifact` that names the node or the file."""
+        """Raise an `InvalidArtifact` that names the node or the file, or `DuplicatePath`."""
         try:
             check_identifier(identifier)
         except InvalidRegistration as error:
@@ -40,49 +42,29 @@ class Deliverable:
             raise InvalidArtifact(identifier, f"this node is given {len(paths)} files, it takes {MAX_FILES}")
         _refuse_large(f"node {identifier}", own)
         if paths not in self._legal:
+            for file in own:
+                if file.path in self._shared:
+                    raise DuplicatePath(file.path)
             legal_places(paths)
             self._legal.add(paths)
 
 
 def within_words(answer: NotReady) -> NotReady:
-    """The answer with a reason, conditions and names that can be sent to everybody who waits. Raises
-    `TypeError` for words that are no text."""
+    """The answer, its texts short enough to be sent to every waiting node. Raises `TypeError` for an invalid reason."""
     if not isinstance(answer.reason, str):
         raise TypeError(f"the reason of a NotReady is text, not {type(answer.reason).__name__}")
-    conditions = answer.conditions
-    if (
-        len(answer.reason) <= MAX_NOT_READY_CHARACTERS
-        and len(conditions) <= MAX_CONDITIONS
-        and all(
-            len(c.missing) <= MAX_NAMES and max(len(c.name), len(c.note)) <= MAX_NOT_READY_CHARACTERS
-            for c in conditions
-        )
-        and _is_encodable(
-            "".join((answer.reason, *(word for c in conditions for word in (c.name, c.note, *c.missing))))
-        )
-    ):
-        return answer
     kept = tuple(
-        type(c)(
+        Condition(
             cut(c.name), c.have, c.need, tuple(cut(name)[:128] for name in c.missing[:MAX_NAMES]), cut(c.note)
         )
-        for c in conditions[:MAX_CONDITIONS]
+        for c in answer.conditions[:MAX_CONDITIONS]
     )
-    return NotReady(cut(answer.reason), kept, answer.retry_after)
+    return msgspec.structs.replace(answer, reason=cut(answer.reason), conditions=kept)
 
 
 def cut(text: str) -> str:
-    """As much of a text as is sent to every waiting node."""
+    """The start of a text, as it is sent to every waiting node."""
     return shortened(text, MAX_NOT_READY_CHARACTERS)
-
-
-def _is_encodable(text: str) -> bool:
-    """False for half of a surrogate pair, which a name of a file may hold, and no answer."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _refuse_large(whose: str, files: ArtifactSet) -> None:

@@ -1,6 +1,6 @@
-"""The sink outside receives exactly what is served: after the compare-and-set, at least once, also after a crash.
+"""The sink receives exactly what is served: after the compare-and-set, at least once, also after a crash.
 
-It delays no answer to a node; a sink that fails is tried again, and `/status` says so.
+It delays no answer to a node. A sink that fails is tried again, and `/status` shows the failure.
 """
 
 from __future__ import annotations
@@ -21,26 +21,21 @@ log = logging.getLogger("cfgsync")
 
 
 class Delivery:
-    """Gives each current generation to `sink`. `start()`, then `changed()` when a generation may be new; `close()`."""
+    """Gives each current generation to `sink`. Call `start()`, then `changed()` when a generation may be new."""
 
     def __init__(self, sink: MaterializedArtifactsSink, publisher: Publisher) -> None:
         self._sink = sink
         self._publisher = publisher
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
         self.failure = ""
 
-    def start(self) -> None:
-        self._task = asyncio.create_task(self._deliver_for_ever(), name="cfgsync-delivery")
+    def start(self) -> asyncio.Task[None]:
+        """Returns the task that delivers."""
+        return asyncio.create_task(self._deliver_for_ever(), name="cfgsync-delivery")
 
     def changed(self) -> None:
         """There may be a new generation."""
         self._wake.set()
-
-    async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _deliver_for_ever(self) -> None:
         pause = FIRST_PAUSE

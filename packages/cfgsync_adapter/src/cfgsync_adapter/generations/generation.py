@@ -1,7 +1,7 @@
-"""A generation is numbered, frozen, made once, and in the store before anyone is served from it.
+"""A generation is numbered, frozen, made once, and in the store before any node is served from it.
 
-What a node is answered is encoded once and stored once by its digest, the shared part apart; a generation maps nodes
-to digests. So an unchanged node costs nothing, and a restart serves equal bytes by construction (`architecture.md`).
+The files of a node are encoded once, and stored once by their hash; the shared files are stored apart. A generation maps
+nodes to hashes: an unchanged node costs nothing, and after a restart the same bytes are served.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from hashlib import sha256
 
 import msgspec
 
-from cfgsync_artifacts import ArtifactSet, CfgsyncError, DuplicatePath, digest_of
+from cfgsync_artifacts import ArtifactSet, CfgsyncError, digest_of
 from cfgsync_core import NEVER, NodeArtifactsPayload, NotReady, Version
 from cfgsync_core.store import BLOB
 from cfgsync_core.wire import MAX_PAYLOAD_BYTES, decode_files, encode_files, first_extended
@@ -19,11 +19,9 @@ from cfgsync_core.wire import MAX_PAYLOAD_BYTES, decode_files, encode_files, fir
 from ..application.materializer import MaterializedArtifacts
 from .deliverable import Deliverable, within_words
 
-"""What a node takes at most (`node.md`); a larger payload fails the run instead of every node."""
-
 
 class Source(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a generation was made from: the claim, and the version of each bucket that the materializer read."""
+    """What a generation was made from: a claim, and the version of each bucket that its run has read."""
 
     claim: int
     registrations: Version
@@ -31,7 +29,7 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
     replacements: Version | None = None
 
     def covers(self, other: Source) -> bool:
-        """True when this source is at least `other` in every part."""
+        """True when no part of this source is older than that of `other`."""
         return (
             self.claim >= other.claim
             and self.registrations >= other.registrations
@@ -41,12 +39,12 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class PayloadTooLarge(CfgsyncError):
-    """A node would be given more than it takes."""
+    """The files of a node are larger than a node accepts."""
 
 
 class Generation(msgspec.Struct, frozen=True):
-    """One committed answer for every node. `text` is `<epoch>.<number>` as it travels, `at_ms` when it was committed
-    (milliseconds since 1970, 0 in what an older program committed), `replaced` who has an operator's files."""
+    """A numbered, committed set of files for the fleet. `text` is `<epoch>.<number>`, as on the wire; `at_ms` is when it
+    was committed (milliseconds since 1970, 0 when not known); `replaced` names the nodes with an operator's files."""
 
     text: str
     number: int
@@ -59,20 +57,19 @@ class Generation(msgspec.Struct, frozen=True):
 
     @property
     def head(self) -> Head:
-        """What the store keeps of it beside its blobs."""
+        """What the store keeps beside the blobs."""
         return Head(
             self.number, self.source, self.map_key, self.at_ms, len(self.nodes), tuple(sorted(self.replaced))
         )
 
     def artifacts(self) -> MaterializedArtifacts:
-        """The artifacts that this generation serves, from its bytes."""
-        shared = next((payload.shared for payload in self.nodes.values()), b"")
+        """The artifacts that this generation serves, decoded."""
         own = {name: decode_files(payload.local) for name, payload in self.nodes.items()}
-        return MaterializedArtifacts(own, decode_files(shared))
+        return MaterializedArtifacts(own, decode_files(shared_part(self.nodes)))
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """Artifacts as they will be stored: payloads by node, and the entries that hold them."""
+    """Artifacts as they are stored: payloads by node, and the blobs that hold them by key."""
 
     nodes: Mapping[str, NodeArtifactsPayload]
     blobs: Mapping[str, bytes]
@@ -82,9 +79,9 @@ class Prepared(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_blobs(cls, map_key: str, blobs: Mapping[str, bytes], accepts_shrink: bool = False) -> Prepared:
-        """What the map of this key names, from blobs that may be more than its own; nothing is encoded or hashed.
+        """What the map `map_key` names; `blobs` may hold others too. Nothing is encoded or hashed.
 
-        Raises `KeyError` for a blob that is not there, `msgspec.DecodeError` for a map that is none.
+        Raises `KeyError` for a blob that is missing, `msgspec.DecodeError` for an invalid map.
         """
         plan = msgspec.msgpack.decode(blobs[map_key], type=NodeMap)
         shared = blobs[plan.shared]
@@ -97,8 +94,7 @@ class Prepared(msgspec.Struct, frozen=True):
 
 
 class Head(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The small entry that names a generation: its number, source, where its map is, when it was committed, and how
-    many nodes it has."""
+    """A generation without its files. `nodes` is a count; see `Generation` and `NodeMap` for the others."""
 
     number: int
     source: Source
@@ -109,7 +105,7 @@ class Head(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Mapped(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One node in a `NodeMap`: the key of its own files, the digest of its payload, and `extended` of that."""
+    """One node in a `NodeMap`: the key of its own files, and the digest and `extended` of its payload."""
 
     local: str
     digest: str
@@ -117,14 +113,14 @@ class Mapped(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 
 class NodeMap(msgspec.Struct, frozen=True, array_like=True):
-    """The blob that a generation's `map_key` names: which blobs each node is answered from."""
+    """The blob `map_key` of a generation: the blobs that hold each node's files."""
 
     shared: str
     nodes: dict[str, Mapped]
 
 
 def checked(result: object) -> NotReady | Prepared:
-    """A materializer's result as it can be published. Raises `TypeError` for anything else, and what `prepare` does."""
+    """A materializer's result, ready to be published. Raises `TypeError` for another type, and what `prepare` raises."""
     if isinstance(result, NotReady):
         return within_words(result)
     if isinstance(result, MaterializedArtifacts):
@@ -135,13 +131,8 @@ def checked(result: object) -> NotReady | Prepared:
 
 
 def prepare(artifacts: MaterializedArtifacts) -> Prepared:
-    """Encode and hash what each node will be answered. Raises `DuplicatePath`, `PayloadTooLarge`, and what
-    `Deliverable.check` does for what no node would take.
-
-    The shared part is encoded and hashed once, and equal node-local sets are stored once.
-    """
+    """Encode and hash each node's files, the shared files once. Raises `PayloadTooLarge`, and as `Deliverable.check`."""
     shared = artifacts.shared
-    shared_paths = {file.path for file in shared}
     shared_length = _length(shared)
     refuse_beyond("the shared content", shared_length)
     deliverable = Deliverable(shared)
@@ -154,10 +145,7 @@ def prepare(artifacts: MaterializedArtifacts) -> Prepared:
         local = artifacts.nodes[identifier]
         if not isinstance(local, ArtifactSet):
             raise TypeError(f"node {identifier}: expected an ArtifactSet, got {type(local).__name__}")
-        for file in local.files:
-            if file.path in shared_paths:
-                raise DuplicatePath(file.path)
-        # looked at before it is encoded: what is far too large would take several times its memory
+        # checked before it is encoded, which takes several times the memory of the content
         refuse_beyond(f"the content for node {identifier}", _length(local) + shared_length)
         deliverable.check(identifier, local)
         encoded = encode_files(local)
@@ -178,31 +166,32 @@ def prepare(artifacts: MaterializedArtifacts) -> Prepared:
     return Prepared(nodes, blobs, map_key, artifacts.accepts_shrink)
 
 
-def restore(epoch: str, head: Head, entries: Mapping[str, bytes]) -> Generation:
-    """The generation that `head` names, from the bucket's entries; nothing is encoded again.
-
-    Raises `KeyError` for a blob that is not there, `msgspec.DecodeError` for a map that is none.
-    """
-    kept = Prepared.from_blobs(head.map_key, entries)
+def generation_of(epoch: str, head: Head, prepared: Prepared) -> Generation:
+    """The generation of `head`, whose files these are."""
     return Generation(
         f"{epoch}.{head.number}",
         head.number,
         head.source,
-        kept.nodes,
-        frozenset(kept.blobs),
+        prepared.nodes,
+        frozenset(prepared.blobs),
         head.map_key,
         head.at_ms,
         frozenset(head.replaced),
     )
 
 
+def shared_part(nodes: Mapping[str, NodeArtifactsPayload]) -> bytes:
+    """The encoded shared files, which are the same in every payload."""
+    return next((payload.shared for payload in nodes.values()), b"")
+
+
 def _length(files: ArtifactSet) -> int:
-    """Characters or bytes of content: never more than what they are encoded to."""
+    """Characters or bytes of content: at most the length of the encoded files."""
     return sum(len(file.content) for file in files.files)
 
 
 def refuse_beyond(what: str, size_bytes: int) -> None:
-    """Raise `PayloadTooLarge` for more than a node takes."""
+    """Raise `PayloadTooLarge` for more than a node accepts."""
     if size_bytes > MAX_PAYLOAD_BYTES:
         raise PayloadTooLarge(f"{what} is {size_bytes} bytes, a node takes {MAX_PAYLOAD_BYTES}")
 

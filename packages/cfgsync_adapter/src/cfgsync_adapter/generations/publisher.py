@@ -10,17 +10,17 @@ import msgspec
 from cfgsync_core import Conflict, NodeArtifactsPayload, RevisionedStore
 from cfgsync_core.follow import BucketMirror, OtherServers
 
-from .generation import Generation, Head, Prepared, Source, restore
+from .generation import Generation, Head, Prepared, Source, generation_of
 
 BUCKET = "generations"
 CURRENT, PREVIOUS, CLAIM, DELIVERED = "current", "previous", "claim", "delivered"
 PAST = 100
-"""The heads of so many generations before the current one are kept, in a ring, without their files."""
+"""The store keeps the heads of so many earlier generations, in a ring, without their files."""
 
 
 class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Whose program decides: the last claim is the active one. Number 0, revision `""` before the first. The first
-    generation of a claim with `accepts_shrink` may leave out what the guard would refuse."""
+    """Which program decides: the last claim is the active one. Number 0 and revision `""` before the first claim. With
+    `accepts_shrink`, the shrink guard does not check the first generation of the claim."""
 
     number: int = 0
     revision: str = ""
@@ -28,11 +28,11 @@ class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Publisher(BucketMirror[bytes]):
-    """The mirror of the generations, and the one way in which new ones, and claims, come into the bucket.
+    """The mirror of the generations, which also commits new ones, and claims.
 
-    `current` is the last generation committed, by this server or another, and `previous` the one before it, which is kept
-    as long. `mine` is the last claim whose revision is this server's: what it publishes for. `made` counts the generations
-    that this server has committed. `on_adopted` is called after another server's commits were read.
+    `current` is the last generation that this or another server committed, `previous` the one before it. `mine` is the
+    last claim with this server's revision, for which it publishes. `made` counts the generations that this server
+    has committed. `on_adopted` is called after another server's commits were read.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Publisher(BucketMirror[bytes]):
         others: OtherServers | None = None,
         clock: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
     ) -> None:
-        """`revision` is that of the program that decides here; None: this process decides nothing and never claims."""
+        """`revision` is the version of the program that decides; None: this process never claims."""
         super().__init__(store, BUCKET, bytes, bytes, on_change=self._changed, others=others, whole=True)
         self._revision = revision
         self._on_adopted = on_adopted
@@ -56,7 +56,7 @@ class Publisher(BucketMirror[bytes]):
         self.made = 0
 
     async def open(self) -> None:
-        """Load what is served, then claim if this program's revision differs from the last claim's."""
+        """Read the bucket, then make a claim if the last claim has another revision."""
         await super().open()
         while self._revision is not None and self._revision != self.claim.revision:
             try:
@@ -66,12 +66,12 @@ class Publisher(BucketMirror[bytes]):
 
     @property
     def last_delivered(self) -> str | None:
-        """The generation that the sink has received last."""
+        """The last generation that the sink has received."""
         found = self.entries.get(DELIVERED)
         return None if found is None else found.decode()
 
     def heads(self) -> list[Head]:
-        """The heads that are still held, newest first, the current one's among them."""
+        """The heads in the store, newest first, the current one included."""
         past = (self.entries.get(past_key(slot)) for slot in range(PAST))
         found = [msgspec.json.decode(head, type=Head) for head in past if head is not None]
         held = {head.number: head for head in found}
@@ -79,17 +79,17 @@ class Publisher(BucketMirror[bytes]):
         return [held[number] for number in sorted(held, reverse=True)]
 
     def numbered(self, number: int) -> Generation | None:
-        """The generation of this number, while its files are held."""
+        """The generation of this number, if it is the current or the previous one."""
         return next((one for one in self._kept() if one.number == number), None)
 
     def named(self, text: str) -> Generation | None:
-        """The generation that travels as `text`, while its files are held."""
+        """The generation with this `text`, if it is the current or the previous one."""
         return next((one for one in self._kept() if one.text == text), None)
 
     async def renew(self, accepts_shrink: bool = False) -> Claim:
-        """Make a claim by hand: the next run makes one new generation of everybody. Raises `Unavailable` and its kin.
+        """Make a new claim: the next run makes a new generation for all nodes. Raises `Unavailable` and its subclasses.
 
-        A server whose claim was superseded becomes the active one again, with its own revision.
+        A server that another one has superseded becomes the active one again.
         """
         while True:
             revision = self.claim.revision if self._revision is None else self._revision
@@ -101,11 +101,11 @@ class Publisher(BucketMirror[bytes]):
     async def publish(
         self, prepared: Prepared, source: Source, allowed: Callable[[Generation], Awaitable[None]]
     ) -> Generation | None:
-        """The generation of `source`: adopted, or committed from these artifacts, the same ones at each try. None when
-        the current generation's source is neither before nor after it: take a new snapshot.
+        """The generation of `source`: another server's, or committed from these artifacts. None when `source` is
+        outdated: take a new snapshot.
 
-        `allowed` is asked before other artifacts follow a generation, unless the claim accepts what comes first.
-        Raises what it raises, and `Unavailable` and its kin.
+        `allowed` is called before other artifacts follow a generation, unless the claim accepts a shrink. Raises what
+        it raises, and `Unavailable` and its subclasses.
         """
         while True:
             current = self.current
@@ -120,7 +120,7 @@ class Publisher(BucketMirror[bytes]):
                 claim = self.claim
                 await allowed(current)
                 if self.current is not current or self.claim != claim:
-                    continue  # another server's was read meanwhile: what was decided is about the one before
+                    continue  # another server's was read meanwhile, and the decision is about the one before
             number = 1 if current is None else current.number + (0 if moved else 1)
             at_ms = current.at_ms if current is not None and moved else self._clock()
             head = Head(
@@ -141,7 +141,7 @@ class Publisher(BucketMirror[bytes]):
         await self.commit({DELIVERED: generation.text.encode()})
 
     def _accepts_after(self, current: Generation) -> bool:
-        """True while the active claim accepts a shrink and has no generation yet: once."""
+        """True while the active claim accepts a shrink and has no generation yet."""
         return self.claim.accepts_shrink and current.source.claim < self.claim.number
 
     async def _claim(self, claim: Claim) -> Claim:
@@ -163,16 +163,8 @@ class Publisher(BucketMirror[bytes]):
             stale = self.previous.blobs if self.previous is not None else frozenset()
             writes.update((key, None) for key in stale if key not in held and key not in blobs)
         version = await self.commit(writes, expected=self._expected(CURRENT, CLAIM))
-        generation = Generation(
-            f"{version.epoch}.{head.number}",
-            head.number,
-            head.source,
-            _same_objects(prepared, current),
-            blobs,
-            head.map_key,
-            head.at_ms,
-            prepared.replaced,
-        )
+        same = msgspec.structs.replace(prepared, nodes=_same_objects(prepared, current))
+        generation = generation_of(version.epoch, head, same)
         if not moved:
             self.made += 1
         if version == self.version:
@@ -188,7 +180,7 @@ class Publisher(BucketMirror[bytes]):
         return [one for one in (self.current, self.previous) if one is not None]
 
     def _changed(self, writes: object) -> None:
-        """The bucket was read; what this server itself wrote, it knows."""
+        """Read what another server committed; this server's own commits are known."""
         if writes is not None:
             return
         claim = self.entries.get(CLAIM)
@@ -201,7 +193,8 @@ class Publisher(BucketMirror[bytes]):
     def _restored(self, name: str) -> Generation | None:
         if name not in self.entries:
             return None
-        return restore(self.version.epoch, msgspec.json.decode(self.entries[name], type=Head), self.entries)
+        head = msgspec.json.decode(self.entries[name], type=Head)
+        return generation_of(self.version.epoch, head, Prepared.from_blobs(head.map_key, self.entries))
 
 
 def past_key(number: int) -> str:
@@ -209,7 +202,7 @@ def past_key(number: int) -> str:
 
 
 def _same_objects(prepared: Prepared, current: Generation | None) -> Mapping[str, NodeArtifactsPayload]:
-    """The payloads, those of unchanged nodes as the objects that are held already: their bytes are in memory once."""
+    """The payloads; an unchanged node keeps its object, so that its bytes are in memory once."""
     if current is None:
         return prepared.nodes
     held = current.nodes

@@ -1,7 +1,7 @@
-"""Replacements are entries of a bucket of their own: what an operator gives a node in place of the materializer's files.
+"""Replacements: the files that an operator gives a node in place of the materializer's.
 
-A replacement is kept until another one, or an empty one, takes its place, also while its node is not registered; it
-survives restarts and `evict`. It takes effect in the next generation, whose source names the version of this bucket.
+A replacement is kept until another one, or an empty one, takes its place, also while its node is not registered. It takes
+effect in the next generation, whose source names the version of this bucket.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from collections.abc import Callable, Container, Mapping
 
 import msgspec
 
-from cfgsync_artifacts import ArtifactSet, DuplicatePath, digest_of
+from cfgsync_artifacts import ArtifactSet, digest_of
 from cfgsync_core import Conflict, NodeArtifactsPayload, RevisionedStore, Version
 from cfgsync_core.follow import BucketMirror, OtherServers
 from cfgsync_core.store import BLOB
-from cfgsync_core.wire import decode_files, encode_files, first_extended, paths_of
+from cfgsync_core.wire import decode_files, encode_files, first_extended
 
 from .deliverable import Deliverable
 from .generation import Mapped, NodeMap, Prepared, blob_key, refuse_beyond
 
 BUCKET = "replacements"
-COUNTER = "#"  # no identifier; each commit writes it, so that two servers never take each other's blob away
+COUNTER = "#"  # no node has this name; each commit writes it, so that no server deletes a blob that another one needs
 
 
 class Replacements(BucketMirror[bytes]):
@@ -49,11 +49,14 @@ class Replacements(BucketMirror[bytes]):
         }
 
     async def put(self, identifier: str, files: ArtifactSet) -> Version:
-        """Give this node these files; an empty set takes its replacement away. Durable on return.
+        """Give this node these files; an empty set deletes its replacement. Durable on return.
 
-        Raises `InvalidArtifact` for what no node takes; `PayloadTooLarge`; `Unavailable` and its kin.
+        Raises `InvalidArtifact` for files that a node refuses; `PayloadTooLarge`; `Unavailable` and its subclasses.
         """
-        encoded = await asyncio.to_thread(_deliverable, identifier, files) if len(files) else b""
+        encoded = b""
+        if len(files):
+            await asyncio.to_thread(Deliverable(ArtifactSet()).check, identifier, files)
+            encoded = await asyncio.to_thread(encode_files, files)
         refuse_beyond(f"the replacement for node {identifier}", len(encoded))
         after = blob_key(encoded) if encoded else None
         async with self._writing:
@@ -80,15 +83,10 @@ class Replacements(BucketMirror[bytes]):
             self._on_adopted()
 
 
-def _deliverable(identifier: str, files: ArtifactSet) -> bytes:
-    Deliverable(ArtifactSet()).check(identifier, files)
-    return encode_files(files)
-
-
 def overlay(made: Prepared, replaced: Mapping[str, bytes], registered: Container[str]) -> Prepared:
-    """`made` with the replacements of the nodes that are registered or in it; shared files still follow.
+    """`made` with the replacements of the nodes that are registered or in it; they keep the shared files.
 
-    Raises `DuplicatePath` for a path that is a shared one's too, `InvalidArtifact`, `PayloadTooLarge`.
+    Raises `DuplicatePath` for a path that a shared file has too, `InvalidArtifact`, `PayloadTooLarge`.
     """
     mine = {name: own for name, own in replaced.items() if name in registered or name in made.nodes}
     if not mine:
@@ -96,12 +94,9 @@ def overlay(made: Prepared, replaced: Mapping[str, bytes], registered: Container
     plan = msgspec.msgpack.decode(made.blobs[made.map_key], type=NodeMap)
     shared = made.blobs[plan.shared]
     shared_files = decode_files(shared)
-    shared_paths = paths_of(shared)
     deliverable = Deliverable(shared_files)
     nodes, blobs = dict(made.nodes), dict(made.blobs)
     for name, own in mine.items():
-        for path in paths_of(own) & shared_paths:
-            raise DuplicatePath(path)
         files = decode_files(own)
         deliverable.check(name, files)
         digest = digest_of(files.manifest, shared_files.manifest)
@@ -111,9 +106,8 @@ def overlay(made: Prepared, replaced: Mapping[str, bytes], registered: Container
         key = blob_key(own)
         plan.nodes[name] = Mapped(key, digest, extended)
         blobs[key] = own
-    ordered = NodeMap(plan.shared, dict(sorted(plan.nodes.items())))
-    raw = msgspec.msgpack.encode(ordered)
+    raw = msgspec.msgpack.encode(NodeMap(plan.shared, dict(sorted(plan.nodes.items()))))
     map_key = blob_key(raw)
-    used = {plan.shared, *(mapped.local for mapped in ordered.nodes.values())}
+    used = {plan.shared, *(mapped.local for mapped in plan.nodes.values())}
     kept = {key: blob for key, blob in blobs.items() if key in used}
     return Prepared(nodes, {**kept, map_key: raw}, map_key, made.accepts_shrink, frozenset(mine))

@@ -1,14 +1,15 @@
 """The shrink guard: a result that leaves out most of what the fleet has is a failed run, and not the next generation.
 
-What counts is what the last generation gives to nodes that are still registered, each of their files by its path: a node
-that left by `--ttl` or `evict` is not dropped, a file that is renamed is, and what an operator replaced does not count. A
-result that drops more than `percent` of the nodes, or of the files, is refused; the last generation is still served.
+It counts the still registered nodes of the last generation and their files, by path: a renamed file counts as left out, a
+node that was evicted or expired does not, and replaced nodes are not counted. While results are refused, the last
+generation is served.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Container
+from functools import cache
 
 from cfgsync_core import MaterializationFailed
 from cfgsync_core.wire import paths_of
@@ -19,7 +20,7 @@ DEFAULT_PERCENT = 50.0
 
 
 class ShrinkRefused(MaterializationFailed):
-    """The result leaves out too much of the last generation, which stays."""
+    """The result leaves out too much of the last generation, which is still served."""
 
 
 class ShrinkGuard:
@@ -34,8 +35,8 @@ class ShrinkGuard:
         self.percent = percent
 
     async def check(self, last: Generation, new: Prepared, registered: Container[str]) -> None:
-        """Raise `ShrinkRefused` when `new` leaves out too much. Counts in a thread: a fleet may be large."""
-        if not self.percent:
+        """Raise `ShrinkRefused` when `new` leaves out too much and does not accept it. Counts in a thread."""
+        if not self.percent or new.accepts_shrink:
             return
         what = await asyncio.to_thread(self._left_out, last, new, registered)
         if what is not None:
@@ -46,31 +47,21 @@ class ShrinkGuard:
             )
 
     def _left_out(self, last: Generation, new: Prepared, registered: Container[str]) -> str | None:
-        """What is left out, when that is too much."""
+        """What is left out, None when it is not too much."""
         by_hand = last.replaced | new.replaced
         staying = [name for name in last.nodes if name in registered and name not in by_hand]
         gone = sum(name not in new.nodes for name in staying)
-        if self._too_much(gone, len(staying)):
+        if gone * 100 > self.percent * len(staying):
             return f"{gone} of the {len(staying)} registered nodes of generation {last.number}"
         gone, had = _files(last, new, staying)
-        if self._too_much(gone, had):
+        if gone * 100 > self.percent * had:
             return f"{gone} of the {had} files of the registered nodes of generation {last.number}"
         return None
 
-    def _too_much(self, gone: int, had: int) -> bool:
-        return gone * 100 > self.percent * had
-
 
 def _files(last: Generation, new: Prepared, staying: list[str]) -> tuple[int, int]:
-    """How many files these nodes lose, and had. A shared part is looked into once."""
-    shared: dict[bytes, frozenset[str]] = {}
-
-    def of(part: bytes) -> frozenset[str]:
-        found = shared.get(part)
-        if found is None:
-            found = shared[part] = paths_of(part)
-        return found
-
+    """How many files these nodes lose, and how many they had."""
+    of = cache(paths_of)  # many nodes have the same shared part
     gone = had = 0
     for name in staying:
         before, after = last.nodes[name], new.nodes.get(name)

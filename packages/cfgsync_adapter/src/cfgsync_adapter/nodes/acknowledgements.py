@@ -1,6 +1,6 @@
-"""What each node said it has applied, durably: after a restart an unchanged fleet is still converged.
+"""What each node has acknowledged, durably: after a restart an unchanged fleet is still converged.
 
-The acknowledgements have a bucket of their own, so that one never makes a revision of the registrations.
+The acknowledgements have their own bucket, so that one never makes a revision of the registrations.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ BUCKET = "acknowledgements"
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False):
-    """The node could not apply this generation's files. `reason` is its own words, None when it gave none."""
+    """The node could not apply this generation's files. `reason` is the node's text, None when it gave no reason."""
 
     generation: str
     digest: str
@@ -31,22 +31,23 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
 
 
 class Acknowledged(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """What one node has said: the files (`digest`) that it applied last, as which generation, and its failure since."""
+    """The acknowledgements of one node: the files (`digest`) that it applied last, their generation, and its failure since
+    then."""
 
     generation: str | None = None
     digest: str | None = None
     failure: Failure | None = None
 
-    def after(self, said: Acknowledgement, is_given: bool = True) -> Acknowledged:
-        """What is known when the node has said this too: a failure leaves what was applied before in place. Files that
-        its generation does not give the node (`is_given`) are those of no generation."""
-        if said.status == "applied":
-            return Acknowledged(said.generation if is_given else None, said.digest)
-        return Acknowledged(self.generation, self.digest, Failure(said.generation, said.digest, said.reason))
+    def after(self, new: Acknowledgement, is_given: bool = True) -> Acknowledged:
+        """The same with one more acknowledgement; after a failure, what was applied before is still applied. `is_given`:
+        the generation gives the node these files; otherwise they belong to no known generation."""
+        if new.status == "applied":
+            return Acknowledged(new.generation if is_given else None, new.digest)
+        return Acknowledged(self.generation, self.digest, Failure(new.generation, new.digest, new.reason))
 
     def has(self, digest: str) -> bool:
-        """Whether it has applied these files, and has not refused or failed to apply the same ones since (a restored
-        server offers again what a node had before, and the node refuses it)."""
+        """True when the node has applied these files and has not failed to apply the same ones since (a restored server
+        offers what a node had before, and the node refuses it)."""
         return self.digest == digest and (self.failure is None or self.failure.digest != digest)
 
 
@@ -54,7 +55,7 @@ NOTHING = Acknowledged()
 
 
 class Acknowledgements(BucketMirror[Acknowledged]):
-    """The mirror of the acknowledgements. `changes` counts how often what is known has changed."""
+    """The mirror of the acknowledgements. `changes` counts its changes."""
 
     def __init__(
         self,
@@ -72,37 +73,37 @@ class Acknowledgements(BucketMirror[Acknowledged]):
             others=others,
         )
         self._then = on_change
-        self._coming: dict[str, Acknowledged] = {}  # on its way to the store: the next one builds on it
+        self._coming: dict[str, Acknowledged] = {}  # being committed: the node's next one follows them
         self._tasks: set[asyncio.Task[Version]] = set()
         self.changes = 0
 
     def of(self, identifier: str) -> Acknowledged:
-        """What this node has said."""
+        """What this node has acknowledged."""
         return self.entries.get(identifier, NOTHING)
 
-    async def record(self, said: Acknowledgement, *, is_given: bool = True) -> None:
-        """Durable on return; what says nothing new commits nothing. Raises `Unavailable` and its kin."""
-        known = self.of(said.identifier)
-        now = self._coming.get(said.identifier, known).after(said, is_given)
-        if now == known and said.identifier not in self._coming:
+    async def record(self, new: Acknowledgement, *, is_given: bool = True) -> None:
+        """Durable on return; a repetition commits nothing. Raises `Unavailable` and its subclasses."""
+        known = self.of(new.identifier)
+        now = self._coming.get(new.identifier, known).after(new, is_given)
+        if now == known and new.identifier not in self._coming:
             return
-        self._coming[said.identifier] = now
-        # the acknowledgement of a node that goes away while it is written counts all the same
-        task = asyncio.create_task(self._write(said.identifier, now), name="cfgsync-acknowledgement")
+        self._coming[new.identifier] = now
+        # the acknowledgement counts also when its node disconnects before it is committed
+        task = asyncio.create_task(self._write(new.identifier, now), name="cfgsync-acknowledgement")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         await asyncio.shield(task)
 
     async def forget(self, identifiers: Iterable[str]) -> None:
-        """Delete what these nodes said, since they have left: it says nothing of another node with the same name."""
+        """Delete what these nodes acknowledged: they have left, and another node may get the same name."""
         gone = [name for name in identifiers if name in self.entries or name in self._coming]
         if gone:
             await self.commit(dict.fromkeys(gone))
 
     async def forget_strays(self, registered: Container[str]) -> None:
-        """Delete what nodes said that are not `registered`: a crash kept it from being deleted when they left.
+        """Delete the acknowledgements of nodes that are not `registered`, which a crash has left behind.
 
-        The registrations must have been read after this bucket. An acknowledgement that comes meanwhile is kept.
+        The registrations must have been read after this bucket. An acknowledgement that arrives meanwhile is kept.
         """
         strays = {name: revision for name, revision in self._revisions.items() if name not in registered}
         if strays:

@@ -1,7 +1,6 @@
-"""Nodes leave: an operator evicts one, or it was not heard of for `ttl` seconds. Each is a commit like any other.
+"""Nodes leave: an operator evicts one, or it sent nothing for `ttl` seconds.
 
-Time is relative and monotonic: after a restart each node has a whole `ttl`, and a node whose request is held counts as
-heard of for as long as it is held.
+After a restart each node has a whole `ttl`. A node whose request is held is not silent.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from .registry import Registry
 
 LONGEST_SLACK: Final = 1.0
 REMEMBERED: Final = 10_000
-"""How many nodes that left are remembered by name."""
+"""How many of the nodes that left are remembered by name."""
 
 log = logging.getLogger("cfgsync")
 
@@ -30,7 +29,7 @@ BeforeLeaving = Callable[[Sequence[str]], Awaitable[None]]
 
 
 class Departure(msgspec.Struct, frozen=True):
-    """A node has left. `at` and `seen` are the clock's seconds; `seen` None: not heard of since this server started."""
+    """A node has left. `at` and `seen` are the clock's seconds; `seen` None: it sent nothing since this server started."""
 
     why: Literal["evicted", "expired"]
     at: float
@@ -38,10 +37,10 @@ class Departure(msgspec.Struct, frozen=True):
 
 
 class Membership:
-    """Makes nodes leave one registry. From `start()` to `close()` those that are silent for `ttl` expire (None: never).
+    """Removes nodes from one registry; those that are silent for `ttl` seconds expire (None: never).
 
-    `before_leaving` is awaited with the names before their registrations go: it frees what else belongs to them, and
-    when it raises no node leaves. `held` are the names whose requests are held now.
+    `before_leaving` is awaited with the names before their registrations are deleted: it frees what else belongs to
+    them. When it raises, no node leaves. `held` are the names whose requests are held now.
     """
 
     def __init__(
@@ -58,113 +57,98 @@ class Membership:
         self._acknowledgements = acknowledgements
         self._seen = seen
         self._held = held
-        self._ttl = ttl
+        self.ttl = ttl
         seen.ordered = ttl is not None
         self._before_leaving = before_leaving
-        self._opened_at = seen.now()
+        self._opened_at = seen.clock()
         self._unseen: list[str] = []  # registered before this server started
-        self._task: asyncio.Task[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._removals: set[asyncio.Task[None]] = set()
         self.left: dict[str, Departure] = {}
-        """The nodes that left while this server ran and are not back, the latest at the end."""
+        """The nodes that left while this server ran and have not come back, the latest at the end."""
 
-    @property
-    def ttl(self) -> float | None:
-        """Seconds after which a node that was not heard of leaves, None for never."""
-        return self._ttl
+    def start(self) -> asyncio.Task[None] | None:
+        """Each node that is registered now has a whole `ttl` from now. Returns the task that removes silent nodes."""
+        self._opened_at = self._seen.clock()
+        if self.ttl is None:
+            return None
+        self._unseen = self._registry.identifiers()
+        return asyncio.create_task(self._expire_for_ever(self.ttl), name="cfgsync-expiry")
 
-    def start(self) -> None:
-        """Each node that is registered now has a whole `ttl` from now."""
-        self._opened_at = self._seen.now()
-        if self._ttl is not None:
-            self._unseen = self._registry.identifiers()
-            self._task = asyncio.create_task(self._expire_for_ever(self._ttl), name="cfgsync-expiry")
-
-    async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    def heard(self, identifier: str) -> SeenNode:
-        """A registered node has asked, registered or acknowledged."""
+    def touch(self, identifier: str) -> SeenNode:
+        """A registered node has sent a request."""
         if self.left:
             self.left.pop(identifier, None)
         return self._seen.touch(identifier)
 
     async def evict(self, identifier: str) -> bool:
-        """Make a node leave, durably on return; False when it is not registered. Raises `Unavailable` and its kin."""
-        while self._registry.get(identifier) is not None:
+        """Remove a node, durably on return; False when it is not registered. Raises `Unavailable` and its subclasses."""
+        while identifier in self._registry:
             try:
                 await self._leaving([identifier], "evicted")
             except Conflict:
-                continue  # it has just changed: the registry has caught up, and it leaves all the same
+                continue  # the node has just changed its registration, which the registry has read: it leaves all the same
             log.info("evicted: %s", identifier, extra=event("evicted", identifier=identifier))
             return True
         return False
 
     async def expire(self) -> Sequence[str]:
-        """Make the nodes leave that were not heard of for `ttl`, in one commit; return their names. Raises as `evict`."""
-        if self._ttl is None:
+        """Remove the nodes that were silent for `ttl` seconds, in one commit; return their names. Raises as `evict`."""
+        if self.ttl is None:
             return ()
-        until = self._seen.now() - self._ttl
-        for name in self._held_among(self._seen.silent_since(until)):
-            self._seen.touch(name)
-        gone = [name for name in self._seen.silent_since(until) if self._is_registered(name)]
+        until = self._seen.clock() - self.ttl
+        for name in self._seen.silent_since(until):
+            if name in self._held:
+                self._seen.touch(name)
+        gone = [name for name in self._seen.silent_since(until) if name in self._registry]
         if self._opened_at <= until:
-            gone += [n for n in self._unseen if n not in self._seen and self._is_registered(n)]
+            gone += [name for name in self._unseen if name not in self._seen and name in self._registry]
         if gone:
             try:
                 await self._leaving(gone, "expired")
             except Conflict:
-                return ()  # one has changed through another server: the others go next time
+                return ()  # one has changed through another server: the others expire next time
             shown = ", ".join(gone[:10]) + (f" and {len(gone) - 10} more" if len(gone) > 10 else "")
             log.info(
-                "expired, not heard of for %g s: %s",
-                self._ttl,
+                "expired after %g s without a request: %s",
+                self.ttl,
                 shown,
                 extra=event("expired", nodes=len(gone)),
             )
         for name in self._seen.silent_since(until):
-            self._seen.forget(name)  # it is registered no longer, by whatever way it left
+            self._seen.forget(name)  # it is not registered any more
         if self._opened_at <= until:
             self._unseen = []
         return gone
 
-    def _held_among(self, names: Sequence[str]) -> Sequence[str]:
-        return [name for name in names if name in self._held]
-
-    def _is_registered(self, identifier: str) -> bool:
-        return self._registry.get(identifier) is not None
-
     async def _leaving(self, names: Sequence[str], why: Literal["evicted", "expired"]) -> None:
-        """`_leave`, to its end also when the caller goes away."""
+        """`_leave`, to its end also when the caller is cancelled."""
         task = asyncio.create_task(self._leave(names, why), name="cfgsync-leaving")
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._removals.add(task)
+        task.add_done_callback(self._removals.discard)
         await asyncio.shield(task)
 
     async def _leave(self, names: Sequence[str], why: Literal["evicted", "expired"]) -> None:
-        """What belongs to a registration goes before it: after a crash in between the node is still registered, and
-        leaves again; the other way round its name would stay bound, and its successor be taken for applied."""
+        """Delete what belongs to a registration before the registration: after a crash in between, the node is still
+        registered and leaves again. In the other order its name would stay bound, and the next node of this name would
+        count as applied."""
         if self._before_leaving is not None:
             await self._before_leaving(names)
         await self._acknowledgements.forget(names)
         await self._registry.remove(names)
-        now = self._seen.now()
+        now = self._seen.clock()
         for name in names:
             self.left[name] = Departure(why, now, self._seen.forget(name))
         while len(self.left) > REMEMBERED:
             del self.left[next(iter(self.left))]
-        await self._acknowledgements.forget(names)  # what came meanwhile
+        await self._acknowledgements.forget(names)  # those that came meanwhile
 
     async def _expire_for_ever(self, ttl: float) -> None:
-        slack = min(LONGEST_SLACK, ttl / 10)  # nodes that are due a little later go into the same commit
+        slack = min(LONGEST_SLACK, ttl / 10)  # nodes that expire a little later go into the same commit
         while True:
-            oldest = self._seen.oldest()
-            since = oldest if oldest is not None else self._seen.now()
+            since = self._seen.oldest()
             if self._unseen:
                 since = min(since, self._opened_at)
-            await asyncio.sleep(max(since + ttl - self._seen.now(), 0.0) + slack)
+            await asyncio.sleep(max(since + ttl - self._seen.clock(), 0.0) + slack)
             try:
                 await self.expire()
             except Unavailable as error:

@@ -1,4 +1,4 @@
-"""The registrations of one store, in memory: what was committed, and nothing else."""
+"""The committed registrations of one store, in memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Writes = Mapping[str, NodeRegistration | None] | None
 
 
 class Registry(BucketMirror[NodeRegistration]):
-    """The mirror of the registrations, with the times and the snapshots that a materializer is given."""
+    """The mirror of the registrations, which takes snapshots of them for the materializer."""
 
     def __init__(
         self,
@@ -40,23 +40,22 @@ class Registry(BucketMirror[NodeRegistration]):
         self.changed_at: float | None = None
 
     def identifiers(self) -> list[str]:
-        """Every registered identifier, sorted: one list until a node registers for the first time, or leaves."""
+        """Every registered identifier, sorted. The list is the same object until a node joins or leaves."""
         if self._order is None or len(self._order) != len(self.entries):
             self._order = sorted(self.entries)
         return self._order
 
     async def register(self, registration: NodeRegistration) -> Version:
-        """Commit the registration unless the stored one is equal; the registry holds it on return."""
+        """Commit the registration unless the stored one is equal; the registry has it on return."""
         identifier = registration.identifier
         if self.entries.get(identifier) == registration and identifier not in self._leaving:
             return self.version
         return await self.commit({identifier: registration})
 
     async def remove(self, identifiers: Iterable[str]) -> Version:
-        """Delete these registrations in one commit; the registry is without them on return.
+        """Delete these registrations in one commit; the registry does not have them on return.
 
-        Raises `Conflict` when another server has changed one: the registry has caught up then, and every node is still
-        registered.
+        Raises `Conflict` when another server has changed one, which the registry has then read: no node was removed.
         """
         revisions = {name: self._revisions[name] for name in identifiers if name in self._revisions}
         if not revisions:
@@ -70,12 +69,11 @@ class Registry(BucketMirror[NodeRegistration]):
             self._leaving.difference_update(revisions)
 
     def registered(self) -> tuple[Version, dict[str, NodeRegistration]]:
-        """The registrations at `version`, for a reader that makes no run: the next run's snapshot does not follow it."""
+        """The registrations at `version`, for a reader: the next run's snapshot still has the changes since the last run."""
         return self.version, self.entries.copy()
 
     def snapshot(self) -> RegistrationSnapshot:
-        """The registrations at `version` for a run, copied in one step, so that no entry is newer than the version and
-        none is left out (INV-18)."""
+        """The registrations at `version` for a run, copied in one step: exactly the entries of that version (INV-18)."""
         cut = RegistrationSnapshot(
             self.entries.copy(),
             version=self.version,
@@ -89,10 +87,8 @@ class Registry(BucketMirror[NodeRegistration]):
 
     def _changed(self, writes: Writes) -> None:
         if writes is None:
-            self._touched, self._taken_at = (
-                {},
-                NEVER,
-            )  # what changed is not known: the next snapshot is compared
+            # the changes are not known: the next snapshot is compared with the last one
+            self._touched, self._taken_at = {}, NEVER
             self._order = None
         else:
             for identifier, registration in writes.items():

@@ -1,4 +1,4 @@
-"""What an operator decides by hand: a claim, which makes a new generation of everybody, and one node's own files."""
+"""What an operator decides: a claim, which makes a new generation for all nodes, and the files of one node."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from cfgsync_artifacts import ArtifactSet, DuplicatePath
 from cfgsync_core import Version
 from cfgsync_core.wire import paths_of
 
+from ..generations.generation import shared_part
 from ..generations.publisher import Publisher
 from ..generations.replacements import Replacements
 from ..nodes.registry import Registry
@@ -18,7 +19,7 @@ from .runner import Runner, Verdict
 
 
 class Renewal(msgspec.Struct, frozen=True):
-    """What a claim by hand led to. `verdict` is the first one on it, None when none came in time; `before` is the
+    """The result of an operator's claim. `verdict` is the first one on it, None when it took too long; `before` is the
     generation that was served when the claim was made."""
 
     claim: int
@@ -27,7 +28,7 @@ class Renewal(msgspec.Struct, frozen=True):
 
 
 class OperatorVerbs:
-    """What an operator can make one server do beside what its nodes ask for."""
+    """The commands of an operator to one server."""
 
     def __init__(
         self, registry: Registry, publisher: Publisher, replacements: Replacements, runs: Runner
@@ -38,10 +39,10 @@ class OperatorVerbs:
         self._runs = runs
 
     async def renew(self, accept: bool = False, *, wait: float = 30.0) -> Renewal:
-        """Claim by hand: one new generation of everybody, also when it is frozen; equal artifacts keep the number.
+        """Make a claim: the next run publishes for all nodes, also when frozen; equal artifacts keep the number.
 
-        `accept` lets the first generation of this claim leave out what the shrink guard would refuse. Waits up to
-        `wait` seconds for the verdict. Raises `Unavailable` and its kin.
+        With `accept`, the shrink guard does not check the first generation of this claim. Waits up to `wait` seconds for
+        the verdict. Raises `Unavailable` and its subclasses.
         """
         before = self._publisher.current
         claim = await self._publisher.renew(accept)
@@ -53,22 +54,17 @@ class OperatorVerbs:
         return Renewal(claim.number, verdict, None if before is None else before.text)
 
     async def replace(self, identifier: str, files: ArtifactSet) -> Version:
-        """Give one node these files of its own in place of the materializer's, from the next generation on, for which
-        a run starts; shared files still follow. An empty set: the materializer's come back. Frozen: `renew` first.
+        """Replace the materializer's files for one node, registered or not, from the next generation on; it keeps the
+        shared files. An empty set ends the replacement. When frozen, it takes effect after `renew`.
 
-        Durable on return, for a node that is not registered too. Raises `DuplicatePath` for a path that is a shared
-        one's; `PayloadTooLarge`; `Unavailable` and its kin.
+        Durable on return. Raises `DuplicatePath` for a path that a shared file has; `PayloadTooLarge`; `Unavailable`
+        and its subclasses.
         """
         current = self._publisher.current
-        payload = None if current is None else next(iter(current.nodes.values()), None)
-        shared = frozenset[str]() if payload is None else paths_of(payload.shared)
+        shared = paths_of(b"" if current is None else shared_part(current.nodes))
         for file in files:
             if file.path in shared:
                 raise DuplicatePath(file.path)
         version = await self._replacements.put(identifier, files)
         self._runs.changed()
         return version
-
-    def has_replacement(self, identifier: str) -> bool:
-        """Whether an operator has given this node files of its own."""
-        return identifier in self._replacements

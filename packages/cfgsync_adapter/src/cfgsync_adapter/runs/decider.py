@@ -1,6 +1,6 @@
-"""Where the materializer runs: in a worker thread of its own, so that the event loop goes on; an `async def` on the loop.
+"""Where the materializer runs: in a worker thread, an `async def` on the event loop.
 
-Another place, such as a child process, is another `Decider`: `RegistrationConfigSource(decider=…)`.
+To run it in another place, such as a child process, give another `Decider`: `RegistrationConfigSource(decider=…)`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -29,29 +30,29 @@ T = TypeVar("T")
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """The result of one call, artifacts already encoded, and the processor seconds that it took."""
+    """The result of one call, its artifacts already encoded, and the processor seconds that it took."""
 
     answer: NotReady | Prepared
     processor_seconds: float
 
 
 class Decider(Protocol):
-    """Calls the materializer, in a place of its own."""
+    """Calls the materializer, for example in a thread or a child process."""
 
     @property
     def busy(self) -> bool:
-        """True while a call of the materializer has not returned, also after the run was given up."""
+        """True while a call of the materializer has not returned, also after the deadline of its run."""
 
     async def ready(self) -> None:
-        """Return when the materializer can be called, for example when it is loaded again. No deadline of a run counts."""
+        """Return when the materializer can be called, for example after a reload. No run's deadline applies."""
 
     async def decide(self, snapshot: RegistrationSnapshot) -> Decision:
-        """Call it once. Raises what the materializer raises. Cancelled at the deadline."""
+        """Call the materializer once. Raises what it raises. Is cancelled at the deadline."""
 
 
 class ThreadDecider:
-    """The materializer in a thread for each run. `on_idle` is called when a run that was given up has returned at last:
-    the thread is a daemon, so that one that never ends keeps the next run from starting, not the process from ending."""
+    """Calls the materializer in a new thread for each run. `on_idle` is called when a run returns after its deadline. The
+    thread is a daemon: one that never ends prevents the next run, but not the end of the process."""
 
     def __init__(self, materializer: RegistrationSnapshotMaterializer) -> None:
         self._materializer = materializer
@@ -81,32 +82,28 @@ class ThreadDecider:
         return Decision(last, spent + more + metered.seconds)
 
     async def _in_thread(self, work: Callable[[], T]) -> tuple[T, float]:
-        """Run `work` in a thread; what it returned, and its processor seconds."""
+        """The result of `work` in a thread, and its processor seconds."""
         loop = asyncio.get_running_loop()
         done: asyncio.Future[tuple[T, float]] = loop.create_future()
 
-        def finish(result: tuple[T, float] | None, error: Exception | None) -> None:
+        def finish(settle: Callable[[], None]) -> None:
             self._busy = False
             if done.done():
                 self.on_idle()
-            elif error is not None:
-                done.set_exception(error)
-            elif result is not None:
-                done.set_result(result)
+            else:
+                settle()
 
         def run() -> None:
             began = time.thread_time()
-            result: tuple[T, float] | None = None
-            failure: Exception | None = None
             try:
-                result = (work(), time.thread_time() - began)
+                settle = partial(done.set_result, (work(), time.thread_time() - began))
             except Exception as error:
-                failure = error
+                settle = partial(done.set_exception, error)
             except BaseException as error:
                 # SystemExit in a materializer is a failed run, not the end of a server
-                failure = MaterializationFailed(sentence(error), raised_at(error))
+                settle = partial(done.set_exception, MaterializationFailed(sentence(error), raised_at(error)))
             with suppress(RuntimeError):  # the loop has closed, and nothing waits for the result
-                loop.call_soon_threadsafe(finish, result, failure)
+                loop.call_soon_threadsafe(finish, settle)
 
         self._busy = True
         threading.Thread(target=run, name="cfgsync-materializer", daemon=True).start()
@@ -114,13 +111,13 @@ class ThreadDecider:
 
 
 def sentence(error: BaseException) -> str:
-    """`str(error)`, or its type when that is empty; never more than can be sent to every waiting node."""
+    """`str(error)`, or its type when that is empty, short enough to be sent to every waiting node."""
     return cut(error_text(error))
 
 
 def raised_at(error: BaseException) -> str:
-    """`KeyError in app.py, line 12`: what was raised, and the last line of the application on the way there; `""` when
-    none was. For the server's log, where `'port'` alone would not say where to look."""
+    """`KeyError in app.py, line 12`: the error's type and the last line of the application in its traceback, `""` when
+    there is none. For the server's log, where the message alone may be just `'port'`."""
     frames = [
         (frame.f_code.co_filename, line)
         for frame, line in traceback.walk_tb(error.__traceback__)
@@ -128,20 +125,18 @@ def raised_at(error: BaseException) -> str:
     ]
     if not frames:
         return ""
-    application = os.path.dirname(
-        frames[0][0]
-    )  # what it calls from other places is not where its author looks
+    application = os.path.dirname(frames[0][0])  # other directories belong to libraries
     file, line = [one for one in frames if os.path.dirname(one[0]) == application][-1]
     return f"{type(error).__name__} in {os.path.basename(file)}, line {line}"
 
 
 def _module(names: dict[str, Any]) -> str:
-    """A module's name, also of the one that was run (`python -m …` calls it `__main__`)."""
+    """A module's name, also when `python -m …` runs it as `__main__`."""
     return str(getattr(names.get("__spec__"), "name", None) or names.get("__name__", ""))
 
 
 class _Metered:
-    """Awaits a coroutine and counts the processor seconds of its own steps, so that the loop's other work is not its."""
+    """Awaits a coroutine and counts the processor seconds of its own steps, without the event loop's other work."""
 
     def __init__(self, inner: Awaitable[MaterializationResult]) -> None:
         self._inner = inner

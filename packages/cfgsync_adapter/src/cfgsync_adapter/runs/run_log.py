@@ -1,104 +1,71 @@
-"""What the runs came to: plain numbers since the start, and a line of the log for each outcome that says something new."""
+"""The outcomes of the runs: counts since the start, and log lines."""
 
 from __future__ import annotations
 
 import logging
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
+
+import msgspec
 
 from cfgsync_core import CfgsyncError, MaterializationFailed, NotReady
 from cfgsync_core.log_events import event
 from cfgsync_core.text import plain
 
 from ..generations.generation import Generation
+from ..generations.shrink_guard import ShrinkRefused
 
 log = logging.getLogger("cfgsync")
 
 RunOutcome: TypeAlias = Literal["generation", "not_ready", "failed", "refused", "not_committed", "outdated"]
-"""`refused` by the shrink guard; `not_committed`: the store did not take it; `outdated`: the registrations moved on."""
+"""`refused` by the shrink guard; `not_committed`: the store did not accept it; `outdated`: the registrations changed."""
 
-OUTCOMES: Final[tuple[RunOutcome, ...]] = (
-    "generation",
-    "not_ready",
-    "failed",
-    "refused",
-    "not_committed",
-    "outdated",
-)
+OUTCOMES: Final[tuple[RunOutcome, ...]] = get_args(RunOutcome)
 
 
-class RunCounts:
-    """`runs` by outcome; `seconds` from the start of a run to its verdict, the commit included, and the
-    `processor_seconds` of the materializer: in total, and `last_seconds` of the last run."""
+class RunLog(msgspec.Struct):
+    """Counts and logs the runs: a new generation and a new reason at info, every failure as a warning, all else at debug.
 
-    __slots__ = ("last_seconds", "processor_seconds", "runs", "seconds")
+    `runs` by outcome; the total `seconds` from the start of each run to its verdict, the commit included, and those of the
+    last run; the total `processor_seconds` of the materializer; the last `generation`, and the `reason` of a run since.
+    """
 
-    def __init__(self) -> None:
-        self.runs: dict[str, int] = dict.fromkeys(OUTCOMES, 0)
-        self.seconds = 0.0
-        self.processor_seconds = 0.0
-        self.last_seconds = 0.0
+    runs: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
+    seconds: float = 0.0
+    processor_seconds: float = 0.0
+    last_seconds: float = 0.0
+    generation: str = ""
+    reason: str = ""
 
-    def add(self, outcome: RunOutcome, seconds: float) -> None:
-        """A run has ended."""
+    def add(self, run: int, result: Generation | NotReady | CfgsyncError | None, seconds: float) -> None:
+        """Run number `run` has ended with this result."""
+        before = self.generation, self.reason
+        facts: dict[str, str | int] = {}
+        level = logging.DEBUG
+        outcome: RunOutcome
+        match result:
+            case Generation():
+                outcome, self.generation, self.reason = "generation", result.text, ""
+                message = f"published generation {result.number} ({len(result.nodes)} nodes)"
+                facts = {"generation": result.text, "nodes": len(result.nodes)}
+                facts["registrations_revision"] = result.source.registrations.revision
+            case NotReady():
+                outcome, self.reason = "not_ready", plain(result.reason)
+                message, facts = f"not ready: {self.reason}", {"reason": self.reason}
+            case MaterializationFailed():
+                outcome = "refused" if isinstance(result, ShrinkRefused) else "failed"
+                level, self.reason, at = logging.WARNING, plain(result.cause), plain(result.at)
+                message = f"the materializer failed: {self.reason}{f' ({at})' if at else ''}"
+                facts = {"reason": self.reason, "at": at}
+            case CfgsyncError():
+                outcome, level, self.reason = "not_committed", logging.WARNING, plain(str(result))
+                message = f"a generation could not be committed: {self.reason}"
+                facts = {"reason": self.reason, "at": ""}
+            case None:
+                outcome, message = "outdated", "the registrations changed during a run, which is repeated"
+        if level == logging.DEBUG and before != (self.generation, self.reason):
+            level = logging.INFO
         self.runs[outcome] += 1
         self.seconds += seconds
         self.last_seconds = seconds
-
-
-class RunLog:
-    """Logs what became of run number `run`: a new generation and a new reason at info, a failure each time as a warning
-    (runs back off), all else at debug."""
-
-    def __init__(self, current: Generation | None) -> None:
-        self._generation = "" if current is None else current.text
-        self._reason = ""
-
-    def log(
-        self, run: int, outcome: RunOutcome, said: Generation | NotReady | CfgsyncError | None, seconds: float
-    ) -> None:
-        spent = round(seconds, 6)
-        match said:
-            case Generation():
-                news = said.text != self._generation or bool(self._reason)
-                self._generation, self._reason = said.text, ""
-                log.log(
-                    logging.INFO if news else logging.DEBUG,
-                    "published generation %d (%d nodes)",
-                    said.number,
-                    len(said.nodes),
-                    extra=event(
-                        "run",
-                        run=run,
-                        outcome=outcome,
-                        seconds=spent,
-                        generation=said.text,
-                        nodes=len(said.nodes),
-                        registrations_revision=said.source.registrations.revision,
-                    ),
-                )
-            case NotReady():
-                reason = plain(said.reason)
-                news, self._reason = reason != self._reason, reason
-                log.log(
-                    logging.INFO if news else logging.DEBUG,
-                    "not ready: %s",
-                    reason,
-                    extra=event("run", run=run, outcome=outcome, seconds=spent, reason=reason),
-                )
-            case CfgsyncError():
-                failed = isinstance(said, MaterializationFailed)
-                self._reason = plain(said.cause if isinstance(said, MaterializationFailed) else str(said))
-                at = plain(said.at) if isinstance(said, MaterializationFailed) else ""
-                log.warning(
-                    "the materializer failed: %s%s"
-                    if failed
-                    else "a generation could not be committed: %s%s",
-                    self._reason,
-                    f" ({at})" if at else "",
-                    extra=event("run", run=run, outcome=outcome, seconds=spent, reason=self._reason, at=at),
-                )
-            case None:
-                log.debug(
-                    "the registrations changed during a run, which is repeated",
-                    extra=event("run", run=run, outcome=outcome, seconds=spent),
-                )
+        more = event("run", run=run, outcome=outcome, seconds=round(seconds, 6), **facts)
+        log.log(level, "%s", message, extra=more)

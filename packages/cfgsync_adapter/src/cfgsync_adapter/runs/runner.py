@@ -1,7 +1,7 @@
 """One run at a time, never on the request path: when a run starts, what it sees, and what its verdict means.
 
-A run starts at once when the last began over 100 ms ago; else 100 ms, or 20 times the processor time of the last run,
-after that began, whichever is later, but at most 1 s: what changes meanwhile goes into it.
+A run starts at once when the last one began over 100 ms ago. Otherwise it starts 100 ms, or 20 times the processor time of
+the last run, after that one began: the later of the two, at most 1 s. It sees what changes until then.
 """
 
 from __future__ import annotations
@@ -15,29 +15,27 @@ import msgspec
 
 from cfgsync_core import NEVER, CfgsyncError, MaterializationFailed, NotReady, Unavailable
 
-from ..application.snapshot import RegistrationSnapshot
-from ..generations.generation import Generation, Prepared, Source
+from ..generations.generation import Generation, Source
 from ..generations.publisher import Publisher
 from ..generations.replacements import Replacements, overlay
 from ..generations.shrink_guard import ShrinkGuard, ShrinkRefused
 from ..nodes.registry import Registry
 from .decider import Decider, raised_at, sentence
-from .run_log import RunCounts, RunLog, RunOutcome
+from .run_log import RunLog
 
 SPACING, PROCESSOR_SHARE, LONGEST_SPACING = 0.1, 20.0, 1.0
 ASK_AGAIN, FAILED_AGAIN, FAILED_LONGEST = 5.0, 1.0, 60.0
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """What a finished run said about everything up to `source`: a Generation, a NotReady, or the error it failed with."""
+    """The result of a run on everything up to `source`: a Generation, a NotReady, or the error that it failed with."""
 
     source: Source
     outcome: Generation | NotReady | CfgsyncError
 
 
 class Runner:
-    """The materializer's one run task. Call `start()` when the buckets are read, then `changed()` after each change of
-    the registry; `close()` ends it.
+    """Runs the materializer. Call `start()` when the buckets are read, then `changed()` after each change of the registry.
 
     `on_verdict` is called on the event loop after each finished run; a Generation in it is already committed.
     """
@@ -65,13 +63,13 @@ class Runner:
         self._run_timeout = run_timeout
         self._clock = clock
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._is_started = False
         self._last_start = float("-inf")
         self._last_end = float("-inf")
         self._processor_seconds = 0.0
         self._failures = 0
         self.count = 0
-        self.tally = RunCounts()
+        self.tally = RunLog()
         self.verdict: Verdict | None = None
         self._finished = asyncio.Event()
 
@@ -87,7 +85,7 @@ class Runner:
 
     @property
     def superseded(self) -> bool:
-        """True when another server has claimed since: this one serves, and publishes nothing."""
+        """True when another server has made a newer claim: this one serves, and publishes nothing."""
         return self._publisher.mine < self._publisher.claim.number
 
     @property
@@ -96,11 +94,15 @@ class Runner:
         current = self._publisher.current
         return self._freezes and current is not None and current.source.claim >= self._publisher.mine
 
-    def start(self) -> None:
+    def start(self) -> asyncio.Task[None]:
+        """Returns the task that makes the runs."""
         current = self._publisher.current
-        if current is not None and current.source.covers(self.source):
-            self.verdict = Verdict(current.source, current)
-        self._task = asyncio.create_task(self._run_for_ever(RunLog(current)), name="cfgsync-runs")
+        if current is not None:
+            self.tally.generation = current.text
+            if current.source.covers(self.source):
+                self.verdict = Verdict(current.source, current)
+        self._is_started = True
+        return asyncio.create_task(self._run_for_ever(), name="cfgsync-runs")
 
     def changed(self) -> None:
         """The registry changed, or the claim, or a replacement: a run is due."""
@@ -108,12 +110,13 @@ class Runner:
 
     def adopted(self) -> None:
         """The publisher has read what another server committed: a generation, or a claim."""
-        if self._task is None:
+        if not self._is_started:
             return
-        current = self._publisher.current
-        if current is not None and current.source.covers(self.source) and not self._is_told(current):
+        current, last = self._publisher.current, self.verdict
+        is_new = last is None or last.outcome is not current
+        if is_new and current is not None and current.source.covers(self.source):
             self._failures = 0
-            self._tell(Verdict(current.source, current))
+            self._decide(Verdict(current.source, current))
         self.changed()
 
     async def verdict_on(self, claim: int) -> Verdict:
@@ -122,17 +125,12 @@ class Runner:
             await self._finished.wait()
         return self.verdict
 
-    async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
     def _due_in(self) -> float | None:
         """Seconds until the next run, None when only a change makes one."""
         if self.is_frozen or self.superseded or not len(self._registry):
             return None
         if self._decider.busy:
-            return None  # a run that passed its deadline has not come back yet; two at a time never
+            return None  # a run that passed its deadline has not returned yet, and runs never overlap
         now, verdict = self._clock(), self.verdict
         if verdict is None or not verdict.source.covers(self.source):
             spacing = min(max(SPACING, PROCESSOR_SHARE * self._processor_seconds), LONGEST_SPACING)
@@ -144,7 +142,7 @@ class Runner:
             return self._last_end + (ASK_AGAIN if again is None else max(again, 0.01)) - now
         return self._last_end + min(FAILED_AGAIN * 2.0 ** (self._failures - 1), FAILED_LONGEST) - now
 
-    async def _run_for_ever(self, log: RunLog) -> None:
+    async def _run_for_ever(self) -> None:
         while True:
             self._wake.clear()
             due = self._due_in()
@@ -156,24 +154,20 @@ class Runner:
             self._last_start = self._clock()
             verdict = await self._run()
             self._last_end = self._clock()
-            outcome, seconds = _outcome(verdict), self._last_end - self._last_start
-            self.tally.add(outcome, seconds)
-            log.log(self.count, outcome, None if verdict is None else verdict.outcome, seconds)
+            outcome = None if verdict is None else verdict.outcome
+            self.tally.add(self.count, outcome, self._last_end - self._last_start)
             if verdict is not None and not self._is_decided(verdict):
                 self._failures = self._failures + 1 if isinstance(verdict.outcome, CfgsyncError) else 0
-                self._tell(verdict)
+                self._decide(verdict)
 
-    def _tell(self, verdict: Verdict) -> None:
+    def _decide(self, verdict: Verdict) -> None:
         self.verdict = verdict
         self._finished.set()
         self._finished = asyncio.Event()
         self._on_verdict(verdict)
 
-    def _is_told(self, generation: Generation) -> bool:
-        return self.verdict is not None and self.verdict.outcome is generation
-
     def _is_decided(self, verdict: Verdict) -> bool:
-        """True for a run that came to nothing about a source that another server has published a generation of."""
+        """True for a run without a generation when another server has published one of its source."""
         last = self.verdict
         return (
             last is not None
@@ -183,14 +177,14 @@ class Runner:
         )
 
     async def _run(self) -> Verdict | None:
-        """One run, whatever becomes of it; None when what it saw is no longer what is to be decided."""
+        """One run and its verdict; None when its source is outdated."""
         source = self.source
         deadline: asyncio.Timeout | None = None
         self.count += 1
         try:
             await self._decider.ready()
             snapshot = self._registry.snapshot()
-            source, replaced = self.source, self._replacements.by_node()  # in one step with the cut
+            source, replaced = self.source, self._replacements.by_node()  # in one step with the snapshot
             async with asyncio.timeout(self._run_timeout) as deadline:
                 decision = await self._decider.decide(snapshot)
             self._processor_seconds = decision.processor_seconds
@@ -200,43 +194,19 @@ class Runner:
             prepared = decision.answer
             if replaced:
                 prepared = await asyncio.to_thread(overlay, prepared, replaced, snapshot)
-            generation = await self._published(prepared, source, snapshot)
+
+            generation = await self._publisher.publish(
+                prepared, source, lambda last: self._guard.check(last, prepared, snapshot)
+            )
             if generation is None:
                 await self._replacements.catch_up()  # another server may have seen newer ones
         except (Unavailable, ShrinkRefused) as error:
             return Verdict(source, error)
         except Exception as error:
+            cause, at = sentence(error), raised_at(error)
             if isinstance(error, MaterializationFailed):
                 cause, at = error.cause, error.at
-            else:
-                cause, at = sentence(error), raised_at(error)
-            if isinstance(error, TimeoutError) and deadline is not None and deadline.expired():
+            elif isinstance(error, TimeoutError) and deadline is not None and deadline.expired():
                 cause, at = f"no answer within {self._run_timeout:g} s", ""
             return Verdict(source, MaterializationFailed(cause, at))
         return None if generation is None else Verdict(generation.source, generation)
-
-    async def _published(
-        self, prepared: Prepared, source: Source, snapshot: RegistrationSnapshot
-    ) -> Generation | None:
-        async def allowed(last: Generation) -> None:
-            if not prepared.accepts_shrink:
-                await self._guard.check(last, prepared, snapshot)
-
-        return await self._publisher.publish(prepared, source, allowed)
-
-
-def _outcome(verdict: Verdict | None) -> RunOutcome:
-    """The one word for a verdict."""
-    match None if verdict is None else verdict.outcome:
-        case None:
-            return "outdated"
-        case Generation():
-            return "generation"
-        case NotReady():
-            return "not_ready"
-        case Unavailable():
-            return "not_committed"
-        case ShrinkRefused():
-            return "refused"
-        case _:
-            return "failed"

@@ -1,15 +1,14 @@
 """What a generation gives each node, for an operator: sizes and digests, contents on request, secrets never.
 
-A fleet comes in pages, in the order of names, and a page ends when it is large enough for one answer. The functions block
-while they hash: call them in a thread.
+A page has nodes in the order of their names, as many as fit into one answer. The functions hash: call them in a thread.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import sha256
-from typing import Literal, TypeAlias
+from math import inf
+from typing import Literal, TypeAlias, TypeVar
 
 import msgspec
 
@@ -17,19 +16,21 @@ from cfgsync_core import NodeArtifactsPayload
 from cfgsync_core.text import rfc3339
 from cfgsync_core.wire import RawFile
 
-from ..generations.generation import Generation, Head, Prepared
+from ..generations.generation import Generation, Head, Prepared, shared_part
 from ..generations.publisher import Publisher
 
 PAGE_NODES = 1_000
 PAGE_BYTES = 4 * 1024 * 1024
 SHOWN_BYTES = 256 * 1024
-"""Of a longer content, only size and digest are shown."""
+"""A longer file is shown by its size and digest only."""
+
+T = TypeVar("T")
 
 Change: TypeAlias = Literal["added", "removed", "changed"]
 
 
 class FileSummary(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One file. `digest` is `sha256-<hex>` of its content; where `content` is absent, `omitted` may say why. A file that
+    """One file. `digest` is `sha256-<hex>` of its content; `omitted` is the reason when `content` was requested and is absent. A file that
     only its owner may read (its mode lets neither group nor others read it) is a secret."""
 
     path: str
@@ -50,8 +51,8 @@ class NodeContents(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class GenerationSummary(msgspec.Struct, frozen=True):
-    """What a generation was made from, and when (RFC 3339, None when it is not known). `nodes` counts its nodes, and
-    `contents` says whether its files are still held. Both versions are `<epoch>.<revision>`."""
+    """What a generation was made from, and when (RFC 3339, None when it is not known). `nodes` is a count; `contents`:
+    the server still has its files. Both versions are `<epoch>.<revision>`."""
 
     generation: str
     number: int
@@ -83,7 +84,7 @@ class FileChange(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class NodeChange(msgspec.Struct, frozen=True):
-    """A node that is new, gone, or has other files of its own than before."""
+    """A node that is new or gone, or whose own files differ."""
 
     identifier: str
     change: Change
@@ -100,8 +101,7 @@ class DiffPage(msgspec.Struct, frozen=True, rename={"before": "from", "after": "
     next: str | None
 
 
-def summarize_head(head: Head, epoch: str, *, contents: bool) -> GenerationSummary:
-    """The summary of a generation from its head alone."""
+def _summarize(head: Head, epoch: str, *, contents: bool) -> GenerationSummary:
     replacements = head.source.replacements
     return GenerationSummary(
         f"{epoch}.{head.number}",
@@ -117,19 +117,18 @@ def summarize_head(head: Head, epoch: str, *, contents: bool) -> GenerationSumma
 
 
 def summarize(generation: Generation) -> GenerationSummary:
-    """The summary of a generation whose files are held."""
-    head = msgspec.structs.replace(generation.head, nodes=len(generation.nodes))
-    return summarize_head(head, generation.text.rpartition(".")[0], contents=True)
+    """The summary of a generation that is in memory."""
+    return _summarize(generation.head, generation.text.rpartition(".")[0], contents=True)
 
 
 def generation_summaries(publisher: Publisher) -> list[GenerationSummary]:
-    """The generations whose heads are held, newest first; the current and the previous one have contents."""
+    """The generations that the store still names, newest first; the current and the previous one have contents."""
     current = publisher.current
     if current is None:
         return []
     epoch = current.text.rpartition(".")[0]
     return [
-        summarize_head(head, epoch, contents=publisher.numbered(head.number) is not None)
+        _summarize(head, epoch, contents=publisher.numbered(head.number) is not None)
         for head in publisher.heads()
     ]
 
@@ -139,18 +138,15 @@ def generation_page(
 ) -> GenerationPage:
     """The next nodes of a generation, after identifier `after`."""
     budget = _Budget()
-    first = next(iter(generation.nodes.values()), None)
-    shared = () if after or first is None else file_summaries(first.shared, contents, budget)
-    names = sorted(generation.nodes)
-    nodes: list[NodeContents] = []
-    for at in range(bisect_right(names, after) if after else 0, len(names)):
-        if len(nodes) >= limit or budget.is_spent:
-            return GenerationPage(summarize(generation), shared, tuple(nodes), names[at - 1])
-        name = names[at]
+    shared = () if after else _files(shared_part(generation.nodes), contents, budget)
+
+    def node(name: str) -> NodeContents:
         payload = generation.nodes[name]
-        files = file_summaries(payload.local, contents, budget)
-        nodes.append(NodeContents(name, payload.digest, files, name in generation.replaced))
-    return GenerationPage(summarize(generation), shared, tuple(nodes), None)
+        files = _files(payload.local, contents, budget)
+        return NodeContents(name, payload.digest, files, name in generation.replaced)
+
+    names = sorted(name for name in generation.nodes if name > after)
+    return GenerationPage(summarize(generation), shared, *_page(names, node, limit, budget))
 
 
 def node_contents(
@@ -161,47 +157,39 @@ def node_contents(
     if payload is None:
         return None
     budget = _Budget()
-    files = file_summaries(payload.local, contents, budget)
-    shared = file_summaries(payload.shared, contents, budget)
+    files = _files(payload.local, contents, budget)
+    shared = _files(payload.shared, contents, budget)
     return NodeContents(identifier, payload.digest, files, identifier in generation.replaced), shared
 
 
 def prepared_contents(prepared: Prepared) -> tuple[tuple[FileSummary, ...], Iterator[NodeContents]]:
     """The shared files and every node of artifacts that are not published, with contents."""
-    first = next(iter(prepared.nodes.values()), None)
-    shared = () if first is None else file_summaries(first.shared, True, _Budget(None))
     nodes = (
-        NodeContents(name, payload.digest, file_summaries(payload.local, True, _Budget(None)))
+        NodeContents(name, payload.digest, _files(payload.local, True, _Budget(inf)))
         for name, payload in sorted(prepared.nodes.items())
     )
-    return shared, nodes
+    return _files(shared_part(prepared.nodes), True, _Budget(inf)), nodes
 
 
 def difference_page(
     before: Generation, after: Generation, *, since: str = "", limit: int = PAGE_NODES
 ) -> DiffPage:
-    """What differs between two generations; of the nodes, those after identifier `since`."""
+    """What differs between two generations, for the nodes after identifier `since`."""
     budget = _Budget()
     heads = summarize(before), summarize(after)
-    shared: tuple[FileChange, ...] = ()
-    if not since:
-        old, new = (_shared(one.nodes) for one in (before, after))
-        if old != new:
-            shared = changes_of(file_summaries(old, True, budget), file_summaries(new, True, budget))
-    nodes: list[NodeChange] = []
-    names = sorted(before.nodes.keys() | after.nodes.keys())
-    for at in range(bisect_right(names, since) if since else 0, len(names)):
-        name = names[at]
-        own, others = _own(before.nodes.get(name)), _own(after.nodes.get(name))
-        if own == others:
-            continue
-        if len(nodes) >= limit or budget.is_spent:
-            return DiffPage(*heads, shared, tuple(nodes), names[at - 1])
-        files = changes_of(
-            file_summaries(own or b"", True, budget), file_summaries(others or b"", True, budget)
-        )
-        nodes.append(NodeChange(name, _change(own, others), files))
-    return DiffPage(*heads, shared, tuple(nodes), None)
+    shared = () if since else _changes(shared_part(before.nodes), shared_part(after.nodes), budget)
+
+    def own(generation: Generation, name: str) -> bytes | None:
+        payload = generation.nodes.get(name)
+        return None if payload is None else payload.local
+
+    def node(name: str) -> NodeChange:
+        old, new = own(before, name), own(after, name)
+        return NodeChange(name, _change(old, new), _changes(old or b"", new or b"", budget))
+
+    later = {name for name in before.nodes.keys() | after.nodes.keys() if name > since}
+    names = sorted(name for name in later if own(before, name) != own(after, name))
+    return DiffPage(*heads, shared, *_page(names, node, limit, budget))
 
 
 def changes_of(before: Iterable[FileSummary], after: Iterable[FileSummary]) -> tuple[FileChange, ...]:
@@ -215,60 +203,56 @@ def changes_of(before: Iterable[FileSummary], after: Iterable[FileSummary]) -> t
     return tuple(found)
 
 
-def file_summaries(encoded: bytes, contents: bool, budget: _Budget) -> tuple[FileSummary, ...]:
-    """The files in what `encode_files` encoded."""
-    return tuple(_file(file, contents, budget) for file in NodeArtifactsPayload(encoded, b"", "").raw_files())
+class _Budget(msgspec.Struct):
+    """The bytes that one page may still take."""
 
-
-def is_secret(mode: str) -> bool:
-    """True for a mode with which only the owner may read."""
-    return not int(mode, 8) & 0o044
-
-
-class _Budget:
-    """The bytes that one page may still take; None is without a limit."""
-
-    def __init__(self, left: int | None = PAGE_BYTES) -> None:
-        self._left = left
+    left: float = PAGE_BYTES
 
     @property
     def is_spent(self) -> bool:
-        """True when there may be too little space left for the content of the next file."""
-        return self._left is not None and self._left < SHOWN_BYTES
+        """True when the content of the next file may not fit."""
+        return self.left < SHOWN_BYTES
 
-    def allows(self, size: int) -> bool:
-        return self._left is None or size <= self._left
 
-    def take(self, size: int) -> None:
-        if self._left is not None:
-            self._left -= size
+def _page(
+    names: Sequence[str], made: Callable[[str], T], limit: int, budget: _Budget
+) -> tuple[tuple[T, ...], str | None]:
+    """What `made` returns for the first of these names, at least for one, and the last of them if there are more."""
+    page: list[T] = []
+    for name in names:
+        if page and (len(page) >= limit or budget.is_spent):
+            return tuple(page), names[len(page) - 1]
+        page.append(made(name))
+    return tuple(page), None
+
+
+def _changes(before: bytes, after: bytes, budget: _Budget) -> tuple[FileChange, ...]:
+    if before == after:
+        return ()
+    return changes_of(_files(before, True, budget), _files(after, True, budget))
+
+
+def _files(encoded: bytes, contents: bool, budget: _Budget) -> tuple[FileSummary, ...]:
+    return tuple(_file(file, contents, budget) for file in NodeArtifactsPayload(encoded, b"", "").raw_files())
 
 
 def _file(file: RawFile, contents: bool, budget: _Budget) -> FileSummary:
-    size, digest = len(file.data), "sha256-" + sha256(file.data).hexdigest()
-    budget.take(len(file.path) + 140)
-    if is_secret(file.mode):
-        return FileSummary(file.path, size, file.mode, digest, omitted="secret")
-    if not contents:
-        return FileSummary(file.path, size, file.mode, digest)
-    if size > SHOWN_BYTES or not budget.allows(size):
-        return FileSummary(file.path, size, file.mode, digest, omitted="large")
-    try:
-        text = file.data.decode()
-    except UnicodeDecodeError:
-        return FileSummary(file.path, size, file.mode, digest, omitted="binary")
-    budget.take(size)
-    return FileSummary(file.path, size, file.mode, digest, text)
+    size, text = len(file.data), None
+    omitted: Literal["secret", "binary", "large"] | None = None
+    budget.left -= len(file.path) + 140
+    if not int(file.mode, 8) & 0o044:
+        omitted = "secret"
+    elif contents and (size > SHOWN_BYTES or size > budget.left):
+        omitted = "large"
+    elif contents:
+        try:
+            text = file.data.decode()
+            budget.left -= size
+        except UnicodeDecodeError:
+            omitted = "binary"
+    digest = f"sha256-{sha256(file.data).hexdigest()}"
+    return FileSummary(file.path, size, file.mode, digest, text, omitted)
 
 
 def _change(before: object, after: object) -> Change:
     return "added" if before is None else "removed" if after is None else "changed"
-
-
-def _own(payload: NodeArtifactsPayload | None) -> bytes | None:
-    return None if payload is None else payload.local
-
-
-def _shared(nodes: Mapping[str, NodeArtifactsPayload]) -> bytes:
-    first = next(iter(nodes.values()), None)
-    return b"" if first is None else first.shared

@@ -1,7 +1,5 @@
-"""How many nodes have applied what the current generation gives them. Convergence is by digest, so that an unchanged node
-owes no new acknowledgement.
-
-All nodes are counted again only after a new generation, registration or acknowledgement.
+"""How many nodes have applied what the current generation gives them, by digest: an unchanged node need not acknowledge
+again. The nodes are counted once after each new generation, registration or acknowledgement.
 """
 
 from __future__ import annotations
@@ -44,15 +42,15 @@ class Convergence:
 
     def applied(self, identifier: str) -> str | None:
         """The newest generation that is known to give this node what it acknowledged last; None when it never has."""
-        said = self._acknowledgements.of(identifier)
-        if said.digest is None:
+        acknowledged = self._acknowledgements.of(identifier)
+        if acknowledged.digest is None:
             return None
         for generation in (self._generations.current, self._generations.previous):
             if generation is not None:
                 payload = generation.nodes.get(identifier)
-                if payload is not None and payload.digest == said.digest:
+                if payload is not None and payload.digest == acknowledged.digest:
                     return generation.text
-        return said.generation
+        return acknowledged.generation
 
     def progress(self, wanted: Source) -> FleetProgress:
         """The fleet's progress. `wanted` is what a run that started now would be made from."""

@@ -1,4 +1,4 @@
-"""A fleet as its store holds it, read without a server: nothing is claimed, run or written."""
+"""Reads a fleet from its store, without a server and without a commit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class OfflineFleet(msgspec.Struct, frozen=True):
 
 
 async def read_offline(store: RevisionedStore) -> OfflineFleet:
-    """Read the registrations and the current generation. Raises `Unavailable` and its kin."""
+    """Read the registrations and the current generation. Raises `Unavailable` and its subclasses."""
     generations, registry = Publisher(store), Registry(store)
     await generations.open()
     await registry.open()

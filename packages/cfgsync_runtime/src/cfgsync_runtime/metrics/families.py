@@ -124,7 +124,7 @@ def _runs(source: RegistrationConfigSource) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "cfgsync_fleet_lag",
         "Nodes that have not acknowledged what the current generation gives them, or are not in it yet.",
-        source.parts.behind,
+        source.parts.status.behind,
     )
     yield CounterMetricFamily(
         "cfgsync_generations_made", "Generations that this server has committed.", source.parts.publisher.made

@@ -73,7 +73,7 @@ class OperatorHandlers:
         """One node's own files; 202 when they are kept, in the next generation soon after. With `Cfgsync-Replacement: none`
         there were none to take away."""
         wanted: Replacement = call.value
-        in_vain = not len(wanted.files) and not self._source.parts.operator.has_replacement(wanted.identifier)
+        in_vain = not len(wanted.files) and wanted.identifier not in self._source.parts.replacements
         try:
             await self._source.parts.operator.replace(wanted.identifier, wanted.files)
         except DuplicatePath as error:
