@@ -186,18 +186,7 @@ async def serve_snapshot_cfgsync(
 
     Arguments as for `serving_snapshot`, which gives the running server to a program that wants more than that.
     """
-    async with serving_snapshot(
-        materializer,
-        host=host,
-        port=port,
-        store=store,
-        late=late,
-        revision=revision,
-        sink=sink,
-        run_timeout=run_timeout,
-        shrink_guard=shrink_guard,
-        ttl=ttl,
-    ):
+    async with serving_snapshot(**locals()):
         await asyncio.Event().wait()
 
 

@@ -82,10 +82,15 @@ class LazyGroup(TyperGroup):
 
 
 def _tidied(command: Any) -> Any:
-    """A command whose help shows no `[env var: …]` at each flag, but says it once, and its arguments as they are."""
+    """A command whose every flag has its variable; `--help` names that rule once, and shows the arguments as they are.
+
+    `envvar=[]` marks a flag whose variable the command reads itself.
+    """
     for parameter in command.params:
         if parameter.param_type_name == "option":
             parameter.show_envvar = False
+            if parameter.envvar is None:
+                parameter.envvar = f"CFGSYNC_{parameter.opts[0].removeprefix('--').replace('-', '_').upper()}"
         elif parameter.required:
             parameter.make_metavar = lambda *_, shown=parameter.metavar, **__: shown
     commands = getattr(command, "commands", None)

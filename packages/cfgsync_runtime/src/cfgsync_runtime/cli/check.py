@@ -54,14 +54,16 @@ def command(
     ],
     snapshot: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="A recorded fleet: cfgsync status --save-snapshot FILE."),
+        typer.Option(
+            metavar="FILE", envvar=[], help="A recorded fleet: cfgsync status --save-snapshot FILE."
+        ),
     ] = None,
     store: Annotated[
-        str | None, typer.Option(metavar="URL", help="Or a store, read beside its server: sqlite:FILE.")
+        str | None,
+        typer.Option(metavar="URL", envvar=[], help="Or a store, read beside its server: sqlite:FILE."),
     ] = None,
     run_timeout: Annotated[
-        float,
-        typer.Option(metavar="SECONDS", min=0.001, envvar="CFGSYNC_RUN_TIMEOUT", help="Deadline of the run."),
+        float, typer.Option(metavar="SECONDS", min=0.001, help="Deadline of the run.")
     ] = 60.0,
     json: AsJson = False,
 ) -> None:

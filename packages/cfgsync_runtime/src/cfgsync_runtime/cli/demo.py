@@ -23,15 +23,9 @@ MAX_NODES = 1000
 
 
 def command(
-    nodes: Annotated[
-        int,
-        typer.Option(metavar="N", min=1, max=MAX_NODES, envvar="CFGSYNC_NODES", help="How many nodes boot."),
-    ] = 50,
+    nodes: Annotated[int, typer.Option(metavar="N", min=1, max=MAX_NODES, help="How many nodes boot.")] = 50,
     keep: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR", envvar="CFGSYNC_KEEP", help="Write below DIR (new or empty), and leave it there."
-        ),
+        str | None, typer.Option(metavar="DIR", help="Write below DIR (new or empty), and leave it there.")
     ] = None,
 ) -> None:
     """A whole boot on this machine, watched live: server, nodes, files on disk.

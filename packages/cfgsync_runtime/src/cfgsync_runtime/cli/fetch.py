@@ -46,116 +46,66 @@ settings: Final[dict[str, Any]] = {"cls": _WithCommand, "options_metavar": "[OPT
 def command(
     ctx: typer.Context,
     identifier: Annotated[
-        str,
-        typer.Option("--id", metavar="ID", envvar="CFGSYNC_ID", help="This node's name.", show_default=False),
+        str, typer.Option("--id", metavar="ID", help="This node's name.", show_default=False)
     ],
-    server: Annotated[
-        str, typer.Option("--server", metavar="URL", envvar="CFGSYNC_SERVER", help="The server's URL.")
-    ] = "http://127.0.0.1:4400",
+    server: Annotated[str, typer.Option(metavar="URL", help="The server's URL.")] = "http://127.0.0.1:4400",
     ip: Annotated[
-        str,
-        typer.Option(
-            "--ip",
-            metavar="IP",
-            envvar="CFGSYNC_IP",
-            help="This node's address; auto: the one that routes to the server.",
-        ),
+        str, typer.Option(metavar="IP", help="This node's address; auto: the one that routes to the server.")
     ] = "auto",
     metadata: Annotated[
-        str | None,
-        typer.Option(
-            "--metadata",
-            metavar="JSON",
-            envvar="CFGSYNC_METADATA",
-            help="JSON for the materializer, or @FILE that holds it.",
-        ),
+        str | None, typer.Option(metavar="JSON", help="JSON for the materializer, or @FILE that holds it.")
     ] = None,
     out: Annotated[
         str | None,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            envvar="CFGSYNC_OUT",
-            help="Directory; the files appear below DIR/current, all in one step.",
-        ),
+        typer.Option(metavar="DIR", help="Directory; the files appear below DIR/current, all in one step."),
     ] = None,
     route: Annotated[
         list[str] | None,
         typer.Option(
-            "--route",
             metavar="PATH=TARGET",
-            envvar="CFGSYNC_ROUTE",
             help="Send the file PATH to TARGET; repeat for each file. Each file is whole at any moment, but the set is"
             " not written in one step: run again to finish an interrupted one.",
         ),
     ] = None,
     wait: Annotated[
         float | None,
-        typer.Option(
-            "--wait",
-            envvar="CFGSYNC_WAIT",
-            metavar="SECONDS",
-            min=0,
-            help="How long to wait for files.  [default: 300, or 5]",
-        ),
+        typer.Option(metavar="SECONDS", min=0, help="How long to wait for files.  [default: 300, or 5]"),
     ] = None,
     state: Annotated[
         str | None,
         typer.Option(
-            "--state",
-            envvar="CFGSYNC_STATE",
             metavar="DIR",
             help="Where this node remembers its secret and what it saw.  [default: below $XDG_STATE_HOME/cfgsync]",
         ),
     ] = None,
     secret_file: Annotated[
-        str | None,
-        typer.Option(
-            "--secret-file",
-            envvar="CFGSYNC_SECRET_FILE",
-            metavar="FILE",
-            help="The node's secret, kept elsewhere.",
-        ),
+        str | None, typer.Option(metavar="FILE", help="The node's secret, kept elsewhere.")
     ] = None,
     startup_mode: Annotated[
         ConfigStartupMode,
         typer.Option(
-            "--startup-mode",
             metavar="fail-closed|degraded",
-            envvar="CFGSYNC_STARTUP_MODE",
             help="degraded: without an answer in time (5 s if --wait is not given), start with the last good files.",
         ),
     ] = ConfigStartupMode.FAIL_CLOSED,
     max_stale: Annotated[
         float | None,
-        typer.Option(
-            "--max-stale",
-            envvar="CFGSYNC_MAX_STALE",
-            metavar="SECONDS",
-            min=0,
-            help="How long ago a server may have confirmed those files.",
-        ),
+        typer.Option(metavar="SECONDS", min=0, help="How long ago a server may have confirmed those files."),
     ] = None,
     watch: Annotated[
         bool,
         typer.Option(
-            "--watch",
-            envvar="CFGSYNC_WATCH",
-            help="Stay: write the files again whenever they change, and restart COMMAND.",
+            "--watch", help="Stay: write the files again whenever they change, and restart COMMAND."
         ),
     ] = False,
     reload: Annotated[
         str | None,
         typer.Option(
-            "--reload",
-            envvar="CFGSYNC_RELOAD",
             metavar="SIGNAL",
             help="Send COMMAND this signal (SIGHUP, 1) when files change, instead of restarting it.",
         ),
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", envvar="CFGSYNC_JSON", help="Print one JSON object at the end.")
-    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
     """Register this node, wait for its files, write them, start a command.
 

@@ -76,12 +76,7 @@ def list_(server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
 def show(
     number: Number = None,
     contents: Annotated[
-        bool,
-        typer.Option(
-            "--contents",
-            envvar="CFGSYNC_CONTENTS",
-            help="Print text files too; never what only its owner may read.",
-        ),
+        bool, typer.Option("--contents", help="Print text files too; never what only its owner may read.")
     ] = False,
     server: Server = DEFAULT_SERVER,
     json: AsJson = False,
@@ -116,10 +111,7 @@ def diff(
     before: Annotated[int | None, typer.Argument(metavar="[A]", min=1)] = None,
     after: Annotated[int | None, typer.Argument(metavar="[B]", min=1)] = None,
     exit_code: Annotated[
-        bool,
-        typer.Option(
-            "--exit-code", envvar="CFGSYNC_EXIT_CODE", help="Exit 1 when there is a difference, as git does."
-        ),
+        bool, typer.Option("--exit-code", help="Exit 1 when there is a difference, as git does.")
     ] = False,
     server: Server = DEFAULT_SERVER,
     json: AsJson = False,
@@ -163,22 +155,10 @@ def diff(
 @app.command(short_help="Ask the materializer anew: one new generation.")
 def renew(
     accept: Annotated[
-        bool,
-        typer.Option(
-            "--accept",
-            envvar="CFGSYNC_ACCEPT",
-            help="Let it leave out what the shrink guard would refuse, this once.",
-        ),
+        bool, typer.Option("--accept", help="Let it leave out what the shrink guard would refuse, this once.")
     ] = False,
     timeout: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS",
-            envvar="CFGSYNC_TIMEOUT",
-            min=0,
-            max=LONGEST_HOLD,
-            help="Wait so long for its run.",
-        ),
+        float, typer.Option(metavar="SECONDS", min=0, max=LONGEST_HOLD, help="Wait so long for its run.")
     ] = LONGEST_HOLD,
     server: Server = DEFAULT_SERVER,
     json: AsJson = False,

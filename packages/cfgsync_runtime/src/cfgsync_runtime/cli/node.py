@@ -96,28 +96,14 @@ def replace(
     file: Annotated[
         list[str] | None,
         typer.Option(
-            "--file",
-            metavar="PATH=LOCALFILE",
-            envvar="CFGSYNC_FILE",
-            help="One of its files; once for each. PATH is the payload's.",
+            metavar="PATH=LOCALFILE", help="One of its files; once for each. PATH is the payload's."
         ),
     ] = None,
     mode: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--mode",
-            metavar="PATH=0600",
-            envvar="CFGSYNC_MODE",
-            help="The mode of one of them.  [default: 0644]",
-        ),
+        list[str] | None, typer.Option(metavar="PATH=0600", help="The mode of one of them.  [default: 0644]")
     ] = None,
     clear: Annotated[
-        bool,
-        typer.Option(
-            "--clear",
-            envvar="CFGSYNC_CLEAR",
-            help="Take the replacement away: the materializer's files come back.",
-        ),
+        bool, typer.Option("--clear", help="Take the replacement away: the materializer's files come back.")
     ] = False,
     server: Server = DEFAULT_SERVER,
 ) -> None:

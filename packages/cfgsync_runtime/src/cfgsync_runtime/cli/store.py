@@ -19,7 +19,7 @@ app = typer.Typer(no_args_is_help=True, **PLAIN)
 
 StoreUrl = Annotated[
     str,
-    typer.Option("--store", envvar="CFGSYNC_STORE", metavar="URL", help="sqlite:FILE", show_default=False),
+    typer.Option("--store", metavar="URL", help="sqlite:FILE", show_default=False),
 ]
 
 
@@ -56,8 +56,6 @@ def new_epoch(
     after: Annotated[
         str | None,
         typer.Option(
-            "--after",
-            envvar="CFGSYNC_AFTER",
             metavar="EPOCH",
             help="An epoch that nodes have seen and the store has not: the new one is later, whatever the clock says.",
         ),

@@ -8,9 +8,10 @@ import re
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import pydantic
+from pydantic import Field
 
 from cfgsync_core import StoreRefused
 
@@ -27,30 +28,68 @@ TARGETS: Final = ("materializer", "bundle", "config")
 
 
 class ServeSettings(pydantic.BaseModel):
-    """Everything that `serve` needs to know. Made by `read_serve_settings`.
+    """The settings of `serve`, made by `read_serve_settings`. A field with a description is a flag, shown with its title.
 
     Exactly one of `materializer` (a MODULE:CLASS, not loaded yet) and `server` (a bundle or server file, read) is set.
-    `revision` None means the materializer's own. Times are in seconds.
+    `revision` None means the materializer's own.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
     materializer: str | None = None
     server: StaticServer | RegistrationServer | None = None
-    store: Annotated[str, pydantic.Field(min_length=1)]
-    host: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9.:_-]+$")] = "127.0.0.1"
-    port: Annotated[int, pydantic.Field(ge=0, le=65535)] = 4400
-    json_logs: bool = False
-    late: Literal["follow", "freeze"] = "follow"
-    revision: str | None = None
-    allow_anonymous: bool = False
-    insecure_no_tls: bool = False
-    insecure_no_auth: bool = False
-    legacy_init_with_node: bool = False
-    no_page: bool = False
-    run_timeout: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)] = 60.0
-    ttl: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)] | None = None
-    shrink_guard: Annotated[float, pydantic.Field(ge=0, le=100, allow_inf_nan=False)] = 50.0
+    store: str = Field(
+        min_length=1,
+        title="URL",
+        description="sqlite:FILE or memory:  [default: below $XDG_STATE_HOME/cfgsync]",
+    )
+    host: str = Field(
+        "127.0.0.1",
+        pattern=r"^[A-Za-z0-9.:_-]+$",
+        title="ADDRESS",
+        description="The address to listen on.  [default: 127.0.0.1]",
+    )
+    port: int = Field(4400, ge=0, le=65535, title="PORT", description="0 takes a free one.  [default: 4400]")
+    json_logs: bool = Field(False, description="Log JSON lines.")
+    late: Literal["follow", "freeze"] = Field(
+        "follow",
+        title="follow|freeze",
+        description="What happens to nodes that come after a generation is published.  [default: follow]",
+    )
+    revision: str | None = Field(
+        None, title="TEXT", description="The program's version: another one makes a new generation."
+    )
+    run_timeout: float = Field(
+        60.0,
+        gt=0,
+        allow_inf_nan=False,
+        title="SECONDS",
+        description="Deadline of one materializer run.  [default: 60]",
+    )
+    ttl: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        title="SECONDS",
+        description="Remove a node that has been silent for so long.  [default: no node is removed]",
+    )
+    shrink_guard: float = Field(
+        50.0,
+        ge=0,
+        le=100,
+        allow_inf_nan=False,
+        title="PERCENT",
+        description="Refuse a result that leaves out over so much of the fleet; 0 is off.  [default: 50]",
+    )
+    allow_anonymous: bool = Field(False, description="Off loopback: take nodes without a secret.")
+    insecure_no_tls: bool = Field(False, description="Off loopback: serve without TLS.")
+    insecure_no_auth: bool = Field(
+        False, description="Off loopback: anyone may join, and another secret re-binds."
+    )
+    legacy_init_with_node: bool = Field(
+        False, description="Answer /init-with-node as /node, for the oldest clients."
+    )
+    no_page: bool = Field(False, description="Do not serve the page of the fleet, GET /.")
 
     @property
     def lacking(self) -> tuple[InsecureOption, ...]:
@@ -131,7 +170,7 @@ def _given(flags: Mapping[str, object], environment: Mapping[str, str]) -> dict[
         if field in ("materializer", "server"):
             continue
         if (value := flags.get(field)) is not None:
-            found[field] = _Given(value, _flag(field))
+            found[field] = _Given(value, flag_of(field))
         elif text := environment.get(_variable(field)):
             found[field] = _Given(text, _variable(field))
     return found
@@ -140,7 +179,7 @@ def _given(flags: Mapping[str, object], environment: Mapping[str, str]) -> dict[
 def _target(flags: Mapping[str, object], environment: Mapping[str, str]) -> tuple[str, _Given]:
     """What to serve: the flags decide, and only where they are silent the environment."""
     by_flag = [
-        (field, _Given(value, _flag(field))) for field in TARGETS if (value := flags.get(field)) is not None
+        (field, _Given(value, flag_of(field))) for field in TARGETS if (value := flags.get(field)) is not None
     ]
     by_environment = [
         (field, _Given(value, _variable(field)))
@@ -201,7 +240,7 @@ def _refuse_open_doors(settings: ServeSettings, file: str | None) -> None:
         return
     without = " and without ".join(_WANTS[name] for name in lacking)
     if file is None:
-        add = " ".join(_flag(name) for name in lacking)
+        add = " ".join(flag_of(name) for name in lacking)
     else:
         add = " and ".join(f"`{name}: true`" for name in lacking) + f" to {file}"
     raise InputError(
@@ -213,7 +252,8 @@ def _refuse_open_doors(settings: ServeSettings, file: str | None) -> None:
 _WANTS: Final = {"insecure_no_tls": "TLS", "insecure_no_auth": "a rule for who may join"}
 
 
-def _flag(field: str) -> str:
+def flag_of(field: str) -> str:
+    """The flag of a field of the settings."""
     return "MODULE:CLASS" if field == "materializer" else "--" + field.replace("_", "-")
 
 

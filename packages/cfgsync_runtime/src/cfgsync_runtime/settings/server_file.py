@@ -8,7 +8,7 @@ oldest:  `port`, `bundle_path`, `serving_mode: bundle | registration`
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -26,15 +26,18 @@ _FORM: Final = "a server file is `port: 4400`, then `source:` with `kind: static
 _KINDS: Final = {"static": False, "bundle": False, "registration": True, "registration_bundle": True}
 _MODES: Final = {"bundle": False, "registration": True}
 _PATHS: Final = ("artifacts_path", "bundle_path")
-_BOOLEANS: Final = (
-    "insecure_no_tls",
-    "insecure_no_auth",
-    "allow_anonymous",
-    "legacy_init_with_node",
-    "no_page",
-)
-_TEXTS: Final = ("host", "store")
-_NUMBERS: Final = ("shrink_guard", "ttl")
+KEYS: Final[Mapping[str, tuple[Callable[[Place, str], object], str]]] = {
+    "port": (Place.number, "4400"),
+    "host": (Place.text, "127.0.0.1"),
+    "store": (Place.text, "sqlite:FILE"),
+    "shrink_guard": (Place.number, "50"),
+    "ttl": (Place.number, "60"),
+    **dict.fromkeys(
+        ("insecure_no_tls", "insecure_no_auth", "allow_anonymous", "legacy_init_with_node", "no_page"),
+        (Place.truth, "true"),
+    ),
+}
+"""The settings in a server file: how a value is read, and an example of one."""
 
 
 class StaticServer(msgspec.Struct, frozen=True):
@@ -70,25 +73,19 @@ def load_server_file(path: str | Path) -> ServerFile:
     top = place.entries(_FORM)
     if "port" not in top:
         place.refuse("no `port` in it", _FORM)
-    settings: dict[str, tuple[object, str]] = {"port": (top["port"].number(_FORM), top["port"].where)}
-    for name in _BOOLEANS:
-        if name in top:
-            settings[name] = (top[name].truth(f"write `{name}: true` or leave it out"), top[name].where)
-    for name in _TEXTS:
-        if name in top:
-            settings[name] = (top[name].text(f"write `{name}: …` as text or leave it out"), top[name].where)
-    for name in _NUMBERS:
-        if name in top:
-            settings[name] = (top[name].number(f"write `{name}: 50` or leave it out"), top[name].where)
+    settings: dict[str, tuple[object, str]] = {
+        name: (read(top[name], f"write `{name}: {example}` or leave it out"), top[name].where)
+        for name, (read, example) in KEYS.items()
+        if name in top
+    }
     if "store" in settings:
         url, where = settings["store"]
         settings["store"] = (_beside(place.file, str(url)), where)
-    legacy = (*_PATHS[1:], "serving_mode")
-    _pass_over(
-        place, top, ("port", "source", *_BOOLEANS, *_TEXTS, *_NUMBERS, *(() if "source" in top else legacy))
-    )
-    server = _from_source(top["source"]) if "source" in top else _from_legacy(place, top)
-    return ServerFile(server, settings)
+    if "source" in top:
+        _warn_of_unknown(place, top, ("source", *KEYS))
+        return ServerFile(_from_source(top["source"]), settings)
+    _warn_of_unknown(place, top, ("source", *KEYS, "bundle_path", "serving_mode"))
+    return ServerFile(_from_legacy(place, top), settings)
 
 
 def _from_source(source: Place) -> StaticServer | RegistrationServer:
@@ -101,7 +98,7 @@ def _from_source(source: Place) -> StaticServer | RegistrationServer:
         source.refuse("no `artifacts_path` in it", _FORM)
     if len(given) == 2 and given[0].text(_FORM) != given[1].text(_FORM):
         given[1].refuse("names another file than `artifacts_path`", "keep one of the two")
-    _pass_over(source, fields, ("kind", *_PATHS))
+    _warn_of_unknown(source, fields, ("kind", *_PATHS))
     return _load(given[0], with_registration)
 
 
@@ -138,7 +135,7 @@ def _beside(file: Path, url: str) -> str:
     return f"sqlite:{(file.parent / name).absolute()}"
 
 
-def _pass_over(place: Place, fields: Mapping[str, Place], names: tuple[str, ...]) -> None:
+def _warn_of_unknown(place: Place, fields: Mapping[str, Place], names: tuple[str, ...]) -> None:
     """Unknown keys are ignored as the original does (its own tools wrote some), but not without a word."""
     for name in fields:
         if name not in names:

@@ -24,12 +24,8 @@ WORDS_SHOWN: Final = 2_000
 
 T = TypeVar("T")
 
-Server: TypeAlias = Annotated[
-    str, typer.Option("--server", metavar="URL", envvar="CFGSYNC_SERVER", help="The server's URL.")
-]
-AsJson: TypeAlias = Annotated[
-    bool, typer.Option("--json", envvar="CFGSYNC_JSON", help="Print one JSON object.")
-]
+Server: TypeAlias = Annotated[str, typer.Option("--server", metavar="URL", help="The server's URL.")]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 class _Refusal(msgspec.Struct, frozen=True):
