@@ -103,7 +103,7 @@ def _served(settings: ServeSettings) -> Served:
         return BundleConfigSource(settings.server.bundle, settings.server.file)
     if isinstance(settings.server, RegistrationServer):
         return MaterializedArtifacts.from_nodes(settings.server.nodes).with_shared(settings.server.shared)
-    assert settings.materializer is not None  # settings hold one of the two
+    assert settings.materializer is not None  # one of the two is set
     return ChildDecider(settings.materializer)
 
 
@@ -120,8 +120,8 @@ async def _serve(settings: ServeSettings, made: Served) -> int:
         with collection_paused():
             stack.callback(
                 asyncio.create_task(load_http_server()).cancel
-            )  # beside the materializer's process
-            # loaded before signals are ours: an application whose import hangs is ended like any program
+            )  # while the materializer's process starts
+            # before the signal handlers: an application whose import hangs is ended like any program
             if isinstance(made, ChildDecider):
                 await stack.enter_async_context(made)
             stopped = await stack.enter_async_context(stop_signals())
@@ -138,7 +138,7 @@ async def _serve(settings: ServeSettings, made: Served) -> int:
             )
             return 1
         log.info(
-            "%s: telling everybody who waits to come back",
+            "%s: shutting down; waiting nodes will reconnect",
             stopped.result().name,
             extra=event("stopping", signal=stopped.result().name),
         )

@@ -1,4 +1,4 @@
-"""`cfgsync status`: the state of the fleet and of each node, and why; a table, or the server's own JSON."""
+"""`cfgsync status`: the state of the fleet and of each node, as a table or as the server's JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def command(
     identifier: Annotated[str | None, typer.Argument(metavar="[ID]", help="One node only.")] = None,
     server: Server = DEFAULT_SERVER,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Stay, and show it again whenever it changes; Ctrl-C ends it.")
+        bool, typer.Option("--watch", help="Show it again whenever it changes, until Ctrl-C.")
     ] = False,
     wait_applied: Annotated[
         bool,
@@ -33,9 +33,9 @@ def command(
         str | None,
         typer.Option(metavar="FILE", help="Record the fleet for cfgsync check, on the server's machine."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the server's answer, as it is.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the server's answer unchanged.")] = False,
 ) -> None:
-    """Who is here, who is missing, and why it is not ready.
+    """Which nodes are here, which are missing, and why.
 
     \b
     Examples:
@@ -72,7 +72,7 @@ def command(
         if watch:
             from .parts.live_status import watch as watch_it
 
-            watch_it(client, client.at, identifier, json)
+            watch_it(client, identifier, json)
         elif json:
             print(client.body(identifier).decode(errors="replace"))
         elif identifier is not None:

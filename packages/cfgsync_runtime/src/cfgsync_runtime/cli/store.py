@@ -1,4 +1,4 @@
-"""`cfgsync store …`: an operator's commands for a store itself."""
+"""`cfgsync store …`: check a store, or begin a new epoch in it."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def check(store: StoreUrl) -> None:
     try:
         asyncio.run(_check(store))
     except (StoreRefused, Unavailable) as error:
-        hint = getattr(error, "hint", "") or "restore it from a backup, or start anew with another file"
+        hint = getattr(error, "hint", "") or "restore it from a backup, or start again with another file"
         raise typer.Exit(fail(1, str(error), hint)) from error
 
 
@@ -118,7 +118,7 @@ async def _check(url: str) -> None:
 
 async def _bucket(store: RevisionedStore, name: str) -> str:
     cut = await store.snapshot(name)
-    assert isinstance(cut, BucketSnapshot)  # asked without a known version
+    assert isinstance(cut, BucketSnapshot)  # no known version is given
     if not cut.is_whole():
         raise Unavailable(f"bucket {name} at {cut.version}: its entries do not have the digest of their cut")
     changes = await store.changes(name, NEVER)

@@ -96,8 +96,11 @@ class ServeSettings(pydantic.BaseModel):
         """The protections that the operator allows a server off loopback to lack; none on loopback."""
         if is_loopback(self.host):
             return ()
-        words: dict[InsecureOption, bool] = {"no-tls": self.insecure_no_tls, "no-auth": self.insecure_no_auth}
-        return tuple(word for word, given in words.items() if given)
+        options: dict[InsecureOption, bool] = {
+            "no-tls": self.insecure_no_tls,
+            "no-auth": self.insecure_no_auth,
+        }
+        return tuple(option for option, given in options.items() if given)
 
 
 class _Given(NamedTuple):
@@ -113,7 +116,6 @@ def read_serve_settings(
 
     An empty variable is not given. Reads the bundle or server file. Raises `InputError`.
     """
-    given = _given(flags, environment)
     target, named = _target(flags, environment)
     settings: dict[str, _Given] = {}
     if target == "materializer":
@@ -126,16 +128,18 @@ def read_serve_settings(
         read = load_server_file(str(named.value))
         settings["server"] = _Given(read.server, named.origin)
         settings |= {field: _Given(*written) for field, written in read.settings.items()}
-    settings |= given
+    for field in ServeSettings.model_fields.keys() - {"materializer", "server"}:
+        if (given := _given(field, flags, environment)) is not None:
+            settings[field] = given
     settings.setdefault(
         "store", _Given(default_store(target, str(named.value), environment), "the default store")
     )
     made = _validated(settings)
     try:
         scheme_of(made.store)
-    except StoreRefused as error:  # what was given is wrong, and not the machine
+    except StoreRefused as error:  # the setting is wrong, not the machine
         raise InputError(f"{settings['store'].origin}: {error}", error.hint) from error
-    _refuse_open_doors(made, str(named.value) if target == "config" else None)
+    _refuse_insecure(made, str(named.value) if target == "config" else None)
     return made
 
 
@@ -164,29 +168,19 @@ def default_store(target: str, name: str, environment: Mapping[str, str]) -> str
     return f"sqlite:{state / 'cfgsync' / f'serve-{spelled}{suffix}.db'}"
 
 
-def _given(flags: Mapping[str, object], environment: Mapping[str, str]) -> dict[str, _Given]:
-    found: dict[str, _Given] = {}
-    for field in ServeSettings.model_fields:
-        if field in ("materializer", "server"):
-            continue
-        if (value := flags.get(field)) is not None:
-            found[field] = _Given(value, flag_of(field))
-        elif text := environment.get(_variable(field)):
-            found[field] = _Given(text, _variable(field))
-    return found
+def _given(field: str, flags: Mapping[str, object], environment: Mapping[str, str]) -> _Given | None:
+    if (value := flags.get(field)) is not None:
+        return _Given(value, flag_of(field))
+    variable = PREFIX + field.upper()
+    return _Given(text, variable) if (text := environment.get(variable)) else None
 
 
 def _target(flags: Mapping[str, object], environment: Mapping[str, str]) -> tuple[str, _Given]:
-    """What to serve: the flags decide, and only where they are silent the environment."""
-    by_flag = [
-        (field, _Given(value, flag_of(field))) for field in TARGETS if (value := flags.get(field)) is not None
-    ]
-    by_environment = [
-        (field, _Given(value, _variable(field)))
-        for field in TARGETS
-        if (value := environment.get(_variable(field)))
-    ]
-    named = by_flag or by_environment
+    """What to serve: by the flags, else by the environment."""
+    given = [(field, _given(field, flags, environment)) for field in TARGETS]
+    named = [(field, one) for field, one in given if one is not None]
+    by_flag = [(field, one) for field, one in named if one.origin == flag_of(field)]
+    named = by_flag or named
     if not named:
         raise InputError("nothing to serve", "give MODULE:CLASS, --bundle FILE or --config FILE")
     if len(named) > 1:
@@ -216,7 +210,7 @@ _EXPECTED: Final = {
     "port": "give a port from 1 to 65535, or 0 for one that is free",
     "late": "follow makes a new generation for late nodes, freeze refuses them",
     "run_timeout": "give a number of seconds above 0",
-    "ttl": "give a number of seconds above 0, or leave it out and nobody expires",
+    "ttl": "give a number of seconds above 0, or leave it out and no node is removed",
     "shrink_guard": "give a percentage from 0 (off) to 100",
     **{
         name: "give true or false"
@@ -226,15 +220,15 @@ _EXPECTED: Final = {
 }
 
 
-def _refuse_open_doors(settings: ServeSettings, file: str | None) -> None:
-    """Off loopback a server needs TLS and a rule for which nodes may join, or its operator's word that it needs none. The
-    hint holds the exact text to add."""
+def _refuse_insecure(settings: ServeSettings, file: str | None) -> None:
+    """Off loopback a server needs TLS and a rule for which nodes may join, unless its operator waives them. The hint holds
+    the exact text to add."""
     if is_loopback(settings.host):
         return
     lacking = []
     if not settings.insecure_no_tls:
         lacking.append("insecure_no_tls")
-    if not settings.insecure_no_auth:  # who is allowed to come without a secret is no rule for who may join
+    if not settings.insecure_no_auth:  # allow_anonymous is no rule for which nodes may join
         lacking.append("insecure_no_auth")
     if not lacking:
         return
@@ -249,13 +243,9 @@ def _refuse_open_doors(settings: ServeSettings, file: str | None) -> None:
     )
 
 
-_WANTS: Final = {"insecure_no_tls": "TLS", "insecure_no_auth": "a rule for who may join"}
+_WANTS: Final = {"insecure_no_tls": "TLS", "insecure_no_auth": "a rule for which nodes may join"}
 
 
 def flag_of(field: str) -> str:
     """The flag of a field of the settings."""
     return "MODULE:CLASS" if field == "materializer" else "--" + field.replace("_", "-")
-
-
-def _variable(field: str) -> str:
-    return PREFIX + field.upper()

@@ -7,7 +7,6 @@ oldest:  `port`, `bundle_path`, `serving_mode: bundle | registration`
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -17,10 +16,8 @@ import msgspec
 from cfgsync_artifacts import ArtifactSet
 from cfgsync_core import NodeArtifactsBundle
 
-from .bundle_file import load_bundle
+from .bundle_file import check_keys, load_bundle
 from .yaml_place import Place
-
-_log = logging.getLogger(__name__)
 
 _FORM: Final = "a server file is `port: 4400`, then `source:` with `kind: static` and `artifacts_path: FILE`"
 _KINDS: Final = {"static": False, "bundle": False, "registration": True, "registration_bundle": True}
@@ -41,7 +38,7 @@ KEYS: Final[Mapping[str, tuple[Callable[[Place, str], object], str]]] = {
 
 
 class StaticServer(msgspec.Struct, frozen=True):
-    """Serve the files of a bundle to whoever is in it, registered or not. `file` is where the bundle came from."""
+    """Serve the files of a bundle to the nodes in it, registered or not. `file` is the name of the bundle."""
 
     bundle: NodeArtifactsBundle
     file: str
@@ -65,9 +62,7 @@ class ServerFile(msgspec.Struct, frozen=True):
 
 def load_server_file(path: str | Path) -> ServerFile:
     """Read a server file and the bundle that it names. Raises `InputError` for both."""
-    from .yaml_document import (
-        read_document,
-    )  # a server of a materializer reads no YAML, which takes 13 ms to load
+    from .yaml_document import read_document  # YAML takes 13 ms to load, and a materializer needs none
 
     place = read_document(Path(path))
     top = place.entries(_FORM)
@@ -82,9 +77,9 @@ def load_server_file(path: str | Path) -> ServerFile:
         url, where = settings["store"]
         settings["store"] = (_beside(place.file, str(url)), where)
     if "source" in top:
-        _warn_of_unknown(place, top, ("source", *KEYS))
+        check_keys(place, top, ("source", *KEYS))
         return ServerFile(_from_source(top["source"]), settings)
-    _warn_of_unknown(place, top, ("source", *KEYS, "bundle_path", "serving_mode"))
+    check_keys(place, top, ("source", *KEYS, "bundle_path", "serving_mode"))
     return ServerFile(_from_legacy(place, top), settings)
 
 
@@ -98,7 +93,7 @@ def _from_source(source: Place) -> StaticServer | RegistrationServer:
         source.refuse("no `artifacts_path` in it", _FORM)
     if len(given) == 2 and given[0].text(_FORM) != given[1].text(_FORM):
         given[1].refuse("names another file than `artifacts_path`", "keep one of the two")
-    _warn_of_unknown(source, fields, ("kind", *_PATHS))
+    check_keys(source, fields, ("kind", *_PATHS))
     return _load(given[0], with_registration)
 
 
@@ -133,10 +128,3 @@ def _beside(file: Path, url: str) -> str:
     if scheme != "sqlite" or not colon or not name or name.startswith(("/", ":")):
         return url
     return f"sqlite:{(file.parent / name).absolute()}"
-
-
-def _warn_of_unknown(place: Place, fields: Mapping[str, Place], names: tuple[str, ...]) -> None:
-    """Unknown keys are ignored as the original does (its own tools wrote some), but not without a word."""
-    for name in fields:
-        if name not in names:
-            _log.warning("%s: unknown key ignored; known here: %s", place.key(name).where, ", ".join(names))

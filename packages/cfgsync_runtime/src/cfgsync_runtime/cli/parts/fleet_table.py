@@ -1,4 +1,4 @@
-"""The status of a fleet as lines for people: they fit the terminal's width, and nothing in them moves its cursor.
+"""The status of a fleet as lines that fit the terminal's width; nothing in them moves its cursor.
 
 Off a terminal the width is 80 columns, without colours. A narrow terminal loses the least useful parts: the day, then the
 time when a node was last seen.
@@ -78,7 +78,7 @@ def summary(fleet: FleetStatus, page: Page) -> Iterator[str]:
         joined = ", but " if fleet.state in ("converging", "converged") else ": "
         line = f"{state}{joined}{plain(fleet.reason)}" if fleet.reason else state
         yield from wrapped(line, page, _COLOURS.get(fleet.state, ""))
-    if not any(condition.missing for condition in fleet.conditions):  # else the reason says them
+    if not any(condition.missing for condition in fleet.conditions):  # else the reason names them
         for condition in fleet.conditions:
             yield from wrapped(f"{plain(condition.name)}: {describe('', (condition,))}", page)
     if fleet.generation and fleet.behind:
@@ -128,12 +128,12 @@ def one(node: NodeStatus, page: Page) -> Iterator[str]:
 
 
 def _state(node: NodeStatus) -> str:
-    """The state as the server says it, `-` when the server is older than states."""
+    """The state in the server's answer, `-` from a server older than states."""
     return fitted(plain(node.state) or "-", 14)
 
 
 def number(generation: str | None) -> str:
-    """The number of a generation; its epoch is 36 characters that say nothing to a person."""
+    """The number of a generation, without the 36 characters of its epoch."""
     return plain(generation.rpartition(".")[2], 10) if generation else "-"
 
 
