@@ -61,6 +61,7 @@ _SPELLED: Final = {
 """What hints call by the flags of `cfgsync fetch`, by its name here."""
 
 _WITHOUT_CONTEXT: Final = {EXIT[IntegrityError], EXIT[DiskError]}
+"""The exit codes whose messages begin with nothing, as the original's."""
 
 
 def main() -> NoReturn:
@@ -196,11 +197,8 @@ def _end(ending: Ending) -> int:
     hint = ending.hint
     for flags, here in _SPELLED.items():
         hint = hint.replace(flags, here)
-    return fail(1, f"Error: {_context(ending)}{report.message}", hint)
-
-
-def _context(ending: Ending) -> str:
-    """How the original's messages begin. Those about a payload or a disk begin with nothing."""
-    if ending.report.exit in _WITHOUT_CONTEXT:
-        return ""
-    return "fetching node artifacts: " if ending.registered else "registering node with cfgsync: "
+    if report.exit in _WITHOUT_CONTEXT:
+        context = ""
+    else:
+        context = "fetching node artifacts: " if ending.registered else "registering node with cfgsync: "
+    return fail(1, f"Error: {context}{report.message}", hint)

@@ -34,7 +34,9 @@ class ServeSettings(pydantic.BaseModel):
     `revision` None means the materializer's own.
     """
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = pydantic.ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False
+    )
 
     materializer: str | None = None
     server: StaticServer | RegistrationServer | None = None
@@ -60,16 +62,11 @@ class ServeSettings(pydantic.BaseModel):
         None, title="TEXT", description="The program's version: another one makes a new generation."
     )
     run_timeout: float = Field(
-        60.0,
-        gt=0,
-        allow_inf_nan=False,
-        title="SECONDS",
-        description="Deadline of one materializer run.  [default: 60]",
+        60.0, gt=0, title="SECONDS", description="Deadline of one materializer run.  [default: 60]"
     )
     ttl: float | None = Field(
         None,
         gt=0,
-        allow_inf_nan=False,
         title="SECONDS",
         description="Remove a node that has been silent for so long.  [default: no node is removed]",
     )
@@ -77,7 +74,6 @@ class ServeSettings(pydantic.BaseModel):
         50.0,
         ge=0,
         le=100,
-        allow_inf_nan=False,
         title="PERCENT",
         description="Refuse a result that leaves out over so much of the fleet; 0 is off.  [default: 50]",
     )
@@ -96,11 +92,8 @@ class ServeSettings(pydantic.BaseModel):
         """The protections that the operator allows a server off loopback to lack; none on loopback."""
         if is_loopback(self.host):
             return ()
-        options: dict[InsecureOption, bool] = {
-            "no-tls": self.insecure_no_tls,
-            "no-auth": self.insecure_no_auth,
-        }
-        return tuple(option for option, given in options.items() if given)
+        tls: tuple[InsecureOption, ...] = ("no-tls",) if self.insecure_no_tls else ()
+        return (*tls, "no-auth") if self.insecure_no_auth else tls
 
 
 class _Given(NamedTuple):
@@ -161,9 +154,7 @@ def default_store(target: str, name: str, environment: Mapping[str, str]) -> str
     home = environment.get("XDG_STATE_HOME", "")
     # a relative XDG_STATE_HOME is to be ignored (XDG Base Directory Specification)
     state = (
-        Path(home)
-        if home.startswith("/")
-        else Path(environment.get("HOME") or Path.home()) / ".local" / "state"
+        Path(home) if home.startswith("/") else Path(environment.get("HOME") or Path.home(), ".local/state")
     )
     return f"sqlite:{state / 'cfgsync' / f'serve-{spelled}{suffix}.db'}"
 
@@ -225,11 +216,9 @@ def _refuse_insecure(settings: ServeSettings, file: str | None) -> None:
     the exact text to add."""
     if is_loopback(settings.host):
         return
-    lacking = []
-    if not settings.insecure_no_tls:
-        lacking.append("insecure_no_tls")
-    if not settings.insecure_no_auth:  # allow_anonymous is no rule for which nodes may join
-        lacking.append("insecure_no_auth")
+    lacking = [
+        name for name in _WANTS if not getattr(settings, name)
+    ]  # allow_anonymous is no rule for joining
     if not lacking:
         return
     without = " and without ".join(_WANTS[name] for name in lacking)

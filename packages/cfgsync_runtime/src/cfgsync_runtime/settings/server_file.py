@@ -80,7 +80,10 @@ def load_server_file(path: str | Path) -> ServerFile:
         check_keys(place, top, ("source", *KEYS))
         return ServerFile(_from_source(top["source"]), settings)
     check_keys(place, top, ("source", *KEYS, "bundle_path", "serving_mode"))
-    return ServerFile(_from_legacy(place, top), settings)
+    if "bundle_path" not in top:
+        place.refuse("cfgsync server config requires source.kind or legacy bundle_path", _FORM)
+    with_registration = "serving_mode" in top and _choice(top["serving_mode"], _MODES)
+    return ServerFile(_load(top["bundle_path"], with_registration), settings)
 
 
 def _from_source(source: Place) -> StaticServer | RegistrationServer:
@@ -95,12 +98,6 @@ def _from_source(source: Place) -> StaticServer | RegistrationServer:
         given[1].refuse("names another file than `artifacts_path`", "keep one of the two")
     check_keys(source, fields, ("kind", *_PATHS))
     return _load(given[0], with_registration)
-
-
-def _from_legacy(place: Place, top: Mapping[str, Place]) -> StaticServer | RegistrationServer:
-    if "bundle_path" not in top:
-        place.refuse("cfgsync server config requires source.kind or legacy bundle_path", _FORM)
-    return _load(top["bundle_path"], "serving_mode" in top and _choice(top["serving_mode"], _MODES))
 
 
 def _choice(place: Place, known: Mapping[str, bool]) -> bool:

@@ -45,21 +45,13 @@ def stale_of(max_stale: float | None, mode: ConfigStartupMode) -> float | None:
 
 
 def reload_of(text: str | None, watch: bool, start: list[str]) -> signal.Signals | None:
-    """The signal that reports changes to the command. Raises `BadParameter`."""
+    """The signal that reports changes to the command: `SIGHUP`, `hup` or `1`. Raises `BadParameter`."""
     if text is None:
         return None
     if not watch:
         raise typer.BadParameter("it is for --watch only", param_hint="--reload")
     if not start:
         raise typer.BadParameter("there is no command to send it to: add -- COMMAND", param_hint="--reload")
-    try:
-        return parse_signal(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--reload") from error
-
-
-def parse_signal(text: str) -> signal.Signals:
-    """`SIGHUP`, `hup` or `1`. Raises `ValueError` for an unknown signal, and one that no program can catch."""
     name = text.strip().upper()
     try:
         if name.isascii() and name.isdigit():
@@ -67,9 +59,10 @@ def parse_signal(text: str) -> signal.Signals:
         else:
             found = signal.Signals["SIG" + name.removeprefix("SIG")]
     except (KeyError, ValueError):
-        raise ValueError(f"{text[:40]!r} is not the name or number of a signal") from None
+        why = f"{text[:40]!r} is not the name or number of a signal"
+        raise typer.BadParameter(why, param_hint="--reload") from None
     if found in (signal.SIGKILL, signal.SIGSTOP):
-        raise ValueError(f"{found.name} is a signal that no program can catch")
+        raise typer.BadParameter(f"{found.name} is a signal that no program can catch", param_hint="--reload")
     return found
 
 

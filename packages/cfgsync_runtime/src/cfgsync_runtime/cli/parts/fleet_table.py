@@ -16,7 +16,7 @@ from cfgsync_core import FleetStatus, NodeStatus
 from cfgsync_core.text import plain
 from cfgsync_core.wire import describe
 
-from .terminal import COLUMNS, cells, filled, fitted, has_colours, is_live, painted, size
+from .terminal import COLUMNS, cells, filled, fitted, has_colours, is_live, size
 
 _TITLES: Final = ("NODE", "STATE", "SERVED", "APPLIED", "LAST SEEN")
 _WIDE: Final = (11, 10, 10, 20)
@@ -42,6 +42,9 @@ _COLOURS: Final = {
 """By state, of a node or of the fleet."""
 
 
+_CODES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+
+
 class Page(NamedTuple):
     """The width in columns, and whether there are colours."""
 
@@ -55,7 +58,7 @@ class Page(NamedTuple):
         return cls(size(stream)[0] if is_live(stream) else COLUMNS, has_colours(stream))
 
     def painted(self, text: str, colour: str) -> str:
-        return painted(text, colour) if self.colours and colour else text
+        return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if self.colours and colour else text
 
 
 def table(fleet: FleetStatus, nodes: Sequence[NodeStatus], page: Page) -> Iterator[str]:

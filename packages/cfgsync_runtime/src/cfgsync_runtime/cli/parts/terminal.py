@@ -7,12 +7,10 @@ terminal that calls itself dumb get plain lines. `NO_COLOR`, set to anything, ta
 from __future__ import annotations
 
 import os
-from typing import Final, TextIO
+from typing import TextIO
 
 COLUMNS, ROWS = 80, 24
 """The size of a stream that is no terminal."""
-
-_CODES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
 def is_live(stream: TextIO) -> bool:
@@ -31,11 +29,6 @@ def size(stream: TextIO) -> tuple[int, int]:
     except (OSError, ValueError):
         return COLUMNS, ROWS
     return found.columns or COLUMNS, found.lines or ROWS
-
-
-def painted(text: str, colour: str) -> str:
-    """`text` in a colour, for a stream that has colours; "" leaves it as it is."""
-    return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if colour else text
 
 
 def cells(text: str) -> int:
