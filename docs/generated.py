@@ -71,7 +71,7 @@ def exit_codes() -> str:
 def settings() -> str:
     """The settings of `serve`: flag, variable, default."""
     rows = ["| flag | variable | in the server file | default |", "| --- | --- | --- | --- |"]
-    in_file = {"port", *server_file._BOOLEANS, *server_file._TEXTS, *server_file._NUMBERS}
+    in_file = set(server_file.KEYS)
     for name, field in ServeSettings.model_fields.items():
         if name == "server":
             continue

@@ -1,4 +1,4 @@
-"""A server that is open to other machines without TLS or a rule for who may join says so in its log and in /status."""
+"""A server that is open to other machines without TLS or a rule for which nodes may join says so in its log and in /status."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_a_result_that_leaves_most_out_is_refused_until_it_is_accepted(place: Pl
     assert (done.returncode, done.stdout) == (0, "generation 2\n")
     assert server.ask("POST", "/node", body("node-4")).status == 404
     done = place.run("generation", "renew", "--server", server.url)
-    assert (done.returncode, done.stdout) == (0, "generation 2 stands: the files are the same\n")
+    assert (done.returncode, done.stdout) == (0, "generation 2 is unchanged: the files are the same\n")
     decides(place, "three", keep=0)
     assert place.run("generation", "renew", "--server", server.url).returncode == 1  # accepted once
 
@@ -171,7 +171,7 @@ def test_a_node_s_files_are_replaced_and_come_back(place: Place) -> None:
     clear = ("node", "replace", "node-1", "--clear", *at)
     assert place.run(*clear).stdout == "node-1: the materializer's files come back with the next generation\n"
     eventually(lambda: files(server, "node-1")["/config.yaml"].startswith("id: node-1"))
-    assert place.run(*clear).stdout == "node-1: it has no files of yours: there was nothing to take away\n"
+    assert place.run(*clear).stdout == "node-1: it had no replacement: nothing to clear\n"
 
 
 @pytest.mark.parametrize(

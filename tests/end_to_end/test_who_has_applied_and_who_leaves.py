@@ -159,7 +159,7 @@ def test_an_evicted_node_leaves_and_the_commands_say_so(place: Place) -> None:
     server = serve(place)
     at = ("--server", server.url)
     empty = place.run("node", "list", *at)
-    assert (empty.returncode, empty.stdout) == (0, "nobody is registered\n")
+    assert (empty.returncode, empty.stdout) == (0, "no node is registered\n")
     register(server, "a", "b" * 100)
     listed = place.run("node", "list", *at)
     assert listed.returncode == 0

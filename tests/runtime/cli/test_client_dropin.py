@@ -332,7 +332,7 @@ def test_arguments_are_passed_over_with_a_word_and_help_is_help(run: Run) -> Non
     with OriginalServer() as server:
         done = run("x", CFG_SERVER_ADDR=server.url, CFG_FILE_PATH="c")
         assert done.returncode == 0
-        assert done.stderr.startswith("note: cfgsync-client takes no arguments, 'x' is passed over\n")
+        assert done.stderr.startswith("note: cfgsync-client takes no arguments, 'x' is ignored\n")
     shown = run("--help")
     assert (shown.returncode, shown.stderr) == (0, "")
     variables = {"CFG_SERVER_ADDR", "CFG_HOST_IP", "CFG_HOST_IDENTIFIER", "CFG_REGISTRATION_METADATA_JSON"}

@@ -322,7 +322,7 @@ def blocks(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., str]]:
             ServerClient(server.url) as client,
             pytest.raises(Enough),
         ):
-            watch(client, client.at, identifier, as_json, every=0.0, sleep=after(len(script)))
+            watch(client, identifier, as_json, every=0.0, sleep=after(len(script)))
         return capsys.readouterr().out
 
     return look
@@ -362,7 +362,7 @@ def test_a_server_that_is_not_there_at_first_is_told_at_once() -> None:
         ServerClient(server.url) as client,
         pytest.raises(NoAnswer) as told,
     ):
-        watch(client, client.at, None, False, every=0.0, sleep=after(1))
+        watch(client, None, False, every=0.0, sleep=after(1))
     assert told.value.code == 6
 
 

@@ -202,7 +202,7 @@ def test_a_variable_that_is_no_boolean_is_refused():
 
 def test_a_host_that_others_reach_needs_tls_and_a_rule_or_the_operators_word():
     assert refusal(host="0.0.0.0") == (
-        "host 0.0.0.0 is open to other machines, without TLS and without a rule for who may join",
+        "host 0.0.0.0 is open to other machines, without TLS and without a rule for which nodes may join",
         "if its network is to be trusted with that, add --insecure-no-tls --insecure-no-auth",
     )
     assert refusal(host="0.0.0.0", insecure_no_auth=True)[1].endswith("add --insecure-no-tls")

@@ -197,9 +197,9 @@ def test_a_node_that_gets_no_files_at_all_is_said(write, caplog):
         (b"nodes:\n- \xff\n", "b.yaml:2: not UTF-8 text (byte 0xff)"),
         (LISTED.encode("utf-16"), "b.yaml:1: not UTF-8 text (byte 0xff)"),
         ("nodes: []\n---\nnodes: []\n", "b.yaml:2:1: a second document begins"),
-        ("nodes: *x\n", "b.yaml:1:8: *x stands for nothing"),
-        ("nodes: &x [*x]\n", "b.yaml:1:12: *x stands inside of what it stands for"),
-        ("? [a]\n: b\n", "b.yaml:1:5: a list or mapping stands where a key is expected"),
+        ("nodes: *x\n", "b.yaml:1:8: *x names no value"),
+        ("nodes: &x [*x]\n", "b.yaml:1:12: *x is inside the value that it names"),
+        ("? [a]\n: b\n", "b.yaml:1:5: expected a key, found a list or mapping"),
         ("nodes: " + "[" * 100_000, "b.yaml:1:39: nested deeper than 32"),
     ],
 )

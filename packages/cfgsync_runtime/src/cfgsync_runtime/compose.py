@@ -76,7 +76,7 @@ async def serving_snapshot(
     `anonymous` takes nodes without a secret, `rebind` gives a name to a node that comes with another one;
     `lacking` is what its operator lets it do without, which is in the log and in `/status`.
     With `legacy_init_with_node`, `/node` is also `/init-with-node`, as the oldest clients of the original call it.
-    A node that is not heard of for `ttl` seconds leaves (None: nobody does).
+    A node that is silent for `ttl` seconds is removed (None: no node is).
     `hints` (default: the backend's own) say that other servers share the store: this server sends them hints, and follows
     what they commit, at each of their hints and every `interval` seconds.
     With `page`, `GET /` shows the fleet; off loopback it refuses unless `lacking` has "no-auth".
@@ -186,18 +186,7 @@ async def serve_snapshot_cfgsync(
 
     Arguments as for `serving_snapshot`, which gives the running server to a program that wants more than that.
     """
-    async with serving_snapshot(
-        materializer,
-        host=host,
-        port=port,
-        store=store,
-        late=late,
-        revision=revision,
-        sink=sink,
-        run_timeout=run_timeout,
-        shrink_guard=shrink_guard,
-        ttl=ttl,
-    ):
+    async with serving_snapshot(**locals()):
         await asyncio.Event().wait()
 
 

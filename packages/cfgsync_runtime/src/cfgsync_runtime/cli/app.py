@@ -1,4 +1,4 @@
-"""`cfgsync COMMAND`: help lines stand here, so that showing them, or running one command, loads no other.
+"""`cfgsync COMMAND`: the help lines are here, so that showing them, or running one command, loads no other.
 
 A command's module offers `command`, a function with typer's annotations, and, where it needs them, `settings` for
 `typer.Typer.command`; one with commands of its own offers `app`. A command ends with `raise typer.Exit(code)`.
@@ -23,7 +23,7 @@ COMMANDS: Final = {
     "demo": "A whole boot on this machine, watched live.",
     "serve": "Serve a materializer, a bundle or a server configuration.",
     "fetch": "Register this node, write its files, start a command.",
-    "status": "Who is here, who is missing, and why it is not ready.",
+    "status": "Which nodes are here, which are missing, and why.",
     "check": "Run a materializer on a recorded fleet; no server.",
     "generation": "List, show and compare generations, or make a new one.",
     "node": "List nodes, let one leave, or replace its files.",
@@ -37,7 +37,7 @@ VARIABLES: Final = "Every flag is also an environment variable, CFGSYNC_<FLAG>; 
 
 PLAIN: Final[dict[str, Any]] = {
     "add_completion": False,
-    "rich_markup_mode": None,  # rich costs 65 ms, and a node's log is no terminal
+    "rich_markup_mode": None,  # rich takes 65 ms to load, and a node's log is no terminal
     "pretty_exceptions_enable": False,
 }
 
@@ -48,7 +48,7 @@ _KINDS: Final = {
     "a valid float range": "a number",
     "a valid float": "a number",
 }
-"""The library's names for what it wanted, in people's words."""
+"""The library's names for what it expected, in plain words."""
 
 
 class LazyGroup(TyperGroup):
@@ -82,10 +82,15 @@ class LazyGroup(TyperGroup):
 
 
 def _tidied(command: Any) -> Any:
-    """A command whose help shows no `[env var: …]` at each flag, but says it once, and its arguments as they are."""
+    """A command whose every flag has its variable; `--help` names that rule once, and shows the arguments as they are.
+
+    `envvar=[]` marks a flag whose variable the command reads itself.
+    """
     for parameter in command.params:
         if parameter.param_type_name == "option":
             parameter.show_envvar = False
+            if parameter.envvar is None:
+                parameter.envvar = f"CFGSYNC_{parameter.opts[0].removeprefix('--').replace('-', '_').upper()}"
         elif parameter.required:
             parameter.make_metavar = lambda *_, shown=parameter.metavar, **__: shown
     commands = getattr(command, "commands", None)
@@ -123,7 +128,7 @@ def _root(
 
 
 def command_line() -> Any:
-    """The whole command line, with click's words: `list_commands`, `get_command`, `params`."""
+    """The whole command line, as a click group."""
     app = typer.Typer(cls=LazyGroup, no_args_is_help=True, **{**PLAIN, "add_completion": True})
     app.callback()(_root)
     return typer.main.get_command(app)
@@ -150,9 +155,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
             1, f"{completion}: {error.filename}: {error.strerror}", "--show-completion prints the script"
         )
     if code and completion is not None:
-        print(
-            "run it in bash, zsh, fish or powershell", file=sys.stderr
-        )  # the library has said what happened
+        # after the library's message
+        print("run it in bash, zsh, fish or powershell", file=sys.stderr)
     return code if isinstance(code, int) else 0
 
 

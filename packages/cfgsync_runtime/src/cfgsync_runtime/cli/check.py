@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import msgspec
 import typer
@@ -26,16 +26,14 @@ from ..errors import InputError
 from ..materializer.child import ChildDecider
 from ..materializer.loading import split_target
 from ..operator.recording import Recorded, read_snapshot, record_store
-from .parts.file_diff import change_lines, file_line, node_lines
+from .parts.file_diff import contents_lines, diff_lines
 from .parts.messages import fail
 from .parts.server_client import WORDS_SHOWN, AsJson
 
-NOBODY: Final = "(nothing was served)"
-
 
 class Checked(msgspec.Struct, frozen=True):
-    """What `check --json` prints. `generation` is the one that was served when the fleet was recorded; `shared` and
-    `nodes` are what differs from it; `not_compared` are nodes whose files were an operator's; `files` is the result."""
+    """What `check --json` prints. `generation` was served when the fleet was recorded, and `shared` and `nodes` differ
+    from it; an operator had replaced the files of `not_compared`; `files` is the result."""
 
     result: Literal["equal", "different", "not_ready", "failed"]
     exit: int
@@ -54,14 +52,16 @@ def command(
     ],
     snapshot: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="A recorded fleet: cfgsync status --save-snapshot FILE."),
+        typer.Option(
+            metavar="FILE", envvar=[], help="A recorded fleet: cfgsync status --save-snapshot FILE."
+        ),
     ] = None,
     store: Annotated[
-        str | None, typer.Option(metavar="URL", help="Or a store, read beside its server: sqlite:FILE.")
+        str | None,
+        typer.Option(metavar="URL", envvar=[], help="Or a store, read beside its server: sqlite:FILE."),
     ] = None,
     run_timeout: Annotated[
-        float,
-        typer.Option(metavar="SECONDS", min=0.001, envvar="CFGSYNC_RUN_TIMEOUT", help="Deadline of the run."),
+        float, typer.Option(metavar="SECONDS", min=0.001, help="Deadline of the run.")
     ] = 60.0,
     json: AsJson = False,
 ) -> None:
@@ -74,7 +74,7 @@ def command(
 
     Exit codes: 0 equal; 1 different, failed, or NotReady where a generation was served (NotReady where none was is
     equal); 2 usage, a snapshot or a class that cannot be loaded. Nodes whose files an operator replaced are not
-    compared. Needs no server; a settled fleet is assumed, every deadline of a Quorum passed.
+    compared. It needs no server, and assumes that every deadline of a Quorum has passed.
     """
     if snapshot is None and store is None:  # a flag for one wins over a variable for the other
         snapshot = os.environ.get("CFGSYNC_SNAPSHOT") or None
@@ -116,8 +116,8 @@ async def _check(target: str, file: str | None, store: str | None, run_timeout: 
 
 
 def _compared(recorded: Recorded, served: str | None, made: Prepared) -> Checked:
-    shared, told = prepared_contents(made)
-    new = {node.identifier: node for node in told}
+    shared, nodes = prepared_contents(made)
+    new = {node.identifier: node for node in nodes}
     old = {node.identifier: node for node in recorded.nodes}
     by_hand = tuple(sorted(name for name, node in old.items() if node.replaced))
     shared_changes = changes_of(recorded.shared, shared) if served is not None or shared else ()
@@ -149,7 +149,9 @@ def _compared(recorded: Recorded, served: str | None, made: Prepared) -> Checked
 
 def _print(checked: Checked) -> None:
     number = (
-        NOBODY if checked.generation is None else f"generation {plain(checked.generation.rpartition('.')[2])}"
+        "(nothing was served)"
+        if checked.generation is None
+        else f"generation {plain(checked.generation.rpartition('.')[2])}"
     )
     if checked.result == "failed":
         fail(checked.exit, f"failed: {plain(checked.reason, WORDS_SHOWN)}", "mend the materializer")
@@ -158,22 +160,13 @@ def _print(checked: Checked) -> None:
         served = "nothing was served either" if checked.generation is None else f"{number} was served"
         print(f"not ready: {plain(checked.reason, WORDS_SHOWN)} ({served})")
         return
-    if checked.shared_files:
-        print("shared files")
-    for file in checked.shared_files:
-        print(file_line(file))
-    for node in checked.files:
-        print(plain(node.identifier))
-        for file in node.files:
-            print(file_line(file))
+    for line in contents_lines(checked.shared_files, checked.files):
+        print(line)
     for name in checked.not_compared:
         print(f"not compared: {plain(name)}, its files were an operator's")
     if checked.result == "equal":
         print(f"equal to {number}")
         return
     print(f"different from {number}")
-    if checked.shared:
-        print("shared files")
-        print("\n".join(change_lines(checked.shared, "shared")))
-    for line in node_lines(checked.nodes):
+    for line in diff_lines(checked.shared, checked.nodes):
         print(line)

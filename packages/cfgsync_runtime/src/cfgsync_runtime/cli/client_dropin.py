@@ -1,6 +1,5 @@
-"""`cfgsync-client`: the original's client, by its environment and words; it waits longer, and writes each file whole.
-
-It sends no secret and remembers nothing, as the original's. Neither typer nor an event loop is loaded.
+"""`cfgsync-client`: a drop-in for the original's client, with its variables and messages; it waits longer, and writes
+each file whole. Like the original it sends no secret and remembers nothing. It loads neither typer nor an event loop.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from cfgsync_core import (
 from ..errors import InputError
 from ..node.fetch import EXIT, Ending, fetch
 from ..node.outputs import ArtifactOutputMap, Placeable, Plan
-from .parts.messages import WaitingLine, fail
+from .parts.messages import WaitingLine, fail, note
 
 USAGE: Final = """\
 Usage: cfgsync-client
@@ -52,16 +51,17 @@ ROUTES: Final = {
     "/deployment-settings.yaml": "CFG_DEPLOYMENT_PATH",
     "deployment-settings.yaml": "CFG_DEPLOYMENT_PATH",
 }
-"""Which variable says where a payload path goes; these and no others, as the original."""
+"""The variable that routes each payload path; the original has no others."""
 
 _SPELLED: Final = {
     "--server": "CFG_SERVER_ADDR",
     "--wait": "CFGSYNC_WAIT",
     "--state, --secret-file": "cfgsync fetch --secret-file: cfgsync-client sends none",
 }
-"""What hints name by the flags of `cfgsync fetch`, as it is called here."""
+"""What hints call by the flags of `cfgsync fetch`, by its name here."""
 
 _WITHOUT_CONTEXT: Final = {EXIT[IntegrityError], EXIT[DiskError]}
+"""The exit codes whose messages begin with nothing, as the original's."""
 
 
 def main() -> NoReturn:
@@ -79,7 +79,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         print(USAGE, end="", flush=True)
         return 0
     if arguments:
-        _note(f"cfgsync-client takes no arguments, {arguments[0]!r} is passed over")
+        note(f"cfgsync-client takes no arguments, {arguments[0]!r} is ignored")
     try:
         client = read_environment(environment)
     except InputError as error:
@@ -93,7 +93,7 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
             None,
             wait=client.wait,
             waiting=waiting,
-            notice=_note,
+            notice=note,
         )
     except CfgsyncError as error:
         return fail(1, f"Error: {error}", getattr(error, "hint", ""))
@@ -103,11 +103,11 @@ def run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 class OriginalOutputs(msgspec.Struct, frozen=True):
-    """The original's places: two variables route five names; every other file goes to its own path in the payload, but
-    only when the operator allows a server to choose (`anywhere`)."""
+    """The original's places: two variables route five names; every other file goes to its own path in the payload, if the
+    operator lets the server choose (`anywhere`)."""
 
     places: Mapping[str, str]
-    """What the variables of `ROUTES` say, for those that are set."""
+    """The values of the variables in `ROUTES`, of those that are set."""
     anywhere: bool = False
 
     def plan(self, files: Iterable[Placeable]) -> Plan:
@@ -130,7 +130,7 @@ class OriginalOutputs(msgspec.Struct, frozen=True):
 
 
 class Client(msgspec.Struct, frozen=True):
-    """What the environment asks for; `wait` in seconds."""
+    """The settings in the environment; `wait` in seconds."""
 
     registration: NodeRegistration
     server: ServerUrl
@@ -139,7 +139,7 @@ class Client(msgspec.Struct, frozen=True):
 
 
 def read_environment(environment: Mapping[str, str]) -> Client:
-    """The original's variables with its defaults; an empty one counts, as there. Raises `InputError`."""
+    """Read the original's variables, with its defaults; an empty one counts as given. Raises `InputError`."""
     address = environment.get("CFG_SERVER_ADDR", f"http://127.0.0.1:{_default_port(environment)}")
     try:
         server = ServerUrl.parse(address.rstrip("/"))
@@ -171,7 +171,7 @@ def read_environment(environment: Mapping[str, str]) -> Client:
 
 
 def _default_port(environment: Mapping[str, str]) -> int:
-    """4400 where the variable holds no port, without a word: as the original."""
+    """The port in the variable; like the original, 4400 for anything else."""
     text = environment.get("LOGOS_BLOCKCHAIN_CFGSYNC_PORT", "").removeprefix("+")
     if text.isascii() and text.isdigit() and int(text[:9]) <= 65535:
         return int(text[:9])
@@ -197,15 +197,8 @@ def _end(ending: Ending) -> int:
     hint = ending.hint
     for flags, here in _SPELLED.items():
         hint = hint.replace(flags, here)
-    return fail(1, f"Error: {_context(ending)}{report.message}", hint)
-
-
-def _context(ending: Ending) -> str:
-    """The original's words, which are all that it said. It had none for a payload or a disk that is at fault."""
-    if ending.report.exit in _WITHOUT_CONTEXT:
-        return ""
-    return "fetching node artifacts: " if ending.registered else "registering node with cfgsync: "
-
-
-def _note(sentence: str) -> None:
-    print(f"note: {sentence}\n", end="", file=sys.stderr, flush=True)
+    if report.exit in _WITHOUT_CONTEXT:
+        context = ""
+    else:
+        context = "fetching node artifacts: " if ending.registered else "registering node with cfgsync: "
+    return fail(1, f"Error: {context}{report.message}", hint)

@@ -1,4 +1,4 @@
-"""`cfgsync demo`: a whole boot on this machine, watched live; it leaves nothing behind unless it is told to."""
+"""`cfgsync demo`: a whole boot on this machine, watched live; it leaves nothing behind without --keep."""
 
 from __future__ import annotations
 
@@ -23,15 +23,9 @@ MAX_NODES = 1000
 
 
 def command(
-    nodes: Annotated[
-        int,
-        typer.Option(metavar="N", min=1, max=MAX_NODES, envvar="CFGSYNC_NODES", help="How many nodes boot."),
-    ] = 50,
+    nodes: Annotated[int, typer.Option(metavar="N", min=1, max=MAX_NODES, help="How many nodes boot.")] = 50,
     keep: Annotated[
-        str | None,
-        typer.Option(
-            metavar="DIR", envvar="CFGSYNC_KEEP", help="Write below DIR (new or empty), and leave it there."
-        ),
+        str | None, typer.Option(metavar="DIR", help="Write below DIR (new or empty), and leave it there.")
     ] = None,
 ) -> None:
     """A whole boot on this machine, watched live: server, nodes, files on disk.
@@ -53,7 +47,7 @@ def command(
             took = _run(nodes, os.path.abspath(keep))
             left = f"its files are in {keep}"
     except BrokenPipeError:
-        raise  # nobody reads on: no fault of a directory
+        raise  # the reader has left: no fault of a directory
     except OSError as error:
         why = ": ".join(part for part in (error.filename, error.strerror) if part) or str(error)
         raise typer.Exit(fail(1, why, "give another directory: --keep DIR")) from error
@@ -65,7 +59,7 @@ def command(
 
 
 def _run(nodes: int, directory: str) -> float:
-    # a web server and its friends, which no --help and no refusal waits for
+    # imported here: --help and refusals need no web server
     from ..compose import raise_file_limit
     from ..demo.boot import Lines
     from ..demo.fleet import PROCESSES
@@ -74,7 +68,7 @@ def _run(nodes: int, directory: str) -> float:
     processes = min(nodes, PROCESSES)
     tasks = f", {nodes - processes} are tasks of this process" if nodes > processes else ""
     if is_live(sys.stdout):
-        from .parts.live_demo import LiveDemo  # rich, which nobody else pays for
+        from .parts.live_demo import LiveDemo  # loads rich
 
         with LiveDemo(f"{nodes} nodes, one machine, {processes} of them processes", nodes) as audience:
             return asyncio.run(_until_terminated(nodes, directory, audience))
@@ -83,7 +77,7 @@ def _run(nodes: int, directory: str) -> float:
 
 
 async def _until_terminated(nodes: int, directory: str, audience: Reporter) -> float:
-    """Boot; SIGTERM cancels it, so that processes and files are cleared away as after Ctrl-C."""
+    """Boot; SIGTERM cancels it, so that processes and files are removed as after Ctrl-C."""
     from ..demo.boot import boot
 
     task = asyncio.current_task()

@@ -1,7 +1,7 @@
-"""The command line as a process: however it ends, no traceback is shown and its output is whole or said not to be.
+"""The command line as a process: however it ends, it shows no traceback, and reports an output that is not whole.
 
 Ctrl-C ends it with 130 from its first line on, also while a command is still being loaded. A reader that leaves
-(`cfgsync … | head`) ends it with 1, without a word; an output that cannot be written is said.
+(`cfgsync … | head`) ends it with 1, without a message.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
-    """The exit code, and whether nothing at all is left to do."""
+    """The exit code, and whether the process may end at once."""
     from .app import run
     from .parts.messages import Over
 
@@ -56,7 +56,7 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
 
 
 def _never_fail_to_encode() -> None:
-    """A terminal without UTF-8 gets a `?` for what it cannot show."""
+    """Print `?` for what a terminal without UTF-8 cannot show."""
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

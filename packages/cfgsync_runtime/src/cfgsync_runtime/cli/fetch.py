@@ -1,4 +1,4 @@
-"""`cfgsync fetch`: a node's whole entry point. Flags and exit codes are the contract of `node.md`."""
+"""`cfgsync fetch`: a node's whole entry point. Its flags and exit codes are in docs/reference/."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ import typer
 from typer.core import TyperCommand
 
 from cfgsync_artifacts import DiskError, locked_directory
-from cfgsync_core import NodeRegistration, RegistrationPayload, ServerUrl
+from cfgsync_core import NodeRegistration, ServerUrl
 from cfgsync_core.node import HOLD, Lost
 from cfgsync_core.text import cause
 
 from ..node.degraded_start import ConfigStartupMode
 from ..node.fetch import EXIT, Ending, degraded, failed, fetch
-from ..node.outputs import ArtifactOutputMap, OutputDirectory
+from ..node.outputs import OutputDirectory
 from ..node.own_address import own_address
 from ..node.state import NodeState, default_directory
 from .parts.fetch_flags import outputs, parsed, payload, refuse_one_directory, reload_of, stale_of, wait_of
-from .parts.messages import Over, WaitingLine, fail
+from .parts.messages import Over, WaitingLine, fail, note
 
-LIVE_HOLD: Final = 2.0  # s; at a terminal the reason is to be seen soon, and again when it changes
+LIVE_HOLD: Final = 2.0  # s; a terminal shows the reason soon, and again when it changes
 
 
 class _WithCommand(TyperCommand):
@@ -46,116 +46,66 @@ settings: Final[dict[str, Any]] = {"cls": _WithCommand, "options_metavar": "[OPT
 def command(
     ctx: typer.Context,
     identifier: Annotated[
-        str,
-        typer.Option("--id", metavar="ID", envvar="CFGSYNC_ID", help="This node's name.", show_default=False),
+        str, typer.Option("--id", metavar="ID", help="This node's name.", show_default=False)
     ],
-    server: Annotated[
-        str, typer.Option("--server", metavar="URL", envvar="CFGSYNC_SERVER", help="The server's URL.")
-    ] = "http://127.0.0.1:4400",
+    server: Annotated[str, typer.Option(metavar="URL", help="The server's URL.")] = "http://127.0.0.1:4400",
     ip: Annotated[
-        str,
-        typer.Option(
-            "--ip",
-            metavar="IP",
-            envvar="CFGSYNC_IP",
-            help="This node's address; auto: the one that routes to the server.",
-        ),
+        str, typer.Option(metavar="IP", help="This node's address; auto: the one that routes to the server.")
     ] = "auto",
     metadata: Annotated[
-        str | None,
-        typer.Option(
-            "--metadata",
-            metavar="JSON",
-            envvar="CFGSYNC_METADATA",
-            help="JSON for the materializer, or @FILE that holds it.",
-        ),
+        str | None, typer.Option(metavar="JSON", help="JSON for the materializer, or @FILE that holds it.")
     ] = None,
     out: Annotated[
         str | None,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            envvar="CFGSYNC_OUT",
-            help="Directory; the files appear below DIR/current, all in one step.",
-        ),
+        typer.Option(metavar="DIR", help="Directory; the files appear below DIR/current, all in one step."),
     ] = None,
     route: Annotated[
         list[str] | None,
         typer.Option(
-            "--route",
             metavar="PATH=TARGET",
-            envvar="CFGSYNC_ROUTE",
             help="Send the file PATH to TARGET; repeat for each file. Each file is whole at any moment, but the set is"
             " not written in one step: run again to finish an interrupted one.",
         ),
     ] = None,
     wait: Annotated[
         float | None,
-        typer.Option(
-            "--wait",
-            envvar="CFGSYNC_WAIT",
-            metavar="SECONDS",
-            min=0,
-            help="How long to wait for files.  [default: 300, or 5]",
-        ),
+        typer.Option(metavar="SECONDS", min=0, help="How long to wait for files.  [default: 300, or 5]"),
     ] = None,
     state: Annotated[
         str | None,
         typer.Option(
-            "--state",
-            envvar="CFGSYNC_STATE",
             metavar="DIR",
             help="Where this node remembers its secret and what it saw.  [default: below $XDG_STATE_HOME/cfgsync]",
         ),
     ] = None,
     secret_file: Annotated[
-        str | None,
-        typer.Option(
-            "--secret-file",
-            envvar="CFGSYNC_SECRET_FILE",
-            metavar="FILE",
-            help="The node's secret, kept elsewhere.",
-        ),
+        str | None, typer.Option(metavar="FILE", help="The node's secret, kept elsewhere.")
     ] = None,
     startup_mode: Annotated[
         ConfigStartupMode,
         typer.Option(
-            "--startup-mode",
             metavar="fail-closed|degraded",
-            envvar="CFGSYNC_STARTUP_MODE",
             help="degraded: without an answer in time (5 s if --wait is not given), start with the last good files.",
         ),
     ] = ConfigStartupMode.FAIL_CLOSED,
     max_stale: Annotated[
         float | None,
-        typer.Option(
-            "--max-stale",
-            envvar="CFGSYNC_MAX_STALE",
-            metavar="SECONDS",
-            min=0,
-            help="How long ago a server may have confirmed those files.",
-        ),
+        typer.Option(metavar="SECONDS", min=0, help="How long ago a server may have confirmed those files."),
     ] = None,
     watch: Annotated[
         bool,
         typer.Option(
-            "--watch",
-            envvar="CFGSYNC_WATCH",
-            help="Stay: write the files again whenever they change, and restart COMMAND.",
+            "--watch", help="Stay: write the files again whenever they change, and restart COMMAND."
         ),
     ] = False,
     reload: Annotated[
         str | None,
         typer.Option(
-            "--reload",
-            envvar="CFGSYNC_RELOAD",
             metavar="SIGNAL",
             help="Send COMMAND this signal (SIGHUP, 1) when files change, instead of restarting it.",
         ),
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", envvar="CFGSYNC_JSON", help="Print one JSON object at the end.")
-    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
 ) -> None:
     """Register this node, wait for its files, write them, start a command.
 
@@ -175,13 +125,13 @@ def command(
     start: list[str] = ctx.obj or []
     at = parsed("--server", server, ServerUrl.parse)
     places = outputs(ctx, out, route or [])
-    words = payload(metadata)
+    registered = payload(metadata)
     parsed("--id", identifier, lambda text: NodeRegistration(text, "0.0.0.0"))
     if ip != "auto":
         parsed("--ip", ip, lambda text: NodeRegistration(identifier, text))
     within = wait_of(wait, startup_mode)
     stale = stale_of(max_stale, startup_mode)
-    telling = reload_of(reload, watch, start)
+    reload_signal = reload_of(reload, watch, start)
     if watch and state is not None:
         refuse_one_directory(state, places)
     waiting = WaitingLine()
@@ -197,11 +147,11 @@ def command(
                 state or default_directory(server, identifier),
                 identifier,
                 secret_file=secret_file,
-                complain=_note,
+                complain=note,
             )
             try:
                 node = NodeRegistration(
-                    identifier, own_address(at, within, waiting) if ip == "auto" else ip, words
+                    identifier, own_address(at, within, waiting) if ip == "auto" else ip, registered
                 )
             except Lost as error:
                 message = f"no answer from the server after {within:g} s: {error}"
@@ -219,22 +169,25 @@ def command(
                     mode=startup_mode,
                     max_stale=stale,
                     waiting=waiting,
-                    notice=_note,
+                    notice=note,
                 )
         except DiskError as error:
             ending = failed(identifier, EXIT[DiskError], str(error), error.hint)
         finally:
             waiting.clear()
-        _say(ending, json)
+        _print(ending, json)
         if watch:
-            _stay(node or (identifier, words), at, places, memory, ending, start, telling)
+            from .parts.fetch_watch import stay  # loaded when the files are in place
+
+            code = stay(node or (identifier, registered), at, places, memory, ending, start, reload_signal)
+            raise typer.Exit(Over(code))
     if start:
         become(start)
     raise typer.Exit(Over(0))
 
 
-def _say(ending: Ending, json: bool) -> None:
-    """Say how it ended; the end of the process, when there are no files."""
+def _print(ending: Ending, json: bool) -> None:
+    """Print how it ended; without files, end the process."""
     report = ending.report
     if json:
         print(msgspec.json.encode(report).decode(), flush=True)
@@ -247,30 +200,12 @@ def _say(ending: Ending, json: bool) -> None:
         print(f"{report.identifier}: {report.message}{of}", file=sys.stderr, flush=True)
 
 
-def _stay(
-    node: NodeRegistration | tuple[str, RegistrationPayload],
-    at: ServerUrl,
-    places: OutputDirectory | ArtifactOutputMap,
-    memory: NodeState,
-    ending: Ending,
-    start: list[str],
-    telling: signal.Signals | None,
-) -> NoReturn:
-    """Watch from now on. What that needs is loaded here, when the files are in place."""
-    from .parts.fetch_watch import stay
-
-    raise typer.Exit(Over(stay(node, at, places, memory, ending, start, telling)))
-
-
 def become(start: list[str]) -> NoReturn:
-    """Replace this process with a command. Ends with 127 when there is none of that name, with 126 when it cannot run,
-    as a shell does."""
+    """Replace this process with a command. As a shell does, exit 127 when it is not found, and 126 when it cannot run."""
     sys.stdout.flush()
     sys.stderr.flush()
     for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(
-            ignored, signal.SIG_DFL
-        )  # Python ignores these, and what is ignored stays so for the command
+        signal.signal(ignored, signal.SIG_DFL)  # ignored by Python, and else by the command too
     try:
         os.execvp(start[0], start)
     except FileNotFoundError:
@@ -281,7 +216,3 @@ def become(start: list[str]) -> NoReturn:
         why = cause(error)
         code = fail(126, f"{start[0]}: {why}", "the files are in place; name a program that may be run")
     raise typer.Exit(Over(code))
-
-
-def _note(sentence: str) -> None:
-    print(f"note: {sentence}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""`cfgsync generation …`: which generations there are, what is in one, what changed, and a new one by hand."""
+"""`cfgsync generation …`: list, show and compare generations, and make a new one by hand."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cfgsync_adapter.status import DiffPage, GenerationPage, GenerationSummary
 from cfgsync_core.text import plain
 
 from .app import PLAIN
-from .parts.file_diff import change_lines, file_line, node_lines
+from .parts.file_diff import contents_lines, diff_lines
 from .parts.messages import fail
 from .parts.server_client import DEFAULT_SERVER, WORDS_SHOWN, AsJson, Server, ServerClient
 
@@ -22,7 +22,7 @@ LONGEST_HOLD: Final = 30.0
 Number = Annotated[int | None, typer.Argument(metavar="[N]", min=1)]
 
 
-class _All(msgspec.Struct, frozen=True):
+class _List(msgspec.Struct, frozen=True):
     generations: tuple[GenerationSummary, ...]
 
 
@@ -44,11 +44,11 @@ def group() -> None:
     """
 
 
-@app.command("list", short_help="The generations that can still be told.")
+@app.command("list", short_help="The generations that the server knows.")
 def list_(server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
-    """The generations that can still be told, newest first.
+    """The generations that the server knows, newest first.
 
-    The files of the current and the previous one are held (FILES yes): show and diff tell them.
+    The server holds the files of the current and the previous one (FILES yes) for show and diff.
 
     \b
     Examples:
@@ -76,12 +76,7 @@ def list_(server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
 def show(
     number: Number = None,
     contents: Annotated[
-        bool,
-        typer.Option(
-            "--contents",
-            envvar="CFGSYNC_CONTENTS",
-            help="Print text files too; never what only its owner may read.",
-        ),
+        bool, typer.Option("--contents", help="Print text files too; never what only its owner may read.")
     ] = False,
     server: Server = DEFAULT_SERVER,
     json: AsJson = False,
@@ -96,7 +91,7 @@ def show(
       cfgsync generation show 3 --contents
     """
     with ServerClient(server) as client:
-        wanted = _told(client, number)
+        wanted = _held(client, number)
         query: dict[str, object] = {"number": wanted, **({"contents": 1} if contents else {})}
         pages = client.pages(ROUTE, query, GenerationPage)
         if json:
@@ -108,7 +103,7 @@ def show(
                 print(
                     f"generation {head.number}, {head.nodes} nodes, {plain(head.at or 'time not known', 30)}, claim {head.claim}"
                 )
-            _show(page, contents)
+            print("\n".join(contents_lines(page.shared, page.nodes, contents)))
 
 
 @app.command(short_help="What changed from one generation to another.")
@@ -116,10 +111,7 @@ def diff(
     before: Annotated[int | None, typer.Argument(metavar="[A]", min=1)] = None,
     after: Annotated[int | None, typer.Argument(metavar="[B]", min=1)] = None,
     exit_code: Annotated[
-        bool,
-        typer.Option(
-            "--exit-code", envvar="CFGSYNC_EXIT_CODE", help="Exit 1 when there is a difference, as git does."
-        ),
+        bool, typer.Option("--exit-code", help="Exit 1 when there is a difference, as git does.")
     ] = False,
     server: Server = DEFAULT_SERVER,
     json: AsJson = False,
@@ -135,24 +127,21 @@ def diff(
     """
     different = False
     with ServerClient(server) as client:
-        new = _told(client, after)
+        new = _held(client, after)
         if before is None and new == 1:
             raise typer.Exit(fail(1, "there is no generation before 1", "name two: generation diff A B"))
-        old = _told(client, before or new - 1)
+        old = _held(client, before or new - 1)
         pages = client.pages(ROUTE, {"from": old, "to": new}, DiffPage)
-        told: list[DiffPage] = []
+        all_pages: list[DiffPage] = []
         for page in pages:
             different = different or bool(page.shared or page.nodes)
             if json:
-                told.append(page)
+                all_pages.append(page)
                 continue
-            if page.shared:
-                print("shared files")
-                print("\n".join(change_lines(page.shared, "shared")))
-            for line in node_lines(page.nodes):
+            for line in diff_lines(page.shared, page.nodes):
                 print(line)
     if json:
-        _print_json(told)
+        _print_json(all_pages)
     elif not different:
         print(
             f"generations {old} and {new} give every node the same files of its own, and the same shared ones"
@@ -160,68 +149,56 @@ def diff(
     raise typer.Exit(int(exit_code and different))
 
 
-@app.command(short_help="Ask the materializer anew: one new generation.")
+@app.command(short_help="Run the materializer again: one new generation.")
 def renew(
     accept: Annotated[
-        bool,
-        typer.Option(
-            "--accept",
-            envvar="CFGSYNC_ACCEPT",
-            help="Let it leave out what the shrink guard would refuse, this once.",
-        ),
+        bool, typer.Option("--accept", help="Let it leave out what the shrink guard would refuse, this once.")
     ] = False,
     timeout: Annotated[
-        float,
-        typer.Option(
-            metavar="SECONDS",
-            envvar="CFGSYNC_TIMEOUT",
-            min=0,
-            max=LONGEST_HOLD,
-            help="Wait so long for its run.",
-        ),
+        float, typer.Option(metavar="SECONDS", min=0, max=LONGEST_HOLD, help="How long to wait for the run.")
     ] = LONGEST_HOLD,
     server: Server = DEFAULT_SERVER,
     json: AsJson = False,
 ) -> None:
-    """Ask the materializer anew, and make one new generation of everybody; equal files keep the number.
+    """Run the materializer again, and make one new generation of every node; equal files keep the number.
 
-    A frozen fleet (serve --late freeze) takes in who came later.
+    A frozen fleet (serve --late freeze) takes in the nodes that came later.
 
     \b
     Examples:
       cfgsync generation renew
       cfgsync generation renew --accept
 
-    Exit codes: 0 a generation stands, 1 none was made
+    Exit codes: 0 a generation is published, 1 none was made
     (not ready, failed, or no run in time), 5 refused, 7 no answer.
     """
     body = msgspec.json.encode({"accept": accept})
     with ServerClient(server) as client:
         answer = client.post(f"/admin/renew?wait={timeout:g}", body, timeout + 10.0)
-        said = client.decoded("/admin/renew", answer, _Renewed)
-    made = said.outcome in ("new", "equal")
+        renewed = client.decoded("/admin/renew", answer, _Renewed)
+    made = renewed.outcome in ("new", "equal")
     if json:
         print(answer.body.decode())
         raise typer.Exit(0 if made else 1)
-    number = (said.generation or "").rpartition(".")[2]
-    if said.outcome == "new":
+    number = (renewed.generation or "").rpartition(".")[2]
+    if renewed.outcome == "new":
         print(f"generation {plain(number)}")
-    elif said.outcome == "equal":
-        print(f"generation {plain(number)} stands: the files are the same")
+    elif renewed.outcome == "equal":
+        print(f"generation {plain(number)} is unchanged: the files are the same")
     else:
         stays = f"; generation {plain(number)} stays" if number else ""
-        words = {"not_ready": "not ready: ", "failed": "", "pending": "claimed, and "}.get(said.outcome, "")
-        hint = "the claim stands: the next run that succeeds makes the generation"
-        raise typer.Exit(fail(1, f"{words}{plain(said.reason, WORDS_SHOWN)}{stays}", hint))
+        words = {"not_ready": "not ready: ", "failed": "", "pending": "queued, and "}.get(renewed.outcome, "")
+        hint = "the rebuild is queued: the next successful run publishes the generation"
+        raise typer.Exit(fail(1, f"{words}{plain(renewed.reason, WORDS_SHOWN)}{stays}", hint))
 
 
 def _all(client: ServerClient) -> tuple[GenerationSummary, ...]:
-    found = client.get(ROUTE, {}, _All)
-    assert found is not None  # asked without `missing`
+    found = client.get(ROUTE, {}, _List)
+    assert found is not None  # `missing` is not given
     return found.generations
 
 
-def _told(client: ServerClient, number: int | None) -> int:
+def _held(client: ServerClient, number: int | None) -> int:
     """The number of a generation whose files are held; None is the current one. Ends the command for any other."""
     found = _all(client)
     if not found:
@@ -238,24 +215,6 @@ def _told(client: ServerClient, number: int | None) -> int:
         those = f"the files of {' and '.join(map(str, held))} are held" if held else "none are held"
         raise typer.Exit(fail(1, why, f"{those}: cfgsync generation list"))
     return wanted
-
-
-def _show(page: GenerationPage, contents: bool) -> None:
-    if page.shared:
-        print("shared files")
-        for file in page.shared:
-            _show_file(file_line(file), file.content if contents else None)
-    for node in page.nodes:
-        print(f"{plain(node.identifier)}{'  (replaced by an operator)' if node.replaced else ''}")
-        for file in node.files:
-            _show_file(file_line(file), file.content if contents else None)
-
-
-def _show_file(line: str, content: str | None) -> None:
-    print(line)
-    if content is not None:
-        for text in content.splitlines():
-            print("    | " + "".join(c if c.isprintable() or c == "\t" else "?" for c in text))
 
 
 def _print_json(pages: list[GenerationPage] | list[DiffPage]) -> None:

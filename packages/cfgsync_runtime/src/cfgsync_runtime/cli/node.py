@@ -39,16 +39,16 @@ class _Name(msgspec.Struct, frozen=True):
     identifier: str
 
 
-@app.command("list", short_help="Who is registered, and how far each is.")
+@app.command("list", short_help="Which nodes are registered, and how far each is.")
 def list_nodes(server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
-    """Who is registered: what each was served, what it has applied, and when it was last seen.
+    """The registered nodes: what each was served, what it has applied, and when it was last seen.
 
     \b
     Examples:
       cfgsync node list
       cfgsync node list --json
 
-    Exit codes: 0 told, 7 no answer.
+    Exit codes: 0 shown, 7 no answer.
     """
     with ServerClient(server) as client:
         nodes = _nodes(client)
@@ -57,11 +57,11 @@ def list_nodes(server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
     elif nodes:
         print("\n".join(rows((msgspec.json.decode(node, type=NodeStatus) for node in nodes), Page.of())))
     else:
-        print("nobody is registered")
+        print("no node is registered")
 
 
 def _nodes(client: ServerClient) -> list[msgspec.Raw]:
-    """Every node as the server says it: it tells at most some of them at once, in the order of their names."""
+    """Every node in the server's JSON. The server sends them in pages, in the order of their names."""
     nodes: list[msgspec.Raw] = []
     query: dict[str, object] = {}
     while True:
@@ -84,9 +84,8 @@ def evict(identifier: Annotated[str, typer.Argument(metavar="ID")], server: Serv
     """
     with ServerClient(server) as client:
         answer = client.post("/admin/evict", msgspec.json.encode(_Name(identifier)))
-        client.decoded(
-            "/admin/evict", answer, _Name
-        )  # a page that answers 200 to everything has evicted nobody
+        # a server of another kind may answer 200 to everything
+        client.decoded("/admin/evict", answer, _Name)
     print(f"{plain(identifier)} has left; its name is free")
 
 
@@ -96,39 +95,25 @@ def replace(
     file: Annotated[
         list[str] | None,
         typer.Option(
-            "--file",
-            metavar="PATH=LOCALFILE",
-            envvar="CFGSYNC_FILE",
-            help="One of its files; once for each. PATH is the payload's.",
+            metavar="PATH=LOCALFILE", help="One of its files; once for each. PATH is the payload's."
         ),
     ] = None,
     mode: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--mode",
-            metavar="PATH=0600",
-            envvar="CFGSYNC_MODE",
-            help="The mode of one of them.  [default: 0644]",
-        ),
+        list[str] | None, typer.Option(metavar="PATH=0600", help="The mode of one of them.  [default: 0644]")
     ] = None,
     clear: Annotated[
-        bool,
-        typer.Option(
-            "--clear",
-            envvar="CFGSYNC_CLEAR",
-            help="Take the replacement away: the materializer's files come back.",
-        ),
+        bool, typer.Option("--clear", help="Take the replacement away: the materializer's files come back.")
     ] = False,
     server: Server = DEFAULT_SERVER,
 ) -> None:
-    """Give one node files of your own in place of what the materializer gives it; shared files still follow.
+    """Replace the files that the materializer gives to one node; it still gets the shared files.
 
     \b
     Examples:
       cfgsync node replace node-1 --file /config.yaml=mended.yaml
       cfgsync node replace node-1 --clear
 
-    It takes effect in the next generation, which is made at once (frozen: by cfgsync generation renew), and stands
+    It takes effect in the next generation, which is made at once (frozen: by cfgsync generation renew), and stays
     until it is replaced or cleared, also over restarts and while the node is away.
     """
     if clear == bool(file):
@@ -153,7 +138,7 @@ def replace(
     with ServerClient(server) as client:
         answer = client.post("/node/replace", body, accepted=202)
     if answer.headers.get(REPLACEMENT.lower()) == NO_REPLACEMENT:
-        print(f"{identifier}: it has no files of yours: there was nothing to take away")
+        print(f"{identifier}: it had no replacement: nothing to clear")
         return
     what = "the materializer's files come back" if clear else f"{len(files)} files are kept for it"
     print(f"{identifier}: {what} with the next generation")

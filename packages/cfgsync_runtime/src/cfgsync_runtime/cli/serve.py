@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
@@ -22,7 +23,7 @@ from ..materializer.child import ChildDecider
 from ..process.garbage import collect_rarely, collection_paused
 from ..process.logs import log_to_stderr
 from ..process.loop_faults import LoopFaults
-from ..settings.serve_settings import ServeSettings, read_serve_settings
+from ..settings.serve_settings import ServeSettings, flag_of, read_serve_settings
 from ..settings.server_file import RegistrationServer, StaticServer
 from .parts.messages import fail
 
@@ -39,71 +40,14 @@ def command(
         str | None, typer.Argument(metavar="[MODULE:CLASS]", help="The application's materializer.")
     ] = None,
     bundle: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Serve the files of a bundle; nobody need register.")
+        str | None,
+        typer.Option(metavar="FILE", help="Serve the files of a bundle; no node has to register.", envvar=[]),
     ] = None,
     config: Annotated[
-        str | None, typer.Option(metavar="FILE", help="A server file, as the original's.")
-    ] = None,
-    store: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="sqlite:FILE or memory:  [default: below $XDG_STATE_HOME/cfgsync]"),
+        typer.Option(metavar="FILE", help="A server file, in the original's format.", envvar=[]),
     ] = None,
-    host: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="The address to listen on.  [default: 127.0.0.1]")
-    ] = None,
-    port: Annotated[
-        int | None, typer.Option(metavar="PORT", help="0 takes a free one.  [default: 4400]")
-    ] = None,
-    json_logs: Annotated[bool | None, typer.Option("--json-logs", help="Log JSON lines.")] = None,
-    late: Annotated[
-        str | None,
-        typer.Option(
-            metavar="follow|freeze",
-            help="What becomes of nodes that come after a generation stands.  [default: follow]",
-        ),
-    ] = None,
-    revision: Annotated[
-        str | None,
-        typer.Option(metavar="TEXT", help="The program's version: another one makes a new generation."),
-    ] = None,
-    run_timeout: Annotated[
-        float | None, typer.Option(metavar="SECONDS", help="Deadline of one materializer run.  [default: 60]")
-    ] = None,
-    ttl: Annotated[
-        float | None,
-        typer.Option(
-            metavar="SECONDS",
-            help="A node that is not heard of for so long leaves.  [default: nobody leaves by itself]",
-        ),
-    ] = None,
-    shrink_guard: Annotated[
-        float | None,
-        typer.Option(
-            metavar="PERCENT",
-            help="Refuse a result that leaves out over so much of the fleet; 0 is off.  [default: 50]",
-        ),
-    ] = None,
-    allow_anonymous: Annotated[
-        bool | None, typer.Option("--allow-anonymous", help="Off loopback: take nodes without a secret.")
-    ] = None,
-    insecure_no_tls: Annotated[
-        bool | None, typer.Option("--insecure-no-tls", help="Off loopback: serve without TLS.")
-    ] = None,
-    insecure_no_auth: Annotated[
-        bool | None,
-        typer.Option(
-            "--insecure-no-auth", help="Off loopback: anyone may join, and another secret re-binds."
-        ),
-    ] = None,
-    legacy_init_with_node: Annotated[
-        bool | None,
-        typer.Option(
-            "--legacy-init-with-node", help="Answer /init-with-node as /node, for the oldest clients."
-        ),
-    ] = None,
-    no_page: Annotated[
-        bool | None, typer.Option("--no-page", help="Do not serve the page of the fleet, GET /.")
-    ] = None,
+    **flags: object,
 ) -> None:
     """Serve a materializer, a bundle or a server configuration.
 
@@ -114,18 +58,36 @@ def command(
       cfgsync serve --bundle bundle.yaml
       cfgsync serve --config server.yaml --json-logs
 
-    Until SIGTERM or Ctrl-C: who waits is told to come back. Exit codes: 0 after SIGTERM, 130 after Ctrl-C, 1 the machine
-    refuses (port, store), 2 what it was given. flag > environment > file > default.
+    Serves until SIGTERM or Ctrl-C; waiting nodes then reconnect. Exit codes: 0 after SIGTERM, 130 after Ctrl-C, 1 the
+    machine refuses (port, store), 2 an argument is wrong. flag > environment > file > default.
     """
-    flags = dict(locals())
+    flags |= {"materializer": materializer, "bundle": bundle, "config": config}
     try:
-        settings = read_serve_settings(flags)
-        code = serve(settings)
+        code = serve(read_serve_settings(flags))
     except InputError as error:
         raise typer.Exit(fail(2, str(error), error.hint)) from error
     except (StoreRefused, MachineRefused) as error:
         raise typer.Exit(fail(1, str(error), error.hint)) from error
     raise typer.Exit(code)
+
+
+def _options() -> Iterator[Parameter]:
+    """The flags of the fields of `ServeSettings`. Their environment variables are read with the settings."""
+    kinds: dict[str | None, type] = {"PORT": int, "SECONDS": float, "PERCENT": float, None: bool}
+    for name, field in ServeSettings.model_fields.items():
+        if field.description is not None:
+            kind = kinds.get(field.title, str)
+            names = [flag_of(name)] if kind is bool else []  # without a name, typer adds --no-<flag>
+            option = typer.Option(*names, metavar=field.title, help=field.description, envvar=[])
+            yield Parameter(
+                name, Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
+            )
+
+
+_written = signature(command, eval_str=True)
+command.__dict__["__signature__"] = _written.replace(
+    parameters=[*list(_written.parameters.values())[:-1], *_options()]
+)
 
 
 def serve(settings: ServeSettings) -> int:
@@ -141,7 +103,7 @@ def _served(settings: ServeSettings) -> Served:
         return BundleConfigSource(settings.server.bundle, settings.server.file)
     if isinstance(settings.server, RegistrationServer):
         return MaterializedArtifacts.from_nodes(settings.server.nodes).with_shared(settings.server.shared)
-    assert settings.materializer is not None  # settings hold one of the two
+    assert settings.materializer is not None  # one of the two is set
     return ChildDecider(settings.materializer)
 
 
@@ -158,8 +120,8 @@ async def _serve(settings: ServeSettings, made: Served) -> int:
         with collection_paused():
             stack.callback(
                 asyncio.create_task(load_http_server()).cancel
-            )  # beside the materializer's process
-            # loaded before signals are ours: an application whose import hangs is ended like any program
+            )  # while the materializer's process starts
+            # before the signal handlers: an application whose import hangs is ended like any program
             if isinstance(made, ChildDecider):
                 await stack.enter_async_context(made)
             stopped = await stack.enter_async_context(stop_signals())
@@ -176,7 +138,7 @@ async def _serve(settings: ServeSettings, made: Served) -> int:
             )
             return 1
         log.info(
-            "%s: telling everybody who waits to come back",
+            "%s: shutting down; waiting nodes will reconnect",
             stopped.result().name,
             extra=event("stopping", signal=stopped.result().name),
         )
@@ -184,36 +146,18 @@ async def _serve(settings: ServeSettings, made: Served) -> int:
 
 
 def _running(
-    settings: ServeSettings,
-    made: Served,
-    on_fatal: Callable[[BaseException], None],
+    settings: ServeSettings, made: Served, on_fatal: Callable[[BaseException], None]
 ) -> AbstractAsyncContextManager[HttpServer]:
+    common: dict[str, Any] = settings.model_dump(include={"host", "port", "legacy_init_with_node"})
+    common |= {"lacking": settings.lacking, "page": not settings.no_page}
     if isinstance(made, BundleConfigSource):
-        return serving_source(
-            made,
-            made,
-            host=settings.host,
-            port=settings.port,
-            lacking=settings.lacking,
-            legacy_init_with_node=settings.legacy_init_with_node,
-            page=not settings.no_page,
-        )
-    child = made if isinstance(made, ChildDecider) else None
+        return serving_source(made, made, **common)
     return serving_snapshot(
-        None if isinstance(made, ChildDecider) else made,
-        decider=child,
-        host=settings.host,
-        port=settings.port,
-        store=settings.store,
-        late=settings.late,
-        revision=settings.revision,
-        run_timeout=settings.run_timeout,
-        shrink_guard=settings.shrink_guard,
-        ttl=settings.ttl,
+        made if isinstance(made, MaterializedArtifacts) else None,
+        decider=made if isinstance(made, ChildDecider) else None,
         anonymous=is_loopback(settings.host) or settings.allow_anonymous or settings.insecure_no_auth,
         rebind=settings.insecure_no_auth and not is_loopback(settings.host),
-        lacking=settings.lacking,
-        legacy_init_with_node=settings.legacy_init_with_node,
-        page=not settings.no_page,
         on_fatal=on_fatal,
+        **common,
+        **settings.model_dump(include={"store", "late", "revision", "run_timeout", "shrink_guard", "ttl"}),
     )

@@ -1,4 +1,4 @@
-"""`cfgsync-server CONFIG`: the original's server, by its file and exit codes; it listens on 127.0.0.1 unless told."""
+"""`cfgsync-server CONFIG`: the original's server, by its file and exit codes; it listens on 127.0.0.1 by default."""
 
 from __future__ import annotations
 
@@ -35,12 +35,11 @@ def run(arguments: Sequence[str]) -> int:
     if len(arguments) != 1 or not arguments[0] or arguments[0].startswith("-"):
         what = f"it was given {' '.join(arguments)[:100]!r}" if arguments else "none was given"
         return fail(2, f"Error: cfgsync-server takes one server file, {what}", "Usage: cfgsync-server CONFIG")
-    from ..settings.serve_settings import (
-        read_serve_settings,  # not for --help: these load pydantic and aiohttp
-    )
+    # imported here: --help needs no pydantic and no aiohttp
+    from ..settings.serve_settings import read_serve_settings
     from .serve import serve
 
-    file = arguments[0]
+    (file,) = arguments
     try:
         settings = read_serve_settings({"config": file})
         if "host" not in settings.model_fields_set:

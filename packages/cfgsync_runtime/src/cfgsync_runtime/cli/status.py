@@ -1,4 +1,4 @@
-"""`cfgsync status`: the state of the fleet and of each node, and why; a table, or the server's own JSON."""
+"""`cfgsync status`: the state of the fleet and of each node, as a table or as the server's JSON."""
 
 from __future__ import annotations
 
@@ -17,45 +17,25 @@ def command(
     identifier: Annotated[str | None, typer.Argument(metavar="[ID]", help="One node only.")] = None,
     server: Server = DEFAULT_SERVER,
     watch: Annotated[
-        bool,
-        typer.Option(
-            "--watch",
-            envvar="CFGSYNC_WATCH",
-            help="Stay, and show it again whenever it changes; Ctrl-C ends it.",
-        ),
+        bool, typer.Option("--watch", help="Show it again whenever it changes, until Ctrl-C.")
     ] = False,
     wait_applied: Annotated[
         bool,
         typer.Option(
             "--wait-applied",
-            envvar="CFGSYNC_WAIT_APPLIED",
             help="Wait until every node has applied its files: exit 0, else 1 and the nodes that have not.",
         ),
     ] = False,
     timeout: Annotated[
-        float,
-        typer.Option(
-            "--timeout",
-            metavar="SECONDS",
-            envvar="CFGSYNC_TIMEOUT",
-            min=0,
-            help="How long --wait-applied waits.",
-        ),
+        float, typer.Option(metavar="SECONDS", min=0, help="How long --wait-applied waits.")
     ] = 60.0,
     save_snapshot: Annotated[
         str | None,
-        typer.Option(
-            "--save-snapshot",
-            metavar="FILE",
-            envvar="CFGSYNC_SAVE_SNAPSHOT",
-            help="Record the fleet for cfgsync check, on the server's machine.",
-        ),
+        typer.Option(metavar="FILE", help="Record the fleet for cfgsync check, on the server's machine."),
     ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", envvar="CFGSYNC_JSON", help="Print the server's answer, as it is.")
-    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the server's answer unchanged.")] = False,
 ) -> None:
-    """Who is here, who is missing, and why it is not ready.
+    """Which nodes are here, which are missing, and why.
 
     \b
     Examples:
@@ -92,7 +72,7 @@ def command(
         if watch:
             from .parts.live_status import watch as watch_it
 
-            watch_it(client, client.at, identifier, json)
+            watch_it(client, identifier, json)
         elif json:
             print(client.body(identifier).decode(errors="replace"))
         elif identifier is not None:

@@ -1,4 +1,4 @@
-"""`cfgsync store …`: an operator's commands for a store itself."""
+"""`cfgsync store …`: check a store, or begin a new epoch in it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ app = typer.Typer(no_args_is_help=True, **PLAIN)
 
 StoreUrl = Annotated[
     str,
-    typer.Option("--store", envvar="CFGSYNC_STORE", metavar="URL", help="sqlite:FILE", show_default=False),
+    typer.Option("--store", metavar="URL", help="sqlite:FILE", show_default=False),
 ]
 
 
@@ -46,7 +46,7 @@ def check(store: StoreUrl) -> None:
     try:
         asyncio.run(_check(store))
     except (StoreRefused, Unavailable) as error:
-        hint = getattr(error, "hint", "") or "restore it from a backup, or start anew with another file"
+        hint = getattr(error, "hint", "") or "restore it from a backup, or start again with another file"
         raise typer.Exit(fail(1, str(error), hint)) from error
 
 
@@ -56,8 +56,6 @@ def new_epoch(
     after: Annotated[
         str | None,
         typer.Option(
-            "--after",
-            envvar="CFGSYNC_AFTER",
             metavar="EPOCH",
             help="An epoch that nodes have seen and the store has not: the new one is later, whatever the clock says.",
         ),
@@ -120,7 +118,7 @@ async def _check(url: str) -> None:
 
 async def _bucket(store: RevisionedStore, name: str) -> str:
     cut = await store.snapshot(name)
-    assert isinstance(cut, BucketSnapshot)  # asked without a known version
+    assert isinstance(cut, BucketSnapshot)  # no known version is given
     if not cut.is_whole():
         raise Unavailable(f"bucket {name} at {cut.version}: its entries do not have the digest of their cut")
     changes = await store.changes(name, NEVER)

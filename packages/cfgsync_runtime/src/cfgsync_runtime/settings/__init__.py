@@ -1,1 +1,1 @@
-"""What a server is told to do: flags and variables, a server file, a bundle file."""
+"""The settings of a server: flags and variables, a server file, a bundle file."""

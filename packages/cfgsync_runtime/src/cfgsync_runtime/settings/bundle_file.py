@@ -1,6 +1,6 @@
-"""A bundle file is read whole or refused with its line: a server never starts with half of what it is to serve.
+"""A bundle file is read whole, or refused with its line.
 
-Both forms of the original are taken wherever one of them was (its two kinds of server each read another one):
+Both forms of the original are accepted everywhere (each of its two kinds of server reads one of them):
 `nodes: [{identifier, files}]` with `shared_files: […]`, and `nodes: {identifier: {files}}` with `shared: {files}`.
 """
 
@@ -30,26 +30,21 @@ _NAMED_NODE: Final = "with `nodes` as a mapping, a node is `node-1: {files: [{pa
 _SHARED: Final = "with `nodes` as a mapping, what all share is `shared: {files: [{path, content}, …]}`"
 _LISTED: Final = "with `nodes` as a list, what all share is `shared_files: [{path, content}, …]`"
 _LEGAL: Final = {
-    "identifier": "rename the node: no request may name it as it stands",
+    "identifier": "rename the node: no request may use this name",
     "path": "give each file of a node, and each shared file, a path of its own",
 }
 
 
 def load_bundle(path: str | Path) -> NodeArtifactsBundle:
     """The bundle in a YAML file, checked. Raises `InputError` naming file, line, column and what was expected."""
-    from .yaml_document import (
-        read_document,
-    )  # a server of a materializer reads no YAML, which takes 13 ms to load
+    from .yaml_document import read_document  # YAML takes 13 ms to load, and a materializer needs none
 
     place = read_document(Path(path))
     top = place.entries(_TOP)
     nodes = top.get("nodes")
     if nodes is None:
         place.refuse("no `nodes` in it", _TOP)
-    if nodes.is_list:
-        bundle = _listed(place, top, nodes)
-    else:
-        bundle = _named(place, top, nodes)
+    bundle = _listed(place, top, nodes) if nodes.is_list else _named(place, top, nodes)
     for entry in bundle.nodes:
         if not entry.files and not bundle.shared_files:
             _log.warning(
@@ -59,11 +54,11 @@ def load_bundle(path: str | Path) -> NodeArtifactsBundle:
 
 
 def _listed(place: Place, top: Mapping[str, Place], nodes: Place) -> NodeArtifactsBundle:
-    _known(place, top, ("nodes", "shared_files"), foreign="shared", hint=_LISTED)
+    check_keys(place, top, ("nodes", "shared_files"), foreign="shared", hint=_LISTED)
     entries = []
     for node in nodes.items(_TOP):
         fields = node.entries(_NODE)
-        _known(node, fields, ("identifier", "files"))
+        check_keys(node, fields, ("identifier", "files"))
         if "identifier" not in fields:
             node.refuse("no `identifier` in it", _NODE)
         identifier = fields["identifier"].text(_NODE)
@@ -74,11 +69,11 @@ def _listed(place: Place, top: Mapping[str, Place], nodes: Place) -> NodeArtifac
 
 
 def _named(place: Place, top: Mapping[str, Place], nodes: Place) -> NodeArtifactsBundle:
-    _known(place, top, ("nodes", "shared"), foreign="shared_files", hint=_SHARED)
+    check_keys(place, top, ("nodes", "shared"), foreign="shared_files", hint=_SHARED)
     entries = []
     for identifier, node in nodes.entries(_NAMED_NODE).items():
         fields = node.entries(_NAMED_NODE)
-        _known(node, fields, ("files",))
+        check_keys(node, fields, ("files",))
         try:
             with _located(node):
                 entries.append(NodeArtifactsBundleEntry(identifier, _files(fields.get("files"), _NAMED_NODE)))
@@ -86,7 +81,7 @@ def _named(place: Place, top: Mapping[str, Place], nodes: Place) -> NodeArtifact
             nodes.key(identifier).refuse(error.why, _LEGAL["identifier"])
     shared = top["shared"].entries(_SHARED) if "shared" in top else {}
     if "shared" in top:
-        _known(top["shared"], shared, ("files",))
+        check_keys(top["shared"], shared, ("files",))
     with _located(top.get("shared", place), rename={"shared_files": "files"}):
         return NodeArtifactsBundle(tuple(entries), _files(shared.get("files"), _SHARED))
 
@@ -103,7 +98,7 @@ def _files(listed: Place | None, hint: str) -> ArtifactSet:
 
 def _file(place: Place) -> ArtifactFile:
     fields = place.entries(FILE_FORM)
-    _known(place, fields, ("path", "content", "mode", "encoding"))
+    check_keys(place, fields, ("path", "content", "mode", "encoding"))
     for needed in ("path", "content"):
         if needed not in fields:
             place.refuse(f"no `{needed}` in it", FILE_FORM)
@@ -129,7 +124,7 @@ def _file(place: Place) -> ArtifactFile:
 
 @contextmanager
 def _located(place: Place, rename: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Turn what a bundle says about itself into the line where it is written, below `place`."""
+    """Turn an `InvalidBundle` into a refusal of the line where it is written, below `place`."""
     try:
         yield
     except InvalidBundle as error:
@@ -142,11 +137,11 @@ def _located(place: Place, rename: Mapping[str, str] | None = None) -> Iterator[
         spot.refuse(error.why, _LEGAL[str(error.at[-1])])
 
 
-def _known(
+def check_keys(
     place: Place, fields: Mapping[str, Place], names: tuple[str, ...], *, foreign: str = "", hint: str = ""
 ) -> None:
-    """Unknown keys are passed over as the original does, but said, since one may be a misspelt known one. A key of the
-    other form is refused: passing over it would serve less than the file says."""
+    """Warn of unknown keys, which the original ignores silently: one may be misspelt. Refuse a key of the other form of
+    bundles (`foreign`): ignoring it would serve less than the file holds."""
     for name in fields:
         if name == foreign:
             place.key(name).refuse("belongs to the other form of bundles", hint)

@@ -8,9 +8,10 @@ import re
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import pydantic
+from pydantic import Field
 
 from cfgsync_core import StoreRefused
 
@@ -27,38 +28,72 @@ TARGETS: Final = ("materializer", "bundle", "config")
 
 
 class ServeSettings(pydantic.BaseModel):
-    """Everything that `serve` needs to know. Made by `read_serve_settings`.
+    """The settings of `serve`, made by `read_serve_settings`. A field with a description is a flag, shown with its title.
 
     Exactly one of `materializer` (a MODULE:CLASS, not loaded yet) and `server` (a bundle or server file, read) is set.
-    `revision` None means the materializer's own. Times are in seconds.
+    `revision` None means the materializer's own.
     """
 
-    model_config = pydantic.ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = pydantic.ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False
+    )
 
     materializer: str | None = None
     server: StaticServer | RegistrationServer | None = None
-    store: Annotated[str, pydantic.Field(min_length=1)]
-    host: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9.:_-]+$")] = "127.0.0.1"
-    port: Annotated[int, pydantic.Field(ge=0, le=65535)] = 4400
-    json_logs: bool = False
-    late: Literal["follow", "freeze"] = "follow"
-    revision: str | None = None
-    allow_anonymous: bool = False
-    insecure_no_tls: bool = False
-    insecure_no_auth: bool = False
-    legacy_init_with_node: bool = False
-    no_page: bool = False
-    run_timeout: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)] = 60.0
-    ttl: Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)] | None = None
-    shrink_guard: Annotated[float, pydantic.Field(ge=0, le=100, allow_inf_nan=False)] = 50.0
+    store: str = Field(
+        min_length=1,
+        title="URL",
+        description="sqlite:FILE or memory:  [default: below $XDG_STATE_HOME/cfgsync]",
+    )
+    host: str = Field(
+        "127.0.0.1",
+        pattern=r"^[A-Za-z0-9.:_-]+$",
+        title="ADDRESS",
+        description="The address to listen on.  [default: 127.0.0.1]",
+    )
+    port: int = Field(4400, ge=0, le=65535, title="PORT", description="0 takes a free one.  [default: 4400]")
+    json_logs: bool = Field(False, description="Log JSON lines.")
+    late: Literal["follow", "freeze"] = Field(
+        "follow",
+        title="follow|freeze",
+        description="What happens to nodes that come after a generation is published.  [default: follow]",
+    )
+    revision: str | None = Field(
+        None, title="TEXT", description="The program's version: another one makes a new generation."
+    )
+    run_timeout: float = Field(
+        60.0, gt=0, title="SECONDS", description="Deadline of one materializer run.  [default: 60]"
+    )
+    ttl: float | None = Field(
+        None,
+        gt=0,
+        title="SECONDS",
+        description="Remove a node that has been silent for so long.  [default: no node is removed]",
+    )
+    shrink_guard: float = Field(
+        50.0,
+        ge=0,
+        le=100,
+        title="PERCENT",
+        description="Refuse a result that leaves out over so much of the fleet; 0 is off.  [default: 50]",
+    )
+    allow_anonymous: bool = Field(False, description="Off loopback: take nodes without a secret.")
+    insecure_no_tls: bool = Field(False, description="Off loopback: serve without TLS.")
+    insecure_no_auth: bool = Field(
+        False, description="Off loopback: anyone may join, and another secret re-binds."
+    )
+    legacy_init_with_node: bool = Field(
+        False, description="Answer /init-with-node as /node, for the oldest clients."
+    )
+    no_page: bool = Field(False, description="Do not serve the page of the fleet, GET /.")
 
     @property
     def lacking(self) -> tuple[InsecureOption, ...]:
         """The protections that the operator allows a server off loopback to lack; none on loopback."""
         if is_loopback(self.host):
             return ()
-        words: dict[InsecureOption, bool] = {"no-tls": self.insecure_no_tls, "no-auth": self.insecure_no_auth}
-        return tuple(word for word, given in words.items() if given)
+        tls: tuple[InsecureOption, ...] = ("no-tls",) if self.insecure_no_tls else ()
+        return (*tls, "no-auth") if self.insecure_no_auth else tls
 
 
 class _Given(NamedTuple):
@@ -74,7 +109,6 @@ def read_serve_settings(
 
     An empty variable is not given. Reads the bundle or server file. Raises `InputError`.
     """
-    given = _given(flags, environment)
     target, named = _target(flags, environment)
     settings: dict[str, _Given] = {}
     if target == "materializer":
@@ -87,16 +121,18 @@ def read_serve_settings(
         read = load_server_file(str(named.value))
         settings["server"] = _Given(read.server, named.origin)
         settings |= {field: _Given(*written) for field, written in read.settings.items()}
-    settings |= given
+    for field in ServeSettings.model_fields.keys() - {"materializer", "server"}:
+        if (given := _given(field, flags, environment)) is not None:
+            settings[field] = given
     settings.setdefault(
         "store", _Given(default_store(target, str(named.value), environment), "the default store")
     )
     made = _validated(settings)
     try:
         scheme_of(made.store)
-    except StoreRefused as error:  # what was given is wrong, and not the machine
+    except StoreRefused as error:  # the setting is wrong, not the machine
         raise InputError(f"{settings['store'].origin}: {error}", error.hint) from error
-    _refuse_open_doors(made, str(named.value) if target == "config" else None)
+    _refuse_insecure(made, str(named.value) if target == "config" else None)
     return made
 
 
@@ -118,36 +154,24 @@ def default_store(target: str, name: str, environment: Mapping[str, str]) -> str
     home = environment.get("XDG_STATE_HOME", "")
     # a relative XDG_STATE_HOME is to be ignored (XDG Base Directory Specification)
     state = (
-        Path(home)
-        if home.startswith("/")
-        else Path(environment.get("HOME") or Path.home()) / ".local" / "state"
+        Path(home) if home.startswith("/") else Path(environment.get("HOME") or Path.home(), ".local/state")
     )
     return f"sqlite:{state / 'cfgsync' / f'serve-{spelled}{suffix}.db'}"
 
 
-def _given(flags: Mapping[str, object], environment: Mapping[str, str]) -> dict[str, _Given]:
-    found: dict[str, _Given] = {}
-    for field in ServeSettings.model_fields:
-        if field in ("materializer", "server"):
-            continue
-        if (value := flags.get(field)) is not None:
-            found[field] = _Given(value, _flag(field))
-        elif text := environment.get(_variable(field)):
-            found[field] = _Given(text, _variable(field))
-    return found
+def _given(field: str, flags: Mapping[str, object], environment: Mapping[str, str]) -> _Given | None:
+    if (value := flags.get(field)) is not None:
+        return _Given(value, flag_of(field))
+    variable = PREFIX + field.upper()
+    return _Given(text, variable) if (text := environment.get(variable)) else None
 
 
 def _target(flags: Mapping[str, object], environment: Mapping[str, str]) -> tuple[str, _Given]:
-    """What to serve: the flags decide, and only where they are silent the environment."""
-    by_flag = [
-        (field, _Given(value, _flag(field))) for field in TARGETS if (value := flags.get(field)) is not None
-    ]
-    by_environment = [
-        (field, _Given(value, _variable(field)))
-        for field in TARGETS
-        if (value := environment.get(_variable(field)))
-    ]
-    named = by_flag or by_environment
+    """What to serve: by the flags, else by the environment."""
+    given = [(field, _given(field, flags, environment)) for field in TARGETS]
+    named = [(field, one) for field, one in given if one is not None]
+    by_flag = [(field, one) for field, one in named if one.origin == flag_of(field)]
+    named = by_flag or named
     if not named:
         raise InputError("nothing to serve", "give MODULE:CLASS, --bundle FILE or --config FILE")
     if len(named) > 1:
@@ -177,7 +201,7 @@ _EXPECTED: Final = {
     "port": "give a port from 1 to 65535, or 0 for one that is free",
     "late": "follow makes a new generation for late nodes, freeze refuses them",
     "run_timeout": "give a number of seconds above 0",
-    "ttl": "give a number of seconds above 0, or leave it out and nobody expires",
+    "ttl": "give a number of seconds above 0, or leave it out and no node is removed",
     "shrink_guard": "give a percentage from 0 (off) to 100",
     **{
         name: "give true or false"
@@ -187,21 +211,19 @@ _EXPECTED: Final = {
 }
 
 
-def _refuse_open_doors(settings: ServeSettings, file: str | None) -> None:
-    """Off loopback a server needs TLS and a rule for which nodes may join, or its operator's word that it needs none. The
-    hint holds the exact text to add."""
+def _refuse_insecure(settings: ServeSettings, file: str | None) -> None:
+    """Off loopback a server needs TLS and a rule for which nodes may join, unless its operator waives them. The hint holds
+    the exact text to add."""
     if is_loopback(settings.host):
         return
-    lacking = []
-    if not settings.insecure_no_tls:
-        lacking.append("insecure_no_tls")
-    if not settings.insecure_no_auth:  # who is allowed to come without a secret is no rule for who may join
-        lacking.append("insecure_no_auth")
+    lacking = [
+        name for name in _WANTS if not getattr(settings, name)
+    ]  # allow_anonymous is no rule for joining
     if not lacking:
         return
     without = " and without ".join(_WANTS[name] for name in lacking)
     if file is None:
-        add = " ".join(_flag(name) for name in lacking)
+        add = " ".join(flag_of(name) for name in lacking)
     else:
         add = " and ".join(f"`{name}: true`" for name in lacking) + f" to {file}"
     raise InputError(
@@ -210,12 +232,9 @@ def _refuse_open_doors(settings: ServeSettings, file: str | None) -> None:
     )
 
 
-_WANTS: Final = {"insecure_no_tls": "TLS", "insecure_no_auth": "a rule for who may join"}
+_WANTS: Final = {"insecure_no_tls": "TLS", "insecure_no_auth": "a rule for which nodes may join"}
 
 
-def _flag(field: str) -> str:
+def flag_of(field: str) -> str:
+    """The flag of a field of the settings."""
     return "MODULE:CLASS" if field == "materializer" else "--" + field.replace("_", "-")
-
-
-def _variable(field: str) -> str:
-    return PREFIX + field.upper()

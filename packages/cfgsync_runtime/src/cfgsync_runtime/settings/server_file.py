@@ -7,8 +7,7 @@ oldest:  `port`, `bundle_path`, `serving_mode: bundle | registration`
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -17,28 +16,29 @@ import msgspec
 from cfgsync_artifacts import ArtifactSet
 from cfgsync_core import NodeArtifactsBundle
 
-from .bundle_file import load_bundle
+from .bundle_file import check_keys, load_bundle
 from .yaml_place import Place
-
-_log = logging.getLogger(__name__)
 
 _FORM: Final = "a server file is `port: 4400`, then `source:` with `kind: static` and `artifacts_path: FILE`"
 _KINDS: Final = {"static": False, "bundle": False, "registration": True, "registration_bundle": True}
 _MODES: Final = {"bundle": False, "registration": True}
 _PATHS: Final = ("artifacts_path", "bundle_path")
-_BOOLEANS: Final = (
-    "insecure_no_tls",
-    "insecure_no_auth",
-    "allow_anonymous",
-    "legacy_init_with_node",
-    "no_page",
-)
-_TEXTS: Final = ("host", "store")
-_NUMBERS: Final = ("shrink_guard", "ttl")
+KEYS: Final[Mapping[str, tuple[Callable[[Place, str], object], str]]] = {
+    "port": (Place.number, "4400"),
+    "host": (Place.text, "127.0.0.1"),
+    "store": (Place.text, "sqlite:FILE"),
+    "shrink_guard": (Place.number, "50"),
+    "ttl": (Place.number, "60"),
+    **dict.fromkeys(
+        ("insecure_no_tls", "insecure_no_auth", "allow_anonymous", "legacy_init_with_node", "no_page"),
+        (Place.truth, "true"),
+    ),
+}
+"""The settings in a server file: how a value is read, and an example of one."""
 
 
 class StaticServer(msgspec.Struct, frozen=True):
-    """Serve the files of a bundle to whoever is in it, registered or not. `file` is where the bundle came from."""
+    """Serve the files of a bundle to the nodes in it, registered or not. `file` is the name of the bundle."""
 
     bundle: NodeArtifactsBundle
     file: str
@@ -62,33 +62,28 @@ class ServerFile(msgspec.Struct, frozen=True):
 
 def load_server_file(path: str | Path) -> ServerFile:
     """Read a server file and the bundle that it names. Raises `InputError` for both."""
-    from .yaml_document import (
-        read_document,
-    )  # a server of a materializer reads no YAML, which takes 13 ms to load
+    from .yaml_document import read_document  # YAML takes 13 ms to load, and a materializer needs none
 
     place = read_document(Path(path))
     top = place.entries(_FORM)
     if "port" not in top:
         place.refuse("no `port` in it", _FORM)
-    settings: dict[str, tuple[object, str]] = {"port": (top["port"].number(_FORM), top["port"].where)}
-    for name in _BOOLEANS:
-        if name in top:
-            settings[name] = (top[name].truth(f"write `{name}: true` or leave it out"), top[name].where)
-    for name in _TEXTS:
-        if name in top:
-            settings[name] = (top[name].text(f"write `{name}: …` as text or leave it out"), top[name].where)
-    for name in _NUMBERS:
-        if name in top:
-            settings[name] = (top[name].number(f"write `{name}: 50` or leave it out"), top[name].where)
+    settings: dict[str, tuple[object, str]] = {
+        name: (read(top[name], f"write `{name}: {example}` or leave it out"), top[name].where)
+        for name, (read, example) in KEYS.items()
+        if name in top
+    }
     if "store" in settings:
         url, where = settings["store"]
         settings["store"] = (_beside(place.file, str(url)), where)
-    legacy = (*_PATHS[1:], "serving_mode")
-    _pass_over(
-        place, top, ("port", "source", *_BOOLEANS, *_TEXTS, *_NUMBERS, *(() if "source" in top else legacy))
-    )
-    server = _from_source(top["source"]) if "source" in top else _from_legacy(place, top)
-    return ServerFile(server, settings)
+    if "source" in top:
+        check_keys(place, top, ("source", *KEYS))
+        return ServerFile(_from_source(top["source"]), settings)
+    check_keys(place, top, ("source", *KEYS, "bundle_path", "serving_mode"))
+    if "bundle_path" not in top:
+        place.refuse("cfgsync server config requires source.kind or legacy bundle_path", _FORM)
+    with_registration = "serving_mode" in top and _choice(top["serving_mode"], _MODES)
+    return ServerFile(_load(top["bundle_path"], with_registration), settings)
 
 
 def _from_source(source: Place) -> StaticServer | RegistrationServer:
@@ -101,14 +96,8 @@ def _from_source(source: Place) -> StaticServer | RegistrationServer:
         source.refuse("no `artifacts_path` in it", _FORM)
     if len(given) == 2 and given[0].text(_FORM) != given[1].text(_FORM):
         given[1].refuse("names another file than `artifacts_path`", "keep one of the two")
-    _pass_over(source, fields, ("kind", *_PATHS))
+    check_keys(source, fields, ("kind", *_PATHS))
     return _load(given[0], with_registration)
-
-
-def _from_legacy(place: Place, top: Mapping[str, Place]) -> StaticServer | RegistrationServer:
-    if "bundle_path" not in top:
-        place.refuse("cfgsync server config requires source.kind or legacy bundle_path", _FORM)
-    return _load(top["bundle_path"], "serving_mode" in top and _choice(top["serving_mode"], _MODES))
 
 
 def _choice(place: Place, known: Mapping[str, bool]) -> bool:
@@ -136,10 +125,3 @@ def _beside(file: Path, url: str) -> str:
     if scheme != "sqlite" or not colon or not name or name.startswith(("/", ":")):
         return url
     return f"sqlite:{(file.parent / name).absolute()}"
-
-
-def _pass_over(place: Place, fields: Mapping[str, Place], names: tuple[str, ...]) -> None:
-    """Unknown keys are ignored as the original does (its own tools wrote some), but not without a word."""
-    for name in fields:
-        if name not in names:
-            _log.warning("%s: unknown key ignored; known here: %s", place.key(name).where, ", ".join(names))

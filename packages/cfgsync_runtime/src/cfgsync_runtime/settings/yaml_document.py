@@ -1,6 +1,6 @@
-"""A YAML file becomes places in one pass that cannot be made to run away: bounded size, depth and expansion, distinct keys.
+"""A YAML file becomes places in one pass, with limits on size, depth and expansion, and distinct keys.
 
-Nothing is executed, tags mean nothing, merge keys (`<<`) are keys like any other (all as the original).
+Nothing is executed, tags are ignored, and merge keys (`<<`) are keys like any other (all as the original).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, NoReturn
 
+import msgspec
 import yaml
 
 from ..errors import InputError
@@ -18,16 +19,23 @@ from .yaml_place import Items, Place, Table, Text, Value
 
 MAX_YAML_BYTES: Final = 64 << 20
 MAX_EXPANDED_BYTES: Final = 256 << 20
-"""Of a document with every alias replaced by what it stands for: ten lines can stand for gigabytes."""
+"""Of a document with every alias replaced by its value: ten lines can expand to gigabytes."""
 MAX_DEPTH: Final = 32
-_VALUE_BYTES = (
-    64  # what a value costs besides its text, so that an expansion into empty values is bounded too
-)
+_VALUE_BYTES: Final = 64
+"""The cost of a value besides its text: an expansion into empty values is bounded too."""
+_UNREADABLE: Final[dict[type[Exception], tuple[str, str]]] = {
+    FileNotFoundError: (
+        "no such file",
+        "check the name; relative ones begin at the current directory, inside a server file at its directory",
+    ),
+    IsADirectoryError: ("is a directory", "name a YAML file in it"),
+    PermissionError: ("no permission to read it", "chmod u+r {path}, or run as its owner"),
+}
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_document(path: Path) -> Place:
-    """The one YAML document in a file. Raises `InputError` for what cannot be read or is no YAML."""
+    """The one YAML document in a file. Raises `InputError`."""
     return Place(path, _Composer(path).compose(_read(path)))
 
 
@@ -35,20 +43,9 @@ def _read(path: Path) -> str:
     try:
         with path.open("rb") as file:
             data = file.read(MAX_YAML_BYTES + 1)
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such file",
-            "check the name; relative ones begin at the current directory, inside a"
-            " server file at its directory",
-        ) from None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a directory", "name a YAML file in it") from None
-    except PermissionError:
-        raise InputError(
-            f"{path}: no permission to read it", f"chmod u+r {path}, or run as its owner"
-        ) from None
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: {error}", "check the file and its disk") from error
+        why, hint = _UNREADABLE.get(type(error), (f"cannot be read: {error}", "check the file and its disk"))
+        raise InputError(f"{path}: {why}", hint.format(path=path)) from error
     if len(data) > MAX_YAML_BYTES:
         raise InputError(
             f"{path}: larger than {MAX_YAML_BYTES >> 20} MiB", "spread the nodes over several servers"
@@ -64,8 +61,6 @@ def _read(path: Path) -> str:
 
 
 class _Composer:
-    """From events to values in one pass: bounded depth, bounded expansion, distinct keys."""
-
     def __init__(self, path: Path) -> None:
         self._path = path
         self._anchors: dict[str, tuple[Value, int]] = {}
@@ -128,12 +123,12 @@ class _Composer:
         if isinstance(event, yaml.AliasEvent):
             if any(collection.anchor == event.anchor for collection in open_):
                 self._refuse(
-                    event, f"*{event.anchor} stands inside of what it stands for", "write the value out"
+                    event, f"*{event.anchor} is inside the value that it names", "write the value out"
                 )
             if event.anchor not in self._anchors:
                 self._refuse(
                     event,
-                    f"*{event.anchor} stands for nothing",
+                    f"*{event.anchor} names no value",
                     f"write &{event.anchor} before a value above",
                 )
             value, cost = self._anchors[event.anchor]
@@ -162,13 +157,13 @@ class _Composer:
             into.entries[collection.key.text] = (collection.key, value)
             collection.key = None
         elif not isinstance(value, Text):
-            self._refuse(event, "a list or mapping stands where a key is expected", "write keys as text")
+            self._refuse(event, "expected a key, found a list or mapping", "write keys as text")
         elif value.text in into.entries:
             first = into.entries[value.text][0].line
             self._refuse(
                 event,
                 f"the key {value.text[:80]!r} is given twice, first on line {first}",
-                "keep one of them; the other would be lost without a word",
+                "keep one of them; the other would be lost",
             )
         else:
             collection.key = value
@@ -192,13 +187,10 @@ def _line_and_column(event: yaml.Event) -> tuple[int, int]:
     return (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
 
 
-class _Open:
+class _Open(msgspec.Struct):
     """A collection whose end has not come; `key` waits for its value."""
 
-    __slots__ = ("anchor", "expanded_before", "key", "value")
-
-    def __init__(self, value: Items | Table, anchor: str | None, expanded_before: int) -> None:
-        self.value = value
-        self.anchor = anchor
-        self.expanded_before = expanded_before
-        self.key: Text | None = None
+    value: Items | Table
+    anchor: str | None
+    expanded_before: int
+    key: Text | None = None

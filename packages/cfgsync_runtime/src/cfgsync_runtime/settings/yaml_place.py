@@ -1,7 +1,7 @@
-"""A value in a YAML file knows its line, so that whoever refuses it can say where it stands.
+"""A value in a YAML file knows its line, so that a refusal can name it.
 
-Scalars stay text, as written: what `4400` or `no` means is decided by who asks for a number or a name, and no
-identifier is ever turned into a boolean or a date.
+Scalars stay text, as written: the reader of a value decides whether `4400` or `no` is a number or a name, and no
+identifier becomes a boolean or a date.
 """
 
 from __future__ import annotations
@@ -50,18 +50,15 @@ Value: TypeAlias = Text | Items | Table
 _KIND: Final[dict[type, str]] = {Items: "a list", Table: "a mapping"}
 
 
-class Place:
+class Place(msgspec.Struct, frozen=True):
     """A value in a file, with the way that leads to it: `nodes[0].files[1].path`.
 
-    Asked for what it should be, it returns that or raises an `InputError` that names file, line, column and way.
+    A method that reads it as another type returns that, or raises an `InputError` with file, line, column and way.
     """
 
-    __slots__ = ("at", "file", "value")
-
-    def __init__(self, file: Path, value: Value, at: tuple[str | int, ...] = ()) -> None:
-        self.file = file
-        self.value = value
-        self.at = at
+    file: Path
+    value: Value
+    at: tuple[str | int, ...] = ()
 
     def refuse(self, why: str, hint: str) -> NoReturn:
         """Raise the `InputError` of this place."""
@@ -75,7 +72,7 @@ class Place:
 
     @property
     def found(self) -> str:
-        """What stands here, in words."""
+        """The value, for a message."""
         if isinstance(self.value, Text):
             return "nothing" if self.is_nothing else repr(self.value.text[:60])
         return _KIND[type(self.value)]
@@ -129,7 +126,7 @@ class Place:
         return Place(self.file, entries[key][0], (*self.at, key))
 
     def inside(self, step: str | int) -> Place | None:
-        """The place one step further, None when there is none."""
+        """The place one step further, or None."""
         found: Value | None = None
         if isinstance(self.value, Table) and step in self.value.entries:
             found = self.value.entries[str(step)][1]

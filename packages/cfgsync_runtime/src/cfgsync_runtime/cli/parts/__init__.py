@@ -1,1 +1,1 @@
-"""What several commands share: how they ask a server, what they print, what a terminal can show."""
+"""Parts of the commands: the client of a server, printed lines, the terminal."""

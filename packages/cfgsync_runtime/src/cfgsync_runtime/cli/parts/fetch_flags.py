@@ -1,4 +1,4 @@
-"""The words of `cfgsync fetch` as values; what they do not mean is a usage error that names the flag."""
+"""The flags of `cfgsync fetch` as values; an invalid one is a usage error that names the flag."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def seconds(flag: str, value: float) -> float:
 
 
 def wait_of(wait: float | None, mode: ConfigStartupMode) -> float:
-    """Seconds to wait for files: the default is short where a cache stands in for them."""
+    """Seconds to wait for files: the default is short where cached files replace them."""
     if wait is None:
         return WAIT if mode is ConfigStartupMode.DEGRADED else DEFAULT_WAIT
     return seconds("--wait", wait)
@@ -45,21 +45,13 @@ def stale_of(max_stale: float | None, mode: ConfigStartupMode) -> float | None:
 
 
 def reload_of(text: str | None, watch: bool, start: list[str]) -> signal.Signals | None:
-    """The signal that tells the command of changes. Raises `BadParameter`."""
+    """The signal that reports changes to the command: `SIGHUP`, `hup` or `1`. Raises `BadParameter`."""
     if text is None:
         return None
     if not watch:
         raise typer.BadParameter("it is for --watch only", param_hint="--reload")
     if not start:
         raise typer.BadParameter("there is no command to send it to: add -- COMMAND", param_hint="--reload")
-    try:
-        return parse_signal(text)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--reload") from error
-
-
-def parse_signal(text: str) -> signal.Signals:
-    """`SIGHUP`, `hup` or `1`. Raises `ValueError` for what is no signal, or one that no program can hear."""
     name = text.strip().upper()
     try:
         if name.isascii() and name.isdigit():
@@ -67,9 +59,10 @@ def parse_signal(text: str) -> signal.Signals:
         else:
             found = signal.Signals["SIG" + name.removeprefix("SIG")]
     except (KeyError, ValueError):
-        raise ValueError(f"{text[:40]!r} is not the name or number of a signal") from None
+        why = f"{text[:40]!r} is not the name or number of a signal"
+        raise typer.BadParameter(why, param_hint="--reload") from None
     if found in (signal.SIGKILL, signal.SIGSTOP):
-        raise ValueError(f"{found.name} is a signal that no program can hear")
+        raise typer.BadParameter(f"{found.name} is a signal that no program can catch", param_hint="--reload")
     return found
 
 
@@ -99,8 +92,7 @@ def outputs(ctx: typer.Context, out: str | None, route: list[str]) -> OutputDire
 
 
 def refuse_one_directory(state: str, places: OutputDirectory | ArtifactOutputMap) -> None:
-    """A watcher holds its directory of files as long as it lives, so what it remembers is written elsewhere. Raises
-    `BadParameter`."""
+    """Refuse a --state that is --out: a watcher locks its output directory as long as it runs. Raises `BadParameter`."""
     if isinstance(places, OutputDirectory) and os.path.realpath(state) == os.path.realpath(places.directory):
         raise typer.BadParameter(
             "it is the directory of --out, where --watch keeps nothing but the files: name another",
@@ -114,7 +106,7 @@ def is_flag(ctx: typer.Context, name: str) -> bool:
 
 
 def payload(metadata: str | None) -> RegistrationPayload:
-    """What `--metadata` says. Raises `BadParameter`."""
+    """The value of `--metadata`, or of the file it names. Raises `BadParameter`."""
     if metadata is None:
         return RegistrationPayload()
     text = metadata
@@ -129,10 +121,8 @@ def payload(metadata: str | None) -> RegistrationPayload:
 
 
 def parsed(flag: str, text: str, parse: Callable[[str], T]) -> T:
-    """`parse(text)`; what it does not take is a usage error of this flag."""
+    """`parse(text)`; what it refuses is a usage error of this flag."""
     try:
         return parse(text)
-    except InvalidRegistration as error:
-        raise typer.BadParameter(error.why, param_hint=flag) from error
-    except InvalidServerUrl as error:
-        raise typer.BadParameter(str(error), param_hint=flag) from error
+    except (InvalidRegistration, InvalidServerUrl) as error:
+        raise typer.BadParameter(getattr(error, "why", str(error)), param_hint=flag) from error

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import sys
+from collections.abc import Awaitable, Callable
 
 from cfgsync_core import NEVER, AppliedFiles, NodeRegistration, RegistrationPayload, ServerUrl, Version
 
@@ -25,8 +26,8 @@ def stay(
     start: list[str],
     reload: signal.Signals | None,
 ) -> int:
-    """Keep the node in step from the files of `ending` on; the exit code. `node` is a name and its metadata while the
-    machine has no address yet."""
+    """Keep the node's files current, from those of `ending` on, and return the exit code. `node` is a name and its metadata
+    while the machine has no address yet."""
     _log_to_stderr()
     report = ending.report
     assert report.digest is not None  # files are in place
@@ -34,7 +35,7 @@ def stay(
 
     async def run() -> int:
         return await Watcher(
-            node if isinstance(node, NodeRegistration) else _Addressed(*node, at),
+            node if isinstance(node, NodeRegistration) else _registration_of(*node, at),
             at,
             outputs,
             memory,
@@ -50,25 +51,23 @@ def stay(
     return asyncio.run(run())
 
 
-class _Addressed:
-    """The registration, once this machine has an address that routes to the server."""
+def _registration_of(
+    identifier: str, payload: RegistrationPayload, at: ServerUrl
+) -> Callable[[], Awaitable[NodeRegistration]]:
+    """The registration, once this machine has an address that routes to the server; a call before raises `Lost`."""
+    found: list[NodeRegistration] = []
 
-    def __init__(self, identifier: str, payload: RegistrationPayload, at: ServerUrl) -> None:
-        self._identifier = identifier
-        self._payload = payload
-        self._at = at
-        self._found: NodeRegistration | None = None
+    async def registration() -> NodeRegistration:
+        if not found:
+            address = await in_thread(lambda: own_address(at, 0))
+            found.append(NodeRegistration(identifier, address, payload))
+        return found[0]
 
-    async def __call__(self) -> NodeRegistration:
-        """Raises `Lost`."""
-        if self._found is None:
-            address = await in_thread(lambda: own_address(self._at, 0))
-            self._found = NodeRegistration(self._identifier, address, self._payload)
-        return self._found
+    return registration
 
 
 def _log_to_stderr() -> None:
-    """One line for each thing that changed, in the voice of the command."""
+    """Print each change as one line, without level or time."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("cfgsync")

@@ -1,4 +1,4 @@
-"""How files and their changes are printed: a line for each, and the text of what changed as a diff."""
+"""Files and their changes as lines: a line for each file, and changed text as a diff."""
 
 from __future__ import annotations
 
@@ -6,33 +6,53 @@ import difflib
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from cfgsync_adapter.status import FileChange, FileSummary, NodeChange
+from cfgsync_adapter.status import FileChange, FileSummary, NodeChange, NodeContents
 from cfgsync_core.text import plain
 
 LINE: Final = 10_000
 _SIGN: Final = {"added": "+", "removed": "-", "changed": "~"}
 
 
-def file_line(file: FileSummary) -> str:
-    """`0644      23  sha256-0123456789ab  /config.yaml`, and what is not to be shown."""
-    note = f"  ({file.omitted})" if file.omitted else ""
-    return f"  {plain(file.mode, 8)} {file.size:>9}  {plain(file.digest[:19])}  {plain(file.path, 200)}{note}"
+def contents_lines(
+    shared: Iterable[FileSummary], nodes: Iterable[NodeContents], with_text: bool = False
+) -> Iterator[str]:
+    """The shared files and each node's own, a line for each file; `with_text` adds the text of those that have it."""
+    shared = tuple(shared)
+    if shared:
+        yield "shared files"
+        yield from _file_lines(shared, with_text)
+    for node in nodes:
+        yield f"{plain(node.identifier)}{'  (replaced by an operator)' if node.replaced else ''}"
+        yield from _file_lines(node.files, with_text)
 
 
-def node_lines(changes: Iterable[NodeChange]) -> Iterator[str]:
-    """Each node that changed, its files, and the text of those that may be shown."""
-    for node in changes:
+def _file_lines(files: Iterable[FileSummary], with_text: bool) -> Iterator[str]:
+    """`0644      23  sha256-0123456789ab  /config.yaml`, and why a content is not shown."""
+    for file in files:
+        head = f"  {plain(file.mode, 8)} {file.size:>9}  {plain(file.digest[:19])}  {plain(file.path, 200)}"
+        yield f"{head} {_omitted(file)}" if file.omitted else head
+        if with_text and file.content is not None:
+            for text in file.content.splitlines():
+                yield "    | " + "".join(c if c.isprintable() or c == "\t" else "?" for c in text)
+
+
+def diff_lines(shared: Iterable[FileChange], nodes: Iterable[NodeChange]) -> Iterator[str]:
+    """The shared files that changed, then each node that changed, with the text of the files that may be shown."""
+    shared = tuple(shared)
+    if shared:
+        yield "shared files"
+        yield from _change_lines(shared, "shared")
+    for node in nodes:
         name = plain(node.identifier)
         yield f"{_SIGN[node.change]} {name}"
-        yield from change_lines(node.files, name)
+        yield from _change_lines(node.files, name)
 
 
-def change_lines(changes: Iterable[FileChange], whose: str) -> Iterator[str]:
-    """Each file that changed, and its text where it may be shown."""
+def _change_lines(changes: Iterable[FileChange], owner: str) -> Iterator[str]:
     for change in changes:
         path = plain(change.path, 200)
         yield f"  {_SIGN[change.change]} {path}{_how(change)}"
-        yield from _text(change, f"{whose}{'' if path.startswith('/') else '/'}{path}")
+        yield from _text(change, f"{owner}{'' if path.startswith('/') else '/'}{path}")
 
 
 def _how(change: FileChange) -> str:

@@ -1,4 +1,4 @@
-"""The status of a fleet as lines for people: they fit the terminal's width, and nothing in them moves its cursor.
+"""The status of a fleet as lines that fit the terminal's width; nothing in them moves its cursor.
 
 Off a terminal the width is 80 columns, without colours. A narrow terminal loses the least useful parts: the day, then the
 time when a node was last seen.
@@ -16,7 +16,7 @@ from cfgsync_core import FleetStatus, NodeStatus
 from cfgsync_core.text import plain
 from cfgsync_core.wire import describe
 
-from .terminal import COLUMNS, cells, filled, fitted, has_colours, is_live, painted, size
+from .terminal import COLUMNS, cells, filled, fitted, has_colours, is_live, size
 
 _TITLES: Final = ("NODE", "STATE", "SERVED", "APPLIED", "LAST SEEN")
 _WIDE: Final = (11, 10, 10, 20)
@@ -42,6 +42,9 @@ _COLOURS: Final = {
 """By state, of a node or of the fleet."""
 
 
+_CODES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+
+
 class Page(NamedTuple):
     """The width in columns, and whether there are colours."""
 
@@ -55,7 +58,7 @@ class Page(NamedTuple):
         return cls(size(stream)[0] if is_live(stream) else COLUMNS, has_colours(stream))
 
     def painted(self, text: str, colour: str) -> str:
-        return painted(text, colour) if self.colours and colour else text
+        return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if self.colours and colour else text
 
 
 def table(fleet: FleetStatus, nodes: Sequence[NodeStatus], page: Page) -> Iterator[str]:
@@ -78,7 +81,7 @@ def summary(fleet: FleetStatus, page: Page) -> Iterator[str]:
         joined = ", but " if fleet.state in ("converging", "converged") else ": "
         line = f"{state}{joined}{plain(fleet.reason)}" if fleet.reason else state
         yield from wrapped(line, page, _COLOURS.get(fleet.state, ""))
-    if not any(condition.missing for condition in fleet.conditions):  # else the reason says them
+    if not any(condition.missing for condition in fleet.conditions):  # else the reason names them
         for condition in fleet.conditions:
             yield from wrapped(f"{plain(condition.name)}: {describe('', (condition,))}", page)
     if fleet.generation and fleet.behind:
@@ -128,12 +131,12 @@ def one(node: NodeStatus, page: Page) -> Iterator[str]:
 
 
 def _state(node: NodeStatus) -> str:
-    """The state as the server says it, `-` when the server is older than states."""
+    """The state in the server's answer, `-` from a server older than states."""
     return fitted(plain(node.state) or "-", 14)
 
 
 def number(generation: str | None) -> str:
-    """The number of a generation; its epoch is 36 characters that say nothing to a person."""
+    """The number of a generation, without the 36 characters of its epoch."""
     return plain(generation.rpartition(".")[2], 10) if generation else "-"
 
 

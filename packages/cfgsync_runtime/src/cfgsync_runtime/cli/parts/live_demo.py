@@ -1,4 +1,4 @@
-"""`cfgsync demo` before somebody's eyes: one table that is drawn over, of where the nodes are, below the steps."""
+"""`cfgsync demo` at a terminal: below its steps, one table of the nodes' phases that is drawn again and again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _COLOURS: Final[dict[Phase, str]] = {
 }
 _BAR: Final = 24
 _WITH_BARS: Final = 64
-"""The columns of a terminal from which on a row has a bar."""
+"""The least width of a terminal, in columns, that shows bars."""
 _GAP: Final = 2
 
 
@@ -38,7 +38,7 @@ class LiveDemo:
         self._heading = heading
         self._count = count
         self._seconds = 0.0
-        self._stand: ProgressCounts | None = None
+        self._progress: ProgressCounts | None = None
         self._console = Console(
             file=sys.stdout,
             force_terminal=True,
@@ -47,7 +47,7 @@ class LiveDemo:
             emoji=False,
             highlight=False,
         )
-        # drawn when something is told, so by no thread of its own
+        # drawn by `show`, without a thread of its own
         self._live = Live(console=self._console, auto_refresh=False, vertical_overflow="crop")
 
     def __enter__(self) -> Self:
@@ -63,9 +63,9 @@ class LiveDemo:
         self._seconds = seconds
         self._console.print(f"{seconds:6.2f} s  {text}", soft_wrap=True)  # above the table, and it stays
 
-    def show(self, seconds: float, stand: ProgressCounts) -> None:
+    def show(self, seconds: float, progress: ProgressCounts) -> None:
         self._seconds = seconds
-        self._stand = stand
+        self._progress = progress
         self._draw()
 
     def ends(self, tree: Iterable[str]) -> None:
@@ -74,48 +74,48 @@ class LiveDemo:
             print(line)
 
     def _draw(self) -> None:
-        if (stand := self._stand) is None:
+        if (progress := self._progress) is None:
             return
-        why = stand.why or f"ready: generation {stand.generation}"
+        why = progress.why or f"ready: generation {progress.generation}"
         self._live.update(
             Group(
                 Text(),
                 _line(f"{self._heading}, {self._seconds:.1f} s", "bold"),
                 Text(),
-                _phases(stand, self._count, self._console.size.width),
+                _phases(progress, self._count, self._console.size.width),
                 Text(),
-                _line(why, "yellow" if stand.why else "green"),
+                _line(why, "yellow" if progress.why else "green"),
             ),
             refresh=True,
         )
 
 
-def _phases(stand: ProgressCounts, count: int, width: int) -> Table:
-    """A row for each phase: how many nodes are in it, a bar as long as that, and which."""
-    again = bool(stand.phases["to ask again"])
+def _phases(progress: ProgressCounts, count: int, width: int) -> Table:
+    """A line for each phase: the number of its nodes, a bar of that length, and their names."""
+    again = bool(progress.phases["to ask again"])
     phases = [phase for phase in PHASES if phase != ("not started" if again else "to ask again")]
     widths = [max(map(len, PHASES)), len(str(count)), *([_BAR] if width >= _WITH_BARS else [])]
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=False)
     for each in widths:
         table.add_column(no_wrap=True, width=each, justify="right" if each == widths[1] else "left")
     table.add_column(no_wrap=True)
-    room = width - sum(widths) - _GAP * len(widths)
+    width_left = width - sum(widths) - _GAP * len(widths)
     for phase in phases:
-        names = stand.phases[phase]
+        names = progress.phases[phase]
         filled = -(-len(names) * _BAR // count)  # a single node of many is to be seen, too
         bar = [Text("█" * filled, style=_COLOURS[phase])] if width >= _WITH_BARS else []
         style = _COLOURS[phase] if names else "dim"
-        table.add_row(Text(phase, style=style), str(len(names)), *bar, named(names, room))
+        table.add_row(Text(phase, style=style), str(len(names)), *bar, named(names, width_left))
     return table
 
 
-def named(names: Sequence[str], room: int) -> str:
+def named(names: Sequence[str], width: int) -> str:
     """As many of these as fit in so many columns, and how many more there are."""
     for shown in range(len(names), 0, -1):
         more = len(names) - shown
         text = ", ".join(names[:shown]) + (f" and {more} more" if more else "")
-        if shown == 1 or len(text) <= room:
-            return fitted(text, room)
+        if shown == 1 or len(text) <= width:
+            return fitted(text, width)
     return ""
 
 

@@ -1,7 +1,7 @@
 """`cfgsync status --watch`: the status on a terminal's second screen, drawn again for each change; off a terminal, a block
 of lines for each change, with only the nodes that changed.
 
-It asks every second. It asks a slow server less often, so that at most a tenth of the time goes into asking.
+It asks every second. It asks a slow server less often, so that at most a tenth of the time goes into client.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, TextIO
 
 import msgspec
 
-from cfgsync_core import FleetStatus, NodeStatus, ServerUrl
+from cfgsync_core import FleetStatus, NodeStatus
 from cfgsync_core.text import plain
 
 from .fleet_table import Page, number, one, rows, summary
@@ -43,8 +43,7 @@ Block = list[str]
 
 
 def watch(
-    asking: ServerClient,
-    at: ServerUrl,
+    client: ServerClient,
     identifier: str | None,
     as_json: bool,
     *,
@@ -52,15 +51,15 @@ def watch(
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
     """Show the status until Ctrl-C or SIGTERM. Raises `NoAnswer` when the server does not answer the first time; later a
-    lost server is one line, and the command goes on asking."""
+    lost server is one line, and the command goes on client."""
     if as_json or not is_live(sys.stdout):
-        blocks = _json(asking, identifier) if as_json else _changes(asking, identifier)
+        blocks = _json(client, identifier) if as_json else _changes(client, identifier)
         for block in _paced(blocks, every, sleep):
             if block:
                 print("\n".join(block), flush=True)
         return
     last: Block = []
-    drawn = _drawn(asking, at, identifier)
+    drawn = _drawn(client, identifier)
     try:
         with _terminated(), _screen(sys.stdout) as draw:
             for block in _paced(drawn, every, sleep):
@@ -68,9 +67,7 @@ def watch(
                 draw(block)
     finally:
         if last:
-            print(
-                "\n".join(last[2:])
-            )  # the last status stays on the screen, without the line that says how to end it
+            print("\n".join(last[2:]))  # the last status stays on the screen, without its first line
 
 
 def _paced(blocks: Iterator[Block], every: float, sleep: Callable[[float], None]) -> Iterator[Block]:
@@ -80,23 +77,23 @@ def _paced(blocks: Iterator[Block], every: float, sleep: Callable[[float], None]
         sleep(max(every, _SHARE * (time.monotonic() - began)))
 
 
-def _drawn(asking: ServerClient, at: ServerUrl, identifier: str | None) -> Iterator[Block]:
+def _drawn(client: ServerClient, identifier: str | None) -> Iterator[Block]:
     """One screen of lines for each answer."""
     shown: Callable[[Page, int], Block] | None = None
     while True:
         away = ""
         try:
             if identifier is None:
-                shown = _fleet(*asking.fleet())
+                shown = _fleet(*client.fleet())
             else:
-                shown = _node(asking.node(identifier))
+                shown = _node(client.node(identifier))
         except NoAnswer as error:
             if shown is None:
                 raise
             away = str(error)
         columns, height = size(sys.stdout)
         page = Page.of(sys.stdout)
-        head = away or f"{at} at {time.strftime('%H:%M:%SZ', time.gmtime())}, Ctrl-C ends"
+        head = away or f"{client.at} at {time.strftime('%H:%M:%SZ', time.gmtime())}, Ctrl-C ends"
         title = fitted(plain(head, 1000), columns)
         yield [
             page.painted(title, "red" if away else "dim"),
@@ -128,7 +125,7 @@ def _node(node: NodeStatus) -> Callable[[Page, int], Block]:
     return lambda page, height: list(one(node, page))[:height]
 
 
-def _changes(asking: ServerClient, identifier: str | None) -> Iterator[Block]:
+def _changes(client: ServerClient, identifier: str | None) -> Iterator[Block]:
     """What changed since the last answer: everything at first, then the head and the nodes that changed. A newer
     `last_seen` alone is no change."""
     head: Block = []
@@ -138,12 +135,12 @@ def _changes(asking: ServerClient, identifier: str | None) -> Iterator[Block]:
     while True:
         try:
             if identifier is not None:
-                node = asking.node(identifier)
+                node = client.node(identifier)
                 new_head = list(one(msgspec.structs.replace(node, last_seen=None), page))
                 nodes: Sequence[NodeStatus] = ()
                 lines = list(one(node, page))
             else:
-                fleet, nodes = asking.fleet()
+                fleet, nodes = client.fleet()
                 new_head = lines = list(summary(fleet, page))
         except NoAnswer as error:
             if before is None:
@@ -168,30 +165,30 @@ def _shown(node: NodeStatus) -> tuple[object, ...]:
     return node.state, number(node.served), number(node.applied), node.last_failure
 
 
-def _json(asking: ServerClient, identifier: str | None) -> Iterator[Block]:
+def _json(client: ServerClient, identifier: str | None) -> Iterator[Block]:
     """The server's answer in one line whenever it has changed; a lost server is reported on stderr."""
     before: object = None
     away = ""
     while True:
         try:
-            said = msgspec.json.decode(asking.body(identifier))
+            status = msgspec.json.decode(client.body(identifier))
         except NoAnswer as error:
             if before is None:
                 raise
             if str(error) != away:
-                fail(error.code, str(error), "the command asks again until it answers")
+                fail(error.code, str(error), "the command tries again until it answers")
             away = str(error)
             yield []
             continue
-        now = _without_times(said)
-        yield [] if now == before else [msgspec.json.encode(said).decode()]
+        now = _without_times(status)
+        yield [] if now == before else [msgspec.json.encode(status).decode()]
         before, away = now, ""
 
 
-def _without_times(said: object) -> object:
-    if isinstance(said, dict):
-        return {key: _without_times(value) for key, value in said.items() if key != "last_seen"}
-    return [_without_times(value) for value in said] if isinstance(said, list) else said
+def _without_times(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_times(inner) for key, inner in value.items() if key != "last_seen"}
+    return [_without_times(inner) for inner in value] if isinstance(value, list) else value
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a command prints: two lines for a failure; while it waits, one live line on a terminal, else a line a change."""
+"""What a command prints: two lines for a failure; while it waits, one live line on a terminal, else a line per change."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cfgsync_core.text import plain
 
 from .terminal import fitted, is_live, size
 
-_TO_THE_END: Final = "\x1b[K"  # erases what stands right of the cursor
+_TO_THE_END: Final = "\x1b[K"  # erases what is right of the cursor
 
 
 def fail(code: int, happened: str, do: str) -> int:
@@ -21,9 +21,14 @@ def fail(code: int, happened: str, do: str) -> int:
     return code
 
 
+def note(sentence: str) -> None:
+    """Print a remark on stderr, in one write, as `fail` does."""
+    print(f"note: {sentence}\n", end="", file=sys.stderr, flush=True)
+
+
 class NoAnswer(CfgsyncError):
-    """A server did not give the answer that a command needs. `code` is the command's exit code, `hint` says what to do,
-    and with `again` the same request may be answered later."""
+    """A server did not give the answer that a command needs. `code` is the command's exit code, and with `again` the
+    same request may be answered later."""
 
     def __init__(self, code: int, happened: str, hint: str, again: bool = False) -> None:
         super().__init__(happened)
@@ -33,8 +38,7 @@ class NoAnswer(CfgsyncError):
 
 
 class Over(int):
-    """An exit code after which nothing is left to do. The process ends at once: deleting an interpreter, object by object,
-    costs a node's command 15 ms of 120."""
+    """An exit code that ends the process at once: deleting an interpreter, object by object, costs 15 ms of 120."""
 
 
 class WaitingLine:

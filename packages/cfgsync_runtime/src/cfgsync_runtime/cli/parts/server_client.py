@@ -1,4 +1,4 @@
-"""How the commands ask a server: its URL, its pages and its refusals, which are exit codes, in one place."""
+"""The client of the operator's commands: a server's URL, its pages, and its refusals as exit codes."""
 
 from __future__ import annotations
 
@@ -24,12 +24,8 @@ WORDS_SHOWN: Final = 2_000
 
 T = TypeVar("T")
 
-Server: TypeAlias = Annotated[
-    str, typer.Option("--server", metavar="URL", envvar="CFGSYNC_SERVER", help="The server's URL.")
-]
-AsJson: TypeAlias = Annotated[
-    bool, typer.Option("--json", envvar="CFGSYNC_JSON", help="Print one JSON object.")
-]
+Server: TypeAlias = Annotated[str, typer.Option("--server", metavar="URL", help="The server's URL.")]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 class _Refusal(msgspec.Struct, frozen=True):
@@ -38,10 +34,10 @@ class _Refusal(msgspec.Struct, frozen=True):
 
 
 class ServerClient:
-    """Asks one server over one connection: `with ServerClient("http://127.0.0.1:4400") as client:`.
+    """Sends requests to one server over one connection: `with ServerClient("http://127.0.0.1:4400") as client:`.
 
-    Every method raises `NoAnswer` instead of an answer that does not fit: exit 5 when the server refuses, 7 when it does
-    not answer. What an operator's route does not do is exit 1; what answers `/status` without a status is 6.
+    Every method raises `NoAnswer` for an unusable answer: exit 5 when the server refuses, 7 when it does not answer, 1 for
+    what an operator's route cannot do, 6 for a `/status` that is none of ours.
     """
 
     def __init__(self, server: str) -> None:
@@ -56,8 +52,6 @@ class ServerClient:
 
     def __exit__(self, *_: object) -> None:
         self._transport.close()
-
-    # ── /status ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def body(self, identifier: str | None) -> bytes:
         """The body of a status as the server sends it."""
@@ -87,8 +81,6 @@ class ServerClient:
             raise self._refusal(target, answer, 7)
         return answer, self.decoded(target, answer, kind, 6)
 
-    # ── an operator's routes ─────────────────────────────────────────────────────────────────────────────────────────
-
     def get(
         self, path: str, query: Mapping[str, object], kind: type[T], *, missing: bool = False
     ) -> T | None:
@@ -105,7 +97,7 @@ class ServerClient:
         after: str | None = ""
         while after is not None:
             page = self.get(path, {**query, **({"after": after} if after else {})}, kind)
-            assert page is not None  # asked without `missing`
+            assert page is not None  # `missing` is not given
             yield page
             after = getattr(page, "next", None)
 
@@ -143,13 +135,13 @@ class ServerClient:
         except (msgspec.DecodeError, UnicodeDecodeError):
             refusal = _Refusal()
         message = plain(refusal.message, WORDS_SHOWN)
-        words = message or f"status {answer.status}"
+        why = message or f"status {answer.status}"
         if answer.status in (401, 403):
-            return NoAnswer(5, f"{self.at} refuses: {words}", "run it on the server's machine")
+            return NoAnswer(5, f"{self.at} refuses: {why}", "run it on the server's machine")
         if answer.status == 503:
-            return NoAnswer(7, f"{self.at} cannot now: {words}", "run it again in a moment", again=True)
+            return NoAnswer(7, f"{self.at} cannot now: {why}", "run it again in a moment", again=True)
         if answer.status == 404 and refusal.identifier is not None:  # the route is there, the node is not
-            return NoAnswer(1, message, "cfgsync node list shows who is registered")
+            return NoAnswer(1, message, "cfgsync node list shows the registered nodes")
         if answer.status == 404 and code == 1:
             why = f"{self.at} has no {path}; a static source has nothing to operate"
             return NoAnswer(1, why, NOT_OURS)

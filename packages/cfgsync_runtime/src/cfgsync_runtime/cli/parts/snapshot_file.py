@@ -20,14 +20,20 @@ TRIES: Final = 3
 
 
 def save_snapshot(server: str, file: str) -> None:
-    """Write the fleet's snapshot, readable by its owner only: metadata may be anything. Says what it holds."""
+    """Write the fleet's snapshot, readable by its owner only since metadata may be secret, and print a summary of it."""
     for _ in range(TRIES):
         with ServerClient(server) as client:
             pages = list(_pages(client))
         if pages[-1].next is None:
             break
     else:
-        raise typer.Exit(fail(1, "others save snapshots of this server too", "run it again in a moment"))
+        raise typer.Exit(
+            fail(
+                1,
+                "another program saves snapshots of this server at the same time",
+                "run it again in a moment",
+            )
+        )
     recorded = joined(pages)
     try:
         replace_file(file, msgspec.json.format(msgspec.json.encode(recorded), indent=1) + b"\n", 0o600)

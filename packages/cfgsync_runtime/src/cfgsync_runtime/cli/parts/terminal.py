@@ -1,4 +1,4 @@
-"""What a stream can show: whether somebody looks at it, in how many columns and rows, and whether in colours.
+"""What a stream can show: whether it is a live terminal, its size, and whether it has colours.
 
 A line that is written over, a screen that is drawn again and a colour are for terminals only: a pipe, a file and a
 terminal that calls itself dumb get plain lines. `NO_COLOR`, set to anything, takes the colours away (no-color.org).
@@ -7,16 +7,14 @@ terminal that calls itself dumb get plain lines. `NO_COLOR`, set to anything, ta
 from __future__ import annotations
 
 import os
-from typing import Final, TextIO
+from typing import TextIO
 
 COLUMNS, ROWS = 80, 24
-"""What counts where nobody can be asked, as in a pipe."""
-
-_CODES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+"""The size of a stream that is no terminal."""
 
 
 def is_live(stream: TextIO) -> bool:
-    """Whether what was written to it can be written over, before somebody's eyes."""
+    """Whether it is a terminal that can write over what it shows."""
     return stream.isatty() and os.environ.get("TERM", "") not in ("dumb", "unknown")
 
 
@@ -25,17 +23,12 @@ def has_colours(stream: TextIO) -> bool:
 
 
 def size(stream: TextIO) -> tuple[int, int]:
-    """Columns and rows, as they are now: a window may change its size while something is shown."""
+    """Columns and lines, as they are now: the user may resize a window."""
     try:
         found = os.get_terminal_size(stream.fileno())
     except (OSError, ValueError):
         return COLUMNS, ROWS
     return found.columns or COLUMNS, found.lines or ROWS
-
-
-def painted(text: str, colour: str) -> str:
-    """`text` in a colour, for a stream that has colours; "" is none."""
-    return f"\x1b[{_CODES[colour]}m{text}\x1b[0m" if colour else text
 
 
 def cells(text: str) -> int:
@@ -48,7 +41,7 @@ def cells(text: str) -> int:
 
 
 def fitted(text: str, width: int) -> str:
-    """`text` in at most `width` columns; where it is cut, it says so."""
+    """`text` in at most `width` columns; a cut is marked with `…`."""
     if cells(text) <= width:
         return text
     shown = text[: max(width - 1, 0)]

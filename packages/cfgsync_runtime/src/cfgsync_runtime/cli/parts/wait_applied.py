@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 import msgspec
 
@@ -33,16 +33,6 @@ class Waited(msgspec.Struct, frozen=True):
     message: str
 
 
-class _No(NamedTuple):
-    """No usable answer. `is_final`: asking again will not help."""
-
-    status: Literal["unreachable", "refused"]
-    code: int
-    happened: str
-    hint: str
-    is_final: bool = False
-
-
 def wait_until_applied(
     client: ServerClient,
     timeout: float,
@@ -55,9 +45,9 @@ def wait_until_applied(
     shown = ""
     try:
         while True:
-            last = _asked(client)
+            last = _fleet(client)
             left = until - clock()
-            over = left <= 0 or (isinstance(last, _No) and last.is_final)
+            over = left <= 0 or (isinstance(last, NoAnswer) and not last.again)
             if (isinstance(last, FleetStatus) and last.converged) or over:
                 break
             why = _why(last)
@@ -71,27 +61,24 @@ def wait_until_applied(
     return _end(last, timeout, as_json)
 
 
-def _asked(client: ServerClient) -> FleetStatus | _No:
+def _fleet(client: ServerClient) -> FleetStatus | NoAnswer:
     try:
         fleet = client.status("/status?limit=1", FleetStatus)
     except NoAnswer as error:
-        status: Literal["unreachable", "refused"] = "refused" if error.code == 5 else "unreachable"
-        return _No(status, 5 if error.code == 5 else 7, str(error), error.hint, not error.again)
+        return error
     if fleet.converged is msgspec.UNSET:  # a server from before acknowledgements
-        return _No(
-            "unreachable", 7, f"{client.at}/status does not say which nodes have applied", NOT_OURS, True
-        )
+        return NoAnswer(7, f"{client.at}/status does not say which nodes have applied", NOT_OURS)
     return fleet
 
 
-def _why(last: FleetStatus | _No) -> str:
+def _why(last: FleetStatus | NoAnswer) -> str:
     """What the command waits for, in one line."""
-    if isinstance(last, _No):
-        return last.happened
+    if isinstance(last, NoAnswer):
+        return str(last)
     if last.generation is None:
-        return f"no generation yet: {plain(last.reason) or 'nobody has registered'}"
+        return f"no generation yet: {plain(last.reason) or 'no node has registered'}"
     if not last.behind_count:
-        return plain(last.reason) or "nobody is registered"
+        return plain(last.reason) or "no node is registered"
     names = ", ".join(plain(node.identifier) for node in last.behind[:NAMED])
     more = last.behind_count - min(len(last.behind), NAMED)
     return f"{last.applied} of {last.registered} nodes, missing {names}" + (
@@ -99,51 +86,48 @@ def _why(last: FleetStatus | _No) -> str:
     )
 
 
-def _end(last: FleetStatus | _No, timeout: float, as_json: bool) -> int:
-    if isinstance(last, _No):
-        if as_json:
-            _print(Waited(last.status, last.code, None, 0, 0, 0, (), last.happened))
-            return last.code
-        return fail(last.code, last.happened, last.hint)
-    code = 0 if last.converged else 1
-    if last.converged:
-        message = f"{last.applied} nodes have applied generation {number(last.generation)}"
-    elif last.generation is None or not last.behind_count:
-        message = f"not converged within {timeout:g} s: {_why(last)}"
-    else:
-        named = [f"{plain(n.identifier)} ({plain(n.reason)})" for n in last.behind[:NAMED]]
-        if more := last.behind_count - len(named):
-            named.append(f"{more} more")
-        message = (
-            f"{last.behind_count} of {last.registered} nodes have not applied generation {number(last.generation)}"
-            f" within {timeout:g} s: {', '.join(named)}"
-        )
-    if as_json:
-        _print(
-            Waited(
-                "converged" if last.converged else "behind",
-                code,
-                last.generation,
-                last.registered,
-                last.applied,
-                last.behind_count,
-                last.behind,
-                message,
-            )
-        )
-        return code
-    if last.converged:
-        print(message)
-        return 0
-    if not last.behind:
-        return fail(1, message, "look at the fleet (cfgsync status), or wait longer (--timeout)")
-    return fail(
-        1,
-        message,
-        f"look at one (cfgsync status {plain(last.behind[0].identifier)}), or wait longer (--timeout);"
-        " a client of the original acknowledges nothing",
+def _message(fleet: FleetStatus, timeout: float) -> str:
+    if fleet.converged:
+        return f"{fleet.applied} nodes have applied generation {number(fleet.generation)}"
+    if fleet.generation is None or not fleet.behind_count:
+        return f"not converged within {timeout:g} s: {_why(fleet)}"
+    named = [f"{plain(node.identifier)} ({plain(node.reason)})" for node in fleet.behind[:NAMED]]
+    if more := fleet.behind_count - len(named):
+        named.append(f"{more} more")
+    return (
+        f"{fleet.behind_count} of {fleet.registered} nodes have not applied generation {number(fleet.generation)}"
+        f" within {timeout:g} s: {', '.join(named)}"
     )
 
 
-def _print(waited: Waited) -> None:
-    print(msgspec.json.encode(waited).decode())
+def _end(last: FleetStatus | NoAnswer, timeout: float, as_json: bool) -> int:
+    hint = "look at the fleet (cfgsync status), or wait longer (--timeout)"
+    if isinstance(last, NoAnswer):
+        refused = last.code == 5
+        waited = Waited(
+            "refused" if refused else "unreachable", 5 if refused else 7, None, 0, 0, 0, (), str(last)
+        )
+        hint = last.hint
+    else:
+        waited = Waited(
+            "converged" if last.converged else "behind",
+            0 if last.converged else 1,
+            last.generation,
+            last.registered,
+            last.applied,
+            last.behind_count,
+            last.behind,
+            _message(last, timeout),
+        )
+        if last.behind:
+            hint = (
+                f"look at one (cfgsync status {plain(last.behind[0].identifier)}), or wait longer (--timeout);"
+                " a client of the original acknowledges nothing"
+            )
+    if as_json:
+        print(msgspec.json.encode(waited).decode())
+    elif waited.exit:
+        fail(waited.exit, waited.message, hint)
+    else:
+        print(waited.message)
+    return waited.exit
