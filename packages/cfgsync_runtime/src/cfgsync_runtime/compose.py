@@ -157,7 +157,7 @@ async def serving_source(
     """A server of any source, such as a static bundle, while the context lasts; `lacking` and `page` as for
     `serving_snapshot`. `status` is the same source if it can explain itself: without it there is no `/status`."""
     if status is not None and lacking:
-        status = InsecureStatus(status, lacking)
+        status = InsecureStatus(status, lacking, {})
     routes = CfgsyncServerState(source, status).routes()
     if page and status is not None:
         routes += page_routes(status)
@@ -257,7 +257,7 @@ def fleet_routes(
 
 async def _evicted(source: RegistrationConfigSource, identities: Identities, name: str) -> bool:
     """Make a node leave, and free a name that a crash has left bound but not registered."""
-    return await source.evict(name) or await identities.free(name)
+    return await source.evict(name) or await identities.release([name])
 
 
 def _opened(
