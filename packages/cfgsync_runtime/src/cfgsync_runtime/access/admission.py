@@ -10,7 +10,7 @@ from cfgsync_core.server import Call, LocalOperators, Reply, Route, is_own_name,
 from .identity import Identities
 from .insecure import InsecureOption, is_loopback
 
-Readers: TypeAlias = Literal["loopback", "anyone", "nobody"]
+Readers: TypeAlias = Literal["loopback", "anyone", "none"]
 """The callers that may read a `reader` route: those on this machine, all, none."""
 
 _CLOSED: Final = "the page is served on loopback only until read tokens exist; --insecure-no-auth shows it to anyone who can reach the server"
@@ -21,7 +21,7 @@ def readers_of(host: str, lacking: Sequence[InsecureOption]) -> Readers:
     """The readers of a server on `host`; `lacking` are the protections that its operator switched off."""
     if is_loopback(host):
         return "loopback"
-    return "anyone" if "no-auth" in lacking else "nobody"
+    return "anyone" if "no-auth" in lacking else "none"
 
 
 class Admission(LocalOperators):
@@ -35,7 +35,7 @@ class Admission(LocalOperators):
         if route.access == "node" and self._identities is not None:
             return await self._identities.answer(route, call)
         if route.access == "reader":
-            if self._readers == "nobody":
+            if self._readers == "none":
                 return refusal(403, "forbidden", _CLOSED)
             if self._readers == "loopback" and not is_own_name(call.headers.get("Host", "")):
                 return refusal(403, "forbidden", _FOREIGN)

@@ -26,8 +26,8 @@ class Identities:
     `anonymous` accepts registrations without a secret; `rebind` gives a bound name to another secret (off loopback,
     only with --insecure-no-auth). `rebound` counts that, by identifier, since the server started.
 
-    With `hints`, other servers share the store: this one follows their bindings and, since its mirror may be behind, looks
-    a name up in the store before it refuses or binds it.
+    With `hints`, other servers share the store: this one follows their bindings and, since its mirror may be behind, reads
+    a name from the store before it refuses or binds it.
     """
 
     def __init__(

@@ -66,11 +66,10 @@ class OperatorHandlers:
         """Replace one node's own files, from the next generation on; 202 when that is durable. `Cfgsync-Replacement: none`:
         the request removes a replacement, and the node has none."""
         wanted: Replacement = call.value
-        is_needless = not len(wanted.files) and not self._source.parts.operator.has_replacement(
-            wanted.identifier
-        )
+        operator = self._source.parts.operator
+        is_needless = not len(wanted.files) and not operator.has_replacement(wanted.identifier)
         try:
-            await self._source.parts.operator.replace(wanted.identifier, wanted.files)
+            await operator.replace(wanted.identifier, wanted.files)
         except DuplicatePath as error:
             raise InvalidRequest(422, f"files: {error}: a shared file has it, too") from error
         except InvalidArtifact as error:
@@ -81,8 +80,7 @@ class OperatorHandlers:
 
     async def generations(self, call: Call) -> Reply:
         """All heads; with `?number=N` one generation's nodes (`&contents=1`); with `?from=A&to=B` a difference."""
-        source, query = self._source, call.query
-        limit, after = page_of(query)
+        query, (limit, after) = call.query, page_of(call.query)
         if "number" in query:
             one = self._held(query, "number")
             contents = query.get("contents") == "1"
@@ -90,7 +88,7 @@ class OperatorHandlers:
         if "from" in query or "to" in query:
             one, other = self._held(query, "from"), self._held(query, "to")
             return await _encoded(lambda: difference_page(one, other, since=after, limit=limit))
-        return await _encoded(lambda: {"generations": generation_summaries(source.parts.publisher)})
+        return await _encoded(lambda: {"generations": generation_summaries(self._source.parts.publisher)})
 
     async def snapshot(self, call: Call) -> Reply:
         """The registrations and the served generation, as one cut, in pages; `?cut=…&after=…` is the next page."""

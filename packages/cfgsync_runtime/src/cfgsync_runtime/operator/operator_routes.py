@@ -1,4 +1,4 @@
-"""The operator's routes, with what `/openapi.json` says of each."""
+"""The operator's routes, with the description of each in `/openapi.json`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every node as one cell: the letter of its state, in a block of data that the script draws."""
+"""Every node as one cell: a block of data with the letter of its state, which the script draws."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .scan import LETTERS, FleetScan
 
 
 def grid_data(fleet: FleetScan, *, static: bool = False) -> bytes:
-    """The fleet as JSON: the grid is drawn from it, and it answers `Accept: application/json`."""
+    """The fleet as JSON: for the grid, and for `Accept: application/json`."""
     return msgspec.json.encode(
         {
             "generation": fleet.status.generation,

@@ -1,4 +1,4 @@
-"""The view that a query asks for, and the data that it needs."""
+"""The view that a query selects, and its data."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Views:
         self._made: tuple[FleetScan, str, str, Reply] | None = None
 
     async def answer(self, call: Call) -> Reply:
-        """HTML; for a reader that accepts JSON and no HTML, the data of the grid."""
+        """HTML, or the data of the grid for a reader that accepts JSON and not HTML."""
         accept = call.headers.get("Accept", "")
         if "application/json" in accept and "text/html" not in accept:
             fleet = await self._scanner.scan()
@@ -61,7 +61,7 @@ class Views:
     async def _overview(self, state: str, after: str) -> Reply:
         fleet = await self._scanner.scan()
         state = state if state in LETTERS else ""
-        async with self._making:  # one document answers all requests that one scan answers
+        async with self._making:  # all requests of one scan share one document
             if self._made is None or self._made[0] is not fleet or self._made[1:3] != (state, after):
                 rows = self._rows(fleet, state, after)
                 heads = None if self._source is None else generation_summaries(self._source.parts.publisher)
