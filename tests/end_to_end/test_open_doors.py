@@ -30,7 +30,7 @@ def test_what_is_lacking_is_said_in_the_log_and_in_status(place: Place) -> None:
     tls, auth = banners(server)
     assert tls.startswith("(--insecure-no-tls): 0.0.0.0 is open to other machines; nothing is encrypted")
     assert auth.startswith(
-        "(--insecure-no-auth): 0.0.0.0 is open to other machines; anyone who reaches it may join"
+        "(--insecure-no-auth): 0.0.0.0 is open to other machines; anyone who can reach it may join"
     )
     assert server.status()["insecure"] == ["no-tls", "no-auth"]
     shown = place.run("status", "--server", f"http://127.0.0.1:{server.port}")

@@ -240,7 +240,7 @@ async def test_a_lost_stream_is_said_and_the_page_looks_by_itself(browser: Brows
     await fleet.register(["node-2"])
     async with fleet.served(hints=False):
         await tab.until(f"document.getElementById('live').className === 'polls' && {cells()} === 2")
-        assert "looks every 3 s" in await tab.text("#live")
+        assert "reads every 3 s" in await tab.text("#live")
 
 
 async def test_with_scripts_off_it_is_a_plain_table(browser: Browser, fleet: Fleet) -> None:

@@ -58,14 +58,14 @@ def refused(place: Place, code: int, *arguments: str) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("target", "what", "do"),
     [
-        ("nosuch:Good", "no module named nosuch", "it is looked for in "),
+        ("nosuch:Good", "no module named nosuch", "Python searched "),
         ("app:good", "app:good: there is no good in app", "did you mean Good"),
         ("app:NoVerb", "the class has no method materialize_snapshot", "give it `def materialize_snapshot"),
         ("app:NeedsArguments", "cannot be called without arguments", "give them defaults"),
         ("app:Raises", "app.py:9: ValueError: no cluster here|no cluster here", "app.py:"),
         ("app:TakesNothing", "does not take one argument", "write `def materialize_snapshot"),
         ("syntax:Good", "syntax.py:2: SyntaxError", "syntax.py:2"),
-        ("imports:Good", "No module named 'no_such_library'", "install what offers 'no_such_library'"),
+        ("imports:Good", "No module named 'no_such_library'", "install 'no_such_library'"),
         ("app.py:Good", "'app.py:Good' names a file", "name the module: app:Good"),
         ("app", "'app' names no class", "write MODULE:CLASS"),
     ],

@@ -416,7 +416,7 @@ FAULTS = (
     ),
     Fault(
         "a look that began before the question is good enough",
-        (Edit(f"{_PAGE}/scan.py", "self._began >= asked:", "self._began >= asked - 60:"),),
+        (Edit(f"{_PAGE}/scan.py", "self._began >= requested:", "self._began >= requested - 60:"),),
         ("tests/runtime/page/test_page.py",),
     ),
     Fault(
@@ -437,7 +437,11 @@ FAULTS = (
     ),
     Fault(
         "a fleet's nodes do not follow",
-        (Edit(f"{_TESTING}/fleet.py", "node.living = self.server.loop.start(self._follow(node))", "pass"),),
+        (
+            Edit(
+                f"{_TESTING}/fleet.py", "node.following = self.server.loop.start(self._follow(node))", "pass"
+            ),
+        ),
         ("tests/runtime/testing/test_fixtures.py",),
     ),
     Fault(

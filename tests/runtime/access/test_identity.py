@@ -60,7 +60,7 @@ class Guarded:
         self._routes = {route.path: route for route in routes_of(self.source, evict=self._evicted)}
 
     async def _evicted(self, name: str) -> bool:
-        return await self.source.evict(name) or await self._identities.free(name)
+        return await self.source.evict(name) or await self._identities.release([name])
 
     async def _ask(self, path: str, body: bytes, secret: str | None, wait: float = 0.0) -> Reply:
         route = self._routes[path]

@@ -150,7 +150,7 @@ async def test_what_an_unchanged_node_gets_is_not_sent_again(application: Applic
         ("return NotReady(5)", "the reason of a NotReady is text, not int"),
         (
             "return NotReady('', (), 'soon')",
-            "its process sends what is no answer: Expected `float | null`, got `str` - at `$.answer.retry_after`",
+            "its process sends an invalid message: Expected `float | null`, got `str` - at `$.answer.retry_after`",
         ),
         ("raise RuntimeError('x' * 10_000)", "x" * 4000 + "…"),
         ("os.kill(os.getpid(), 11)", "its process was ended by SIGSEGV"),
@@ -312,7 +312,7 @@ async def test_a_program_that_was_exchanged_on_disk_is_not_taken_up_without_a_cl
         assert await failure(child, nodes("a")) == "its process ended with exit code 3"
         application(text.replace("'1'", "'two'"))
         assert await failure(child, nodes("a")) == (
-            "it was loaded again with revision 'two', and this server has claimed '1': restart it"
+            "it was loaded again with revision 'two', and this server runs revision '1': restart the server"
         )
         os.unlink("app.py")
         assert (await failure(child, nodes("a"))).startswith(

@@ -135,7 +135,7 @@ def test_a_module_that_is_not_there_is_told_with_where_it_was_looked_for(module,
     module()
     assert refusal("boot_none:Mine") == (
         "no module named boot_none",
-        f"it is looked for in {tmp_path} and among what is installed for {sys.executable}",
+        f"Python searched {tmp_path} and the packages of {sys.executable}",
     )
     assert refusal("boot_app.sub:Mine")[0].startswith("no module named boot_app.sub")
     assert refusal("boot_none.sub:Mine")[0].startswith("no module named boot_none.sub")
@@ -145,7 +145,7 @@ def test_an_import_that_fails_inside_the_module_is_told_with_its_file_and_line(m
     module("import os\nimport boot_nothing_such\n")
     assert refusal("boot_app:Mine") == (
         f"importing boot_app failed: {tmp_path}/boot_app.py:2: ModuleNotFoundError: No module named 'boot_nothing_such'",
-        f"install what offers 'boot_nothing_such' for {sys.executable}, or mend {tmp_path}/boot_app.py:2",
+        f"install 'boot_nothing_such' for {sys.executable}, or correct {tmp_path}/boot_app.py:2",
     )
 
 

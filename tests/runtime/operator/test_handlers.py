@@ -216,7 +216,7 @@ async def test_generations_are_listed_shown_and_compared_without_secrets() -> No
             "a three\n",
         )
         refused = await ask.get("/admin/generations?number=1", 422)
-        assert "held are those of 3 and 2" in refused["message"]
+        assert "the server holds those of 3 and 2" in refused["message"]
 
 
 async def test_pages_end_where_they_are_told_to_and_miss_nobody() -> None:

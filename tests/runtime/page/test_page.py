@@ -37,9 +37,9 @@ from cfgsync_core import (
 from cfgsync_core.server.route import Call
 from cfgsync_core.wire.status import StatusSource
 from cfgsync_runtime import serving_snapshot, serving_source
-from cfgsync_runtime.page.answering import Page
 from cfgsync_runtime.page.markup import el
 from cfgsync_runtime.page.scan import SLICE
+from cfgsync_runtime.page.views import Views
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 KEY = "-----BEGIN-KEY-that-nobody-may-see"
@@ -384,12 +384,12 @@ async def test_a_crowd_of_readers_costs_few_looks_and_each_sees_what_was_there_w
         for at in range(3 * SLICE):
             await source.register(NodeRegistration(f"node-{at:04}", "10.0.0.1"))
         counted = Counted(source)
-        page = Page(counted, source)
-        first = asyncio.create_task(page(Call()))
+        views = Views(counted, source)
+        first = asyncio.create_task(views.answer(Call()))
         while not counted.looks:
             await asyncio.sleep(0)
         await source.register(NodeRegistration("the-last", "10.0.0.1"))
-        crowd = await asyncio.gather(*(page(Call()) for _ in range(50)))
+        crowd = await asyncio.gather(*(views.answer(Call()) for _ in range(50)))
         assert 2 <= counted.looks <= 3  # 51 asked
         assert all(b"the-last" in reply.chunks[0] for reply in crowd)
         assert len({id(reply.chunks[0]) for reply in crowd}) <= 2

@@ -3,6 +3,7 @@
 import http.client
 import socket
 import threading
+from contextlib import ExitStack
 
 import pytest
 
@@ -17,7 +18,7 @@ from cfgsync_adapter import (
 )
 from cfgsync_core import FetchFailed, InvalidBundle, StaticConfigSource
 from cfgsync_runtime import InputError, MachineRefused
-from cfgsync_runtime.testing.fixtures import Started
+from cfgsync_runtime.testing.fixtures import BootFleet, ServeBundle, ServeMaterializer
 from cfgsync_runtime.testing.fleet import Fleet, FleetNotBooted, NotInStep
 from cfgsync_runtime.testing.loop_thread import LoopThread
 from cfgsync_runtime.testing.served import serving_bundle, serving_materializer
@@ -271,11 +272,11 @@ def test_a_file_that_a_node_does_not_have_is_said_with_those_that_it_has(tmp_pat
 
 
 def test_what_a_test_started_ends_in_reverse_order_also_when_a_later_one_was_refused(tmp_path):
-    with Started() as started:
-        server = started.materializer(Peers)
-        started.fleets(lambda: tmp_path)(server, 2)
+    with ExitStack() as started:
+        server = ServeMaterializer(started)(Peers)
+        BootFleet(started, lambda: tmp_path)(server, 2)
         with pytest.raises(InputError) as refused:
-            started.bundle(tmp_path / "no-such.yaml")
+            ServeBundle(started)(tmp_path / "no-such.yaml")
     assert refused.value.__notes__ == [refused.value.hint]
     with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", server.port)):
         pass

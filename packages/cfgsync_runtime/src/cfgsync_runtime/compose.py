@@ -1,4 +1,4 @@
-"""The composer: a store, a source, the wrappers and a server become one running thing, and stop in the right order."""
+"""The composer: opens a store, a source, the wrappers and a server, and closes them in the right order."""
 
 from __future__ import annotations
 
@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     from cfgsync_core import HttpServer
 
 CHANGED_PROGRAM = "; has the program changed? `cfgsync generation renew`, or serve with another --revision"
-"""Logged when a generation from before the start is served: a mended program takes effect only with another revision,
-which a first-time user does not expect."""
+"""Logged with a generation from before the start: a changed program takes effect only with another revision."""
 
 log = logging.getLogger("cfgsync")
 
@@ -71,14 +70,14 @@ async def serving_snapshot(
     interval: float = 15.0,
     on_fatal: Callable[[BaseException], None] | None = None,
 ) -> AsyncIterator[HttpServer]:
-    """A server of `materializer`, or of a `decider` that calls one elsewhere, while the context lasts; `port` 0 takes a free one, see `server.url`.
+    """A server of `materializer`, or of a `decider` that calls one elsewhere, while the context lasts.
 
-    `anonymous` takes nodes without a secret, `rebind` gives a name to a node that comes with another one;
-    `lacking` is what its operator lets it do without, which is in the log and in `/status`.
-    With `legacy_init_with_node`, `/node` is also `/init-with-node`, as the oldest clients of the original call it.
-    A node that is silent for `ttl` seconds is removed (None: no node is).
-    `hints` (default: the backend's own) say that other servers share the store: this server sends them hints, and follows
-    what they commit, at each of their hints and every `interval` seconds.
+    `port` 0 takes a free port, see `server.url`. `anonymous` accepts nodes without a secret, `rebind` gives a name to a
+    node with another secret; `lacking` are the protections that the operator switched off, which the log and `/status` show.
+    With `legacy_init_with_node`, `/node` is also `/init-with-node`, for the oldest clients.
+    A node that does not refresh its registration for `ttl` seconds leaves (None: no node does).
+    With `hints` (default: the backend's own), other servers share the store: this server sends them hints, and reads what
+    they commit, at each of their hints and every `interval` seconds.
     With `page`, `GET /` shows the fleet; off loopback it refuses unless `lacking` has "no-auth".
     `store` is a URL (opened and closed here), an open backend, or a store that is its own `StoreAdmin`. Raises
     `StoreRefused`; `MachineRefused` for a port that is in use. Leaving answers every waiting node 503 with `Retry-After`.
@@ -110,9 +109,8 @@ async def serving_snapshot(
         stack.push_async_callback(identities.close)
         await identities.open()
         await stack.enter_async_context(source)
-        await source.settled(
-            FIRST_VERDICT_SECONDS
-        )  # a mended materializer's files reach the first node that comes
+        # the first node gets the files of a changed materializer
+        await source.settled(FIRST_VERDICT_SECONDS)
         remembered = source.fleet(0, "")
         if remembered.registered:
             generation = "none" if remembered.generation is None else remembered.generation.rpartition(".")[2]
@@ -155,9 +153,9 @@ async def serving_source(
     page: bool = True,
 ) -> AsyncIterator[HttpServer]:
     """A server of any source, such as a static bundle, while the context lasts; `lacking` and `page` as for
-    `serving_snapshot`. `status` is the same source if it can explain itself: without it there is no `/status`."""
+    `serving_snapshot`. `status` is the same source if it has a status: without it there is no `/status`."""
     if status is not None and lacking:
-        status = InsecureStatus(status, lacking)
+        status = InsecureStatus(status, lacking, {})
     routes = CfgsyncServerState(source, status).routes()
     if page and status is not None:
         routes += page_routes(status)
@@ -184,15 +182,26 @@ async def serve_snapshot_cfgsync(
 ) -> None:
     """Serve `materializer` on `host:port` until cancelled: `await serve_snapshot_cfgsync(4400, MyMaterializer())`.
 
-    Arguments as for `serving_snapshot`, which gives the running server to a program that wants more than that.
+    Arguments as for `serving_snapshot`, which a program uses that needs the running server.
     """
-    async with serving_snapshot(**locals()):
+    async with serving_snapshot(
+        materializer,
+        host=host,
+        port=port,
+        store=store,
+        late=late,
+        revision=revision,
+        sink=sink,
+        run_timeout=run_timeout,
+        shrink_guard=shrink_guard,
+        ttl=ttl,
+    ):
         await asyncio.Event().wait()
 
 
 async def load_http_server() -> type[HttpServer]:
-    """Load the web server's library in a thread. A quarter of a server's start is that, and much of it without the
-    interpreter lock: the materializer's process starts and the store opens meanwhile."""
+    """Load the web server's library in a thread. That takes a quarter of a server's start, and much of it without the
+    interpreter lock: meanwhile the materializer's process starts and the store opens."""
 
     def load() -> type[HttpServer]:
         from cfgsync_core import HttpServer
@@ -211,7 +220,7 @@ def raise_file_limit() -> None:
 
 @asynccontextmanager
 async def stop_signals() -> AsyncIterator[asyncio.Future[signal.Signals]]:
-    """A future that the first SIGTERM or SIGINT resolves; a second one is left to its default."""
+    """A future that the first SIGTERM or SIGINT resolves; a second one has its default effect."""
     loop = asyncio.get_running_loop()
     stopped: asyncio.Future[signal.Signals] = loop.create_future()
 
@@ -237,7 +246,7 @@ def fleet_routes(
     evict: Callable[[str], Awaitable[bool]],
     shared: bool = False,
 ) -> list[Route]:
-    """The routes of a server of registrations, without the page and those that every server has."""
+    """The routes of a server of registrations, without the page and the common routes."""
     state = CfgsyncServerState(
         source, status, shared=source if shared else None, acknowledging=source, evict=evict
     )
@@ -246,7 +255,7 @@ def fleet_routes(
 
 async def _evicted(source: RegistrationConfigSource, identities: Identities, name: str) -> bool:
     """Make a node leave, and free a name that a crash has left bound but not registered."""
-    return await source.evict(name) or await identities.free(name)
+    return await source.evict(name) or await identities.release([name])
 
 
 def _opened(
@@ -261,14 +270,14 @@ def _opened(
 async def _listening(
     kind: type[HttpServer], routes: Sequence[Route], observed: Observed, host: str, port: int
 ) -> AsyncIterator[HttpServer]:
-    """The server of `routes` and those that every server has."""
+    """The server of `routes` and the common ones."""
     routes = documented([*routes, *metrics_routes(observed)])
     observed.server = server = kind(routes, host, port, access=observed.traffic)
     try:
         await server.__aenter__()
     except OSError as error:
         why = os.strerror(error.errno) if error.errno else "this machine has no such address"
-        do = "stop what is listening there" if error.errno else "another --host"
+        do = "stop the program that listens there" if error.errno else "another --host"
         raise MachineRefused(
             f"cannot listen on {server.address}: {why}", f"give another --port, or {do}"
         ) from error

@@ -25,7 +25,7 @@ REMEMBERED: Final = 10_000
 
 log = logging.getLogger("cfgsync")
 
-BeforeLeaving = Callable[[Sequence[str]], Awaitable[None]]
+BeforeLeaving = Callable[[Sequence[str]], Awaitable[object]]
 
 
 class Departure(msgspec.Struct, frozen=True):

@@ -1,1 +1,1 @@
-"""Access: a name belongs to its first secret, operators are on this machine, and an insecure server says so."""
+"""Access: a name belongs to its first secret, operators are on this machine, an insecure server warns."""

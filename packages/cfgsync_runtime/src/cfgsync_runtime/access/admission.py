@@ -1,4 +1,4 @@
-"""The access rule of a composed server: nodes by their secret, the page by where it is served, operators on this machine."""
+"""The access rule of a composed server: nodes by their secret, the page by the server's address, operators on this machine."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from cfgsync_core.server import Call, LocalOperators, Reply, Route, is_own_name,
 from .identity import Identities
 from .insecure import InsecureOption, is_loopback
 
-Readers: TypeAlias = Literal["loopback", "anyone", "nobody"]
-"""The callers for whom a `reader` route is there: those on this machine, all, none."""
+Readers: TypeAlias = Literal["loopback", "anyone", "none"]
+"""The callers that may read a `reader` route: those on this machine, all, none."""
 
-_CLOSED: Final = "the page is served on loopback only until read tokens exist; --insecure-no-auth shows it to everyone who reaches the server"
+_CLOSED: Final = "the page is served on loopback only until read tokens exist; --insecure-no-auth shows it to anyone who can reach the server"
 _FOREIGN: Final = "the page answers to this machine's own names and addresses only (`Host`): call it as http://127.0.0.1, with its port"
 
 
 def readers_of(host: str, lacking: Sequence[InsecureOption]) -> Readers:
-    """The readers of a server on `host`; `lacking` is what its operator lets it do without."""
+    """The readers of a server on `host`; `lacking` are the protections that its operator switched off."""
     if is_loopback(host):
         return "loopback"
-    return "anyone" if "no-auth" in lacking else "nobody"
+    return "anyone" if "no-auth" in lacking else "none"
 
 
 class Admission(LocalOperators):
-    """`identities` None: a node's routes answer anyone, as a static source's do."""
+    """With `identities` None, the routes of nodes check no secret, as for a static source."""
 
     def __init__(self, readers: Readers = "loopback", identities: Identities | None = None) -> None:
         self._readers = readers
@@ -35,7 +35,7 @@ class Admission(LocalOperators):
         if route.access == "node" and self._identities is not None:
             return await self._identities.answer(route, call)
         if route.access == "reader":
-            if self._readers == "nobody":
+            if self._readers == "none":
                 return refusal(403, "forbidden", _CLOSED)
             if self._readers == "loopback" and not is_own_name(call.headers.get("Host", "")):
                 return refusal(403, "forbidden", _FOREIGN)

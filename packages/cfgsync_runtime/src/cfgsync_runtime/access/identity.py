@@ -23,11 +23,11 @@ REBIND = "an operator re-binds the name by evicting it: cfgsync node evict"
 class Identities:
     """The bindings of one store: identifier → hash of the node's secret. `await open()` first.
 
-    `anonymous` takes registrations without a secret; `rebind` gives a bound name to another secret (off loopback,
-    only when the operator said so). `rebound` counts that, by identifier, since the server began.
+    `anonymous` accepts registrations without a secret; `rebind` gives a bound name to another secret (off loopback,
+    only with --insecure-no-auth). `rebound` counts that, by identifier, since the server started.
 
-    `hints` say that other servers share the store. Their bindings are followed, and a mirror that may be behind decides
-    nothing that the store has not confirmed: a name that is unbound here, or bound to another secret, is looked up.
+    With `hints`, other servers share the store: this one follows their bindings and, since its mirror may be behind, reads
+    a name from the store before it refuses or binds it.
     """
 
     def __init__(
@@ -56,30 +56,23 @@ class Identities:
         await self._mirror.open()
 
     async def close(self) -> None:
-        """Follow the other servers no longer."""
+        """Stop following the other servers."""
         await self._mirror.close()
 
-    async def release(self, identifiers: Sequence[str]) -> None:
-        """Free these names, durably on return, in one commit: the next node that comes may bind them."""
+    async def release(self, identifiers: Sequence[str]) -> bool:
+        """Free these names, durably on return, in one commit: the next node that comes may bind them. False when none of
+        them is bound."""
         for name in identifiers:
             if name not in self._mirror:
                 await self._mirror.look_up(name)
         bound = {name for name in identifiers if name in self._mirror}
         if not bound:
-            return
+            return False
         self._freed |= bound
         try:
             await self._mirror.commit(dict.fromkeys(bound))
         finally:
             self._freed -= bound
-
-    async def free(self, identifier: str) -> bool:
-        """Free a name that is bound and, after a crash, not registered; False when it is not bound."""
-        if identifier not in self._mirror:
-            await self._mirror.look_up(identifier)
-        if identifier not in self._mirror:
-            return False
-        await self.release([identifier])
         return True
 
     async def answer(self, route: Route, call: Call) -> Reply:

@@ -1,4 +1,4 @@
-"""A server that is open to other machines without TLS, or without a rule for joining, says so in its log and status."""
+"""A server that is open to other machines without TLS or without authentication shows it in its log and its status."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger("cfgsync")
 
 _BANNER: Final[dict[InsecureOption, str]] = {
     "no-tls": "nothing is encrypted, and anyone on the network path can read secrets and files",
-    "no-auth": "anyone who reaches it may join, and take a name from a node with another secret",
+    "no-auth": "anyone who can reach it may join, and take a name from a node with another secret",
 }
 
 
@@ -34,29 +34,26 @@ def is_loopback(host: str) -> bool:
 
 
 def warn(host: str, lacking: tuple[InsecureOption, ...]) -> None:
-    """The banner at the start: a line for each thing that is lacking."""
-    for word in lacking:
+    """Log one warning for each protection that is lacking."""
+    for option in lacking:
         log.warning(
             "INSECURE (--insecure-%s): %s is open to other machines; %s",
-            word,
+            option,
             host,
-            _BANNER[word],
-            extra=event("insecure", what=word),
+            _BANNER[option],
+            extra=event("insecure", what=option),
         )
 
 
 class InsecureStatus(StatusSource):
-    """What another source says of itself, with `insecure` and the names that were given to another secret."""
+    """The status of another source, with `insecure` and `rebound`, the names that another secret has taken."""
 
     def __init__(
-        self,
-        source: StatusSource,
-        lacking: tuple[InsecureOption, ...],
-        rebound: Mapping[str, int] | None = None,
+        self, source: StatusSource, lacking: tuple[InsecureOption, ...], rebound: Mapping[str, int]
     ) -> None:
         self._source = source
         self._lacking = lacking
-        self._rebound = rebound if rebound is not None else {}
+        self._rebound = rebound
 
     def fleet(self, limit: int, after: str) -> FleetStatus:
         fleet = self._source.fleet(limit, after)

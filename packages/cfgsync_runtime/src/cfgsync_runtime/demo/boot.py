@@ -1,7 +1,6 @@
 """Boot a fleet on this machine, step by step: server, nodes, files on disk, one change.
 
-Only the nodes' addresses are invented: the server, its SQLite file, the sockets, the nodes' processes and the files are
-real, and each printed fact was read from `GET /status` or from the disk.
+Only the nodes' addresses are invented. Each printed fact was read from `GET /status` or from the disk.
 """
 
 from __future__ import annotations
@@ -53,22 +52,22 @@ class Reporter(Protocol):
 
 
 class Lines:
-    """Sends one plain line for each step to `say`."""
+    """Gives one plain line for each step to `write`."""
 
     is_live = False
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(self, write: Callable[[str], None]) -> None:
+        self._write = write
 
     def step(self, seconds: float, text: str) -> None:
-        self._say(f"{seconds:6.2f} s  {text}")
+        self._write(f"{seconds:6.2f} s  {text}")
 
     def show(self, seconds: float, counts: ProgressCounts) -> None:
         """Plain lines show steps only."""
 
     def ends(self, tree: Iterable[str]) -> None:
         for line in ("", *tree, ""):
-            self._say(line)
+            self._write(line)
 
 
 async def boot(count: int, directory: str, reporter: Reporter) -> float:
@@ -91,9 +90,9 @@ async def boot(count: int, directory: str, reporter: Reporter) -> float:
                 f"{count} payloads fetched, {FILES * count} files on disk ({size:,} bytes), each compared"
             )
             if count > 1:
-                nodes = await demo.one_moves()
+                await demo.one_moves()
                 fleet = await status()
-                checked(nodes)
+                checked(demo.nodes)
                 demo.step(f"every node has generation {number(fleet)}: {FILES * count} files compared again")
         behind = [node.identifier for node in fleet.nodes if node.served != fleet.generation]
         if behind or fleet.registered != count:
@@ -102,7 +101,7 @@ async def boot(count: int, directory: str, reporter: Reporter) -> float:
                 DEFECT,
             )
         took = time.monotonic() - began
-    reporter.ends(tree(directory, nodes))
+    reporter.ends(tree(directory, demo.nodes))
     return took
 
 
@@ -112,7 +111,7 @@ class _Boot:
     def __init__(
         self, nodes: Sequence[DemoNode], url: str, status: Status, reporter: Reporter, began: float
     ) -> None:
-        self._nodes = list(nodes)
+        self.nodes = list(nodes)
         self._url = url
         self._status = status
         self._reporter = reporter
@@ -128,18 +127,19 @@ class _Boot:
         if not self._reporter.is_live:
             yield
             return
-        looking = asyncio.create_task(self._look())
+
+        async def redraw() -> None:
+            while True:
+                await self._show()
+                await asyncio.sleep(REDRAW)
+
+        redrawing = asyncio.create_task(redraw())
         try:
             yield
         finally:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+            redrawing.cancel()
+            await asyncio.gather(redrawing, return_exceptions=True)
         await self._show()
-
-    async def _look(self) -> None:
-        while True:
-            await self._show()
-            await asyncio.sleep(REDRAW)
 
     async def _show(self) -> None:
         counts = self._progress.counts(await self._status())
@@ -147,7 +147,7 @@ class _Boot:
 
     async def first_boot(self) -> None:
         """Start every node, the last one late, and name the missing nodes until all have their files."""
-        *others, last = self._nodes
+        *others, last = self.nodes
         async with _all_or_first_failure() as group:
             group.create_task(self._start(others))
             await self._until_registered(len(others))
@@ -158,7 +158,7 @@ class _Boot:
             group.create_task(self._fetch(last))
             late = f", held back for {HELD_BACK} s so that this can be read" if others else ""
             self.step(f"{last.name} starts{late}")
-            while (fleet := await self._status()).generation is None:  # noqa: ASYNC110 - asked over HTTP
+            while (fleet := await self._status()).generation is None:  # noqa: ASYNC110 - over HTTP there is no event
                 await asyncio.sleep(0.01)
             ready = time.monotonic()
             self.step(f"ready: generation {number(fleet)}, made from {fleet.registered} registrations")
@@ -176,11 +176,11 @@ class _Boot:
                 self.step(why)
             await asyncio.sleep(0.05)
 
-    async def one_moves(self) -> list[DemoNode]:
-        """The first node restarts with another address; then all others fetch again. Return the nodes after that."""
-        old = self._nodes[0]
+    async def one_moves(self) -> None:
+        """The first node restarts with another address; then all others fetch again."""
+        old = self.nodes[0]
         first = msgspec.structs.replace(old, ip="10.99.0.1")
-        self._nodes[0] = first
+        self.nodes[0] = first
         self._progress.again()
         self.step(
             f"{first.name} restarts with address {first.ip} instead of {old.ip}: that makes the next generation"
@@ -189,8 +189,7 @@ class _Boot:
             group.create_task(self._fetch(first))
         self.step(f"{first.name} has its new files; the others fetch again")
         async with _all_or_first_failure() as group:
-            group.create_task(self._start(self._nodes[1:]))
-        return self._nodes
+            group.create_task(self._start(self.nodes[1:]))
 
     async def _start(self, nodes: Iterable[DemoNode]) -> None:
         """Start the nodes one after the other, and return when all have their files."""
@@ -214,26 +213,25 @@ class _Boot:
 
 async def _process(node: DemoNode, url: str) -> None:
     """Run `cfgsync fetch` to its end. Raises `DemoFailed`."""
-    words = ["--server", url, "--id", node.name, "--ip", node.ip, "--metadata", f'{{"port":{node.port}}}']
-    words += ["--out", node.directory, "--state", f"{node.directory}.state", "--wait", str(WITHIN)]
+    options = ["--server", url, "--id", node.name, "--ip", node.ip, "--metadata", f'{{"port":{node.port}}}']
+    options += ["--out", node.directory, "--state", f"{node.directory}.state", "--wait", str(WITHIN)]
     # -P: a module in the directory from which the demo is run must not shadow one of ours
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-c", "from cfgsync_runtime.cli import main; main()", "fetch", *words),
+        *(sys.executable, "-P", "-c", "from cfgsync_runtime.cli import main; main()", "fetch", *options),
         env={name: text for name, text in os.environ.items() if not name.startswith("CFGSYNC_")},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
     )
     try:
-        _, said = await process.communicate()
+        _, errors = await process.communicate()
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
     if process.returncode:
-        lines = [
-            line for line in said.decode(errors="replace").splitlines() if not line.startswith("waiting")
-        ]
+        lines = errors.decode(errors="replace").splitlines()
+        lines = [line for line in lines if not line.startswith("waiting")]
         what, hint = (*lines[-2:], "", "")[:2]
         raise DemoFailed(f"{node.name}: cfgsync fetch ended with {process.returncode}: {what}", hint)
 
@@ -267,14 +265,9 @@ async def _all_or_first_failure() -> AsyncIterator[asyncio.TaskGroup]:
         raise _first(group_error) from group_error
 
 
-def _first(error: Exception) -> Exception:
+def _first(group: ExceptionGroup[Exception]) -> Exception:
     """The first `CfgsyncError` in a group of groups, else the first exception."""
-    found = [error]
-    leaves: list[Exception] = []
-    while found:
-        one = found.pop(0)
-        if isinstance(one, ExceptionGroup):
-            found += one.exceptions
-        else:
-            leaves.append(one)
-    return next((leaf for leaf in leaves if isinstance(leaf, CfgsyncError)), leaves[0])
+    first: Exception = group.subgroup(CfgsyncError) or group
+    while isinstance(first, ExceptionGroup):
+        first = first.exceptions[0]
+    return first

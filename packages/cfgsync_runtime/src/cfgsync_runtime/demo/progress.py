@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 import msgspec
 
 from cfgsync_core import FleetStatus
 
 Phase: TypeAlias = Literal["not started", "to ask again", "registering", "waiting", "receiving", "in place"]
-PHASES: Final[tuple[Phase, ...]] = (
-    "not started",
-    "to ask again",
-    "registering",
-    "waiting",
-    "receiving",
-    "in place",
-)
+PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
 
 
 class ProgressCounts(msgspec.Struct, frozen=True):
-    """The fleet at one moment: the nodes of each phase, sorted by name, and why it is not ready ("" when it is)."""
+    """The fleet at one moment: the nodes of each phase, and why it is not ready ("" when it is)."""
 
     phases: dict[Phase, list[str]]
     generation: str
@@ -56,21 +49,19 @@ class Progress:
 
     def counts(self, fleet: FleetStatus) -> ProgressCounts:
         """The nodes of each phase, given the server's status now."""
-        at_server = {node.identifier: node for node in fleet.nodes}
+        registered = {node.identifier: node for node in fleet.nodes if node.registered}
         phases: dict[Phase, list[str]] = {phase: [] for phase in PHASES}
         for name in self._names:
-            node = at_server.get(name)
-            known = node is not None and node.registered
+            node = registered.get(name)
             if name in self._ended:
                 phase: Phase = "in place"
             elif name not in self._begun:
-                phase = "to ask again" if known else "not started"
-            elif node is None or not known:
+                phase = "to ask again" if node else "not started"
+            elif node is None:
                 phase = "registering"
-            elif fleet.generation is not None and node.served == fleet.generation:
-                phase = "receiving"
             else:
-                phase = "waiting"
+                is_served = fleet.generation is not None and node.served == fleet.generation
+                phase = "receiving" if is_served else "waiting"
             phases[phase].append(name)
         return ProgressCounts(phases, number(fleet), "" if fleet.generation else missing(fleet))
 

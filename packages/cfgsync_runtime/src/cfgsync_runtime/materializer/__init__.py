@@ -1,1 +1,1 @@
-"""The application's class: found by its name, and run in a child process."""
+"""The application's class: loaded by its name, and run in a child process."""

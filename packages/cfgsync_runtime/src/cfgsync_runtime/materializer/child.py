@@ -1,7 +1,7 @@
 """The materializer in a process of its own: whatever it does, the server's loop goes on and the deadline ends it.
 
-Spawned, never forked; told only what changed; ended at the deadline with all that it started, and replaced at the next
-run, which tells the new one everything. The server never loads the application.
+The server never loads the application. It sends the process only what changed; the next run replaces a process that has
+ended, and sends the new one everything.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 from collections.abc import Mapping
-from types import TracebackType
 from typing import Final, Self
 
 import msgspec
@@ -47,18 +46,17 @@ log = logging.getLogger("cfgsync")
 class ChildDecider:
     """The `Decider` of `cfgsync serve MODULE:CLASS`: `async with ChildDecider("app:MyMaterializer") as decider:`.
 
-    Entering starts the process and waits until it has loaded the materializer, whose `revision` is here then. Raises
-    `InputError` when it cannot be loaded. A process that takes its place has `load_within` seconds to load it, or twice
-    as long as the first one took.
+    Entering starts the process, waits until it has loaded the materializer, and sets `revision`. Raises `InputError` when
+    it cannot be loaded. A process that replaces it has `load_within` seconds to load it, or twice as long as the first one.
     """
 
-    busy = False  # a run that is given up is ended, so nothing has to be waited for
+    busy = False  # a cancelled run is killed: it never goes on in the background
 
     def __init__(self, target: str, load_within: float = LOAD_WITHIN) -> None:
         self._target = target
         self._load_within = load_within
         self._process: ChildProcess | None = None
-        self._told = RegistrationSnapshot()
+        self._sent = RegistrationSnapshot()
         self._blobs: Mapping[str, bytes] = {}
         self.revision = ""
 
@@ -66,7 +64,7 @@ class ChildDecider:
         began = time.monotonic()
         self._process = process = await ChildProcess.start(self._target)
         try:
-            self.revision = _loaded(await process.hear())
+            self.revision = _loaded(await process.receive())
             self._load_within = max(self._load_within, 2 * (time.monotonic() - began))
         except Ended as ended:
             await self._end()
@@ -78,24 +76,22 @@ class ChildDecider:
             raise
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._process is not None:
             await self._process.leave(LEAVE)
 
     async def ready(self) -> None:
-        """See `Decider`: when the last process has ended, a fresh one that has loaded the materializer, and that has
-        been told nothing yet. Raises `MaterializationFailed`."""
+        """See `Decider`. Replaces a process that has ended with one that has loaded the materializer. Raises
+        `MaterializationFailed`."""
         if self._process is not None and not self._process.has_ended:
             return
         await self._end()
-        self._told, self._blobs = RegistrationSnapshot(), {}
+        self._sent, self._blobs = RegistrationSnapshot(), {}
         self._process = process = await ChildProcess.start(self._target)
         try:
             await self._load(process)
         except BaseException:
-            process.kill()  # half loaded, or what was not asked for
+            process.kill()
             raise
         log.info("a fresh process has loaded %s", self._target, extra=event("materializer_loaded"))
 
@@ -105,12 +101,12 @@ class ChildDecider:
         assert self._process is not None
         process = self._process
         try:
-            await self._tell(process, snapshot)
+            await self._send(process, snapshot)
             answer = await self._answer(process)
         except Ended as ended:
             raise MaterializationFailed(f"its process {ended}") from ended
         except BaseException:
-            # the deadline, or words that are none: what the process does from here on is nobody's
+            # the deadline, or an invalid message: the next run needs a fresh process
             process.kill()
             raise
         if isinstance(answer, Failed):
@@ -120,7 +116,7 @@ class ChildDecider:
     async def _load(self, process: ChildProcess) -> None:
         try:
             async with asyncio.timeout(self._load_within):
-                revision = _loaded(await process.hear())
+                revision = _loaded(await process.receive())
         except TimeoutError as error:
             raise MaterializationFailed(f"loading it again took over {self._load_within:g} s") from error
         except InputError as error:
@@ -129,40 +125,40 @@ class ChildDecider:
             raise MaterializationFailed(f"its process {ended}") from ended
         if revision != self.revision:
             raise MaterializationFailed(
-                f"it was loaded again with revision {revision!r}, and this server has claimed {self.revision!r}: restart it"
+                f"it was loaded again with revision {revision!r}, and this server runs revision {self.revision!r}: restart the server"
             )
 
-    async def _tell(self, process: ChildProcess, snapshot: RegistrationSnapshot) -> None:
-        changed, gone = snapshot.changes_since(self._told)
+    async def _send(self, process: ChildProcess, snapshot: RegistrationSnapshot) -> None:
+        changed, gone = snapshot.changes_since(self._sent)
         for at in range(0, len(changed), BATCH):
-            await process.say(Changed(changed[at : at + BATCH], []))
+            await process.send(Changed(changed[at : at + BATCH], []))
         if gone:
-            await process.say(Changed([], gone))
-        await process.say(Decide(snapshot.version, snapshot.first_at, snapshot.changed_at))
-        self._told = snapshot
+            await process.send(Changed([], gone))
+        await process.send(Decide(snapshot.version, snapshot.first_at, snapshot.changed_at))
+        self._sent = snapshot
 
     async def _answer(self, process: ChildProcess) -> Decision | Failed:
         pieces: dict[str, list[bytes]] = {}
         size = 0
-        while isinstance(words := await process.hear(), Blobs):
-            for key, piece in words.pieces:
+        while isinstance(message := await process.receive(), Blobs):
+            for key, piece in message.pieces:
                 pieces.setdefault(key, []).append(piece)
                 size += len(piece)
             if size > MAX_ANSWER_BYTES:
                 raise MaterializationFailed(f"its process sends more than {MAX_ANSWER_BYTES} bytes of files")
-        match words:
+        match message:
             case Made(processor_seconds=seconds):
-                try:  # in a thread, since an answer for 50,000 nodes held the loop for 88 ms
-                    prepared = await asyncio.to_thread(_joined, words, self._blobs, pieces)
+                try:  # in a thread, since an answer for 50,000 nodes blocked the loop for 88 ms
+                    prepared = await asyncio.to_thread(_joined, message, self._blobs, pieces)
                 except (KeyError, msgspec.DecodeError) as error:
-                    raise MaterializationFailed(f"its process sends no whole answer: {error}") from error
+                    raise MaterializationFailed(f"its process sends an incomplete answer: {error}") from error
                 self._blobs = prepared.blobs
                 return Decision(prepared, seconds)
             case NotYet(answer, seconds):
                 return Decision(answer, seconds)
             case Failed():
-                return words
-        raise MaterializationFailed(f"its process sends {type(words).__name__} for an answer")
+                return message
+        raise MaterializationFailed(f"its process sends {type(message).__name__} as an answer")
 
     async def _end(self) -> None:
         if self._process is not None:
@@ -176,10 +172,10 @@ def _joined(made: Made, held: Mapping[str, bytes], pieces: Mapping[str, list[byt
     return Prepared.from_blobs(made.map_key, {**held, **fresh}, made.accepts_shrink)
 
 
-def _loaded(words: ToServer) -> str:
-    """The revision of what was loaded. Raises the `InputError` that the child says."""
-    if isinstance(words, Refused):
-        raise InputError(words.what, words.hint)
-    if not isinstance(words, Loaded):
-        raise MaterializationFailed(f"its process begins with {type(words).__name__}")
-    return words.revision
+def _loaded(message: ToServer) -> str:
+    """The revision of the loaded materializer. Raises the `InputError` that the child sent."""
+    if isinstance(message, Refused):
+        raise InputError(message.what, message.hint)
+    if not isinstance(message, Loaded):
+        raise MaterializationFailed(f"its process begins with {type(message).__name__}")
+    return message.revision

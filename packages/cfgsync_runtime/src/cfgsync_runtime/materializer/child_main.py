@@ -1,7 +1,7 @@
-"""The child's side: loads MODULE:CLASS, keeps its own copy of the registrations, and decides when it is told to.
+"""The child's side: loads MODULE:CLASS, keeps its own copy of the registrations, and runs the materializer on request.
 
-`python -P -m cfgsync_runtime.materializer.child_main FD PIPE MODULE:CLASS`, where FD is a socket to the server, and PIPE ends
-when the server does. What the application prints goes to the server's stderr. It ends when the server hangs up.
+`python -P -m cfgsync_runtime.materializer.child_main FD PIPE MODULE:CLASS`: FD is a socket to the server, PIPE closes when
+the server ends. It ends when the server hangs up.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     import asyncio
 
 PIECE_BYTES: Final = 512 * 1024
-"""What the server's event loop is given at a time."""
+"""The size of a message to the server's event loop."""
 PR_SET_PDEATHSIG: Final = 1
 
 
@@ -67,12 +67,12 @@ def main() -> None:
     descriptor, lifeline, target = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
     line = socket.socket(fileno=descriptor)
     for each in (descriptor, lifeline):
-        os.set_inheritable(each, False)  # a program that the application starts has no part in this
+        os.set_inheritable(each, False)  # not for programs that the application starts
     die_with_server(lifeline)
-    be_the_first_to_go()
+    prefer_for_oom_kill()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)  # what was printed before a kill −9 is seen
-    with line, line.makefile("rb") as heard, suppress(BrokenPipeError, ConnectionResetError):
+        sys.stdout.reconfigure(line_buffering=True)  # output before a kill −9 is not lost
+    with line, line.makefile("rb") as received, suppress(BrokenPipeError, ConnectionResetError):
         try:
             materializer = load_materializer(target)
             revision = str(getattr(materializer, "revision", ""))
@@ -81,13 +81,13 @@ def main() -> None:
             return
         line.sendall(framed(Loaded(revision)))
         child = Child(materializer)
-        while (words := _read(heard)) is not None:
-            for answer in child.hear(words):
+        while (message := _read(received)) is not None:
+            for answer in child.answers(message):
                 line.sendall(answer)
 
 
 class Child:
-    """A materializer and the registrations that it was told of."""
+    """A materializer and its copy of the registrations."""
 
     def __init__(self, materializer: RegistrationSnapshotMaterializer) -> None:
         self._materializer = materializer
@@ -95,26 +95,30 @@ class Child:
         self._sent: frozenset[str] = frozenset()
         self._runner: asyncio.Runner | None = None
 
-    def hear(self, words: ToChild) -> Iterator[bytes]:
-        """The frames of an answer, if it is a question."""
-        if isinstance(words, Changed):
-            for identifier in words.gone:
+    def answers(self, message: ToChild) -> Iterator[bytes]:
+        """The frames of the answer to `Decide`; `Changed` has none."""
+        if isinstance(message, Changed):
+            for identifier in message.gone:
                 self._registrations.pop(identifier, None)
-            self._registrations.update((r.identifier, r) for r in words.registrations)
+            self._registrations.update((r.identifier, r) for r in message.registrations)
             return
         snapshot = RegistrationSnapshot(
             self._registrations.copy(),
-            version=words.version,
-            first_at=words.first_at,
-            changed_at=words.changed_at,
+            version=message.version,
+            first_at=message.first_at,
+            changed_at=message.changed_at,
         )
         began = time.process_time()
         try:
-            result = self._ask(snapshot)
+            result = self._run(snapshot)
             if isinstance(result, NotReady):
                 last: ToServer = NotYet(result, time.process_time() - began)
             else:
-                _refuse_too_much(result.blobs)
+                size = sum(map(len, result.blobs.values()))
+                if size > MAX_ANSWER_BYTES:
+                    raise ValueError(
+                        f"the files of all nodes are {size} bytes, at most {MAX_ANSWER_BYTES} are taken"
+                    )
                 last = Made(result.map_key, time.process_time() - began, result.accepts_shrink)
             frame = framed(last)
             if len(frame) > MAX_FRAME_BYTES:
@@ -123,21 +127,23 @@ class Child:
             yield framed(Failed(_short(error_text(error)), _short(raised_at(error))))
             return
         if isinstance(result, Prepared):
-            # the server holds what it was sent for the answer before this one: an unchanged node costs nothing
+            # the server holds the blobs of the last answer: an unchanged node costs nothing
             yield from _pieces({key: blob for key, blob in result.blobs.items() if key not in self._sent})
             self._sent = frozenset(result.blobs)
         yield frame
 
-    def _ask(self, snapshot: RegistrationSnapshot) -> NotReady | Prepared:
+    def _run(self, snapshot: RegistrationSnapshot) -> NotReady | Prepared:
         result = self._materializer.materialize_snapshot(snapshot)
-        return checked(self._awaited(result) if inspect.isawaitable(result) else result)
+        if inspect.isawaitable(result):
+            result = self._awaited(result)
+        return checked(result)
 
-    def _awaited(self, result: Awaitable[MaterializationResult]) -> MaterializationResult:
-        """What an `async def` gives, on an event loop that is kept: a session that it opened serves its next run."""
+    def _awaited(self, awaitable: Awaitable[MaterializationResult]) -> MaterializationResult:
+        """The result of an `async def`, on an event loop that is kept: a session that it opened serves its next run."""
         import asyncio
 
         async def settled() -> MaterializationResult:
-            return await result
+            return await awaitable
 
         if self._runner is None:
             self._runner = asyncio.Runner()
@@ -145,20 +151,18 @@ class Child:
 
 
 def die_with_server(lifeline: int) -> None:
-    """End at once with the server, also by kill −9, whatever the materializer is doing, and with all that it started
-    and that did not leave the process group: `lifeline` is a pipe that nobody writes to, and that ends with the server.
+    """End at once when the server ends, even by kill −9, with the whole process group: then `lifeline` closes.
 
-    On Linux the kernel does it: the end of the pipe is a signal for the group. Elsewhere a thread sees the end, as soon
-    as the materializer lets go of the interpreter; not on Linux too, since an application that forks is warned of
-    threads (Python 3.12).
+    On Linux the kernel sends the signal. Elsewhere a thread waits, which the materializer can delay while it holds the
+    interpreter; an application that forks would get Python's warning about threads.
     """
     if sys.platform == "linux":
         fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
         fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
         fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
-        with suppress(OSError, AttributeError):  # for an application that closes every file it did not open
+        with suppress(OSError, AttributeError):  # in case the application closes every file
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if _ends(lifeline, within=0):  # before it was a signal
+        if _ends(lifeline, within=0):  # before the signal was set up
             os.killpg(0, signal.SIGKILL)
         return
 
@@ -170,31 +174,25 @@ def die_with_server(lifeline: int) -> None:
 
 
 def _ends(pipe: int, within: int | None = None) -> bool:
-    """True when nobody holds the other end of a pipe any more; waited for `within` milliseconds, or for ever."""
+    """Wait `within` milliseconds, or for ever; True when the other end of the pipe is closed."""
     poll = select.poll()
-    poll.register(pipe, 0)  # a hang-up is always told
+    poll.register(pipe, 0)  # reports a hang-up
     return bool(poll.poll(within))
 
 
-def be_the_first_to_go() -> None:
-    """When memory runs out, the kernel takes this process, whose loss is one failed run, and not the server."""
+def prefer_for_oom_kill() -> None:
+    """When memory runs out, let the kernel kill this process, which costs one run, and not the server."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500")
 
 
-def _read(heard: io.BufferedReader) -> ToChild | None:
-    """The next words; None when the server has hung up."""
-    length = heard.read(LENGTH_BYTES)
+def _read(received: io.BufferedReader) -> ToChild | None:
+    """The next message, None when the server has hung up."""
+    length = received.read(LENGTH_BYTES)
     if len(length) < LENGTH_BYTES:
         return None
-    words = heard.read(int.from_bytes(length))
-    return msgspec.msgpack.decode(words, type=ToChild) if len(words) == int.from_bytes(length) else None
-
-
-def _refuse_too_much(blobs: Mapping[str, bytes]) -> None:
-    size = sum(map(len, blobs.values()))
-    if size > MAX_ANSWER_BYTES:
-        raise ValueError(f"the files of all nodes are {size} bytes, at most {MAX_ANSWER_BYTES} are taken")
+    message = received.read(int.from_bytes(length))
+    return msgspec.msgpack.decode(message, type=ToChild) if len(message) == int.from_bytes(length) else None
 
 
 def _pieces(blobs: Mapping[str, bytes]) -> Iterator[bytes]:

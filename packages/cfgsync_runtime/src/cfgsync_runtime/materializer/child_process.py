@@ -1,6 +1,6 @@
-"""One spawned process and the socket to it: whenever it ends or the server does, all that it started ends too.
+"""One spawned process and the socket to it: when it or the server ends, everything that it started ends too.
 
-What leaves its process group is out of reach; whoever must end that too ends a cgroup.
+A program that leaves its process group is out of reach; only a cgroup ends that.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ LEAVE: Final = 0.5
 
 
 class Ended(Exception):
-    """The process is no more; the message goes on from "its process"."""
+    """The process has ended; the message continues "its process"."""
 
 
 class ChildProcess:
-    """One living child, and the socket to it."""
+    """A child that runs, and the socket to it."""
 
     def __init__(
         self,
@@ -47,8 +47,8 @@ class ChildProcess:
 
     @classmethod
     async def start(cls, target: str) -> ChildProcess:
-        """Spawn it. The kernel ends it when the thread that runs this ends: call it from the loop of a whole life; and
-        its whole group when the lifeline is let go, a pipe whose other end is nobody's but the server's."""
+        """Spawn it. The kernel ends it when the calling thread ends (call it from the main loop), and its whole group when
+        the lifeline closes, a pipe whose other end only the server holds."""
         ours, theirs = socket.socketpair()
         tied, lifeline = os.pipe()
         try:
@@ -57,9 +57,9 @@ class ChildProcess:
                     *(sys.executable, "-P", "-m", "cfgsync_runtime.materializer.child_main"),
                     *(str(theirs.fileno()), str(tied), target),
                     stdin=asyncio.subprocess.DEVNULL,
-                    stdout=2,  # what it prints is no word of the server's
+                    stdout=2,  # stdout is the server's own
                     pass_fds=(theirs.fileno(), tied),
-                    start_new_session=True,  # Ctrl-C in a terminal is for the server, a group of its own to be ended
+                    start_new_session=True,  # Ctrl-C in a terminal reaches the server only
                 )
             reader, writer = await asyncio.open_connection(sock=ours, limit=BUFFER_BYTES)
         except BaseException:
@@ -74,17 +74,17 @@ class ChildProcess:
     def has_ended(self) -> bool:
         return self._killed or self._exit.done() or self._reader.at_eof()
 
-    async def say(self, words: ToChild) -> None:
+    async def send(self, message: ToChild) -> None:
         """Raises `Ended`."""
-        self._writer.write(framed(words))
+        self._writer.write(framed(message))
         try:
             await self._writer.drain()
         except ConnectionError:
             raise await self._ended() from None
-        await asyncio.sleep(0)  # a socket that takes everything at once is no reason to keep the loop
+        await asyncio.sleep(0)  # a socket that takes everything at once must not block the loop
 
-    async def hear(self) -> ToServer:
-        """The next words. Raises `Ended`; `MaterializationFailed` for what is none."""
+    async def receive(self) -> ToServer:
+        """The next message. Raises `Ended`; `MaterializationFailed` for anything else."""
         try:
             length = int.from_bytes(await self._reader.readexactly(LENGTH_BYTES))
             if length > MAX_FRAME_BYTES:
@@ -94,19 +94,19 @@ class ChildProcess:
             raise await self._ended() from None
         await asyncio.sleep(0)
         try:
-            words: ToServer = msgspec.msgpack.decode(encoded, type=ToServer)
+            message: ToServer = msgspec.msgpack.decode(encoded, type=ToServer)
         except msgspec.DecodeError as error:
-            raise MaterializationFailed(f"its process sends what is no answer: {error}") from error
-        return words
+            raise MaterializationFailed(f"its process sends an invalid message: {error}") from error
+        return message
 
     def kill(self) -> None:
-        """kill −9, with everything that it started and that did not leave its group."""
+        """kill −9 for its whole process group."""
         self._killed = True
         if not self._exit.done():
             _kill_group(self._process.pid)
 
     async def leave(self, within: float) -> None:
-        """Hang up, and return when it has ended: by itself `within` seconds, or killed."""
+        """Hang up, and return when it has ended, by itself `within` seconds or killed."""
         if not self._exit.done() and self._writer.can_write_eof():
             with suppress(OSError):
                 self._writer.write_eof()
@@ -118,25 +118,24 @@ class ChildProcess:
             await self._writer.wait_closed()
 
     async def _watch(self) -> int:
-        """Its exit code. A grandchild that holds the socket open must not make it seem alive."""
+        """Its exit code. Closes the socket, which a grandchild may hold open."""
         try:
             code = await self._process.wait()
-            _kill_group(self._process.pid)  # the number is still theirs while one of the group lives
+            _kill_group(self._process.pid)  # no other process gets the number while one of the group lives
         finally:
             os.close(self._lifeline)
         self._writer.transport.abort()
         return code
 
     async def _ended(self) -> Ended:
-        """How it ended; one that only hung up is ended."""
+        """How it ended. A process that only hung up is killed."""
         done, _ = await asyncio.wait([self._exit], timeout=LEAVE)
         if not done:
             self.kill()
             return Ended("closed its connection to the server")
         code = self._exit.result()
-        return Ended(
-            f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        )
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return Ended(how)
 
 
 def _kill_group(group: int) -> None:

@@ -1,4 +1,4 @@
-"""`MODULE:CLASS` becomes a materializer, or two lines that say where the application's own code stands in the way."""
+"""`MODULE:CLASS` becomes a materializer, or an error that names the line of the application that failed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from cfgsync_adapter import RegistrationSnapshotMaterializer
 
 from ..errors import InputError
 
-_VERB: Final = "materialize_snapshot"
+_METHOD: Final = "materialize_snapshot"
+_GIVE_IT: Final = f"give it `def {_METHOD}(self, registrations)`, or name another class"
 _FORM: Final = "write MODULE:CLASS, such as app:MyMaterializer for the class MyMaterializer in app.py"
 
 
@@ -35,18 +36,16 @@ def load_materializer(target: str) -> RegistrationSnapshotMaterializer:
 
 
 def materializer_from(found: object, target: str) -> RegistrationSnapshotMaterializer:
-    """The materializer that `found` is, or gives when it is called without arguments; `target` is its name in what is
-    said about it. Raises `InputError`."""
-    if not inspect.isclass(found) and callable(getattr(found, _VERB, None)):
-        return _checked(found, target)
-    if not callable(found):
-        _no_verb(found, target)
-    if inspect.isclass(found) and not callable(getattr(found, _VERB, None)):
-        raise InputError(
-            f"{target}: the class has no method {_VERB}",
-            f"give it `def {_VERB}(self, registrations)`, or name another class",
-        )
-    return _checked(_called(found, target), target)
+    """The materializer that `found` is, or returns when it is called without arguments; messages call it `target`. Raises
+    `InputError`."""
+    has_method = callable(getattr(found, _METHOD, None))
+    if inspect.isclass(found):
+        if not has_method:
+            raise InputError(f"{target}: the class has no method {_METHOD}", _GIVE_IT)
+        found = _called(found, target)
+    elif not has_method and callable(found):
+        found = _called(found, target)
+    return _checked(found, target)
 
 
 def split_target(target: str) -> tuple[str, str]:
@@ -66,7 +65,7 @@ def split_target(target: str) -> tuple[str, str]:
 
 
 def lies_in(directory: Path, module: str) -> bool:
-    """True when `module` would be found in this directory; it is not imported."""
+    """True when an import would find `module` in this directory."""
     return PathFinder.find_spec(module.partition(".")[0], [str(directory)]) is not None
 
 
@@ -77,7 +76,7 @@ def _module(name: str) -> ModuleType:
         if error.name and (name == error.name or name.startswith(error.name + ".")) and not _frames(error):
             raise InputError(
                 f"no module named {name}" if error.name == name else f"no module named {name}: {error}",
-                f"it is looked for in {os.getcwd()} and among what is installed for {sys.executable}",
+                f"Python searched {os.getcwd()} and the packages of {sys.executable}",
             ) from error
         _broken(f"importing {name} failed", error)
     except (Exception, SystemExit) as error:  # an application's module may raise anything, also by sys.exit()
@@ -99,13 +98,13 @@ def _attribute(module: ModuleType, name: str, target: str) -> object:
 
 
 def _near(where: object, name: str) -> str:
-    """What may have been meant: of what could be served from there the names like it, else all; else names like it."""
+    """Suggest similar names of materializers, else all materializers, else similar names."""
     public = [other for other in dir(where) if not other.startswith("_")]
     folded = {other.lower(): other for other in public}
     close = [folded[other] for other in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.6)]
-    able = [other for other in public if callable(getattr(getattr(where, other, None), _VERB, None))]
+    able = [other for other in public if callable(getattr(getattr(where, other, None), _METHOD, None))]
     meant = [other for other in close if other in able] or able[:5] or close
-    return f"did you mean {' or '.join(meant)}?" if meant else f"define a class with a method {_VERB} there"
+    return f"did you mean {' or '.join(meant)}?" if meant else f"define a class with a method {_METHOD} there"
 
 
 def _called(factory: object, target: str) -> object:
@@ -118,7 +117,7 @@ def _called(factory: object, target: str) -> object:
             "give them defaults, or name a function without arguments that returns the materializer",
         ) from error
     except ValueError:
-        pass  # a callable written in C may have no signature to look at: calling it will tell
+        pass  # a callable written in C may have no signature
     try:
         made: object = factory()
     except (Exception, SystemExit) as error:
@@ -130,26 +129,19 @@ def _called(factory: object, target: str) -> object:
 
 
 def _checked(made: object, target: str) -> RegistrationSnapshotMaterializer:
-    verb = getattr(made, _VERB, None)
-    if not callable(verb):
-        _no_verb(made, target)
+    method = getattr(made, _METHOD, None)
+    if not callable(method):
+        raise InputError(f"{target} gives {_called_name(made)}, which has no method {_METHOD}", _GIVE_IT)
     try:
-        inspect.signature(verb).bind(())
+        inspect.signature(method).bind(())
     except TypeError as error:
         raise InputError(
-            f"{target}: {_VERB} does not take one argument: {error}",
-            f"write `def {_VERB}(self, registrations)`",
+            f"{target}: {_METHOD} does not take one argument: {error}",
+            f"write `def {_METHOD}(self, registrations)`",
         ) from error
     except ValueError:
         pass
     return cast(RegistrationSnapshotMaterializer, made)
-
-
-def _no_verb(made: object, target: str) -> NoReturn:
-    raise InputError(
-        f"{target} gives {_called_name(made)}, which has no method {_VERB}",
-        f"give it `def {_VERB}(self, registrations)`, or name another class",
-    )
 
 
 def _called_name(thing: object) -> str:
@@ -159,7 +151,7 @@ def _called_name(thing: object) -> str:
 
 
 def _broken(what: str, error: BaseException) -> NoReturn:
-    """Raise with the line of the application where the error was raised, instead of a traceback."""
+    """Raise with the line of the application instead of a traceback."""
     frames = _frames(error)
     if isinstance(error, SyntaxError) and error.filename:
         at = f"{error.filename}:{error.lineno or 1}"
@@ -169,7 +161,7 @@ def _broken(what: str, error: BaseException) -> NoReturn:
         why = "".join(traceback.format_exception_only(error)[-1:]).strip()
     hint = f"see {at}" if at else "import it in Python to see why"
     if isinstance(error, ModuleNotFoundError) and error.name:
-        hint = f"install what offers {error.name!r} for {sys.executable}, or mend {at}"
+        hint = f"install {error.name!r} for {sys.executable}, or correct {at}"
     raise InputError(f"{what}: {at}: {why}" if at else f"{what}: {why}", hint) from error
 
 

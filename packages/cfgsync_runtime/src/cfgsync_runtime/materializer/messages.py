@@ -1,4 +1,4 @@
-"""What a server and the process of its materializer say to each other: length-prefixed msgpack, one Struct a frame."""
+"""The messages between a server and the process of its materializer: length-prefixed msgpack, one Struct a frame."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from cfgsync_core import NodeRegistration, NotReady, Version
 LENGTH_BYTES: Final = 4
 MAX_FRAME_BYTES: Final = 32 * 1024 * 1024
 MAX_ANSWER_BYTES: Final = 512 * 1024 * 1024
-"""What all nodes' files may be together. The child looks so that it can say a sentence, the server because it must."""
+"""The size of all nodes' files together. The child checks it for a useful message, the server for its safety."""
 
 
 class Changed(msgspec.Struct, frozen=True, tag=True):
-    """Registrations that are new or other than before, and identifiers that are gone."""
+    """Registrations that are new or changed, and identifiers that have left."""
 
     registrations: list[NodeRegistration]
     gone: list[str]
 
 
 class Decide(msgspec.Struct, frozen=True, tag=True):
-    """Run the materializer on what has been sent. Both times are seconds of CLOCK_MONOTONIC, which is one clock for the
-    whole machine: they mean the same in the child, and a `Quorum` there settles when it would have in the server."""
+    """Run the materializer on the registrations that were sent. Both times are seconds of CLOCK_MONOTONIC, the same clock in
+    both processes: a `Quorum` in the child settles as it would in the server."""
 
     version: Version
     first_at: float | None
@@ -31,26 +31,26 @@ class Decide(msgspec.Struct, frozen=True, tag=True):
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=True):
-    """The materializer is there; `revision` is its attribute."""
+    """The child has loaded the materializer, whose attribute `revision` this is."""
 
     revision: str
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):
-    """It cannot be loaded: the two lines of an `InputError`."""
+    """The child cannot load it: the two lines of an `InputError`."""
 
     what: str
     hint: str
 
 
 class Blobs(msgspec.Struct, frozen=True, tag=True):
-    """Pieces of blobs that the child's last answer did not have. Pieces with the same key are joined in their order."""
+    """Pieces of new blobs. Those with the same key are joined in order."""
 
     pieces: list[tuple[str, bytes]]
 
 
 class Made(msgspec.Struct, frozen=True, tag=True):
-    """The answer is artifacts: what the map names, whose blobs are all there now."""
+    """The result is artifacts; the server has all blobs that the map names."""
 
     map_key: str
     processor_seconds: float
@@ -58,14 +58,14 @@ class Made(msgspec.Struct, frozen=True, tag=True):
 
 
 class NotYet(msgspec.Struct, frozen=True, tag=True):
-    """The answer is NotReady."""
+    """The result is `NotReady`."""
 
     answer: NotReady
     processor_seconds: float
 
 
 class Failed(msgspec.Struct, frozen=True, tag=True):
-    """The materializer raised, or gave what cannot be published."""
+    """The materializer raised, or its result cannot be published."""
 
     sentence: str
     at: str = ""
@@ -75,7 +75,7 @@ ToChild: TypeAlias = Changed | Decide
 ToServer: TypeAlias = Loaded | Refused | Blobs | Made | NotYet | Failed
 
 
-def framed(words: ToChild | ToServer) -> bytes:
-    """The words as they travel."""
-    encoded = msgspec.msgpack.encode(words)
+def framed(message: ToChild | ToServer) -> bytes:
+    """The message with its length."""
+    encoded = msgspec.msgpack.encode(message)
     return len(encoded).to_bytes(LENGTH_BYTES) + encoded

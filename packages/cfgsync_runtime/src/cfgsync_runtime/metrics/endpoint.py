@@ -1,4 +1,4 @@
-"""`GET /metrics`: what a scraper is answered. The library that writes it is loaded at the first scrape."""
+"""`GET /metrics`. The library that writes it is loaded at the first scrape."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .observed import Observed
 
 
 def metrics_routes(observed: Observed) -> list[Route]:
-    """`GET /metrics` of `observed`."""
+    """The route, with the figures of `observed`."""
     loaded: list[tuple[Callable[[], bytes], str]] = []
 
     async def metrics(call: Call) -> Reply:

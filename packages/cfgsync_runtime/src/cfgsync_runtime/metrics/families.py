@@ -1,15 +1,15 @@
-"""The figures of a server as Prometheus reads them, taken from plain integers at the moment of asking.
+"""The figures of a server as Prometheus reads them, taken from plain integers at each scrape.
 
-No label is ever an identifier: a fleet of 10,000 nodes has as many series as one of ten.
+No label is an identifier: a fleet of 10,000 nodes has as many series as one of ten.
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib.metadata import version
-from typing import cast, get_args
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, GCCollector, Metric, ProcessCollector, generate_latest
 from prometheus_client.core import (
@@ -48,32 +48,29 @@ _OUTCOMES: Mapping[int, str] = {
 
 
 def text_of(observed: Observed) -> tuple[Callable[[], bytes], str]:
-    """What writes the page of `observed`, and the page's content type. A registry of its own: two servers in one
-    process do not share their figures."""
+    """A function that writes the figures of `observed`, and their content type. Each server has a registry of its own."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(cast("Collector", _Figures(observed)))
+    registry.register(_Figures(observed))
     ProcessCollector(registry=registry)
     GCCollector(registry=registry)
     return partial(generate_latest, registry), CONTENT_TYPE_PLAIN_0_0_4
 
 
-class _Figures:
-    """A collector, by what it offers."""
+class _Figures(Collector):
+    """Collects the families of one server."""
 
     def __init__(self, observed: Observed) -> None:
         self._observed = observed
         self._build = {"version": version("cfgsync-runtime"), "python": platform.python_version()}
 
-    def describe(self) -> Iterable[Metric]:
-        return ()
-
     def collect(self) -> Iterator[Metric]:
         seen = self._observed
         yield InfoMetricFamily("cfgsync_build", "The program that answers.", value=self._build)
         yield _by(
-            GaugeMetricFamily(
-                "cfgsync_insecure", "1 for each protection that the operator switched off.", labels=["what"]
-            ),
+            GaugeMetricFamily,
+            "cfgsync_insecure",
+            "1 for each protection that the operator switched off.",
+            "what",
             {what: float(what in seen.lacking) for what in ("no-tls", "no-auth")},
         )
         yield from _traffic(seen.traffic)
@@ -101,7 +98,10 @@ def _fleet(fleet: FleetStatus) -> Iterator[Metric]:
         float(fleet.generation is not None and not fleet.reason),
     )
     yield _by(
-        GaugeMetricFamily("cfgsync_fleet_state", "1 for the state that the fleet is in.", labels=["state"]),
+        GaugeMetricFamily,
+        "cfgsync_fleet_state",
+        "1 for the state that the fleet is in.",
+        "state",
         {state: float(state == fleet.state) for state in get_args(FleetState)},
     )
     epoch, _, number = (fleet.generation or "").rpartition(".")
@@ -130,14 +130,15 @@ def _runs(source: RegistrationConfigSource) -> Iterator[Metric]:
         "cfgsync_generations_made", "Generations that this server has committed.", source.parts.publisher.made
     )
     yield _by(
-        CounterMetricFamily(
-            "cfgsync_materializer_runs", "Runs of the materializer, by what came of them.", labels=["outcome"]
-        ),
+        CounterMetricFamily,
+        "cfgsync_materializer_runs",
+        "Runs of the materializer, by outcome.",
+        "outcome",
         tally.runs,
     )
     yield SummaryMetricFamily(
         "cfgsync_materializer_run_seconds",
-        "From the start of a run to its verdict, committed and all.",
+        "From the start of a run to its outcome, with the commit.",
         sum(tally.runs.values()),
         tally.seconds,
     )
@@ -153,13 +154,17 @@ def _runs(source: RegistrationConfigSource) -> Iterator[Metric]:
 
 def _store(tally: StoreCounts) -> Iterator[Metric]:
     yield _by(
-        CounterMetricFamily("cfgsync_store_commits", "Commits, by how they ended.", labels=["outcome"]),
+        CounterMetricFamily,
+        "cfgsync_store_commits",
+        "Commits, by outcome.",
+        "outcome",
         tally.commits,
     )
     yield _by(
-        CounterMetricFamily(
-            "cfgsync_hints", "Hints after commits, by what became of them.", labels=["outcome"]
-        ),
+        CounterMetricFamily,
+        "cfgsync_hints",
+        "Hints after commits, by outcome.",
+        "outcome",
         tally.hints,
     )
 
@@ -167,14 +172,15 @@ def _store(tally: StoreCounts) -> Iterator[Metric]:
 def _connections(server: HttpServer) -> Iterator[Metric]:
     yield GaugeMetricFamily("cfgsync_connections", "Connections that are open.", server.connections)
     yield CounterMetricFamily(
-        "cfgsync_connections_evicted", "Idle connections closed because one too many came.", server.evicted
+        "cfgsync_connections_evicted",
+        "Idle connections that were closed to make place for another.",
+        server.evicted,
     )
     yield _by(
-        CounterMetricFamily(
-            "cfgsync_unread_requests",
-            "Requests refused before a handler saw them: too large, too slow, not JSON, not a registration.",
-            labels=["status"],
-        ),
+        CounterMetricFamily,
+        "cfgsync_unread_requests",
+        "Requests refused before a handler saw them: too large, too slow, not JSON, not a registration.",
+        "status",
         {str(status): many for status, many in sorted(server.unread.items())},
     )
 
@@ -196,7 +202,7 @@ def _traffic(traffic: RequestCounts) -> Iterator[Metric]:
 
 
 def _merged(traffic: RequestCounts) -> dict[tuple[str, str], tuple[list[int], float]]:
-    """By route and outcome: statuses that mean one outcome are one."""
+    """By route and outcome: the sum of the statuses with one outcome."""
     merged: dict[tuple[str, str], tuple[list[int], float]] = {}
     for route, status, buckets, seconds in traffic.cells():
         key = (route, _OUTCOMES.get(status, "ok" if status < 400 else "invalid"))
@@ -205,8 +211,15 @@ def _merged(traffic: RequestCounts) -> dict[tuple[str, str], tuple[list[int], fl
     return merged
 
 
-def _by(family: CounterMetricFamily | GaugeMetricFamily, values: Mapping[str, float]) -> Metric:
-    """One sample for each key of `values`, which is the family's only label."""
-    for word, value in values.items():
-        family.add_metric((word,), value)
-    return family
+def _by(
+    family: type[CounterMetricFamily | GaugeMetricFamily],
+    name: str,
+    documentation: str,
+    label: str,
+    values: Mapping[str, float],
+) -> Metric:
+    """A family with one sample for each key of `values`, the value of its only label."""
+    found = family(name, documentation, labels=[label])
+    for key, value in values.items():
+        found.add_metric((key,), value)
+    return found

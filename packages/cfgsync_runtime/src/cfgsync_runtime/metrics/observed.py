@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Observed(msgspec.Struct):
-    """What `/metrics` reads its figures from; a part that is None has none."""
+    """What `/metrics` reads; a part that is None has no figures."""
 
     traffic: RequestCounts
     server: HttpServer | None = None

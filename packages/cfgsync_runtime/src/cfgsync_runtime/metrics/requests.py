@@ -1,4 +1,4 @@
-"""Requests by route and status, counted around the access rule: integers on the way of a request, no library.
+"""Requests by route and status, counted around the access rule in plain integers.
 
 A library's histogram that is observed on each request costs 23 % of it (ADR 0012); a list, a bisection and two clock
 readings cost next to nothing. `families` reads the integers at each scrape.
@@ -20,15 +20,14 @@ BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2
 """Upper bounds in seconds; a held `/node` may take 30 s."""
 _SUM: Final = len(BOUNDS) + 1
 CANCELLED: Final = 499
-"""The caller has gone before the answer; nothing with this status is ever sent."""
+"""The caller hung up before the answer; no reply has this status."""
 
 Cell: TypeAlias = list[float]
-"""How many requests fell into each bucket, those beyond the last bound, and all their seconds together."""
+"""The number of requests in each bucket, beyond the last bound, and the sum of their seconds."""
 
 
 class RequestCounts(Access):
-    """An access rule whose answers are counted, also its refusals; those of a route without a name are not. `clock`
-    gives seconds."""
+    """An access rule whose replies, refusals too, are counted by route; a route without a name is not. `clock`: seconds."""
 
     def __init__(self, access: Access, clock: Callable[[], float] = time.perf_counter) -> None:
         self._access = access

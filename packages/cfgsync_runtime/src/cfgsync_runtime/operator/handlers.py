@@ -1,7 +1,4 @@
-"""What an operator's routes answer: renew, replace, the generations and a snapshot of the fleet.
-
-Work that grows with the fleet is done in a thread, and answered in pages.
-"""
+"""The handlers of an operator's routes. Work that grows with the fleet is done in a thread, and answered in pages."""
 
 from __future__ import annotations
 
@@ -9,24 +6,27 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
 from cfgsync_adapter import Generation, RegistrationConfigSource
 from cfgsync_adapter.generations import PayloadTooLarge
 from cfgsync_adapter.runs import Renewal
-from cfgsync_adapter.status import difference_page, generation_page, generation_summaries, summarize
+from cfgsync_adapter.status import difference_page, generation_page, generation_summaries
 from cfgsync_artifacts import DuplicatePath, InvalidArtifact
-from cfgsync_core import InvalidRequest, NodeRegistration, NotReady, Version
+from cfgsync_core import InvalidRequest, NotReady
 from cfgsync_core.server import Call, Reply, page_of, refusal
 from cfgsync_core.store import uuid7
-from cfgsync_core.wire import NO_REPLACEMENT, REPLACEMENT, Replacement, encode_registration
+from cfgsync_core.text import rfc3339
+from cfgsync_core.wire import NO_REPLACEMENT, REPLACEMENT, Replacement
+
+from .recording import Cut
 
 RENEW_SECONDS: Final = 30.0
-"""How long a renewal is held at most until its run has a verdict."""
+"""How long a renewal is held at most, until its run has ended."""
 CUTS: Final = 2
-"""Snapshots that are being read at a time; one more ends the oldest."""
+"""Snapshots that can be read at a time; one more ends the oldest."""
 
 
 class Renew(msgspec.Struct, frozen=True):
@@ -45,153 +45,96 @@ class Renewed(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-class _Cut(msgspec.Struct, frozen=True):
-    """One state of the fleet, while its pages are asked for."""
-
-    taken_ms: int
-    version: Version
-    registrations: Mapping[str, NodeRegistration]
-    names: list[str]
-    generation: Generation | None
-
-
 class OperatorHandlers:
     """The handlers of one server; `operator_routes` has their routes."""
 
     def __init__(self, source: RegistrationConfigSource) -> None:
         self._source = source
-        self._cuts: dict[str, _Cut] = {}
+        self._cuts: dict[str, Cut] = {}
 
     async def renew(self, call: Call) -> Reply:
-        """A claim by an operator, held for `?wait=SECONDS` (default and cap 30) until the first run on it has ended."""
-        asked: Renew = call.value
-        wait = _number(call.query, "wait", RENEW_SECONDS)
-        said = _renewed(await self._source.parts.operator.renew(asked.accept, wait=min(wait, RENEW_SECONDS)))
-        return Reply(202 if said.outcome == "pending" else 200, (msgspec.json.encode(said),))
+        """A claim by an operator, held for `?wait=SECONDS` (default and maximum 30) until the first run on it has ended."""
+        renew: Renew = call.value
+        wait = RENEW_SECONDS
+        with suppress(ValueError):
+            wanted = float(call.query.get("wait", ""))
+            wait = wanted if 0 <= wanted < RENEW_SECONDS else RENEW_SECONDS
+        renewed = _renewed(await self._source.parts.operator.renew(renew.accept, wait=wait))
+        return Reply(202 if renewed.outcome == "pending" else 200, (msgspec.json.encode(renewed),))
 
     async def replace(self, call: Call) -> Reply:
-        """One node's own files; 202 when they are kept, in the next generation soon after. With `Cfgsync-Replacement: none`
-        there were none to take away."""
+        """Replace one node's own files, from the next generation on; 202 when that is durable. `Cfgsync-Replacement: none`:
+        the request removes a replacement, and the node has none."""
         wanted: Replacement = call.value
-        in_vain = not len(wanted.files) and wanted.identifier not in self._source.parts.replacements
+        operator = self._source.parts.operator
+        is_needless = not len(wanted.files) and wanted.identifier not in self._source.parts.replacements
         try:
-            await self._source.parts.operator.replace(wanted.identifier, wanted.files)
+            await operator.replace(wanted.identifier, wanted.files)
         except DuplicatePath as error:
-            raise InvalidRequest(422, f"files: {error}: it is a shared file's too") from error
+            raise InvalidRequest(422, f"files: {error}: a shared file has it, too") from error
         except InvalidArtifact as error:
             raise InvalidRequest(422, f"files: {error}") from error
         except PayloadTooLarge as error:
             raise InvalidRequest(413, f"files: {error}") from error
-        return Reply(202, headers={REPLACEMENT: NO_REPLACEMENT} if in_vain else {})
+        return Reply(202, headers={REPLACEMENT: NO_REPLACEMENT} if is_needless else {})
 
     async def generations(self, call: Call) -> Reply:
         """All heads; with `?number=N` one generation's nodes (`&contents=1`); with `?from=A&to=B` a difference."""
-        source, query = self._source, call.query
-        limit, after = page_of(query)
+        query, (limit, after) = call.query, page_of(call.query)
         if "number" in query:
             one = self._held(query, "number")
             contents = query.get("contents") == "1"
-            return await _worded(lambda: generation_page(one, after=after, limit=limit, contents=contents))
+            return await _encoded(lambda: generation_page(one, after=after, limit=limit, contents=contents))
         if "from" in query or "to" in query:
             one, other = self._held(query, "from"), self._held(query, "to")
-            return await _worded(lambda: difference_page(one, other, since=after, limit=limit))
-        return await _worded(lambda: {"generations": generation_summaries(source.parts.publisher)})
+            return await _encoded(lambda: difference_page(one, other, since=after, limit=limit))
+        return await _encoded(lambda: {"generations": generation_summaries(self._source.parts.publisher)})
 
     async def snapshot(self, call: Call) -> Reply:
-        """The registrations and the served generation, as one cut, in pages: `?cut=…&after=…` is the next one."""
+        """The registrations and the served generation, as one cut, in pages; `?cut=…&after=…` is the next page."""
         limit, after = page_of(call.query)
         token = call.query.get("cut", "")
         if not token:
             token = str(uuid7(time.time_ns() // 1_000_000))
-            version, registrations = self._source.parts.registry.registered()
-            generation = self._source.generation
-            names = await asyncio.to_thread(_names, registrations, generation)
+            registered = self._source.parts.registry.registered()
             while len(self._cuts) >= CUTS:
                 self._cuts.pop(next(iter(self._cuts)))
-            self._cuts[token] = _Cut(time.time_ns() // 1_000_000, version, registrations, names, generation)
+            now = rfc3339(int(time.time()))
+            self._cuts[token] = Cut(token, now, *registered, self._source.generation)
         cut = self._cuts.get(token)
         if cut is None:
-            return refusal(
-                404, "not_found", "this cut of the fleet is no longer held: begin anew without `cut`"
-            )
-        words = await asyncio.to_thread(_page, cut, token, after, limit)
-        if words["next"] is None:
+            return refusal(404, "not_found", "the server no longer holds this cut; start again without `cut`")
+        page = await asyncio.to_thread(cut.page, after, limit)
+        if page.next is None:
             self._cuts.pop(token, None)
-        return await _worded(lambda: words)
+        return await _encoded(lambda: page)
 
-    def _held(self, query: Mapping[str, str], word: str) -> Generation:
-        publisher, text = self._source.parts.publisher, query.get(word, "")
-        found = (
-            publisher.numbered(int(text)) if text.isascii() and text.isdigit() and len(text) < 18 else None
-        )
+    def _held(self, query: Mapping[str, str], name: str) -> Generation:
+        publisher, text = self._source.parts.publisher, query.get(name, "")
+        is_number = text.isascii() and text.isdigit() and len(text) < 18
+        found = publisher.numbered(int(text)) if is_number else None
         if found is None:
             held = [str(one.number) for one in generation_summaries(publisher) if one.contents]
             raise InvalidRequest(
                 422,
-                f"{word}: the files of generation {text[:40] or '(none given)'} are not held;"
-                f" held are those of {' and '.join(held) or 'none'}",
+                f"{name}: the files of generation {text[:40] or '(none given)'} are not held;"
+                f" the server holds those of {' and '.join(held) or 'no generation'}",
             )
         return found
 
 
-def _renewed(said: Renewal) -> Renewed:
-    if said.verdict is None:
-        why = "no run has ended in time; cfgsync status says what becomes of it"
-        return Renewed("pending", said.claim, said.before, why)
-    outcome = said.verdict.outcome
+def _renewed(renewal: Renewal) -> Renewed:
+    if renewal.verdict is None:
+        why = "no run has ended in time; cfgsync status shows its outcome later"
+        return Renewed("pending", renewal.claim, renewal.before, why)
+    outcome = renewal.verdict.outcome
     if isinstance(outcome, Generation):
-        kind = "equal" if outcome.text == said.before else "new"
-        return Renewed(kind, said.claim, outcome.text)
+        kind = "equal" if outcome.text == renewal.before else "new"
+        return Renewed(kind, renewal.claim, outcome.text)
     if isinstance(outcome, NotReady):
-        return Renewed("not_ready", said.claim, said.before, outcome.reason)
-    return Renewed("failed", said.claim, said.before, str(outcome))
+        return Renewed("not_ready", renewal.claim, renewal.before, outcome.reason)
+    return Renewed("failed", renewal.claim, renewal.before, str(outcome))
 
 
-def _names(registrations: Mapping[str, NodeRegistration], generation: Generation | None) -> list[str]:
-    return sorted(registrations.keys() | (generation.nodes.keys() if generation is not None else set()))
-
-
-def _page(cut: _Cut, token: str, after: str, limit: int) -> dict[str, Any]:
-    """One page of a cut: the registrations of those names that its nodes reach to."""
-    generation = cut.generation
-    page = None
-    names = [name for name in cut.names if name > after]
-    if generation is not None:
-        page = generation_page(generation, after=after, limit=limit, contents=True)
-    # a page of nodes may end early: the registrations end where it does
-    last = names[limit - 1] if len(names) > limit else None
-    if page is not None and page.next is not None and (last is None or page.next < last):
-        last = page.next
-    here = [name for name in names if last is None or name <= last]
-    return {
-        "cut": token,
-        "taken_at": _rfc3339(cut.taken_ms),
-        "version": str(cut.version),
-        "generation": None if generation is None else summarize(generation),
-        "registrations": [
-            msgspec.Raw(encode_registration(cut.registrations[name]))
-            for name in here
-            if name in cut.registrations
-        ],
-        "shared": () if page is None else page.shared,
-        "nodes": ()
-        if page is None
-        else [node for node in page.nodes if last is None or node.identifier <= last],
-        "next": last,
-    }
-
-
-def _rfc3339(at_ms: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at_ms / 1000))
-
-
-def _number(query: Mapping[str, str], word: str, default: float) -> float:
-    with suppress(ValueError):
-        found = float(query.get(word, ""))
-        if found >= 0:
-            return found
-    return default
-
-
-async def _worded(words: Callable[[], object]) -> Reply:
-    return Reply(200, (await asyncio.to_thread(lambda: msgspec.json.encode(words())),))
+async def _encoded(made: Callable[[], object]) -> Reply:
+    return Reply(200, (await asyncio.to_thread(lambda: msgspec.json.encode(made())),))

@@ -1,4 +1,4 @@
-"""The operator's routes, with what `/openapi.json` says of each."""
+"""The operator's routes, with the description of each in `/openapi.json`."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from .recording import SnapshotPage
 
 
 class Replacement(msgspec.Struct):
-    """A node's own files in place of the materializer's; none of them, and the materializer's come back."""
+    """A node's own files, instead of those from the materializer; without files, those from the materializer again."""
 
     identifier: str
     files: list[File] = []
 
 
 class Generations(msgspec.Struct):
-    """The heads that are kept, newest first; of those with `contents` the files are held too."""
+    """The generations that are kept, newest first; with `contents` also their files are."""
 
     generations: list[GenerationSummary]
 
 
 _NUMBER: Final = {
-    "description": "the number of a generation whose files are held; any other is 422, an empty one is as none",
+    "description": "the number of a generation whose files are held; any other is 422, an empty one counts as absent",
     "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string"}],
 }
 _PAGE: Final = {
-    "limit": {"description": "1 to 1000; another word counts as 1000", "type": "string"},
+    "limit": {"description": "1 to 1000; anything else counts as 1000", "type": "string"},
     "after": {"description": "the `next` of the page before", "type": "string"},
 }
 
@@ -42,15 +42,15 @@ _RENEW: Final = Operation(
     {"200": Response((Renewed,)), "202": Response((Renewed,))},
     "400 403 413 415 422 500 503 507",
     Renew,
-    {"wait": {"description": "seconds; another word counts as 30", "type": "string"}},
+    {"wait": {"description": "seconds; anything else counts as 30", "type": "string"}},
 )
 _GENERATIONS: Final = Operation(
-    "The generations that are kept; with `number` the nodes of one; with `from` and `to` what is not the same in two",
+    "The generations that are kept; with `number` the nodes of one; with `from` and `to` the difference between two",
     {"200": Response((Generations, GenerationPage, DiffPage))},
     "400 403 422 503",
     query={
         "number": _NUMBER,
-        "contents": {"description": "1 tells the contents of text files", "type": "string"},
+        "contents": {"description": "1 adds the contents of text files", "type": "string"},
         "from": _NUMBER,
         "to": _NUMBER,
         **_PAGE,
@@ -63,8 +63,8 @@ _SNAPSHOT: Final = Operation(
     query={"cut": {"description": "the `cut` of the page before", "type": "string"}, **_PAGE},
 )
 _REPLACE: Final = Operation(
-    "Give one node files of its own, from the next generation on; without files, and with `Cfgsync-Replacement: none` in"
-    " the answer, there were none to take away",
+    "Replace one node's own files, from the next generation on; without files, end that. `Cfgsync-Replacement: none` in"
+    " the answer: the node has no replacement",
     {"202": Response(description="done, durably")},
     "400 403 413 415 422 503 507",
     Replacement,
@@ -72,14 +72,19 @@ _REPLACE: Final = Operation(
 
 
 def operator_routes(source: RegistrationConfigSource) -> list[Route]:
-    """The operator's half of one server."""
-    does = OperatorHandlers(source)
+    """The operator's routes of one server."""
+    handlers = OperatorHandlers(source)
     renew, replacement = Body(RequestBody(Renew).decode), Body(decode_replacement, MAX_REPLACEMENT_BYTES)
     return [
-        Route("POST", "/admin/renew", does.renew, "renew", "operator", renew, _RENEW),
+        Route("POST", "/admin/renew", handlers.renew, "renew", "operator", renew, _RENEW),
         Route(
-            "GET", "/admin/generations", does.generations, "generations", "operator", operation=_GENERATIONS
+            "GET",
+            "/admin/generations",
+            handlers.generations,
+            "generations",
+            "operator",
+            operation=_GENERATIONS,
         ),
-        Route("GET", "/admin/snapshot", does.snapshot, "snapshot", "operator", operation=_SNAPSHOT),
-        Route("POST", "/node/replace", does.replace, "replace", "operator", replacement, _REPLACE),
+        Route("GET", "/admin/snapshot", handlers.snapshot, "snapshot", "operator", operation=_SNAPSHOT),
+        Route("POST", "/node/replace", handlers.replace, "replace", "operator", replacement, _REPLACE),
     ]

@@ -1,29 +1,27 @@
 """A recorded fleet: its registrations and the generation that was served, as one JSON document that works offline.
 
-Made by `cfgsync status --save-snapshot FILE`, or looked at in a store; read by `cfgsync check`. Files are shown as to an
-operator: contents of text up to 256 KiB, and of secrets nothing but size and digest.
+`cfgsync status --save-snapshot FILE` writes it and `cfgsync check` reads it, from the file or from a store. It has the
+contents of text files up to 256 KiB, but of secrets only size and digest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from cfgsync_adapter import RegistrationSnapshot
+from cfgsync_adapter import Generation, RegistrationSnapshot
 from cfgsync_adapter.status import (
     FileSummary,
-    GenerationPage,
     GenerationSummary,
     NodeContents,
-    OfflineFleet,
     generation_page,
     read_offline,
-    summarize,
 )
-from cfgsync_core import InvalidRequest, Version
+from cfgsync_core import InvalidRequest, NodeRegistration, Version
 from cfgsync_core.wire import decode_registration, encode_registration
 
 from ..backends.engines import open_backend
@@ -34,16 +32,21 @@ LONG_AGO: Final = -1e9
 """Seconds of the monotonic clock: a recorded fleet has long settled, and every deadline of it has passed."""
 
 
-class Recorded(msgspec.Struct, frozen=True):
-    """One recorded fleet. `version` is the registrations', `<epoch>.<revision>`; `generation` None: none was served."""
+class _Fleet(msgspec.Struct, frozen=True, kw_only=True):
+    """`version` is that of the registrations, `<epoch>.<revision>`; `generation` is None when none was served."""
 
-    cfgsync_snapshot: int
     taken_at: str
     version: str
     generation: GenerationSummary | None
     registrations: tuple[msgspec.Raw, ...]
     shared: tuple[FileSummary, ...]
     nodes: tuple[NodeContents, ...]
+
+
+class Recorded(_Fleet, frozen=True):
+    """One recorded fleet; `cfgsync_snapshot` is the format of the document."""
+
+    cfgsync_snapshot: int
 
     def fleet(self) -> RegistrationSnapshot:
         """The registrations as a materializer sees them. Raises `InputError`."""
@@ -51,35 +54,65 @@ class Recorded(msgspec.Struct, frozen=True):
             registrations = [decode_registration(bytes(one)) for one in self.registrations]
             version = Version.parse(self.version)
         except (InvalidRequest, ValueError) as error:
-            raise InputError(f"a registration in the snapshot is none: {error}", _AGAIN) from error
+            raise InputError(f"a registration in the snapshot is invalid: {error}", _AGAIN) from error
         return RegistrationSnapshot(registrations, version=version, first_at=LONG_AGO, changed_at=LONG_AGO)
 
 
-class SnapshotPage(msgspec.Struct, frozen=True):
-    """One page of `GET /admin/snapshot`; `cut` and `next` ask for the next one."""
+class SnapshotPage(_Fleet, frozen=True):
+    """One page of `GET /admin/snapshot`; `cut` and `next` are the query of the next one."""
 
     cut: str
-    taken_at: str
-    version: str
-    generation: GenerationSummary | None
-    registrations: tuple[msgspec.Raw, ...]
-    shared: tuple[FileSummary, ...]
-    nodes: tuple[NodeContents, ...]
     next: str | None = None
 
 
-def joined(pages: Iterable[SnapshotPage]) -> Recorded:
+class Cut(msgspec.Struct, frozen=True):
+    """One state of a fleet. `page` gives it in pages."""
+
+    token: str
+    taken_at: str
+    version: Version
+    registrations: Mapping[str, NodeRegistration]
+    generation: Generation | None
+
+    def page(self, after: str = "", limit: int = 1_000) -> SnapshotPage:
+        """The next nodes and registrations, after identifier `after`."""
+        one = self.generation
+        names = self.registrations.keys() if one is None else self.registrations.keys() | one.nodes.keys()
+        further = sorted(name for name in names if name > after)
+        part = None if one is None else generation_page(one, after=after, limit=limit, contents=True)
+        ends = [] if part is None or part.next is None else [part.next]
+        if len(further) > limit:
+            ends.append(further[limit - 1])
+        last = min(ends, default=None)  # a page of nodes may end early: the registrations end where it does
+        here = further if last is None else further[: bisect_right(further, last)]
+        return SnapshotPage(
+            self.token,
+            last,
+            taken_at=self.taken_at,
+            version=str(self.version),
+            generation=None if part is None else part.generation,
+            registrations=tuple(
+                msgspec.Raw(encode_registration(self.registrations[name]))
+                for name in here
+                if name in self.registrations
+            ),
+            shared=() if part is None else part.shared,
+            nodes=()
+            if part is None
+            else tuple(n for n in part.nodes if last is None or n.identifier <= last),
+        )
+
+
+def joined(pages: Sequence[SnapshotPage]) -> Recorded:
     """The pages of one cut, at least one, as one document."""
-    held = list(pages)
-    first = held[0]
     return Recorded(
         FORMAT,
-        first.taken_at,
-        first.version,
-        first.generation,
-        tuple(one for page in held for one in page.registrations),
-        first.shared,
-        tuple(node for page in held for node in page.nodes),
+        taken_at=pages[0].taken_at,
+        version=pages[0].version,
+        generation=pages[0].generation,
+        registrations=tuple(one for page in pages for one in page.registrations),
+        shared=pages[0].shared,
+        nodes=tuple(node for page in pages for node in page.nodes),
     )
 
 
@@ -92,7 +125,7 @@ def read_snapshot(file: str) -> Recorded:
     try:
         recorded = msgspec.json.decode(data, type=Recorded)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} is no snapshot: {error}", _AGAIN) from error
+        raise InputError(f"{file} is not a snapshot: {error}", _AGAIN) from error
     if recorded.cfgsync_snapshot != FORMAT:
         raise InputError(
             f"{file} is a snapshot of format {recorded.cfgsync_snapshot}, this program reads {FORMAT}", _AGAIN
@@ -103,31 +136,12 @@ def read_snapshot(file: str) -> Recorded:
 async def record_store(url: str) -> Recorded:
     """The fleet in a store, read beside its server. Raises `StoreRefused`, `Unavailable`."""
     async with open_backend(url, read_only=True) as backend:
-        return _from(await read_offline(backend.store))
-
-
-def _from(seen: OfflineFleet) -> Recorded:
-    pages = [] if seen.generation is None else list(_pages(seen))
-    return Recorded(
-        FORMAT,
-        "",
-        str(seen.version),
-        None if seen.generation is None else summarize(seen.generation),
-        tuple(
-            msgspec.Raw(encode_registration(seen.registrations[name])) for name in sorted(seen.registrations)
-        ),
-        pages[0].shared if pages else (),
-        tuple(node for page in pages for node in page.nodes),
-    )
-
-
-def _pages(seen: OfflineFleet) -> Iterable[GenerationPage]:
-    assert seen.generation is not None
-    after: str | None = ""
-    while after is not None:
-        page = generation_page(seen.generation, after=after, contents=True)
-        yield page
-        after = page.next
+        held = await read_offline(backend.store)
+    cut = Cut("", "", held.version, held.registrations, held.generation)
+    pages = [cut.page()]
+    while (after := pages[-1].next) is not None:
+        pages.append(cut.page(after))
+    return joined(pages)
 
 
 _AGAIN: Final = "make one: cfgsync status --save-snapshot FILE"

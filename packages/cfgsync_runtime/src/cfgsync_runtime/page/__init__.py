@@ -1,1 +1,1 @@
-"""The page: `GET /` shows the fleet to a person, and only reads."""
+"""The page: `GET /` shows the fleet to a person, and changes nothing."""

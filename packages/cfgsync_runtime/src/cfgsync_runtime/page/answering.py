@@ -1,4 +1,4 @@
-"""`GET /`: the page, whose modules are loaded when it is first asked for."""
+"""`GET /`: the page. Its modules are loaded at the first request."""
 
 from __future__ import annotations
 
@@ -15,29 +15,19 @@ if TYPE_CHECKING:
 
 def page_routes(status: StatusSource, source: RegistrationConfigSource | None = None) -> list[Route]:
     """`GET /`, for readers. `source` is the same as `status` if it has generations to show."""
-    media = {"text/html": {"type": "string"}, "application/json": {"type": "object"}}
+    loaded: list[Views] = []
+
+    async def page(call: Call) -> Reply:
+        if not loaded:
+            loaded.append((await asyncio.to_thread(_load))(status, source))
+        return await loaded[0].answer(call)
+
     operation = Operation(
-        "The fleet as a page; with `Accept: application/json`, what its grid is drawn from",
-        {"200": Response(media=media)},
+        "The fleet as a page; with `Accept: application/json`, the data of its grid",
+        {"200": Response(media={"text/html": {"type": "string"}, "application/json": {"type": "object"}})},
         "400 403 503",
     )
-    return [Route("GET", "/", Page(status, source), "page", "reader", operation=operation)]
-
-
-class Page:
-    """The handler of `GET /`: HTML, or with `Accept: application/json` the words that the grid is drawn from."""
-
-    def __init__(self, status: StatusSource, source: RegistrationConfigSource | None = None) -> None:
-        self._status = status
-        self._source = source
-        self._views: Views | None = None
-        self._loading = asyncio.Lock()
-
-    async def __call__(self, call: Call) -> Reply:
-        async with self._loading:
-            if self._views is None:
-                self._views = (await asyncio.to_thread(_load))(self._status, self._source)
-        return await self._views.answer(call)
+    return [Route("GET", "/", page, "page", "reader", operation=operation)]
 
 
 def _load() -> type[Views]:

@@ -1,4 +1,4 @@
-"""The page's style and script, read once; the policy that lets the browser run them and nothing else."""
+"""The page's style and script, and the policy that lets the browser run them and nothing else."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 
 
 class Assets(msgspec.Struct, frozen=True):
-    """The style and script that every view contains, and its headers."""
+    """The style, the script and the headers of every view."""
 
     style: str
     script: str
@@ -21,14 +21,10 @@ class Assets(msgspec.Struct, frozen=True):
 
 @cache
 def assets() -> Assets:
-    """Read from the package once; the same object every time."""
+    """Read from the package once."""
     here = files(__package__)
     style, script = (here.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    return Assets(style, script, {"Content-Type": "text/html; charset=utf-8", **_headers(style, script)})
-
-
-def _headers(style: str, script: str) -> dict[str, str]:
-    # whatever a reason or a file contains: only our script runs, nothing is loaded, and no other server is asked
+    # whatever a reason or a file contains: only our script runs, and the page loads nothing from elsewhere
     policy = (
         "default-src 'none'",
         f"script-src '{_hash(script)}'",
@@ -41,7 +37,8 @@ def _headers(style: str, script: str) -> dict[str, str]:
         "require-trusted-types-for 'script'",
         "trusted-types 'none'",
     )
-    return {
+    headers = {
+        "Content-Type": "text/html; charset=utf-8",
         "Content-Security-Policy": "; ".join(policy),
         "X-Content-Type-Options": "nosniff",
         "X-Frame-Options": "DENY",
@@ -52,6 +49,7 @@ def _headers(style: str, script: str) -> dict[str, str]:
         "Cache-Control": "no-store",
         "Vary": "Accept",
     }
+    return Assets(style, script, headers)
 
 
 def _hash(text: str) -> str:

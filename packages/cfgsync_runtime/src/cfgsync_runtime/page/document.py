@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import cache
 from importlib.metadata import version
 from typing import Final
 from urllib.parse import quote
@@ -18,10 +17,10 @@ _MARK: Final = (
 )
 
 
-def document(title: str, *sections: Child, live: bool, now: float | None = None) -> bytes:
-    """The HTML of a view. Each of the `sections` has an id, by which the script replaces it when it has changed. `live`
-    says that the server has `GET /watch`."""
-    at = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() if now is None else now))
+def document(title: str, *sections: Child, live: bool) -> bytes:
+    """The HTML of a view; the script replaces a section, which it finds by its id, when it has changed. `live`: the
+    server has `GET /watch`."""
+    at = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
     ours = assets()
     head = el(
         "head",
@@ -46,10 +45,10 @@ def document(title: str, *sections: Child, live: bool, now: float | None = None)
     )
     foot = el(
         "footer",
-        el("p", "As of ", el("time", at.replace("T", " ").replace("Z", " UTC"), id="as-of"), "."),
+        el("p", "As of ", el("time", at, id="as-of"), "."),
         el(
             "p",
-            f"cfgsync {_version()} · this page only reads · ",
+            f"cfgsync {version('cfgsync-runtime')} · this page only reads · ",
             el("a", "status", href="status"),
             " · ",
             el("a", "metrics", href="metrics"),
@@ -67,8 +66,3 @@ def document(title: str, *sections: Child, live: bool, now: float | None = None)
         data_live="yes" if live else "no",
     )
     return f"<!doctype html>\n{el('html', head, body, lang='en')}\n".encode()
-
-
-@cache
-def _version() -> str:
-    return version("cfgsync-runtime")

@@ -1,11 +1,13 @@
-"""How all views show the same things: a generation's number, a time, a state, a size."""
+"""How all views show the same things: a number, a time, a state, a size, a node; sections, tables, links to further pages."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from .markup import Markup, el
+from cfgsync_core.wire import MissingNode
+
+from .markup import Child, Markup, el, query
 
 EXPLAINED: Final[Mapping[str, str]] = {
     "not_registered": "not registered",
@@ -14,15 +16,15 @@ EXPLAINED: Final[Mapping[str, str]] = {
     "no_files": "registered; the generation gives it no files",
     "not_applied": "could not apply its files",
     "applied": "has applied its files",
-    "served": "was given its files, and has not acknowledged them yet",
-    "ready": "has not asked for its files yet",
+    "served": "was sent its files, and has not acknowledged them yet",
+    "ready": "has not fetched its files yet",
 }
 
 IN_BUNDLE: Final = "in the bundle"
 
 
 def number(generation: str | None) -> str:
-    """The number of a generation, `–` for none; its epoch is 36 characters that say nothing to a person."""
+    """The number of a generation without its epoch; `–` without a generation."""
     return generation.rpartition(".")[2] if generation else "–"
 
 
@@ -39,7 +41,7 @@ def spelled(state: str) -> str:
 
 
 def badge(state: str) -> Markup:
-    """A state as a word with its colour beside it."""
+    """A state with its colour beside it."""
     return el("span", el("i", class_="dot"), spelled(state), class_=f"state {state}", title=EXPLAINED[state])
 
 
@@ -55,3 +57,60 @@ def size(count: int) -> str:
 def many(count: int, one: str) -> str:
     """`1 node`, `2 nodes`, `10,000 nodes`."""
     return f"{count:,} {one if count == 1 else one + 's'}"
+
+
+def node_link(identifier: str) -> Markup:
+    """A link to the view of a node."""
+    return el("a", identifier, href=query(node=identifier), class_="words")
+
+
+def chips(nodes: Iterable[MissingNode]) -> Markup:
+    """Missing nodes, with the time at which the server last saw each."""
+    return el(
+        "ul",
+        [
+            el("li", node_link(one.identifier), " ", el("small", when(one.last_seen, "never seen")))
+            for one in nodes
+        ],
+        class_="chips",
+    )
+
+
+def section(key: str, *children: Child, class_: str = "card", hidden: bool = False) -> Markup:
+    """A section with the id `key`."""
+    return el("section", children, id=key, class_=class_, hidden=hidden)
+
+
+def crumbs(here: str) -> Markup:
+    """The link back to the first view."""
+    return el("p", el("a", "Fleet", href="./"), f" / {here}", class_="crumbs")
+
+
+def data_table(class_: str, columns: Sequence[str], rows: Sequence[Sequence[Child]]) -> Markup:
+    """A table; on a narrow screen each cell shows the name of its column."""
+    body: Child = [
+        el("tr", [el("td", cell, data_name=name) for name, cell in zip(columns, cells, strict=True)])
+        for cells in rows
+    ]
+    return el(
+        "table",
+        el("thead", el("tr", [el("th", name, scope="col") for name in columns])),
+        el("tbody", body or el("tr", el("td", "none yet", colspan=len(columns), class_="muted"))),
+        class_=class_,
+    )
+
+
+def pager(
+    is_further: bool, after: str | None, place: str = "", /, **values: str | int | None
+) -> Markup | None:
+    """Links to the first and the next page of a list, None for a list of one page."""
+    if not is_further and after is None:
+        return None
+    return el(
+        "nav",
+        el("a", "first", href=query(**values) + place) if is_further else None,
+        " ",
+        el("a", "next", href=query(**values, after=after) + place) if after else None,
+        class_="pager",
+        aria_label="Further nodes",
+    )

@@ -1,4 +1,4 @@
-"""Text becomes markup in one function, which escapes everything that is not markup already."""
+"""HTML from elements and text; everything that is not markup already is escaped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BIDIRECTIONAL: Final = {
 
 
 class Markup(str):
-    """Text that is HTML. Outside this module it is made of constants in our own source only."""
+    """Text that is HTML. Other modules make it from constants of our own source only."""
 
     __slots__ = ()
 
@@ -25,20 +25,20 @@ Child: TypeAlias = "str | int | Iterable[Child] | None"
 
 
 def el(tag: str, /, *children: Child, **attributes: str | int | bool | None) -> Markup:
-    """`<tag attributes>children</tag>`; None is left out, and so is an attribute that is False. `class_` is `class`,
-    `data_name` is `data-name`."""
-    written = "".join(
-        f" {_attribute(key)}" if value is True else f' {_attribute(key)}="{escape(str(value))}"'
-        for key, value in attributes.items()
-        if value is not None and value is not False
-    )
+    """`<tag attributes>children</tag>`, without children and attributes that are None, and attributes that are False.
+    `class_` is `class`, `data_name` is `data-name`."""
+    written = ""
+    for key, value in attributes.items():
+        if value is not None and value is not False:
+            written += " " + key.rstrip("_").replace("_", "-")
+            written += "" if value is True else f'="{escape(str(value))}"'
     if tag in _VOID:
         return Markup(f"<{tag}{written}>" if tag in ("br", "meta", "link") else f"<{tag}{written}/>")
     return Markup(f"<{tag}{written}>{join(children)}</{tag}>")
 
 
 def join(children: Child) -> Markup:
-    """One piece of markup of many: `Markup` as it is, everything else escaped."""
+    """The children as markup: `Markup` unchanged, everything else escaped."""
     if children is None:
         return Markup("")
     if isinstance(children, Markup):
@@ -49,14 +49,10 @@ def join(children: Child) -> Markup:
 
 
 def query(**values: str | int | None) -> str:
-    """A link to another view of the page: `?node=web-1`. Relative, so that it works behind a prefix too."""
+    """A link to another view of the page: `?node=web-1`. Relative, so that it works behind a prefix."""
     return "?" + urlencode({name: value for name, value in values.items() if value is not None})
 
 
 def escape(text: str) -> str:
-    """The text as HTML. Bidirectional controls of Unicode, which would reverse the text beside them, are spelled out."""
+    """The text as HTML. Unicode's bidirectional controls, which would reverse the text beside them, become `\\uXXXX`."""
     return escape_html(text.translate(_BIDIRECTIONAL))
-
-
-def _attribute(key: str) -> str:
-    return key.rstrip("_").replace("_", "-")

@@ -1,14 +1,21 @@
-"""One node: its state and why, and the files that the current generation gives it; a secret is named and never shown."""
+"""One node: its state, the reason, and the files that the current generation gives it; of a secret only the name."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
 from cfgsync_adapter.status import FileSummary, NodeContents
 from cfgsync_core import NodeRegistration, NodeStatus
 
-from .formatting import IN_BUNDLE, badge, many, number, size, when
-from .markup import Child, Markup, el, query
+from .formatting import IN_BUNDLE, badge, chips, crumbs, many, number, section, size, when
+from .markup import Child, Markup, el
+
+MISSING_SHOWN: Final = 60
+NO_FILES: Final = "The current generation gives it no files."
+_OMITTED: Final[Mapping[str | None, str]] = {"binary": " · binary", "large": " · too large to show"}
 
 
 class NodeFiles(msgspec.Struct, frozen=True):
@@ -27,8 +34,7 @@ def node_view(
     operator: bool,
     static: bool,
 ) -> list[Markup]:
-    """The sections. Only an operator is given the `registration`, and sees contents."""
-    in_bundle = static and node.state == "ready"
+    """The sections. `registration` and contents are for an operator only."""
     facts: list[tuple[str, Child]] = [
         ("registered", "yes" if node.registered else "no"),
         ("last seen", when(node.last_seen, "never")),
@@ -45,28 +51,19 @@ def node_view(
         facts.append(("last failure", el("span", node.last_failure, class_="words")))
     if node.rebound:
         facts.append(("another secret took it", many(int(node.rebound), "time")))
+    state = el("small", IN_BUNDLE) if static and node.state == "ready" else badge(node.state)
     return [
-        el(
-            "section",
-            el("p", el("a", "Fleet", href="./"), " / node", class_="crumbs"),
-            el(
-                "h1",
-                node.identifier,
-                " ",
-                el("small", IN_BUNDLE) if in_bundle else badge(node.state),
-                class_="words",
-            ),
+        section(
+            "node",
+            crumbs("node"),
+            el("h1", node.identifier, " ", state, class_="words"),
             el("p", el("span", node.reason or "its files are ready", class_="words"), class_="said"),
-            id="node",
-            class_="card",
         ),
-        el(
-            "section",
+        section(
+            "known",
             el("h2", "Facts"),
             el("dl", [(el("dt", name), el("dd", value)) for name, value in facts]),
             _missing(node),
-            id="known",
-            class_="card",
         ),
         _files(files, operator, static),
     ]
@@ -75,77 +72,45 @@ def node_view(
 def _missing(node: NodeStatus) -> Markup | None:
     if not node.missing:
         return None
-    named = [
-        el(
-            "li",
-            el("a", one.identifier, href=query(node=one.identifier), class_="words"),
-            " ",
-            when(one.last_seen, "never seen"),
-        )
-        for one in node.missing[:60]
-    ]
-    more = len(node.missing) - len(named)
+    more = len(node.missing) - MISSING_SHOWN
     return el(
         "div",
         el("h3", "It waits for"),
-        el("ul", named, class_="chips"),
-        f"and {more:,} more" if more else None,
+        chips(node.missing[:MISSING_SHOWN]),
+        f"and {more:,} more" if more > 0 else None,
     )
 
 
 def _files(files: NodeFiles | None, operator: bool, static: bool) -> Markup:
     if files is None:
-        why = (
-            "The contents of a bundle are not shown here."
-            if static
-            else "The current generation gives it no files."
-        )
-        return el("section", el("h2", "Files"), el("p", why, class_="muted"), id="files", class_="card")
+        why = "The contents of a bundle are not shown here." if static else NO_FILES
+        return section("files", el("h2", "Files"), el("p", why, class_="muted"))
     note = (
         "A secret (a file that only its owner may read) is never shown."
         if operator
         else "Contents are shown on the server's own machine only, and a secret never."
     )
-    return el(
-        "section",
+    replaced = " An operator replaced its own files (cfgsync node replace)." if files.node.replaced else None
+    return section(
+        "files",
         el("h2", "Files ", el("small", f"generation {number(files.generation)}")),
-        el(
-            "p",
-            note,
-            " An operator replaced its own files (cfgsync node replace)." if files.node.replaced else None,
-            class_="muted",
-        ),
+        el("p", note, replaced, class_="muted"),
         el("h3", "Its own"),
         [file_view(file, f"own-{at}", operator) for at, file in enumerate(files.node.files)]
         or el("p", "none", class_="muted"),
         el("h3", "Shared with all") if files.shared else None,
         [file_view(file, f"shared-{at}", operator) for at, file in enumerate(files.shared)],
-        id="files",
-        class_="card",
     )
 
 
 def file_view(file: FileSummary, key: str, operator: bool) -> Markup:
-    """One file: path, mode, size, and its content where the reader may see it. `key` is an id that stays when the file
-    changes.
-
-    Of a secret neither content nor size nor digest is shown: a reader could confirm a guess with them.
-    """
+    """One file: path, mode, size, and its content where the reader may see it; of a secret only path and mode, since a
+    reader could confirm a guess with its size. `key` is an id that stays when the file changes."""
     name = el("code", file.path, class_="words")
     if file.omitted == "secret":
         return el("p", name, el("small", file.mode), el("span", "secret", class_="mark"), class_="file")
     facts = el("small", f"{file.mode} · {size(file.size)}")
     if not operator or file.content is None:
-        why = (
-            {"binary": " · binary", "large": " · too large to show"}.get(file.omitted or "", "")
-            if operator
-            else ""
-        )
+        why = _OMITTED.get(file.omitted) if operator else None
         return el("p", name, facts, el("small", why) if why else None, class_="file")
-    return el(
-        "details",
-        el("summary", name, facts),
-        el("pre", "\n", file.content),
-        class_="file",
-        id=key,
-    )
+    return el("details", el("summary", name, facts), el("pre", "\n", file.content), class_="file", id=key)

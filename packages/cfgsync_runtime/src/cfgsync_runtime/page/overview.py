@@ -8,14 +8,14 @@ from typing import Final, Literal
 from cfgsync_adapter.status import GenerationSummary
 from cfgsync_core import Condition, FleetStatus
 
-from .formatting import badge, many, number, spelled, when
+from .formatting import badge, chips, many, number, section, spelled
 from .grid import grid
 from .history import generations
 from .markup import Markup, el, query
+from .node import MISSING_SHOWN
 from .scan import STATES, FleetScan, is_cut, missing_names
 from .table import NodeTable, table
 
-MISSING_SHOWN: Final = 60
 _BAR: Final = 1000
 _STRIPES: Final = (
     "applied", "served", "ready", "not_ready", "not_registered", "no_files", "not_applied", "failed"
@@ -47,11 +47,10 @@ def title_of(fleet: FleetScan, *, static: bool) -> str:
 def _verdict(fleet: FleetScan, static: bool) -> Markup:
     severity, title, lines = _summary(fleet, static)
     text = [[el("br") if at else None, line] for at, line in enumerate(lines)]
-    return el(
-        "section",
+    return section(
+        "verdict",
         el("div", _icon(severity), class_="icon"),
         el("div", el("h1", title), el("p", text, class_="said") if text else None),
-        id="verdict",
         class_=f"card verdict {severity}",
     )
 
@@ -60,8 +59,8 @@ def _summary(fleet: FleetScan, static: bool) -> tuple[Severity, str, list[str]]:
     """How good the state of the fleet is, its title, and the lines below the title."""
     status = fleet.status
     if static:
-        words = "No node has to wait. The server does not keep which node has fetched its files."
-        return "calm", "A bundle is served", [f"{many(fleet.nodes, 'node')}. {words}"]
+        note = "No node has to wait. The server does not record which node has fetched its files."
+        return "calm", "A bundle is served", [f"{many(fleet.nodes, 'node')}. {note}"]
     which = f"generation {number(status.generation)}"
     served = status.generation is not None
     lines: list[str] = (
@@ -103,26 +102,23 @@ def _icon(severity: Severity) -> Markup:
 
 def _insecure(status: FleetStatus) -> Markup:
     lacking = status.insecure or ()
-    return el(
-        "section",
+    return section(
+        "insecure",
         el("strong", "Insecure: "),
         "this server is open to other machines with ",
         " and ".join(f"--insecure-{word}" for word in lacking),
-        ". Everybody who can reach it sees this page; contents of files are shown on the server's own machine only.",
-        id="insecure",
+        ". Anyone who can reach it sees this page; contents of files are shown on the server's own machine only.",
         class_="card note bad",
         hidden=not lacking,
     )
 
 
 def _why(status: FleetStatus) -> Markup:
-    return el(
-        "section",
+    return section(
+        "why",
         el("h2", "Why it is not ready"),
         [_condition(condition) for condition in status.conditions],
         _missing(status),
-        id="why",
-        class_="card",
         hidden=not status.conditions and not status.missing,
     )
 
@@ -150,52 +146,41 @@ def _missing(status: FleetStatus) -> Markup | None:
     missing, of = status.missing, len(missing_names(status))
     if not missing:
         return None
-    chips = [
-        el(
-            "li",
-            el("a", one.identifier, href=query(node=one.identifier), class_="words"),
-            " ",
-            el("small", when(one.last_seen, "never seen")),
-        )
-        for one in missing
-    ]
-    first, rest = chips[:MISSING_SHOWN], chips[MISSING_SHOWN:]
-    summary = el("summary", f"{of - len(first):,} more")
+    rest = missing[MISSING_SHOWN:]
+    summary = el("summary", f"{of - MISSING_SHOWN:,} more")
     cut = el("p", "and more nodes that are not named here") if is_cut(status) or of > len(missing) else None
     return el(
         "div",
         el("h3", f"Missing: {'at least ' if is_cut(status) else ''}{many(of, 'node')}"),
-        el("ul", first, class_="chips"),
-        el("details", summary, el("ul", rest, class_="chips"), cut, id="more-missing") if rest else None,
+        chips(missing[:MISSING_SHOWN]),
+        el("details", summary, chips(rest), cut, id="more-missing") if rest else None,
     )
 
 
-def _counts(fleet: FleetScan, asked: str, *, hidden: bool) -> Markup:
+def _counts(fleet: FleetScan, selected: str, *, hidden: bool) -> Markup:
     counts, whole = fleet.counts, max(len(fleet.names), 1)
-    stripes: list[Markup] = []
-    at = 0
+    stripes, at = [], 0
     for state in _STRIPES:
         upto = at + counts[state]
         left, right = _BAR * at // whole, _BAR * upto // whole
         if upto > at:
             stripes.append(el("rect", x=left, width=max(right - left, 2), height=10, class_=state))
         at = upto
+    cut = "+" if is_cut(fleet.status) else None
     label = ", ".join(f"{counts[state]:,} {spelled(state)}" for state in STATES)
     tiles = [
         el(
             "a",
-            el(
-                "b", f"{counts[state]:,}", "+" if state == "not_registered" and is_cut(fleet.status) else None
-            ),
+            el("b", f"{counts[state]:,}", cut if state == "not_registered" else None),
             badge(state),
-            href="./" if asked == state else query(state=state),
+            href="./" if selected == state else query(state=state),
             class_="tile" if counts[state] else "tile none",
-            aria_current="true" if asked == state else None,
+            aria_current="true" if selected == state else None,
         )
         for state in STATES
     ]
-    return el(
-        "section",
+    return section(
+        "counts",
         el("h2", "Fleet ", el("small", f"{many(fleet.nodes, 'node')}, {fleet.status.waiting:,} waiting")),
         el(
             "svg",
@@ -207,7 +192,5 @@ def _counts(fleet: FleetScan, asked: str, *, hidden: bool) -> Markup:
             aria_label=label,
         ),
         el("nav", tiles, class_="tiles", aria_label="Nodes by state"),
-        id="counts",
-        class_="card",
         hidden=hidden,
     )

@@ -180,12 +180,12 @@
     request.onerror = request.ontimeout = request.onabort = failed;
     request.send();
   }
-  function look() {
+  function reload() {
     if (busy || document.hidden) { again = true; return; }
     const wait = next - performance.now();
     if (wait > 0) {
       clearTimeout(timer);
-      timer = setTimeout(look, wait);
+      timer = setTimeout(reload, wait);
       return;
     }
     busy = true; again = false;
@@ -210,27 +210,26 @@
     busy = false;
     const took = performance.now() - began;
     next = performance.now() + Math.max(LEAST_MS, took); // a large fleet is not read all the time
-    tell();
-    document.body.dataset.looks = Number(document.body.dataset.looks || 0) + 1;
-    if (again) look();
+    showConnection();
+    if (again) reload();
   }
 
   // ---- hints ----
   let stream = null, open = false;
-  function tell() {
-    if (failedSince) showLive("lost", "no answer since " + failedSince.toTimeString().slice(0, 8) + "; what you see is older");
+  function showConnection() {
+    if (failedSince) showLive("lost", "no reply since " + failedSince.toTimeString().slice(0, 8) + "; what you see is older");
     else if (open) showLive("live", "live");
-    else showLive("polls", (document.body.dataset.live === "yes" ? "hints are lost; " : "") + "looks every " + POLL_MS / 1000 + " s");
+    else showLive("polls", (document.body.dataset.live === "yes" ? "no hints; " : "") + "reads every " + POLL_MS / 1000 + " s");
   }
   function follow() {
     stream = new EventSource("watch");
-    stream.onopen = () => { open = true; tell(); };
-    stream.addEventListener("hint", look);
+    stream.onopen = () => { open = true; showConnection(); };
+    stream.addEventListener("hint", reload);
     stream.onerror = () => {
-      if (open) look(); // is the server gone, or only the stream?
+      if (open) reload(); // is the server gone, or only the stream?
       open = false;
-      tell();
-      if (stream.readyState === EventSource.CLOSED) setTimeout(follow, RETRY_MS); // refused: the browser does not try again by itself
+      showConnection();
+      if (stream.readyState === EventSource.CLOSED) setTimeout(follow, RETRY_MS); // refused: the browser does not retry
     };
   }
 
@@ -241,7 +240,7 @@
     drawGrid(document.getElementById("cell-data").textContent);
   }
   if (document.body.dataset.live === "yes") follow();
-  setInterval(() => { spellTimes(); if (!open || failedSince) look(); }, POLL_MS);
-  document.addEventListener("visibilitychange", () => { if (!document.hidden) look(); });
-  tell();
+  setInterval(() => { spellTimes(); if (!open || failedSince) reload(); }, POLL_MS);
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) reload(); });
+  showConnection();
 })();

@@ -1,6 +1,6 @@
-"""One scan of the whole fleet: a letter for the state of each node, read in slices between which the server answers others.
+"""One scan of the whole fleet: a letter for the state of each node, read in slices so that the event loop goes on.
 
-A reader gets a scan that began after its request; all requests that come during a scan share the next one.
+A reader gets a scan that began after its request; all requests that arrive during a scan share the next one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LETTERS: Final[Mapping[str, str]] = {
 STATES: Final[tuple[str, ...]] = get_args(State)
 
 SLICE: Final = 250
-"""Nodes that are read in one go, which takes 2 ms."""
+"""Nodes in one slice, which takes 2 ms."""
 NAMED: Final = 1_000
 """Names that a condition has at most."""
 PAUSE: Final = 4
@@ -36,8 +36,8 @@ PAUSE: Final = 4
 
 
 class FleetScan(msgspec.Struct, frozen=True):
-    """The fleet at one moment. `status` is the fleet's, without its nodes; `names` are all nodes and all missing ones, in
-    order, and `letters` has the letter of the state of each."""
+    """The fleet at one moment. `status` has no nodes; `names` are all nodes and all missing ones, sorted, and `letters` has
+    the letter of the state of each."""
 
     status: FleetStatus
     names: Sequence[str]
@@ -45,19 +45,18 @@ class FleetScan(msgspec.Struct, frozen=True):
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many nodes are in each state."""
+        """The number of nodes in each state."""
         found = Counter(self.letters)
         return {state: found[LETTERS[state]] for state in STATES}
 
     @property
     def nodes(self) -> int:
-        """How many nodes there are, without the missing ones."""
+        """The number of nodes, without the missing ones."""
         return len(self.names) - self.letters.count(LETTERS["not_registered"])
 
 
 def missing_names(status: FleetStatus) -> dict[str, None]:
-    """Every node that is missing, in the order of the conditions. `status.missing` ends at a thousand names, and so does
-    each condition."""
+    """The missing nodes in the order of the conditions, each of which names a thousand at most."""
     return dict.fromkeys(name for condition in status.conditions for name in condition.missing)
 
 
@@ -79,9 +78,9 @@ class FleetScanner:
     async def scan(self) -> FleetScan:
         """The fleet as it is now."""
         clock = asyncio.get_running_loop().time
-        asked = clock()
+        requested = clock()
         async with self._lock:
-            if self._newest is not None and self._began >= asked:
+            if self._newest is not None and self._began >= requested:
                 return self._newest
             if (left := self._next - clock()) > 0:
                 await asyncio.sleep(left)

@@ -1,5 +1,4 @@
-"""The lines in which two texts differ, within a bound: comparing takes quadratic time, and anybody may have written the
-texts."""
+"""The lines in which two texts differ, up to a limit: comparing takes quadratic time, and the texts may be hostile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The view that a query asks for, and the data that it needs."""
+"""The view that a query selects, and its data."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from cfgsync_core.wire import StatusSource
 
 from .assets import assets
 from .document import document
+from .formatting import crumbs, section
 from .grid import grid_data
 from .history import difference_view, generation_view
 from .markup import Markup, el
@@ -42,7 +43,7 @@ class Views:
         self._made: tuple[FleetScan, str, str, Reply] | None = None
 
     async def answer(self, call: Call) -> Reply:
-        """HTML; for a reader that accepts JSON and no HTML, the data of the grid."""
+        """HTML, or the data of the grid for a reader that accepts JSON and not HTML."""
         accept = call.headers.get("Accept", "")
         if "application/json" in accept and "text/html" not in accept:
             fleet = await self._scanner.scan()
@@ -60,7 +61,7 @@ class Views:
     async def _overview(self, state: str, after: str) -> Reply:
         fleet = await self._scanner.scan()
         state = state if state in LETTERS else ""
-        async with self._making:  # one document answers all requests that one scan answers
+        async with self._making:  # all requests of one scan share one document
             if self._made is None or self._made[0] is not fleet or self._made[1:3] != (state, after):
                 rows = self._rows(fleet, state, after)
                 heads = None if self._source is None else generation_summaries(self._source.parts.publisher)
@@ -87,13 +88,11 @@ class Views:
         node = self._status.node(name)
         source = self._source
         registration = files = None
-        if source is not None:
-            if operator:
-                registration = source.parts.registry.get(name)
-            current = source.generation
-            if current is not None:
-                held = await asyncio.to_thread(node_contents, current, name, contents=operator)
-                files = None if held is None else NodeFiles(current.text, *held)
+        if source is not None and operator:
+            registration = source.parts.registry.get(name)
+        if source is not None and (current := source.generation) is not None:
+            held = await asyncio.to_thread(node_contents, current, name, contents=operator)
+            files = None if held is None else NodeFiles(current.text, *held)
         return await self._shown(
             name, lambda: node_view(node, registration, files, operator=operator, static=source is None)
         )
@@ -123,15 +122,17 @@ class Views:
         return await self._shown(f"From {old.number} to {new.number}", made)
 
     async def _not_held(self, number: str) -> Reply:
-        section = el(
-            "section",
-            el("p", el("a", "Fleet", href="./"), " / generation", class_="crumbs"),
+        view = section(
+            "generation",
+            crumbs("generation"),
             el("h1", f"The files of generation {number[:40] or '(none named)'} are not held"),
-            el("p", "The current generation and the one before it are.", class_="said"),
-            id="generation",
-            class_="card",
+            el(
+                "p",
+                "The server holds those of the current generation and of the one before it.",
+                class_="said",
+            ),
         )
-        return await self._shown("Not held", lambda: [section], 404)
+        return await self._shown("Not held", lambda: [view], 404)
 
     async def _shown(self, title: str, sections: _Sections, status: int = 200) -> Reply:
         live = self._source is not None

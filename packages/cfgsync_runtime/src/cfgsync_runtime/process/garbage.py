@@ -1,5 +1,5 @@
-"""Garbage collection is off while a server starts, and rare afterwards: there is little garbage in cycles, and looking for
-it took a tenth of a server's start, and a quarter of the boot of 10,000 nodes, whose connections' objects all stay."""
+"""Garbage collection is off while a server starts, and rare afterwards: it took a tenth of a server's start and a quarter
+of the boot of 10,000 nodes, and there is little garbage in cycles."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ def collection_paused() -> Iterator[None]:
 
 
 def collect_rarely() -> None:
-    """Collect garbage rarely from now on: for a process that is a server and nothing else."""
+    """Collect garbage rarely from now on. Only for the process of a server."""
     gc.set_threshold(*RARELY)

@@ -1,7 +1,7 @@
 """The server's log: one line on stderr for each outcome, as text or as JSON; never a body, metadata or a secret.
 
-There is no access log: it costs half of the requests per second (`/metrics` counts them), and its lines would show traffic
-and not results. Lines about one node have level debug, which is off here.
+There is no access log: it would cost half of the requests per second, and `/metrics` counts them. Lines about one node
+have level debug, which is off here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class JsonLines(logging.Formatter):
         """See `logging.Formatter`."""
         name, facts = event_of(record)
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        words: dict[str, object] = {
+        line: dict[str, object] = {
             "ts": at.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "event": name,
@@ -31,10 +31,10 @@ class JsonLines(logging.Formatter):
             "logger": record.name,
         }
         if facts:
-            words["facts"] = facts
+            line["facts"] = facts
         if record.exc_info:
-            words["error"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(words).decode()
+            line["error"] = self.formatException(record.exc_info)
+        return msgspec.json.encode(line).decode()
 
 
 def log_to_stderr(as_json: bool = False) -> None:

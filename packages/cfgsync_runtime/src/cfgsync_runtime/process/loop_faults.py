@@ -1,6 +1,6 @@
-"""An error in the event loop is one line of the log; many of them are a few lines a minute and their number.
+"""An error in the event loop is one line of the log; many errors are a few lines a minute and their number.
 
-asyncio's own handler writes a traceback for each, which a server that has no file descriptor left gets once a second.
+asyncio's own handler writes a traceback for each: one a second when a server has no file descriptor left.
 """
 
 from __future__ import annotations
@@ -51,11 +51,11 @@ class LoopFaults:
 
 
 def _in_a_line(context: dict[str, Any]) -> str:
-    """What happened and where, without the objects that asyncio names: what they hold may be a secret."""
+    """The error and its place, without the objects that asyncio names: they may hold a secret."""
     message = plain(str(context.get("message") or "a fault"), 200)
     error = context.get("exception")
     if not isinstance(error, BaseException):
         return message
-    said = f"{message}: {type(error).__name__}: {plain(str(error), 200)}"
+    text = f"{message}: {type(error).__name__}: {plain(str(error), 200)}"
     frames = traceback.extract_tb(error.__traceback__, limit=-1)
-    return said + "".join(f" ({frame.filename}:{frame.lineno}, {frame.name})" for frame in frames)
+    return text + "".join(f" ({frame.filename}:{frame.lineno}, {frame.name})" for frame in frames)

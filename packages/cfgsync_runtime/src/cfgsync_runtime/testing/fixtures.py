@@ -1,4 +1,4 @@
-"""The values of the three fixtures: each call starts one more server or fleet, and all of them end with the test.
+"""The three fixtures: each call starts one more server or fleet, and all of them end with the test, in reverse order.
 
 For a fixture of another scope use the context managers: `with serving_materializer(MyMaterializer()) as server: yield server`.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Protocol, Unpack
+from typing import Unpack
 
 from cfgsync_core import StoreRefused
 
@@ -17,22 +17,36 @@ from .fleet import Fleet, Nodes
 from .served import WAIT, Bundle, Files, Served, ServingOptions, serving_bundle, serving_materializer
 
 
-class ServeBundle(Protocol):
-    """The fixture `cfgsync_bundle`."""
+class ServeBundle:
+    """The fixture `cfgsync_bundle`. `started` ends what it starts."""
+
+    def __init__(self, started: ExitStack) -> None:
+        self._started = started
 
     def __call__(self, bundle: Bundle, shared: Files = (), *, port: int = 0) -> Served:
         """See `serving_bundle`."""
+        with _with_hint():
+            return self._started.enter_context(serving_bundle(bundle, shared, port=port))
 
 
-class ServeMaterializer(Protocol):
-    """The fixture `cfgsync_server`."""
+class ServeMaterializer:
+    """The fixture `cfgsync_server`. `started` ends what it starts."""
+
+    def __init__(self, started: ExitStack) -> None:
+        self._started = started
 
     def __call__(self, materializer: object, **options: Unpack[ServingOptions]) -> Served:
         """See `serving_materializer`."""
+        with _with_hint():
+            return self._started.enter_context(serving_materializer(materializer, **options))
 
 
-class BootFleet(Protocol):
-    """The fixture `cfgsync_fleet`."""
+class BootFleet:
+    """The fixture `cfgsync_fleet`. `started` ends what it starts; each fleet is below a new `directory()`."""
+
+    def __init__(self, started: ExitStack, directory: Callable[[], Path]) -> None:
+        self._started = started
+        self._directory = directory
 
     def __call__(
         self,
@@ -44,42 +58,14 @@ class BootFleet(Protocol):
         **options: Unpack[ServingOptions],
     ) -> Fleet:
         """A server of `materializer` (or a running server instead), and `nodes` that have booted from it."""
-
-
-class Started(ExitStack):
-    """Everything that one test has started. It ends in reverse order, even if one of them fails to end."""
-
-    def bundle(self, bundle: Bundle, shared: Files = (), *, port: int = 0) -> Served:
-        """A `ServeBundle`."""
-        with _with_hint():
-            return self.enter_context(serving_bundle(bundle, shared, port=port))
-
-    def materializer(self, materializer: object, **options: Unpack[ServingOptions]) -> Served:
-        """A `ServeMaterializer`."""
-        with _with_hint():
-            return self.enter_context(serving_materializer(materializer, **options))
-
-    def fleets(self, directory: Callable[[], Path]) -> BootFleet:
-        """A `BootFleet` whose fleets are each below a new `directory()`."""
-
-        def boot(
-            materializer: object,
-            nodes: Nodes = 3,
-            *,
-            metadata: object | Callable[[str], object] = None,
-            wait: float = WAIT,
-            **options: Unpack[ServingOptions],
-        ) -> Fleet:
-            if isinstance(materializer, Served):
-                server = materializer
-            else:
-                server = self.materializer(materializer, **options)
-            __tracebackhide__ = True
-            fleet = self.enter_context(Fleet(server, directory()))
-            fleet.boot(nodes, metadata=metadata, wait=wait)
-            return fleet
-
-        return boot
+        if isinstance(materializer, Served):
+            server = materializer
+        else:
+            server = ServeMaterializer(self._started)(materializer, **options)
+        __tracebackhide__ = True
+        fleet = self._started.enter_context(Fleet(server, self._directory()))
+        fleet.boot(nodes, metadata=metadata, wait=wait)
+        return fleet
 
 
 @contextmanager

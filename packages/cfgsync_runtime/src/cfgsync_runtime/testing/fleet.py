@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from concurrent.futures import Future
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self, TypeAlias
 
 from cfgsync_artifacts import CfgsyncError
@@ -27,7 +26,7 @@ Nodes: TypeAlias = int | Iterable[str | NodeRegistration]
 """A number of nodes (`node-1`, `node-2`, …), their names, or their registrations."""
 
 SETTLING: Final = 5.0
-"""Seconds at most until nodes that got files early have those made from all nodes."""
+"""Seconds at most until all nodes have files made from all nodes."""
 
 
 class FleetNotBooted(CfgsyncError):
@@ -44,8 +43,8 @@ class FleetNode:
     def __init__(self, registration: NodeRegistration, directory: Path) -> None:
         self.registration: Final = registration
         self.directory: Final = directory
-        self.living: Future[None] | None = None
-        """Its task after boot; None when it is stopped."""
+        self.following: Future[None] | None = None
+        """The task that follows the server after boot; None when it is stopped."""
 
     def path(self, path: str) -> Path:
         """The place of the file with this payload path."""
@@ -88,9 +87,7 @@ class Fleet(Mapping[str, FleetNode]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop(*self)
 
     def boot(
@@ -100,31 +97,28 @@ class Fleet(Mapping[str, FleetNode]):
         metadata: object | Callable[[str], object] = None,
         wait: float = WAIT,
     ) -> None:
-        """Start `nodes` together, and return when all have their files (the files made from all of them, if the
-        materializer decides again). From then on they follow the server, as `cfgsync fetch --watch` does.
+        """Start `nodes` together, and return when all have their files, those made from all of them. From then on they
+        follow the server, as `cfgsync fetch --watch` does.
 
         A node given by name registers with address 127.0.0.1, 127.0.0.2, …, on which a test can listen, and with
         `metadata` (a value, or a function of the name). A name that is already in the fleet restarts with its state.
-        Raises `FleetNotBooted` after `wait` seconds, or at once when the materializer raises although it has seen all of
-        them.
+        Raises `FleetNotBooted` after `wait` seconds, or at once when the materializer has seen all of them and raises.
         """
-        started = [
-            FleetNode(one, self.directory / one.identifier) for one in self._registrations(nodes, metadata)
-        ]
-        self.stop(*(node.registration.identifier for node in started))
+        registrations = self._registrations(nodes, metadata)
+        started = {one.identifier: FleetNode(one, self.directory / one.identifier) for one in registrations}
+        self.stop(*started)
         refused = self.server.loop.run(self._booted(started, wait))
         if refused is not None:
-            __tracebackhide__ = True  # what matters is where it was called, and what the materializer raised
+            __tracebackhide__ = True  # what matters is the caller's line, and what the materializer raised
             raise refused from self.server.failure
-        self.server.loop.run(self._settled({node.registration.identifier for node in started}))
+        self.server.loop.run(self._settled(started.keys()))
 
     def stop(self, *names: str) -> None:
         """End these nodes; their files stay. The server does not notice, as when a machine is switched off."""
-        stopped = [(node, node.living) for name in names if (node := self._nodes.get(name)) is not None]
-        for node, living in stopped:
-            node.living = None
-            if living is not None:
-                self.server.loop.run(_cancelled(living))
+        for name in names:
+            if (node := self._nodes.get(name)) is not None and node.following is not None:
+                self.server.loop.run(_cancelled(node.following))
+                node.following = None
 
     def wait_in_step(self, wait: float = WAIT) -> None:
         """Return when every registered node has acknowledged what the current generation gives it, and it covers all
@@ -150,38 +144,28 @@ class Fleet(Mapping[str, FleetNode]):
             registrations.append(registered_as(node, ip, metadata(name) if callable(metadata) else metadata))
         return registrations
 
-    async def _booted(self, started: list[FleetNode], wait: float) -> FleetNotBooted | None:
-        names = {node.registration.identifier for node in started}
+    async def _booted(self, started: Mapping[str, FleetNode], wait: float) -> FleetNotBooted | None:
         loop = asyncio.get_running_loop()
-        gave_up = asyncio.Event()
-        giving_up = asyncio.create_task(gave_up.wait())
-        booting = {
-            asyncio.create_task(self._first_files(node, wait)): node.registration.identifier
-            for node in started
-        }
+        booting = {asyncio.create_task(self._first_files(node, wait)): name for name, node in started.items()}
 
         def give_up(seen: frozenset[str]) -> None:
-            if names <= seen:
-                loop.call_soon_threadsafe(gave_up.set)
+            if started.keys() <= seen:
+                for task in booting:
+                    loop.call_soon_threadsafe(task.cancel)
 
-        if self.server.observed is not None:
-            self.server.observed.on_failure = give_up
+        observed = self.server.observed
+        if observed is not None:
+            observed.on_failure = give_up
         try:
-            left = set(booting)
-            while left and not gave_up.is_set():
-                await asyncio.wait({*left, giving_up}, return_when=asyncio.FIRST_COMPLETED)
-                left = {task for task in left if not task.done()}
+            await asyncio.gather(*booting, return_exceptions=True)
         finally:
-            if self.server.observed is not None:
-                self.server.observed.on_failure = lambda _: None
-            for task in (giving_up, *booting):
-                task.cancel()
-            await asyncio.gather(giving_up, *booting, return_exceptions=True)
+            if observed is not None:
+                observed.on_failure = lambda _: None
         refused = self._refused(booting)
         if refused is None:
-            for node in started:
-                self._nodes[node.registration.identifier] = node
-                node.living = self.server.loop.start(self._follow(node))
+            self._nodes |= started
+            for node in started.values():
+                node.following = self.server.loop.start(self._follow(node))
         return refused
 
     def _refused(self, booting: Mapping[asyncio.Task[None], str]) -> FleetNotBooted | None:
@@ -222,9 +206,8 @@ class Fleet(Mapping[str, FleetNode]):
     def _state(self, node: FleetNode) -> str:
         return os.fspath(self.directory / ".state" / node.registration.identifier)
 
-    async def _settled(self, names: set[str]) -> None:
-        """A materializer may be ready before all nodes are registered: return when these nodes have the files of its
-        later decision, or when there is none."""
+    async def _settled(self, names: Set[str]) -> None:
+        """Return when these nodes have their final files: a materializer may be ready before all nodes are registered."""
         loop = asyncio.get_running_loop()
         end = loop.time() + SETTLING
         while loop.time() < end:
@@ -252,6 +235,6 @@ def _few(reasons: list[str]) -> str:
     return "; ".join(reasons[:5]) + (f"; and {len(reasons) - 5} more" if len(reasons) > 5 else "")
 
 
-async def _cancelled(living: Future[None]) -> None:
-    living.cancel()
-    await asyncio.gather(asyncio.wrap_future(living), return_exceptions=True)
+async def _cancelled(following: Future[None]) -> None:
+    following.cancel()
+    await asyncio.gather(asyncio.wrap_future(following), return_exceptions=True)

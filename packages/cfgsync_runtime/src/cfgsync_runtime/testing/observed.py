@@ -1,10 +1,10 @@
-"""The application's materializer in a test: its last exception is kept, so that a test fails with the application's
-traceback and not with the message that a node would get."""
+"""The application's materializer in a test. It keeps the last exception, so that a test fails with that traceback."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 from cfgsync_adapter import MaterializationResult, RegistrationSnapshot, RegistrationSnapshotMaterializer
 
@@ -25,27 +25,26 @@ class ObservedMaterializer:
     ) -> MaterializationResult | Awaitable[MaterializationResult]:
         """See `RegistrationSnapshotMaterializer`."""
         self.runs += 1
-        try:
+        with self._observed(registrations):
             result = self.inner.materialize_snapshot(registrations)
-        except Exception as error:
-            self._failed(error, registrations)
-            raise
         if inspect.isawaitable(result):
             return self._awaited(result, registrations)
         self.failure = None
         return result
 
     async def _awaited(
-        self, result: Awaitable[MaterializationResult], registrations: RegistrationSnapshot
+        self, awaitable: Awaitable[MaterializationResult], registrations: RegistrationSnapshot
     ) -> MaterializationResult:
-        try:
-            answer = await result
-        except Exception as error:
-            self._failed(error, registrations)
-            raise
+        with self._observed(registrations):
+            result = await awaitable
         self.failure = None
-        return answer
+        return result
 
-    def _failed(self, error: Exception, registrations: RegistrationSnapshot) -> None:
-        self.failure = error
-        self.on_failure(frozenset(node.identifier for node in registrations))
+    @contextmanager
+    def _observed(self, registrations: RegistrationSnapshot) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self.failure = error
+            self.on_failure(frozenset(node.identifier for node in registrations))
+            raise

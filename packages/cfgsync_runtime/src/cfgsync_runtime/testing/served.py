@@ -12,7 +12,6 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, ExitStack, closing
-from types import TracebackType
 from typing import Final, Self, TypeAlias, TypedDict, TypeVar, Unpack
 
 import msgspec
@@ -52,7 +51,7 @@ Bundle: TypeAlias = NodeArtifactsBundle | Mapping[str, Files] | str | os.PathLik
 
 
 class ServingOptions(TypedDict, total=False):
-    """Options of `serving_snapshot`, with the same defaults (a free port, in memory)."""
+    """Options of `serving_snapshot`, with the same defaults."""
 
     port: int
     store: Backend | Engine | str
@@ -97,10 +96,7 @@ def serving_materializer(materializer: object, **options: Unpack[ServingOptions]
 
 
 class Served:
-    """A server that runs while it is entered. Leaving, or `stop()`, ends it: waiting nodes are answered 503.
-
-    `url` is its address. Its methods block, and may be called from any thread.
-    """
+    """A server that runs while it is entered; leaving, or `stop()`, ends it. Its methods block, in any thread."""
 
     def __init__(
         self,
@@ -110,7 +106,7 @@ class Served:
         self._opened = opened
         self._running = ExitStack()
         self.observed: Final = observed
-        """Its materializer; None for a static bundle."""
+        """The materializer; None for a static bundle."""
         self.url = ""
         self.loop: LoopThread
         """The loop that the server runs in."""
@@ -141,13 +137,11 @@ class Served:
                 raise
             up.set_exception(error)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def stop(self) -> None:
-        """End it now; what it held in memory is lost. A second call does nothing."""
+        """End it now; a store in memory is lost. A second call does nothing."""
         self._running.pop_all().close()
 
     @property

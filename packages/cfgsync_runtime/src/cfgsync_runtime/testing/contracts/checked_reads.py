@@ -6,16 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TypeAlias
 
-from cfgsync_core import (
-    NEVER,
-    Backend,
-    BucketSnapshot,
-    Change,
-    Conflict,
-    Gap,
-    RevisionedStore,
-    Version,
-)
+from cfgsync_core import NEVER, Backend, BucketSnapshot, Change, Conflict, Gap, RevisionedStore, Version
 
 OpenBackend: TypeAlias = Callable[[], AbstractAsyncContextManager[Backend]]
 Check: TypeAlias = Callable[[OpenBackend], Awaitable[None]]

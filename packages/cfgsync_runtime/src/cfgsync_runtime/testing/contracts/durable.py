@@ -16,10 +16,10 @@ async def check_a_restart_gives_the_same_contents(open_backend: OpenBackend) -> 
         await store.commit(B, {"a": None, BLOB + "x": b"content"})
         await store.commit("other", {"c": b"1"})
         before = [await the_snapshot(store, name) for name in await admin.buckets()]
-        told = await the_changes(store)
+        changes = await the_changes(store)
     async with open_backend() as (store, admin, *_):
         assert [await the_snapshot(store, name) for name in await admin.buckets()] == before
-        assert await the_changes(store) == told
+        assert await the_changes(store) == changes
         assert (await refused(store, {"a": b"2"}, {"a": 1})).actual == 2  # the tombstone too
         assert await store.commit(B, {"b": b"1"}) == before[1].version
         assert (await store.commit(B, {"b": b"2"})) == Version(before[1].version.epoch, 3)

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from cfgsync_core import (
-    Conflict,
-    Version,
-)
+from cfgsync_core import Conflict, Version
 
 from .checked_reads import B, OpenBackend, refused, the_snapshot, values
 

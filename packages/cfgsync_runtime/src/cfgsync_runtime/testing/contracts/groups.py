@@ -52,10 +52,10 @@ async def check_inv_19_every_commit_id_is_in_history_once_and_refusals_never(
         tries = [store.commit(B, {f"k{n % 40}": b"%d" % n}, {f"k{n % 40}": 0}) for n in range(400)]
         results = await asyncio.gather(*tries, return_exceptions=True)
         accepted = {r.revision: n for n, r in enumerate(results) if isinstance(r, Version)}
-        told = await the_changes(store)
-        assert len({change.commit_id for change in told}) == len(told) == len(accepted) == 40
-        assert all(epoch_ms(change.commit_id) for change in told)
-        for change in told:
+        changes = await the_changes(store)
+        assert len({change.commit_id for change in changes}) == len(changes) == len(accepted) == 40
+        assert all(epoch_ms(change.commit_id) for change in changes)
+        for change in changes:
             n = accepted[change.revision]
             assert dict(change.writes) == {f"k{n % 40}": b"%d" % n}
 

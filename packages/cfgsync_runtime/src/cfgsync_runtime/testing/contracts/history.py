@@ -1,4 +1,4 @@
-"""A snapshot is one cut, history is contiguous or an honest gap, and who is ahead is told so."""
+"""A snapshot is one cut, history is contiguous or an honest gap, and a reader that is ahead gets a reset."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ async def check_the_last_thousand_revisions_are_returned_and_before_them_a_gap(
         versions = await asyncio.gather(*(store.commit(B, {"k": b"%d" % n}) for n in range(total)))
         current = versions[-1]
         assert current.revision == total
-        told = await the_changes(store, versions[total - HISTORY_REVISIONS - 1])
-        assert [dict(c.writes) for c in told] == [
+        changes = await the_changes(store, versions[total - HISTORY_REVISIONS - 1])
+        assert [dict(c.writes) for c in changes] == [
             {"k": b"%d" % n} for n in range(total - HISTORY_REVISIONS, total)
         ]
         assert await store.changes(B, NEVER) == Gap(current)
