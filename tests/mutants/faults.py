@@ -167,8 +167,8 @@ FAULTS = (
         (
             Edit(
                 f"{_CORE}/node/history.py",
-                "if got.revision < seen.revision:",
-                "if got.revision <= seen.revision:",
+                "got.revision >= seen.revision):",
+                "got.revision > seen.revision):",
             ),
         ),
         ("tests/core/node/test_exchange.py::test_a_node_never_goes_back",),
