@@ -147,7 +147,7 @@ def test_who_is_silent_for_the_ttl_leaves_and_its_name_is_free_and_who_is_held_s
     gone = server.status("silent")
     assert (gone["registered"], "--ttl is 1.5 s" in gone["reason"]) == (False, True)
     assert server.status("held")["waiting"]
-    assert "expired, not heard of for 1.5 s: silent" in server.log
+    assert "expired after 1.5 s without a request: silent" in server.log
     assert server.ask("POST", "/register", body("silent"), OTHER).status == 202, "its name was free"
     assert server.ask("POST", "/register", body("held"), OTHER).status == 409, "the other's was not"
     register(server, "third")
