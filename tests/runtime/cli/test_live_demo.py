@@ -41,7 +41,7 @@ def test_a_terminal_sees_who_waits_and_who_is_missing_then_the_tree(demo: Callab
     for line in (
         r"^ +\d\.\d\d s  server up: http://127\.0\.0\.1:\d+",
         r"^ +\d\.\d\d s  ready: generation 1, made from 6 registrations$",
-        r"^6 nodes, one machine, 5 of them processes, \d\.\d s$",
+        r"^6 nodes, one machine, 5 of them processes, \d+\.\d s$",
         r"^waiting +0$",
         r"^in place +6  █{24}  node-1, node-2, ",
         r"^ready: generation 2$",

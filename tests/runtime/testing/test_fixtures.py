@@ -283,16 +283,17 @@ def test_what_a_test_started_ends_in_reverse_order_also_when_a_later_one_was_ref
 
 
 def test_a_loop_that_does_not_end_is_said():
-    release = threading.Event()
+    blocked, release = threading.Event(), threading.Event()
 
     async def blocks() -> None:
+        blocked.set()
         release.wait()
 
-    with (
-        pytest.raises(RuntimeError, match=r"did not end within 0\.05 s"),
-        LoopThread("stuck", patience=0.05) as loop,
-    ):
-        future = loop.start(blocks())
+    stuck = LoopThread("stuck", patience=0.05)
+    future = stuck.__enter__().start(blocks())
+    blocked.wait()
+    with pytest.raises(RuntimeError, match=r"did not end within 0\.05 s"):
+        stuck.__exit__()
     release.set()
     future.result()
 
