@@ -13,7 +13,6 @@ import pytest
 from cfgsync_core import HttpServer, InvalidRequest
 from cfgsync_core.server.access import LocalOperators
 from cfgsync_core.server.openapi import documented
-from cfgsync_core.server.reply import refusal
 from cfgsync_core.server.route import (
     OPERATOR,
     Body,
@@ -24,6 +23,7 @@ from cfgsync_core.server.route import (
     Route,
     WebSocket,
     page_of,
+    refusal,
 )
 
 

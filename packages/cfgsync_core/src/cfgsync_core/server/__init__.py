@@ -10,8 +10,6 @@ if TYPE_CHECKING:
     from .access import is_own_name as is_own_name
     from .node_routes import init_with_node_routes as init_with_node_routes
     from .openapi import documented as documented
-    from .reply import failure as failure
-    from .reply import refusal as refusal
     from .route import ANYONE as ANYONE
     from .route import OPERATOR as OPERATOR
     from .route import Body as Body
@@ -23,7 +21,9 @@ if TYPE_CHECKING:
     from .route import Response as Response
     from .route import Route as Route
     from .route import WebSocket as WebSocket
+    from .route import failure as failure
     from .route import page_of as page_of
+    from .route import refusal as refusal
     from .static_source import spell_path as spell_path
     from .watch_stream import ChangingSource as ChangingSource
     from .watch_stream import WatchStreams as WatchStreams

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Protocol
 
-from .reply import refusal
-from .route import OPERATOR, Call, Reply, Route
+from .route import OPERATOR, Call, Reply, Route, refusal
 
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 """Headers that a proxy adds: behind one, every caller seems to be on this machine."""

@@ -29,9 +29,8 @@ from .connections import (
     has_more,
 )
 from .endless import converse, stream
-from .reply import failure, refusal, unavailable
 from .response import whole
-from .route import Call, Reply, Route
+from .route import Call, Reply, Route, failure, refusal, unavailable
 from .route_table import RouteTable
 
 

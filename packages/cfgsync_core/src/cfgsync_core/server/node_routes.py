@@ -24,8 +24,7 @@ from ..wire.protocol import (
 )
 from ..wire.registration import Identifier
 from ..wire.source import AcknowledgingSource, NodeConfigSource, SharedSource
-from .reply import refusal
-from .route import Body, Call, Operation, Reply, Response, Route
+from .route import Body, Call, Operation, Reply, Response, Route, refusal
 
 Ip = Annotated[
     str, msgspec.Meta(extra_json_schema={"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]})

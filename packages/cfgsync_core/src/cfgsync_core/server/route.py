@@ -5,6 +5,7 @@ A feature exports its routes as a list; the server takes the list and knows no p
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
@@ -12,7 +13,13 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 
 import msgspec
 
+from cfgsync_artifacts import CfgsyncError
+
+from ..log_events import event
 from ..wire.limits import MAX_BODY_BYTES
+from ..wire.protocol import CODE, STATUS, encode_error
+
+log = logging.getLogger("cfgsync")
 
 MAX_PAGE: Final = 1_000
 """Nodes in one page of an answer."""
@@ -133,3 +140,27 @@ def page_of(query: Mapping[str, str]) -> tuple[int, str]:
     with suppress(ValueError):
         limit = max(1, min(int(query.get("limit", "")), MAX_PAGE))
     return limit, query.get("after", "")
+
+
+RETRY_AFTER_SECONDS: Final = 1
+
+
+def refusal(status: int, code: str, message: str, headers: Mapping[str, str] = NOTHING) -> Reply:
+    """An error reply, with the error body that all routes share."""
+    return Reply(status, (encode_error(code, message),), headers)
+
+
+def unavailable(message: str) -> Reply:
+    """503: the same request may be sent again soon."""
+    return refusal(503, "unavailable", message, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+def failure(error: BaseException) -> Reply:
+    """The reply to an exception: its status if it has one, else 500 without details."""
+    for kind, status in STATUS.items():
+        if isinstance(error, kind) and isinstance(error, CfgsyncError):
+            if status == 503:
+                return unavailable(str(error))
+            return refusal(status, CODE[status], str(error))
+    log.error("a request failed: %s", type(error).__name__, exc_info=error, extra=event("request_failed"))
+    return refusal(500, "internal", "the server failed; its log says why")

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 from urllib.parse import parse_qsl, unquote
 
-from .reply import refusal
-from .route import NOTHING, Reply, Route
+from .route import NOTHING, Reply, Route, refusal
 
 _Methods: TypeAlias = dict[str, Route]
 

@@ -9,8 +9,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from .reply import unavailable
-from .route import Call, Operation, Reply, Response, Route, Write
+from .route import Call, Operation, Reply, Response, Route, Write, unavailable
 
 LEAD_SECONDS: Final = 0.05
 """From a change to its hint, which also covers later changes within that time."""
