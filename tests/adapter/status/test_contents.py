@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cfgsync_adapter import ArtifactFile, ArtifactSet, MaterializedArtifacts, RegistrationConfigSource
-from cfgsync_adapter.status import generation_page
+from cfgsync_adapter.status.contents import generation_page
 from tests.adapter.fleets import node
 
 

@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from .node.client import CfgsyncClient as CfgsyncClient
     from .node.outcomes import Fetched as Fetched
     from .node.outcomes import FetchFailed as FetchFailed
+    from .node.outcomes import MissingForGood as MissingForGood
+    from .node.outcomes import NotReadyInTime as NotReadyInTime
     from .node.outcomes import Outcome as Outcome
+    from .node.outcomes import Refused as Refused
+    from .node.outcomes import Rejected as Rejected
+    from .node.outcomes import Unreachable as Unreachable
+    from .node.outcomes import Untrusted as Untrusted
     from .node.server_url import InvalidServerUrl as InvalidServerUrl
     from .node.server_url import ServerUrl as ServerUrl
     from .node.watch import AppliedFiles as AppliedFiles

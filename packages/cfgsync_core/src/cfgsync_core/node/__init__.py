@@ -11,12 +11,6 @@ if TYPE_CHECKING:
     from .exchange import Pause as Pause
     from .exchange import Send as Send
     from .outcomes import Current as Current
-    from .outcomes import MissingForGood as MissingForGood
-    from .outcomes import NotReadyInTime as NotReadyInTime
-    from .outcomes import Refused as Refused
-    from .outcomes import Rejected as Rejected
-    from .outcomes import Unreachable as Unreachable
-    from .outcomes import Untrusted as Untrusted
     from .requests import CONNECT_WITHIN as CONNECT_WITHIN
     from .requests import HOLD as HOLD
     from .requests import Lost as Lost

@@ -18,28 +18,18 @@ from cfgsync_core import (
     Acknowledgement,
     Fetched,
     IntegrityError,
-    NodeRegistration,
-    Outcome,
-    ServerUrl,
-    Version,
-)
-from cfgsync_core.node import (
-    HOLD,
-    Current,
-    Done,
-    Exchange,
-    Lost,
     MissingForGood,
+    NodeRegistration,
     NotReadyInTime,
-    Pause,
+    Outcome,
     Refused,
     Rejected,
-    Send,
+    ServerUrl,
     Unreachable,
     Untrusted,
-    acknowledge_request,
-    is_final,
+    Version,
 )
+from cfgsync_core.node import HOLD, Current, Done, Exchange, Lost, Pause, Send, acknowledge_request, is_final
 from cfgsync_core.store import epoch_ms
 from cfgsync_core.text import counted
 

@@ -16,8 +16,9 @@ from cfgsync_core import (
     FetchFailed,
     IntegrityError,
     NodeRegistration,
+    NotReadyInTime,
+    Unreachable,
 )
-from cfgsync_core.node import NotReadyInTime, Unreachable
 
 from .degraded_start import WAIT, ConfigStartupMode, usable
 from .fetch import newest_generation, remember
