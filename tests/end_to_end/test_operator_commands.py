@@ -275,7 +275,7 @@ def test_check_reads_a_store_beside_its_server_and_changes_nothing(place: Place)
     [
         (("app:Mine",), "--snapshot"),
         (("app:Mine", "--snapshot", "not-there.json"), "no such file"),
-        (("app:Mine", "--snapshot", "app.py"), "no snapshot"),
+        (("app:Mine", "--snapshot", "app.py"), "is not a snapshot"),
         (("app.py", "--snapshot", "app.py"), "names a file"),
         (("app:Mine", "--store", "sqlite:not-there.db"), "not-there.db"),
     ],

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import aiohttp
+import pytest
 
 from cfgsync_adapter import MaterializedArtifacts
 from cfgsync_core import MemoryStore, Unavailable
@@ -15,17 +18,23 @@ class Nobody:
 
 
 class DeadEngine(MemoryStore):
-    """It does not answer `ping` while it is dead."""
+    """Its `ping` fails, or never returns, while it is dead."""
 
     dead = True
 
+    def __init__(self, error: Exception | None) -> None:
+        super().__init__()
+        self.error = error
+
     async def ping(self):
         if self.dead:
-            raise Unavailable("the disk is gone")
+            await asyncio.sleep(60 if self.error is None else 0)
+            raise self.error
 
 
-async def test_readyz_is_503_while_the_engine_does_not_answer_its_ping():
-    store = DeadEngine()
+@pytest.mark.parametrize("error", [Unavailable("the disk is gone"), OSError("the disk is gone"), None])
+async def test_readyz_is_503_while_the_engine_does_not_answer_its_ping(error):
+    store = DeadEngine(error)
     async with (
         serving_snapshot(Nobody(), store=store) as server,
         aiohttp.ClientSession(server.url) as session,

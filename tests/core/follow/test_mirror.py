@@ -104,3 +104,16 @@ async def test_a_mirror_without_other_servers_reads_the_store_once():
     await mirror.look_up("a")
     assert mirror.get("a") is None
     assert not [task for task in asyncio.all_tasks() if "reconcile" in task.get_name()]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+async def test_inv_7_its_own_commit_that_finds_a_new_epoch_takes_all_of_it_and_says_so(whole, caplog):
+    store = MemoryStore()
+    mirror = mirror_of(store, whole=whole)
+    await mirror.open()
+    known = await mirror.commit({"a": "1"})
+    await store.new_epoch()
+    head = await mirror.commit({"b": "2"})
+    assert head.epoch > known.epoch
+    assert (mirror.version, mirror.get("a"), mirror.get("b")) == (head, "1", "2")
+    assert f"a new epoch has begun: {head}, after {known}" in caplog.text

@@ -38,7 +38,7 @@ def test_with_files_the_first_state_that_holds_counts() -> None:
         node_state(READY, has_failed=failed, has_applied=applied, was_served=served)
         for failed, applied, served in ((1, 1, 1), (0, 1, 1), (0, 0, 1), (0, 0, 0))
     ]
-    assert states == list(get_args(State)[4:]) == ["not_applied", "applied", "served", "ready"]
+    assert states == ["not_applied", "applied", "served", "ready"]
 
 
 def test_the_fleet_is_in_the_first_state_that_holds() -> None:
@@ -63,3 +63,13 @@ async def test_a_bundle_has_files_ready_or_none() -> None:
         "no_files",
         "empty",
     )
+
+
+def test_the_table_the_grid_and_the_page_know_every_state() -> None:
+    from cfgsync_runtime.cli.parts import fleet_table, live_status
+    from cfgsync_runtime.page import formatting, overview, scan
+
+    states = set(get_args(State))
+    assert set(scan.LETTERS) == set(overview._STRIPES) == set(live_status._FIRST) == states
+    assert states - {"ready"} <= set(fleet_table._COLOURS)  # that one has no colour
+    assert states <= set(formatting.EXPLAINED)

@@ -17,6 +17,7 @@ from .disk import Placed, directory, on_disk
 from .errors import DiskError
 
 STAGE_SUFFIX = ".cfgsync-stage"
+"""The end of the name under which a file is written beside its target, before it is renamed."""
 PATIENCE = 10.0
 """Seconds to wait for another writer of the same directory, which needs a few milliseconds."""
 

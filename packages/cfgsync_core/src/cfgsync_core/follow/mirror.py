@@ -6,6 +6,7 @@ Every commit is applied in one step with its version, so a copy made in one step
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -17,6 +18,8 @@ from ..store.hints import ChangeHints
 from .bucket_view import BucketView
 from .reconciler import Reconciler
 from .timing import INTERVAL
+
+log = logging.getLogger("cfgsync.reconcile")
 
 T = TypeVar("T")
 
@@ -193,7 +196,12 @@ class BucketMirror(Generic[T]):
     async def _read_whole(self) -> None:
         answer = await self._store.snapshot(self._bucket, None if self.version == NEVER else self.version)
         if not isinstance(answer, Unchanged):
+            before = self.version
             self.take(answer)
+            if before.epoch not in ("", self.version.epoch):
+                log.warning(
+                    "bucket %r: a new epoch has begun: %s, after %s", self._bucket, self.version, before
+                )
 
 
 async def catch_up(mirrors: Iterable[BucketMirror[Any]]) -> None:

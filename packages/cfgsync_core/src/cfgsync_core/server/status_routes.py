@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from cfgsync_artifacts import CfgsyncError
+
+from ..errors import Unavailable
+from ..text import error_text
 from ..wire.protocol import NodeRequest, encode_error
 from ..wire.registration import check_identifier
 from ..wire.request_body import RequestBody
@@ -19,6 +24,10 @@ class Health(msgspec.Struct):
     status: str
 
 
+PING_SECONDS = 2.0
+"""A store that does not answer `/readyz` within this is away."""
+
+
 async def _nothing_to_check() -> None:
     """A source without a store is always ready."""
 
@@ -30,7 +39,15 @@ def health_routes(ping: Callable[[], Awaitable[None]] = _nothing_to_check) -> li
         return Reply(200, (b'{"status":"alive"}',))
 
     async def readyz(call: Call) -> Reply:
-        await ping()
+        try:
+            async with asyncio.timeout(PING_SECONDS):
+                await ping()
+        except CfgsyncError:
+            raise
+        except TimeoutError:
+            raise Unavailable(f"the store did not answer within {PING_SECONDS:g} s") from None
+        except Exception as error:  # an engine of another package
+            raise Unavailable(f"the store does not answer: {error_text(error)}") from error
         return Reply(200, (b'{"status":"ready"}',))
 
     answers = {"200": Response((Health,))}

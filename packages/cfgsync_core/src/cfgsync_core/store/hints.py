@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol
 
 Announced = Literal["published", "skipped_not_connected", "failed"]
+"""What became of one event."""
 
 
 class ChangeHints(Protocol):

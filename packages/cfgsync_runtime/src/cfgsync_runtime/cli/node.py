@@ -10,7 +10,7 @@ import typer
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError
 from cfgsync_core import NodeStatus
-from cfgsync_core.text import plain
+from cfgsync_core.text import counted, plain
 from cfgsync_core.wire import NO_REPLACEMENT, REPLACEMENT, Replacement, encode_replacement
 
 from .app import PLAIN
@@ -140,7 +140,9 @@ def replace(
     if answer.headers.get(REPLACEMENT.lower()) == NO_REPLACEMENT:
         print(f"{identifier}: it had no replacement: nothing to clear")
         return
-    what = "the materializer's files come back" if clear else f"{len(files)} files are kept for it"
+    what = (
+        "the materializer's files come back" if clear else f"it gets {counted(len(files), 'replaced file')}"
+    )
     print(f"{identifier}: {what} with the next generation")
 
 

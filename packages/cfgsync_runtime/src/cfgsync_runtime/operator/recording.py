@@ -58,10 +58,13 @@ class Recorded(_Fleet, frozen=True):
         return RegistrationSnapshot(registrations, version=version, first_at=LONG_AGO, changed_at=LONG_AGO)
 
 
-class SnapshotPage(_Fleet, frozen=True):
-    """One page of `GET /admin/snapshot`; `cut` and `next` are the query of the next one."""
-
+class _CutFleet(_Fleet, frozen=True):
     cut: str
+
+
+class SnapshotPage(_CutFleet, frozen=True, kw_only=True):
+    """One page of `GET /admin/snapshot`; `cut`, its first key, and `next`, its last, are the query of the next one."""
+
     next: str | None = None
 
 
@@ -86,8 +89,8 @@ class Cut(msgspec.Struct, frozen=True):
         last = min(ends, default=None)  # a page of nodes may end early: the registrations end where it does
         here = further if last is None else further[: bisect_right(further, last)]
         return SnapshotPage(
-            self.token,
-            last,
+            cut=self.token,
+            next=last,
             taken_at=self.taken_at,
             version=str(self.version),
             generation=None if part is None else part.generation,
