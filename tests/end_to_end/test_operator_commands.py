@@ -214,7 +214,7 @@ def test_what_a_page_of_another_origin_asks_is_refused(place: Place) -> None:
         # a page whose name was made to lead here (DNS rebinding) sends no `Origin` with its own GET
         reply = server.ask(method, path, text, {"Host": f"evil.example:{server.port}"})
         assert (reply.status, reply.words["code"]) == (403, "forbidden")
-        assert reply.words["message"].endswith(f": ask {server.url}")
+        assert reply.words["message"].endswith(f": use {server.url}")
         for own in ("localhost", f"[::1]:{server.port}", "n1.localhost"):
             assert server.ask(method, path, text, {"Host": own}).status in (200, 422)
 
