@@ -88,3 +88,33 @@ def test_what_cannot_be_kept_is_a_disk_error(tmp_path: Path) -> None:
     ):
         pass
     assert not isinstance(refused.value, TargetBusy)
+
+
+@pytest.mark.parametrize("then", ["moved", "replaced", "removed"])
+def test_a_keeper_follows_its_path_to_another_directory(tmp_path: Path, then: str) -> None:
+    out = tmp_path / "out"
+    with locked_directory(str(out)) as lock:
+        assert not lock.follow()
+        out.rename(tmp_path / "elsewhere")
+        if then == "replaced":
+            out.mkdir()
+        if then == "removed":
+            (tmp_path / "elsewhere").rmdir()
+        assert lock.follow()
+        assert not lock.follow()
+        with pytest.raises(TargetKept), locked_directory(str(out)):
+            pass
+        if then != "removed":
+            with locked_directory(str(tmp_path / "elsewhere")):
+                pass
+
+
+def test_a_keeper_whose_path_has_another_keeper_by_now_is_refused_until_that_ends(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with locked_directory(str(out)) as lock:
+        out.rename(tmp_path / "elsewhere")
+        with locked_directory(str(out)), pytest.raises(TargetKept):
+            lock.follow()
+        with pytest.raises(TargetKept), locked_directory(str(tmp_path / "elsewhere")):
+            pass
+        assert lock.follow()

@@ -84,8 +84,53 @@ def test_a_disk_without_inodes_is_full_too(tmp_path: Path) -> None:
         script="""
         install(str(disk), files(disk, b"A"))
         before = listing(disk)
-        refused(lambda: install(str(disk), files(disk, b"B")), errno.ENOSPC)
+        error = refused(lambda: install(str(disk), files(disk, b"B")), errno.ENOSPC)
+        assert "no inodes are left" in str(error) and "inodes" in error.hint
         assert listing(disk) == before and labels(disk / "current") == {b"A"}
+        """,
+    )
+
+
+def test_a_full_disk_loses_young_sets_before_a_new_one_is_refused(tmp_path: Path) -> None:
+    on_a_disk(
+        tmp_path,
+        size="size=450k",
+        script="""
+        sets = lambda: sorted(map(int, os.listdir(disk / ".generations")))
+        for label in (b"A", b"B", b"C", b"D"):
+            install(str(disk), files(disk, label, 30_000), keep=1)
+        assert sets() == [1, 2, 3, 4]
+        assert install(str(disk), files(disk, b"E", 30_000), keep=1) and labels(disk / "current") == {b"E"}
+        assert sets()[-1] > 4 and 4 in sets() and 1 not in sets()
+        refused(lambda: install(str(disk), files(disk, b"F", 160_000), keep=1), errno.ENOSPC)
+        assert labels(disk / "current") == {b"E"} and 4 in sets()
+        """,
+    )
+
+
+def test_what_cannot_be_removed_is_named_and_never_blocks_a_new_set(tmp_path: Path) -> None:
+    on_a_disk(
+        tmp_path,
+        size="size=1m",
+        script="""
+        out = disk / "out"
+        said = []
+        install(str(out), files(out, b"A"), keep=0)
+        precious = disk / "precious"; precious.mkdir(); (precious / "data").write_bytes(b"data")
+        (out / ".generations/1/mnt").mkdir()
+        mount("--bind", precious, out / ".generations/1/mnt")
+        stage = out / ".generations/stage-2"; (stage / "mnt").mkdir(parents=True); mount("--bind", precious, stage / "mnt")
+        for label in (b"B", b"C", b"D"):
+            os.utime(out / ".generations/1", (0, 0))
+            assert install(str(out), files(out, label), keep=0, note=said.append) and labels(out / "current") == {label}
+        assert (precious / "data").read_bytes() == b"data"
+        assert f"{out}/.generations/stage-2 cannot be removed (something is mounted there)" in said[0]
+        for there in (out / ".generations/1/mnt", stage / "mnt"):
+            subprocess.run(["umount", there], check=True)
+        del said[:]
+        os.utime(out / ".generations/1", (0, 0))
+        assert not install(str(out), files(out, b"D"), keep=0, note=said.append) and said == []
+        assert "1" not in os.listdir(out / ".generations") and "stage-2" not in os.listdir(out / ".generations")
         """,
     )
 
@@ -167,7 +212,7 @@ def test_a_file_that_its_own_user_may_not_read_is_written_replaced_and_pruned(tm
             assert install(str(disk / "out"), closed(disk / "out", label))  # unreadable: unverifiable, so written anew
             assert replace_files(closed(disk / "map", label))
         assert listing(disk / "map") == ["d", "d/closed"]
-        assert sorted(os.listdir(disk / "out/.generations")) == ["3", "4"]
+        assert sorted(os.listdir(disk / "out/.generations")) == ["1", "2", "3", "4"]
         """,
     )
 

@@ -5,7 +5,11 @@ from typing import TYPE_CHECKING
 from .door import door as door
 
 if TYPE_CHECKING:
+    from .attributes import Owner as Owner
+    from .attributes import may_give as may_give
+    from .directory_lock import DirectoryLock as DirectoryLock
     from .directory_lock import locked_directory as locked_directory
+    from .disk import Patience as Patience
     from .disk import Placed as Placed
     from .disk import make_directories as make_directories
     from .disk import on_disk as on_disk
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from .files import ArtifactSet as ArtifactSet
     from .files import digest_of as digest_of
     from .files import manifest_line as manifest_line
+    from .kept_sets import KEPT_SETS as KEPT_SETS
     from .paths import legal_places as legal_places
     from .replaced_files import STAGE_SUFFIX as STAGE_SUFFIX
     from .replaced_files import all_hold as all_hold

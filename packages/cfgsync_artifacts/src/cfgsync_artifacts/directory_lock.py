@@ -13,54 +13,69 @@ from contextlib import ExitStack, contextmanager, suppress
 from .disk import directory, locked, make_directories, on_disk
 from .errors import TargetBusy, TargetKept
 
-_LOCKS = "/proc/locks"
 _TRIES = 8
 
 
+class DirectoryLock:
+    """The lock of the keeper of `target`. It is on the directory that is found there, so `follow` goes along when another
+    one takes its place."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self._held = ExitStack()
+        self._fd = -1
+        self._made: list[str] = []
+
+    def take(self) -> None:
+        """Lock the directory that is at the path, made if it is missing, and let go of another one. Raises `TargetKept`
+        when that has a keeper, else `DiskError`; the lock is then what it was."""
+        with on_disk(self.target):
+            for _ in range(_TRIES):
+                self._made += make_directories(self.target)
+                with suppress(FileNotFoundError), ExitStack() as held:
+                    fd = held.enter_context(directory(self.target))
+                    _lock(held, fd, self.target)
+                    if os.path.samestat(os.fstat(fd), os.stat(self.target)):
+                        self._held.close()
+                        self._held, self._fd = held.pop_all(), fd
+                        return
+                    # else another process removed it before we had the lock
+            raise FileNotFoundError(2, "it appears and disappears")
+
+    def follow(self) -> bool:
+        """True when the path leads to another directory than before (moved, replaced, removed), which is locked now.
+        Raises as `take`."""
+        with suppress(OSError):
+            if os.path.samestat(os.fstat(self._fd), os.stat(self.target)):
+                return False
+        self.take()
+        return True
+
+    def release(self) -> None:
+        """Let go, and remove the directories that were made and are empty."""
+        for path in reversed(
+            self._made
+        ):  # while the lock is held: the next keeper sees that it locked a removed one
+            with suppress(OSError):
+                os.rmdir(path)
+        self._held.close()
+
+
 @contextmanager
-def locked_directory(target: str) -> Iterator[None]:
+def locked_directory(target: str) -> Iterator[DirectoryLock]:
     """Be the one keeper of the directory `target` while the context lasts. A missing directory is made, and removed at
     the end if it is still empty. Raises `TargetKept` at once when there is a keeper already, else `DiskError`.
     """
-    made: list[str] = []
-    with ExitStack() as stack:
-        with on_disk(target):
-            for _ in range(_TRIES):
-                made += make_directories(target)
-                with suppress(FileNotFoundError):
-                    held = stack.enter_context(ExitStack())
-                    fd = held.enter_context(directory(target))
-                    _lock(held, fd, target)
-                    if os.path.samestat(os.fstat(fd), os.stat(target)):
-                        break
-                    held.close()  # another process removed it before we had the lock
-            else:
-                raise FileNotFoundError(2, "it appears and disappears")
-        try:
-            yield
-        finally:
-            _remove_empty(made)  # while the lock is held: the next keeper sees that it locked a removed one
-
-
-def _remove_empty(made: list[str]) -> None:
-    for path in reversed(made):
-        with suppress(OSError):
-            os.rmdir(path)
+    lock = DirectoryLock(target)
+    try:
+        lock.take()
+        yield lock
+    finally:
+        lock.release()
 
 
 def _lock(held: ExitStack, fd: int, target: str) -> None:
     try:
         held.enter_context(locked(fd, target))
-    except TargetBusy:
-        raise TargetKept(target, _holder(os.fstat(fd))) from None
-
-
-def _holder(of: os.stat_result) -> int | None:
-    """The process that holds the lock on this file, where the system tells it (Linux)."""
-    file = f"{os.major(of.st_dev):02x}:{os.minor(of.st_dev):02x}:{of.st_ino}"
-    with suppress(OSError, ValueError, IndexError), open(_LOCKS, encoding="ascii") as locks:
-        for line in locks:
-            words = line.split()
-            if words[1] == "FLOCK" and words[5] == file and int(words[4]) > 0:
-                return int(words[4])
-    return None
+    except TargetBusy as busy:
+        raise TargetKept(target, busy.process) from None

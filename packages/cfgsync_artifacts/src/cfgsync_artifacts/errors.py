@@ -34,20 +34,24 @@ class DiskError(CfgsyncError):
 
 
 class TargetBusy(DiskError):
-    """Another writer holds the target directory."""
+    """Another writer holds the target directory; `process` is its id where that is known."""
 
-    def __init__(self, directory: str) -> None:
-        what = f"another writer is working in {directory}"
+    def __init__(self, directory: str, process: int | None = None) -> None:
+        what = f"another writer{_known(process)} is working in {directory}"
         super().__init__(what, "wait until it has finished, or give this one a directory of its own")
         self.directory = directory
+        self.process = process
 
 
 class TargetKept(TargetBusy):
-    """Another watcher holds the target directory until it ends; `process` is its id where that is known."""
+    """Another watcher holds the target directory until it ends."""
 
     def __init__(self, directory: str, process: int | None = None) -> None:
-        known = "" if process is None else f" (process {process})"
-        what = f"another watcher{known} keeps the files in {directory} in step"
+        what = f"another watcher{_known(process)} keeps the files in {directory} in step"
         DiskError.__init__(self, what, "give this node a directory of its own, or end that watcher first")
         self.directory = directory
         self.process = process
+
+
+def _known(process: int | None) -> str:
+    return "" if process is None else f" (process {process})"

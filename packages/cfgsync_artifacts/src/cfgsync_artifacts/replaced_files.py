@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 
 from . import disk
-from .disk import Placed, directory, on_disk
+from .attributes import keep_attributes, open_path
+from .disk import Patience, Placed, directory, on_disk
 from .errors import DiskError
 
 STAGE_SUFFIX = ".cfgsync-stage"
@@ -38,19 +40,27 @@ def create_file(path: str, data: bytes, mode: int = 0o644) -> bool:
     with _opened([file]) as roots:
         if _found(roots[file.directory], file.parts[0]) is not None:
             return False
-        _replace([file], roots)
+        _replace([file], roots, lambda _: None)
     return True
 
 
-def replace_files(files: Sequence[Placed], unless: Callable[[], bool] | None = None) -> bool:
+def replace_files(
+    files: Sequence[Placed],
+    unless: Callable[[], bool] | None = None,
+    *,
+    patience: Patience | None = None,
+    note: Callable[[str], None] = lambda _: None,
+) -> bool:
     """Replace every file that does not hold its content and mode yet; False when all do. `unless` is asked once, while
-    no other writer can be at work there: when it says True, nothing is changed.
+    no other writer can be at work there: when it says True, nothing is changed. A file keeps the owner, group, ACL and
+    extended attributes of the file that it replaces; a `note` says what this user may not set. Without `patience`,
+    another writer is waited for `PATIENCE` seconds.
 
     Removes the stages that a killed writer of the same targets left. Raises `DiskError`: before the first rename
     nothing has changed, and after it the sentence says how many files are new.
     """
-    with _opened(files) as roots:
-        return not (unless is not None and unless()) and _replace(files, roots)
+    with _opened(files, patience) as roots:
+        return not (unless is not None and unless()) and _replace(files, roots, note)
 
 
 def all_hold(files: Sequence[Placed]) -> bool:
@@ -63,7 +73,7 @@ def all_hold(files: Sequence[Placed]) -> bool:
 
 def _holds(file: Placed) -> bool:
     with directory(file.directory) as root, _parent(root, file.parts) as parent:
-        return disk.holds(parent, file.parts[-1], file.content, file.mode)
+        return disk.holds(parent, file.parts[-1], file.content, file.mode, file.owner)
 
 
 def _placed(path: str, data: bytes, mode: int) -> Placed:
@@ -78,10 +88,11 @@ def _stage_name(name: str) -> str:
 
 
 @contextmanager
-def _opened(files: Sequence[Placed]) -> Iterator[_Roots]:
+def _opened(files: Sequence[Placed], patience: Patience | None = None) -> Iterator[_Roots]:
     """The operator's directories, made, opened and locked; those that were made are removed when something fails."""
     roots: _Roots = {}
     made: list[str] = []
+    patience = patience or Patience(time.monotonic() + PATIENCE)
     with ExitStack() as stack:
         try:
             locks: dict[tuple[int, int], tuple[int, str]] = {}
@@ -94,7 +105,7 @@ def _opened(files: Sequence[Placed]) -> Iterator[_Roots]:
                 locks.setdefault((found.st_dev, found.st_ino), (fd, name or "."))
             for _, (fd, name) in sorted(locks.items()):  # one order, so that no two writers block each other
                 with on_disk(name):
-                    stack.enter_context(disk.locked(fd, name, PATIENCE))
+                    stack.enter_context(disk.locked(fd, name, patience))
             yield roots
         except BaseException:
             for name in reversed(made):
@@ -123,14 +134,16 @@ def _found(parent: int, name: str) -> int | None:
         return None
 
 
-def _replace(files: Sequence[Placed], roots: _Roots) -> bool:
+def _replace(files: Sequence[Placed], roots: _Roots, note: Callable[[str], None]) -> bool:
     due = [file for file in files if not _ready(file, roots)]
+    lost: list[str] = []
     renamed = 0
     try:
         for file in due:
             with on_disk(file.target), _parent(roots[file.directory], file.parts) as parent:
                 # Exclusive: a disk that folds case refuses a second name of the same file here.
-                disk.write_new(parent, _stage_name(file.parts[-1]), file.content, file.mode)
+                dress = _Dress(parent, file, lost)
+                disk.write_new(parent, _stage_name(file.parts[-1]), file.content, file.mode, dress)
         for file in due:
             with on_disk(file.target), _parent(roots[file.directory], file.parts) as parent:
                 name = file.parts[-1]
@@ -146,7 +159,29 @@ def _replace(files: Sequence[Placed], roots: _Roots) -> bool:
             what = f"{error}; {renamed} of {len(due)} files are new, each is whole"
             raise DiskError(what, f"{error.hint}; the next try finishes it") from error
         raise
+    for sentence in lost:
+        note(sentence)
     return bool(due)
+
+
+class _Dress:
+    """Gives a staged file what the file that it replaces has, and the owner that is asked for."""
+
+    def __init__(self, parent: int, file: Placed, lost: list[str]) -> None:
+        self._parent = parent
+        self._file = file
+        self._lost = lost
+
+    def __call__(self, fd: int) -> None:
+        name, owner = self._file.parts[-1], self._file.owner
+        if stat.S_ISREG(_found(self._parent, name) or 0):
+            old = open_path(self._parent, name)
+            try:
+                if words := keep_attributes(fd, old, owner):
+                    self._lost.append(f"{self._file.target}: its {', '.join(words)} could not be kept")
+            finally:
+                os.close(old)
+        owner.give(fd)
 
 
 def _ready(file: Placed, roots: _Roots) -> bool:
@@ -160,7 +195,7 @@ def _ready(file: Placed, roots: _Roots) -> bool:
             raise DiskError(
                 f"cannot write {file.target}: it is {what}", "move it away, or choose another target"
             )
-        return disk.holds(parent, name, file.content, file.mode)
+        return disk.holds(parent, name, file.content, file.mode, file.owner)
 
 
 def _clear(files: Sequence[Placed], roots: _Roots) -> None:

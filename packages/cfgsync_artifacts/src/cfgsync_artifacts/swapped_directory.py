@@ -9,52 +9,63 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TypeAlias
 
-from . import disk
-from .disk import Placed, directory, on_disk
-from .errors import DiskError
+import msgspec
 
-CURRENT = "current"
-HOME = ".generations"
+from . import disk
+from .attributes import ANY_OWNER, Owner, may_give
+from .disk import NO_PATIENCE, Patience, Placed, directory, on_disk
+from .errors import DiskError
+from .kept_sets import CURRENT, HOME, KEPT_SETS, KeptSets, current_number
+
 _LINK = "stage-current"  # the next symlink is made among the stages, since no third name may appear in DIR
-_NUMBER = re.compile(r"[1-9][0-9]{0,17}")
-_OURS = re.compile(rf"{re.escape(HOME)}/({_NUMBER.pattern})")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 _Tree: TypeAlias = "dict[str, Placed | _Tree]"
 
 
-def install(target: str, files: Sequence[Placed]) -> bool:
+def install(
+    target: str,
+    files: Sequence[Placed],
+    *,
+    keep: int = KEPT_SETS,
+    patience: Patience = NO_PATIENCE,
+    note: Callable[[str], None] = lambda _: None,
+) -> bool:
     """Make `files` the current set of the directory `target`; False when they are already, which is checked by reading
-    them again. Removes what a killed writer left; keeps the current and the previous set.
+    them again. Removes what a killed writer left and old sets (`KeptSets`), `keep` of them stay. Something that cannot be
+    removed is a `note`, and is tried again at the next call. A full disk loses its young old sets first.
 
-    Raises `TargetBusy` at once when another writer is there, else `DiskError`; `current` is then what it was.
+    Raises `TargetBusy` when `patience` with another writer ends, else `DiskError`; `current` is then what it was.
     """
-    tree = _tree(files)
     with on_disk(target):
         disk.make_directories(target)
         with directory(target) as root:
-            _current(root, target)  # before anything is made in a directory that another program uses
+            current_number(root, target)  # before anything is made in a directory that another program uses
             if disk.make_directory(root, HOME):
                 os.fsync(root)
-            with directory(HOME, within=root, follow=False) as home, disk.locked(home, target):
-                _clean(root, home, target)
-                changed = not _installed(home, _current(root, target), tree)
+            with directory(HOME, within=root, follow=False) as home, disk.locked(home, target, patience):
+                sets = KeptSets(root, home, target, keep)
+                sets.prune()
+                tree, group = _tree(files), _passed_on(root)
+                changed = not _installed(home, current_number(root, target), tree, group)
                 if changed:
                     try:
-                        _publish(root, home, tree)
-                    except BaseException:
-                        with suppress(OSError):
-                            _clean(root, home, target)
-                        raise
+                        _publish(root, home, sets, tree, group)
+                    except (OSError, DiskError) as error:
+                        sets.prune(young=not _is_full(error))
+                        if not _is_full(error):
+                            raise
+                        _publish(root, home, sets, tree, group)
                 os.fsync(root)  # also when unchanged: a writer killed after its rename has not done it
-                if changed:
-                    with suppress(OSError):  # the set is in place; the next start prunes the rest
-                        _clean(root, home, target)
+                for path, why in sets.prune().items():
+                    note(
+                        f"{path} cannot be removed ({why.lower()}); it stays, and the next change tries again"
+                    )
                 return changed
 
 
@@ -62,58 +73,41 @@ def is_current(target: str, files: Sequence[Placed]) -> bool:
     """True when `DIR/current` holds exactly `files`, with content and modes, and nothing else. Changes nothing."""
     try:
         with directory(target) as root, directory(HOME, within=root, follow=False) as home:
-            return _installed(home, _current(root, target), _tree(files))
+            return _installed(home, current_number(root, target), _tree(files), _passed_on(root))
     except (OSError, DiskError):
         return False
 
 
-def _current(root: int, target: str) -> int | None:
-    """The number that `current` points to, None without a `current`. One that cfgsync did not make is refused."""
+def _is_full(error: OSError | DiskError) -> bool:
+    cause = error.__cause__ if isinstance(error, DiskError) else error
+    return isinstance(cause, OSError) and cause.errno in _FULL
+
+
+def _passed_on(root: int) -> Owner:
+    """The group that a directory with the setgid bit gives to what is made in it, where this process may give it."""
+    found = os.fstat(root)
+    group = Owner(group=found.st_gid)
+    return group if found.st_mode & stat.S_ISGID and may_give(group) else ANY_OWNER
+
+
+def _publish(root: int, home: int, sets: KeptSets, tree: _Tree, group: Owner) -> None:
     try:
-        to = os.readlink(CURRENT, dir_fd=root)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        to = ""  # not a symlink
-    if ours := _OURS.fullmatch(to):
-        return int(ours[1])
-    what = f"{os.path.join(target, CURRENT)} was not made by cfgsync, and is left alone"
-    raise DiskError(what, "move it away, or choose another directory")
-
-
-def _numbers(home: int) -> list[int]:
-    return sorted(int(name) for name in os.listdir(home) if _NUMBER.fullmatch(name))
-
-
-def _clean(root: int, home: int, target: str) -> None:
-    """Remove stages, numbers above the current one (renamed, never published), and all below the previous one; no
-    other name."""
-    current = _current(root, target)
-    numbers = _numbers(home)
-    below = [n for n in numbers if current is not None and n < current]
-    keep = {current, *below[-1:]}
-    for name in os.listdir(home):
-        if name.startswith("stage-"):
-            disk.remove(home, name)
-    for number in numbers:
-        if number not in keep:
-            disk.remove(home, str(number))
-
-
-def _publish(root: int, home: int, tree: _Tree) -> None:
-    number = max([0, *_numbers(home)]) + 1
-    stage = f"stage-{number}"
-    disk.make_directory(home, stage, 0o700)  # no other user can read an unfinished set
-    with directory(stage, within=home, follow=False) as fd:
-        _write(fd, tree)
-        os.fchmod(fd, disk.DIRECTORY_MODE)
-        os.fsync(fd)
-    os.rename(stage, str(number), src_dir_fd=home, dst_dir_fd=home)
-    os.symlink(f"{HOME}/{number}", _LINK, dir_fd=home)
-    os.fsync(home)  # the set is durable under its number before anything points to it
-    os.rename(_LINK, CURRENT, src_dir_fd=home, dst_dir_fd=root)
+        number = sets.next_number()
+        stage = f"stage-{number}"
+        disk.make_directory(home, stage, 0o700)  # no other user can read an unfinished set
+        with directory(stage, within=home, follow=False) as fd:
+            _write(fd, tree, group)
+            os.fchmod(fd, disk.DIRECTORY_MODE | stat.S_IMODE(os.fstat(fd).st_mode) & stat.S_ISGID)
+            os.fsync(fd)
+        os.rename(stage, str(number), src_dir_fd=home, dst_dir_fd=home)
+        os.symlink(f"{HOME}/{number}", _LINK, dir_fd=home)
+        sets.replaced()
+        os.fsync(home)  # the set is durable under its number before anything points to it
+        os.rename(_LINK, CURRENT, src_dir_fd=home, dst_dir_fd=root)
+    except BaseException:
+        with suppress(OSError, DiskError):
+            sets.prune()
+        raise
 
 
 def _tree(files: Sequence[Placed]) -> _Tree:
@@ -128,35 +122,42 @@ def _tree(files: Sequence[Placed]) -> _Tree:
     return top
 
 
-def _write(within: int, tree: _Tree) -> None:
+def _owner(file: Placed, group: Owner) -> Owner:
+    return msgspec.structs.replace(file.owner, group=group.group) if file.owner.group == -1 else file.owner
+
+
+def _write(within: int, tree: _Tree, group: Owner) -> None:
+    if group != ANY_OWNER:
+        group.give(within)
+        os.fchmod(within, stat.S_IMODE(os.fstat(within).st_mode) | stat.S_ISGID)
     for name, entry in tree.items():
         if isinstance(entry, Placed):
             with on_disk(entry.target):
-                disk.write_new(within, name, entry.content, entry.mode)
+                disk.write_new(within, name, entry.content, entry.mode, _owner(entry, group).give)
         else:
             disk.make_directory(within, name)
             with directory(name, within=within, follow=False) as fd:
-                _write(fd, entry)
+                _write(fd, entry, group)
                 os.fsync(fd)
 
 
-def _installed(home: int, number: int | None, tree: _Tree) -> bool:
+def _installed(home: int, number: int | None, tree: _Tree, group: Owner) -> bool:
     if number is None:
         return False
     try:
-        return _same(home, str(number), tree)
+        return _same(home, str(number), tree, group)
     except OSError:
         return False
 
 
-def _same(within: int, name: str, tree: _Tree) -> bool:
+def _same(within: int, name: str, tree: _Tree, group: Owner) -> bool:
     with directory(name, within=within, follow=False) as fd:
-        mode = stat.S_IMODE(os.fstat(fd).st_mode)
-        if mode != disk.DIRECTORY_MODE or set(os.listdir(fd)) != tree.keys():
+        found = os.fstat(fd)
+        if stat.S_IMODE(found.st_mode) & 0o777 != disk.DIRECTORY_MODE or not group.fits(found):
             return False
-        return all(
-            disk.holds(fd, name, entry.content, entry.mode)
+        return set(os.listdir(fd)) == tree.keys() and all(
+            disk.holds(fd, name, entry.content, entry.mode, _owner(entry, group))
             if isinstance(entry, Placed)
-            else _same(fd, name, entry)
+            else _same(fd, name, entry, group)
             for name, entry in tree.items()
         )

@@ -13,7 +13,7 @@ from typing import Final, Literal, Protocol
 
 import msgspec
 
-from cfgsync_artifacts import DiskError
+from cfgsync_artifacts import DiskError, Patience
 from cfgsync_core import (
     Acknowledgement,
     Fetched,
@@ -114,6 +114,7 @@ def fetch(
     `waiting` gets the reason for waiting whenever it changes; `notice` gets what an operator should know after a success.
     """
     identifier = registration.identifier
+    patience = Patience(time.monotonic() + wait, waiting)
     try:
         secret = state.secret() if state is not None else None
         seen = state.seen() if state is not None else None
@@ -132,7 +133,7 @@ def fetch(
     with HttpTransport(server) as transport:
         outcome = drive(exchange, transport, waiting)
         if isinstance(outcome, Fetched):
-            ending = _install(identifier, outcome, outputs, state, exchange.registered, notice)
+            ending = _install(identifier, outcome, outputs, state, exchange.registered, notice, patience)
         else:
             code = EXIT[type(outcome)]
             ending = failed(identifier, code, outcome.message, outcome.hint, exchange.registered)
@@ -175,14 +176,17 @@ def _install(
     state: NodeState | None,
     registered: bool,
     notice: Callable[[str], None],
+    patience: Patience,
 ) -> Ending:
     """Plan, write and remember the files."""
     if fetched.notice:
         notice(fetched.notice)
     try:
-        written = write(outputs.plan(fetched.payload.raw_files()))
+        written = write(outputs.plan(fetched.payload.raw_files()), patience)
     except (IntegrityError, DiskError) as error:
         return _not_installed(identifier, error, registered)
+    for note in written.notes:
+        notice(note)
     if state is not None:
         remember(state, fetched, notice)
     said = f"{counted(len(written.paths), 'file')} in place" + ("" if written.changed else " (unchanged)")

@@ -10,14 +10,19 @@ thread.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import msgspec
 
 from cfgsync_artifacts import (
+    KEPT_SETS,
     STAGE_SUFFIX,
     CfgsyncError,
+    DirectoryLock,
+    Owner,
+    Patience,
     Placed,
     all_hold,
     install,
@@ -27,6 +32,9 @@ from cfgsync_artifacts import (
 )
 from cfgsync_core import IntegrityError
 from cfgsync_core.wire import MAX_FILE_BYTES, MAX_FILES, MAX_PAYLOAD_BYTES
+
+PATIENCE = 10.0
+"""Seconds to wait for another writer of the same place, where nothing else is said."""
 
 
 class Placeable(Protocol):
@@ -45,6 +53,8 @@ class Plan(msgspec.Struct, frozen=True):
 
     files: tuple[Placed, ...]
     whole: bool = False
+    keep: int = KEPT_SETS
+    lock: DirectoryLock | None = None
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -61,6 +71,8 @@ class Written(msgspec.Struct, frozen=True):
     paths: tuple[str, ...]
     changed: bool
     degraded: bool = False
+    notes: tuple[str, ...] = ()
+    """What an operator should know although the files are in place: an owner that was lost, a set that cannot be removed."""
 
 
 class OutputDirectory(msgspec.Struct, frozen=True):
@@ -71,11 +83,16 @@ class OutputDirectory(msgspec.Struct, frozen=True):
     """
 
     directory: str
+    keep: int = KEPT_SETS
+    owner: Owner = Owner()
+    lock: DirectoryLock | None = None
+    """The lock of a watcher: it goes along when another directory takes the place of this one."""
 
     def plan(self, files: Iterable[Placeable]) -> Plan:
         """Place every file. Raises `IntegrityError` for an illegal path, no files, or a limit passed."""
         files = _within_limits(files)
-        return Plan(tuple(_below(self.directory, files)), whole=True)
+        placed = tuple(_below(self.directory, files, self.owner))
+        return Plan(placed, whole=True, keep=self.keep, lock=self.lock)
 
 
 class ArtifactOutputMap(msgspec.Struct, frozen=True):
@@ -87,43 +104,73 @@ class ArtifactOutputMap(msgspec.Struct, frozen=True):
 
     routes: dict[str, str] = {}
     rest: str | None = None
+    owner: Owner = Owner()
+    unsplit: tuple[str, ...] = ()
+    """`PATH=TARGET` as written: which `=` divides it is known when the payload's paths are."""
 
     def route(self, path: str, target: str | os.PathLike[str]) -> ArtifactOutputMap:
-        """A new map that sends the file with exactly this payload path to `target`, absolute or relative to the current
-        directory."""
-        return ArtifactOutputMap({**self.routes, path: os.fspath(target)}, self.rest)
+        """Send the file whose payload path is exactly `path` to `target`, a place that the operator chooses: absolute,
+        or relative to the current directory."""
+        return msgspec.structs.replace(self, routes={**self.routes, path: os.fspath(target)})
 
     def under(self, directory: str | os.PathLike[str]) -> ArtifactOutputMap:
-        """A new map that sends every other file below `directory`, by its payload path, which must be legal
-        (`legal_places`). It follows no symlink below `directory`. Without this, an unrouted file is an error."""
-        return ArtifactOutputMap(self.routes, os.fspath(directory))
+        """Send every other file below `directory`, by its payload path, which must be legal (`legal_places`); no
+        symlink below `directory` is followed. Without this, a file that is not routed is an error."""
+        return msgspec.structs.replace(self, rest=os.fspath(directory))
 
     def plan(self, files: Iterable[Placeable]) -> Plan:
         """Place every file. Raises `IntegrityError` for a file without a target, two files with one target, an illegal
         path, no files, or a limit passed."""
         files = _within_limits(files)
-        unrouted = [file for file in files if file.path not in self.routes]
+        routes = {**self.routes, **self._split({file.path for file in files})}
+        unrouted = [file for file in files if file.path not in routes]
         if unrouted and self.rest is None:
             raise IntegrityError(
                 f"file {unrouted[0].path!r} has no target: route it, or name a directory for the rest"
             )
-        placed = dict(zip((f.path for f in unrouted), _below(self.rest or "", unrouted), strict=True))
+        placed = dict(
+            zip((f.path for f in unrouted), _below(self.rest or "", unrouted, self.owner), strict=True)
+        )
         for file in files:
-            if file.path in self.routes:
-                placed[file.path] = _routed(file, self.routes[file.path])
+            if file.path in routes:
+                placed[file.path] = _routed(file, routes[file.path], self.owner)
         ordered = tuple(placed[file.path] for file in files)
         _refuse_collisions([file.path for file in files], ordered)
         return Plan(ordered)
 
+    def _split(self, paths: set[str]) -> dict[str, str]:
+        """Each text of `unsplit` divided behind the longest path that the payload has, with or without its first `/`."""
+        split: dict[str, str] = {}
+        for text in self.unsplit:
+            for at in reversed([at for at, character in enumerate(text) if character == "="]):
+                path = next((p for p in (text[:at], text[1:at]) if p in paths), None)
+                if path is not None:
+                    if path in split:
+                        raise IntegrityError(f"file {path!r} is routed twice")
+                    split[path] = text[at + 1 :]
+                    break
+        return split
 
-def write(plan: Plan) -> Written:
-    """Write every file of the plan, durably. Raises `DiskError` (or `TargetBusy`, which is one).
 
-    A file that already has the right content and mode, read again from the disk, stays as it is. The remains of a killed
-    writer of the same plan are removed in any case.
+def write(plan: Plan, patience: Patience | None = None) -> Written:
+    """Bring every file of the plan into place, durably. Raises `DiskError` (or `TargetBusy`, which is one).
+
+    What already has the right content and mode, read again and not taken from a note, is left as it is. What a killed
+    writer of the same plan left behind is removed in any case. Another writer of the same place is waited for with
+    `patience`, 10 s without it.
     """
-    changed = install(plan.files[0].directory, plan.files) if plan.whole else replace_files(plan.files)
-    return Written(plan.paths, changed)
+    notes: list[str] = []
+    patience = patience or Patience(time.monotonic() + PATIENCE)
+    if plan.lock is not None and plan.lock.follow():
+        notes.append(
+            f"{plan.lock.target} was moved or replaced: the directory that is there now gets the files"
+        )
+    if plan.whole:
+        target = plan.files[0].directory
+        changed = install(target, plan.files, keep=plan.keep, patience=patience, note=notes.append)
+    else:
+        changed = replace_files(plan.files, patience=patience, note=notes.append)
+    return Written(plan.paths, changed, notes=tuple(notes))
 
 
 def in_place(plan: Plan) -> bool:
@@ -153,19 +200,27 @@ def _within_limits(files: Iterable[Placeable]) -> tuple[Placeable, ...]:
     return files
 
 
-def _below(directory: str, files: Sequence[Placeable]) -> list[Placed]:
+def _below(directory: str, files: Sequence[Placeable], owner: Owner) -> list[Placed]:
     try:
         places = legal_places(file.path for file in files)
     except CfgsyncError as error:
         raise IntegrityError(str(error)) from error
-    return [Placed(directory, parts, f.data, int(f.mode, 8)) for f, parts in zip(files, places, strict=True)]
+    return [
+        Placed(directory, tuple(map(_on_disk, parts)), f.data, int(f.mode, 8), owner)
+        for f, parts in zip(files, places, strict=True)
+    ]
 
 
-def _routed(file: Placeable, target: str) -> Placed:
+def _on_disk(name: str) -> str:
+    """The name that is these UTF-8 bytes on disk, whatever the locale's encoding is."""
+    return name if name.isascii() else os.fsdecode(name.encode())
+
+
+def _routed(file: Placeable, target: str, owner: Owner) -> Placed:
     directory, name = os.path.split(target)
     if name in ("", ".", ".."):
         raise IntegrityError(f"file {file.path!r} is routed to {target!r}, which is not the name of a file")
-    return Placed(directory, (name,), file.data, int(file.mode, 8))
+    return Placed(directory, (name,), file.data, int(file.mode, 8), owner)
 
 
 def _refuse_collisions(paths: Sequence[str], files: Sequence[Placed]) -> None:

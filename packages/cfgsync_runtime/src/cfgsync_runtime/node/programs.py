@@ -8,7 +8,7 @@ import msgspec
 from aiofiles.os import wrap
 from aiohttp import ClientSession
 
-from cfgsync_artifacts import DiskError
+from cfgsync_artifacts import DiskError, Patience
 from cfgsync_core import (
     Acknowledgement,
     CfgsyncClient,
@@ -54,6 +54,7 @@ async def fetch_and_write_artifacts(
         raise ValueError("a degraded start needs `state`, the directory with the last good files")
     if wait is None:
         wait = WAIT if degrades else 300.0
+    patience = Patience(time.monotonic() + wait)
     memory = None if state is None else NodeState(state, registration.identifier)
     seen = None
     if memory is not None:
@@ -72,7 +73,7 @@ async def fetch_and_write_artifacts(
                 raise
             return await wrap(_from_cache)(memory, max_stale, outputs, error)
         try:
-            written = await wrap(write)(outputs.plan(fetched.payload.raw_files()))
+            written = await wrap(write)(outputs.plan(fetched.payload.raw_files()), patience)
         except (IntegrityError, DiskError) as error:
             if memory is not None:
                 await _acknowledge(client, registration, fetched, str(error))

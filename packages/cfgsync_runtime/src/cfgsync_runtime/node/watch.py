@@ -65,6 +65,7 @@ class Watcher:
         self._say = say
         self._degraded = degraded
         self._noted = (held.version, time.monotonic())
+        self._notes: tuple[str, ...] = ()  # of the last write: one that stays is said once
         self._failed = ""  # why the last files could not be applied
         self._advice = ""  # what to do about it; printed after the reader's line
         self._alarm: Alarm | None = None
@@ -156,6 +157,10 @@ class Watcher:
 
     def _bring(self, fetched: Fetched) -> Written:
         written = write(self._outputs.plan(fetched.payload.raw_files()))
+        for note in written.notes:
+            if note not in self._notes:
+                self._say(f"note: {note}")
+        self._notes = written.notes
         remember(self._state, fetched, self._say)
         return written
 
