@@ -104,6 +104,59 @@ def test_an_alias_stands_for_its_anchor(write):
     assert one.files == two.files == ArtifactSet([ArtifactFile("/x", "y")])
 
 
+MERGED = """\
+nodes:
+  - identifier: a
+    files:
+      - &secret {path: /unused, content: "", mode: "0600"}
+      - &owned {path: /other, content: owned}
+  - identifier: b
+    files:
+      - {<<: *secret, path: /key, content: hunter2}
+      - {path: /list, <<: [*owned, *secret]}
+      - {"<<": *secret, path: /quoted, content: x}
+"""
+
+
+def test_a_merge_key_gives_what_the_mapping_does_not_say_itself_and_the_first_of_a_list_wins(write, caplog):
+    with caplog.at_level(logging.WARNING):
+        _, entry = load_bundle(write(MERGED)).nodes
+    assert list(entry.files) == [
+        ArtifactFile("/key", "hunter2", "0600"),
+        ArtifactFile("/list", "owned", "0600"),
+        ArtifactFile("/quoted", "x"),
+    ]
+    (record,) = caplog.records
+    assert "unknown key ignored" in record.getMessage(), "in quotes it is a key like any other"
+
+
+def test_a_merged_mapping_can_be_merged_again_and_merges_into_server_files(write):
+    text = "nodes:\n- identifier: n\n  files:\n  - &a {path: /a, content: x, mode: '0600'}\n  - &b {<<: *a, path: /b}\n  - {<<: *b, path: /c}\n"
+    assert [file.mode for file in load_bundle(write(text)).nodes[0].files] == ["0600"] * 3
+    load_bundle(write(LISTED, "b.yaml"))
+    server = write(
+        "base: &base {kind: static, artifacts_path: b.yaml}\nsource: {<<: *base}\nport: !!int 4401\n",
+        "s.yaml",
+    )
+    assert isinstance(load_server_file(server).server, StaticServer)
+
+
+def test_binary_of_yaml_is_written_as_its_bytes(write):
+    text = files(
+        "      - {path: /a, content: !!binary AAEC/w==}\n"
+        "      - path: /b\n        encoding: base64\n        content: !!binary |\n          AAEC\n          /w==\n"
+    )
+    assert [file.content for file in load_bundle(write(text)).nodes[0].files] == [b"\0\1\2\xff"] * 2
+
+
+def test_the_tag_of_text_makes_text_of_anything(write):
+    text = files("      - {path: !!str 010, content: !!str ~}\n      - {path: /b, content: ! null}\n")
+    assert [(f.path, f.content) for f in load_bundle(write(text)).nodes[0].files] == [
+        ("010", "~"),
+        ("/b", "null"),
+    ]
+
+
 def test_a_byte_order_mark_is_passed_over(write):
     assert load_bundle(write(b"\xef\xbb\xbf" + LISTED.encode())).nodes[0].identifier == "node-1"
 
@@ -196,6 +249,64 @@ def test_a_node_that_gets_no_files_at_all_is_said(write, caplog):
         ("a: é\nnodes: \x07\n", "b.yaml:2: not YAML: control characters are not allowed"),
         (b"nodes:\n- \xff\n", "b.yaml:2: not UTF-8 text (byte 0xff)"),
         (LISTED.encode("utf-16"), "b.yaml:1: not UTF-8 text (byte 0xff)"),
+        (files("      - {path: /k, content: !vault x}\n"), "b.yaml:4:29: the tag !vault means nothing here"),
+        (files("      - !include f.yaml\n"), "b.yaml:4:9: the tag !include means nothing here"),
+        ("nodes: !!set {a: {}}\n", "b.yaml:1:8: the tag !!set means nothing here"),
+        (
+            "nodes: !!python/object:os.system {}\n",
+            "b.yaml:1:8: the tag !!python/object:os.system means nothing",
+        ),
+        ("nodes: !!seq {}\n", "b.yaml:1:8: the tag !!seq means nothing here"),
+        ("!secret nodes: []\n", "b.yaml:1:1: the tag !secret means nothing here"),
+        (
+            files("      - {path: /k, content: !!int 010}\n"),
+            "b.yaml:4:29: nodes[0].files[0].content: expected text, found !!int '010'",
+        ),
+        (
+            files("      - {path: !!binary L2s=, content: x}\n"),
+            "b.yaml:4:16: nodes[0].files[0].path: expected text, found !!binary 'L2s='",
+        ),
+        (
+            files("      - {path: /k, content: !!binary '?'}\n"),
+            "b.yaml:4:29: nodes[0].files[0].content: not base64",
+        ),
+        (
+            files("      - {path: /k, content: !!binary aGk=, encoding: text}\n"),
+            "b.yaml:4:54: nodes[0].files[0].encoding: the content is !!binary",
+        ),
+        ("<<: 3\nnodes: []\n", "b.yaml:1:1: a merge key (`<<`) takes a mapping"),
+        ("<<: [{}, x]\nnodes: []\n", "b.yaml:1:1: a merge key (`<<`) takes a mapping"),
+        ("<<: {}\n<<: {}\nnodes: []\n", "b.yaml:2:1: a second `<<`, the first is on line 1"),
+        (
+            files("      - {path: /a/../b, content: x}\n"),
+            "b.yaml:4:16: nodes[0].files[0].path: illegal path: component '..'",
+        ),
+        (
+            files("      - {path: /a, content: x}\n      - {path: /A/b, content: x}\n"),
+            "b.yaml:5:16: nodes[0].files[1].path: illegal path: it collides with 'a'",
+        ),
+        (
+            files(
+                "      - {path: /a, content: x}\nshared_files:\n  - {path: /b, content: x}\n  - {path: /a/c, content: x}\n"
+            ),
+            "b.yaml:7:12: shared_files[1].path: illegal path: it collides with 'a'",
+        ),
+        (
+            "nodes:\n  n: {files: []}\n  m: {files: [{path: /x., content: a}]}\n",
+            "b.yaml:3:22: nodes.m.files[0].path: illegal path",
+        ),
+        (
+            "nodes:\n  m: {files: [{path: /x, content: a}]}\nshared:\n  files: [{path: //y, content: a}]\n",
+            "b.yaml:4:18: shared.files[0].path: illegal path: a component is empty",
+        ),
+        (
+            files(f"      - {{path: /big, content: {'x' * (2**23 + 1)}}}\n"),
+            "b.yaml:4:31: nodes[0].files[0].content: the file has 8388609 bytes",
+        ),
+        (
+            files("".join(f"      - {{path: /{n}, content: ''}}\n" for n in range(1001))),
+            "b.yaml:4:7: nodes[0].files: 1001 files with the shared ones, a node takes 1000",
+        ),
         ("nodes: []\n---\nnodes: []\n", "b.yaml:2:1: a second document begins"),
         ("nodes: *x\n", "b.yaml:1:8: *x names no value"),
         ("nodes: &x [*x]\n", "b.yaml:1:12: *x is inside the value that it names"),
@@ -220,6 +331,12 @@ def test_ten_lines_that_stand_for_gigabytes_are_refused_before_they_are_written_
     lines = ["a0: &a0 [lol,lol,lol,lol,lol,lol,lol,lol,lol,lol]"]
     lines += [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
     assert "b.yaml:7:" in refusal(write("\n".join(lines)))
+    assert "larger than 256 MiB" in refusal(write("\n".join(lines)))
+
+
+def test_merges_that_stand_for_gigabytes_are_refused(write):
+    wide = ", ".join(f"k{n}: ''" for n in range(10_000))
+    lines = [f"a0: &a0 {{{wide}}}", *(f"a{n}: {{<<: *a0, x: [*a0, *a0, *a0]}}" for n in range(1, 200))]
     assert "larger than 256 MiB" in refusal(write("\n".join(lines)))
 
 

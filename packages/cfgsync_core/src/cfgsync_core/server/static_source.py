@@ -7,26 +7,39 @@ import asyncio
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
 
 import msgspec
 
-from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError, digest_of
+from cfgsync_artifacts import (
+    ArtifactFile,
+    ArtifactSet,
+    CfgsyncError,
+    InvalidArtifact,
+    digest_of,
+    legal_places,
+)
 
 from ..errors import InvalidRegistration
 from ..store.contract import NEVER, Version
 from ..text import rfc3339
+from ..wire.limits import MAX_FILE_BYTES, MAX_FILES, MAX_PAYLOAD_BYTES
 from ..wire.payload import NodeArtifactsPayload, encode_files, first_extended
 from ..wire.protocol import Missing, Ready
 from ..wire.registration import NodeRegistration, check_identifier
 from ..wire.source import NodeConfigSource
 from ..wire.status import FleetStatus, NodeStatus, StatusSource, fleet_state, node_state
 
+At: TypeAlias = tuple[str | int, ...]
+
 
 class InvalidBundle(CfgsyncError, ValueError):
     """A bundle that would hide a node or a file. `at` is the path to the fault (`("nodes", 1, "identifier")`), `why` names
     it."""
 
-    def __init__(self, at: tuple[str | int, ...], why: str) -> None:
+    hint = "correct the bundle; docs/reference/files.md has the rules for files"
+
+    def __init__(self, at: At, why: str) -> None:
         super().__init__(f"{spell_path(at)}: {why}")
         self.at = at
         self.why = why
@@ -61,7 +74,8 @@ class NodeArtifactsBundleEntry(msgspec.Struct, frozen=True):
 class NodeArtifactsBundle(msgspec.Struct, frozen=True):
     """The artifacts of every node and the shared ones; a node gets its own files first, then the shared files.
 
-    Raises `InvalidBundle` when two nodes have one identifier, or when a shared file has the path of a node's own file.
+    Raises `InvalidBundle` when two nodes have one identifier, when a shared file has the path of a node's own file (in the
+    original the last one won without a word), and for files that no node takes: illegal paths, too many, too large.
     """
 
     nodes: tuple[NodeArtifactsBundleEntry, ...] = ()
@@ -84,6 +98,40 @@ class NodeArtifactsBundle(msgspec.Struct, frozen=True):
                         ("shared_files", hider, "path"),
                         f"the shared file {file.path!r} hides the own file of node {entry.identifier} with that path",
                     )
+        self._refuse_undeliverable()
+
+    def _refuse_undeliverable(self) -> None:
+        shared_bytes = _size_within(("shared_files",), self.shared_files)
+        legal: set[tuple[str, ...]] = set()
+        for index, entry in enumerate(self.nodes):
+            at = ("nodes", index, "files")
+            paths = tuple(file.path for files in (entry.files, self.shared_files) for file in files)
+            if len(paths) > MAX_FILES:
+                raise InvalidBundle(at, f"{len(paths)} files with the shared ones, a node takes {MAX_FILES}")
+            if (size := _size_within(at, entry.files) + shared_bytes) > MAX_PAYLOAD_BYTES:
+                raise InvalidBundle(
+                    at, f"{size} bytes with the shared files, a node takes {MAX_PAYLOAD_BYTES}"
+                )
+            if paths not in legal:
+                try:
+                    legal_places(paths)
+                except InvalidArtifact as error:
+                    number = paths.index(error.path)
+                    own = len(entry.files)
+                    file: At = (*at, number) if number < own else ("shared_files", number - own)
+                    raise InvalidBundle((*file, "path"), error.why) from error
+                legal.add(paths)
+
+
+def _size_within(at: At, files: ArtifactSet) -> int:
+    """The bytes of all files. Raises `InvalidBundle` for one that no node takes."""
+    sizes = [len(file.data) for file in files]
+    for number, size in enumerate(sizes):
+        if size > MAX_FILE_BYTES:
+            raise InvalidBundle(
+                (*at, number, "content"), f"the file has {size} bytes, a node takes {MAX_FILE_BYTES}"
+            )
+    return sum(sizes)
 
 
 def _as_set(files: Iterable[ArtifactFile]) -> ArtifactSet:
@@ -197,7 +245,7 @@ def _encode_once(bundle: NodeArtifactsBundle) -> dict[str, NodeArtifactsPayload]
     shared = encode_files(bundle.shared_files)
     manifest = bundle.shared_files.manifest
     extended = first_extended(bundle.shared_files)
-    return {
+    payloads = {
         entry.identifier: NodeArtifactsPayload(
             encode_files(entry.files),
             shared,
@@ -206,3 +254,8 @@ def _encode_once(bundle: NodeArtifactsBundle) -> dict[str, NodeArtifactsPayload]
         )
         for entry in bundle.nodes
     }
+    for index, payload in enumerate(payloads.values()):
+        if payload.size_bytes > MAX_PAYLOAD_BYTES:
+            size = f"{payload.size_bytes} bytes as they travel, a node takes {MAX_PAYLOAD_BYTES}"
+            raise InvalidBundle(("nodes", index, "files"), size)
+    return payloads

@@ -9,15 +9,17 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, DuplicatePath, InvalidArtifact
 from cfgsync_core import InvalidBundle, NodeArtifactsBundle, NodeArtifactsBundleEntry
 
 from .yaml_place import Place
+
+At: TypeAlias = tuple[str | int, ...]
 
 _log = logging.getLogger(__name__)
 
@@ -30,8 +32,10 @@ _NAMED_NODE: Final = "with `nodes` as a mapping, a node is `node-1: {files: [{pa
 _SHARED: Final = "with `nodes` as a mapping, what all share is `shared: {files: [{path, content}, …]}`"
 _LISTED: Final = "with `nodes` as a list, what all share is `shared_files: [{path, content}, …]`"
 _LEGAL: Final = {
-    "identifier": "rename the node: no request may use this name",
-    "path": "give each file of a node, and each shared file, a path of its own",
+    "identifier": "rename the node: no request may name it as it stands",
+    "path": "give each file of a node, and each shared file, a legal path of its own (docs/reference/files.md)",
+    "content": "make the file smaller",
+    "files": "give the node fewer or smaller files",
 }
 
 
@@ -82,7 +86,14 @@ def _named(place: Place, top: Mapping[str, Place], nodes: Place) -> NodeArtifact
     shared = top["shared"].entries(_SHARED) if "shared" in top else {}
     if "shared" in top:
         check_keys(top["shared"], shared, ("files",))
-    with _located(top.get("shared", place), rename={"shared_files": "files"}):
+
+    def spelled(at: At) -> At:
+        """The way in this form of a bundle."""
+        if at[0] == "shared_files":
+            return ("shared", "files", *at[1:])
+        return (at[0], entries[int(at[1])].identifier, *at[2:])
+
+    with _located(place, spelled):
         return NodeArtifactsBundle(tuple(entries), _files(shared.get("files"), _SHARED))
 
 
@@ -103,8 +114,11 @@ def _file(place: Place) -> ArtifactFile:
         if needed not in fields:
             place.refuse(f"no `{needed}` in it", FILE_FORM)
     path = fields["path"].text(FILE_FORM)
-    content: str | bytes = fields["content"].text('write `content: ""` for an empty file')
-    encoding = fields["encoding"].text(FILE_FORM) if "encoding" in fields else "text"
+    binary = fields["content"].is_binary
+    content: str | bytes = fields["content"].text('write `content: ""` for an empty file', "!!binary")
+    encoding = fields["encoding"].text(FILE_FORM) if "encoding" in fields else "base64" if binary else "text"
+    if binary and encoding != "base64":
+        fields["encoding"].refuse(f"the content is !!binary, so it is not {encoding!r}", FILE_FORM)
     if encoding == "base64":
         try:
             content = base64.b64decode("".join(str(content).split()), validate=True)
@@ -123,14 +137,14 @@ def _file(place: Place) -> ArtifactFile:
 
 
 @contextmanager
-def _located(place: Place, rename: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Turn an `InvalidBundle` into a refusal of the line where it is written, below `place`."""
+def _located(place: Place, spelled: Callable[[At], At] = lambda at: at) -> Iterator[None]:
+    """Turn what a bundle says about itself into the line where it is written, below `place`."""
     try:
         yield
     except InvalidBundle as error:
         spot = place
-        for step in error.at:
-            inner = spot.inside((rename or {}).get(step, step) if isinstance(step, str) else step)
+        for step in spelled(error.at):
+            inner = spot.inside(step)
             if inner is None:
                 raise
             spot = inner

@@ -1,6 +1,6 @@
 """A YAML file becomes places in one pass, with limits on size, depth and expansion, and distinct keys.
 
-Nothing is executed, tags are ignored, and merge keys (`<<`) are keys like any other (all as the original).
+It means what it says or is refused: merge keys (`<<`) are merged, standard tags are honoured, any other tag is an error.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Final, NoReturn
 
-import msgspec
 import yaml
 
 from ..errors import InputError
@@ -21,8 +20,6 @@ MAX_YAML_BYTES: Final = 64 << 20
 MAX_EXPANDED_BYTES: Final = 256 << 20
 """Of a document with every alias replaced by its value: ten lines can expand to gigabytes."""
 MAX_DEPTH: Final = 32
-_VALUE_BYTES: Final = 64
-"""The cost of a value besides its text: an expansion into empty values is bounded too."""
 _UNREADABLE: Final[dict[type[Exception], tuple[str, str]]] = {
     FileNotFoundError: (
         "no such file",
@@ -31,6 +28,21 @@ _UNREADABLE: Final[dict[type[Exception], tuple[str, str]]] = {
     IsADirectoryError: ("is a directory", "name a YAML file in it"),
     PermissionError: ("no permission to read it", "chmod u+r {path}, or run as its owner"),
 }
+_MERGE: Final = "<<"
+_VALUE_BYTES = (
+    64  # what a value costs besides its text, so that an expansion into empty values is bounded too
+)
+_STANDARD: Final = "tag:yaml.org,2002:"
+_SCALARS: Final = {
+    "str": "",
+    "null": "!!null",
+    "int": "!!int",
+    "float": "!!float",
+    "bool": "!!bool",
+    "binary": "!!binary",
+}
+"""What a tag says of a scalar, as the `tag` of a `Text`; "" is text."""
+_COLLECTIONS: Final = {yaml.SequenceStartEvent: "seq", yaml.MappingStartEvent: "map"}
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -99,6 +111,8 @@ class _Composer:
             if isinstance(event, yaml.CollectionEndEvent):
                 done = open_.pop()
                 value: Value = done.value
+                if done.merges:
+                    self._merge(done)
                 if done.anchor is not None:
                     self._anchors[done.anchor] = (value, self._expanded - done.expanded_before)
             elif isinstance(event, yaml.NodeEvent):
@@ -136,28 +150,75 @@ class _Composer:
             return value
         if isinstance(event, yaml.ScalarEvent):
             self._grow(event, _VALUE_BYTES + len(event.value))
-            text = Text(line, column, event.value, not event.style and event.implicit[0])
+            text = self._text(event, line, column)
             if event.anchor is not None:
                 self._anchors[event.anchor] = (text, self._expanded - before)
             return text
         if len(open_) == MAX_DEPTH:
             self._refuse(event, f"nested deeper than {MAX_DEPTH}", "nothing here needs more than five levels")
         self._grow(event, _VALUE_BYTES)
+        assert isinstance(event, yaml.CollectionStartEvent)
+        if event.tag not in (None, "!", f"{_STANDARD}{_COLLECTIONS[type(event)]}"):
+            self._refuse_tag(event)
         is_list = isinstance(event, yaml.SequenceStartEvent)
         open_.append(
             _Open(Items(line, column, []) if is_list else Table(line, column, {}), event.anchor, before)
         )
         return None
 
+    def _text(self, event: yaml.ScalarEvent, line: int, column: int) -> Text:
+        plain = not event.style and event.implicit[0] and event.tag is None
+        if event.tag in (None, "!"):
+            return Text(line, column, event.value, plain)
+        name = event.tag.removeprefix(_STANDARD)
+        if name == "merge" and event.value == _MERGE:
+            return Text(line, column, event.value, True)
+        if name == event.tag or name not in _SCALARS:
+            self._refuse_tag(event)
+        return Text(line, column, event.value, False, _SCALARS[name])
+
+    def _refuse_tag(self, event: yaml.ScalarEvent | yaml.CollectionStartEvent) -> NoReturn:
+        tag = (event.tag or "").replace(_STANDARD, "!!")
+        self._refuse(
+            event,
+            f"the tag {tag[:80]} means nothing here",
+            "put in what the tool of that tag would make of it (decrypted, included), or remove the tag",
+        )
+
+    def _merge(self, done: _Open) -> None:
+        """What `<<` refers to, below what the mapping says itself; of several the first one wins."""
+        assert isinstance(done.value, Table)
+        for key, value in done.merges:
+            for source in value.items if isinstance(value, Items) else [value]:
+                if not isinstance(source, Table):
+                    self._refuse_at(
+                        (key.line, key.column),
+                        "a merge key (`<<`) takes a mapping, or a list of mappings",
+                        'write `<<: *name`; as a name it is `"<<"`',
+                    )
+                self._grow_at((key.line, key.column), _VALUE_BYTES * len(source.entries))
+                for name, entry in source.entries.items():
+                    done.value.entries.setdefault(name, entry)
+
     def _add(self, collection: _Open, value: Value, event: yaml.Event) -> None:
         into = collection.value
         if isinstance(into, Items):
             into.items.append(value)
+        elif collection.key is not None and collection.key.plain and collection.key.text == _MERGE:
+            collection.merges.append((collection.key, value))
+            collection.key = None
         elif collection.key is not None:
             into.entries[collection.key.text] = (collection.key, value)
             collection.key = None
         elif not isinstance(value, Text):
-            self._refuse(event, "expected a key, found a list or mapping", "write keys as text")
+            self._refuse(event, "a list or mapping stands where a key is expected", "write keys as text")
+        elif value.tag not in ("", "!!null"):
+            self._refuse(event, f"a key with the tag {value.tag}", "write keys as text")
+        elif value.plain and value.text == _MERGE and collection.merges:
+            first = collection.merges[0][0].line
+            self._refuse(
+                event, f"a second `<<`, the first is on line {first}", "merge a list: `<<: [*one, *two]`"
+            )
         elif value.text in into.entries:
             first = into.entries[value.text][0].line
             self._refuse(
@@ -169,17 +230,22 @@ class _Composer:
             collection.key = value
 
     def _grow(self, event: yaml.Event, cost: int) -> None:
+        self._grow_at(_line_and_column(event), cost)
+
+    def _grow_at(self, at: tuple[int, int], cost: int) -> None:
         self._expanded += cost
         if self._expanded > MAX_EXPANDED_BYTES:
-            self._refuse(
-                event,
+            self._refuse_at(
+                at,
                 f"with its aliases written out the document is larger than {MAX_EXPANDED_BYTES >> 20} MiB",
                 "put what every node gets under the shared files instead of repeating it",
             )
 
     def _refuse(self, event: yaml.Event, why: str, hint: str) -> NoReturn:
-        line, column = _line_and_column(event)
-        raise InputError(f"{self._path}:{line}:{column}: {why}", hint)
+        self._refuse_at(_line_and_column(event), why, hint)
+
+    def _refuse_at(self, at: tuple[int, int], why: str, hint: str) -> NoReturn:
+        raise InputError(f"{self._path}:{at[0]}:{at[1]}: {why}", hint)
 
 
 def _line_and_column(event: yaml.Event) -> tuple[int, int]:
@@ -187,10 +253,14 @@ def _line_and_column(event: yaml.Event) -> tuple[int, int]:
     return (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
 
 
-class _Open(msgspec.Struct):
-    """A collection whose end has not come; `key` waits for its value."""
+class _Open:
+    """A collection whose end has not come; `key` waits for its value, `merges` for the end."""
 
-    value: Items | Table
-    anchor: str | None
-    expanded_before: int
-    key: Text | None = None
+    __slots__ = ("anchor", "expanded_before", "key", "merges", "value")
+
+    def __init__(self, value: Items | Table, anchor: str | None, expanded_before: int) -> None:
+        self.value = value
+        self.anchor = anchor
+        self.expanded_before = expanded_before
+        self.key: Text | None = None
+        self.merges: list[tuple[Text, Value]] = []

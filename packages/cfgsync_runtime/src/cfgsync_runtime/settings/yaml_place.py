@@ -22,12 +22,14 @@ _TRUTH = {"true": True, "True": True, "TRUE": True, "false": False, "False": Fal
 
 
 class Text(msgspec.Struct, frozen=True):
-    """A scalar. `plain` is True when it was written without quotes."""
+    """A scalar. `plain` is True when it was written without quotes; `tag` is what it is said to be (`!!int`), "" for text
+    or when nothing is said."""
 
     line: int
     column: int
     text: str
     plain: bool
+    tag: str = ""
 
 
 class Items(msgspec.Struct):
@@ -74,34 +76,42 @@ class Place(msgspec.Struct, frozen=True):
     def found(self) -> str:
         """The value, for a message."""
         if isinstance(self.value, Text):
-            return "nothing" if self.is_nothing else repr(self.value.text[:60])
+            tag = f"{self.value.tag} " if self.value.tag else ""
+            return "nothing" if self.is_nothing else f"{tag}{self.value.text[:60]!r}"
         return _KIND[type(self.value)]
 
     @property
     def is_nothing(self) -> bool:
         """True for an empty value, `~` and `null`."""
-        return isinstance(self.value, Text) and self.value.plain and self.value.text in _NOTHING
+        value = self.value
+        return isinstance(value, Text) and value.text in _NOTHING and (value.tag == "!!null" or value.plain)
 
     @property
     def is_list(self) -> bool:
         return isinstance(self.value, Items)
 
-    def text(self, hint: str) -> str:
-        """The text as written; a number or `yes` without quotes is text too, as in the original."""
-        if not isinstance(self.value, Text) or self.is_nothing:
+    @property
+    def is_binary(self) -> bool:
+        """True for a scalar with the tag `!!binary`; its text is base64."""
+        return isinstance(self.value, Text) and self.value.tag == "!!binary"
+
+    def text(self, hint: str, tag: str = "") -> str:
+        """The text as written; a number or `yes` without quotes is text too, as in the original. A value with another tag
+        than `tag` is refused: it says that it is no text."""
+        if not isinstance(self.value, Text) or self.is_nothing or self.value.tag not in ("", tag):
             self.refuse(f"expected text, found {self.found}", hint)
         return self.value.text
 
     def number(self, hint: str) -> int:
         """The whole number, in decimal digits."""
-        text = self.text(hint)
+        text = self.text(hint, "!!int")
         if not re.fullmatch(r"[0-9]{1,18}", text):
             self.refuse(f"expected a whole number, found {self.found}", hint)
         return int(text)
 
     def truth(self, hint: str) -> bool:
         """The boolean, written `true` or `false`."""
-        text = self.text(hint)
+        text = self.text(hint, "!!bool")
         if text not in _TRUTH:
             self.refuse(f"expected true or false, found {self.found}", hint)
         return _TRUTH[text]
