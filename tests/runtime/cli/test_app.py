@@ -295,15 +295,15 @@ def test_the_command_gets_signals_as_a_shell_would_give_them(run: Run) -> None:
 
 
 @pytest.mark.parametrize(("name", "code"), [("no-such-program-here", 127), ("./plain.txt", 126), (".", 126)])
-def test_a_command_that_cannot_start_ends_as_in_a_shell(
+def test_a_command_that_cannot_start_ends_as_in_a_shell_and_before_anything_is_asked(
     run: Run, tmp_path: Path, name: str, code: int
 ) -> None:
     (tmp_path / "plain.txt").write_text("no program")
     with ScriptedServer(ready) as server:
         done = run("fetch", "--server", server.url, "--id", "n", "--out", "o", "--", name)
     assert done.returncode == code
-    assert "the files are in place" in done.stderr.splitlines()[-1]
-    assert (tmp_path / "o/current/config.yaml").exists()
+    assert "nothing was written" in done.stderr.splitlines()[-1]
+    assert server.heard == []
 
 
 def test_ctrl_c_is_130_without_a_traceback(tmp_path: Path, environment: dict[str, str]) -> None:

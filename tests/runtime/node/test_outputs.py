@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cfgsync_artifacts import ArtifactFile, DiskError
+from cfgsync_artifacts import ArtifactFile, DiskError, TargetKept, locked_directory
 from cfgsync_core import IntegrityError
 from cfgsync_runtime.node.outputs import ArtifactOutputMap, OutputDirectory, Plan, in_place, write
 
@@ -46,6 +46,29 @@ def test_what_is_not_routed_goes_below_the_directory_for_the_rest() -> None:
     written = write(ArtifactOutputMap().under("rest").route("/config.yaml", "here.yaml").plan(FILES))
     assert written.paths == ("here.yaml", "rest/tls/key.pem")
     assert not Path("rest/config.yaml").exists()
+
+
+def test_a_route_as_written_is_divided_behind_the_longest_path_that_the_payload_has() -> None:
+    named = [ArtifactFile("/a=b", "long"), ArtifactFile("/c", "short"), ArtifactFile("d", "no slash")]
+    outputs = ArtifactOutputMap(unsplit=("/a=b=x", "/c=y=z", "/d=d", "/e=absent"))
+    assert write(outputs.plan(named)).paths == ("x", "y=z", "d")
+    both = [ArtifactFile("/a=b", "long"), ArtifactFile("/a", "short")]
+    with pytest.raises(IntegrityError, match="'/a' has no target"):
+        ArtifactOutputMap(unsplit=("/a=b=x",)).plan(both)
+    with pytest.raises(IntegrityError, match="'/a=b' is routed twice"):
+        ArtifactOutputMap(unsplit=("/a=b=x", "/a=b=y")).plan(both)
+
+
+def test_a_watchers_lock_goes_along_when_its_directory_is_replaced() -> None:
+    with locked_directory("out") as lock:
+        outputs = OutputDirectory("out", lock=lock)
+        assert write(outputs.plan(FILES)).notes == ()
+        os.rename("out", "old")
+        written = write(outputs.plan(FILES))
+        assert written.notes == ("out was moved or replaced: the directory that is there now gets the files",)
+        assert Path("out/current/config.yaml").exists()
+        with pytest.raises(TargetKept), locked_directory("out"):
+            pass
 
 
 def test_a_map_with_one_more_route_is_a_new_map() -> None:

@@ -13,13 +13,26 @@ def plain(text: str, limit: int | None = LINE_CHARACTERS) -> str:
     """Foreign text as one line that cannot move a terminal's cursor, with at most `limit` characters (None: all)."""
     end = len(text) if limit is None else limit
     line = " ".join(text[: end + 1].split())
+    line = escaped(line)
     shown = line if line.isprintable() else "".join(c if c.isprintable() else "?" for c in line)
     return shown if len(text) <= end else shown[:end] + "…"
 
 
+def escaped(text: str) -> str:
+    """The text with each byte that is not UTF-8, as in the name of a file, as `\\xff`."""
+    if text.isascii():
+        return text
+    return "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in text)
+
+
+def as_unicode(text: str) -> str:
+    """The text with `?` for what UTF-8 cannot say, as for JSON."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def shortened(text: str, limit: int) -> str:
     """At most `limit` characters of `text`, without surrogates, which UTF-8 cannot encode."""
-    text = text.encode("utf-8", "replace").decode()
+    text = as_unicode(text)
     return text if len(text) <= limit else text[:limit] + "…"
 
 

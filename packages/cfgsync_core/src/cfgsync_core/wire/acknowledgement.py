@@ -9,6 +9,7 @@ import msgspec
 from ..errors import InvalidRequest
 from ..store.contract import Version
 from ..store.epoch import epoch_ms
+from ..text import as_unicode
 from .headers import is_digest
 from .limits import MAX_REASON
 from .registration import Identifier, check_identifier
@@ -71,6 +72,7 @@ def decode_acknowledgement(body: bytes) -> Acknowledgement:
 
 
 def _within_limits(given: Acknowledgement) -> Acknowledgement:
-    if given.reason is None or 0 < len(given.reason) <= MAX_REASON:
+    if given.reason is None:
         return given
-    return msgspec.structs.replace(given, reason=given.reason[:MAX_REASON] or None)
+    # as Unicode: it may name a file whose name is not UTF-8
+    return msgspec.structs.replace(given, reason=as_unicode(given.reason[:MAX_REASON]) or None)

@@ -1,7 +1,8 @@
 """The command line as a process: however it ends, it shows no traceback, and reports an output that is not whole.
 
-Ctrl-C ends it with 130 from its first line on, also while a command is still being loaded. A reader that leaves
-(`cfgsync … | head`) ends it with 1, without a message.
+Ctrl-C ends it with 130 from its first line on, also while a command is still being loaded. A line on stderr that cannot
+be written is dropped. A reader of stdout that leaves (`cfgsync … | head`) ends it with 1, without a word; an output that
+cannot be written is said; but `fetch` ends as if its output had been written.
 """
 
 from __future__ import annotations
@@ -22,7 +23,12 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     owns = arguments is None  # a test that gives arguments lives on
     try:
         if owns:
+            from .parts.unfailing_stream import open_standard_descriptors, unfailing
+
+            open_standard_descriptors()
             _never_fail_to_encode()
+            sys.stderr = unfailing(sys.stderr, 2)
+            sys.stdout = sys.stdout or unfailing(None, 1)
         code, is_over = _run(arguments)
         if sys.stdout is not None:
             sys.stdout.flush()

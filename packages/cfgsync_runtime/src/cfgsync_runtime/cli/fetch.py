@@ -16,7 +16,7 @@ from typer.core import TyperCommand
 from cfgsync_artifacts import DiskError, locked_directory
 from cfgsync_core import NodeRegistration, ServerUrl
 from cfgsync_core.node import HOLD, Lost
-from cfgsync_core.text import cause
+from cfgsync_core.text import as_unicode, cause
 
 from ..node.degraded_start import ConfigStartupMode
 from ..node.fetch import EXIT, Ending, degraded, failed, fetch
@@ -24,7 +24,9 @@ from ..node.outputs import OutputDirectory
 from ..node.own_address import own_address
 from ..node.state import NodeState, default_directory
 from .parts.fetch_flags import outputs, parsed, payload, refuse_one_directory, reload_of, stale_of, wait_of
+from .parts.fetch_places import owned, refuse_command, refuse_places
 from .parts.messages import Over, WaitingLine, fail, note
+from .parts.unfailing_stream import make_stdout_unfailing
 
 LIVE_HOLD: Final = 2.0  # s; a terminal shows the reason soon, and again when it changes
 
@@ -106,6 +108,26 @@ def command(
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
+    chown: Annotated[
+        str | None,
+        typer.Option(
+            "--chown",
+            metavar="USER[:GROUP]",
+            help="Who the files belong to; names or numbers. Without it a target of --route keeps its owner and group.",
+        ),
+    ] = None,
+    keep: Annotated[
+        int | None,
+        typer.Option(
+            "--keep",
+            envvar="CFGSYNC_FETCH_KEEP",
+            metavar="N",
+            min=0,
+            max=1000,
+            help="How many sets of files before the current one stay in --out; younger than 10 minutes they stay anyway."
+            "  [default: 3]",
+        ),
+    ] = None,
 ) -> None:
     """Register this node, wait for its files, write them, start a command.
 
@@ -124,7 +146,11 @@ def command(
     """
     start: list[str] = ctx.obj or []
     at = parsed("--server", server, ServerUrl.parse)
-    places = outputs(ctx, out, route or [])
+    make_stdout_unfailing()
+    places = owned(outputs(ctx, out, route or []), chown, keep)
+    refuse_places(places)
+    if start:
+        refuse_command(start, places)
     registered = payload(metadata)
     parsed("--id", identifier, lambda text: NodeRegistration(text, "0.0.0.0"))
     if ip != "auto":
@@ -142,7 +168,8 @@ def command(
     with ExitStack() as alone:
         try:
             if watch and isinstance(places, OutputDirectory):
-                alone.enter_context(locked_directory(places.directory))
+                lock = alone.enter_context(locked_directory(places.directory))
+                places = msgspec.structs.replace(places, lock=lock)
             memory = NodeState(
                 state or default_directory(server, identifier),
                 identifier,
@@ -190,7 +217,10 @@ def _print(ending: Ending, json: bool) -> None:
     """Print how it ended; without files, end the process."""
     report = ending.report
     if json:
-        print(msgspec.json.encode(report).decode(), flush=True)
+        words = msgspec.structs.replace(
+            report, files=tuple(map(as_unicode, report.files)), message=as_unicode(report.message)
+        )
+        print(msgspec.json.encode(words).decode(), flush=True)
     if report.exit:
         raise typer.Exit(Over(fail(report.exit, report.message, ending.hint)))
     if report.status == "degraded":
@@ -207,7 +237,11 @@ def become(start: list[str]) -> NoReturn:
     for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(ignored, signal.SIG_DFL)  # ignored by Python, and else by the command too
     try:
-        os.execvp(start[0], start)
+        try:
+            os.execvp(start[0], start)
+        finally:  # it has not been replaced, and lives on to say so
+            for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
+                signal.signal(ignored, signal.SIG_IGN)
     except FileNotFoundError:
         code = fail(
             127, f"{start[0]}: command not found", "the files are in place; name a command that is in PATH"

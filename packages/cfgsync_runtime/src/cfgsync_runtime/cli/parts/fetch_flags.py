@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import signal
@@ -80,15 +81,17 @@ def outputs(ctx: typer.Context, out: str | None, route: list[str]) -> OutputDire
         raise typer.BadParameter(f"{both}: give --out DIR, or --route PATH=TARGET for each file")
     if out:
         return OutputDirectory(out)
-    routes = ArtifactOutputMap()
+    routed: set[str] = set()
     for text in route:
         path, _, target = text.partition("=")
         if not path or not target:
             raise typer.BadParameter(f"{text!r} is not PATH=TARGET", param_hint="--route")
-        if path in routes.routes:
+        if not path.startswith("/"):
+            raise typer.BadParameter(f"PATH begins with a slash: /{text}", param_hint="--route")
+        if path in routed and "=" not in target:
             raise typer.BadParameter(f"{path!r} is routed twice", param_hint="--route")
-        routes = routes.route(path, target)
-    return routes
+        routed.add(path)
+    return ArtifactOutputMap(unsplit=tuple(route))
 
 
 def refuse_one_directory(state: str, places: OutputDirectory | ArtifactOutputMap) -> None:
@@ -117,7 +120,22 @@ def payload(metadata: str | None) -> RegistrationPayload:
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or str(error)
             raise typer.BadParameter(f"{metadata[1:]}: {why}", param_hint="--metadata") from error
-    return parsed("--metadata", text, RegistrationPayload.from_json_text)
+    made = parsed("--metadata", text, RegistrationPayload.from_json_text)
+    _refuse_keys_twice(text)
+    return made
+
+
+def _refuse_keys_twice(text: str) -> None:
+    """A person who writes a key twice means one of them, and nobody knows which. (On the wire the last one wins.)"""
+
+    def members(pairs: list[tuple[str, object]]) -> None:
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise typer.BadParameter(f"the key {key[:80]!r} is given twice", param_hint="--metadata")
+            seen.add(key)
+
+    json.loads(text, object_pairs_hook=members)
 
 
 def parsed(flag: str, text: str, parse: Callable[[str], T]) -> T:

@@ -1,0 +1,132 @@
+"""What `cfgsync fetch` could not do with its places, their owner or its command is refused before a server is asked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import msgspec
+import typer
+
+from cfgsync_artifacts import Owner, may_give
+
+from ...node.outputs import ArtifactOutputMap, OutputDirectory
+from .messages import Over, fail
+
+
+def owned(
+    places: OutputDirectory | ArtifactOutputMap, chown: str | None, keep: int | None
+) -> OutputDirectory | ArtifactOutputMap:
+    """The places with what `--chown` and `--keep` say. Raises `BadParameter`."""
+    if isinstance(places, OutputDirectory):
+        kept = places.keep if keep is None else keep
+        return msgspec.structs.replace(places, owner=owner_of(chown), keep=kept)
+    if keep is not None:
+        raise typer.BadParameter("it is for --out only", param_hint="--keep")
+    return msgspec.structs.replace(places, owner=owner_of(chown))
+
+
+def owner_of(text: str | None) -> Owner:
+    """`USER`, `USER:GROUP`, `:GROUP`, or `USER:` with the group that USER logs in with; names or numbers. Raises
+    `BadParameter` for one that does not exist, or that this process may not give a file to."""
+    if text is None:
+        return Owner()
+    user, colon, group = text.partition(":")
+    if not user and not group:
+        raise typer.BadParameter(f"{text!r} is not USER or USER:GROUP", param_hint="--chown")
+    owner = Owner(_user(user) if user else -1, _login_group(user) if colon and not group else _group(group))
+    if not may_give(owner):
+        raise typer.BadParameter(
+            f"this process may not give files to {text}: run it as root, or with the capability CAP_CHOWN",
+            param_hint="--chown",
+        )
+    return owner
+
+
+def refuse_places(places: OutputDirectory | ArtifactOutputMap) -> None:
+    """Raise `BadParameter` for a directory that is a file, and for a target that is no file's name or in no directory."""
+    if isinstance(places, OutputDirectory):
+        above = places.directory
+        while above and not os.path.lexists(above):
+            above = os.path.dirname(above.rstrip("/"))
+        if above and not os.path.isdir(above):
+            raise typer.BadParameter(f"{above} is not a directory: name another", param_hint="--out")
+        return
+    for text in places.unsplit:
+        refusals = [_refusal(target) for target in _targets(text)]
+        if all(refusals):
+            raise typer.BadParameter(f"{refusals[0]}", param_hint="--route")
+
+
+def refuse_command(start: list[str], places: OutputDirectory | ArtifactOutputMap) -> None:
+    """End with 127 when there is no such command, with 126 when it cannot be run, as a shell; but not for one that comes
+    with the files."""
+    name = start[0]
+    found = [name] if "/" in name else [os.path.join(at, name) for at in os.get_exec_path()]
+    if any(_is_delivered(path, places) or _is_program(path) for path in found):
+        return
+    if any(os.path.exists(path) for path in found):
+        code = fail(126, f"{name}: permission denied", "nothing was written; name a program that may be run")
+    else:
+        code = fail(127, f"{name}: command not found", "nothing was written; name a command that is in PATH")
+    raise typer.Exit(Over(code))
+
+
+def _targets(text: str) -> Iterator[str]:
+    """What may be the TARGET of `PATH=TARGET`: either may hold a `=`."""
+    for at, character in enumerate(text):
+        if character == "=":
+            yield text[at + 1 :]
+
+
+def _refusal(target: str) -> str | None:
+    directory, name = os.path.split(target)
+    if name in ("", ".", "..") or os.path.isdir(target):
+        return f"{target!r} is a directory: TARGET is the name of the file"
+    if not os.path.isdir(directory or "."):
+        return f"the directory {directory} does not exist: make it first"
+    return None
+
+
+def _is_program(path: str) -> bool:
+    return os.path.isfile(path) and os.access(path, os.X_OK)
+
+
+def _is_delivered(path: str, places: OutputDirectory | ArtifactOutputMap) -> bool:
+    """True for a file that the payload may bring."""
+    path = os.path.realpath(path)
+    if isinstance(places, OutputDirectory):
+        return path.startswith(os.path.join(os.path.realpath(places.directory), ""))
+    targets = (target for text in places.unsplit for target in _targets(text))
+    return any(path == os.path.realpath(target) for target in targets)
+
+
+def _user(name: str) -> int:
+    import pwd
+
+    try:
+        return int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid
+    except KeyError:
+        raise typer.BadParameter(f"there is no user {name!r} on this machine", param_hint="--chown") from None
+
+
+def _login_group(user: str) -> int:
+    import pwd
+
+    try:
+        return (pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)).pw_gid
+    except KeyError:
+        raise typer.BadParameter(
+            f"there is no user {user!r} on this machine, so name the group", param_hint="--chown"
+        ) from None
+
+
+def _group(name: str) -> int:
+    import grp
+
+    try:
+        return -1 if not name else int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
+    except KeyError:
+        raise typer.BadParameter(
+            f"there is no group {name!r} on this machine", param_hint="--chown"
+        ) from None
