@@ -178,13 +178,15 @@ FAULTS = (
         (
             Edit(
                 f"{_ARTIFACTS}/swapped_directory.py",
-                "                        _publish(root, home, tree)\n",
-                "                        if _current(root, target) is None:\n"
-                "                            _publish(root, home, tree)\n"
+                "                        _publish(root, home, sets, tree, group)\n"
+                "                    except (OSError, DiskError) as error:\n",
+                "                        if current_number(root, target) is None:\n"
+                "                            _publish(root, home, sets, tree, group)\n"
                 "                        else:\n"
                 "                            from .replaced_files import replace_files\n"
                 "                            at = os.path.join(target, CURRENT)\n"
-                "                            replace_files([Placed(at, f.parts, f.content, f.mode) for f in files])\n",
+                "                            replace_files([Placed(at, f.parts, f.content, f.mode) for f in files])\n"
+                "                    except (OSError, DiskError) as error:\n",
             ),
         ),
         (
@@ -459,6 +461,23 @@ FAULTS = (
             ),
         ),
         ("tests/runtime/node/test_degraded_start.py",),
+    ),
+    Fault(
+        "an old set goes at once",
+        (Edit(f"{_ARTIFACTS}/kept_sets.py", "return 0 <= age < YOUNG", "return False"),),
+        ("tests/artifacts/test_swapped_directory.py::test_old_sets_go_and_young_ones_and_the_last_few_stay",),
+    ),
+    Fault(
+        "what cannot be removed blocks",
+        (
+            Edit(
+                f"{_ARTIFACTS}/kept_sets.py",
+                "                failed[os.path.join(self._target, HOME, name)] = error.strerror or str(error)\n",
+                "                raise\n",
+            ),
+        ),
+        ("tests/artifacts/test_disk_refuses.py",),
+        needs="unshare",
     ),
     Fault(
         "a directory has as many keepers as come",

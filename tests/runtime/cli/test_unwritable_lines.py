@@ -230,6 +230,24 @@ def test_a_name_in_the_payload_is_utf_8_on_disk_whatever_the_locale_is(
     assert os.listdir(os.fsencode(tmp_path / "o" / "current")) == ["naïve".encode()]
 
 
+def test_the_originals_client_ends_right_without_anybody_who_reads(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    client = "from cfgsync_runtime.cli.client_dropin import main; main()"
+    with ScriptedServer(ready) as server:
+        for close in ("<&- >&- 2>&-", ">/dev/full 2>&1"):
+            done = subprocess.run(
+                ["sh", "-c", f'exec "$@" {close}', "sh", sys.executable, "-c", client],
+                cwd=tmp_path,
+                env={**environment, "CFG_SERVER_ADDR": server.url, "CFG_FILE_PATH": "c"},
+                timeout=60,
+                check=False,
+            )
+            assert done.returncode == 0
+            assert (tmp_path / "c").read_text() == "id: node-1\n"
+            (tmp_path / "c").unlink()
+
+
 def test_a_fetch_waits_for_another_one_within_its_wait(tmp_path: Path, environment: dict[str, str]) -> None:
     def fetch(wait: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -27,6 +27,7 @@ from ..errors import InputError
 from ..node.fetch import EXIT, Ending, fetch
 from ..node.outputs import ArtifactOutputMap, Placeable, Plan
 from .parts.messages import WaitingLine, fail, note
+from .parts.unfailing_stream import open_standard_descriptors, unfailing
 
 USAGE: Final = """\
 Usage: cfgsync-client
@@ -67,6 +68,8 @@ _WITHOUT_CONTEXT: Final = {EXIT[IntegrityError], EXIT[DiskError]}
 def main() -> NoReturn:
     """Run, and end the process with 0 or 1. Every failure is two lines on stderr, the first with `Error: `."""
     try:
+        open_standard_descriptors()
+        sys.stderr = unfailing(sys.stderr, 2)
         code = run(sys.argv[1:], os.environ)
     except KeyboardInterrupt:
         code = 130
