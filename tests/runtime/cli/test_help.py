@@ -89,7 +89,8 @@ def test_every_flag_is_an_environment_variable(path: tuple[str, ...], command: A
         if path == ("serve",):
             assert flag in {*ServeSettings.model_fields, "config", "bundle", "help"}
         elif flag != "help" and (path[0], flag) not in BY_HAND:
-            assert option.envvar == f"CFGSYNC_{flag.upper()}", option.opts
+            common = {f"CFGSYNC_{flag.upper()}", f"CFGSYNC_{path[0].upper()}_{flag.upper()}"}
+            assert option.envvar in common, option.opts
 
 
 # ── completion ───────────────────────────────────────────────────────────────────────────────────────────────────────
