@@ -24,7 +24,7 @@ from ..node.outputs import OutputDirectory
 from ..node.own_address import own_address
 from ..node.state import NodeState, default_directory
 from .parts.fetch_flags import outputs, parsed, payload, refuse_one_directory, reload_of, stale_of, wait_of
-from .parts.fetch_places import owned, refuse_command, refuse_places
+from .parts.fetch_places import Chown, Keep, owned, refuse_command, refuse_places
 from .parts.messages import Over, WaitingLine, fail, note
 from .parts.unfailing_stream import make_stdout_unfailing
 
@@ -108,26 +108,8 @@ def command(
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
-    chown: Annotated[
-        str | None,
-        typer.Option(
-            "--chown",
-            metavar="USER[:GROUP]",
-            help="Who the files belong to; names or numbers. Without it a target of --route keeps its owner and group.",
-        ),
-    ] = None,
-    keep: Annotated[
-        int | None,
-        typer.Option(
-            "--keep",
-            envvar="CFGSYNC_FETCH_KEEP",
-            metavar="N",
-            min=0,
-            max=1000,
-            help="How many sets of files before the current one stay in --out; younger than 10 minutes they stay anyway."
-            "  [default: 3]",
-        ),
-    ] = None,
+    chown: Chown = None,
+    keep: Keep = None,
 ) -> None:
     """Register this node, wait for its files, write them, start a command.
 
@@ -217,9 +199,8 @@ def _print(ending: Ending, json: bool) -> None:
     """Print how it ended; without files, end the process."""
     report = ending.report
     if json:
-        words = msgspec.structs.replace(
-            report, files=tuple(map(as_unicode, report.files)), message=as_unicode(report.message)
-        )
+        files = tuple(map(as_unicode, report.files))
+        words = msgspec.structs.replace(report, files=files, message=as_unicode(report.message))
         print(msgspec.json.encode(words).decode(), flush=True)
     if report.exit:
         raise typer.Exit(Over(fail(report.exit, report.message, ending.hint)))
@@ -234,8 +215,8 @@ def become(start: list[str]) -> NoReturn:
     """Replace this process with a command. As a shell does, exit 127 when it is not found, and 126 when it cannot run."""
     sys.stdout.flush()
     sys.stderr.flush()
-    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(ignored, signal.SIG_DFL)  # ignored by Python, and else by the command too
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these; the command would inherit that
+        signal.signal(ignored, signal.SIG_DFL)
     try:
         try:
             os.execvp(start[0], start)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Annotated, TypeAlias
 
 import msgspec
 import typer
@@ -12,6 +13,28 @@ from cfgsync_artifacts import Owner, may_give
 
 from ...node.outputs import ArtifactOutputMap, OutputDirectory
 from .messages import Over, fail
+
+Chown: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--chown",
+        envvar="CFGSYNC_CHOWN",
+        metavar="USER[:GROUP]",
+        help="Who the files belong to; names or numbers. Without it a target of --route keeps its owner and group.",
+    ),
+]
+Keep: TypeAlias = Annotated[
+    int | None,
+    typer.Option(
+        "--keep",
+        envvar="CFGSYNC_FETCH_KEEP",
+        metavar="N",
+        min=0,
+        max=1000,
+        help="How many sets of files before the current one stay in --out; younger than 10 minutes they stay anyway."
+        "  [default: 3]",
+    ),
+]
 
 
 def owned(
@@ -84,7 +107,7 @@ def _refusal(target: str) -> str | None:
     if name in ("", ".", "..") or os.path.isdir(target):
         return f"{target!r} is a directory: TARGET is the name of the file"
     if not os.path.isdir(directory or "."):
-        return f"the directory {directory} does not exist: make it first"
+        return f"there is no directory {directory}: make it first"
     return None
 
 
