@@ -25,11 +25,17 @@ class OpenEngine(Protocol):
     """What an entry point of the group `cfgsync.engines` names: a function that opens the engine of one URL scheme."""
 
     def __call__(
-        self, url: str, *, read_only: bool, on_fatal: Callable[[BaseException], None] | None
+        self,
+        url: str,
+        *,
+        read_only: bool,
+        on_fatal: Callable[[BaseException], None] | None,
+        accept_loss: bool = False,
     ) -> AbstractAsyncContextManager[Backend]:
         """The backend at `url` (the whole URL), open while the context lasts.
 
         `read_only` reads beside a running server: it makes no file and takes no lock. The engine calls `on_fatal` once,
-        in the event loop, when it can no longer say what is durable. Entering raises `StoreRefused` or `Unavailable`,
+        in the event loop, when it can no longer say what is durable. `accept_loss` is given only after the engine has refused the
+        store with `StoreDamaged`: it then opens what is left, for an operator who gives that a new epoch. Entering raises `StoreRefused` or `Unavailable`,
         whose message and hint repeat no password of the URL.
         """

@@ -180,7 +180,10 @@ class StoreAdmin(Protocol):
     """The operator's side of a store. Features use the five verbs only."""
 
     async def ping(self) -> None:
-        """Return when the engine answers; raise `Unavailable` when it does not."""
+        """Return when the engine reads and writes now; raise `Unavailable` when it does not, after 2 s at most.
+
+        No cache may answer: an engine on a disk makes a small commit outside every bucket when none succeeded for 5 s.
+        """
 
     async def buckets(self) -> Sequence[str]:
         """The buckets that exist, sorted."""

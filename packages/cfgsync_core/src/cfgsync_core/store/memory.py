@@ -58,10 +58,12 @@ class _Bucket:
 
 
 class MemoryStore:
-    """A store whose contents end with its process. `clock` gives milliseconds since 1970."""
+    """A store whose contents end with its process. `clock` gives milliseconds since 1970; every epoch is later than `after`,
+    if one is given."""
 
-    def __init__(self, clock: Callable[[], int] = wall_ms) -> None:
+    def __init__(self, clock: Callable[[], int] = wall_ms, *, after: str = "") -> None:
         self._clock = clock
+        self._after = after
         self._buckets: dict[str, _Bucket] = {}
 
     async def version(self, bucket: str) -> Version:
@@ -95,7 +97,7 @@ class MemoryStore:
             if not changed:
                 return NEVER
             epochs = [other.version.epoch for other in self._buckets.values()]
-            held = self._buckets[bucket] = _Bucket(Version(mint_epoch(epochs), 0))
+            held = self._buckets[bucket] = _Bucket(Version(mint_epoch([*epochs, self._after]), 0))
         if changed:
             _apply(held, changed, self._clock())
         return held.version
@@ -129,7 +131,8 @@ class MemoryStore:
         held.heads = {entry.key: (entry.revision, entry.value) for entry in entries}
 
     async def new_epoch(self, after: str | None = None) -> Mapping[str, Version]:
-        epoch = mint_epoch([*(held.version.epoch for held in self._buckets.values()), after or ""])
+        epochs = [held.version.epoch for held in self._buckets.values()]
+        epoch = mint_epoch([*epochs, self._after, after or ""])
         for held in self._buckets.values():
             held.version = Version(epoch, held.version.revision)
         return {bucket: held.version for bucket, held in sorted(self._buckets.items())}

@@ -14,12 +14,17 @@ GROUP: Final = "cfgsync.engines"
 
 
 def open_backend(
-    url: str, *, read_only: bool = False, on_fatal: Callable[[BaseException], None] | None = None
+    url: str,
+    *,
+    read_only: bool = False,
+    on_fatal: Callable[[BaseException], None] | None = None,
+    accept_loss: bool = False,
 ) -> AbstractAsyncContextManager[Backend]:
     """The store at `url`: `async with open_backend("sqlite:fleet.db") as backend`.
 
     `read_only` reads beside a running server. The engine calls `on_fatal` once, in the event loop, when it can no longer
-    say what is durable: end the process then, and start again. Raises `StoreRefused`.
+    say what is durable: end the process then, and start again. With `accept_loss` a store opens whose newest commits are
+    lost, with what is left; a new epoch must follow. Raises `StoreRefused`.
     """
     found = _engine(url)
     try:
@@ -29,6 +34,8 @@ def open_backend(
             f"the engine for scheme {found.name!r} cannot be loaded: {error}",
             f"install {found.dist.name if found.dist else found.value} again, with what it needs",
         ) from error
+    if accept_loss:
+        return opener(url, read_only=read_only, on_fatal=on_fatal, accept_loss=True)
     return opener(url, read_only=read_only, on_fatal=on_fatal)
 
 

@@ -6,16 +6,31 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from cfgsync_core import Backend, MemoryStore, StoreRefused
+from cfgsync_core.store import epoch_ms, uuid7
 
 
 @asynccontextmanager
 async def open_memory(
-    url: str, *, read_only: bool, on_fatal: Callable[[BaseException], None] | None
+    url: str,
+    *,
+    read_only: bool,
+    on_fatal: Callable[[BaseException], None] | None,
+    accept_loss: bool = False,
 ) -> AsyncIterator[Backend]:
-    """A new, empty store. It never calls `on_fatal`."""
-    if url != "memory:" or read_only:
+    """A new, empty store. It never calls `on_fatal`, and has nothing to lose.
+
+    `memory:EPOCH` makes only later epochs: for a server whose clock is behind that of its last start, since nodes refuse an
+    epoch that is older than what they have seen.
+    """
+    after = url.removeprefix("memory:")
+    try:
+        epoch_ms(after or uuid7())
+    except ValueError as error:
         raise StoreRefused(
-            "memory: takes no name and has no second reader", "write just memory:, or use sqlite:PATH"
-        )
-    store = MemoryStore()
+            f"memory: takes no name but an epoch, and {after[:80]!r} is none",
+            "write just memory:, or memory:EPOCH as nodes print it, or use sqlite:PATH",
+        ) from error
+    if read_only:
+        raise StoreRefused("memory: has no second reader", "use sqlite:PATH")
+    store = MemoryStore(after=after)
     yield Backend(store, store)

@@ -7,9 +7,18 @@ from typing import Annotated
 
 import typer
 
-from cfgsync_core import NEVER, BucketSnapshot, Gap, RevisionedStore, StoreRefused, Unavailable
+from cfgsync_core import (
+    NEVER,
+    BucketSnapshot,
+    Gap,
+    RevisionedStore,
+    StoreDamaged,
+    StoreRefused,
+    Unavailable,
+    Version,
+)
 from cfgsync_core.store import epoch_ms
-from cfgsync_core.text import counted
+from cfgsync_core.text import counted, rfc3339
 
 from ..backends.engines import open_backend, scheme_of
 from .app import PLAIN
@@ -61,10 +70,10 @@ def new_epoch(
         ),
     ] = None,
 ) -> None:
-    """Begin a new epoch in every bucket of a store that was restored from an older copy.
+    """Begin a new epoch in every bucket of a store that was restored from an older copy, or whose newest commits are lost.
 
     Nodes then accept what it serves, although they have seen later numbers of the old epoch. Nothing else changes. No
-    server may have the store open.
+    server may have the store open. If the end of its log is lost, this accepts the loss and says what is left.
 
     \b
     Examples:
@@ -93,16 +102,33 @@ async def _new_epoch(url: str, after: str | None) -> None:
     if scheme_of(url) == "memory":
         raise StoreRefused(
             "memory: begins a new epoch at each start",
-            "name the store that a server keeps, such as sqlite:FILE",
+            f"start the server again with --store memory:{after or 'EPOCH'}, which makes later epochs than that one"
+            " whatever the clock says",
         )
-    async with open_backend(url, read_only=True):
-        pass  # refuse an absent store instead of creating it
-    async with open_backend(url) as backend:
+    loss = ""
+    try:
+        async with open_backend(url, read_only=True):
+            pass  # refuse an absent store instead of creating it
+    except StoreDamaged as error:
+        loss = str(error)
+    async with open_backend(url, accept_loss=bool(loss)) as backend:
+        left = [await _bucket(backend.store, name) for name in await backend.admin.buckets()] if loss else []
         versions = await backend.admin.new_epoch(after)
+        newest = [await _newest(backend.store, name, version) for name, version in versions.items()]
+    if loss:
+        print(f"accepted: {loss}\nwhat is left:", flush=True)
+        for line, time in zip(left, newest, strict=True):
+            print(f"{line}; the newest change is {time}, and every later one is gone", flush=True)
+        print("a node whose registration is gone registers again; until then another node may take its name")
     for name, version in versions.items():
         print(f"{name}: {version}", flush=True)
     many = f"a new epoch in {counted(len(versions), 'bucket')}"
     print(many if versions else "nothing was ever written to it: there is no epoch yet", flush=True)
+
+
+async def _newest(store: RevisionedStore, name: str, version: Version) -> str:
+    changes = await store.changes(name, Version(version.epoch, version.revision - 1))
+    return "of an unknown time" if isinstance(changes, Gap) else f"of {rfc3339(changes[-1].at_ms // 1000)}"
 
 
 async def _check(url: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -37,12 +38,21 @@ SMALL_GROUP: Final = 4
 QUIET_TURNS: Final = 4
 """Turns of the event loop without a new commit, after which a group begins although the last one was larger."""
 
+PING_SECONDS: Final = 5.0
+"""After a commit the disk counts as well for so long."""
+
+PING_TIMEOUT_SECONDS: Final = 2.0
+
 T = TypeVar("T")
 
 
 @asynccontextmanager
 async def open_sqlite(
-    url: str, *, read_only: bool, on_fatal: Callable[[BaseException], None] | None
+    url: str,
+    *,
+    read_only: bool,
+    on_fatal: Callable[[BaseException], None] | None,
+    accept_loss: bool = False,
 ) -> AsyncIterator[Backend]:
     """`sqlite:relative.db`, `sqlite:/absolute.db` or `sqlite:///absolute.db`."""
     path = url.partition(":")[2]
@@ -51,7 +61,7 @@ async def open_sqlite(
         raise StoreRefused(
             f"sqlite:{path[:80]} names no file", "write sqlite:PATH, for example sqlite:cfgsync.db"
         )
-    async with SqliteStore(path, read_only=read_only, on_fatal=on_fatal) as store:
+    async with SqliteStore(path, read_only=read_only, on_fatal=on_fatal, accept_loss=accept_loss) as store:
         yield Backend(store, store)
 
 
@@ -70,12 +80,14 @@ class SqliteStore:
         on_fatal: Callable[[BaseException], None] | None = None,
         clock: Callable[[], int] = _wall_ms,
         factory: type[sqlite3.Connection] = sqlite3.Connection,
+        accept_loss: bool = False,
     ) -> None:
         self._path = path
         self._read_only = read_only
         self._on_fatal = on_fatal
         self._clock = clock
         self._factory = factory
+        self._accept_loss = accept_loss
         self._writes = Worker("cfgsync-sqlite-write")
         self._reads = Worker("cfgsync-sqlite-read")
         self._file: OpenFile | None = None
@@ -84,6 +96,7 @@ class SqliteStore:
         self._writing = False
         self._last = 0  # commits in the last group
         self._idle = asyncio.Event()
+        self._asking: asyncio.Future[None] | None = None
 
     async def __aenter__(self) -> Self:
         self._writes.start()
@@ -111,7 +124,7 @@ class SqliteStore:
     def _open(self) -> OpenFile:
         if self._read_only:
             return OpenFile.to_read(self._path, self._factory)
-        return OpenFile.to_write(self._path, self._clock, self._factory)
+        return OpenFile.to_write(self._path, self._clock, self._factory, accept_loss=self._accept_loss)
 
     def _stop(self) -> None:
         self._reads.stop()
@@ -151,7 +164,27 @@ class SqliteStore:
     # The operator's side
 
     async def ping(self) -> None:
-        await self._read(lambda reader: reader.ping())
+        if self._read_only:
+            return await self._read(lambda reader: reader.ping())
+        writer = self._writer()
+        if self._asking is None:
+            if time.monotonic() - writer.transactions.written_at < PING_SECONDS:
+                return None
+            self._asking = asyncio.ensure_future(self._operate(writer.transactions.beat))
+            self._asking.add_done_callback(self._asked)
+        done, _ = await asyncio.wait([self._asking], timeout=PING_TIMEOUT_SECONDS)
+        if not done:
+            raise Unavailable(f"{self._path}: the disk has not answered for {PING_TIMEOUT_SECONDS:g} s")
+        return done.pop().result()
+
+    def _asked(self, asked: asyncio.Future[None]) -> None:
+        self._asking = None
+        asked.exception()  # its readers may all have gone
+        writer = self._file.writer if self._file else None
+        if (
+            writer is not None and writer.transactions.checkpoint_due
+        ):  # a server that is only probed must checkpoint, too
+            self._writes.post(asyncio.get_running_loop(), writer.transactions.checkpoint, self._after_upkeep)
 
     async def buckets(self) -> Sequence[str]:
         return await self._read(lambda reader: reader.buckets())
@@ -198,8 +231,8 @@ class SqliteStore:
             # after the answers, so that only the next group waits for them
             if writer.fold_due:
                 self._writes.post(loop, writer.fold, self._after_upkeep)
-            if writer.checkpoint_due:
-                self._writes.post(loop, writer.checkpoint, self._after_upkeep)
+            if writer.transactions.checkpoint_due:
+                self._writes.post(loop, writer.transactions.checkpoint, self._after_upkeep)
             self._last = len(members)
             self._gather(loop, 0, 0)
 
@@ -211,7 +244,7 @@ class SqliteStore:
             raise error  # a defect of this engine: the event loop's handler reports it
 
     def _notice_fatal(self) -> None:
-        fatal = self._file.writer.fatal if self._file and self._file.writer else None
+        fatal = self._file.writer.transactions.fatal if self._file and self._file.writer else None
         if fatal is not None and self._on_fatal is not None:
             on_fatal, self._on_fatal = self._on_fatal, None
             on_fatal(fatal)
@@ -224,7 +257,12 @@ class SqliteStore:
         if self._refusing is not None or self._file is None:
             raise Unavailable(str(self._refusing))
         reader = self._file.reader
-        return await self._reads.run(lambda: ask(reader))
+        try:
+            return await self._reads.run(lambda: ask(reader))
+        except Unavailable:
+            if self._file.writer is not None:
+                self._file.writer.transactions.written_at = -math.inf  # `ping` asks the disk
+            raise
 
     async def _operate(self, order: Callable[[], T]) -> T:
         try:

@@ -6,6 +6,7 @@ Only SQLite opens it: closing any other descriptor of it would drop SQLite's loc
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sqlite3
 import stat
@@ -15,8 +16,10 @@ from cfgsync_core import StoreRefused
 
 from .failures import at_open, damaged
 
+log = logging.getLogger("cfgsync")
+
 APPLICATION_ID = 0x63666773  # "cfgs"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 SCHEMA = """
 create table bucket (
@@ -49,6 +52,15 @@ create table history (
 ) strict, without rowid;
 """
 
+PULSE = (
+    """create table pulse (        -- one row outside every bucket
+    id integer primary key,
+    session integer not null,   -- the one in the lock file's mark, see log_tail.py
+    beats integer not null      -- counts the commits that only ask whether the disk answers
+) strict""",
+    "insert into pulse values (1, 0, 0)",
+)
+
 
 def connect(path: str, mode: str, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
     """A connection in `mode` (`rw`, `ro`) that creates no file and begins no transaction by itself."""
@@ -75,22 +87,37 @@ def connect(path: str, mode: str, factory: type[sqlite3.Connection]) -> sqlite3.
     return connection
 
 
+def connect_to_read(path: str, factory: type[sqlite3.Connection]) -> sqlite3.Connection:
+    """A connection that reads beside a server or without one, also where nothing may be written. Raises `StoreRefused`."""
+    real = os.path.realpath(path)
+    if os.access(os.path.dirname(real), os.W_OK) or os.path.exists(real + "-shm"):
+        return connect(path, "ro", factory)
+    if os.path.exists(real + "-wal") and os.stat(real + "-wal").st_size:
+        raise StoreRefused(
+            f"{path} has a write-ahead log, and its directory is read-only: SQLite needs {real}-shm to read it",
+            "copy the file and its -wal to a directory that can be written, and name the copy",
+        )
+    return connect(path, "ro&immutable=1", factory)  # all is in the file, so no server is at work
+
+
 def prepare(path: str) -> None:
     """Create the file if it is absent, first under another name: a crash meanwhile then leaves no file that the next start
     must call damaged. The caller holds the lock."""
+    draft = ""
     try:
         if os.path.lexists(path):
             return
-        draft = path + ".new"
-        for leftover in (draft, draft + "-journal"):
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(leftover)
+        if os.path.lexists(path + ".new"):
+            log.warning("%s.new is left as it is; the new store %s does not use it", path, path)
+        # a name that no other program has, so nothing needs to be removed before; a crash here leaves it behind
+        draft = f"{path}.{os.urandom(6).hex()}.new"
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         with contextlib.closing(connect(draft, "rw", sqlite3.Connection)) as connection:
             numbers = f"pragma application_id={APPLICATION_ID}; pragma user_version={SCHEMA_VERSION};"
-            connection.executescript(f"begin; {SCHEMA} {numbers} commit;")
+            connection.executescript(f"begin; {SCHEMA} {'; '.join(PULSE)}; {numbers} commit;")
             connection.execute("pragma journal_mode=wal")
         os.rename(draft, path)
+        draft = ""
         descriptor = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_DIRECTORY)
         try:
             os.fsync(descriptor)
@@ -98,14 +125,18 @@ def prepare(path: str) -> None:
             os.close(descriptor)
     except (OSError, sqlite3.Error) as error:
         raise at_open(error, path) from error
+    finally:
+        for leftover in (draft, draft + "-journal") if draft else ():
+            with contextlib.suppress(OSError):
+                os.unlink(leftover)
 
 
-def recognise(connection: sqlite3.Connection, path: str) -> None:
-    """Raise `StoreRefused` unless this is a cfgsync store with a schema that this version knows."""
+def recognise(connection: sqlite3.Connection, path: str) -> int:
+    """The schema's number. Raise `StoreRefused` unless this is a cfgsync store with a schema that this version knows."""
     found = connection.execute("pragma application_id").fetchone()[0]
     if found != APPLICATION_ID:
         raise StoreRefused(f"{path} is a database of another program", "give the path of a cfgsync store")
-    schema = connection.execute("pragma user_version").fetchone()[0]
+    schema = int(connection.execute("pragma user_version").fetchone()[0])
     if schema > SCHEMA_VERSION:
         raise StoreRefused(
             f"{path} was written by a newer cfgsync (schema {schema}, this one knows {SCHEMA_VERSION})",
@@ -113,13 +144,22 @@ def recognise(connection: sqlite3.Connection, path: str) -> None:
         )
     if schema < 1:
         raise damaged(path, f"its schema is {schema}")
+    return schema
 
 
 def check_size(path: str) -> None:
     """Raise `StoreDamaged` for a file of 0 bytes, which SQLite would take for a new database, and `StoreRefused` for
-    anything but a regular file."""
+    anything but a regular file, and for a log or index beside it that is a link to another file."""
     try:
         status = os.stat(path)
+        real = os.path.realpath(path)
+        for beside in (real + "-wal", real + "-shm", real + "-journal"):
+            with contextlib.suppress(FileNotFoundError):
+                if not stat.S_ISREG(os.lstat(beside).st_mode):
+                    raise StoreRefused(
+                        f"{beside} is not a regular file, which SQLite would write through",
+                        "find out where it comes from, and move it away",
+                    )
     except OSError as error:
         raise at_open(error, path) from error
     if not stat.S_ISREG(status.st_mode):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
@@ -13,19 +12,17 @@ from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
-from cfgsync_core import CfgsyncError, Entry, OutcomeUnknown, StoreFull, StoreRefused, Unavailable, Version
+from cfgsync_core import CfgsyncError, Entry, StoreRefused, Version
 from cfgsync_core.store import mint_epoch, uuid7
 
 from .counters import Bucket, insert_bucket, read_buckets, update_bucket
-from .failures import damaged, in_use
+from .failures import damaged
 from .folding import Unfolded, UnfoldedBuckets, fold, value_bytes
 from .group import BucketGroup
 from .history import replay
 from .rows import write_entries
 from .sums import seal
-
-CHECKPOINT_BYTES: Final = 32 * 1024 * 1024
-"""About how much the write-ahead log may grow before a checkpoint: a larger log is cheaper, a smaller one restarts faster."""
+from .transactions import Transactions, again
 
 _PAGE_BYTES: Final = 4096
 
@@ -45,15 +42,21 @@ class PendingCommit(msgspec.Struct, eq=False):
 class Writer:
     """Everything that writes to the database. Every call comes from one thread, so nothing here is locked."""
 
-    def __init__(self, connection: sqlite3.Connection, path: str, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        path: str,
+        clock: Callable[[], int],
+        *,
+        mark: Callable[[int], None],
+        probe: Callable[[], None],
+    ) -> None:
         self._connection = connection
         self._path = path
         self._clock = clock
         self._buckets: dict[str, Bucket] = {}
         self.unfolded = UnfoldedBuckets()
-        self._logged_bytes = 0
-        self.fatal: CfgsyncError | None = None
-        """Set once, when it is no longer known what is durable."""
+        self.transactions = Transactions(connection, path, mark=mark, probe=probe)
 
     def load_counters(self) -> None:
         """Read the counters, which only this object changes from now on, and the commits that the last server did not
@@ -89,7 +92,7 @@ class Writer:
             outcomes = self._transaction(lambda: self._decide_and_write(members, moved))
         except CfgsyncError as error:
             # a copy for each caller: one exception raised in many tasks would collect their tracebacks
-            return [_again(error) for _ in members]
+            return [again(error) for _ in members]
         for name, group in moved.items():
             self.unfolded.put(name, group.unfolded())
         return outcomes
@@ -122,7 +125,7 @@ class Writer:
             outcomes.append(groups[member.bucket].add(member.writes, member.expected, commit_id + count))
         moved.update((name, group) for name, group in groups.items() if group.changed)
         for group in moved.values():
-            self._logged_bytes += group.write(self._connection, self._path) + 3 * _PAGE_BYTES
+            self.transactions.logged_bytes += group.write(self._connection, self._path) + 3 * _PAGE_BYTES
         return outcomes, {name: group.bucket for name, group in moved.items()}
 
     def load(self, name: str, version: Version, entries: Sequence[Entry]) -> None:
@@ -141,7 +144,7 @@ class Writer:
             bucket.seal = seal((key, at, digest) for key, (at, digest, _) in rows.items())
             write_entries(self._connection, bucket.id, rows)
             insert_bucket(self._connection, bucket)
-            self._logged_bytes += sum(len(entry.value) for entry in entries)
+            self.transactions.logged_bytes += sum(len(entry.value) for entry in entries)
             return None, {name: bucket}
 
         self._transaction(insert)
@@ -161,46 +164,17 @@ class Writer:
         return self._transaction(update)
 
     def _transaction(self, work: Callable[[], tuple[T, dict[str, Bucket]]]) -> T:
-        """Run `work` in one transaction; returns its result when the buckets that it changed are durable. Raises
-        `CfgsyncError` only; nothing was written, unless it is `OutcomeUnknown`."""
-        if self.fatal is not None:
-            raise _again(self.fatal)
-        connection, committing = self._connection, False
-        try:
-            connection.execute("begin immediate")
-            result, moved = work()
-            if moved:
-                committing = True
-                connection.execute("commit")
-            else:
-                connection.execute("rollback")
-        except sqlite3.Error as error:
-            failure = in_use(error, self._path)
-            if committing and type(failure) is not StoreFull:
-                # never repeat a failed fsync: the kernel may have dropped what it could not write
-                self.fatal = Unavailable(f"{self._path}: writing failed ({error}); restart the server")
-                raise OutcomeUnknown(f"{self._path}: {error} while committing") from error
-            self._roll_back()
-            raise failure from error
-        except BaseException:
-            self._roll_back()
-            raise
+        """Run `work` in one transaction; returns its result when the buckets that it changed are durable."""
+        result, moved = self.transactions.run(work)
         self._buckets.update(moved)
         return result
-
-    def _roll_back(self) -> None:
-        try:
-            if self._connection.in_transaction:  # SQLite rolls back by itself after some errors
-                self._connection.execute("rollback")
-        except sqlite3.Error as error:
-            self.fatal = Unavailable(f"{self._path}: cannot roll back ({error}); restart the server")
 
     def _epochs(self) -> list[str]:
         return [bucket.epoch for bucket in self._buckets.values()]
 
     @property
     def fold_due(self) -> bool:
-        return self.unfolded.due and self.fatal is None
+        return self.unfolded.due and self.transactions.fatal is None
 
     def fold(self) -> None:
         """Bring the entries of every bucket up to its newest revision. When that fails, on a full disk for example, nothing
@@ -222,39 +196,10 @@ class Writer:
             return
         for name, rows in waiting.items():
             self.unfolded.put(name, Unfolded(self._buckets[name].revision))
-            self._logged_bytes += len(rows) * _PAGE_BYTES
-
-    @property
-    def checkpoint_due(self) -> bool:
-        return self._logged_bytes > CHECKPOINT_BYTES and self.fatal is None
-
-    def checkpoint(self) -> None:
-        """Copy the write-ahead log into the database, as far as readers allow."""
-        self._logged_bytes = 0
-        try:
-            self._connection.execute("pragma wal_checkpoint(passive)").fetchall()
-        except sqlite3.Error as error:
-            if type(in_use(error, self._path)) is Unavailable and "lock" not in str(error):
-                self.fatal = Unavailable(f"{self._path}: a checkpoint failed ({error}); restart the server")
+            self.transactions.logged_bytes += len(rows) * _PAGE_BYTES
 
     def close(self) -> None:
         """Fold, and leave one file with everything in it. After a fatal error, write nothing more."""
-        if self.fatal is None:
+        if self.transactions.fatal is None:
             self.fold()
-        if self.fatal is not None:
-            _abandoned.append(self._connection)
-            return
-        with contextlib.suppress(sqlite3.Error):  # acknowledged commits are durable in the log
-            self._connection.execute("pragma wal_checkpoint(truncate)").fetchall()
-        self._connection.close()
-
-
-_abandoned: list[sqlite3.Connection] = []
-"""Connections that must not be closed, since closing writes and syncs. The process is about to end."""
-
-
-def _again(error: CfgsyncError) -> CfgsyncError:
-    fresh = type(error).__new__(type(error), *error.args)
-    fresh.__dict__.update(error.__dict__)
-    fresh.__cause__ = error.__cause__
-    return fresh
+        self.transactions.close()
