@@ -9,7 +9,7 @@ import time
 import pytest
 
 from cfgsync_core import OutcomeUnknown, StoreFull, Unavailable
-from cfgsync_runtime.backends.sqlite import engine
+from cfgsync_runtime.backends.sqlite import transactions
 from cfgsync_runtime.backends.sqlite.engine import SqliteStore
 
 
@@ -45,7 +45,7 @@ def path(tmp_path):
 @pytest.fixture
 def always(monkeypatch):
     """Every ping asks the disk."""
-    monkeypatch.setattr(engine, "PING_SECONDS", 0.0)
+    monkeypatch.setattr(transactions, "BEAT_SECONDS", 0.0)
 
 
 async def test_a_ping_commits_when_no_commit_succeeded_for_a_while(path, disk, monkeypatch):
@@ -56,7 +56,7 @@ async def test_a_ping_commits_when_no_commit_succeeded_for_a_while(path, disk, m
         await store.commit("b", {"a": b"1"})
         await store.ping()
         assert disk.commits == 2
-        monkeypatch.setattr(engine, "PING_SECONDS", 0.0)
+        monkeypatch.setattr(transactions, "BEAT_SECONDS", 0.0)
         await store.ping()
         assert disk.commits == 3
         assert list(await store.buckets()) == ["b"]
@@ -102,9 +102,9 @@ async def test_an_io_error_of_a_ping_ends_the_store_like_that_of_a_commit(path, 
     assert len(fatal) == 1
 
 
-async def test_a_disk_that_can_only_be_written_fails_the_ping(path, always, monkeypatch):
+async def test_a_disk_that_cannot_be_read_fails_the_next_ping_also_after_a_commit(path, monkeypatch):
     async with SqliteStore(path) as store:
-        await store.ping()
+        await store.commit("b", {"a": b"1"})
 
         def broken(*_):
             raise OSError(5, "Input/output error")

@@ -38,9 +38,6 @@ SMALL_GROUP: Final = 4
 QUIET_TURNS: Final = 4
 """Turns of the event loop without a new commit, after which a group begins although the last one was larger."""
 
-PING_SECONDS: Final = 5.0
-"""After a commit the disk counts as well for so long."""
-
 PING_TIMEOUT_SECONDS: Final = 2.0
 
 T = TypeVar("T")
@@ -168,8 +165,6 @@ class SqliteStore:
             return await self._read(lambda reader: reader.ping())
         writer = self._writer()
         if self._asking is None:
-            if time.monotonic() - writer.transactions.written_at < PING_SECONDS:
-                return None
             self._asking = asyncio.ensure_future(self._operate(writer.transactions.beat))
             self._asking.add_done_callback(self._asked)
         done, _ = await asyncio.wait([self._asking], timeout=PING_TIMEOUT_SECONDS)

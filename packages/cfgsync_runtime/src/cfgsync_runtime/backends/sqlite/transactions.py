@@ -17,6 +17,9 @@ from .failures import damaged, in_use
 CHECKPOINT_BYTES: Final = 32 * 1024 * 1024
 """About how much the write-ahead log may grow before a checkpoint: a larger log is cheaper, a smaller one restarts faster."""
 
+BEAT_SECONDS: Final = 5.0
+"""For so long after a commit `beat` makes none."""
+
 _PAGE_BYTES: Final = 4096
 
 T = TypeVar("T")
@@ -90,7 +93,7 @@ class Transactions:
             self.fatal = Unavailable(f"{self._path}: cannot roll back ({error}); restart the server")
 
     def beat(self) -> None:
-        """Read from the disk and write to it, whatever memory holds."""
+        """Read from the disk, whatever memory holds, and write to it unless a commit has just done so."""
 
         def write() -> tuple[None, dict[str, object]]:
             self._pulse("beats = beats + 1")
@@ -100,7 +103,8 @@ class Transactions:
             self._probe()
         except OSError as error:
             raise Unavailable(f"{self._path} cannot be read: {error.strerror}") from error
-        self.run(write, always=True)
+        if time.monotonic() - self.written_at >= BEAT_SECONDS:
+            self.run(write, always=True)
 
     def _pulse(self, change: str) -> None:
         if self._connection.execute(f"update pulse set {change} where id = 1").rowcount != 1:
