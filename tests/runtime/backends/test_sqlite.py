@@ -495,3 +495,31 @@ async def test_a_commit_of_ten_thousand_keys_is_one_revision(path):
         with pytest.raises(Conflict):
             await store.commit("b", {}, {"k9999": 1})
         assert (await store.snapshot("b")).entries == ()
+
+
+@pytest.mark.parametrize("use", ["get", "commit", "snapshot", "new_epoch"])
+async def test_the_first_use_of_a_bucket_finds_that_an_entry_is_lost(path, use):
+    async with SqliteStore(path) as store:
+        await store.commit("b", {"a": b"1", "other": b"1"})
+        await store.commit("c", {"a": b"1"})
+    change(path, "delete from entry where key = 'other'")
+    async with SqliteStore(path) as store:
+        assert (await store.get("c", "a")).value == b"1"
+        calls = {
+            "get": lambda: store.get("b", "other"),
+            "commit": lambda: store.commit("b", {"other": b"2"}, {"other": 0}),
+            "snapshot": lambda: store.snapshot("b"),
+            "new_epoch": store.new_epoch,
+        }
+        for _ in range(2):
+            with pytest.raises(StoreDamaged, match="bucket 'b' do not match its seal"):
+                await calls[use]()
+        assert (await store.commit("c", {"a": b"2"})).revision == 2
+
+
+async def test_a_bucket_whose_row_is_lost_is_damage_and_not_a_new_bucket(path):
+    async with SqliteStore(path) as store:
+        for name in "abc":
+            await store.commit(name, {"k": b"1"})
+    change(path, "delete from bucket where name = 'b'")
+    assert "entries of a bucket that is lost" in await refusal_of(SqliteStore(path))

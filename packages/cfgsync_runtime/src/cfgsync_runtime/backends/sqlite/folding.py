@@ -13,7 +13,9 @@ from typing import Final
 import msgspec
 
 from .counters import Bucket, update_bucket
+from .failures import DAMAGE, damaged
 from .rows import Row, write_entries
+from .sums import seal
 
 FOLD_ROWS: Final = 16_384
 """Fold after so many written keys: a larger number is cheaper, a smaller one needs less memory and restarts faster."""
@@ -21,6 +23,7 @@ FOLD_ROWS: Final = 16_384
 FOLD_BYTES: Final = 8 * 1024 * 1024
 """Or after so many bytes of values."""
 
+_LIVE: Final = "select key, revision, digest from entry where bucket = ? and digest is not null"
 _TRIM: Final = "delete from history where bucket = ? and revision <= ?"
 
 
@@ -51,6 +54,8 @@ class UnfoldedBuckets:
     def __init__(self) -> None:
         self._buckets: dict[str, Unfolded] = {}
         self._failed_at = (0, 0)
+        self.checked: set[str] = set()
+        """Buckets whose entries matched their seal once since the file was opened. Both threads add to it."""
 
     def get(self, bucket: str) -> Unfolded | None:
         return self._buckets.get(bucket)
@@ -80,6 +85,20 @@ class UnfoldedBuckets:
 
 def value_bytes(rows: Mapping[str, Row]) -> int:
     return sum(len(value) for _, _, value in rows.values() if value is not None)
+
+
+def check_entries(
+    connection: sqlite3.Connection, path: str, held: Bucket, unfolded: Mapping[str, Row]
+) -> None:
+    """Raise `StoreDamaged` unless the live entries of a bucket, with what is not folded yet, match its seal."""
+    found = connection.execute(_LIVE, (held.id,)).fetchall()
+    try:
+        live = seal((key, at, digest) for key, (at, digest, _) in unfolded.items() if digest is not None)
+        live += seal(row for row in found if row[0] not in unfolded)
+    except DAMAGE as error:
+        raise damaged(path, f"entries of bucket {held.name!r}: {error}") from error
+    if live != held.seal:
+        raise damaged(path, f"entries of bucket {held.name!r} do not match its seal")
 
 
 def fold(connection: sqlite3.Connection, path: str, held: Bucket, rows: Mapping[str, Row]) -> Bucket:

@@ -16,7 +16,7 @@ from cfgsync_core.store import digest_entries
 
 from .counters import Bucket, read_bucket
 from .failures import DAMAGE, damaged, in_use
-from .folding import UnfoldedBuckets
+from .folding import UnfoldedBuckets, check_entries
 from .history import HistoryRow, read_history, replay
 from .rows import Row
 from .sums import seal
@@ -40,6 +40,10 @@ class Reader:
         unfolded = self._unfolded.get(bucket)
         reached = 0 if unfolded is None else unfolded.reached
         with self._cut(bucket) as held:
+            if bucket not in self._unfolded.checked and held.epoch:
+                every = replay(self._connection, self._path, held, held.folded)
+                check_entries(self._connection, self._path, held, every)
+                self._unfolded.checked.add(bucket)
             if unfolded is None or unfolded.folded != held.folded:
                 unfolded, reached = None, held.folded
             row = replay(self._connection, self._path, held, reached).get(key)
@@ -73,6 +77,7 @@ class Reader:
         entries = tuple([Entry(key, value, revision) for key, value, revision, _ in found])
         if seal((key, revision, digest) for key, _, revision, digest in found) != held.seal:
             raise damaged(self._path, f"entries of bucket {bucket!r} do not match its seal")
+        self._unfolded.checked.add(bucket)
         whole = digest_entries(version, entries, [row[3] for row in found])
         return BucketSnapshot(version, entries, whole, version.resets(known))
 

@@ -6,8 +6,6 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
-from itertools import groupby
-from operator import itemgetter
 from typing import Final, TypeAlias, TypeVar
 
 import msgspec
@@ -17,7 +15,7 @@ from cfgsync_core.store import mint_epoch, uuid7
 
 from .counters import Bucket, insert_bucket, read_buckets, update_bucket
 from .failures import damaged
-from .folding import Unfolded, UnfoldedBuckets, fold, value_bytes
+from .folding import Unfolded, UnfoldedBuckets, check_entries, fold, value_bytes
 from .group import BucketGroup
 from .history import replay
 from .rows import write_entries
@@ -25,6 +23,13 @@ from .sums import seal
 from .transactions import Transactions, again
 
 _PAGE_BYTES: Final = 4096
+
+_BUCKETS_OF_ENTRIES: Final = """
+with recursive found(id) as (
+    select min(bucket) from entry
+    union all
+    select (select min(bucket) from entry where bucket > found.id) from found where found.id is not null
+) select id from found where id is not null"""
 
 Outcome: TypeAlias = "Version | CfgsyncError"
 T = TypeVar("T")
@@ -60,30 +65,22 @@ class Writer:
 
     def load_counters(self) -> None:
         """Read the counters, which only this object changes from now on, and the commits that the last server did not
-        fold; check that no entry was lost."""
+        fold. The entries of a bucket are checked when it is used first: a start reads every one of them, and need not twice."""
         self._buckets = read_buckets(self._connection, self._path)
-        live, waiting = {}, {}
         for name, bucket in self._buckets.items():
             unfolded = Unfolded(bucket.folded)
             rows = replay(self._connection, self._path, bucket, bucket.folded)
             unfolded.add(rows, bucket.revision, value_bytes(rows))
             self.unfolded.put(name, unfolded)
-            waiting[bucket.id] = unfolded.rows
-            live[bucket.id] = seal(
-                (key, at, digest) for key, (at, digest, _) in unfolded.rows.items() if digest is not None
-            )
-        query = "select bucket, key, revision, digest from entry where digest is not null order by bucket"
-        found = self._connection.execute(query).fetchall()
-        for number, entries in groupby(found, key=itemgetter(0)):
-            newer = waiting.get(number, {})
-            live[number] = live.get(number, 0) + seal(
-                (key, at, digest) for _, key, at, digest in entries if key not in newer
-            )
-        if live != {bucket.id: bucket.seal for bucket in self._buckets.values()}:
-            wrong = [name for name, bucket in self._buckets.items() if live[bucket.id] != bucket.seal]
-            raise damaged(
-                self._path, f"entries of bucket {', '.join(map(repr, wrong)) or '?'} do not match its seal"
-            )
+        found = {number for (number,) in self._connection.execute(_BUCKETS_OF_ENTRIES)}
+        if found - {bucket.id for bucket in self._buckets.values()}:
+            raise damaged(self._path, "it has entries of a bucket that is lost")
+
+    def _check(self, name: str) -> None:
+        if name not in self.unfolded.checked:
+            bucket, unfolded = self._buckets[name], self.unfolded.get(name)
+            check_entries(self._connection, self._path, bucket, unfolded.rows if unfolded else {})
+            self.unfolded.checked.add(name)
 
     def write(self, members: Sequence[PendingCommit]) -> list[Outcome]:
         """Each commit's version, or its error, in order. Returns after COMMIT."""
@@ -95,6 +92,7 @@ class Writer:
             return [again(error) for _ in members]
         for name, group in moved.items():
             self.unfolded.put(name, group.unfolded())
+            self.unfolded.checked.add(name)
         return outcomes
 
     def _decide_and_write(
@@ -115,6 +113,7 @@ class Writer:
                 number += sum(group.is_new for group in groups.values())
                 group = BucketGroup(Bucket(name, id=number), mint_epoch(self._epochs()), now, None)
             else:
+                self._check(name)
                 group = BucketGroup(msgspec.structs.replace(held), "", now, self.unfolded.get(name))
             group.read_heads(self._connection, self._path, named)
             groups[name] = group
@@ -149,9 +148,12 @@ class Writer:
 
         self._transaction(insert)
         self.unfolded.put(name, Unfolded(version.revision))
+        self.unfolded.checked.add(name)
 
     def new_epoch(self, after: str | None) -> dict[str, Version]:
         """Give every bucket one new epoch; revisions stay."""
+        for name in self._buckets:
+            self._check(name)
 
         def update() -> tuple[dict[str, Version], dict[str, Bucket]]:
             epoch = mint_epoch([*self._epochs(), after or ""])
@@ -182,6 +184,8 @@ class Writer:
         waiting = self.unfolded.pending()
         if not waiting:
             return
+        for name in waiting:
+            self._check(name)  # so that damage is never folded
 
         def write() -> tuple[None, dict[str, Bucket]]:
             buckets = {}
