@@ -169,6 +169,7 @@ def test_a_node_never_goes_back_behind_what_it_remembers(node: Node, then: str |
         assert then in ending.report.message
         assert f"{EPOCH}.5" in ending.report.message
         assert ending.hint.endswith(f"cfgsync store new-epoch --store URL --after {EPOCH}")
+        assert f"--store memory:{EPOCH}" in ending.hint
     if then and Version.parse(then).epoch == NEW:
         assert any("new epoch" in note for note in node.notes)
 

@@ -124,8 +124,8 @@ def _regressed(error: Regression, answer: ReceivedAnswer, context: RequestContex
     assert context.seen is not None  # nothing was seen, so nothing can be older
     hint = (
         "nothing was written; if the server's store was restored from an older copy, or its clock is behind, stop the server"
-        f" and give the store a new epoch: cfgsync store new-epoch --store URL --after {context.seen.epoch}"
-        f" (a server with --store memory: starts again with --store memory:{context.seen.epoch})"
+        f" and give the store a new epoch (one with --store memory: starts again with --store memory:{context.seen.epoch}):"
+        f" cfgsync store new-epoch --store URL --after {context.seen.epoch}"
     )
     return _untrusted(str(error), hint, *_refused(answer))
 

@@ -190,8 +190,8 @@ class Watcher:
         self._alarm = alarm
         self._say(
             f"{self._identifier}: the files stay; if the server's store was restored from an older copy, or its clock is"
-            " behind, stop the server and give the store a new epoch: cfgsync store new-epoch --store URL --after"
-            f" {alarm.known.epoch} (a server with --store memory: starts again with --store memory:{alarm.known.epoch})"
+            " behind, stop the server and give the store a new epoch (one with --store memory: starts again with --store"
+            f" memory:{alarm.known.epoch}): cfgsync store new-epoch --store URL --after {alarm.known.epoch}"
         )
 
     def _said(self) -> str:
