@@ -29,7 +29,7 @@ from cfgsync_runtime.metrics.requests import RequestCounts
 from cfgsync_runtime.node.fetch import EXIT, REASON
 from cfgsync_runtime.page.answering import page_routes
 from cfgsync_runtime.settings import server_file
-from cfgsync_runtime.settings.serve_settings import PREFIX, ServeSettings
+from cfgsync_runtime.settings.serve_settings import ServeSettings, variable_of_field
 
 
 def commands() -> Iterator[tuple[str, Any]]:
@@ -78,7 +78,7 @@ def settings() -> str:
         flag = "`MODULE:CLASS`" if name == "materializer" else f"`--{name.replace('_', '-')}`"
         default = "below `$XDG_STATE_HOME/cfgsync`" if name == "store" else _default(field.default)
         key = f"`{name}`" if name in in_file else "–"
-        rows.append(f"| {flag} | `{PREFIX}{name.upper()}` | {key} | {default} |")
+        rows.append(f"| {flag} | `{variable_of_field(name).name}` | {key} | {default} |")
     return "\n".join(rows) + "\n"
 
 

@@ -94,7 +94,7 @@ def test_the_commands_of_its_pods_boot_three_of_them(manifests, tmp_path):
             }
             in_its_pod = here.also(
                 {
-                    "http://cfgsync:4400": server.url,
+                    "http://fleet-config:4400": server.url,
                     "/config": str(tmp_path / name),
                     "/state": str(tmp_path / f"state-{number}"),
                     "/run/cfgsync/secret": str(tmp_path / f"secret-{number}"),

@@ -9,7 +9,7 @@
 A reader types more slowly than a server starts, so after a line that puts `cfgsync serve` into the background the next one
 comes when the server listens: otherwise a short `--wait` would be over on a busy machine.
 
-The default port 4400 may be taken on this machine: commands are given another one by `CFGSYNC_PORT` and
+The default port 4400 may be taken on this machine: commands are given another one by `CFGSYNC_SERVE_PORT` and
 `CFGSYNC_SERVER`, and wherever a page says 4400, or for other servers 4401 to 4409, it becomes one that is free.
 """
 
@@ -97,7 +97,7 @@ def run_shell(text: str, directory: Path, port: int) -> str:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": str(home),
         "XDG_STATE_HOME": str(home / "state"),
-        "CFGSYNC_PORT": str(port),
+        "CFGSYNC_SERVE_PORT": str(port),
         "CFGSYNC_SERVER": f"http://127.0.0.1:{port}",
     }
     log = home / "printed"

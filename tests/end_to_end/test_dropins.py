@@ -81,7 +81,7 @@ def test_with_its_setting_the_oldest_name_of_node_is_node(place: Place, config: 
 
 
 def test_the_oldest_name_of_node_asks_for_the_secret_of_a_bound_name_too(place: Place) -> None:
-    running = server(place, REGISTRATION, CFGSYNC_LEGACY_INIT_WITH_NODE="1")
+    running = server(place, REGISTRATION, CFGSYNC_SERVE_LEGACY_INIT_WITH_NODE="1")
     mine = {"Authorization": "Bearer the-secret-of-node-1"}
     assert running.ask("POST", "/register", body("node-1"), mine).status == 202
     assert running.ask("POST", "/init-with-node", body("node-1"), mine).status == 200
@@ -103,7 +103,7 @@ def test_without_a_host_it_listens_on_this_machine_only_and_says_so(place: Place
     assert running.url.startswith("http://127.0.0.1:")
     assert "the original listened on every address: add `host: 0.0.0.0` to server.yaml" in running.log
     assert running.stop() == 0
-    given = server(place, STATIC, CFGSYNC_HOST="127.0.0.1")
+    given = server(place, STATIC, CFGSYNC_SERVE_HOST="127.0.0.1")
     assert "every address" not in given.log
 
 

@@ -84,9 +84,9 @@ def test_the_guard_is_a_setting(place: Place) -> None:
     server = booted(place, "--shrink-guard", "0")
     decides(place, "two", keep=1)
     assert place.run("generation", "renew", "--server", server.url).returncode == 0
-    refused = place.run("serve", "app:Mine", "--port", "0", environment={"CFGSYNC_SHRINK_GUARD": "101"})
+    refused = place.run("serve", "app:Mine", "--port", "0", environment={"CFGSYNC_SERVE_SHRINK_GUARD": "101"})
     assert refused.returncode == 2
-    assert "CFGSYNC_SHRINK_GUARD" in refused.stderr
+    assert "CFGSYNC_SERVE_SHRINK_GUARD" in refused.stderr
     assert "percentage from 0 (off) to 100" in refused.stderr
 
 
@@ -330,7 +330,7 @@ def new(name: str) -> dict[str, str]:
 
 def test_check_takes_its_snapshot_from_the_environment_and_a_flag_wins(place: Place) -> None:
     place.write("app.py", ANEW)
-    both = {"CFGSYNC_SNAPSHOT": "by-variable.json", "CFGSYNC_STORE": "sqlite:by-variable.db"}
+    both = {"CFGSYNC_CHECK_SNAPSHOT": "by-variable.json", "CFGSYNC_STORE": "sqlite:by-variable.db"}
     assert "by-variable.json" in place.run("check", "app:Mine", environment=both).stderr
     flag = place.run("check", "app:Mine", "--store", "sqlite:by-flag.db", environment=both)
     assert "by-flag.db" in flag.stderr

@@ -40,7 +40,7 @@ def test_a_fetched_node_is_on_the_page_with_its_files_and_not_its_secret(
 
 @pytest.mark.parametrize(
     ("arguments", "environment"),
-    [(("--no-page",), {}), ((), {"CFGSYNC_NO_PAGE": "1"})],
+    [(("--no-page",), {}), ((), {"CFGSYNC_SERVE_NO_PAGE": "1"})],
     ids=["flag", "variable"],
 )
 def test_it_can_be_turned_off(

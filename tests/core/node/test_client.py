@@ -61,7 +61,7 @@ async def test_files_are_two_requests_over_one_connection() -> None:
     assert register.connection == node.connection == 1
     assert register.body == node.body == b'{"identifier":"node-1","ip":"127.0.0.1"}'
     assert node.headers["authorization"] == f"Bearer {'s' * 20}"
-    assert node.headers["prefer"] == "wait=20"
+    assert node.headers["prefer"] == "wait=1"
     assert node.headers["cfgsync-version"] == f"{EPOCH}.1"
     assert node.headers["cfgsync-accept"] == "base64, mode"
     assert "accept-encoding" not in node.headers
@@ -93,8 +93,9 @@ async def test_failures_of_a_question_are_exceptions_named_for_what_to_do() -> N
         (Cut(), Unavailable),
         (error(401, "unauthorized"), FetchFailed),
         (error(422, "invalid_request"), FetchFailed),
-        (Says(302, headers={"Location": "/elsewhere"}), IntegrityError),
-        (Says(200, b"<html>"), IntegrityError),
+        (Says(302, headers={"Location": "/elsewhere"}), Unavailable),
+        (Says(200, b"<html>"), Unavailable),
+        (Says(200, b"<html>", {"ETag": files([CONFIG]).headers["ETag"]}), IntegrityError),
     ]
     for act, kind in table:
         with ScriptedServer([act]) as server:
@@ -128,12 +129,12 @@ async def test_an_original_server_that_restarts_forgets_everyone_and_is_told_aga
                 assert (await fetching).files == (CONFIG,)
 
 
+GZIP = {"Content-Encoding": "gzip", "ETag": files([CONFIG]).headers["ETag"]}
 FATAL: list[tuple[str, Script, str]] = [
     ("wrong digest", [REGISTERED, files([CONFIG], etag="sha256-" + "0" * 64)], "digest"),
     ("17 MiB", [REGISTERED, Says(200, BIG)], "larger"),
     ("17 MiB without a length", [REGISTERED, Says(200, BIG, chunked=True)], "larger"),
-    ("compressed", [REGISTERED, Says(200, gzip.compress(b"{}"), {"Content-Encoding": "gzip"})], "compressed"),
-    ("redirected", [Says(307, headers={"Location": "http://127.0.0.1:1/"})], "307"),
+    ("compressed", [REGISTERED, Says(200, gzip.compress(b"{}"), GZIP)], "compressed"),
 ]
 
 
@@ -225,7 +226,7 @@ async def test_a_session_that_is_given_is_used_and_left_open() -> None:
 
 def test_a_url_that_is_none_is_refused_before_anything_is_sent() -> None:
     for text in (
-        "localhost:4400",
+        "localhost",
         "ftp://h",
         "http://",
         "http://a:b@h",

@@ -178,6 +178,47 @@ async def test_a_change_is_applied_at_once_and_acknowledged_once() -> None:
     ]
 
 
+async def test_a_proxy_that_ends_the_holds_of_a_watching_node_leaves_it_current_and_registered() -> None:
+    server, node = Server(), Node("one\n")
+
+    async def proxy(request: Request) -> ReceivedAnswer:
+        try:
+            async with asyncio.timeout(1.2):
+                return await server.send(request)
+        except TimeoutError:
+            return ReceivedAnswer(504, {"content-type": "text/html"}, b"<html>")
+
+    async with node.watch(proxy, ONE, interval=30) as watch:
+        await until(lambda: watch.state is ReaderState.CURRENT)
+        await asyncio.sleep(3)
+        server.serve("two\n")
+        await until(lambda: len(server.acks) == 1, within=2)
+    assert node.states == [ReaderState.SYNCING, ReaderState.CURRENT]
+    assert server.paths.count("/register") == 1
+
+
+async def test_another_address_of_the_machine_is_a_new_registration() -> None:
+    server, node = Server(), Node("one\n")
+    bodies: list[bytes] = []
+    here = [NODE]
+
+    async def send(request: Request) -> ReceivedAnswer:
+        if request.path == "/register":
+            bodies.append(request.body)
+        return await server.send(request)
+
+    async def registration() -> NodeRegistration:
+        return here[0]
+
+    watch = NodeWatch(registration, send, node.apply, held=ONE, interval=0.4)
+    async with watch:
+        await until(lambda: len(bodies) == 1)
+        here[0] = NodeRegistration("node-1", "10.0.0.9")
+        server.serve("two\n")
+        await until(lambda: len(bodies) == 2)
+    assert b"10.0.0.9" in bodies[1]
+
+
 async def test_a_new_generation_of_the_same_files_moves_only_the_number() -> None:
     server, node = Server(), Node("one\n")
     async with node.watch(server.send, ONE) as watch:

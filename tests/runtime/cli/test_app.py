@@ -77,11 +77,11 @@ def test_every_flag_is_an_environment_variable_and_the_flag_wins(run: Run, tmp_p
             CFGSYNC_ID="node-9",
             CFGSYNC_IP="10.0.0.1",
             CFGSYNC_METADATA="@meta.json",
-            CFGSYNC_ROUTE="/config.yaml=a.yaml /other=b.yaml",
+            CFGSYNC_ROUTE="/config.yaml=a.yaml\n/other=b b.yaml\n",
             CFGSYNC_WAIT="5",
-            CFGSYNC_STATE="kept",
+            CFGSYNC_FETCH_STATE="kept",
             CFGSYNC_SECRET_FILE="secret",
-            CFGSYNC_JSON="1",
+            CFGSYNC_FETCH_JSON="1",
         )
         assert done.returncode == 0, done.stderr
         by_flag = run(
@@ -103,6 +103,52 @@ def test_every_flag_is_an_environment_variable_and_the_flag_wins(run: Run, tmp_p
         "reason": None,
         "message": "1 file in place",
     }
+
+
+def test_a_variable_of_fetch_is_none_of_another_command_and_its_former_name_works_with_a_line(
+    run: Run, tmp_path: Path
+) -> None:
+    with ScriptedServer(ready) as server:
+        done = run("fetch", CFGSYNC_SERVER=server.url, CFGSYNC_ID="n", CFGSYNC_OUT="o", CFGSYNC_JSON="1")
+    assert json.loads(done.stdout)["status"] == "ready"
+    assert done.stderr == (
+        "note: CFGSYNC_JSON is now called CFGSYNC_FETCH_JSON; the old name works in this release only\n"
+    )
+    shared = {"CFGSYNC_TIMEOUT": "soon", "CFGSYNC_WATCH": "1", "CFGSYNC_JSON": "no", "CFGSYNC_PORT": "x"}
+    for words in (["status"], ["generation", "renew"], ["node", "list"]):
+        assert run(*words, CFGSYNC_SERVER="http://127.0.0.1:9", **shared).returncode == 7, words
+
+
+@pytest.mark.parametrize(
+    ("flags", "variables", "named"),
+    [
+        ([], {"CFGSYNC_OUT": '"out"'}, "CFGSYNC_OUT is in quotes"),
+        ([], {"CFGSYNC_OUT": "out\r"}, "CFGSYNC_OUT has a control character in it ('\\r', character 4 of 4)"),
+        (["--out", "'out'"], {}, "--out is in quotes"),
+        (["--out", "out", "--state", "st\r"], {}, "--state has a control character"),
+        ([], {"CFGSYNC_ROUTE": '"/a=b"'}, "CFGSYNC_ROUTE is in quotes"),
+    ],
+)
+def test_a_place_on_disk_that_no_shell_has_read_is_refused_before_anything_is_made(
+    run: Run, tmp_path: Path, flags: list[str], variables: dict[str, str], named: str
+) -> None:
+    done = run("fetch", "--id", "n", "--server", "http://127.0.0.1:9", *flags, **variables)
+    assert done.returncode == 2
+    assert done.stderr.startswith(named)
+    assert len(done.stderr.splitlines()) == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_flag_beats_a_variable_that_says_the_opposite(run: Run) -> None:
+    with ScriptedServer(ready) as server:
+        degraded = run(
+            "fetch", "--startup-mode", "fail-closed", CFGSYNC_MAX_STALE="5", CFGSYNC_ID="n", CFGSYNC_OUT="o",
+            CFGSYNC_SERVER=server.url,
+        )  # fmt: skip
+    assert degraded.returncode == 0, degraded.stderr
+    waiting = run("status", "--wait-applied", "--timeout", "0.1", CFGSYNC_STATUS_WATCH="1",
+                  CFGSYNC_SERVER="http://127.0.0.1:9")  # fmt: skip
+    assert "is about the whole fleet" not in waiting.stderr
 
 
 def server_digest() -> str:
@@ -137,7 +183,11 @@ USAGE: list[tuple[str, list[str], str]] = [
     ("one file twice", ["--id", "n", "--route", "/a=b", "--route", "/a=c"], "twice"),
     ("a bad id", ["--id", "../n", "--out", "o"], "--id"),
     ("a bad address", ["--id", "n", "--out", "o", "--ip", "127.0.0.01"], "--ip"),
-    ("a bad URL", ["--id", "n", "--out", "o", "--server", "localhost:4400"], "--server"),
+    ("an unspecified address", ["--id", "n", "--out", "o", "--ip", "0.0.0.0"], "--ip"),
+    ("a broadcast address", ["--id", "n", "--out", "o", "--ip", "255.255.255.255"], "--ip"),
+    ("a multicast address", ["--id", "n", "--out", "o", "--ip", "ff02::1"], "--ip"),
+    ("a link-local address", ["--id", "n", "--out", "o", "--ip", "169.254.1.1"], "--ip"),
+    ("a bad URL", ["--id", "n", "--out", "o", "--server", "localhost"], "--server"),
     ("several servers", ["--id", "n", "--out", "o", "--server", "http://a,http://b"], "--server"),
     ("bad metadata", ["--id", "n", "--out", "o", "--metadata", "{"], "--metadata"),
     ("metadata not there", ["--id", "n", "--out", "o", "--metadata", "@nothing"], "--metadata"),

@@ -156,7 +156,7 @@ def test_metadata_is_any_json_value(value: str) -> None:
         ("CFG_HOST_IDENTIFIER", "", "CFG_HOST_IDENTIFIER: "),
         ("CFG_HOST_IDENTIFIER", "../x", "CFG_HOST_IDENTIFIER: "),
         ("CFG_SERVER_ADDR", "", "CFG_SERVER_ADDR: "),
-        ("CFG_SERVER_ADDR", "cfgsync:4400", "CFG_SERVER_ADDR: "),
+        ("CFG_SERVER_ADDR", "cfgsync", "CFG_SERVER_ADDR: "),
         ("LOGOS_BLOCKCHAIN_CFGSYNC_PORT", "0", "CFG_SERVER_ADDR: "),
         ("CFGSYNC_WAIT", "soon", "CFGSYNC_WAIT: 'soon' is not a number of seconds"),
         ("CFGSYNC_WAIT", "-1", "CFGSYNC_WAIT: "),

@@ -16,6 +16,7 @@ import pytest
 
 from cfgsync_runtime.cli.app import COMMANDS, command_line
 from cfgsync_runtime.settings.serve_settings import ServeSettings
+from cfgsync_runtime.settings.variables import variable_of
 
 BIN = Path(sys.executable).parent
 BY_HAND = {("check", "snapshot"), ("check", "store")}
@@ -89,8 +90,7 @@ def test_every_flag_is_an_environment_variable(path: tuple[str, ...], command: A
         if path == ("serve",):
             assert flag in {*ServeSettings.model_fields, "config", "bundle", "help"}
         elif flag != "help" and (path[0], flag) not in BY_HAND:
-            common = {f"CFGSYNC_{flag.upper()}", f"CFGSYNC_{path[0].upper()}_{flag.upper()}"}
-            assert option.envvar in common, option.opts
+            assert option.envvar == variable_of(" ".join(path), option.opts[0][2:]).name, option.opts
 
 
 # ── completion ───────────────────────────────────────────────────────────────────────────────────────────────────────

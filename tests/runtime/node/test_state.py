@@ -14,7 +14,7 @@ import pytest
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, DiskError
 from cfgsync_core import NodeArtifactsPayload
-from cfgsync_runtime.node.state import KnownGeneration, NodeState, default_directory
+from cfgsync_runtime.node.state import KnownGeneration, NodeState
 from tests.artifacts.kill_at_each_step import killed_at_each_step
 
 NAME = "node-1"
@@ -279,16 +279,6 @@ def test_inv_15_a_node_killed_at_any_step_remembers_the_old_or_the_new(node: Nod
             f"left over after step {step}"
         )
     assert node.complaints == []
-
-
-def test_the_default_directory_is_named_by_server_and_identifier() -> None:
-    name = default_directory("http://127.0.0.1:4400", "node-1", {"XDG_STATE_HOME": "/state"})
-    assert name == "/state/cfgsync/aaa4b54169e7fb8c"
-    assert default_directory("http://127.0.0.1:4400", "node-2", {"XDG_STATE_HOME": "/state"}) != name
-    home = default_directory(
-        "http://127.0.0.1:4400", "node-1", {"HOME": "/home/me", "XDG_STATE_HOME": "relative"}
-    )
-    assert home == name.replace("/state/", "/home/me/.local/state/", 1)
 
 
 def test_an_answer_that_names_no_generation_does_not_make_a_node_forget_one(node: Node) -> None:

@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 
 from cfgsync_runtime.errors import InputError
-from cfgsync_runtime.settings.serve_settings import ServeSettings, is_loopback, read_serve_settings
+from cfgsync_runtime.settings.serve_settings import (
+    ServeSettings,
+    is_loopback,
+    read_serve_settings,
+    variable_of_field,
+)
 from cfgsync_runtime.settings.server_file import RegistrationServer, StaticServer
 
 BUNDLE = "nodes: [{identifier: a, files: [{path: /x, content: y}]}]\n"
@@ -63,7 +68,7 @@ def test_the_defaults_are_those_of_the_contract():
 
 def test_a_flag_wins_over_the_environment_that_over_the_file_that_over_the_default(here: Path):
     file = server_file(here)
-    variable = {"CFGSYNC_PORT": "4402"}
+    variable = {"CFGSYNC_SERVE_PORT": "4402"}
     assert read().port == 4400
     assert read(materializer=None, config=file).port == 4401
     assert read(variable, materializer=None, config=file).port == 4402
@@ -71,7 +76,7 @@ def test_a_flag_wins_over_the_environment_that_over_the_file_that_over_the_defau
 
 
 def test_false_and_zero_are_given_and_an_empty_variable_is_not():
-    variables = {"CFGSYNC_JSON_LOGS": "1", "CFGSYNC_PORT": ""}
+    variables = {"CFGSYNC_SERVE_JSON_LOGS": "1", "CFGSYNC_SERVE_PORT": ""}
     assert read(variables).json_logs is True
     assert read(variables).port == 4400
     made = read(variables, json_logs=False, run_timeout=7)
@@ -81,22 +86,22 @@ def test_false_and_zero_are_given_and_an_empty_variable_is_not():
 def test_every_flag_is_also_a_variable():
     variables = {
         "CFGSYNC_STORE": "memory:",
-        "CFGSYNC_HOST": "::1",
-        "CFGSYNC_LATE": "freeze",
-        "CFGSYNC_REVISION": "v2",
-        "CFGSYNC_ALLOW_ANONYMOUS": "1",
-        "CFGSYNC_INSECURE_NO_TLS": "1",
-        "CFGSYNC_INSECURE_NO_AUTH": "1",
-        "CFGSYNC_LEGACY_INIT_WITH_NODE": "1",
-        "CFGSYNC_NO_PAGE": "1",
-        "CFGSYNC_RUN_TIMEOUT": "1.5",
-        "CFGSYNC_SHRINK_GUARD": "20",
-        "CFGSYNC_TTL": "90",
-        "CFGSYNC_JSON_LOGS": "1",
-        "CFGSYNC_PORT": "1",
+        "CFGSYNC_SERVE_HOST": "::1",
+        "CFGSYNC_SERVE_LATE": "freeze",
+        "CFGSYNC_SERVE_REVISION": "v2",
+        "CFGSYNC_SERVE_ALLOW_ANONYMOUS": "1",
+        "CFGSYNC_SERVE_INSECURE_NO_TLS": "1",
+        "CFGSYNC_SERVE_INSECURE_NO_AUTH": "1",
+        "CFGSYNC_SERVE_LEGACY_INIT_WITH_NODE": "1",
+        "CFGSYNC_SERVE_NO_PAGE": "1",
+        "CFGSYNC_SERVE_RUN_TIMEOUT": "1.5",
+        "CFGSYNC_SERVE_SHRINK_GUARD": "20",
+        "CFGSYNC_SERVE_TTL": "90",
+        "CFGSYNC_SERVE_JSON_LOGS": "1",
+        "CFGSYNC_SERVE_PORT": "1",
     }
     given = read(variables).model_dump(exclude={"materializer", "server"})
-    assert {f"CFGSYNC_{field.upper()}" for field in given} == set(variables)
+    assert {variable_of_field(field).name for field in given} == set(variables)
     assert given == {
         "store": "memory:",
         "host": "::1",
@@ -112,6 +117,38 @@ def test_every_flag_is_also_a_variable():
     }
 
 
+def test_without_a_home_the_default_store_is_refused_with_the_flag_and_a_given_store_needs_none(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    def no_passwd_entry(_: object) -> str:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr("pathlib.Path.home", classmethod(no_passwd_entry))
+    assert refusal({"HOME": ""})[1] == "give --store sqlite:FILE"
+    assert read({"HOME": ""}, store="memory:").store == "memory:"
+
+
+def test_a_former_name_works_with_a_line_that_names_the_new_one_and_a_service_link_is_not_ours():
+    said: list[str] = []
+    variables = {"CFGSYNC_HOST": "::1", "CFGSYNC_PORT": "tcp://10.96.0.7:4400", "HOME": "/home/me"}
+    made = read_serve_settings({"materializer": "app:Mine"}, variables, said.append)
+    assert (made.host, made.port) == ("::1", 4400)
+    assert said == [
+        "CFGSYNC_HOST is now called CFGSYNC_SERVE_HOST; the old name works in this release only",
+        "CFGSYNC_PORT is ignored: tcp://10.96.0.7:4400 is a container platform's service link",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("v2\r", "control character in it ('\\r', character 3 of 3)"), ('"v2"', "is in quotes")],
+)
+def test_a_value_that_no_shell_would_have_passed_on_is_refused_by_its_name(text: str, words: str):
+    assert words in refusal({"CFGSYNC_SERVE_REVISION": text})[0]
+    assert refusal({"CFGSYNC_SERVE_REVISION": text})[0].startswith("CFGSYNC_SERVE_REVISION ")
+    assert refusal(revision=text)[0].startswith("--revision ")
+
+
 def test_a_bundle_or_a_server_file_is_read_with_the_settings(here: Path):
     bundle = read(materializer=None, bundle="b.yaml").server
     assert isinstance(bundle, StaticServer)
@@ -125,10 +162,10 @@ def test_a_bundle_or_a_server_file_is_read_with_the_settings(here: Path):
 
 
 def test_what_to_serve_is_taken_from_the_environment_only_when_no_flag_says_it(here: Path):
-    variables = {"CFGSYNC_BUNDLE": "b.yaml"}
+    variables = {"CFGSYNC_SERVE_BUNDLE": "b.yaml"}
     assert read(variables).materializer == "app:Mine"
     assert isinstance(read(variables, materializer=None).server, StaticServer)
-    assert read({"CFGSYNC_MATERIALIZER": "a:B"}, materializer=None).materializer == "a:B"
+    assert read({"CFGSYNC_SERVE_MATERIALIZER": "a:B"}, materializer=None).materializer == "a:B"
 
 
 # ── the default store ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -163,7 +200,9 @@ def test_a_server_file_has_one_store_from_wherever_it_is_named(here: Path, monke
 
 def test_a_refused_value_is_told_with_where_it_came_from(here: Path):
     assert refusal(port=70000)[0] == "--port: input should be less than or equal to 65535, found '70000'"
-    assert refusal({"CFGSYNC_PORT": "high"})[0].startswith("CFGSYNC_PORT: input should be a valid integer")
+    assert refusal({"CFGSYNC_SERVE_PORT": "high"})[0].startswith(
+        "CFGSYNC_SERVE_PORT: input should be a valid integer"
+    )
     (here / "s.yaml").write_text("port: 70000\nbundle_path: b.yaml\n")
     what, hint = refusal(materializer=None, config="s.yaml")
     assert what == "s.yaml:1:7: port: input should be less than or equal to 65535, found '70000'"
@@ -191,8 +230,8 @@ def test_a_setting_that_makes_no_sense_is_refused(flags: dict[str, object], what
 
 
 def test_a_variable_that_is_no_boolean_is_refused():
-    assert refusal({"CFGSYNC_JSON_LOGS": "maybe"}) == (
-        "CFGSYNC_JSON_LOGS: input should be a valid boolean, unable to interpret input, found 'maybe'",
+    assert refusal({"CFGSYNC_SERVE_JSON_LOGS": "maybe"}) == (
+        "CFGSYNC_SERVE_JSON_LOGS: input should be a valid boolean, unable to interpret input, found 'maybe'",
         "give true or false",
     )
 

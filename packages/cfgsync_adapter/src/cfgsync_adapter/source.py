@@ -112,6 +112,7 @@ class RegistrationConfigSource:
         self._opening = asyncio.Lock()
         self._opened: AsyncExitStack | None = None
         self._draining: Unavailable | None = None
+        self._told_loopback = False
         self.shares_store = hints is not None
         """See `SharedSource`."""
 
@@ -154,6 +155,15 @@ class RegistrationConfigSource:
             await self._ready()
         version = await self._registry.register(registration)
         self._membership.touch(registration.identifier)
+        if not self._told_loopback and (name := self._registry.told_loopback) is not None:
+            self._told_loopback = True
+            log.warning(
+                "%s has a loopback address (%s), and nodes on other machines are told it, which they cannot reach:"
+                " let it ask this server by another address, or give it --ip",
+                name,
+                self._registry.entries[name].ip,
+                extra=event("loopback_told", identifier=name),
+            )
         if log.isEnabledFor(logging.DEBUG):
             log.debug(
                 "%s is registered",

@@ -36,8 +36,18 @@ class Registry(BucketMirror[NodeRegistration]):
         self._order: list[str] | None = None
         self._touched: dict[str, None] = {}  # since the last snapshot, which was taken at:
         self._taken_at = NEVER
+        self._loopback: set[str] = set()
         self.first_at: float | None = None
         self.changed_at: float | None = None
+
+    def tells_loopback(self, identifier: str) -> bool:
+        """True when this node's address is one that only its own machine can reach, and other machines are told it."""
+        return identifier in self._loopback and len(self._loopback) < len(self.entries)
+
+    @property
+    def told_loopback(self) -> str | None:
+        """A node for which `tells_loopback` holds."""
+        return next((name for name in self._loopback if self.tells_loopback(name)), None)
 
     def identifiers(self) -> list[str]:
         """Every registered identifier, sorted. The list is the same object until a node joins or leaves."""
@@ -90,12 +100,21 @@ class Registry(BucketMirror[NodeRegistration]):
             # the changes are not known: the next snapshot is compared with the last one
             self._touched, self._taken_at = {}, NEVER
             self._order = None
+            self._loopback = {name for name, one in self.entries.items() if _is_loopback(one.ip)}
         else:
             for identifier, registration in writes.items():
                 self._touched[identifier] = None
                 if registration is None:
                     self._order = None
+                if registration is not None and _is_loopback(registration.ip):
+                    self._loopback.add(identifier)
+                else:
+                    self._loopback.discard(identifier)
         self.changed_at = self._clock()
         if self.first_at is None:
             self.first_at = self.changed_at
         self._then(writes)
+
+
+def _is_loopback(ip: str) -> bool:
+    return ip.startswith("127.") or ip == "::1"

@@ -124,6 +124,10 @@ class StatusReader:
             sentence += (
                 f"; {superseded} held requests were superseded by newer ones: do two processes use this name?"
             )
+        if self._registry.tells_loopback(identifier):
+            sentence += (
+                "; its address is a loopback one, which nodes on other machines are told and cannot reach"
+            )
         node = NodeStatus(
             identifier=identifier,
             registered=identifier in self._registry,

@@ -6,6 +6,7 @@ from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
     from .answers import ReceivedAnswer as ReceivedAnswer
+    from .answers import is_foreign as is_foreign
     from .exchange import Done as Done
     from .exchange import Exchange as Exchange
     from .exchange import Pause as Pause

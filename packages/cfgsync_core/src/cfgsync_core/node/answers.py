@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
@@ -14,12 +15,26 @@ from ..text import plain
 from ..wire.headers import GENERATION, VERSION, parse_digest
 from ..wire.limits import MAX_PAYLOAD_BYTES
 from ..wire.payload import decode_payload
-from ..wire.protocol import ErrorBody, NotReady, decode_error, describe
+from ..wire.protocol import CODE, ErrorBody, NotReady, decode_error, describe
 from .history import Regression, checked_generation, refuse_contradiction
 from .outcomes import Current, Fetched, MissingForGood, Outcome, Refused, Rejected, Untrusted
 
 RETRIED: Final = frozenset({404, 408, 425, 429})
-"""Statuses below 500 that are retried; every 5xx is retried, too."""
+"""Statuses below 500 that are retried although cfgsync itself answers them; every 5xx is retried, too."""
+
+CODES: Final = frozenset(
+    {
+        *CODE.values(),
+        "invalid_request",
+        "not_found",
+        "method_not_allowed",
+        "forbidden",
+        "unauthorized",
+        "identity_conflict",
+    }
+    | {"rate_limited"}
+)
+"""The codes in cfgsync's error bodies. An answer with another one, or without, is somebody else's."""
 
 NOT_OURS: Final = "is this a cfgsync server? check the URL"
 
@@ -52,7 +67,8 @@ class Registered(msgspec.Struct, frozen=True):
 
 class Retry(msgspec.Struct, frozen=True):
     """No outcome yet. `why` is shown while the node waits; with `register` the node registers first; `retry_after` is in
-    seconds. `not_ready` has the server's reason of a 425, `failed` its message of a 500."""
+    seconds. `not_ready` has the server's reason of a 425, `failed` its message of a 500. `foreign` is the status of an
+    answer that is not cfgsync's, but that of a proxy or another program; 0 for cfgsync's."""
 
     why: str
     register: bool = False
@@ -60,6 +76,7 @@ class Retry(msgspec.Struct, frozen=True):
     not_ready: NotReady | None = None
     failed: str | None = None
     hint: str = ""
+    foreign: int = 0
 
 
 Meaning: TypeAlias = Registered | Retry | Outcome
@@ -68,6 +85,8 @@ Meaning: TypeAlias = Registered | Retry | Outcome
 def read(answer: ReceivedAnswer, context: RequestContext) -> Meaning:
     """The meaning of `answer`; one that makes no sense is `Untrusted`."""
     status = answer.status
+    if is_foreign(answer, context.path):
+        return _foreign(answer)
     if status in (200, 202, 204):
         if context.path == "/register":
             if answer.cut:
@@ -75,12 +94,24 @@ def read(answer: ReceivedAnswer, context: RequestContext) -> Meaning:
                     f"the answer to the registration is larger than {MAX_PAYLOAD_BYTES} bytes", NOT_OURS
                 )
             return Registered(answer.headers.get(VERSION.lower()))
-        return _files(answer, context) if status == 200 else _odd(answer)
+        return _files(answer, context) if status == 200 else _foreign(answer)
     if status == 304 and context.path == "/node" and context.known is not None:
         return _current(answer, context, context.known)
     if 400 <= status < 600:
         return _error(answer, context.identifier)
-    return _odd(answer)
+    return _foreign(answer)
+
+
+def is_foreign(answer: ReceivedAnswer, path: str = "") -> bool:
+    """True when a proxy, or another program at this address, has answered in cfgsync's place."""
+    status, headers = answer.status, answer.headers
+    if status >= 300:
+        body = decode_error(answer.body)
+        return status != 304 and (body is None or body.code not in CODES)
+    if status == 200 and path == "/node" and not answer.cut:
+        marked = GENERATION.lower() in headers or '"sha256-' in headers.get("etag", "")
+        return not marked and not _HAS_VERSION.search(answer.body)
+    return "json" not in headers.get("content-type", "json").lower()
 
 
 # ── files ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -145,8 +176,9 @@ def _refused(answer: ReceivedAnswer) -> tuple[str | None, str | None]:
 
 def _error(answer: ReceivedAnswer, identifier: str) -> Meaning:
     status, body = answer.status, decode_error(answer.body)
-    message = _message(status, body)
-    if status == 404 and body is not None and body.code == "missing_config":
+    assert body is not None  # else it is foreign
+    message = plain(body.message or body.code)
+    if status == 404 and body.code == "missing_config":
         reason = f" ({plain(body.reason)})" if isinstance(body.reason, str) and body.reason else ""
         hint = "check the identifier: the server has files, but none for it; `cfgsync status` lists the nodes that get some"
         return MissingForGood(plain(body.message) + reason, hint)
@@ -157,31 +189,26 @@ def _error(answer: ReceivedAnswer, identifier: str) -> Meaning:
         )
         return Refused(f"the server refused node {identifier}: {message}", hint)
     if status == 425:
-        return _not_ready(answer, body, identifier)
+        return _not_ready(answer, body)
     if status in RETRIED or status >= 500:
         return Retry(
             message,
             register=status >= 500,
             retry_after=_retry_after(answer, body),
             failed=message if status == 500 else None,
-            hint=_retried_hint(status, body),
+            hint=_retried_hint(status),
         )
-    hint = (
-        NOT_OURS
-        if body is None or status == 405
-        else "correct what the message names; nothing was registered"
-    )
+    hint = NOT_OURS if status == 405 else "correct what the message names; nothing was registered"
     return Rejected(f"the server rejected the request: {message}", hint)
 
 
-def _not_ready(answer: ReceivedAnswer, body: ErrorBody | None, identifier: str) -> Retry:
-    registered = body is not None and body.registered is True
-    reason = plain(body.reason) if body is not None and isinstance(body.reason, str) else ""
-    conditions = body.conditions if body is not None and isinstance(body.conditions, tuple) else ()
+def _not_ready(answer: ReceivedAnswer, body: ErrorBody) -> Retry:
+    registered = body.registered is True
+    reason = plain(body.reason) if isinstance(body.reason, str) else ""
+    conditions = body.conditions if isinstance(body.conditions, tuple) else ()
     after = _retry_after(answer, body)
     return Retry(
-        describe(reason, conditions)
-        or (plain(body.message) if body else f"config for host {identifier} is not ready"),
+        describe(reason, conditions) or plain(body.message),
         register=not registered,
         retry_after=after,
         not_ready=NotReady(reason, conditions, after, registered),
@@ -200,16 +227,10 @@ def _retry_after(answer: ReceivedAnswer, body: ErrorBody | None) -> float | None
     return max(given, default=None)
 
 
-def _message(status: int, body: ErrorBody | None) -> str:
-    if body is None:
-        return f"status {status}"
-    return plain(body.message or body.code)
-
-
-def _retried_hint(status: int, body: ErrorBody | None) -> str:
+def _retried_hint(status: int) -> str:
     if status == 500:
         return "mend what makes the files on the server; `cfgsync status` shows its reason"
-    if status == 404 or body is None:
+    if status == 404:
         return NOT_OURS
     if status == 429:
         return "the server limits the rate of requests: wait longer (--wait)"
@@ -225,9 +246,23 @@ def _untrusted(
     return Untrusted(message, f"nothing was written; {hint}", generation, digest)
 
 
-def _odd(answer: ReceivedAnswer) -> Untrusted:
+def _foreign(answer: ReceivedAnswer) -> Retry:
+    """An answer in cfgsync's place: it says nothing about the node, so the node asks again."""
     where = answer.headers.get("location")
     to = f" to {plain(where, 100)}" if where else ""
-    return _untrusted(
-        f"the server answers status {answer.status}{to}, which a cfgsync server does not", NOT_OURS
+    encoding = answer.headers.get("content-encoding", "").strip().lower()
+    compressed = (
+        f" (compressed, {plain(encoding)}, which was not asked for)"
+        if encoding not in ("", "identity")
+        else ""
     )
+    return Retry(
+        f"HTTP {answer.status}{to}{compressed} that is not from cfgsync",
+        register=answer.status >= 500 or answer.status == 425,
+        retry_after=_retry_after(answer, None),
+        hint=NOT_OURS,
+        foreign=answer.status,
+    )
+
+
+_HAS_VERSION: Final = re.compile(rb'^\s*\{.*"schema_version"', re.DOTALL)

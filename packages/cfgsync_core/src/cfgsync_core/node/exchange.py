@@ -15,6 +15,7 @@ import msgspec
 from ..store.contract import Version
 from ..wire.registration import NodeRegistration
 from .answers import ReceivedAnswer, Registered, RequestContext, Retry, read
+from .hold import NOTICED, Hold
 from .outcomes import NotReadyInTime, Outcome, Unreachable
 from .requests import HOLD, Request, node_request, register_request
 
@@ -22,6 +23,7 @@ BASE: Final = 0.1  # s; full jitter: a pause is drawn between 0 and BASE doubled
 CAP: Final = 5.0
 CAP_AT_FIRST: Final = 1.0  # for a server that is just starting: refused for less than FIRST
 FIRST: Final = 10.0
+CUT_WITHIN: Final = 2.0  # s after its hold by which an answer must have begun, or nobody is there
 LAST_TRY: Final = 0.25  # s before the end: no pause is longer, so that the last request still has time
 ONCE: Final = 5.0  # s in all when `wait` is 0
 
@@ -76,7 +78,8 @@ class Exchange:
         self._seen = seen
         self._seen_digest = seen_digest
         self._known = known
-        self._hold = hold
+        self._hold = Hold(hold)
+        self._held = 0.0  # s; for which the request that was sent last may be held
         self._random = random
         self._wait = wait
         self._deadline = now + (wait if wait > 0 else ONCE)
@@ -86,6 +89,7 @@ class Exchange:
         self._resume_at = now
         self._outcome: Outcome | None = None
         self._last: Retry | str = "no request was sent"  # how the last try failed; text for a lost connection
+        self._ours: Retry | None = None  # what cfgsync itself answered last, while it is not lost
         self._failures = 0  # in a row, of one kind
         self._lost_since: float | None = None
 
@@ -111,7 +115,10 @@ class Exchange:
         if isinstance(meaning, Registered):
             self.registered = True
             self._path, self._version, self._lost_since = "/node", meaning.version, None
+        elif isinstance(meaning, Retry) and meaning.foreign:
+            self._foreign(now, meaning)
         elif isinstance(meaning, Retry):
+            self._hold.lasted()
             self._retry(now, meaning)
         else:
             self._outcome = meaning
@@ -122,6 +129,10 @@ class Exchange:
         self._path = "/register"
         if now >= self._deadline and isinstance(self._last, Retry):
             return  # our own deadline cut it off: the server's last answer says why there are no files
+        if self._was_cut(now):
+            return
+        self._hold.restart()
+        self._ours = None
         if self._was_well():
             self._failures = 0
         if self._lost_since is None:
@@ -129,7 +140,34 @@ class Exchange:
         self._last = self.waiting = why
         self._pause(now, None, CAP_AT_FIRST if now - self._lost_since < FIRST else CAP)
 
+    def moved(self, ip: str) -> None:
+        """The machine has this address now; the next registration says it."""
+        if ip != self._registration.ip:
+            self._registration = NodeRegistration(self.identifier, ip, self._registration.payload)
+            self._path = "/register"
+
     # ── deciding ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _foreign(self, now: float, meaning: Retry) -> None:
+        """Somebody answered in cfgsync's place."""
+        if meaning.register:
+            self._path = "/register"
+        if meaning.register and self._was_cut(now):
+            return
+        self._last, self.waiting, self._lost_since = meaning, f"{meaning.why}; retrying", None
+        self._pause(now, meaning.retry_after or None, CAP)
+
+    def _was_cut(self, now: float) -> bool:
+        """True when the last request was being held, and a proxy ended it: what cfgsync said before is still the reason."""
+        held, self._held = self._held, 0.0
+        if not NOTICED <= now - self._asked_at < held + CUT_WITHIN or (
+            self._ours is None and not self.registered
+        ):
+            return False
+        self._hold.was_cut(held)
+        self._failures = 0
+        self._resume_at = now
+        return self._ours is not None
 
     def _retry(self, now: float, meaning: Retry) -> None:
         if meaning.not_ready is not None and not self._was_well():
@@ -137,7 +175,8 @@ class Exchange:
         if meaning.register:
             self._path = "/register"
         self._last, self.waiting, self._lost_since = meaning, meaning.why, None
-        if meaning.retry_after == 0 and now - self._asked_at >= 1:
+        self._ours = meaning
+        if meaning.retry_after == 0 and now - self._asked_at >= NOTICED:
             self._failures = 0
             self._resume_at = now  # the request was held to its end: the next one follows at once
         else:
@@ -163,9 +202,11 @@ class Exchange:
             self._resume_at = now + min(seconds, left - LAST_TRY)
 
     def _request(self, left: float) -> Request:
+        self._held = 0.0
         if self._path == "/register":
             return register_request(self._registration, self._secret, left)
-        hold = min(self._hold, left - LAST_TRY) if self._wait > 0 else 0.0
+        hold = min(self._hold.seconds, left - LAST_TRY) if self._wait > 0 else 0.0
+        self._held = float(int(max(hold, 0.0)))  # the server takes whole seconds
         return node_request(
             self._registration, self._secret, left, hold=hold, version=self._version, known=self._known
         )
@@ -177,6 +218,8 @@ class Exchange:
                 f"no answer from the server {time}: {last}",
                 "is the server running, and is its URL (--server) right?",
             )
+        if last.foreign and self._ours is not None and (self._ours.not_ready or self._ours.failed):
+            last = self._ours
         if last.failed is not None:
             return NotReadyInTime(f"no files {time}: {last.failed}", last.hint, last.failed)
         if last.not_ready is not None:

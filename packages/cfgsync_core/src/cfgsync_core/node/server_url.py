@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, Self
 from urllib.parse import urlsplit
 
@@ -10,6 +11,7 @@ import msgspec
 from cfgsync_artifacts import CfgsyncError
 
 _PORTS: Final = {"http": 80, "https": 443}
+_HOST_AND_PORT: Final = re.compile(r"(\[[^/]+\]|[^:/]+):[0-9]+/*")
 
 
 class InvalidServerUrl(CfgsyncError, ValueError):
@@ -26,13 +28,15 @@ class ServerUrl(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The server in `text`. Raises `InvalidServerUrl`."""
+        """The server in `text`, which may be `HOST:PORT`. Raises `InvalidServerUrl`."""
         if any(c.isspace() or not c.isprintable() for c in text) or "," in text:
             raise InvalidServerUrl(
                 f"{text[:200]!r} is not the URL of one server; http://127.0.0.1:4400 is one"
             )
         try:
-            parts = urlsplit(text)
+            parts = urlsplit(
+                text if "://" in text or not _HOST_AND_PORT.fullmatch(text) else f"http://{text}"
+            )
             port = parts.port
         except ValueError as error:
             raise InvalidServerUrl(f"{text[:200]!r} is not a URL: {error}") from error
@@ -50,5 +54,6 @@ class ServerUrl(msgspec.Struct, frozen=True):
         return self.host.encode() if self.host.isascii() else self.host
 
     def __str__(self) -> str:
+        """The URL in its one spelling: scheme and host in lower case, the port written out, no slash at the end."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{self.scheme}://{host}:{self.port}{self.prefix}"

@@ -7,6 +7,7 @@ over `http.client`, `CfgsyncClient.watch` over aiohttp.
 
 from __future__ import annotations
 
+import asyncio
 import random as _random
 from collections.abc import Awaitable, Callable
 from dataclasses import InitVar, dataclass
@@ -26,6 +27,7 @@ from ..text import plain
 from ..wire.registration import NodeRegistration
 from .acknowledger import Acknowledger, Transport
 from .answers import Meaning, Registered, RequestContext, Retry, read
+from .hold import NOTICED, SHORTEST, Hold
 from .outcomes import Current, Fetched, Untrusted
 from .requests import HOLD, Lost, node_request, register_request
 
@@ -114,6 +116,8 @@ class _NodeView:
         )
         self._identifier = ""
         self._registered = False
+        self._last: NodeRegistration | None = None
+        self._hold = Hold(HOLD, is_first=False)
         self._version: str | None = None  # the answer to the registration, repeated on every request
         self._not_ready = False  # as the server answered: a request may be held although nothing is known
         self._failed: Fetched | None = (
@@ -135,6 +139,9 @@ class _NodeView:
                 else await self.registration()
             )
             await self._acknowledger.send()
+            if node != self._last:
+                self._forgotten()  # its address has changed
+                self._last = node
             if not self._registered:
                 meaning = await self._register(node)
                 if not isinstance(meaning, Registered):
@@ -181,13 +188,12 @@ class _NodeView:
             known: str | None = offered.digest
         else:
             known = self.held.digest if self.held is not None and not ask.whole else None
-        hold = int(HOLD if self._not_ready else ask.hold)
-        request = node_request(
-            node, self.secret, hold + ANSWER_WITHIN, hold=hold, version=self._version, known=known
-        )
         floor = self.seen if self.held is None else None  # the Reconciler compares with what is held
-        answer = await self.transport(request)
-        meaning = read(answer, RequestContext("/node", node.identifier, known, floor))
+        meaning = await self._held(
+            node,
+            HOLD if self._not_ready else ask.hold,
+            RequestContext("/node", node.identifier, known, floor),
+        )
         self._not_ready = False
         match meaning:
             case Fetched(generation=str() | None as generation, digest=digest):
@@ -206,6 +212,23 @@ class _NodeView:
                 return await self._judged(ask, Same(version))
             case _:
                 return await self._away(node.identifier, meaning)
+
+    async def _held(self, node: NodeRegistration, longest: float, context: RequestContext) -> Meaning:
+        """The meaning of the answer to a request that may be held. One that a proxy ends is sent again, for a shorter time."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            hold = int(min(longest, self._hold.seconds))
+            request = node_request(
+                node, self.secret, hold + ANSWER_WITHIN, hold=hold, version=self._version, known=context.known
+            )
+            asked_at = clock()
+            meaning = read(await self.transport(request), context)
+            is_cut = isinstance(meaning, Retry) and meaning.foreign >= 500 and clock() - asked_at >= NOTICED
+            if not is_cut or hold <= SHORTEST:
+                if hold and not is_cut:
+                    self._hold.lasted()
+                return meaning
+            self._hold.was_cut(hold)
 
     async def _judged(self, ask: Ask, news: Whole[Fetched] | Same) -> Whole[Fetched] | Same:
         """Acknowledge what the Reconciler will refuse as failed, so that `/status` shows it."""

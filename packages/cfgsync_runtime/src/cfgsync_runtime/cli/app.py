@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Any, Final
 
 import typer
@@ -16,8 +17,10 @@ from typer.core import TyperGroup
 
 from cfgsync_artifacts import CfgsyncError
 
+from ..errors import InputError
 from ..process.garbage import collection_paused
-from .parts.messages import NoAnswer, fail
+from ..settings.variables import PREFIX, SHARED, Variable, refuse_unusable, variable_of
+from .parts.messages import NoAnswer, fail, note
 
 COMMANDS: Final = {
     "demo": "A whole boot on this machine, watched live.",
@@ -33,7 +36,7 @@ COMMANDS: Final = {
 
 COMPLETION: Final = ("--install-completion", "--show-completion")
 
-VARIABLES: Final = "Every flag is also an environment variable, CFGSYNC_<FLAG>; the flag wins."
+VARIABLES: Final = "Every flag is also an environment variable, {names}; the flag wins."
 
 PLAIN: Final[dict[str, Any]] = {
     "add_completion": False,
@@ -63,10 +66,10 @@ class LazyGroup(TyperGroup):
         with collection_paused():
             module = importlib.import_module(f"{__package__}.{cmd_name}")
         if hasattr(module, "app"):
-            return _tidied(typer.main.get_command(module.app))
+            return _tidied(typer.main.get_command(module.app), cmd_name)
         app = typer.Typer(**PLAIN)
         app.command(cmd_name, **getattr(module, "settings", {}))(module.command)
-        return _tidied(typer.main.get_command(app))
+        return _tidied(typer.main.get_command(app), cmd_name)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
         """The commands' names, without loading a command for its name."""
@@ -81,24 +84,64 @@ class LazyGroup(TyperGroup):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-def _tidied(command: Any) -> Any:
+def _tidied(command: Any, path: str) -> Any:
     """A command whose every flag has its variable; `--help` names that rule once, and shows the arguments as they are.
 
     `envvar=[]` marks a flag whose variable the command reads itself.
     """
+    shared = ""
     for parameter in command.params:
         if parameter.param_type_name == "option":
+            flag = parameter.opts[0].removeprefix("--")
             parameter.show_envvar = False
+            shared = shared or (f", but CFGSYNC_{flag.upper()}" if flag in SHARED else "")
             if parameter.envvar is None:
-                parameter.envvar = f"CFGSYNC_{parameter.opts[0].removeprefix('--').replace('-', '_').upper()}"
+                variable = variable_of(path, flag)
+                parameter.envvar = variable.name
+                parameter.value_from_envvar = partial(_from_variable, parameter, variable)
+            if parameter.type.name == "str":
+                parameter.consume_value = partial(_checked, parameter, parameter.consume_value)
         elif parameter.required:
             parameter.make_metavar = lambda *_, shown=parameter.metavar, **__: shown
     commands = getattr(command, "commands", None)
-    for one in commands.values() if commands else ():
-        _tidied(one)
+    for name, one in commands.items() if commands else ():
+        _tidied(one, f"{path} {name}")
     if not commands:
-        command.epilog = VARIABLES
+        own = variable_of(path, "flag").name.removesuffix("FLAG")
+        names = f"{own}<FLAG>{shared if own != PREFIX else ''}"
+        if path == "fetch":
+            names += " (but CFGSYNC_FETCH_WATCH, _JSON, _STATE)"
+        command.epilog = VARIABLES.format(names=names)
     return command
+
+
+def _blanks(parameter: Any) -> str:
+    """The control characters that may be in a flag's value."""
+    return "\t\n\r" if parameter.metavar in ("JSON", "COMMAND") else ""
+
+
+def _from_variable(parameter: Any, variable: Variable, ctx: Any) -> str | list[str] | None:
+    """The text of a flag's variable; a flag that may be repeated takes one value from each line."""
+    if ctx.resilient_parsing:
+        return None
+    found = variable.read(say=note, blanks="\n" if parameter.multiple else _blanks(parameter))
+    if found is None:
+        return None
+    if not parameter.multiple:
+        return found[1]
+    lines = [line for line in found[1].split("\n") if line]
+    for line in lines:
+        refuse_unusable(found[0], line)
+    return lines
+
+
+def _checked(parameter: Any, consume: Any, ctx: Any, given: Any) -> Any:
+    """The value of a flag, and where it comes from. Raises `InputError` for one that no shell would have passed on."""
+    value, source = consume(ctx, given)
+    if source.name == "COMMANDLINE" and not ctx.resilient_parsing:
+        for text in value if parameter.multiple else [value]:
+            refuse_unusable(parameter.opts[0], text, _blanks(parameter))
+    return value, source
 
 
 def _version(wanted: bool) -> None:
@@ -123,7 +166,8 @@ def _root(
       cfgsync fetch --id node-1 --out out/node-1
       cfgsync status
 
-    Every flag of a command is also an environment variable, CFGSYNC_<FLAG>; the flag wins.
+    Every flag of a command is also an environment variable, CFGSYNC_<COMMAND>_<FLAG>; the flag wins. Each command's
+    --help says more.
     """
 
 
@@ -144,6 +188,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _usage(error)
     except typer.Abort:
         return 130
+    except InputError as error:
+        return fail(2, str(error), error.hint)
     except NoAnswer as error:
         return fail(error.code, str(error), error.hint)
     except CfgsyncError as error:

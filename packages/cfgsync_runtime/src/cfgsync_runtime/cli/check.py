@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import Annotated, Literal
 
 import msgspec
@@ -26,8 +25,9 @@ from ..errors import InputError
 from ..materializer.child import ChildDecider
 from ..materializer.loading import split_target
 from ..operator.recording import Recorded, read_snapshot, record_store
+from ..settings.variables import variable_of
 from .parts.file_diff import contents_lines, diff_lines
-from .parts.messages import fail
+from .parts.messages import fail, note
 from .parts.server_client import WORDS_SHOWN, AsJson
 
 
@@ -77,8 +77,9 @@ def command(
     compared. It needs no server, and assumes that every deadline of a Quorum has passed.
     """
     if snapshot is None and store is None:  # a flag for one wins over a variable for the other
-        snapshot = os.environ.get("CFGSYNC_SNAPSHOT") or None
-        store = None if snapshot else os.environ.get("CFGSYNC_STORE") or None
+        found = {flag: variable_of("check", flag).read(say=note) for flag in ("snapshot", "store")}
+        snapshot, store = (None if one is None else one[1] for one in found.values())
+        store = None if snapshot else store
     if (snapshot is None) == (store is None):
         raise typer.BadParameter("give one of --snapshot FILE and --store URL", param_hint="--snapshot")
     try:

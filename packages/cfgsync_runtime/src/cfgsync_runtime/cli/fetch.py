@@ -22,8 +22,18 @@ from ..node.degraded_start import ConfigStartupMode
 from ..node.fetch import EXIT, Ending, degraded, failed, fetch
 from ..node.outputs import OutputDirectory
 from ..node.own_address import own_address
-from ..node.state import NodeState, default_directory
-from .parts.fetch_flags import outputs, parsed, payload, refuse_one_directory, reload_of, stale_of, wait_of
+from ..node.state import NodeState
+from ..node.state_directory import state_directory
+from .parts.fetch_flags import (
+    outputs,
+    parsed,
+    payload,
+    refuse_one_directory,
+    refuse_unreachable,
+    reload_of,
+    stale_of,
+    wait_of,
+)
 from .parts.fetch_places import Chown, Keep, owned, refuse_command, refuse_places
 from .parts.messages import Over, WaitingLine, fail, note
 from .parts.unfailing_stream import make_stdout_unfailing
@@ -137,8 +147,9 @@ def command(
     parsed("--id", identifier, lambda text: NodeRegistration(text, "0.0.0.0"))
     if ip != "auto":
         parsed("--ip", ip, lambda text: NodeRegistration(identifier, text))
+        refuse_unreachable(ip)
     within = wait_of(wait, startup_mode)
-    stale = stale_of(max_stale, startup_mode)
+    stale = stale_of(ctx, max_stale, startup_mode)
     reload_signal = reload_of(reload, watch, start)
     if watch and state is not None:
         refuse_one_directory(state, places)
@@ -153,7 +164,7 @@ def command(
                 lock = alone.enter_context(locked_directory(places.directory))
                 places = msgspec.structs.replace(places, lock=lock)
             memory = NodeState(
-                state or default_directory(server, identifier),
+                state or state_directory(server, identifier, note),
                 identifier,
                 secret_file=secret_file,
                 complain=note,
@@ -177,6 +188,7 @@ def command(
                     hold=LIVE_HOLD if waiting.live else HOLD,
                     mode=startup_mode,
                     max_stale=stale,
+                    own=(lambda: own_address(at, 0)) if ip == "auto" else None,
                     waiting=waiting,
                     notice=note,
                 )
@@ -186,9 +198,10 @@ def command(
             waiting.clear()
         _print(ending, json)
         if watch:
-            from .parts.fetch_watch import stay  # loaded when the files are in place
+            from .parts.fetch_watch import OwnRegistration, stay  # loaded when the files are in place
 
-            code = stay(node or (identifier, registered), at, places, memory, ending, start, reload_signal)
+            who = OwnRegistration(identifier, registered, at, node) if ip == "auto" or node is None else node
+            code = stay(who, at, places, memory, ending, start, reload_signal)
             raise typer.Exit(Over(code))
     if start:
         become(start)

@@ -25,7 +25,7 @@ from ..process.logs import log_to_stderr
 from ..process.loop_faults import LoopFaults
 from ..settings.serve_settings import ServeSettings, flag_of, read_serve_settings
 from ..settings.server_file import RegistrationServer, StaticServer
-from .parts.messages import fail
+from .parts.messages import fail, note
 
 if TYPE_CHECKING:
     from cfgsync_core import HttpServer
@@ -63,7 +63,7 @@ def command(
     """
     flags |= {"materializer": materializer, "bundle": bundle, "config": config}
     try:
-        code = serve(read_serve_settings(flags))
+        code = serve(read_serve_settings(flags, say=note))
     except InputError as error:
         raise typer.Exit(fail(2, str(error), error.hint)) from error
     except (StoreRefused, MachineRefused) as error:

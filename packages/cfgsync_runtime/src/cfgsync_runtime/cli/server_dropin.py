@@ -8,13 +8,13 @@ from typing import Final
 
 from cfgsync_artifacts import CfgsyncError
 
-from .parts.messages import fail
+from .parts.messages import fail, note
 
 USAGE: Final = """\
 Usage: cfgsync-server CONFIG
 
 Serve what the server file CONFIG names, as the original's, until SIGTERM. What `cfgsync serve --config CONFIG` takes
-from the environment (CFGSYNC_HOST, CFGSYNC_STORE, …) is taken here too. Exit codes: 0 stopped, 1 failed, 2 usage.
+from the environment (CFGSYNC_SERVE_HOST, CFGSYNC_STORE, …) is taken here too. Exit codes: 0 stopped, 1 failed, 2 usage.
 """
 
 
@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
 
     (file,) = arguments
     try:
-        settings = read_serve_settings({"config": file})
+        settings = read_serve_settings({"config": file}, say=note)
         if "host" not in settings.model_fields_set:
             print(
                 f"note: only this machine can reach this server; the original listened on every address:"

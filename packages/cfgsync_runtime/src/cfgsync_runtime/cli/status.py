@@ -9,11 +9,13 @@ import typer
 from cfgsync_core import InvalidRegistration
 from cfgsync_core.wire import check_identifier
 
+from .parts.fetch_flags import is_flag
 from .parts.fleet_table import Page, one, table
 from .parts.server_client import DEFAULT_SERVER, Server, ServerClient
 
 
 def command(
+    ctx: typer.Context,
     identifier: Annotated[str | None, typer.Argument(metavar="[ID]", help="One node only.")] = None,
     server: Server = DEFAULT_SERVER,
     watch: Annotated[
@@ -49,6 +51,9 @@ def command(
 
     Exit codes: 0 shown; 1 with --wait-applied, when a node has not; 5 refused, 6 no status, 7 no answer, 130 after Ctrl-C.
     """
+    if wait_applied and watch and is_flag(ctx, "wait_applied") != is_flag(ctx, "watch"):
+        watch = is_flag(ctx, "watch")  # a flag wins over a variable that says the opposite
+        wait_applied = not watch
     if wait_applied and (identifier is not None or save_snapshot is not None or watch):
         raise typer.BadParameter("it is about the whole fleet, and alone", param_hint="--wait-applied")
     if save_snapshot is not None and (identifier is not None or watch):

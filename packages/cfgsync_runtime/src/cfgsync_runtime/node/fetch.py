@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Final, Literal, Protocol
 
 import msgspec
@@ -104,6 +105,7 @@ def fetch(
     hold: float = HOLD,
     mode: ConfigStartupMode = ConfigStartupMode.FAIL_CLOSED,
     max_stale: float | None = None,
+    own: Callable[[], str] | None = None,
     waiting: Callable[[str], None] = lambda _: None,
     notice: Callable[[str], None] = lambda _: None,
 ) -> Ending:
@@ -111,6 +113,7 @@ def fetch(
     a server confirmed at most `max_stale` seconds ago.
 
     Without `state` the node has no secret, remembers nothing and acknowledges nothing, as the original's client.
+    `own` gives this machine's address anew for each connection after the first (it may change); it may raise `Lost`.
     `waiting` gets the reason for waiting whenever it changes; `notice` gets what an operator should know after a success.
     """
     identifier = registration.identifier
@@ -131,7 +134,7 @@ def fetch(
         random=random.random,
     )
     with HttpTransport(server) as transport:
-        outcome = drive(exchange, transport, waiting)
+        outcome = drive(exchange, transport, waiting, own)
         if isinstance(outcome, Fetched):
             ending = _install(identifier, outcome, outputs, state, exchange.registered, notice, patience)
         else:
@@ -216,7 +219,12 @@ def _acknowledge(
         return False
 
 
-def drive(exchange: Exchange, transport: HttpTransport, waiting: Callable[[str], None]) -> Outcome:
+def drive(
+    exchange: Exchange,
+    transport: HttpTransport,
+    waiting: Callable[[str], None],
+    own: Callable[[], str] | None = None,
+) -> Outcome:
     """Run an exchange to its end over a transport."""
     shown = ""
     while True:
@@ -230,6 +238,9 @@ def drive(exchange: Exchange, transport: HttpTransport, waiting: Callable[[str],
                     answer = transport.send(request)
                 except Lost as error:
                     exchange.lost(time.monotonic(), str(error))
+                    if own is not None:
+                        with suppress(Lost):
+                            exchange.moved(own())
                 else:
                     exchange.answered(time.monotonic(), answer)
         if exchange.waiting != shown:

@@ -11,6 +11,8 @@ from cfgsync_core import ServerUrl
 from cfgsync_core.node import Lost
 from cfgsync_core.text import cause
 
+from .addresses import resolve
+
 
 def own_address(server: ServerUrl, within: float, waiting: Callable[[str], None] = lambda _: None) -> str:
     """The address that the kernel chooses when a UDP socket is connected to the server; IPv4 if there is a choice.
@@ -34,9 +36,9 @@ def own_address(server: ServerUrl, within: float, waiting: Callable[[str], None]
 
 
 def _routed(server: ServerUrl) -> str:
-    found = socket.getaddrinfo(server.name, server.port, type=socket.SOCK_DGRAM)
+    found = resolve(server, socket.SOCK_DGRAM)
     why: OSError = OSError("the name has no address")
-    for family, kind, proto, _, address in sorted(found, key=lambda one: one[0] != socket.AF_INET):
+    for family, kind, proto, address in sorted(found, key=lambda one: one[0] != socket.AF_INET):
         with socket.socket(family, kind, proto) as probe:
             try:
                 probe.connect(address)

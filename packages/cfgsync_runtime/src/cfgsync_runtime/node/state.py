@@ -12,7 +12,7 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from hashlib import sha256
 from typing import TypeVar
 
@@ -63,23 +63,6 @@ _T = TypeVar("_T")
 def warn(sentence: str) -> None:
     """A line on stderr."""
     print(f"warning: {sentence}", file=sys.stderr)
-
-
-def default_directory(server: str, identifier: str, environ: Mapping[str, str] = os.environ) -> str:
-    """`$XDG_STATE_HOME/cfgsync/<first 16 hex of SHA-256(server, NUL, identifier)>`; `server` is the first URL as given.
-
-    Raises `DiskError` when the environment has no place for it.
-    """
-    home = environ.get("XDG_STATE_HOME", "")
-    if not home.startswith("/"):  # XDG: a relative path must be ignored
-        user = environ.get("HOME") or os.path.expanduser("~")
-        home = os.path.join(user, ".local", "state")
-    if not home.startswith("/"):
-        raise DiskError(
-            "there is no place for the node's state: neither XDG_STATE_HOME nor HOME is set",
-            "give --state DIR",
-        )
-    return os.path.join(home, "cfgsync", sha256(f"{server}\0{identifier}".encode()).hexdigest()[:16])
 
 
 class NodeState:

@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from cfgsync_core import ServerUrl
-from cfgsync_core.node import ReceivedAnswer, Request
+from cfgsync_core.node import Lost, ReceivedAnswer, Request
 
 from .transport import HttpTransport
+
+LOOKED_EVERY: Final = 10.0
 
 T = TypeVar("T")
 
@@ -35,21 +37,30 @@ async def in_thread(call: Callable[[], T]) -> T:
 
 
 class ThreadedTransport:
-    """A `HttpTransport` for asyncio: one request after the other. A cancelled request closes its connection."""
+    """A `HttpTransport` for asyncio: one request after the other. A cancelled request closes its connection.
 
-    def __init__(self, server: ServerUrl) -> None:
+    `moved()` is awaited every `LOOKED_EVERY` seconds of a request; a sentence from it, as for a changed address of this
+    machine, ends the request."""
+
+    def __init__(self, server: ServerUrl, moved: Callable[[], Awaitable[str]] | None = None) -> None:
         self._server = server
+        self._moved = moved
         self._transport = HttpTransport(server)
 
     async def send(self, request: Request) -> ReceivedAnswer:
         """Raises `Lost`."""
         transport = self._transport
+        sending = asyncio.ensure_future(in_thread(lambda: transport.send(request)))
         try:
-            return await in_thread(lambda: transport.send(request))
-        except asyncio.CancelledError:
-            transport.interrupt()
-            self._transport = HttpTransport(self._server)
-            raise
+            while not (await asyncio.wait((sending,), timeout=LOOKED_EVERY))[0]:
+                if self._moved is not None and (why := await self._moved()):
+                    raise Lost(why)
+            return sending.result()
+        finally:
+            if not sending.done():
+                sending.cancel()
+                transport.interrupt()
+                self._transport = HttpTransport(self._server)
 
     def close(self) -> None:
         """Close the connection."""

@@ -15,9 +15,11 @@ from types import TracebackType
 from typing import Final, Self
 
 from cfgsync_core import ServerUrl
-from cfgsync_core.node import CONNECT_WITHIN, Lost, ReceivedAnswer, Request
+from cfgsync_core.node import CONNECT_WITHIN, Lost, ReceivedAnswer, Request, is_foreign
 from cfgsync_core.text import cause, error_text, plain
 from cfgsync_core.wire import MAX_PAYLOAD_BYTES
+
+from .addresses import Addresses
 
 IDLE_WITHIN: Final = 10.0  # s of silence inside a body after which it counts as cut off
 KEPT_FOR: Final = 10.0  # s unused; servers close a connection after 15, and would lose a request
@@ -29,6 +31,7 @@ class HttpTransport:
 
     def __init__(self, server: ServerUrl) -> None:
         self._server = server
+        self._addresses = Addresses(server)
         self._line: _Line | None = None
         self._http = http.client.HTTPConnection(server.host, server.port)
         self._http.auto_open = 0  # it would open a connection without a deadline
@@ -61,9 +64,13 @@ class HttpTransport:
         try:
             if self._line is None or start - self._used_at > KEPT_FOR:
                 self.close()
-                self._line = _Line(self._server, start + min(CONNECT_WITHIN, request.end_within))
+                until = start + min(CONNECT_WITHIN, request.end_within)
+                self._line = _Line(self._server, self._addresses, until)
                 self._http.sock = self._line  # as much of a socket as http.client uses
-            self._line.until = start + min(request.begin_within, request.end_within)
+            begin = min(request.begin_within, request.end_within)
+            if self._addresses.is_new(self._line.address):
+                begin = min(begin, request.end_within / self._addresses.count)  # each address has its chance
+            self._line.until = start + begin
             path = self._server.prefix + request.path
             self._http.putrequest(request.method, path, skip_accept_encoding=True)
             for name, value in request.headers.items():
@@ -71,14 +78,23 @@ class HttpTransport:
             if request.method == "POST":
                 self._http.putheader("Content-Length", str(len(request.body)))
             self._http.endheaders(request.body)
+            address = self._line.address
             answer = self._read(self._line, start + request.end_within)
         except (OSError, http.client.HTTPException, ValueError) as error:
+            if self._line is not None:
+                self._addresses.was_silent(self._line.address)
             self.close()
             raise Lost(_why(error)) from error
         except BaseException:
             self.close()  # half an answer may still be on its way
             raise
         self._used_at = time.monotonic()
+        if is_foreign(answer, request.path.partition("?")[0]):
+            self._addresses.was_silent(address)
+            if self._addresses.count > 1:
+                self.close()  # the next request tries another address
+        else:
+            self._addresses.answered(address)
         return answer
 
     def _read(self, line: _Line, until: float) -> ReceivedAnswer:
@@ -119,13 +135,19 @@ class _Line:
     """The part of a socket that http.client needs, with one deadline for all calls instead of a timeout for each, so that
     a server that sends single bytes also has to end at `until`."""
 
-    def __init__(self, server: ServerUrl, until: float) -> None:
+    def __init__(self, server: ServerUrl, addresses: Addresses, until: float) -> None:
         self.until = until
         self.idle: float | None = None
         self.ended = False  # the server has sent its last byte
         self._readers = 0
         self._closing = False
-        self._socket = self._connected(server)
+        opened, self.address = addresses.connected(until)
+        try:
+            opened.settimeout(self.left())
+            self._socket = _tls(opened, server.host) if server.scheme == "https" else opened
+        except BaseException:
+            opened.close()
+            raise
 
     def sendall(self, data: bytes) -> None:
         self._socket.settimeout(self.left())
@@ -170,25 +192,6 @@ class _Line:
         size = self._socket.recv_into(into)
         self.ended = size == 0
         return size
-
-    def _connected(self, server: ServerUrl) -> socket.socket:
-        why: OSError = OSError("the name has no address")
-        for family, kind, proto, _, address in socket.getaddrinfo(
-            server.name, server.port, type=socket.SOCK_STREAM
-        ):
-            opened = socket.socket(family, kind, proto)
-            try:
-                opened.settimeout(self.left())
-                opened.connect(address)
-                opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                return _tls(opened, server.host) if server.scheme == "https" else opened
-            except OSError as error:
-                why = error
-                opened.close()
-            except BaseException:
-                opened.close()
-                raise
-        raise why
 
 
 class _Reader(io.RawIOBase):

@@ -40,6 +40,7 @@ class Watcher:
     `held` is what is in place, `degraded` whether it came from the cache, `told` whether a server has the acknowledgement.
     `start` is the program, [] for none; a change sends it the signal `reload`, or restarts it (None) with `grace` seconds
     to end. `say` gets a sentence for each thing that an operator should see. `interval` and `grace` are in seconds.
+    `moved` is the `ThreadedTransport`'s.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Watcher:
         interval: float = INTERVAL,
         grace: float = GRACE,
         say: Callable[[str], None] = lambda _: None,
+        moved: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self._identifier = identifier
         self._outputs = outputs
@@ -70,7 +72,7 @@ class Watcher:
         self._advice = ""  # what to do about it; printed after the reader's line
         self._alarm: Alarm | None = None
         self._manager = ServiceManager()
-        self._transport = ThreadedTransport(server)
+        self._transport = ThreadedTransport(server, moved)
         self._ended: asyncio.Event | None = None
         self._code = 0
         self._interrupts = 0

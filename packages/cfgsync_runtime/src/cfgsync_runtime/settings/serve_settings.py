@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
@@ -21,10 +21,10 @@ from ..errors import InputError
 from ..materializer.loading import lies_in, split_target
 from .bundle_file import load_bundle
 from .server_file import RegistrationServer, StaticServer, load_server_file
+from .variables import Variable, refuse_unusable, variable_of
 
-PREFIX: Final = "CFGSYNC_"
 TARGETS: Final = ("materializer", "bundle", "config")
-"""What may be served, by its field; `materializer` is the flagless MODULE:CLASS (`CFGSYNC_MATERIALIZER`)."""
+"""What may be served, by its field; `materializer` is the flagless MODULE:CLASS (`CFGSYNC_SERVE_MATERIALIZER`)."""
 
 
 class ServeSettings(pydantic.BaseModel):
@@ -96,20 +96,27 @@ class ServeSettings(pydantic.BaseModel):
         return (*tls, "no-auth") if self.insecure_no_auth else tls
 
 
+_FIELDS: Final = tuple(sorted(ServeSettings.model_fields.keys() - {"materializer", "server"}))
+
+
 class _Given(NamedTuple):
     value: object
     origin: str
-    """Where it was written: `--port`, `CFGSYNC_PORT`, `cfgsync.yaml:3:7: port`."""
+    """Where it was written: `--port`, `CFGSYNC_SERVE_PORT`, `cfgsync.yaml:3:7: port`."""
 
 
 def read_serve_settings(
-    flags: Mapping[str, object], environment: Mapping[str, str] = os.environ
+    flags: Mapping[str, object],
+    environment: Mapping[str, str] = os.environ,
+    say: Callable[[str], None] = lambda _: None,
 ) -> ServeSettings:
     """The settings of `serve` from flags (by field name; None is not given), the environment and the file they name.
 
-    An empty variable is not given. Reads the bundle or server file. Raises `InputError`.
+    An empty variable is not given. Reads the bundle or server file. `say` gets a line about each variable that is ignored
+    or has a new name. Raises `InputError`.
     """
-    target, named = _target(flags, environment)
+    inputs = {field: _given(field, flags, environment, say) for field in (*TARGETS, *_FIELDS)}
+    target, named = _target(inputs)
     settings: dict[str, _Given] = {}
     if target == "materializer":
         split_target(str(named.value))
@@ -121,12 +128,11 @@ def read_serve_settings(
         read = load_server_file(str(named.value))
         settings["server"] = _Given(read.server, named.origin)
         settings |= {field: _Given(*written) for field, written in read.settings.items()}
-    for field in ServeSettings.model_fields.keys() - {"materializer", "server"}:
-        if (given := _given(field, flags, environment)) is not None:
+    for field in _FIELDS:
+        if (given := inputs[field]) is not None:
             settings[field] = given
-    settings.setdefault(
-        "store", _Given(default_store(target, str(named.value), environment), "the default store")
-    )
+    if "store" not in settings:
+        settings["store"] = _Given(default_store(target, str(named.value), environment), "the default store")
     made = _validated(settings)
     try:
         scheme_of(made.store)
@@ -153,23 +159,39 @@ def default_store(target: str, name: str, environment: Mapping[str, str]) -> str
     suffix = f"-{sha256(lies.encode()).hexdigest()[:8]}" if lies else ""
     home = environment.get("XDG_STATE_HOME", "")
     # a relative XDG_STATE_HOME is to be ignored (XDG Base Directory Specification)
-    state = (
-        Path(home) if home.startswith("/") else Path(environment.get("HOME") or Path.home(), ".local/state")
-    )
+    try:
+        state = (
+            Path(home)
+            if home.startswith("/")
+            else Path(environment.get("HOME") or Path.home(), ".local/state")
+        )
+    except RuntimeError as error:  # no passwd entry either
+        raise InputError(
+            "there is no place for the store: neither XDG_STATE_HOME nor HOME is set, and this user has no home directory",
+            "give --store sqlite:FILE",
+        ) from error
     return f"sqlite:{state / 'cfgsync' / f'serve-{spelled}{suffix}.db'}"
 
 
-def _given(field: str, flags: Mapping[str, object], environment: Mapping[str, str]) -> _Given | None:
+def variable_of_field(field: str) -> Variable:
+    """The variable of a field of the settings."""
+    return variable_of("serve", field.replace("_", "-"))
+
+
+def _given(
+    field: str, flags: Mapping[str, object], environment: Mapping[str, str], say: Callable[[str], None]
+) -> _Given | None:
     if (value := flags.get(field)) is not None:
+        if isinstance(value, str):
+            refuse_unusable(flag_of(field), value)
         return _Given(value, flag_of(field))
-    variable = PREFIX + field.upper()
-    return _Given(text, variable) if (text := environment.get(variable)) else None
+    found = variable_of_field(field).read(environment, say)
+    return None if found is None else _Given(found[1], found[0])
 
 
-def _target(flags: Mapping[str, object], environment: Mapping[str, str]) -> tuple[str, _Given]:
+def _target(inputs: Mapping[str, _Given | None]) -> tuple[str, _Given]:
     """What to serve: by the flags, else by the environment."""
-    given = [(field, _given(field, flags, environment)) for field in TARGETS]
-    named = [(field, one) for field, one in given if one is not None]
+    named = [(field, one) for field in TARGETS if (one := inputs[field]) is not None]
     by_flag = [(field, one) for field, one in named if one.origin == flag_of(field)]
     named = by_flag or named
     if not named:

@@ -36,10 +36,16 @@ def wait_of(wait: float | None, mode: ConfigStartupMode) -> float:
     return seconds("--wait", wait)
 
 
-def stale_of(max_stale: float | None, mode: ConfigStartupMode) -> float | None:
+def stale_of(ctx: typer.Context, max_stale: float | None, mode: ConfigStartupMode) -> float | None:
     """Seconds for which a cached payload is good. Raises `BadParameter`."""
     if max_stale is None:
         return None
+    if (
+        mode is ConfigStartupMode.FAIL_CLOSED
+        and is_flag(ctx, "startup_mode")
+        and not is_flag(ctx, "max_stale")
+    ):
+        return None  # a flag wins over a variable that says the opposite
     if mode is not ConfigStartupMode.DEGRADED:
         raise typer.BadParameter("it is for --startup-mode degraded only", param_hint="--max-stale")
     return seconds("--max-stale", max_stale)
@@ -136,6 +142,24 @@ def _refuse_keys_twice(text: str) -> None:
             seen.add(key)
 
     json.loads(text, object_pairs_hook=members)
+
+
+def refuse_unreachable(ip: str) -> None:
+    """Refuse an address at which no peer can reach a node. Raises `BadParameter`."""
+    from ipaddress import ip_address  # 4 ms that `auto` does not spend
+
+    address = ip_address(ip)
+    address = getattr(address, "ipv4_mapped", None) or address
+    kinds = {
+        "unspecified": address.is_unspecified,
+        "broadcast": str(address) == "255.255.255.255",
+        "multicast": address.is_multicast,
+        "link-local": address.is_link_local,
+    }
+    for kind, is_it in kinds.items():
+        if is_it:
+            why = f"{ip} is {kind}, so no peer can reach this node there: give its own address, or auto"
+            raise typer.BadParameter(why, param_hint="--ip")
 
 
 def parsed(flag: str, text: str, parse: Callable[[str], T]) -> T:

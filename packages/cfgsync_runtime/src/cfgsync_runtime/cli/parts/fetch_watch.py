@@ -6,9 +6,10 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from contextlib import suppress
 
 from cfgsync_core import NEVER, AppliedFiles, NodeRegistration, RegistrationPayload, ServerUrl, Version
+from cfgsync_core.node import Lost
 
 from ...node.fetch import Ending, Outputs
 from ...node.own_address import own_address
@@ -17,8 +18,42 @@ from ...node.threads import in_thread
 from ...node.watch import Watcher
 
 
+class OwnRegistration:
+    """The registration with the address of this machine that routes to the server, found anew at each call. `last` is what
+    was registered before."""
+
+    def __init__(
+        self,
+        identifier: str,
+        payload: RegistrationPayload,
+        at: ServerUrl,
+        last: NodeRegistration | None,
+    ) -> None:
+        self._identifier = identifier
+        self._payload = payload
+        self._at = at
+        self._last = last
+
+    async def __call__(self) -> NodeRegistration:
+        """Raises `Lost` while no address routes to the server."""
+        address = await in_thread(lambda: own_address(self._at, 0))
+        if self._last is None or address != self._last.ip:
+            if self._last is not None:
+                _say(f"{self._identifier}: this machine's address is {address} now; it was {self._last.ip}")
+            self._last = NodeRegistration(self._identifier, address, self._payload)
+        return self._last
+
+    async def moved(self) -> str:
+        """What has happened to the address that is registered; `""` when it is still the one."""
+        with suppress(Lost):
+            address = await in_thread(lambda: own_address(self._at, 0))
+            if self._last is not None and address != self._last.ip:
+                return f"this machine's address has changed to {address}"
+        return ""
+
+
 def stay(
-    node: NodeRegistration | tuple[str, RegistrationPayload],
+    node: NodeRegistration | OwnRegistration,
     at: ServerUrl,
     outputs: Outputs,
     memory: NodeState,
@@ -26,8 +61,7 @@ def stay(
     start: list[str],
     reload: signal.Signals | None,
 ) -> int:
-    """Keep the node's files current, from those of `ending` on, and return the exit code. `node` is a name and its metadata
-    while the machine has no address yet."""
+    """Keep the node's files current, from those of `ending` on, and return the exit code."""
     _log_to_stderr()
     report = ending.report
     assert report.digest is not None  # files are in place
@@ -35,7 +69,7 @@ def stay(
 
     async def run() -> int:
         return await Watcher(
-            node if isinstance(node, NodeRegistration) else _registration_of(*node, at),
+            node,
             at,
             outputs,
             memory,
@@ -46,24 +80,10 @@ def stay(
             start=start,
             reload=reload,
             say=_say,
+            moved=None if isinstance(node, NodeRegistration) else node.moved,
         ).run()
 
     return asyncio.run(run())
-
-
-def _registration_of(
-    identifier: str, payload: RegistrationPayload, at: ServerUrl
-) -> Callable[[], Awaitable[NodeRegistration]]:
-    """The registration, once this machine has an address that routes to the server; a call before raises `Lost`."""
-    found: list[NodeRegistration] = []
-
-    async def registration() -> NodeRegistration:
-        if not found:
-            address = await in_thread(lambda: own_address(at, 0))
-            found.append(NodeRegistration(identifier, address, payload))
-        return found[0]
-
-    return registration
 
 
 def _log_to_stderr() -> None:
