@@ -625,6 +625,31 @@ async def test_an_eviction_that_names_nobody_is_422(ask: Asking, body: dict[str,
     assert (answer.status, answer.words["message"][: len(begins)]) == (422, begins)
 
 
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("attacker.example", 403),
+        ("127.0.0.1@attacker.example:4400", 403),
+        ("attacker.example?", 403),
+        ("localhost", 200),
+    ],
+)
+async def test_a_target_in_absolute_form_is_judged_by_its_own_host(
+    ready: Asking, host: str, status: int
+) -> None:
+    path, question, _ = host.partition("?")
+    target = f"http://{path}/admin/evict" + ("?x" if question else "")
+    answer = await ready("POST", target, {"identifier": "node-1"})
+    assert answer.status == status, answer.body
+
+
+async def test_two_authorizations_are_400_on_every_route(ready: Asking) -> None:
+    twice = {"Authorization": "Bearer " + "a" * 32, "authorization": "Bearer " + "b" * 32}
+    for path in ("/node", "/register", "/ack", "/admin/evict"):
+        answer = await ready("POST", path, {"identifier": "node-1", "ip": "10.0.0.1"}, twice)
+        assert (answer.status, answer.words["message"]) == (400, "Authorization: given twice"), path
+
+
 async def test_an_eviction_that_a_web_page_asks_for_is_403(ready: Asking) -> None:
     headers = {"Origin": "http://localhost:8000"}
     answer = await ready("POST", "/admin/evict", {"identifier": "node-1"}, headers)

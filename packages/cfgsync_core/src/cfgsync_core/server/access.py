@@ -4,15 +4,35 @@ is neither a web page nor behind a proxy."""
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Mapping
 from functools import cache
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from ..errors import InvalidRequest
 from .route import OPERATOR, Call, Reply, Route, refusal
+
+if TYPE_CHECKING:
+    from multidict import CIMultiDictProxy
 
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 """Headers that a proxy adds: behind one, every caller seems to be on this machine."""
+
+
+def judged_headers(target: str, headers: CIMultiDictProxy[str]) -> Mapping[str, str]:
+    """The headers by which a request is judged: the host of a target in absolute form replaces `Host` (RFC 9112, 3.2.2).
+
+    Raises `InvalidRequest` (400) for two `Authorization`: a proxy before may have judged the other one.
+    """
+    if "Authorization" in headers and len(headers.getall("Authorization")) > 1:
+        raise InvalidRequest(400, "Authorization: given twice")
+    if target.startswith("/") or "://" not in target:
+        return headers
+    authority = re.split(r"[/?#]", target.partition("://")[2], maxsplit=1)[0]
+    own = headers.copy()
+    own["Host"] = authority.rpartition("@")[2]
+    return own
 
 
 class Access(Protocol):

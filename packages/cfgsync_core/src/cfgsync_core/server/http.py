@@ -15,7 +15,7 @@ from aiohttp.payload import Payload
 
 from ..errors import InvalidRequest
 from ..wire.limits import MAX_BODY_BYTES
-from .access import Access, LocalOperators
+from .access import Access, LocalOperators, judged_headers
 from .body import read_body
 from .connections import (
     ACCEPTED_AT_ONCE,
@@ -148,7 +148,7 @@ class HttpServer:
         if isinstance(found, Reply):
             return found
         route, names, query = found
-        call = Call(request.headers, names, query, port=self.port)
+        call = Call(judged_headers(request.raw_path, request.headers), names, query, port=self.port)
         if route.access != "node":
             call.remote = request.remote
             refused = self._access.before_body(route, call)

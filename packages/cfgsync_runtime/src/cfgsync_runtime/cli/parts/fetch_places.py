@@ -18,7 +18,6 @@ Chown: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--chown",
-        envvar="CFGSYNC_CHOWN",
         metavar="USER[:GROUP]",
         help="Who the files belong to; names or numbers. Without it a target of --route keeps its owner and group.",
     ),
@@ -27,7 +26,6 @@ Keep: TypeAlias = Annotated[
     int | None,
     typer.Option(
         "--keep",
-        envvar="CFGSYNC_FETCH_KEEP",
         metavar="N",
         min=0,
         max=1000,
