@@ -92,6 +92,7 @@ def start(place, server, tmp_path):
 
     def start(name: str, node: str, *more: str, **environment: str) -> subprocess.Popen[str]:
         state = tmp_path / node
+        (state / "etc").mkdir(parents=True, exist_ok=True)  # systemd makes both
         places = {
             "%l": node,
             "${STATE_DIRECTORY}": str(state),

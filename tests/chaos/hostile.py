@@ -397,12 +397,13 @@ CASES = [
     Case("a gzip bomb that does not say so", builds(zeros)),
     Case("a gzip bomb in transfer", builds(zeros, Transfer_Encoding="gzip")),
     Case("three million missing nodes", builds(missing_nodes, status=425), exit=3, wait=3.0),
-    *(Case(f"a redirect ({s})", says(b"", s, Location="/register"), process=s == 307)
+    *(Case(f"a redirect ({s})", says(b"", s, Location="/register"), exit=7, wait=0.6, process=s == 307)
       for s in (300, 301, 302, 303, 307, 308)),
-    Case("a redirect of the registration", says(b"", 308, Location="/node"), at="/register", process=False),
+    Case("a redirect of the registration", says(b"", 308, Location="/node"), exit=7, wait=0.6, at="/register",
+         process=False),
     Case("unchanged, though nothing was named", says(b"", 304), process=False),
-    Case("part of it", says(GOOD, 206), process=False),
-    Case("no words", says(b"", 204), process=False),
+    Case("part of it", says(GOOD, 206), exit=7, wait=0.6, process=False),
+    Case("no words", says(b"", 204), exit=7, wait=0.6, process=False),
     Case("1 byte a second", raw(head(Content_Length=len(GOOD)), *DRIP, every=1.0), exit=7, wait=1.5),
     Case("1 byte a second of a head", raw(*[b"%c" % b for b in head()], every=1.0), exit=7, wait=1.5),
     Case("silence", raw(close=False), exit=7, wait=0.6),

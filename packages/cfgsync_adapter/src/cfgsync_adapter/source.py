@@ -94,7 +94,7 @@ class RegistrationConfigSource:
         self.parts = SourceParts(
             decider,
             self._store,
-            revision=str(getattr(materializer, "revision", "")) if revision is None else revision,
+            revision=str(getattr(materializer or decider, "revision", "")) if revision is None else revision,
             frozen=late == "freeze",
             sink=sink,
             run_timeout=run_timeout,

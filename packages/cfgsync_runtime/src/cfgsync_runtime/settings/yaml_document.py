@@ -211,7 +211,7 @@ class _Composer:
             into.entries[collection.key.text] = (collection.key, value)
             collection.key = None
         elif not isinstance(value, Text):
-            self._refuse(event, "a list or mapping stands where a key is expected", "write keys as text")
+            self._refuse(event, "expected a key, found a list or mapping", "write keys as text")
         elif value.tag not in ("", "!!null"):
             self._refuse(event, f"a key with the tag {value.tag}", "write keys as text")
         elif value.plain and value.text == _MERGE and collection.merges:
