@@ -62,9 +62,10 @@ async def test_a_thousand_clients_and_thirty_processes_boot_at_once_from_one_gen
     assert len(runs) <= 2 + 10 * pouring
     assert len(runs) < ALL / 4
 
-    # held, and not polled: one registration, and a question for each 20 s that it took (held ones end up to a tenth
-    # early). Who has lost a connection on a busy machine registers again, which nobody does on an idle one.
-    questions = 1 + int(took / (HOLD * 0.9))
+    # held, and not polled: one registration, a question that is held for a second, and one for each 20 s that it took
+    # (held ones end up to a tenth early). Who has lost a connection on a busy machine registers again, which nobody
+    # does on an idle one.
+    questions = 2 + int(took / (HOLD * 0.9))
     asked = Counter(
         (paths["/register"], paths["/node"] <= paths["/register"] * questions)
         for paths in seen.requests.values()
@@ -79,7 +80,7 @@ async def test_a_thousand_clients_and_thirty_processes_boot_at_once_from_one_gen
     assert server.stop() == 0
 
 
-async def test_who_came_early_is_held_until_the_last_one_comes_and_asks_once(place: Place) -> None:
+async def test_who_came_early_is_held_until_the_last_one_comes_and_asks_at_most_twice(place: Place) -> None:
     server = place.serve("application:Fleet", cwd=HERE, environment={"NODES": "101"})
     async with seeing_session() as (session, seen):
 
@@ -95,6 +96,8 @@ async def test_who_came_early_is_held_until_the_last_one_comes_and_asks_once(pla
         )
         last = await boot(100)
         assert {f.generation for f in await asyncio.gather(*early)} == {last.generation}
-    assert {tuple(sorted(paths.items())) for paths in seen.requests.values()} == {
-        (("/node", 1), ("/register", 1))
+    # the first question is held for a second, the next one until its answer
+    assert {tuple(sorted(paths.items())) for paths in seen.requests.values()} <= {
+        (("/node", 1), ("/register", 1)),
+        (("/node", 2), ("/register", 1)),
     }
