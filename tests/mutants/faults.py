@@ -178,10 +178,10 @@ FAULTS = (
         (
             Edit(
                 f"{_ARTIFACTS}/swapped_directory.py",
-                "                        _publish(root, home, sets, tree, group)\n"
+                "                        _publish(root, home, sets, tree, group, check)\n"
                 "                    except (OSError, DiskError) as error:\n",
                 "                        if current_number(root, target) is None:\n"
-                "                            _publish(root, home, sets, tree, group)\n"
+                "                            _publish(root, home, sets, tree, group, check)\n"
                 "                        else:\n"
                 "                            from .replaced_files import replace_files\n"
                 "                            at = os.path.join(target, CURRENT)\n"
@@ -472,7 +472,7 @@ FAULTS = (
         (
             Edit(
                 f"{_ARTIFACTS}/kept_sets.py",
-                "                failed[os.path.join(self._target, HOME, name)] = error.strerror or str(error)\n",
+                "                failed[os.path.join(self.target, HOME, name)] = error.strerror or str(error)\n",
                 "                raise\n",
             ),
         ),
@@ -489,8 +489,8 @@ FAULTS = (
         (
             Edit(
                 "cfgsync_runtime/src/cfgsync_runtime/node/command.py",
-                "        if not done and not self._ending:\n",
-                "        if not done:\n",
+                "        if not gone and not self._ending:\n",
+                "        if not gone:\n",
             ),
         ),
         ("tests/runtime/node/test_command.py",),

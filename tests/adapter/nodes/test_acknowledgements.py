@@ -16,6 +16,7 @@ from cfgsync_adapter import (
     RegistrationConfigSource,
     RegistrationSnapshot,
 )
+from cfgsync_adapter.nodes.acknowledgements import Acknowledged
 from cfgsync_core import Acknowledgement, MemoryStore, NotReady, Ready, StaleGeneration, Unavailable
 from cfgsync_core.store.epoch import mint_epoch
 from tests.adapter.fleets import RandomKeys, ReadyAt, node
@@ -355,3 +356,12 @@ async def test_the_status_of_ten_thousand_nodes_does_not_stall_the_loop() -> Non
         assert (first.applied, len(first.behind), first.converged) == (9_900, 20, False)
         assert cold < 0.25
         assert warm < 0.1
+
+
+def test_paths_that_drifted_stay_through_a_failure_and_go_with_the_next_applied_files() -> None:
+    digest = f"sha256-{'0a' * 32}"
+    generation = f"{mint_epoch()}.1"
+    said = Acknowledged().after(Acknowledgement("a", generation, digest, "applied", drifted=("/a",)))
+    said = said.after(Acknowledgement("a", generation, digest, "failed", "why"))
+    assert said.drifted == ("/a",)
+    assert said.after(Acknowledgement("a", generation, digest, "applied")).drifted == ()

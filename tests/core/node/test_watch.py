@@ -535,3 +535,49 @@ async def test_200_watchers_of_one_process_follow_a_burst_of_50_changes_over_aio
     for node in nodes:
         numbers = [int(text) for text in node.wrote]
         assert numbers == sorted(set(numbers)), "an earlier generation was written after a later one"
+
+
+async def test_files_are_acknowledged_when_the_program_uses_them_or_why_it_does_not() -> None:
+    server, node, used = Server(), Node("one\n"), {ONE.digest}
+    async with node.watch(server.send, ONE, is_used=lambda digest: digest in used, interval=0.2) as watch:
+        server.serve("two\n")
+        await until(
+            lambda: (
+                node.text == "two\n" and watch.held is not None and watch.held.digest == of("two\n").digest
+            )
+        )
+        assert server.acks == []
+        await watch.acknowledge(server.send, "it refused")
+        used.add(of("two\n").digest)
+        await watch.acknowledge(server.send)
+    assert [(ack.status, ack.reason) for ack in server.acks] == [("failed", "it refused"), ("applied", None)]
+    assert {ack.digest for ack in server.acks} == {of("two\n").digest}
+
+
+async def test_files_that_were_changed_on_the_machine_are_reported_until_they_are_right() -> None:
+    server, node, drifted = Server(), Node("one\n"), [("/text",)]
+
+    async def inspect() -> tuple[str, ...]:
+        return drifted[-1]
+
+    async with node.watch(server.send, ONE, inspect=inspect, interval=0.2):
+        await until(lambda: len(server.acks) == 1)
+        drifted.append(())
+        server.wake()
+        await until(lambda: len(server.acks) == 2)
+    assert [ack.drifted for ack in server.acks] == [("/text",), ()]
+    assert all(ack.status == "applied" for ack in server.acks)
+
+
+async def test_files_that_were_changed_while_no_server_answered_are_reported_with_the_nodes_name() -> None:
+    server, node = Server(), Node("one\n")
+    server.away = True
+
+    async def inspect() -> tuple[str, ...]:
+        return ("/text",)
+
+    async with node.watch(server.send, ONE, inspect=inspect, interval=0.2):
+        await until(lambda: server.lost > 1)
+        server.away = False
+        await until(lambda: bool(server.acks))
+    assert [(ack.identifier, ack.drifted) for ack in server.acks] == [("node-1", ("/text",))]

@@ -99,3 +99,13 @@ def test_a_reason_too_long_is_cut_on_both_sides_and_the_failure_is_told_all_the_
 def test_an_empty_reason_is_none() -> None:
     assert decode_acknowledgement(body(reason="")).reason is None
     assert decode_acknowledgement(body(reason=None)).reason is None
+
+
+def test_the_paths_that_drifted_travel_and_are_cut_on_both_sides() -> None:
+    words = Acknowledgement("node-1", f"{EPOCH}.12", DIGEST, "applied", drifted=("/a", "/b"))
+    assert json.loads(encode_acknowledgement(words))["drifted"] == ["/a", "/b"]
+    assert decode_acknowledgement(encode_acknowledgement(words)) == words
+    many = decode_acknowledgement(body(drifted=["x" * 5_000] * 50)).drifted
+    assert (len(many), {len(path) for path in many}) == (10, {1024})
+    with pytest.raises(InvalidRequest, match="drifted"):
+        decode_acknowledgement(body(drifted="/a"))

@@ -72,12 +72,11 @@ async def test_a_change_restarts_it_and_the_new_one_begins_when_the_old_one_has_
     )
     running = asyncio.create_task(command.run())
     await until(lambda: told.said == ["start"])
-    command.files_changed()
+    await command.tell()
     await until(lambda: told.said == ["start", "term", "start"])
     assert order == ["running", "changing", "running"]
     assert command.pid == told.pids[-1]
-    command.is_ending()
-    command.send(signal.SIGTERM)
+    command.end(signal.SIGTERM)
     assert await running == 3
     assert told.said == ["start", "term", "start", "term"]
 
@@ -88,7 +87,7 @@ async def test_with_a_reload_signal_it_is_told_and_goes_on(tmp_path: Path) -> No
     running = asyncio.create_task(command.run())
     await until(lambda: told.said == ["start"])
     for heard in (1, 2):
-        command.files_changed()
+        await command.tell()
         await until(lambda n=heard: told.said == ["start"] + ["hup"] * n)
     assert len(told.pids) == 1
     command.send(signal.SIGTERM)
@@ -100,7 +99,7 @@ async def test_what_does_not_end_in_time_is_killed_and_that_is_said(tmp_path: Pa
     command = Command(told.words, grace=0.3, say=said.append)
     running = asyncio.create_task(command.run())
     await until(lambda: told.said == ["start"])
-    command.files_changed()
+    await command.tell()
     await until(lambda: told.said == ["start", "no", "start"])
     assert said == ["sh did not end within 0.3 s of SIGTERM; killing it"]
     assert command.pid is not None
@@ -113,9 +112,10 @@ async def test_changes_during_a_restart_are_one_restart(tmp_path: Path) -> None:
     command = Command(told.words)
     running = asyncio.create_task(command.run())
     await until(lambda: told.said == ["start"])
-    for _ in range(5):
-        command.files_changed()
-        await asyncio.sleep(0.03)
+    async with asyncio.TaskGroup() as telling:
+        for _ in range(5):
+            telling.create_task(command.tell())
+            await asyncio.sleep(0.03)
     await until(lambda: told.said == ["start", "term", "start"])
     await asyncio.sleep(0.5)
     assert told.said == ["start", "term", "start"]
@@ -128,11 +128,11 @@ async def test_what_is_to_end_is_not_restarted_any_more(tmp_path: Path) -> None:
     command = Command(told.words)
     running = asyncio.create_task(command.run())
     await until(lambda: told.said == ["start"])
-    command.files_changed()  # a restart is under way
+    restart = asyncio.create_task(command.tell())
     await asyncio.sleep(0.05)
-    command.is_ending()
-    command.send(signal.SIGTERM)
+    command.end(signal.SIGTERM)
     assert await running == 5
+    await restart
     assert told.said == ["start", "term"]
 
 
@@ -146,8 +146,7 @@ async def test_what_does_not_end_when_told_is_waited_for_and_said_once_and_heard
     running = asyncio.create_task(command.run())
     await until(lambda: told.said == ["start"])
     for heard in (1, 2):
-        command.is_ending()
-        command.send(signal.SIGTERM)
+        command.end(signal.SIGTERM)
         await until(lambda n=heard: told.said == ["start"] + ["term"] * n)
         if heard == 1:
             await until(lambda: bool(said))
@@ -156,7 +155,7 @@ async def test_what_does_not_end_when_told_is_waited_for_and_said_once_and_heard
     assert await running == 3
     assert said == [
         f"waiting for sh (process {told.pids[0]}), which got SIGTERM 0.3 s ago and still runs."
-        f" cfgsync passes each further SIGTERM on; kill -9 {told.pids[0]} ends the program at once"
+        f" cfgsync passes each further SIGTERM on; kill -9 -- -{told.pids[0]} ends the program at once"
     ]
 
 
@@ -166,11 +165,11 @@ async def test_the_end_during_a_restart_is_waited_for_too(tmp_path: Path) -> Non
     command = Command(told.words, grace=0.3, say=said.append, changing=lambda: restarting.append(True))
     running = asyncio.create_task(command.run())
     await until(lambda: told.said == ["start"])
-    command.files_changed()
+    restart = asyncio.create_task(command.tell())
     await until(lambda: bool(restarting))
-    command.is_ending()
-    command.send(signal.SIGTERM)
+    command.end(signal.SIGTERM)
     assert await running == 5
+    await restart
     assert "killing" not in " ".join(said)
 
 
@@ -178,8 +177,7 @@ async def test_its_end_by_itself_is_the_end(tmp_path: Path) -> None:
     command = Command(["sh", "-c", "sleep 0.2; exit 4"], reload=signal.SIGHUP)
     assert await command.run() == 4
     assert command.pid is None
-    command.files_changed()
-    command.send(signal.SIGTERM)  # to nobody
+    command.send(signal.SIGTERM)  # to no process
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel must offer it")
@@ -219,3 +217,96 @@ async def test_the_environment_can_be_another_and_signals_ignored_by_python_are_
     assert said == "here"
     assert int(ignored.split()[1], 16) & (1 << (signal.SIGPIPE - 1)) == 0
     assert time.monotonic() - began < 20
+
+
+WRAPPER = """
+sh -c 'echo child $$ >> "$0"; trap "{on_term}" TERM; while :; do sleep 0.02; done' "$0" &
+echo start $$ >> "$0"
+wait
+"""
+
+
+class Wrapped(Told):
+    """A shell around a program: SIGTERM ends the shell at once, and the program as `on_term` says."""
+
+    def __init__(self, log: Path, on_term: str = "exit 0") -> None:
+        super().__init__(log)
+        self.words = ["sh", "-c", WRAPPER.format(on_term=on_term), str(log)]
+
+    @property
+    def children(self) -> list[int]:
+        lines = self.log.read_text().splitlines() if self.log.exists() else []
+        return [int(line.split()[1]) for line in lines if line.startswith("child")]
+
+
+async def test_a_restart_ends_all_that_the_program_has_started_before_the_next_one_begins(
+    tmp_path: Path,
+) -> None:
+    told = Wrapped(tmp_path / "log")
+    command = Command(told.words)
+    running = asyncio.create_task(command.run())
+    await until(lambda: len(told.children) == 1)
+    await command.tell()
+    await until(lambda: len(told.children) == 2)
+    assert [_runs(pid) for pid in told.children] == [False, True]
+    command.end(signal.SIGTERM)
+    assert await running == 143
+    assert not any(_runs(pid) for pid in told.children)
+
+
+async def test_what_a_program_leaves_behind_at_a_restart_is_killed_and_at_the_end_is_waited_for(
+    tmp_path: Path,
+) -> None:
+    told = Wrapped(tmp_path / "log", on_term="sleep 1.5; exit 0")
+    said: list[str] = []
+    command = Command(told.words, grace=0.3, say=said.append)
+    running = asyncio.create_task(command.run())
+    await until(lambda: len(told.children) == 1)
+    await command.tell()
+    assert said == ["sh did not end within 0.3 s of SIGTERM; killing it"]
+    await until(lambda: len(told.children) == 2)
+    assert not _runs(told.children[0])
+    began = time.monotonic()
+    command.end(signal.SIGTERM)
+    assert await running == 143
+    assert time.monotonic() - began > 1, "the program behind the wrapper had not ended"
+    assert "still runs" in said[-1]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc says what a process handles")
+async def test_a_reload_signal_waits_until_the_program_handles_it(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    script = 'sleep 0.7; trap \'echo hup >> "$0"\' HUP; echo ready >> "$0"; while :; do sleep 0.02; done'
+    command = Command(["sh", "-c", script, str(log)], reload=signal.SIGHUP)
+    running = asyncio.create_task(command.run())
+    await until(lambda: command.pid is not None)
+    first = command.pid
+    await command.tell()
+    await until(lambda: log.exists() and "hup" in log.read_text())
+    assert command.pid == first, "SIGHUP would have ended it before it had a handler"
+    command.end(signal.SIGTERM)
+    await running
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc says what a process handles")
+async def test_a_program_without_a_handler_for_its_reload_signal_is_restarted_and_that_is_said(
+    tmp_path: Path,
+) -> None:
+    log, said = tmp_path / "log", []
+    words = ["sh", "-c", 'echo start >> "$0"; exec sleep 60', str(log)]
+    command = Command(words, reload=signal.SIGHUP, handler_within=0.3, say=said.append)
+    running = asyncio.create_task(command.run())
+    await until(lambda: log.exists())
+    await command.tell()
+    await until(lambda: log.read_text().count("start") == 2)
+    assert said == ["sh has no handler for SIGHUP after 0.3 s; restarting it instead"]
+    command.end(signal.SIGTERM)
+    assert await running == 143
+
+
+async def test_a_program_on_a_terminal_stays_in_our_process_group(tmp_path: Path) -> None:
+    for shares in (True, False):
+        log = tmp_path / f"log-{shares}"
+        words = ["sh", "-c", f"ps -o pgid= -p $$ > {log}"]
+        assert await Command(words, shares=shares).run() == 0
+        assert (int(log.read_text()) == os.getpgrp()) is shares

@@ -30,7 +30,7 @@ class KeptSets:
     def __init__(self, root: int, home: int, target: str, keep: int) -> None:
         self._root = root
         self._home = home
-        self._target = target
+        self.target = target
         self._keep = keep
 
     def next_number(self) -> int:
@@ -41,7 +41,7 @@ class KeptSets:
 
     def replaced(self) -> None:
         """Note on the current set that it is replaced now; its age counts from here."""
-        number = current_number(self._root, self._target)
+        number = current_number(self._root, self.target)
         if number is not None:
             try:
                 os.utime(str(number), dir_fd=self._home)
@@ -51,7 +51,7 @@ class KeptSets:
     def prune(self, young: bool = True) -> dict[str, str]:
         """Remove stages, sets above the current one (renamed, never published) and those that are old (with `young`
         False: all but the current one and `keep`). Returns what stays because it cannot be removed, with the reason."""
-        current = current_number(self._root, self._target)
+        current = current_number(self._root, self.target)
         stays = {current, *self._to_keep(current, young)}
         gone = [name for name in os.listdir(self._home) if name.startswith("stage-")]
         gone += [str(number) for number in self._numbers() if number not in stays]
@@ -60,7 +60,7 @@ class KeptSets:
             try:
                 disk.remove(self._home, name)
             except OSError as error:
-                failed[os.path.join(self._target, HOME, name)] = error.strerror or str(error)
+                failed[os.path.join(self.target, HOME, name)] = error.strerror or str(error)
         return failed
 
     def _to_keep(self, current: int | None, young: bool) -> list[int]:

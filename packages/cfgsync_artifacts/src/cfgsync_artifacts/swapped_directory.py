@@ -31,14 +31,16 @@ _Tree: TypeAlias = "dict[str, Placed | _Tree]"
 def install(
     target: str,
     files: Sequence[Placed],
+    check: Callable[[str], object] | None = None,
     *,
     keep: int = KEPT_SETS,
     patience: Patience = NO_PATIENCE,
     note: Callable[[str], None] = lambda _: None,
 ) -> bool:
     """Make `files` the current set of the directory `target`; False when they are already, which is checked by reading
-    them again. Removes what a killed writer left and old sets (`KeptSets`), `keep` of them stay. Something that cannot be
-    removed is a `note`, and is tried again at the next call. A full disk loses its young old sets first.
+    them again. `check` gets the directory of the staged set; nothing is switched when it raises. Removes what a killed
+    writer left and old sets (`KeptSets`), `keep` of them stay. Something that cannot be removed is a `note`, and is tried
+    again at the next call. A full disk loses its young old sets first.
 
     Raises `TargetBusy` when `patience` with another writer ends, else `DiskError`; `current` is then what it was.
     """
@@ -55,12 +57,12 @@ def install(
                 changed = not _installed(home, current_number(root, target), tree, group)
                 if changed:
                     try:
-                        _publish(root, home, sets, tree, group)
+                        _publish(root, home, sets, tree, group, check)
                     except (OSError, DiskError) as error:
                         sets.prune(young=not _is_full(error))
                         if not _is_full(error):
                             raise
-                        _publish(root, home, sets, tree, group)
+                        _publish(root, home, sets, tree, group, check)
                 os.fsync(root)  # also when unchanged: a writer killed after its rename has not done it
                 for path, why in sets.prune().items():
                     note(
@@ -90,7 +92,14 @@ def _passed_on(root: int) -> Owner:
     return group if found.st_mode & stat.S_ISGID and may_give(group) else ANY_OWNER
 
 
-def _publish(root: int, home: int, sets: KeptSets, tree: _Tree, group: Owner) -> None:
+def _publish(
+    root: int,
+    home: int,
+    sets: KeptSets,
+    tree: _Tree,
+    group: Owner,
+    check: Callable[[str], object] | None,
+) -> None:
     try:
         number = sets.next_number()
         stage = f"stage-{number}"
@@ -99,6 +108,8 @@ def _publish(root: int, home: int, sets: KeptSets, tree: _Tree, group: Owner) ->
             _write(fd, tree, group)
             os.fchmod(fd, disk.DIRECTORY_MODE | stat.S_IMODE(os.fstat(fd).st_mode) & stat.S_ISGID)
             os.fsync(fd)
+        if check is not None:
+            check(os.path.join(sets.target, HOME, stage))
         os.rename(stage, str(number), src_dir_fd=home, dst_dir_fd=home)
         os.symlink(f"{HOME}/{number}", _LINK, dir_fd=home)
         sets.replaced()

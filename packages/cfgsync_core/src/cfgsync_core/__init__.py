@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from .node.outcomes import Untrusted as Untrusted
     from .node.server_url import InvalidServerUrl as InvalidServerUrl
     from .node.server_url import ServerUrl as ServerUrl
-    from .node.watch import AppliedFiles as AppliedFiles
     from .node.watch import NodeWatch as NodeWatch
+    from .node.watched_node import AppliedFiles as AppliedFiles
     from .server.http import HttpServer as HttpServer
     from .server.server_state import CfgsyncServerState as CfgsyncServerState
     from .server.static_source import BundleConfigSource as BundleConfigSource

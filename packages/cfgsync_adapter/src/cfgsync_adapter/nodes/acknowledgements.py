@@ -31,19 +31,21 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
 
 
 class Acknowledged(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """The acknowledgements of one node: the files (`digest`) that it applied last, their generation, and its failure since
-    then."""
+    """The acknowledgements of one node: the files (`digest`) that it applied last, their generation, its failure since
+    then, and the files that were changed on its disk (`drifted`)."""
 
     generation: str | None = None
     digest: str | None = None
     failure: Failure | None = None
+    drifted: tuple[str, ...] = ()
 
     def after(self, new: Acknowledgement, is_given: bool = True) -> Acknowledged:
         """The same with one more acknowledgement; after a failure, what was applied before is still applied. `is_given`:
         the generation gives the node these files; otherwise they belong to no known generation."""
         if new.status == "applied":
-            return Acknowledged(new.generation if is_given else None, new.digest)
-        return Acknowledged(self.generation, self.digest, Failure(new.generation, new.digest, new.reason))
+            return Acknowledged(new.generation if is_given else None, new.digest, drifted=new.drifted)
+        failure = Failure(new.generation, new.digest, new.reason)
+        return Acknowledged(self.generation, self.digest, failure, self.drifted)
 
     def has(self, digest: str) -> bool:
         """True when the node has applied these files and has not failed to apply the same ones since (a restored server

@@ -119,6 +119,8 @@ class StatusReader:
             else:
                 sentence += f": {when}, and --ttl is {self._membership.ttl:g} s"
             seen = left.seen
+        if acknowledged.drifted:
+            sentence += f"; changed on its disk: {plain(', '.join(acknowledged.drifted), 200)}"
         superseded = self._answers.held.superseded.get(identifier, 0)
         if superseded:
             sentence += (
@@ -142,6 +144,7 @@ class StatusReader:
             state=why.state,
             because=why.because,
             superseded=superseded or msgspec.UNSET,
+            drifted=acknowledged.drifted or msgspec.UNSET,
         )
         return node, why.conditions
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from ..wire.acknowledgement import Acknowledgement
@@ -25,27 +25,38 @@ class Acknowledger:
         self._sent: Acknowledgement | None = None
 
     async def report(
-        self, identifier: str, generation: str | None, digest: str | None, failure: str | None = None
+        self,
+        identifier: str,
+        generation: str | None,
+        digest: str | None,
+        failure: str | None = None,
+        drifted: Sequence[str] = (),
+        over: Transport | None = None,
     ) -> bool:
-        """Report the files as applied, or why they failed. False without a generation, as from a static source."""
-        acknowledgement = Acknowledgement.of(identifier, generation, digest, failure)
+        """Report the files as applied, or why they failed. False without a generation, as from a static source. `over` is
+        another transport, for use beside a held request."""
+        acknowledgement = Acknowledgement.of(identifier, generation, digest, failure, drifted)
         if acknowledgement is not None:
             self._pending = acknowledgement if acknowledgement != self._sent else None
-        await self.send()
+        await self.send(over)
         return acknowledgement is not None
 
-    async def send(self) -> None:
+    async def send(self, over: Transport | None = None) -> None:
         """Send what is pending. Without an answer it stays pending; after a refusal it does not."""
         acknowledgement = self._pending
         if acknowledgement is None:
             return
         try:
             # a whole fleet acknowledges a change at once, and giving up early would only add requests
-            answer = await self._transport(acknowledge_request(acknowledgement, self._secret, PATIENCE))
+            answer = await (over or self._transport)(
+                acknowledge_request(acknowledgement, self._secret, PATIENCE)
+            )
         except Lost:
             return
         if is_final(answer.status):
-            self._pending, self._sent = None, acknowledgement
+            self._sent = acknowledgement
+            if self._pending is acknowledgement:  # nothing newer came during the request
+                self._pending = None
 
     def forget(self, repeat: bool) -> None:
         """The server may have forgotten what was reported (an eviction, another store)."""

@@ -37,7 +37,8 @@ from .requests import (
     register_request,
 )
 from .server_url import ServerUrl
-from .watch import AppliedFiles, NodeWatch
+from .watch import NodeWatch
+from .watched_node import AppliedFiles
 
 ANYWHERE: Final = "0.0.0.0"
 """An original server requires an address on `/node`, too."""

@@ -7,38 +7,18 @@ over `http.client`, `CfgsyncClient.watch` over aiohttp.
 
 from __future__ import annotations
 
-import asyncio
 import random as _random
-from collections.abc import Awaitable, Callable
-from dataclasses import InitVar, dataclass
-from typing import Final
+from collections.abc import Awaitable, Callable, Sequence
 
-import msgspec
-
-from cfgsync_artifacts import CfgsyncError
-
-from ..follow.acceptance import Alarm, Away, Same, Steps, Whole, judge
+from ..follow.acceptance import Alarm
 from ..follow.clock import Clock
 from ..follow.reconciler import Reconciler
 from ..follow.timing import INTERVAL, ReaderState
-from ..follow.view import Ask
-from ..store.contract import NEVER, Version
-from ..text import plain
+from ..store.contract import Version
 from ..wire.registration import NodeRegistration
-from .acknowledger import Acknowledger, Transport
-from .answers import Meaning, Registered, RequestContext, Retry, read
-from .hold import NOTICED, SHORTEST, Hold
-from .outcomes import Current, Fetched, Untrusted
-from .requests import HOLD, Lost, node_request, register_request
-
-ANSWER_WITHIN: Final = 60.0  # s for a whole answer, beyond what it may be held
-
-
-class AppliedFiles(msgspec.Struct, frozen=True):
-    """The files in place: the generation that a server confirmed last (`NEVER` without generations), and the digest."""
-
-    version: Version
-    digest: str
+from .acknowledger import Transport
+from .outcomes import Fetched
+from .watched_node import ANSWER_WITHIN, AppliedFiles, WatchedNode
 
 
 class NodeWatch(Reconciler[Fetched]):
@@ -50,9 +30,11 @@ class NodeWatch(Reconciler[Fetched]):
 
     `apply(fetched)` writes the files, durably on return. When it raises, the node acknowledges the failure, keeps the old
     files, and calls it again with the same files after a growing pause, or with newer ones. It is not called for
-    unchanged files. `confirmed(held)` is awaited when a server has confirmed the files in place. `held` is what is in
-    place from before (None: nothing), `told` whether the server knows it; `seen` is the newest generation that the node
-    ever accepted, if it holds nothing. `registration` may be a function, for an address that is not known yet. With a
+    unchanged files. `confirmed(held)` is awaited when a server has confirmed the files in place.
+    `is_used(digest)`: whether the program uses these files; until then they are not acknowledged as applied, and
+    `acknowledge` reports them later. `inspect()` is awaited after each request that brought no new files, and returns the
+    payload paths that were changed on this machine. `held` is what is in place from before (None: nothing), `told`
+    whether the server knows it; `seen` is the newest generation that the node ever accepted, if it holds nothing. `registration` may be a function, for an address that is not known yet. With a
     server that does not hold requests, a change arrives within one `interval` (seconds, ± 10 %).
     """
 
@@ -69,6 +51,8 @@ class NodeWatch(Reconciler[Fetched]):
         interval: float = INTERVAL,
         name: str = "",
         confirmed: Callable[[AppliedFiles], Awaitable[object]] | None = None,
+        is_used: Callable[[str], bool] = lambda _: True,
+        inspect: Callable[[], Awaitable[Sequence[str]]] | None = None,
         on_state: Callable[[ReaderState], object] | None = None,
         on_alarm: Callable[[Alarm], object] | None = None,
         on_failure: Callable[[str], object] | None = None,
@@ -76,7 +60,9 @@ class NodeWatch(Reconciler[Fetched]):
         random: Callable[[], float] = _random.random,
     ) -> None:
         name = name or (registration.identifier if isinstance(registration, NodeRegistration) else "node")
-        self._node = _NodeView(registration, transport, apply, secret, held, told, seen, interval, confirmed)
+        self._node = WatchedNode(
+            registration, transport, apply, secret, held, told, seen, interval, confirmed, is_used, inspect
+        )
         super().__init__(
             self._node,
             interval=interval,
@@ -95,182 +81,7 @@ class NodeWatch(Reconciler[Fetched]):
         """The files in place."""
         return self._node.held
 
-
-@dataclass(eq=False)
-class _NodeView:
-    """The node as a View."""
-
-    registration: NodeRegistration | Callable[[], Awaitable[NodeRegistration]]
-    transport: Transport
-    write: Callable[[Fetched], Awaitable[object]]
-    secret: str | None
-    held: AppliedFiles | None
-    told: InitVar[bool]
-    seen: Version | None
-    interval: float
-    confirmed: Callable[[AppliedFiles], Awaitable[object]] | None
-
-    def __post_init__(self, told: bool) -> None:
-        self._acknowledger = Acknowledger(
-            self.transport, self.secret, repeat=self.held is not None and not told
-        )
-        self._identifier = ""
-        self._registered = False
-        self._last: NodeRegistration | None = None
-        self._hold = Hold(HOLD, is_first=False)
-        self._version: str | None = None  # the answer to the registration, repeated on every request
-        self._not_ready = False  # as the server answered: a request may be held although nothing is known
-        self._failed: Fetched | None = (
-            None  # files that could not be applied, kept so that they are not sent again
-        )
-
-    @property
-    def known(self) -> Version | None:
-        return None if self.held is None else self.held.version
-
-    def same(self, whole: Whole[Fetched]) -> bool:
-        return self.held is not None and whole.digest == self.held.digest
-
-    async def read(self, ask: Ask) -> Whole[Fetched] | Same | Away:
-        try:
-            node = (
-                self.registration
-                if isinstance(self.registration, NodeRegistration)
-                else await self.registration()
-            )
-            await self._acknowledger.send()
-            if node != self._last:
-                self._forgotten()  # its address has changed
-                self._last = node
-            if not self._registered:
-                meaning = await self._register(node)
-                if not isinstance(meaning, Registered):
-                    return await self._away(node.identifier, meaning)
-            return await self._ask(node, ask)
-        except Lost as error:
-            self._forgotten()  # a server that restarted may have forgotten the node
-            return Away(str(error))
-
-    async def apply(self, news: Whole[Fetched] | Steps | Same) -> None:
-        assert not isinstance(news, Steps)  # a node gets none
-        if isinstance(news, Same):
-            assert self.held is not None  # else there is nothing to be the same as
-            self._failed = None
-            await self._is_confirmed(AppliedFiles(news.version, self.held.digest))
-            return
-        fetched = news.content
-        identifier = self._identifier
-        try:
-            await self.write(fetched)
-        except Exception as error:
-            self._failed = fetched
-            kind = "" if isinstance(error, CfgsyncError) else f"{type(error).__name__}: "
-            why = kind + plain(str(error))
-            await self._report_failure(identifier, fetched.generation, fetched.digest, why)
-            raise
-        self._failed = None
-        self.held = AppliedFiles(news.version, news.digest)
-        await self._acknowledger.report(identifier, fetched.generation, fetched.digest)
-
-    # ── asking ───────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    async def _register(self, node: NodeRegistration) -> Meaning:
-        answer = await self.transport(register_request(node, self.secret, ANSWER_WITHIN))
-        meaning = read(answer, RequestContext("/register", node.identifier))
-        if isinstance(meaning, Registered):
-            self._registered, self._version = True, meaning.version
-        return meaning
-
-    async def _ask(self, node: NodeRegistration, ask: Ask) -> Whole[Fetched] | Same | Away:
-        self._identifier = node.identifier
-        offered = self._failed
-        if offered is not None:
-            known: str | None = offered.digest
-        else:
-            known = self.held.digest if self.held is not None and not ask.whole else None
-        floor = self.seen if self.held is None else None  # the Reconciler compares with what is held
-        meaning = await self._held(
-            node,
-            HOLD if self._not_ready else ask.hold,
-            RequestContext("/node", node.identifier, known, floor),
-        )
-        self._not_ready = False
-        match meaning:
-            case Fetched(generation=str() | None as generation, digest=digest):
-                if generation is None and self.known not in (None, NEVER):
-                    return Away(
-                        f"the server answers without a generation, but this node has seen {self.known}",
-                        self.interval,
-                    )
-                version = NEVER if generation is None else Version.parse(generation)
-                return await self._judged(ask, Whole(version, digest, meaning))
-            case Current(generation=generation):
-                version = self.known or NEVER if generation is None else Version.parse(generation)
-                if offered is not None:
-                    again = msgspec.structs.replace(offered, generation=generation)
-                    return Whole(version, offered.digest, again)
-                return await self._judged(ask, Same(version))
-            case _:
-                return await self._away(node.identifier, meaning)
-
-    async def _held(self, node: NodeRegistration, longest: float, context: RequestContext) -> Meaning:
-        """The meaning of the answer to a request that may be held. One that a proxy ends is sent again, for a shorter time."""
-        clock = asyncio.get_running_loop().time
-        while True:
-            hold = int(min(longest, self._hold.seconds))
-            request = node_request(
-                node, self.secret, hold + ANSWER_WITHIN, hold=hold, version=self._version, known=context.known
-            )
-            asked_at = clock()
-            meaning = read(await self.transport(request), context)
-            is_cut = isinstance(meaning, Retry) and meaning.foreign >= 500 and clock() - asked_at >= NOTICED
-            if not is_cut or hold <= SHORTEST:
-                if hold and not is_cut:
-                    self._hold.lasted()
-                return meaning
-            self._hold.was_cut(hold)
-
-    async def _judged(self, ask: Ask, news: Whole[Fetched] | Same) -> Whole[Fetched] | Same:
-        """Acknowledge what the Reconciler will refuse as failed, so that `/status` shows it."""
-        judgement = judge(ask.known, self.known, news, lambda: isinstance(news, Whole) and self.same(news))
-        if isinstance(judgement, Alarm):
-            digest = news.digest if isinstance(news, Whole) else self.held.digest if self.held else None
-            await self._report_failure(self._identifier, str(judgement.got), digest, judgement.sentence)
-        elif isinstance(news, Same) and news.version == self.known and self.held is not None:
-            await self._is_confirmed(self.held)
-        return news
-
-    async def _away(self, identifier: str, meaning: Meaning) -> Away:
-        if isinstance(meaning, Retry):
-            if meaning.register:
-                self._forgotten()
-            self._not_ready = meaning.not_ready is not None and meaning.not_ready.registered
-            return Away(meaning.why, meaning.retry_after)
-        self._forgotten()
-        assert not isinstance(meaning, Registered | Fetched | Current)
-        if isinstance(meaning, Untrusted):
-            await self._report_failure(identifier, meaning.generation, meaning.digest, meaning.message)
-        return Away(meaning.message, self.interval)
-
-    async def _is_confirmed(self, held: AppliedFiles) -> None:
-        if self.confirmed is not None:
-            await self.confirmed(held)
-        self.held = held
-        if self._acknowledger.repeat:
-            self._acknowledger.repeat = False
-            generation = str(held.version) if held.version != NEVER else None
-            await self._acknowledger.report(self._identifier, generation, held.digest)
-
-    async def _report_failure(
-        self, identifier: str, generation: str | None, digest: str | None, failure: str
-    ) -> None:
-        if await self._acknowledger.report(identifier, generation, digest, failure):
-            # report the files in place again when a server confirms them again
-            self._acknowledger.repeat = self.held is not None
-
-    def _forgotten(self) -> None:
-        """Register again before the next request, and report the files in place again: the server may have forgotten both
-        (an eviction, another store), and both are idempotent."""
-        if self._registered:
-            self._registered = False
-            self._acknowledger.forget(repeat=self.held is not None)
+    async def acknowledge(self, over: Transport, failure: str | None = None) -> None:
+        """Report that the program uses the files in place, or why it could not be told, over a transport of its own, since
+        a request may be held meanwhile. Without an answer it is reported with the next contact."""
+        await self._node.acknowledge(over, failure)

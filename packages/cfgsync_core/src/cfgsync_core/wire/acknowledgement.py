@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, TypeAlias
+from collections.abc import Sequence
+from typing import Annotated, Final, Literal, Self, TypeAlias
 
 import msgspec
 
@@ -25,25 +26,36 @@ _Generation: TypeAlias = Annotated[
 ]
 _Digest: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": "^sha256-[0-9a-f]{64}$"})]
 
+MAX_DRIFTED: Final = 10
+MAX_PATH: Final = 1024  # characters of one of these paths
+
 
 class Acknowledgement(msgspec.Struct, frozen=True, omit_defaults=True):
     """One node has applied, or could not apply, the files with `digest` (`sha256-<hex>`) of `generation`
-    (`<epoch>.<number>`). `reason` says why it failed, in at most 1,000 characters."""
+    (`<epoch>.<number>`). `reason` says why it failed, in at most 1,000 characters. `drifted` are paths of the payload whose
+    files were changed on the node's disk; the first 10 are kept."""
 
     identifier: Identifier
     generation: _Generation
     digest: _Digest
     status: Literal["applied", "failed"]
     reason: str | None = None
+    drifted: tuple[str, ...] = ()
 
     @classmethod
     def of(
-        cls, identifier: str, generation: str | None, digest: str | None, failure: str | None = None
+        cls,
+        identifier: str,
+        generation: str | None,
+        digest: str | None,
+        failure: str | None = None,
+        drifted: Sequence[str] = (),
     ) -> Self | None:
         """Applied, or failed because of `failure`; None without a generation, which needs no acknowledgement."""
         if generation is None or digest is None:
             return None
-        return cls(identifier, generation, digest, "applied" if failure is None else "failed", failure)
+        status: Literal["applied", "failed"] = "applied" if failure is None else "failed"
+        return cls(identifier, generation, digest, status, failure, tuple(drifted))
 
 
 _body = RequestBody(Acknowledgement)
@@ -51,7 +63,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def encode_acknowledgement(acknowledgement: Acknowledgement) -> bytes:
-    """The body of `POST /ack`: compact, keys in wire order, the reason within its limit."""
+    """The body of `POST /ack`: compact, keys in wire order, the reason and `drifted` within their limits."""
     return _encode(_within_limits(acknowledgement))
 
 
@@ -72,7 +84,7 @@ def decode_acknowledgement(body: bytes) -> Acknowledgement:
 
 
 def _within_limits(given: Acknowledgement) -> Acknowledgement:
-    if given.reason is None:
-        return given
-    # as Unicode: it may name a file whose name is not UTF-8
-    return msgspec.structs.replace(given, reason=as_unicode(given.reason[:MAX_REASON]) or None)
+    # as Unicode: both may name a file whose name is not UTF-8
+    reason = None if given.reason is None else as_unicode(given.reason[:MAX_REASON]) or None
+    drifted = tuple(as_unicode(path[:MAX_PATH]) for path in given.drifted[:MAX_DRIFTED])
+    return msgspec.structs.replace(given, reason=reason, drifted=drifted)

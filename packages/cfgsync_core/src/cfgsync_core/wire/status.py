@@ -83,7 +83,8 @@ class NodeBehind(msgspec.Struct, frozen=True):
 class NodeStatus(msgspec.Struct, frozen=True):
     """One node as the server sees it. `served` and `applied` are generation text, `last_seen` is RFC 3339. `rebound`
     is there when another secret has taken this name, and counts how often since this server started; `superseded`
-    counts held requests that a newer request of the same name has ended.
+    counts held requests that a newer request of the same name has ended. `drifted` are payload paths whose files were
+    changed on the node's disk, at most 10.
 
     `reason` is one sentence; its parts as data are `state` (`""` from an older server), `because` (the text of the
     materializer, its error, or the node's own failure), `conditions`, and the nodes that are `missing`.
@@ -103,6 +104,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     missing: tuple[MissingNode, ...] = ()
     rebound: int | msgspec.UnsetType = msgspec.UNSET
     superseded: int | msgspec.UnsetType = msgspec.UNSET
+    drifted: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):

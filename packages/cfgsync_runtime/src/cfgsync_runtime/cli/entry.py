@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
             from .parts.unfailing_stream import open_standard_descriptors, unfailing
 
             open_standard_descriptors()
+            _hear_sigterm()
             _never_fail_to_encode()
             sys.stderr = unfailing(sys.stderr, 2)
             sys.stdout = sys.stdout or unfailing(None, 1)
@@ -59,6 +61,12 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
     except SystemExit as ended:  # of the library, as for a completion script
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     return int(code), isinstance(code, Over)
+
+
+def _hear_sigterm() -> None:
+    """The kernel drops a signal to PID 1 that has no handler: there, SIGTERM gets one that does what it does elsewhere."""
+    if os.getpid() == 1 and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
 
 
 def _never_fail_to_encode() -> None:

@@ -19,18 +19,30 @@ from cfgsync_core.node import HOLD, Lost
 from cfgsync_core.text import as_unicode, cause
 
 from ..node.degraded_start import ConfigStartupMode
+from ..node.environment import for_programs
 from ..node.fetch import EXIT, Ending, degraded, failed, fetch
+from ..node.on_changes import OnChange
 from ..node.outputs import OutputDirectory
 from ..node.own_address import own_address
-from ..node.state import NodeState
+from ..node.state import NodeState, told_before
 from ..node.state_directory import state_directory
+from .parts.change_flags import (
+    ChangeFlags,
+    CheckFlag,
+    OnChangeFlag,
+    OnDriftFlag,
+    ReloadCommandFlag,
+    ReloadFlag,
+    SplayFlag,
+    StopTimeoutFlag,
+    on_changes,
+)
 from .parts.fetch_flags import (
     outputs,
     parsed,
     payload,
     refuse_one_directory,
     refuse_unreachable,
-    reload_of,
     stale_of,
     wait_of,
 )
@@ -110,13 +122,13 @@ def command(
             "--watch", help="Stay: write the files again whenever they change, and restart COMMAND."
         ),
     ] = False,
-    reload: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIGNAL",
-            help="Send COMMAND this signal (SIGHUP, 1) when files change, instead of restarting it.",
-        ),
-    ] = None,
+    on_change: OnChangeFlag = None,
+    reload: ReloadFlag = None,
+    reload_command: ReloadCommandFlag = None,
+    check: CheckFlag = None,
+    splay: SplayFlag = None,
+    on_drift: OnDriftFlag = None,
+    stop_timeout: StopTimeoutFlag = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")] = False,
     chown: Chown = None,
     keep: Keep = None,
@@ -134,7 +146,7 @@ def command(
       cfgsync fetch --id node-1 --out out --watch --reload SIGHUP -- app
 
     Exit codes: 0 files in place, 2 usage, 3 not ready in time, 4 nothing for this name, 5 refused, 6 integrity (nothing
-    was written), 7 no server in time, 8 disk, 130 after Ctrl-C; else those of COMMAND.
+    was written), 7 no server in time, 8 disk, 9 refused by --check, 130 after Ctrl-C; else those of COMMAND.
     """
     start: list[str] = ctx.obj or []
     at = parsed("--server", server, ServerUrl.parse)
@@ -150,7 +162,9 @@ def command(
         refuse_unreachable(ip)
     within = wait_of(wait, startup_mode)
     stale = stale_of(ctx, max_stale, startup_mode)
-    reload_signal = reload_of(reload, watch, start)
+    flags = ChangeFlags(on_change, reload, reload_command, check, splay, on_drift, stop_timeout)
+    after = on_changes(ctx, flags, watch, start)
+    told: str | None = None
     if watch and state is not None:
         refuse_one_directory(state, places)
     waiting = WaitingLine()
@@ -169,6 +183,8 @@ def command(
                 secret_file=secret_file,
                 complain=note,
             )
+            if watch and after.how is OnChange.COMMAND:
+                told = told_before(memory)
             try:
                 node = NodeRegistration(
                     identifier, own_address(at, within, waiting) if ip == "auto" else ip, registered
@@ -191,6 +207,8 @@ def command(
                     own=(lambda: own_address(at, 0)) if ip == "auto" else None,
                     waiting=waiting,
                     notice=note,
+                    check=after.check,
+                    acknowledge=told is None,
                 )
         except DiskError as error:
             ending = failed(identifier, EXIT[DiskError], str(error), error.hint)
@@ -201,7 +219,7 @@ def command(
             from .parts.fetch_watch import OwnRegistration, stay  # loaded when the files are in place
 
             who = OwnRegistration(identifier, registered, at, node) if ip == "auto" or node is None else node
-            code = stay(who, at, places, memory, ending, start, reload_signal)
+            code = stay(who, at, places, memory, ending, start, after, told)
             raise typer.Exit(Over(code))
     if start:
         become(start)
@@ -232,7 +250,7 @@ def become(start: list[str]) -> NoReturn:
         signal.signal(ignored, signal.SIG_DFL)
     try:
         try:
-            os.execvp(start[0], start)
+            os.execvpe(start[0], start, for_programs())
         finally:  # it has not been replaced, and lives on to say so
             for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
                 signal.signal(ignored, signal.SIG_IGN)

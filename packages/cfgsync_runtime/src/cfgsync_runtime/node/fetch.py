@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, Literal, Protocol
+from typing import Final, Literal
 
 import msgspec
 
@@ -34,8 +34,9 @@ from cfgsync_core.node import HOLD, Current, Done, Exchange, Lost, Pause, Send, 
 from cfgsync_core.store import epoch_ms
 from cfgsync_core.text import counted
 
+from .check import Check, CheckRefused, checked_write
 from .degraded_start import FAILED, LOADED, MAY_DEGRADE, ConfigStartupMode, age_of, usable
-from .outputs import Placeable, Plan, write
+from .outputs import Planner, write
 from .state import KnownGeneration, NodeState
 from .transport import HttpTransport
 
@@ -50,6 +51,7 @@ EXIT: Final[dict[type, int]] = {
     IntegrityError: 6,
     Unreachable: 7,
     DiskError: 8,
+    CheckRefused: 9,
 }
 """The exit code of `cfgsync fetch` for each ending."""
 
@@ -61,6 +63,7 @@ REASON: Final = {
     6: "integrity",
     7: "unreachable",
     8: "disk",
+    9: "check",
 }
 """The word for an exit code in `--json`."""
 
@@ -88,17 +91,10 @@ class Ending(msgspec.Struct, frozen=True):
     acknowledged: bool = False
 
 
-class Outputs(Protocol):
-    """The places of files, such as an `OutputDirectory`."""
-
-    def plan(self, files: Iterable[Placeable], /) -> Plan:
-        """Place every file. Raises `IntegrityError` when a file has no legal place."""
-
-
 def fetch(
     registration: NodeRegistration,
     server: ServerUrl,
-    outputs: Outputs,
+    outputs: Planner,
     state: NodeState | None,
     *,
     wait: float,
@@ -108,6 +104,8 @@ def fetch(
     own: Callable[[], str] | None = None,
     waiting: Callable[[str], None] = lambda _: None,
     notice: Callable[[str], None] = lambda _: None,
+    check: Check | None = None,
+    acknowledge: bool = True,
 ) -> Ending:
     """Get the files of `registration` and install them within `wait` seconds. With `mode` DEGRADED, fall back to files that
     a server confirmed at most `max_stale` seconds ago.
@@ -115,6 +113,7 @@ def fetch(
     Without `state` the node has no secret, remembers nothing and acknowledges nothing, as the original's client.
     `own` gives this machine's address anew for each connection after the first (it may change); it may raise `Lost`.
     `waiting` gets the reason for waiting whenever it changes; `notice` gets what an operator should know after a success.
+    New files must pass `check`. Without `acknowledge` success is reported later, by a watching node.
     """
     identifier = registration.identifier
     patience = Patience(time.monotonic() + wait, waiting)
@@ -136,11 +135,14 @@ def fetch(
     with HttpTransport(server) as transport:
         outcome = drive(exchange, transport, waiting, own)
         if isinstance(outcome, Fetched):
-            ending = _install(identifier, outcome, outputs, state, exchange.registered, notice, patience)
+            ending = _install(
+                identifier, outcome, outputs, state, exchange.registered, notice, patience, check
+            )
         else:
             code = EXIT[type(outcome)]
             ending = failed(identifier, code, outcome.message, outcome.hint, exchange.registered)
-        if state is not None and isinstance(outcome, Fetched | Untrusted):
+        later = not acknowledge and not ending.report.exit
+        if state is not None and isinstance(outcome, Fetched | Untrusted) and not later:
             ending = msgspec.structs.replace(
                 ending, acknowledged=_acknowledge(transport, secret, outcome, ending.report)
             )
@@ -149,7 +151,7 @@ def fetch(
     return ending
 
 
-def degraded(cause: Ending, outputs: Outputs, state: NodeState | None, max_stale: float | None) -> Ending:
+def degraded(cause: Ending, outputs: Planner, state: NodeState | None, max_stale: float | None) -> Ending:
     """The ending of a node that got no files because of `cause` and may use its cache. Without a usable cache nothing is
     written."""
     identifier = cause.report.identifier
@@ -175,18 +177,19 @@ def degraded(cause: Ending, outputs: Outputs, state: NodeState | None, max_stale
 def _install(
     identifier: str,
     fetched: Fetched,
-    outputs: Outputs,
+    outputs: Planner,
     state: NodeState | None,
     registered: bool,
     notice: Callable[[str], None],
     patience: Patience,
+    check: Check | None,
 ) -> Ending:
-    """Plan, write and remember the files."""
+    """Plan, check, write and remember the files."""
     if fetched.notice:
         notice(fetched.notice)
     try:
-        written = write(outputs.plan(fetched.payload.raw_files()), patience)
-    except (IntegrityError, DiskError) as error:
+        written = checked_write(outputs, tuple(fetched.payload.raw_files()), check, patience)
+    except (IntegrityError, DiskError, CheckRefused) as error:
         return _not_installed(identifier, error, registered)
     for note in written.notes:
         notice(note)
@@ -197,7 +200,11 @@ def _install(
     return Ending(report, registered=registered)
 
 
-def _not_installed(identifier: str, error: IntegrityError | DiskError, registered: bool) -> Ending:
+def _not_installed(
+    identifier: str, error: IntegrityError | DiskError | CheckRefused, registered: bool
+) -> Ending:
+    if isinstance(error, CheckRefused):
+        return failed(identifier, EXIT[CheckRefused], str(error), error.hint, registered)
     if isinstance(error, DiskError):
         return failed(identifier, EXIT[DiskError], str(error), error.hint, registered)
     hint = "nothing was written; correct the materializer or the bundle that makes the files"

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -62,6 +62,13 @@ class Plan(msgspec.Struct, frozen=True):
         if self.whole:
             return tuple(os.path.join(file.directory, "current", *file.parts) for file in self.files)
         return tuple(file.target for file in self.files)
+
+
+class Planner(Protocol):
+    """The places of files, such as an `OutputDirectory`."""
+
+    def plan(self, files: Iterable[Placeable], /) -> Plan:
+        """Place every file. Raises `IntegrityError` when a file has no legal place."""
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -152,11 +159,14 @@ class ArtifactOutputMap(msgspec.Struct, frozen=True):
         return split
 
 
-def write(plan: Plan, patience: Patience | None = None) -> Written:
+def write(
+    plan: Plan, patience: Patience | None = None, check: Callable[[str], object] | None = None
+) -> Written:
     """Bring every file of the plan into place, durably. Raises `DiskError` (or `TargetBusy`, which is one).
 
     What already has the right content and mode, read again and not taken from a note, is left as it is. What a killed
-    writer of the same plan left behind is removed in any case. Another writer of the same place is waited for with
+    writer of the same plan left behind is removed in any case. `check` gets the directory of a staged set before the
+    switch to it; what it raises leaves the old set in place. Another writer of the same place is waited for with
     `patience`, 10 s without it.
     """
     notes: list[str] = []
@@ -167,7 +177,7 @@ def write(plan: Plan, patience: Patience | None = None) -> Written:
         )
     if plan.whole:
         target = plan.files[0].directory
-        changed = install(target, plan.files, keep=plan.keep, patience=patience, note=notes.append)
+        changed = install(target, plan.files, check, keep=plan.keep, patience=patience, note=notes.append)
     else:
         changed = replace_files(plan.files, patience=patience, note=notes.append)
     return Written(plan.paths, changed, notes=tuple(notes))

@@ -48,6 +48,13 @@ class KnownGeneration(msgspec.Struct, frozen=True):
     identifier: str = ""
 
 
+class _Told(msgspec.Struct, frozen=True):
+    """The digest of the files that the program was told of last; "" for none."""
+
+    digest: str
+    identifier: str
+
+
 class CachedPayload(msgspec.Struct, frozen=True):
     """The last good payload, checked by its digest. A server last confirmed it `at` seconds since 1970."""
 
@@ -138,6 +145,17 @@ class NodeState:
         files = [Placed(self.directory, (name,), _sealed(*body), _PRIVATE) for name, body in parts]
         return replace_files(files, unless=lambda: self._is_behind(seen))
 
+    def told(self) -> str | None:
+        """The digest that the program was told of last, "" for none. None without a note: in a directory from before this
+        note, the files that were seen last count as told (docs/reference/files.md)."""
+        return self._part("told", self._told)
+
+    def tell(self, digest: str) -> None:
+        """Remember that the program was told of the files with this digest; "" makes the next look tell it again."""
+        self._make_directory()
+        note = _sealed(msgspec.json.encode(_Told(digest, self.identifier)))
+        replace_files([Placed(self.directory, ("told",), note, _PRIVATE)])
+
     def cached(self) -> CachedPayload | None:
         """The last good payload, for a degraded start; None if there is none, or it is damaged or another node's."""
         cached = self._part("payload", self._cached)
@@ -162,6 +180,12 @@ class NodeState:
         if seen.identifier not in ("", self.identifier):
             raise _Foreign(f"is of the node {seen.identifier!r}, not of {self.identifier!r}")
         return seen
+
+    def _told(self, body: bytes) -> str:
+        told = msgspec.json.decode(body, type=_Told)
+        if told.identifier != self.identifier:
+            raise _Foreign(f"is of the node {told.identifier!r}, not of {self.identifier!r}")
+        return told.digest
 
     def _cached(self, body: bytes) -> CachedPayload:
         head, _, rest = body.partition(b"\n")
@@ -246,3 +270,14 @@ def _read(path: str, at_most: int = -1) -> bytes | None:
 def _without_waiting(path: str, flags: int) -> int:
     """Opening a pipe without a writer must not block."""
     return os.open(path, flags | os.O_NONBLOCK)
+
+
+def told_before(state: NodeState) -> str:
+    """What the program was told of before this start, noted before anything is written: a crash in between must not count
+    as told. In a directory without the note, the files that were seen last count as told. Raises `DiskError`."""
+    told = state.told()
+    if told is None:
+        seen = state.seen()
+        told = seen.digest if seen is not None else ""
+        state.tell(told)
+    return told

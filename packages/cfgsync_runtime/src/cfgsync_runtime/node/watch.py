@@ -1,17 +1,16 @@
 """`cfgsync fetch --watch` after the first files: the node stays in step, and informs its program and systemd of changes.
 
-It uses the same connection of the standard library as `fetch`. One thread carries the held request; the main thread handles
-signals and children.
+Two loops do it: `NodeWatch` brings the files, `Telling` tells the program whenever it was told of others. One thread
+carries the held request; the main thread handles signals and children.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Final
 
 from cfgsync_artifacts import DiskError
@@ -19,45 +18,53 @@ from cfgsync_core import NEVER, AppliedFiles, CfgsyncError, Fetched, NodeRegistr
 from cfgsync_core.follow import Alarm, ReaderState
 from cfgsync_core.text import counted
 
-from .command import GRACE, Command
-from .fetch import Outputs, remember
-from .outputs import Written, write
+from . import children
+from .check import CheckRefused, checked_write
+from .command import Command
+from .drift import InstalledFiles
+from .drift_guard import DriftGuard
+from .environment import for_programs
+from .fetch import remember
+from .on_changes import OnChange, OnChanges
+from .outputs import OutputDirectory, Planner, Written
 from .sd_notify import ServiceManager, without_us
+from .shell_line import run_line
+from .signals import ENDING, PASSED_ON, in_foreground
 from .state import KnownGeneration, NodeState
+from .telling import Telling
 from .threads import ThreadedTransport, in_thread
 
 INTERVAL: Final = 15.0
 CONFIRMED_EVERY: Final = 60.0
 """Seconds between two notes that a server confirmed the files: the precision of `--max-stale`."""
 
-ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
-PASSED_ON: Final = (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+TOLD_WITHIN: Final = 2.0
+"""Seconds that the next request waits for the program to be told, so that one connection carries the acknowledgement too."""
 
 
 class Watcher:
     """One node, from its first files to its end. `await run()` once, in the main thread.
 
-    `held` is what is in place, `degraded` whether it came from the cache, `told` whether a server has the acknowledgement.
-    `start` is the program, [] for none; a change sends it the signal `reload`, or restarts it (None) with `grace` seconds
-    to end. `say` gets a sentence for each thing that an operator should see. `interval` and `grace` are in seconds.
-    `moved` is the `ThreadedTransport`'s.
+    `held` is what is in place, `degraded` whether it came from the cache, `acknowledged` whether a server knows that, and
+    `told` the digest that a program which is not ours was told of last. `start` is the program, [] for none. `say` gets a
+    sentence for each thing that an operator should see. `interval` is in seconds. `moved` is the `ThreadedTransport`'s.
     """
 
     def __init__(
         self,
         registration: NodeRegistration | Callable[[], Awaitable[NodeRegistration]],
         server: ServerUrl,
-        outputs: Outputs,
+        outputs: Planner,
         state: NodeState,
         held: AppliedFiles,
         *,
         identifier: str,
         degraded: bool = False,
-        told: bool = True,
+        acknowledged: bool = True,
+        told: str | None = None,
         start: Sequence[str] = (),
-        reload: signal.Signals | None = None,
+        on_changes: OnChanges = OnChanges(),  # noqa: B008  # it is frozen
         interval: float = INTERVAL,
-        grace: float = GRACE,
         say: Callable[[str], None] = lambda _: None,
         moved: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
@@ -66,26 +73,53 @@ class Watcher:
         self._state = state
         self._say = say
         self._degraded = degraded
+        self._on = on_changes
         self._noted = (held.version, time.monotonic())
         self._notes: tuple[str, ...] = ()  # of the last write: one that stays is said once
         self._failed = ""  # why the last files could not be applied
         self._advice = ""  # what to do about it; printed after the reader's line
+        self._refused: tuple[str, CheckRefused] | None = None  # a digest is checked once
         self._alarm: Alarm | None = None
         self._manager = ServiceManager()
+        self._server = server
         self._transport = ThreadedTransport(server, moved)
-        self._ended: asyncio.Event | None = None
+        self._reported = ""  # the digest that an apply acknowledges itself, over its own connection
+        self._is_applied = asyncio.Event()  # `watch.held` is what is in place
+        self._is_applied.set()
+        self._ended = asyncio.Event()
         self._code = 0
         self._interrupts = 0
+        self.telling = (
+            Telling(
+                state,
+                self._tell,
+                self._settled,
+                told=held.digest if start or told is None else told,  # a program reads the files at its start
+                in_place=held.digest,
+                splay=on_changes.splay,
+                say=lambda why: say(f"{identifier}: {why}"),
+            )
+            if on_changes.tells(bool(start))
+            else None
+        )
+        self._guard = DriftGuard(
+            InstalledFiles(outputs, state, held.digest),
+            repairs=on_changes.repairs(isinstance(outputs, OutputDirectory)),
+            telling=self.telling,
+            say=lambda sentence: say(f"{identifier}: {sentence}"),
+        )
         self.watch = NodeWatch(
             registration,
             self._transport.send,
             self._apply,
             secret=state.secret(),
             held=held,
-            told=told and not degraded,
+            told=acknowledged and not degraded,
             interval=interval,
             name=identifier,
             confirmed=self._confirmed,
+            is_used=lambda digest: self.telling is None or self.telling.told == digest,
+            inspect=self._guard.inspect,
             on_state=self._state_changed,
             on_alarm=self._alarmed,
             on_failure=self._nothing_came,
@@ -93,9 +127,10 @@ class Watcher:
         self.command = (
             Command(
                 start,
-                reload=reload,
-                grace=grace,
-                environment=without_us(),
+                reload=on_changes.signal if on_changes.how is OnChange.SIGNAL else None,
+                grace=on_changes.grace,
+                environment=without_us(for_programs()),
+                shares=in_foreground(),
                 changing=lambda: self._manager.reloading(f"{self._said()}; telling {start[0]}"),
                 running=lambda: self._manager.ready(self._said()),
                 say=say,
@@ -107,33 +142,40 @@ class Watcher:
     async def run(self) -> int:
         """Stay in step until the program ends, or a signal ends cfgsync; the exit code."""
         loop = asyncio.get_running_loop()
-        self._ended = asyncio.Event()
+        children.become_subreaper()
         numbers = [*ENDING, *(PASSED_ON if self.command is not None else ())]
         for number in numbers:
             loop.add_signal_handler(number, self._signalled, number)
-        watching = asyncio.create_task(self.watch.run())
+        loop.add_signal_handler(signal.SIGCHLD, self._reap)
         running = asyncio.create_task(self.command.run() if self.command else self._run_alone())
+        endless = [asyncio.create_task(self.watch.run())]
+        if self.telling is not None:
+            endless.append(asyncio.create_task(self._keep_told(self.telling)))
         alive = asyncio.create_task(self._stay_alive())
         try:
-            await asyncio.wait((watching, running), return_when=asyncio.FIRST_COMPLETED)
-            if not running.done():
-                watching.result()  # it ends only by an exception
+            await asyncio.wait((running, *endless), return_when=asyncio.FIRST_COMPLETED)
+            for task in endless:
+                if task.done() and not task.cancelled():  # cancelled: SIGTERM has stopped a check
+                    task.result()  # it ends only by an exception
             return await running
         finally:
             self._manager.stopping()
-            for task in (alive, watching, running):
-                task.cancel()
-            await asyncio.gather(alive, watching, running, return_exceptions=True)
+            for ending in (alive, running, *endless):
+                ending.cancel()
+            await asyncio.gather(alive, running, *endless, return_exceptions=True)
             self._transport.close()
             self._manager.close()
-            for number in numbers:
+            for number in (*numbers, signal.SIGCHLD):
                 loop.remove_signal_handler(number)
 
     async def _run_alone(self) -> int:
-        assert self._ended is not None
         self._manager.ready(self._said())
         await self._ended.wait()
         return self._code
+
+    async def _keep_told(self, telling: Telling) -> None:
+        await telling.note(telling.told)
+        await telling.run()
 
     async def _stay_alive(self) -> None:
         while self._manager.watchdog is not None:
@@ -141,30 +183,62 @@ class Watcher:
             await asyncio.sleep(self._manager.watchdog)
 
     async def _apply(self, fetched: Fetched) -> None:
+        if self._refused is not None and self._refused[0] == fetched.digest:
+            raise self._refused[1]
+        self._is_applied.clear()
         try:
             written = await in_thread(lambda: self._bring(fetched))
+            self._failed = ""
+            self._guard.installed(fetched.digest)
+            if written.changed:
+                of = f" of generation {fetched.generation.rpartition('.')[2]}" if fetched.generation else ""
+                self._say(f"{self._identifier}: {counted(len(written.paths), 'file')} in place{of}")
+            if self.telling is not None:
+                self.telling.installed(fetched.digest)
+                within = 0.0 if self._ended.is_set() else TOLD_WITHIN
+                self._reported = fetched.digest if await self.telling.told_within(within) else ""
         except CfgsyncError as error:
-            if str(error) != self._failed:
-                self._failed = str(error)
-                hint = f": {error.hint}" if isinstance(error, DiskError) else ""
-                self._advice = f"{self._identifier}: the old files stay; cfgsync will try again{hint}"
+            self._not_applied(fetched.digest, error)
             raise
-        self._failed = ""
-        if not written.changed:
-            return
-        of = f" of generation {fetched.generation.rpartition('.')[2]}" if fetched.generation else ""
-        self._say(f"{self._identifier}: {counted(len(written.paths), 'file')} in place{of}")
-        if self.command is not None:
-            self.command.files_changed()
+        finally:
+            asyncio.get_running_loop().call_soon(self._is_applied.set)  # `watch.held` is set before that
+
+    def _not_applied(self, digest: str, error: CfgsyncError) -> None:
+        if isinstance(error, CheckRefused):
+            if self._ended.is_set():
+                raise asyncio.CancelledError  # we stopped the check: it is no answer
+            self._refused = digest, error
+        if str(error) != self._failed:
+            self._failed = str(error)
+            hint = f": {error.hint}" if isinstance(error, DiskError | CheckRefused) else ""
+            again = "" if isinstance(error, CheckRefused) else "; cfgsync will try again"
+            self._advice = f"{self._identifier}: the old files stay{again}{hint}"
 
     def _bring(self, fetched: Fetched) -> Written:
-        written = write(self._outputs.plan(fetched.payload.raw_files()))
+        written = checked_write(self._outputs, tuple(fetched.payload.raw_files()), self._on.check)
         for note in written.notes:
             if note not in self._notes:
                 self._say(f"note: {note}")
         self._notes = written.notes
         remember(self._state, fetched, self._say)
         return written
+
+    async def _tell(self) -> str:
+        if self._on.how is OnChange.COMMAND:
+            environment = without_us(for_programs())
+            wrong = await in_thread(lambda: run_line(self._on.line, environment))
+            return f"--reload-command failed: {wrong}" if wrong else ""
+        assert self.command is not None
+        await self.command.tell()
+        return ""
+
+    async def _settled(self, why: str) -> None:
+        await self._is_applied.wait()
+        if not why and self.telling is not None and self._reported == self.telling.told:
+            return
+        self._reported = ""
+        with closing(ThreadedTransport(self._server)) as transport:  # a request may be held on the other one
+            await self.watch.acknowledge(transport.send, why or None)
 
     async def _confirmed(self, held: AppliedFiles) -> None:
         now = time.monotonic()
@@ -204,25 +278,23 @@ class Watcher:
         why = f" ({self.watch.why})" if self.watch.why else ""
         return f"{'degraded' if self._degraded else self.watch.state.value}: {what}{why}"
 
-    def _signalled(self, number: signal.Signals) -> None:
-        if number in ENDING:
-            self._manager.stopping()
-            self._interrupts += 1
-            if self.command is None:
-                self._code = 0 if number == signal.SIGTERM else 128 + number
-                assert self._ended is not None
-                self._ended.set()
-                return
-            self.command.is_ending()
-            if number != signal.SIGTERM and self._interrupts == 1 and _in_foreground():
-                return  # the terminal sent it to the command as well
-        if self.command is not None:
-            self.command.send(number)
+    def _signalled(self, number: int) -> None:
+        if number not in ENDING:
+            if self.command is not None:
+                self.command.send(number)
+            return
+        self._manager.stopping()
+        self._interrupts += 1
+        self._ended.set()
+        if self._on.check is not None:
+            self._on.check.stop()
+        if self.command is None:
+            self._code = 0 if number == signal.SIGTERM else 128 + number
+        elif number != signal.SIGTERM and self._interrupts == 1 and in_foreground():
+            self.command.is_ending()  # the terminal sent it to the program as well
+        else:
+            self.command.end(number)
 
-
-def _in_foreground() -> bool:
-    """True when the terminal sends Ctrl-C to our whole process group, which the program belongs to."""
-    try:
-        return os.tcgetpgrp(0) == os.getpgrp()
-    except OSError:
-        return False
+    def _reap(self) -> None:
+        if children.reap_orphans():
+            asyncio.get_running_loop().call_later(0.05, self._reap)

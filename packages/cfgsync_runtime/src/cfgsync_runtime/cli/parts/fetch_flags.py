@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import signal
 from collections.abc import Callable
 from typing import Final, TypeVar
 
@@ -49,28 +48,6 @@ def stale_of(ctx: typer.Context, max_stale: float | None, mode: ConfigStartupMod
     if mode is not ConfigStartupMode.DEGRADED:
         raise typer.BadParameter("it is for --startup-mode degraded only", param_hint="--max-stale")
     return seconds("--max-stale", max_stale)
-
-
-def reload_of(text: str | None, watch: bool, start: list[str]) -> signal.Signals | None:
-    """The signal that reports changes to the command: `SIGHUP`, `hup` or `1`. Raises `BadParameter`."""
-    if text is None:
-        return None
-    if not watch:
-        raise typer.BadParameter("it is for --watch only", param_hint="--reload")
-    if not start:
-        raise typer.BadParameter("there is no command to send it to: add -- COMMAND", param_hint="--reload")
-    name = text.strip().upper()
-    try:
-        if name.isascii() and name.isdigit():
-            found = signal.Signals(int(name))
-        else:
-            found = signal.Signals["SIG" + name.removeprefix("SIG")]
-    except (KeyError, ValueError):
-        why = f"{text[:40]!r} is not the name or number of a signal"
-        raise typer.BadParameter(why, param_hint="--reload") from None
-    if found in (signal.SIGKILL, signal.SIGSTOP):
-        raise typer.BadParameter(f"{found.name} is a signal that no program can catch", param_hint="--reload")
-    return found
 
 
 def outputs(ctx: typer.Context, out: str | None, route: list[str]) -> OutputDirectory | ArtifactOutputMap:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
-import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 from cfgsync_core import NEVER, AppliedFiles, NodeRegistration, RegistrationPayload, ServerUrl, Version
 from cfgsync_core.node import Lost
 
-from ...node.fetch import Ending, Outputs
+from ...node.fetch import Ending
+from ...node.lines import Lines
+from ...node.on_changes import OnChanges
+from ...node.outputs import Planner
 from ...node.own_address import own_address
 from ...node.state import NodeState
 from ...node.threads import in_thread
@@ -33,13 +35,16 @@ class OwnRegistration:
         self._payload = payload
         self._at = at
         self._last = last
+        self.say: Callable[[str], object] = lambda _: None
 
     async def __call__(self) -> NodeRegistration:
         """Raises `Lost` while no address routes to the server."""
         address = await in_thread(lambda: own_address(self._at, 0))
         if self._last is None or address != self._last.ip:
             if self._last is not None:
-                _say(f"{self._identifier}: this machine's address is {address} now; it was {self._last.ip}")
+                self.say(
+                    f"{self._identifier}: this machine's address is {address} now; it was {self._last.ip}"
+                )
             self._last = NodeRegistration(self._identifier, address, self._payload)
         return self._last
 
@@ -55,14 +60,19 @@ class OwnRegistration:
 def stay(
     node: NodeRegistration | OwnRegistration,
     at: ServerUrl,
-    outputs: Outputs,
+    outputs: Planner,
     memory: NodeState,
     ending: Ending,
     start: list[str],
-    reload: signal.Signals | None,
+    after: OnChanges,
+    told: str | None,
 ) -> int:
-    """Keep the node's files current, from those of `ending` on, and return the exit code."""
-    _log_to_stderr()
+    """Keep the node's files current, from those of `ending` on, and return the exit code. `told` is the digest of the
+    files that another program was told of last."""
+    lines = Lines()
+    _log_to(lines)
+    if isinstance(node, OwnRegistration):
+        node.say = lines.say
     report = ending.report
     assert report.digest is not None  # files are in place
     version = Version.parse(report.generation) if report.generation else NEVER
@@ -76,25 +86,23 @@ def stay(
             AppliedFiles(version, str(report.digest)),
             identifier=report.identifier,
             degraded=report.status == "degraded",
-            told=ending.acknowledged,
+            acknowledged=ending.acknowledged,
+            told=told,
             start=start,
-            reload=reload,
-            say=_say,
+            on_changes=after,
+            say=lines.say,
             moved=None if isinstance(node, NodeRegistration) else node.moved,
         ).run()
 
-    return asyncio.run(run())
+    try:
+        return asyncio.run(run())
+    finally:
+        lines.end()
 
 
-def _log_to_stderr() -> None:
+def _log_to(lines: Lines) -> None:
     """Print each change as one line, without level or time."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("cfgsync")
-    logger.handlers[:] = [handler]
+    logger.handlers[:] = [lines]
     logger.setLevel(logging.INFO)
     logger.propagate = False
-
-
-def _say(sentence: str) -> None:
-    print(sentence + "\n", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,68 @@
+"""`--check COMMAND` sees the new files before they are switched to, and its refusal leaves the old ones in place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Final
+
+from cfgsync_artifacts import CfgsyncError, Patience, Placed, legal_places, replace_files
+
+from .environment import for_programs
+from .outputs import Placeable, Planner, Written, in_place, write
+
+WITHIN: Final = 30.0
+"""Seconds that a check has."""
+
+
+class CheckRefused(CfgsyncError):
+    """The operator's check did not accept the files."""
+
+    hint = "the files in place are unchanged; correct the files, or the command of --check"
+
+
+class Check:
+    """One shell line, run with `CFGSYNC_STAGED`, the directory of the new files; any exit code but 0 refuses them."""
+
+    def __init__(self, line: str, within: float = WITHIN) -> None:
+        self._line = line
+        self._within = within
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """End the run that is under way, soon; it then refuses the files."""
+        self._is_stopped = True
+
+    def __call__(self, directory: str) -> None:
+        """Run it with `CFGSYNC_STAGED=directory`. Raises `CheckRefused`."""
+        from .shell_line import run_line  # `subprocess`: a fetch without a check does not load it
+
+        environment = for_programs()
+        environment["CFGSYNC_STAGED"] = os.path.abspath(directory)
+        wrong = run_line(self._line, environment, self._within, lambda: self._is_stopped)
+        if wrong:
+            raise CheckRefused(f"--check refused the files: {wrong}")
+
+    def in_copy(self, files: Sequence[Placeable]) -> None:
+        """Run it on a private copy of files that go to several places, by payload path. Raises `CheckRefused`."""
+        import tempfile
+
+        places = legal_places(file.path for file in files)
+        with tempfile.TemporaryDirectory(prefix="cfgsync-check-") as copy:  # 0700
+            placed = (
+                Placed(copy, parts, file.data, int(file.mode, 8))
+                for file, parts in zip(files, places, strict=True)
+            )
+            replace_files(tuple(placed))
+            self(copy)
+
+
+def checked_write(
+    outputs: Planner, files: Sequence[Placeable], check: Check | None, patience: Patience | None = None
+) -> Written:
+    """Plan and write these files; new ones are checked first. Raises `CheckRefused`, `IntegrityError` and `DiskError`,
+    with the old files in place. `patience` is that of `write`."""
+    plan = outputs.plan(files)
+    if check is not None and not plan.whole and not in_place(plan):
+        check.in_copy(files)
+    return write(plan, patience, check)

@@ -1,0 +1,18 @@
+"""The environment of a program: ours, without the variables of cfgsync that hold a secret themselves."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Final
+
+_SECRET: Final = re.compile(
+    r"CFGSYNC_(.*_)?(SECRET|TOKEN|PASSWORD|KEY)(_.*)?(?<!_FILE)|CFGSYNC_(.*_)?(STORE|HINTS)"
+)
+"""A path is no secret; the URL of a store may hold a password."""
+
+
+def for_programs(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """A copy for a program that cfgsync starts."""
+    return {name: value for name, value in environment.items() if not _SECRET.fullmatch(name)}
