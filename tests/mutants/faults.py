@@ -488,11 +488,11 @@ FAULTS = (
         "a command that is to end is killed when it takes long",
         (
             Edit(
-                "cfgsync_runtime/src/cfgsync_runtime/node/command.py",
+                "cfgsync_runtime/src/cfgsync_runtime/program/command.py",
                 "        if not gone and not self._ending:\n",
                 "        if not gone:\n",
             ),
         ),
-        ("tests/runtime/node/test_command.py",),
+        ("tests.runtime.program.test_command.py",),
     ),
 )

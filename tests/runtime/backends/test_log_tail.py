@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from cfgsync_core import StoreDamaged
+from cfgsync_runtime.backends.sqlite.disk.lock import boot_id
 from cfgsync_runtime.backends.sqlite.engine import SqliteStore
-from cfgsync_runtime.backends.sqlite.lock import boot_id
 
 COMMITS = 40
 WRITES = """

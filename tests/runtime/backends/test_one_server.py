@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cfgsync_core import StoreRefused
-from cfgsync_runtime.backends.sqlite import lock as lock_module
+from cfgsync_runtime.backends.sqlite.disk import lock as lock_module
 from cfgsync_runtime.backends.sqlite.engine import SqliteStore
 
 OPENS = """

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from cfgsync_core import NEVER, Entry, StoreDamaged, StoreRefused
+from cfgsync_runtime.backends.sqlite.disk.file import SCHEMA_VERSION
 from cfgsync_runtime.backends.sqlite.engine import SqliteStore
-from cfgsync_runtime.backends.sqlite.file import SCHEMA_VERSION
 
 STORES = Path(__file__).parent / "stores"
 FILES = sorted(file.name for file in STORES.iterdir())

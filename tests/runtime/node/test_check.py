@@ -11,7 +11,7 @@ import pytest
 from cfgsync_artifacts import ArtifactFile
 from cfgsync_runtime.node.check import Check, CheckRefused, checked_write
 from cfgsync_runtime.node.outputs import ArtifactOutputMap, OutputDirectory
-from cfgsync_runtime.node.shell_line import run_line
+from cfgsync_runtime.program.shell_line import run_line
 
 ONE = (ArtifactFile("/etc/app.conf", "one\n"), ArtifactFile("/b", "b"))
 TWO = (ArtifactFile("/etc/app.conf", "two\n"), ArtifactFile("/b", "b"))

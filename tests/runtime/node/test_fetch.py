@@ -13,8 +13,8 @@ from cfgsync_artifacts import ArtifactFile
 from cfgsync_core import Acknowledgement, NodeRegistration, ServerUrl, Version
 from cfgsync_core.wire.acknowledgement import decode_acknowledgement
 from cfgsync_runtime.node.fetch import EXIT, REASON, Ending, fetch
+from cfgsync_runtime.node.network.own_address import own_address
 from cfgsync_runtime.node.outputs import ArtifactOutputMap, OutputDirectory
-from cfgsync_runtime.node.own_address import own_address
 from cfgsync_runtime.node.programs import fetch_and_write_artifacts
 from cfgsync_runtime.node.state import NodeState
 from tests.scripted_server import (

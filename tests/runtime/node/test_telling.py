@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cfgsync_runtime.node.state import KnownGeneration, NodeState, told_before
 from cfgsync_runtime.node.telling import Telling
-from tests.runtime.node.test_command import until
+from tests.runtime.program.test_command import until
 
 
 class Program:

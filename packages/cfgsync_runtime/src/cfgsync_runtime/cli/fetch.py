@@ -19,13 +19,13 @@ from cfgsync_core.node import HOLD, Lost
 from cfgsync_core.text import as_unicode, cause
 
 from ..node.degraded_start import ConfigStartupMode
-from ..node.environment import for_programs
 from ..node.fetch import EXIT, Ending, degraded, failed, fetch
+from ..node.network.own_address import own_address
 from ..node.on_changes import OnChange
 from ..node.outputs import OutputDirectory
-from ..node.own_address import own_address
 from ..node.state import NodeState, told_before
 from ..node.state_directory import state_directory
+from ..program.environment import for_programs
 from .parts.change_flags import (
     ChangeFlags,
     CheckFlag,

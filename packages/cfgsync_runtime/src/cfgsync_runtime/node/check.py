@@ -8,7 +8,7 @@ from typing import Final
 
 from cfgsync_artifacts import CfgsyncError, Patience, Placed, legal_places, replace_files
 
-from .environment import for_programs
+from ..program.environment import for_programs
 from .outputs import Placeable, Planner, Written, in_place, write
 
 WITHIN: Final = 30.0
@@ -35,7 +35,7 @@ class Check:
 
     def __call__(self, directory: str) -> None:
         """Run it with `CFGSYNC_STAGED=directory`. Raises `CheckRefused`."""
-        from .shell_line import run_line  # `subprocess`: a fetch without a check does not load it
+        from ..program.shell_line import run_line  # `subprocess`: a fetch without a check does not load it
 
         environment = for_programs()
         environment["CFGSYNC_STAGED"] = os.path.abspath(directory)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from cfgsync_core import CfgsyncError
 from cfgsync_core.text import counted
 
+from ..process.threads import in_thread
 from .drift import WITHIN, Changed, InstalledFiles
 from .outputs import write
 from .telling import Telling
-from .threads import in_thread
 
 
 class DriftGuard:

@@ -36,9 +36,9 @@ from cfgsync_core.text import counted
 
 from .check import Check, CheckRefused, checked_write
 from .degraded_start import FAILED, LOADED, MAY_DEGRADE, ConfigStartupMode, age_of, usable
+from .network.transport import HttpTransport
 from .outputs import Planner, write
 from .state import KnownGeneration, NodeState
-from .transport import HttpTransport
 
 EXIT: Final[dict[type, int]] = {
     Fetched: 0,

@@ -7,11 +7,9 @@ from enum import StrEnum
 
 import msgspec
 
+from ..program.process_group import GRACE
 from .check import Check
 from .drift import OnDrift
-
-GRACE = 10.0
-"""Seconds between SIGTERM and SIGKILL at a restart."""
 
 
 class OnChange(StrEnum):

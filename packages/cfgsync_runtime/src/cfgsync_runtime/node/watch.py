@@ -18,21 +18,22 @@ from cfgsync_core import NEVER, AppliedFiles, CfgsyncError, Fetched, NodeRegistr
 from cfgsync_core.follow import Alarm, ReaderState
 from cfgsync_core.text import counted
 
-from . import children
+from ..process.threads import in_thread
+from ..program import children
+from ..program.command import Command
+from ..program.environment import for_programs
+from ..program.sd_notify import ServiceManager, without_us
+from ..program.shell_line import run_line
+from ..program.signals import ENDING, PASSED_ON, in_foreground
 from .check import CheckRefused, checked_write
-from .command import Command
 from .drift import InstalledFiles
 from .drift_guard import DriftGuard
-from .environment import for_programs
 from .fetch import remember
+from .network.threads import ThreadedTransport
 from .on_changes import OnChange, OnChanges
 from .outputs import OutputDirectory, Planner, Written
-from .sd_notify import ServiceManager, without_us
-from .shell_line import run_line
-from .signals import ENDING, PASSED_ON, in_foreground
 from .state import KnownGeneration, NodeState
 from .telling import Telling
-from .threads import ThreadedTransport, in_thread
 
 INTERVAL: Final = 15.0
 CONFIRMED_EVERY: Final = 60.0

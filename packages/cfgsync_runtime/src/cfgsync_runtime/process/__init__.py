@@ -1,1 +1,1 @@
-"""The server as a process: its log, its garbage collection, errors of its event loop."""
+"""What every process of ours needs: its log, lines that decide nothing, threads, garbage collection, errors of its event loop."""

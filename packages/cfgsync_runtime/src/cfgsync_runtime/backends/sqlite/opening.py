@@ -12,8 +12,7 @@ from typing import Self
 from cfgsync_core import StoreRefused
 
 from .counters import read_buckets
-from .failures import DAMAGE, at_open, damaged, lost
-from .file import (
+from .disk.file import (
     SCHEMA_VERSION,
     check_size,
     connect,
@@ -22,11 +21,12 @@ from .file import (
     prepare,
     recognise,
 )
+from .disk.inodes import DatabaseFile, refuse_a_second_name
+from .disk.lock import FileLock, mark_of_the_dead
+from .disk.log_tail import lost_tail
+from .disk.migration import migrate, migrated_copy
+from .failures import DAMAGE, at_open, damaged, lost
 from .folding import UnfoldedBuckets
-from .inodes import DatabaseFile, refuse_a_second_name
-from .lock import FileLock, mark_of_the_dead
-from .log_tail import lost_tail
-from .migration import migrate, migrated_copy
 from .reading import Reader
 from .writing import Writer
 

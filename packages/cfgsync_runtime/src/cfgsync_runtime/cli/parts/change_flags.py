@@ -13,7 +13,8 @@ import typer
 
 from ...node.check import Check
 from ...node.drift import OnDrift
-from ...node.on_changes import GRACE, OnChange, OnChanges
+from ...node.on_changes import OnChange, OnChanges
+from ...program.process_group import GRACE
 from .fetch_flags import is_flag
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

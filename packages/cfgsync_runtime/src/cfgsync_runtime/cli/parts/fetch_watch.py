@@ -11,13 +11,13 @@ from cfgsync_core import NEVER, AppliedFiles, NodeRegistration, RegistrationPayl
 from cfgsync_core.node import Lost
 
 from ...node.fetch import Ending
-from ...node.lines import Lines
+from ...node.network.own_address import own_address
 from ...node.on_changes import OnChanges
 from ...node.outputs import Planner
-from ...node.own_address import own_address
 from ...node.state import NodeState
-from ...node.threads import in_thread
 from ...node.watch import Watcher
+from ...process.lines import Lines
+from ...process.threads import in_thread
 
 
 class OwnRegistration:

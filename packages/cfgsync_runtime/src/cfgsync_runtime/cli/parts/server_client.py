@@ -13,7 +13,7 @@ from cfgsync_core import FleetStatus, InvalidServerUrl, NodeStatus, ServerUrl
 from cfgsync_core.node import Lost, ReceivedAnswer, Request
 from cfgsync_core.text import plain
 
-from ...node.transport import HttpTransport
+from ...node.network.transport import HttpTransport
 from .messages import NoAnswer
 
 STATUS_WITHIN: Final = 10.0

@@ -20,7 +20,7 @@ from typing import Final, NamedTuple, Self
 
 from cfgsync_core import StoreRefused
 
-from .failures import at_open, busy
+from ..failures import at_open, busy
 
 BUSY: Final = (errno.EAGAIN, errno.EACCES)
 """What a lock that another process holds is answered with."""

@@ -20,10 +20,9 @@ from typing import Final
 
 from cfgsync_core.text import cause
 
+from ..process.threads import in_thread
 from . import children
-from .on_changes import GRACE
-from .process_group import ProcessGroup, catches
-from .threads import in_thread
+from .process_group import GRACE, ProcessGroup, catches
 
 HANDLER_WITHIN: Final = 10.0
 """Seconds that a program has to install the handler of its reload signal; then it is restarted instead."""

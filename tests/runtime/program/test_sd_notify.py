@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cfgsync_runtime.node.sd_notify import ServiceManager, without_us
+from cfgsync_runtime.program.sd_notify import ServiceManager, without_us
 
 
 class Manager:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cfgsync_runtime.node.command import Command
+from cfgsync_runtime.program.command import Command
 
 
 async def until(happened: Callable[[], bool], within: float = 20.0) -> None:
@@ -184,7 +184,7 @@ async def test_its_end_by_itself_is_the_end(tmp_path: Path) -> None:
 async def test_it_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
     program = (
         "import asyncio, sys\n"
-        "from cfgsync_runtime.node.command import Command\n"
+        "from cfgsync_runtime.program.command import Command\n"
         "asyncio.run(Command(sys.argv[1:]).run())\n"
     )
     told = Told(tmp_path / "log", on_term="")

@@ -6,6 +6,9 @@ import os
 from contextlib import suppress
 from typing import Final
 
+GRACE: Final = 10.0
+"""Seconds between SIGTERM and SIGKILL at a restart."""
+
 _STATE, _GROUP = 0, 2  # in /proc/PID/stat, after the name
 
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from cfgsync_core import StoreRefused
 
-from .failures import at_open, damaged
+from ..failures import at_open, damaged
 
 log = logging.getLogger("cfgsync")
 

@@ -13,8 +13,8 @@ import contextlib
 import sqlite3
 from zlib import crc32
 
-from .counters import Bucket
-from .failures import damaged
+from ..counters import Bucket
+from ..failures import damaged
 from .file import PULSE, SCHEMA_VERSION
 
 

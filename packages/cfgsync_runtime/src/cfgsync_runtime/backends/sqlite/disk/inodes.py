@@ -14,7 +14,7 @@ import sys
 import threading
 from typing import Final, NamedTuple, Self
 
-from .failures import at_open, busy
+from ..failures import at_open, busy
 from .lock import BUSY, FLOCK
 
 _BYTE: Final = 1 << 46

@@ -14,11 +14,11 @@ import pytest
 from cfgsync_artifacts import ArtifactFile
 from cfgsync_core import NodeRegistration, ServerUrl
 from cfgsync_core.node import Lost, Request
-from cfgsync_runtime.node import addresses
 from cfgsync_runtime.node.fetch import fetch
+from cfgsync_runtime.node.network import addresses
+from cfgsync_runtime.node.network.own_address import own_address
+from cfgsync_runtime.node.network.transport import HttpTransport
 from cfgsync_runtime.node.outputs import OutputDirectory
-from cfgsync_runtime.node.own_address import own_address
-from cfgsync_runtime.node.transport import HttpTransport
 from tests.scripted_server import Heard, Says, ScriptedServer, files
 
 REAL = socket.getaddrinfo

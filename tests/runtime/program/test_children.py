@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="th
 
 PROGRAM = """
 import subprocess, sys, time
-from cfgsync_runtime.node import children
+from cfgsync_runtime.program import children
 children.become_subreaper()
 ours = [children.start(["sh", "-c", f"(sleep 0.2; exit 9) & (sleep 0.1) & exit {code}"]) for code in (3, 0, 5)]
 until = time.monotonic() + 3

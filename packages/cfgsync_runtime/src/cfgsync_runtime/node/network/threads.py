@@ -1,39 +1,18 @@
-"""Each blocking call of the event loop gets a daemon thread, so that the process hears signals and can end while a
-request is held or a disk is slow."""
+"""The event loop's way to the blocking transport."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable
-from concurrent.futures import Future
-from typing import Final, TypeVar
+from typing import Final
 
 from cfgsync_core import ServerUrl
 from cfgsync_core.node import Lost, ReceivedAnswer, Request
 
+from ...process.threads import in_thread
 from .transport import HttpTransport
 
 LOOKED_EVERY: Final = 10.0
-
-T = TypeVar("T")
-
-
-async def in_thread(call: Callable[[], T]) -> T:
-    """Return or raise what `call()` does. After a cancellation the call continues and its result is dropped."""
-    future: Future[T] = Future()
-    future.set_running_or_notify_cancel()  # a cancellation of the waiting side does not reach it
-
-    def run() -> None:
-        try:
-            result = call()
-        except BaseException as error:
-            future.set_exception(error)
-        else:
-            future.set_result(result)
-
-    threading.Thread(target=run, name="cfgsync", daemon=True).start()
-    return await asyncio.wrap_future(future)
 
 
 class ThreadedTransport:

@@ -1,0 +1,1 @@
+"""How a node reaches its server: addresses, and the carriers of its requests."""

@@ -1,0 +1,1 @@
+"""The program that a node starts: running it, telling it, ending it."""
