@@ -1,4 +1,4 @@
-"""A thousand clients and thirty real `cfgsync fetch`, all at once, against a materializer that needs every one of them."""
+"""A thousand clients and twelve real `cfgsync fetch`, all at once, against a materializer that needs every one of them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.end_to_end.wire import CountingProxy, seeing_session
 from tests.processes import Place, ended, eventually
 
 HERE = Path(__file__).parent
-CLIENTS, PROCESSES = 1_000, 30
+CLIENTS, PROCESSES = 1_000, 12
 ALL = CLIENTS + PROCESSES
 
 
-async def test_a_thousand_clients_and_thirty_processes_boot_at_once_from_one_generation(place: Place) -> None:
+async def test_a_thousand_clients_and_twelve_processes_boot_at_once_from_one_generation(place: Place) -> None:
     calls = place.directory / "calls"
     server = place.serve("application:Fleet", cwd=HERE, environment={"NODES": str(ALL), "CALLS": str(calls)})
     proxy = CountingProxy(server.port)

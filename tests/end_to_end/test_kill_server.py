@@ -18,12 +18,13 @@ import aiohttp
 from cfgsync_core import CfgsyncClient, Fetched, NodeRegistration, Version
 from cfgsync_runtime.node.outputs import OutputDirectory
 from cfgsync_runtime.node.programs import fetch_and_write_artifacts
+from tests.chaos.form import sized
 from tests.end_to_end.wire import Seen, seeing_session
 from tests.history import check_the_store
 from tests.processes import Place, Server
 
 HERE = Path(__file__).parent
-NODES, KILLS, QUORUM = 500, 20, 200
+NODES, KILLS, QUORUM = sized(200, 500), sized(8, 20), sized(80, 200)
 REBOOTS = 15
 """So many nodes that are up boot again in each life of a server, with other metadata: the next generation."""
 
@@ -98,7 +99,7 @@ class Killer:
             self.killed.set()
 
 
-async def test_20_kills_of_the_server_lose_and_double_nothing_and_every_node_boots(place: Place) -> None:
+async def test_kills_of_the_server_lose_and_double_nothing_and_every_node_boots(place: Place) -> None:
     seed = random.SystemRandom().randrange(10**6)
     print(f"seed {seed}")
     chance = random.Random(seed)
@@ -179,4 +180,4 @@ async def test_20_kills_of_the_server_lose_and_double_nothing_and_every_node_boo
     assert seen.lost["/register"] >= KILLS
     assert seen.lost["/node"] >= 5 * KILLS
     assert booted > NODES
-    assert len(contents) > 3, "too few generations to say that a kill changes none"
+    assert len(contents) > KILLS // 5, "too few generations to say that a kill changes none"
