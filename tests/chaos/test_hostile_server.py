@@ -23,7 +23,7 @@ from cfgsync_core import CfgsyncClient, Fetched, NodeRegistration, ServerUrl
 from cfgsync_runtime.node.fetch import fetch
 from cfgsync_runtime.node.outputs import OutputDirectory
 from cfgsync_runtime.node.state import NodeState
-from tests.chaos.form import LONG
+from tests.chaos.form import LONG, sized
 from tests.chaos.hostile import (
     CASES,
     LARGE,
@@ -40,7 +40,7 @@ from tests.processes import BIN
 
 MEASURED = Path(__file__).with_name("measured.py")
 MAX_CLIENT_MIB = 100
-SLACK = 4.0
+SLACK = sized(10, 4)
 """Seconds beyond `--wait` that a busy machine may take to start and to end a process."""
 
 
