@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
 
 from cfgsync_artifacts import Owner
-from cfgsync_runtime.cli.parts.fetch_places import owner_of
+from cfgsync_runtime.cli.parts.fetch.flags import UnusableFlag
+from cfgsync_runtime.cli.parts.fetch.places import owner_of
 from tests.runtime.cli.test_unwritable_lines import ready
 from tests.scripted_server import ScriptedServer
 
@@ -115,7 +115,7 @@ def test_an_owner_that_this_user_may_not_give_files_to_is_refused() -> None:
         os.setuid(1001)
         try:
             owner_of("root")
-        except typer.BadParameter:
+        except UnusableFlag:
             os._exit(0 if owner_of("1001:1001") == Owner(1001, 1001) else 1)
         os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -17,10 +17,9 @@ from typer.core import TyperGroup
 
 from cfgsync_artifacts import CfgsyncError
 
-from ..errors import InputError
 from ..process.garbage import collection_paused
-from ..settings.variables import PREFIX, SHARED, Variable, refuse_unusable, variable_of
-from .parts.messages import NoAnswer, fail, note
+from ..settings.variables import PREFIX, SHARED, Variable, blanks_of, refuse_unusable, variable_of
+from .parts.messages import fail, failed, note
 
 COMMANDS: Final = {
     "demo": "A whole boot on this machine, watched live.",
@@ -67,9 +66,7 @@ class LazyGroup(TyperGroup):
             module = importlib.import_module(f"{__package__}.{cmd_name}")
         if hasattr(module, "app"):
             return _tidied(typer.main.get_command(module.app), cmd_name)
-        app = typer.Typer(**PLAIN)
-        app.command(cmd_name, **getattr(module, "settings", {}))(module.command)
-        return _tidied(typer.main.get_command(app), cmd_name)
+        return made_of(module.command, cmd_name, getattr(module, "settings", {}))
 
     def shell_complete(self, ctx: Any, incomplete: str) -> Any:
         """The commands' names, without loading a command for its name."""
@@ -82,6 +79,13 @@ class LazyGroup(TyperGroup):
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def made_of(function: Any, name: str, settings: dict[str, Any]) -> Any:
+    """The command `name` of a function with typer's annotations."""
+    app = typer.Typer(**PLAIN)
+    app.command(name, **settings)(function)
+    return _tidied(typer.main.get_command(app), name)
 
 
 def _tidied(command: Any, path: str) -> Any:
@@ -115,16 +119,11 @@ def _tidied(command: Any, path: str) -> Any:
     return command
 
 
-def _blanks(parameter: Any) -> str:
-    """The control characters that may be in a flag's value."""
-    return "\t\n\r" if parameter.metavar in ("JSON", "COMMAND") else ""
-
-
 def _from_variable(parameter: Any, variable: Variable, ctx: Any) -> str | list[str] | None:
     """The text of a flag's variable; a flag that may be repeated takes one value from each line."""
     if ctx.resilient_parsing:
         return None
-    found = variable.read(say=note, blanks="\n" if parameter.multiple else _blanks(parameter))
+    found = variable.read(say=note, blanks="\n" if parameter.multiple else blanks_of(parameter.metavar))
     if found is None:
         return None
     if not parameter.multiple:
@@ -140,7 +139,7 @@ def _checked(parameter: Any, consume: Any, ctx: Any, given: Any) -> Any:
     value, source = consume(ctx, given)
     if source.name == "COMMANDLINE" and not ctx.resilient_parsing:
         for text in value if parameter.multiple else [value]:
-            refuse_unusable(parameter.opts[0], text, _blanks(parameter))
+            refuse_unusable(parameter.opts[0], text, blanks_of(parameter.metavar))
     return value, source
 
 
@@ -188,12 +187,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _usage(error)
     except typer.Abort:
         return 130
-    except InputError as error:
-        return fail(2, str(error), error.hint)
-    except NoAnswer as error:
-        return fail(error.code, str(error), error.hint)
     except CfgsyncError as error:
-        return fail(1, str(error), getattr(error, "hint", ""))
+        return failed(error)
     except OSError as error:
         if completion is None or error.filename is None:
             raise

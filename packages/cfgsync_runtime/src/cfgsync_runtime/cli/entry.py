@@ -11,11 +11,13 @@ import errno
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Final, NoReturn
 
 INTERRUPTED: Final = 130
+COMPLETION: Final = "_CFGSYNC_COMPLETE"
+"""A variable by which a shell asks for completions."""
 _OUTPUT_LOST: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
@@ -53,14 +55,55 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
     """The exit code, and whether the process may end at once."""
-    from .app import run
-    from .parts.messages import Over
+    from .parts.messages import Over, not_installed
 
     try:
-        code = run(arguments)
+        code = _plain_fetch(sys.argv[1:] if arguments is None else arguments)
+        if code is None:
+            from .app import run
+
+            code = run(arguments)
+    except ModuleNotFoundError as error:
+        code = not_installed(error)
     except SystemExit as ended:  # of the library, as for a completion script
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     return int(code), isinstance(code, Over)
+
+
+def _plain_fetch(words: Sequence[str]) -> int | None:
+    """The exit code of a `fetch` whose line is plain; None for any other line. It loads no typer (ADR 0028)."""
+    if not words or words[0] != "fetch" or COMPLETION in os.environ:
+        return None
+    from cfgsync_artifacts import CfgsyncError
+
+    from ..process.garbage import collection_paused
+    from .parts.messages import failed, note
+
+    try:
+        with collection_paused(), _absent("typing_extensions", "ssl"):
+            from .parts.fetch.arguments import FetchArguments
+            from .parts.plain_line import read_plain
+
+            read = read_plain(FetchArguments, "fetch", words[1:], note)
+            if read is None:
+                return None
+            from .parts.fetch.node_start import start_node
+        return start_node(read)
+    except CfgsyncError as error:
+        return failed(error)
+
+
+@contextmanager
+def _absent(*names: str) -> Iterator[None]:
+    """Imports inside do not find these modules. msgspec and http.client load them only because they are there, which
+    would be a fifth of a start: `typing` has the same, and a connection with TLS loads `ssl` when it is made."""
+    hidden = [name for name in names if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: documented, and unknown to typeshed
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def _hear_sigterm() -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 from cfgsync_artifacts import CfgsyncError
 
-from .parts.messages import fail, note
+from .parts.messages import fail, not_installed, note
 
 USAGE: Final = """\
 Usage: cfgsync-server CONFIG
@@ -36,8 +36,11 @@ def run(arguments: Sequence[str]) -> int:
         what = f"it was given {' '.join(arguments)[:100]!r}" if arguments else "none was given"
         return fail(2, f"Error: cfgsync-server takes one server file, {what}", "Usage: cfgsync-server CONFIG")
     # imported here: --help needs no pydantic and no aiohttp
-    from ..settings.serve_settings import read_serve_settings
-    from .serve import serve
+    try:
+        from ..settings.serve_settings import read_serve_settings
+        from .serve import serve
+    except ModuleNotFoundError as error:
+        return not_installed(error, "Error: ")
 
     (file,) = arguments
     try:

@@ -9,7 +9,7 @@ import typer
 from cfgsync_core import InvalidRegistration
 from cfgsync_core.wire import check_identifier
 
-from .parts.fetch_flags import is_flag
+from .parts.fetch.flags import is_flag
 from .parts.fleet_table import Page, one, table
 from .parts.server_client import DEFAULT_SERVER, Server, ServerClient
 

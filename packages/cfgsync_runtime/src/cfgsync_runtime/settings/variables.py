@@ -67,6 +67,11 @@ def variable_of(command: str, flag: str) -> Variable:
     return Variable(f"{PREFIX}{_upper(command)}_{name}", PREFIX + name if command == "serve" else "")
 
 
+def blanks_of(metavar: str | None) -> str:
+    """The control characters that may be in the value of a flag, by what its help calls the value."""
+    return "\t\n\r" if metavar in ("JSON", "COMMAND") else ""
+
+
 def refuse_unusable(name: str, text: str, blanks: str = "") -> None:
     """Refuse a value that no shell would have passed on: with a control character that is not in `blanks`, or in quotes.
     `name` is its flag or variable. Raises `InputError`, which does not show the value: it may be a secret."""

@@ -8,7 +8,11 @@ from typing import Final, TextIO
 from cfgsync_core import CfgsyncError
 from cfgsync_core.text import plain
 
+from ...errors import InputError
 from .terminal import fitted, is_live, size
+
+OF_THE_SERVER: Final = frozenset({"aiofiles", "aiohttp", "prometheus_client", "pydantic", "rich", "yaml"})
+"""The modules of the extra `server`, which a node's commands do not load."""
 
 _TO_THE_END: Final = "\x1b[K"  # erases what is right of the cursor
 
@@ -19,6 +23,23 @@ def fail(code: int, happened: str, do: str) -> int:
     # one write: several nodes may share one log, and a line of one must not end in a line of another
     print(f"{plain(happened, None)}\n{hint}\n", end="", file=sys.stderr, flush=True)
     return code
+
+
+def failed(error: CfgsyncError) -> int:
+    """Print why a command failed; the exit code."""
+    code = 2 if isinstance(error, InputError) else error.code if isinstance(error, NoAnswer) else 1
+    return fail(code, str(error), getattr(error, "hint", ""))
+
+
+def not_installed(error: ModuleNotFoundError, prefix: str = "") -> int:
+    """Print which extra brings a module that a node does not need; the exit code. Any other module: raise `error`."""
+    if (error.name or "").partition(".")[0] not in OF_THE_SERVER:
+        raise error
+    return fail(
+        2,
+        f"{prefix}this command is not installed: it needs {error.name}, which a node does not have",
+        "run: pip install 'cfgsync-runtime[server]'",
+    )
 
 
 def note(sentence: str) -> None:

@@ -4,93 +4,70 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Annotated, TypeAlias
 
 import msgspec
-import typer
 
 from cfgsync_artifacts import Owner, may_give
 
-from ...node.outputs import ArtifactOutputMap, OutputDirectory
-from .messages import Over, fail
-
-Chown: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--chown",
-        metavar="USER[:GROUP]",
-        help="Who the files belong to; names or numbers. Without it a target of --route keeps its owner and group.",
-    ),
-]
-Keep: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        "--keep",
-        metavar="N",
-        min=0,
-        max=1000,
-        help="How many sets of files before the current one stay in --out; younger than 10 minutes they stay anyway."
-        "  [default: 3]",
-    ),
-]
+from ....node.outputs import ArtifactOutputMap, OutputDirectory
+from ..messages import fail
+from .flags import UnusableFlag
 
 
 def owned(
     places: OutputDirectory | ArtifactOutputMap, chown: str | None, keep: int | None
 ) -> OutputDirectory | ArtifactOutputMap:
-    """The places with what `--chown` and `--keep` say. Raises `BadParameter`."""
+    """The places with what `--chown` and `--keep` say. Raises `UnusableFlag`."""
     if isinstance(places, OutputDirectory):
         kept = places.keep if keep is None else keep
         return msgspec.structs.replace(places, owner=owner_of(chown), keep=kept)
     if keep is not None:
-        raise typer.BadParameter("it is for --out only", param_hint="--keep")
+        raise UnusableFlag("it is for --out only", "--keep")
     return msgspec.structs.replace(places, owner=owner_of(chown))
 
 
 def owner_of(text: str | None) -> Owner:
     """`USER`, `USER:GROUP`, `:GROUP`, or `USER:` with the group that USER logs in with; names or numbers. Raises
-    `BadParameter` for one that does not exist, or that this process may not give a file to."""
+    `UnusableFlag` for one that does not exist, or that this process may not give a file to."""
     if text is None:
         return Owner()
     user, colon, group = text.partition(":")
     if not user and not group:
-        raise typer.BadParameter(f"{text!r} is not USER or USER:GROUP", param_hint="--chown")
+        raise UnusableFlag(f"{text!r} is not USER or USER:GROUP", "--chown")
     owner = Owner(_user(user) if user else -1, _login_group(user) if colon and not group else _group(group))
     if not may_give(owner):
-        raise typer.BadParameter(
+        raise UnusableFlag(
             f"this process may not give files to {text}: run it as root, or with the capability CAP_CHOWN",
-            param_hint="--chown",
+            "--chown",
         )
     return owner
 
 
 def refuse_places(places: OutputDirectory | ArtifactOutputMap) -> None:
-    """Raise `BadParameter` for a directory that is a file, and for a target that is no file's name or in no directory."""
+    """Raise `UnusableFlag` for a directory that is a file, and for a target that is no file's name or in no directory."""
     if isinstance(places, OutputDirectory):
         above = places.directory
         while above and not os.path.lexists(above):
             above = os.path.dirname(above.rstrip("/"))
         if above and not os.path.isdir(above):
-            raise typer.BadParameter(f"{above} is not a directory: name another", param_hint="--out")
+            raise UnusableFlag(f"{above} is not a directory: name another", "--out")
         return
     for text in places.unsplit:
         refusals = [_refusal(target) for target in _targets(text)]
         if all(refusals):
-            raise typer.BadParameter(f"{refusals[0]}", param_hint="--route")
+            raise UnusableFlag(f"{refusals[0]}", "--route")
 
 
-def refuse_command(start: list[str], places: OutputDirectory | ArtifactOutputMap) -> None:
-    """End with 127 when there is no such command, with 126 when it cannot be run, as a shell; but not for one that comes
-    with the files."""
+def command_refused(start: list[str], places: OutputDirectory | ArtifactOutputMap) -> int:
+    """127 when there is no such command, 126 when it cannot be run, as a shell, and 0 when it can; one that comes with
+    the files can."""
     name = start[0]
     found = [name] if "/" in name else [os.path.join(at, name) for at in os.get_exec_path()]
     if any(_is_delivered(path, places) or _is_program(path) for path in found):
-        return
+        return 0
     if any(os.path.exists(path) for path in found):
-        code = fail(126, f"{name}: permission denied", "nothing was written; name a program that may be run")
-    else:
-        code = fail(127, f"{name}: command not found", "nothing was written; name a command that is in PATH")
-    raise typer.Exit(Over(code))
+        return fail(126, f"{name}: permission denied", "nothing was written; name a program that may be run")
+    return fail(127, f"{name}: command not found", "nothing was written; name a command that is in PATH")
 
 
 def _targets(text: str) -> Iterator[str]:
@@ -128,7 +105,7 @@ def _user(name: str) -> int:
     try:
         return int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid
     except KeyError:
-        raise typer.BadParameter(f"there is no user {name!r} on this machine", param_hint="--chown") from None
+        raise UnusableFlag(f"there is no user {name!r} on this machine", "--chown") from None
 
 
 def _login_group(user: str) -> int:
@@ -137,8 +114,8 @@ def _login_group(user: str) -> int:
     try:
         return (pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)).pw_gid
     except KeyError:
-        raise typer.BadParameter(
-            f"there is no user {user!r} on this machine, so name the group", param_hint="--chown"
+        raise UnusableFlag(
+            f"there is no user {user!r} on this machine, so name the group", "--chown"
         ) from None
 
 
@@ -148,6 +125,4 @@ def _group(name: str) -> int:
     try:
         return -1 if not name else int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
     except KeyError:
-        raise typer.BadParameter(
-            f"there is no group {name!r} on this machine", param_hint="--chown"
-        ) from None
+        raise UnusableFlag(f"there is no group {name!r} on this machine", "--chown") from None

@@ -6,14 +6,14 @@ import json
 import math
 import os
 from collections.abc import Callable
-from typing import Final, TypeVar
-
-import typer
+from typing import Any, Final, TypeVar
 
 from cfgsync_core import InvalidRegistration, InvalidServerUrl, RegistrationPayload
 
-from ...node.degraded_start import WAIT, ConfigStartupMode
-from ...node.outputs import ArtifactOutputMap, OutputDirectory
+from ....errors import InputError
+from ....node.degraded_start import WAIT, ConfigStartupMode
+from ....node.outputs import ArtifactOutputMap, OutputDirectory
+from .arguments import FetchArguments
 
 T = TypeVar("T")
 
@@ -21,10 +21,18 @@ MAX_METADATA_FILE_BYTES: Final = 1024 * 1024
 DEFAULT_WAIT: Final = 300.0
 
 
+class UnusableFlag(InputError):
+    """A flag that cannot be used, in the words of a usage error."""
+
+    def __init__(self, why: str, flag: str = "") -> None:
+        of = f" for {flag}" if flag else ""
+        super().__init__(f"cfgsync fetch: Invalid value{of}: {why}", "see: cfgsync fetch --help")
+
+
 def seconds(flag: str, value: float) -> float:
-    """A number of seconds. Raises `BadParameter`."""
+    """A number of seconds. Raises `UnusableFlag`."""
     if not math.isfinite(value):
-        raise typer.BadParameter(f"{value} is not a number of seconds", param_hint=flag)
+        raise UnusableFlag(f"{value} is not a number of seconds", flag)
     return value
 
 
@@ -35,64 +43,63 @@ def wait_of(wait: float | None, mode: ConfigStartupMode) -> float:
     return seconds("--wait", wait)
 
 
-def stale_of(ctx: typer.Context, max_stale: float | None, mode: ConfigStartupMode) -> float | None:
-    """Seconds for which a cached payload is good. Raises `BadParameter`."""
-    if max_stale is None:
+def stale_of(flags: FetchArguments) -> float | None:
+    """Seconds for which a cached payload is good. Raises `UnusableFlag`."""
+    mode, by_hand = flags.startup_mode, flags.by_hand
+    if flags.max_stale is None:
         return None
-    if (
-        mode is ConfigStartupMode.FAIL_CLOSED
-        and is_flag(ctx, "startup_mode")
-        and not is_flag(ctx, "max_stale")
-    ):
+    if mode is ConfigStartupMode.FAIL_CLOSED and "startup_mode" in by_hand and "max_stale" not in by_hand:
         return None  # a flag wins over a variable that says the opposite
     if mode is not ConfigStartupMode.DEGRADED:
-        raise typer.BadParameter("it is for --startup-mode degraded only", param_hint="--max-stale")
-    return seconds("--max-stale", max_stale)
+        raise UnusableFlag("it is for --startup-mode degraded only", "--max-stale")
+    return seconds("--max-stale", flags.max_stale)
 
 
-def outputs(ctx: typer.Context, out: str | None, route: list[str]) -> OutputDirectory | ArtifactOutputMap:
-    """Where the files go. Raises `BadParameter`."""
+def outputs(flags: FetchArguments) -> OutputDirectory | ArtifactOutputMap:
+    """Where the files go. Raises `UnusableFlag`."""
+    out, route = flags.out, flags.route or []
     if out and route:
         # A flag beats the environment; two flags, or two variables, contradict each other.
-        by_hand = {name for name in ("out", "route") if is_flag(ctx, name)}
+        by_hand = flags.by_hand & {"out", "route"}
         if by_hand == {"out"}:
             route = []
         elif by_hand == {"route"}:
             out = None
     if bool(out) == bool(route):
         both = "both are given" if out else "neither is given"
-        raise typer.BadParameter(f"{both}: give --out DIR, or --route PATH=TARGET for each file")
+        raise UnusableFlag(f"{both}: give --out DIR, or --route PATH=TARGET for each file")
     if out:
         return OutputDirectory(out)
     routed: set[str] = set()
     for text in route:
         path, _, target = text.partition("=")
         if not path or not target:
-            raise typer.BadParameter(f"{text!r} is not PATH=TARGET", param_hint="--route")
+            raise UnusableFlag(f"{text!r} is not PATH=TARGET", "--route")
         if not path.startswith("/"):
-            raise typer.BadParameter(f"PATH begins with a slash: /{text}", param_hint="--route")
+            raise UnusableFlag(f"PATH begins with a slash: /{text}", "--route")
         if path in routed and "=" not in target:
-            raise typer.BadParameter(f"{path!r} is routed twice", param_hint="--route")
+            raise UnusableFlag(f"{path!r} is routed twice", "--route")
         routed.add(path)
     return ArtifactOutputMap(unsplit=tuple(route))
 
 
 def refuse_one_directory(state: str, places: OutputDirectory | ArtifactOutputMap) -> None:
-    """Refuse a --state that is --out: a watcher locks its output directory as long as it runs. Raises `BadParameter`."""
+    """Refuse a --state that is --out: a watcher locks its output directory as long as it runs. Raises `UnusableFlag`."""
     if isinstance(places, OutputDirectory) and os.path.realpath(state) == os.path.realpath(places.directory):
-        raise typer.BadParameter(
+        raise UnusableFlag(
             "it is the directory of --out, where --watch keeps nothing but the files: name another",
-            param_hint="--state",
+            "--state",
         )
 
 
-def is_flag(ctx: typer.Context, name: str) -> bool:
+def is_flag(ctx: Any, name: str) -> bool:
+    """Whether the command line gave it; `ctx` is typer's."""
     source = ctx.get_parameter_source(name)
     return source is not None and source.name == "COMMANDLINE"
 
 
 def payload(metadata: str | None) -> RegistrationPayload:
-    """The value of `--metadata`, or of the file it names. Raises `BadParameter`."""
+    """The value of `--metadata`, or of the file it names. Raises `UnusableFlag`."""
     if metadata is None:
         return RegistrationPayload()
     text = metadata
@@ -102,7 +109,7 @@ def payload(metadata: str | None) -> RegistrationPayload:
                 text = file.read(MAX_METADATA_FILE_BYTES)
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or str(error)
-            raise typer.BadParameter(f"{metadata[1:]}: {why}", param_hint="--metadata") from error
+            raise UnusableFlag(f"{metadata[1:]}: {why}", "--metadata") from error
     made = parsed("--metadata", text, RegistrationPayload.from_json_text)
     _refuse_keys_twice(text)
     return made
@@ -115,14 +122,14 @@ def _refuse_keys_twice(text: str) -> None:
         seen: set[str] = set()
         for key, _ in pairs:
             if key in seen:
-                raise typer.BadParameter(f"the key {key[:80]!r} is given twice", param_hint="--metadata")
+                raise UnusableFlag(f"the key {key[:80]!r} is given twice", "--metadata")
             seen.add(key)
 
     json.loads(text, object_pairs_hook=members)
 
 
 def refuse_unreachable(ip: str) -> None:
-    """Refuse an address at which no peer can reach a node. Raises `BadParameter`."""
+    """Refuse an address at which no peer can reach a node. Raises `UnusableFlag`."""
     from ipaddress import ip_address  # 4 ms that `auto` does not spend
 
     address = ip_address(ip)
@@ -136,7 +143,7 @@ def refuse_unreachable(ip: str) -> None:
     for kind, is_it in kinds.items():
         if is_it:
             why = f"{ip} is {kind}, so no peer can reach this node there: give its own address, or auto"
-            raise typer.BadParameter(why, param_hint="--ip")
+            raise UnusableFlag(why, "--ip")
 
 
 def parsed(flag: str, text: str, parse: Callable[[str], T]) -> T:
@@ -144,4 +151,4 @@ def parsed(flag: str, text: str, parse: Callable[[str], T]) -> T:
     try:
         return parse(text)
     except (InvalidRegistration, InvalidServerUrl) as error:
-        raise typer.BadParameter(getattr(error, "why", str(error)), param_hint=flag) from error
+        raise UnusableFlag(getattr(error, "why", str(error)), flag) from error

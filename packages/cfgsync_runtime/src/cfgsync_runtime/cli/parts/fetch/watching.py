@@ -10,14 +10,14 @@ from contextlib import suppress
 from cfgsync_core import NEVER, AppliedFiles, NodeRegistration, RegistrationPayload, ServerUrl, Version
 from cfgsync_core.node import Lost
 
-from ...node.fetch import Ending
-from ...node.network.own_address import own_address
-from ...node.on_changes import OnChanges
-from ...node.outputs import Planner
-from ...node.state import NodeState
-from ...node.watch import Watcher
-from ...process.lines import Lines
-from ...process.threads import in_thread
+from ....node.fetch import Ending
+from ....node.network.own_address import own_address
+from ....node.on_changes import OnChanges
+from ....node.outputs import Planner
+from ....node.state import NodeState
+from ....node.watch import Watcher
+from ....process.lines import Lines
+from ....process.threads import in_thread
 
 
 class OwnRegistration:

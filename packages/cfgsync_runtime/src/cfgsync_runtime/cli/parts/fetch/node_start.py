@@ -1,0 +1,147 @@
+"""One `cfgsync fetch`, from its arguments to its exit code or its command. ADR 0028 says why typer is not loaded here."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from contextlib import ExitStack
+from typing import Final
+
+import msgspec
+
+from cfgsync_artifacts import DiskError, locked_directory
+from cfgsync_core import NodeRegistration, ServerUrl
+from cfgsync_core.node import HOLD, Lost
+from cfgsync_core.text import as_unicode, cause
+
+from ....node.degraded_start import ConfigStartupMode
+from ....node.fetch import EXIT, Ending, degraded, failed, fetch
+from ....node.network.own_address import own_address
+from ....node.on_changes import OnChange
+from ....node.outputs import OutputDirectory
+from ....node.state import NodeState, told_before
+from ....node.state_directory import state_directory
+from ....program.environment import for_programs
+from ..messages import Over, WaitingLine, fail, note
+from ..unfailing_stream import make_stdout_unfailing
+from .arguments import FetchArguments
+from .change_flags import on_changes
+from .flags import outputs, parsed, payload, refuse_one_directory, refuse_unreachable, stale_of, wait_of
+from .places import command_refused, owned, refuse_places
+
+LIVE_HOLD: Final = 2.0  # s; a terminal shows the reason soon, and again when it changes
+
+
+def start_node(flags: FetchArguments) -> int:
+    """The exit code; but a command replaces this process. Raises `InputError` for a flag that cannot be used."""
+    identifier, ip, start = flags.identifier, flags.ip, flags.start
+    at = parsed("--server", flags.server, ServerUrl.parse)
+    make_stdout_unfailing()
+    places = owned(outputs(flags), flags.chown, flags.keep)
+    refuse_places(places)
+    if start and (code := command_refused(start, places)):
+        return Over(code)
+    registered = payload(flags.metadata)
+    parsed("--id", identifier, lambda text: NodeRegistration(text, "0.0.0.0"))
+    if ip != "auto":
+        parsed("--ip", ip, lambda text: NodeRegistration(identifier, text))
+        refuse_unreachable(ip)
+    within = wait_of(flags.wait, flags.startup_mode)
+    stale = stale_of(flags)
+    after = on_changes(flags)
+    told: str | None = None
+    if flags.watch and flags.state is not None:
+        refuse_one_directory(flags.state, places)
+    waiting = WaitingLine()
+    if waiting.live:
+        waiting(f"asking {at}")
+    began = time.monotonic()
+    node: NodeRegistration | None = None
+    with ExitStack() as alone:
+        try:
+            if flags.watch and isinstance(places, OutputDirectory):
+                lock = alone.enter_context(locked_directory(places.directory))
+                places = msgspec.structs.replace(places, lock=lock)
+            memory = NodeState(
+                flags.state or state_directory(flags.server, identifier, note),
+                identifier,
+                secret_file=flags.secret_file,
+                complain=note,
+            )
+            if flags.watch and after.how is OnChange.COMMAND:
+                told = told_before(memory)
+            try:
+                node = NodeRegistration(
+                    identifier, own_address(at, within, waiting) if ip == "auto" else ip, registered
+                )
+            except Lost as error:
+                message = f"no answer from the server after {within:g} s: {error}"
+                ending = failed(identifier, 7, message, "is --server right?")
+                if flags.startup_mode is ConfigStartupMode.DEGRADED:
+                    ending = degraded(ending, places, memory, stale)
+            else:
+                ending = fetch(
+                    node,
+                    at,
+                    places,
+                    memory,
+                    wait=max(within - (time.monotonic() - began), 0.001) if within else 0.0,
+                    hold=LIVE_HOLD if waiting.live else HOLD,
+                    mode=flags.startup_mode,
+                    max_stale=stale,
+                    own=(lambda: own_address(at, 0)) if ip == "auto" else None,
+                    waiting=waiting,
+                    notice=note,
+                    check=after.check,
+                    acknowledge=told is None,
+                )
+        except DiskError as error:
+            ending = failed(identifier, EXIT[DiskError], str(error), error.hint)
+        finally:
+            waiting.clear()
+        _print(ending, flags.json)
+        if ending.report.exit:
+            return Over(fail(ending.report.exit, ending.report.message, ending.hint))
+        if flags.watch:
+            from .watching import OwnRegistration, stay  # loaded when the files are in place
+
+            who = OwnRegistration(identifier, registered, at, node) if ip == "auto" or node is None else node
+            return Over(stay(who, at, places, memory, ending, start, after, told))
+    return Over(become(start) if start else 0)
+
+
+def _print(ending: Ending, json: bool) -> None:
+    """Print how it ended; what a failure is called comes after it."""
+    report = ending.report
+    if json:
+        files = tuple(map(as_unicode, report.files))
+        words = msgspec.structs.replace(report, files=files, message=as_unicode(report.message))
+        print(msgspec.json.encode(words).decode(), flush=True)
+    if report.status == "degraded":
+        print(f"warning: {report.identifier}: {report.message}", file=sys.stderr, flush=True)
+    elif not json and not report.exit:
+        of = f" of generation {report.generation.rpartition('.')[2]}" if report.generation else ""
+        print(f"{report.identifier}: {report.message}{of}", file=sys.stderr, flush=True)
+
+
+def become(start: list[str]) -> int:
+    """Replace this process with a command. As a shell does, return 127 when it is not found, and 126 when it cannot run."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these; the command would inherit that
+        signal.signal(ignored, signal.SIG_DFL)
+    try:
+        try:
+            os.execvpe(start[0], start, for_programs())
+        finally:  # it has not been replaced, and lives on to say so
+            for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
+                signal.signal(ignored, signal.SIG_IGN)
+    except FileNotFoundError:
+        return fail(
+            127, f"{start[0]}: command not found", "the files are in place; name a command that is in PATH"
+        )
+    except (OSError, ValueError) as error:
+        why = cause(error)
+        return fail(126, f"{start[0]}: {why}", "the files are in place; name a program that may be run")
