@@ -1,7 +1,7 @@
 # Every target makes .venv ready first: nothing has to be installed but Python 3.11 or newer, git and make. For `demo`
 # .venv holds what the product needs to run; the other targets add the rest.
 
-.PHONY: help demo test screenshots check bench chaos mutants format constraints public-names bootstrap running clean
+.PHONY: help demo test screenshots check bench chaos mutants format constraints public-names reference bootstrap running clean
 .DEFAULT_GOAL := help
 
 # What the caller's shell has active must not leak into .venv.
@@ -62,8 +62,12 @@ chaos: bootstrap
 # The pins; needs uv. A file without a host in it, which pip and uv both read.
 constraints:
 	UV_PYTHON_DOWNLOADS=never uv lock --quiet --upgrade
-	UV_PYTHON_DOWNLOADS=never uv export --quiet --frozen --all-packages --all-groups --no-hashes --no-annotate --no-header --no-emit-workspace >constraints.new
+	UV_PYTHON_DOWNLOADS=never uv export --quiet --frozen --all-packages --all-extras --all-groups --no-hashes --no-annotate --no-header --no-emit-workspace >constraints.new
 	mv constraints.new constraints.txt
+
+# The parts of docs/reference/ that are read from the program; a test compares them.
+reference: bootstrap
+	$(PYTHON) docs/generated.py
 
 # The public names as they are now, for the test that compares them.
 public-names: bootstrap

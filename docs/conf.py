@@ -30,7 +30,7 @@ html_theme_options = {"sidebar_hide_name": False}
 
 MENU = {
     "index": {
-        "Begin": ["tutorial"],
+        "Begin": ["tutorial", "install"],
         "How to": [
             *("howto/materializer", "howto/waiting", "howto/secrets", "howto/compose", "howto/kubernetes"),
             *(
@@ -79,6 +79,7 @@ def prepared(name: str, text: str) -> str:
     In the repository a page links to other files by relative paths. A built page does not have those files beside it, so
     it shows the path instead of the link.
     """
+    text = generated.WRITTEN.sub(lambda match: match[2], text)
     text = GENERATED.sub(lambda match: generated.SECTIONS[match[1]](), text)
     text = INCLUDED.sub(lambda match: included(match[1]), text)
     text = FENCE.sub(lambda match: f"```{{code-block}} {match[1]}\n:caption: {match[2]}\n", text)

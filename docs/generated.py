@@ -1,13 +1,17 @@
 """The parts of the reference that are read from the program, so that they always agree with it.
 
-A page has a line `<!-- generated: NAME -->`; the build puts `SECTIONS[NAME]()` in its place.
+A page has a line `<!-- generated: NAME -->`, and what `SECTIONS[NAME]()` returns follows until `<!-- end -->`: so it can
+be read in the repository, and a test keeps it true. `make reference` writes it anew. Only the Python API, which is as long
+as all others, is put in its place by the build, where no `<!-- end -->` follows.
 """
 
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import typer
@@ -43,10 +47,10 @@ def commands() -> Iterator[tuple[str, Any]]:
 
 
 def command_line() -> str:
-    """The help of each command, as `--help` prints it 80 columns wide, each under its own heading."""
+    """The help of each command, as `--help` prints it on a terminal of 80 columns, each under its own heading."""
     parts = []
     for path, command in commands():
-        context = typer.Context(command, info_name=path, terminal_width=80, max_content_width=80)
+        context = typer.Context(command, info_name=path, terminal_width=78, max_content_width=78)
         with context:
             parts.append(f"## `{path}`\n\n```text\n{command.get_help(context).rstrip()}\n```\n")
     return "\n".join(parts)
@@ -182,3 +186,21 @@ SECTIONS: Final[dict[str, Callable[[], str]]] = {
     "routes": routes,
     "limits": limits,
 }
+
+WRITTEN: Final = re.compile(r"^<!-- generated: (\w+) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
+PAGES: Final = Path(__file__).parent / "reference"
+
+
+def written(text: str) -> str:
+    """A page with its generated parts as the program says them now."""
+    return WRITTEN.sub(
+        lambda match: f"<!-- generated: {match[1]} -->\n\n{SECTIONS[match[1]]().strip()}\n\n<!-- end -->",
+        text,
+    )
+
+
+if __name__ == "__main__":
+    for name in [name for name in os.environ if name.startswith("CFGSYNC_")]:
+        del os.environ[name]
+    for page in PAGES.glob("*.md"):
+        page.write_text(written(page.read_text(encoding="utf-8")), encoding="utf-8")

@@ -85,21 +85,24 @@ _SERVING = re.compile(r"^(cfgsync(?: serve|-server) .*&(?: \w+=\$!)?)$", re.MULT
 _LISTENS = "until (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null; do kill -0 $! || exit 1; sleep 0.05; done"
 
 
-def run_shell(text: str, directory: Path, port: int) -> str:
-    """Run a block in `directory`; what it printed. It must end with 0."""
-    text = _SERVING.sub(lambda match: f"{match[1]}\n{_LISTENS.format(port=port)}", text)
-    home = directory.parent / f"{directory.name}-home"
-    home.mkdir(exist_ok=True)
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("CFGSYNC_", "CFG_"))
-    }
-    environment |= {
+def environment_of(home: Path, port: int) -> dict[str, str]:
+    """A reader's environment, with a home of its own and `port` instead of 4400."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CFGSYNC_", "CFG_"))}
+    return kept | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": str(home),
         "XDG_STATE_HOME": str(home / "state"),
         "CFGSYNC_SERVE_PORT": str(port),
         "CFGSYNC_SERVER": f"http://127.0.0.1:{port}",
     }
+
+
+def run_shell(text: str, directory: Path, port: int) -> str:
+    """Run a block in `directory`; what it printed. It must end with 0."""
+    text = _SERVING.sub(lambda match: f"{match[1]}\n{_LISTENS.format(port=port)}", text)
+    home = directory.parent / f"{directory.name}-home"
+    home.mkdir(exist_ok=True)
+    environment = environment_of(home, port)
     log = home / "printed"
     with log.open("w", encoding="utf-8") as out:
         shell = subprocess.Popen(
@@ -152,12 +155,12 @@ def run_page(page: Path, directory: Path, only: list[Block] | None = None) -> It
         elif block.language == "text":
             if left_out:
                 continue
-            unseen = [line for line in here(block.text).splitlines() if line and not _said(line, printed)]
+            unseen = [line for line in here(block.text).splitlines() if line and not is_said(line, printed)]
             assert unseen == [], f"{where}: not printed: {unseen}\nprinted:\n{printed}"
         else:
             raise AssertionError(f"{where}: nobody runs a block of {block.language or 'no language'}")
 
 
-def _said(line: str, printed: str) -> bool:
+def is_said(line: str, printed: str) -> bool:
     pattern = ".*".join(re.escape(part) for part in line.split("…"))
     return any(re.fullmatch(pattern, one.rstrip()) for one in printed.splitlines())

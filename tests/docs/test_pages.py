@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from .blocks import blocks, run_page
+from .blocks import blocks, environment_of, free_ports, is_said, run_page
+from .pasted import PastedShell
 
 pytestmark = pytest.mark.xdist_group("pages")  # one worker runs them, three at a time
 
@@ -78,6 +79,31 @@ def test_a_page_has_no_block_that_nobody_runs(page: Path) -> None:
             ends = block.line + block.text.count("\n")
             near = " ".join([*around[max(block.line - 6, 0) : block.line - 1], *around[ends : ends + 5]])
             assert re.search(r"not run\b", near), f"{page.name}:{block.line}: say that it is not run, and why"
+
+
+@pytest.mark.parametrize("page", RUN, ids=name_of)
+def test_a_block_can_be_pasted_again_since_it_waits_for_the_end_of_what_it_started(page: Path) -> None:
+    """In a reader's shell `%1` may be another job, and a server that is still ending has the port of the next one."""
+    for block in blocks(page):
+        if block.language == "sh" and not block.title:
+            assert not re.search(r"%\d", block.text), f"{page.name}:{block.line}"
+            servers = re.findall(r"(?m)^(?:cfgsync serve|cfgsync-server) .*&(.*)$", block.text)
+            assert [name for name in servers if not re.fullmatch(r" \w+=\$!", name)] == [], block.text
+            named = re.findall(r"(\w+)=\$!", block.text)
+            assert [name for name in named if not re.search(rf"wait .*\${name}\b", block.text)] == [], (
+                block.text
+            )
+
+
+def test_blocks_that_are_pasted_twice_into_an_interactive_shell_print_the_same(tmp_path: Path) -> None:
+    """All pages were pasted in this way once; this is the one whose names and secrets are kept in between."""
+    page = DOCS / "howto" / "compose.md"
+    script, said = (block for block in blocks(page) if block.language in ("sh", "text"))
+    (tmp_path / "work").mkdir()
+    (port,) = free_ports()
+    with PastedShell(tmp_path / "work", environment_of(tmp_path / "home", port)) as shell:
+        for printed in (shell.paste(script.text), shell.paste(script.text)):
+            assert [line for line in said.text.splitlines() if not is_said(line, printed)] == [], printed
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
