@@ -9,6 +9,7 @@ serves both. `.venv/.bootstrapped` is removed before anything is changed and wri
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -119,8 +120,8 @@ def install(uv: str, level: str) -> None:
     """What others publish, in one command, so that every pin holds; with it the backend that builds our packages."""
     projects = [tomllib.loads((package / "pyproject.toml").read_text()) for package in PACKAGES]
     ours = {project["project"]["name"] for project in projects}
-    wanted = [word for project in projects for word in project["project"].get("dependencies", [])]
-    wanted = [word for word in wanted if word.partition("==")[0] not in ours]
+    wanted = [word for project in projects for word in needs(project["project"])]
+    wanted = [word for word in wanted if re.split(r"[=\[]", word)[0] not in ours]
     wanted += [word for project in projects for word in project["build-system"]["requires"]]
     if level == "all":
         groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
@@ -129,20 +130,34 @@ def install(uv: str, level: str) -> None:
     run(*installer(uv), *pins, *dict.fromkeys(wanted))
 
 
+def needs(project: dict) -> list[str]:
+    """What a distribution needs, with all of its extras."""
+    extras = project.get("optional-dependencies", {}).values()
+    return [*project.get("dependencies", []), *(word for extra in extras for word in extra)]
+
+
 def install_packages(uv: str) -> None:
     """Our own packages, each editable, without their dependencies, which are there."""
     editable = [word for package in PACKAGES for word in ("--editable", str(package))]
     # the build backend looks for its other half on PATH
     os.environ["PATH"] = f"{PYTHON.parent}{os.pathsep}{os.environ['PATH']}"
+    # a command may have moved from one package to another: the former owner's removal must not come after
+    names = [
+        tomllib.loads((package / "pyproject.toml").read_text())["project"]["name"] for package in PACKAGES
+    ]
+    run(*pip(uv, "uninstall"), *([] if uv else ["--yes"]), *names)
     run(*installer(uv), "--no-deps", "--no-build-isolation", *editable)
 
 
 def installer(uv: str) -> list[str | Path]:
     """The words before what is to be installed. Nothing is compiled one file after the other: see below."""
+    return pip(uv, "install") if uv else [*pip(uv, "install"), "--no-compile"]
+
+
+def pip(uv: str, verb: str) -> list[str | Path]:
     if uv:
-        return [uv, "pip", "install", "--quiet", "--python", PYTHON]
-    pip = [PYTHON, "-I", "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
-    return [*pip, "--no-compile"]
+        return [uv, "pip", verb, "--quiet", "--python", PYTHON]
+    return [PYTHON, "-I", "-m", "pip", "--disable-pip-version-check", "--no-input", verb, "--quiet"]
 
 
 def compile_everything() -> None:

@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.once import once
+
 from .containerfile import run_below
-from .distributions import build_all
+from .distributions import build_all, install_below
 
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the archives and wheels of all six distributions."""
-    target = tmp_path_factory.mktemp("dist")
-    build_all(target)
-    return target
+    return once(tmp_path_factory, "dist", build_all)
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +24,11 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     The container file builds the wheels and makes it, so that its steps are run too.
     """
-    root = tmp_path_factory.mktemp("image") / "root"
-    run_below(root)
-    return root / "opt" / "cfgsync" / "bin" / "python"
+    return once(tmp_path_factory, "image", run_below) / "opt" / "cfgsync" / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
+def of_a_node(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment that holds `cfgsync-runtime` and what it needs."""
+    place = once(tmp_path_factory, "node", lambda target: install_below(target, built, "cfgsync-runtime"))
+    return place / "bin" / "python"

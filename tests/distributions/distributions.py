@@ -15,6 +15,7 @@ PATIENCE = 300.0
 
 def build_all(target: Path) -> None:
     """`python -m build` of each package: a source archive, and from that a wheel, both into `target`."""
+    target.mkdir()
     tools = Path(sys.executable).parent
     # the backend looks for its other half on PATH
     environment = {**os.environ, "PATH": f"{tools}{os.pathsep}{os.environ['PATH']}"}
@@ -25,6 +26,22 @@ def build_all(target: Path) -> None:
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(build, NAMES))
+
+
+def install_below(target: Path, wheels: Path, name: str) -> None:
+    """An environment with `name` out of `wheels`, and what that needs, from the registry."""
+    run([sys.executable, "-I", "-m", "venv", "--without-pip", str(target)])
+    pip = [
+        sys.executable,
+        "-I",
+        "-m",
+        "pip",
+        "--python",
+        str(target / "bin" / "python"),
+        "install",
+        "--no-compile",
+    ]
+    run([*pip, "--constraint", str(ROOT / "constraints.txt"), "--find-links", str(wheels), name])
 
 
 def run(command: list[str], **options: object) -> str:

@@ -76,7 +76,12 @@ def test_the_metadata_is_that_of_the_project(built: Path, name: str) -> None:
     assert metadata["Requires-Python"] == f">={VERSIONS[0]}"
     assert metadata.get_all("Classifier") == project["classifiers"]
     assert "Typing :: Typed" in metadata.get_all("Classifier", [])
-    assert sorted(metadata.get_all("Requires-Dist", [])) == sorted(project.get("dependencies", []))  # type: ignore[call-overload]
+    extras: dict[str, list[str]] = project.get("optional-dependencies", {})  # type: ignore[assignment]
+    needs = [*project.get("dependencies", [])]  # type: ignore[misc]
+    for extra, words in extras.items():
+        needs += [f"{word} ; extra == '{extra}'" for word in words]
+    assert sorted(metadata.get_all("Requires-Dist", [])) == sorted(needs)
+    assert sorted(metadata.get_all("Provides-Extra", [])) == sorted(extras)
 
 
 @pytest.mark.parametrize("name", NAMES)

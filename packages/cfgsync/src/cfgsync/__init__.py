@@ -1,1 +1,1 @@
-"""The distribution that owns the `cfgsync` command. The code is in `cfgsync_runtime` and below."""
+"""The whole product as one distribution. The code is in `cfgsync_runtime` and below."""
