@@ -387,7 +387,7 @@ def test_help_names_the_commands_and_loads_none_of_them(run: Run) -> None:
     assert run("--version").stdout.startswith("cfgsync ")
 
 
-def test_a_fetch_loads_no_event_loop_no_web_library_and_no_validator(
+def test_a_fetch_loads_no_event_loop_no_web_library_no_validator_and_no_typer(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     program = (
@@ -403,10 +403,11 @@ def test_a_fetch_loads_no_event_loop_no_web_library_and_no_validator(
         )  # fmt: skip
     loaded = set(done.stdout.split())
     assert "cfgsync_runtime.node.fetch" in loaded
+    heavy = {"asyncio", "aiohttp", "pydantic", "rich", "yaml", "sqlite3", "aiofiles", "multiprocessing"}
+    assert loaded & heavy == set()
     assert (
-        loaded & {"asyncio", "aiohttp", "pydantic", "rich", "yaml", "sqlite3", "aiofiles", "multiprocessing"}
-        == set()
-    )
+        loaded & {"typer", "click", "inspect", "typing_extensions", "ssl", "subprocess"} == set()
+    )  # ADR 0028
 
 
 FLEET = {
