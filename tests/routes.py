@@ -22,6 +22,7 @@ def routes_of(
         source,
         shared=source if shared else None,
         acknowledging=source,
+        presence=source,
         evict=source.evict if evict is None else evict,
     )
     return documented(state.routes())

@@ -85,6 +85,7 @@ def test_files_and_command_move_when_this_nodes_payload_changes_and_only_then(pl
     newest = server.status()["generation"]
     eventually(lambda: [server.status(name)["applied"] for name in "ab"] == [newest, newest])
     assert b.said == ["start one", "hup"], "its payload had not changed"
+    assert [server.status(name)["keepalive"] for name in ("a", "boss")] == [60, None]
     assert "a: 1 file in place of generation" in a.notes
     assert (a.stop(), b.stop()) == (3, 3)
     assert json.loads(a.process.stdout.read())["status"] == "ready"  # type: ignore[union-attr]

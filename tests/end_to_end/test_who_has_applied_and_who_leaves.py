@@ -135,7 +135,9 @@ def test_what_was_acknowledged_stays_acknowledged_through_kills(place: Place) ->
 
 def test_who_is_silent_for_the_ttl_leaves_and_its_name_is_free_and_who_is_held_stays(place: Place) -> None:
     server = serve(place, "--ttl", "1.5", nodes=3)
-    register(server, "held", "silent")
+    for name in ("held", "silent"):
+        promise = {**BEARER, "Cfgsync-Keepalive": "1"}
+        assert server.ask("POST", "/register", body(name), promise).status == 202
     answers: list[Reply] = []
 
     def hold() -> None:
@@ -148,9 +150,10 @@ def test_who_is_silent_for_the_ttl_leaves_and_its_name_is_free_and_who_is_held_s
     assert (gone["registered"], "--ttl is 1.5 s" in gone["reason"]) == (False, True)
     assert server.status("held")["waiting"]
     assert "expired after 1.5 s without a request: silent" in server.log
+    assert "held promises to be heard of every 1 s, which is over half of --ttl (1.5 s)" in server.log
     assert server.ask("POST", "/register", body("silent"), OTHER).status == 202, "its name was free"
     assert server.ask("POST", "/register", body("held"), OTHER).status == 409, "the other's was not"
-    register(server, "third")
+    register(server, "third")  # held, silent and third are the three
     holding.join(20)
     assert [answer.status for answer in answers] == [200]
 

@@ -20,14 +20,20 @@ from cfgsync_adapter import (
     RegistrationConfigSource,
     RegistrationSnapshot,
 )
-from cfgsync_core import InvalidRegistration, MetadataMismatch, NodeRegistration, Ready
+from cfgsync_adapter.nodes.registry import Registry
+from cfgsync_core import InvalidRegistration, MemoryStore, MetadataMismatch, NodeRegistration, Ready
 from tests.adapter.fleets import RandomKeys, ReadyAt, node, one_file_each
 
 
 def snapshot(
-    *names: str, first_at: float | None = None, changed_at: float | None = None
+    *names: str,
+    first_at: float | None = None,
+    changed_at: float | None = None,
+    unpublished_at: float | None = None,
 ) -> RegistrationSnapshot:
-    return RegistrationSnapshot([node(n) for n in names], first_at=first_at, changed_at=changed_at)
+    return RegistrationSnapshot(
+        [node(n) for n in names], first_at=first_at, changed_at=changed_at, unpublished_at=unpublished_at
+    )
 
 
 class AsyncRandom:
@@ -189,6 +195,84 @@ def test_a_quorum_at_its_deadline_is_ready_with_enough_and_names_the_missing_wit
     assert too_few is not None
     assert "missing b, c" in too_few.reason
     assert "the deadline of 60 s is over" in too_few.reason
+
+
+def test_settling_ends_after_its_longest_time_although_the_changes_go_on() -> None:
+    clock = Clock()
+    quorum = Quorum(ReadyAt(1), at_least=1, settle=2, clock=clock)
+    for clock.now in (101.0, 104.0, 107.5):
+        waiting = asked(quorum, snapshot("a", first_at=50, changed_at=clock.now - 0.1, unpublished_at=100))
+        assert waiting is not None
+    assert waiting.retry_after == pytest.approx(0.5), "four times settle, after the first change"
+    clock.now = 108.0
+    assert asked(quorum, snapshot("a", first_at=50, changed_at=107.9, unpublished_at=100)) is None
+    shorter = Quorum(ReadyAt(1), at_least=1, settle=2, settle_at_most=3, clock=clock)
+    clock.now = 103.0
+    assert asked(shorter, snapshot("a", first_at=50, changed_at=102.9, unpublished_at=100)) is None
+
+
+def test_changes_settle_after_the_deadline_too_and_the_deadline_ends_the_settling_of_earlier_ones() -> None:
+    clock = Clock()
+    quorum = Quorum(ReadyAt(1), at_least=1, settle=5, deadline=10, clock=clock)
+    clock.now = 110.0
+    assert asked(quorum, snapshot("a", first_at=100, changed_at=109, unpublished_at=100)) is None
+    clock.now = 121.0
+    waiting = asked(quorum, snapshot("a", "b", first_at=100, changed_at=120, unpublished_at=120))
+    assert waiting is not None
+    assert (waiting.retry_after, waiting.reason) == (pytest.approx(4), "2 of 1 nodes; settling for 5 s")
+    clock.now = 125.0
+    assert asked(quorum, snapshot("a", "b", first_at=100, changed_at=120, unpublished_at=120)) is None
+
+
+def test_a_complete_fleet_boots_at_once_and_its_later_changes_settle() -> None:
+    clock = Clock()
+    quorum = Quorum(ReadyAt(1), expected=["a", "b"], settle=5, clock=clock)
+    assert asked(quorum, snapshot("a", "b", first_at=90, changed_at=100, unpublished_at=90)) is None
+    assert asked(quorum, snapshot("a", "b", first_at=90, changed_at=100, unpublished_at=99)) is not None
+    without = Quorum(ReadyAt(1), expected=["a", "b"], clock=clock)
+    assert asked(without, snapshot("a", "b", first_at=90, changed_at=100, unpublished_at=99)) is None
+
+
+async def test_one_node_that_flaps_delays_the_others_and_does_not_stop_them() -> None:
+    async with RegistrationConfigSource(Quorum(ReadyAt(1), at_least=1, settle=0.3)) as source:
+        await source.register(node("a"))
+        assert isinstance(await source.resolve("a", wait=5), Ready)
+        before = source.generation
+        assert before is not None
+
+        async def flap() -> None:
+            for turn in range(1_000):
+                await source.register(node("flaps", turn=turn))
+                await asyncio.sleep(0.05)
+
+        flapping = asyncio.create_task(flap())
+        await asyncio.sleep(0.01)
+        await source.register(node("new"))
+        began = asyncio.get_running_loop().time()
+        assert isinstance(await source.resolve("new", wait=10), Ready)
+        took = asyncio.get_running_loop().time() - began
+        flapping.cancel()
+        assert source.generation is not None
+        assert source.generation.number - before.number == 1, "the changes were gathered"
+        assert 0.3 < took < 5
+
+
+async def test_a_change_during_a_run_waits_from_its_own_time_and_not_from_the_first() -> None:
+    registry = Registry(MemoryStore(), clock=(clock := Clock()))
+    await registry.open()
+    await registry.register(node("a"))
+    assert registry.snapshot().unpublished_at == 100
+    ran = registry.version
+    clock.now = 105.0
+    await registry.register(node("b"))
+    registry.published(ran)
+    clock.now = 107.0
+    await registry.register(node("c"))
+    assert registry.snapshot().unpublished_at == 105
+    registry.published(ran)
+    assert registry.snapshot().unpublished_at == 105, "an older generation changes nothing"
+    registry.published(registry.version)
+    assert registry.snapshot().unpublished_at is None
 
 
 async def test_a_settling_quorum_behind_a_source_is_not_a_poll() -> None:

@@ -1,4 +1,5 @@
-"""Who leaves: evicted, or not heard of for `ttl`; each a commit like any other, and a quorum counts only the living."""
+"""Who leaves: evicted, or not heard of for `ttl` despite a promise; each a commit like any other, and a quorum counts only
+the living."""
 
 from __future__ import annotations
 
@@ -27,6 +28,13 @@ class Clock:
 
     def seen(self) -> LastSeen:
         return LastSeen(self, lambda: 1_700_000_000.0 + self.now)
+
+
+async def promising(source: RegistrationConfigSource, *names: str, seconds: int = 20) -> None:
+    """These nodes register, and promise to be heard of again."""
+    for name in names:
+        await source.register(node(name))
+        await source.promise(name, seconds)
 
 
 async def expire(source: RegistrationConfigSource) -> Sequence[str]:
@@ -149,8 +157,7 @@ async def test_what_a_crash_kept_from_being_forgotten_is_forgotten_at_the_next_s
 async def test_who_is_not_heard_of_for_the_ttl_leaves_and_who_asks_stays() -> None:
     clock = Clock()
     async with RegistrationConfigSource(ReadyAt(1), ttl=TTL, seen=clock.seen()) as source:
-        for name in ("asks", "registers", "acknowledges", "silent"):
-            await source.register(node(name))
+        await promising(source, "asks", "registers", "acknowledges", "silent")
         answer = await source.resolve("acknowledges")
         assert isinstance(answer, Ready)
         clock.now += TTL - 1
@@ -173,8 +180,7 @@ async def test_who_is_not_heard_of_for_the_ttl_leaves_and_who_asks_stays() -> No
 async def test_who_expire_together_leave_in_one_commit() -> None:
     clock, store = Clock(), MemoryStore()
     async with RegistrationConfigSource(ReadyAt(1), store=store, ttl=TTL, seen=clock.seen()) as source:
-        for n in range(50):
-            await source.register(node(f"n{n}"))
+        await promising(source, *(f"n{n}" for n in range(50)))
         clock.now += TTL
         assert len(await expire(source)) == 50
         assert (await store.version("registrations")).revision == 51
@@ -183,7 +189,7 @@ async def test_who_expire_together_leave_in_one_commit() -> None:
 async def test_a_held_question_refreshes_as_long_as_it_is_held() -> None:
     clock = Clock()
     async with RegistrationConfigSource(ReadyAt(2), ttl=TTL, seen=clock.seen()) as source:
-        await source.register(node("held"))
+        await promising(source, "held")
         held = asyncio.create_task(source.resolve("held", wait=30))
         await asyncio.sleep(0.01)
         clock.now += TTL * 3
@@ -199,8 +205,7 @@ async def test_a_held_question_refreshes_as_long_as_it_is_held() -> None:
 async def test_a_restart_gives_everybody_a_whole_ttl() -> None:
     store, clock = MemoryStore(), Clock()
     async with RegistrationConfigSource(ReadyAt(1), store=store, ttl=TTL, seen=clock.seen()) as source:
-        await source.register(node("a"))
-        await source.register(node("b"))
+        await promising(source, "a", "b")
         clock.now += TTL - 1
     async with RegistrationConfigSource(ReadyAt(1), store=store, ttl=TTL, seen=clock.seen()) as source:
         assert source.node("a").last_seen is None
@@ -216,14 +221,14 @@ async def test_a_restart_gives_everybody_a_whole_ttl() -> None:
 async def test_without_a_ttl_nobody_expires() -> None:
     clock = Clock()
     async with RegistrationConfigSource(ReadyAt(1), seen=clock.seen()) as source:
-        await source.register(node("a"))
+        await promising(source, "a")
         clock.now += 1e9
         assert not await expire(source)
 
 
 async def test_the_ttl_runs_by_itself() -> None:
     async with RegistrationConfigSource(ReadyAt(1), ttl=0.2) as source:
-        await source.register(node("a"))
+        await promising(source, "a")
         held = asyncio.create_task(source.resolve("a", known="", wait=0))
         await held
         for _ in range(300):
@@ -236,7 +241,7 @@ async def test_the_ttl_runs_by_itself() -> None:
 async def test_a_store_that_is_away_keeps_everybody_and_the_next_look_takes_them_out() -> None:
     clock, store = Clock(), BrokenStore(MemoryStore(), after=100)
     async with RegistrationConfigSource(ReadyAt(1), store=store, ttl=TTL, seen=clock.seen()) as source:
-        await source.register(node("a"))
+        await promising(source, "a")
         await until_settled(source)
         clock.now += TTL
         store.break_after(0)
@@ -352,12 +357,12 @@ async def test_names_that_a_materializer_waits_for_cannot_move_a_terminals_curso
         assert source.node("a").reason.isprintable()
 
 
-async def test_a_failed_run_is_told_with_the_words_of_its_error() -> None:
+async def test_a_failed_run_is_told_with_the_words_of_its_error_if_they_may_be_exposed() -> None:
     class Fails:
         def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializationResult:
             raise RuntimeError("b is drunk")
 
-    async with RegistrationConfigSource(Fails()) as source:
+    async with RegistrationConfigSource(Fails(), expose_errors=True) as source:
         await source.register(node("a"))
         await until_settled(source)
         told = source.node("a")

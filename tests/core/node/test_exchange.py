@@ -103,6 +103,13 @@ def registered_then(*script: Reply) -> Server:
     return lambda request, at: (0.001, REGISTERED) if request.path == "/register" else node(request, at)
 
 
+def test_only_a_node_that_stays_promises_to_be_heard_of_again() -> None:
+    run = Run(replies(REGISTERED, HELD, GIVEN), keepalive=60)
+    assert {request.headers["Cfgsync-Keepalive"] for _, request in run.sent} == {"60"}
+    run = Run(replies(REGISTERED, HELD, GIVEN))
+    assert not any("Cfgsync-Keepalive" in request.headers for _, request in run.sent)
+
+
 def test_a_ready_node_needs_two_requests_and_no_pause() -> None:
     run = Run(replies(REGISTERED, GIVEN))
     assert run.paths == ["/register", "/node"]

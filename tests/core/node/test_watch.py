@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -53,6 +53,7 @@ class Server:
         self.ack_status = 204
         self.static = False
         self.paths: list[str] = []
+        self.promises: dict[str, set[str | None]] = defaultdict(set)
         self.acks: list[Acknowledgement] = []
         self.statuses: Counter[int] = Counter()
         self.asked = asyncio.Event()
@@ -70,6 +71,7 @@ class Server:
 
     async def send(self, request: Request) -> ReceivedAnswer:
         self.paths.append(request.path)
+        self.promises[request.path].add(request.headers.get("Cfgsync-Keepalive"))
         self.asked.set()
         if self.away:
             self.lost += 1
@@ -581,3 +583,13 @@ async def test_files_that_were_changed_while_no_server_answered_are_reported_wit
         server.away = False
         await until(lambda: bool(server.acks))
     assert [(ack.identifier, ack.drifted) for ack in server.acks] == [("node-1", ("/text",))]
+
+
+@pytest.mark.parametrize(("interval", "seconds"), [(0.2, "60"), (100.0, "400"), (5_000.0, "3600")])
+async def test_a_watching_node_promises_to_be_heard_of_again_with_every_registration_and_question(
+    interval: float, seconds: str
+) -> None:
+    server, node = Server(), Node("one\n")
+    async with node.watch(server.send, ONE, told=False, interval=interval):
+        await until(lambda: bool(server.acks))
+    assert server.promises == {"/register": {seconds}, "/node": {seconds}, "/ack": {None}}

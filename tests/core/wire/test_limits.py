@@ -14,6 +14,7 @@ def test_every_limit_is_in_one_place() -> None:
         "MAX_METADATA_DEPTH": 32,
         "MAX_JSON_DEPTH": 126,
         "MAX_WAIT": 30.0,
+        "MAX_KEEPALIVE": 3_600,
         "MAX_REASON": 1_000,
         "MAX_PAYLOAD_BYTES": 16 * 1024 * 1024,
         "MAX_FILE_BYTES": 8 * 1024 * 1024,

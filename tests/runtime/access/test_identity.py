@@ -17,6 +17,7 @@ from cfgsync_adapter import (
     RegistrationConfigSource,
     RegistrationSnapshot,
 )
+from cfgsync_adapter.nodes.last_seen import LastSeen
 from cfgsync_core import (
     Acknowledgement,
     BucketSnapshot,
@@ -51,23 +52,35 @@ class Secrets:
 class Guarded:
     """A guarded source with a store; `again()` is the server after a restart on the same store."""
 
-    def __init__(self, store: RevisionedStore, anonymous: bool = True, rebind: bool = False) -> None:
+    def __init__(
+        self,
+        store: RevisionedStore,
+        anonymous: bool = True,
+        rebind: bool = False,
+        ttl: float | None = None,
+        seen: LastSeen | None = None,
+    ) -> None:
         self.store = store
         self._identities = Identities(store, anonymous=anonymous, rebind=rebind)
         self.source = RegistrationConfigSource(
-            Secrets(), store=store, before_leaving=self._identities.release
+            Secrets(), store=store, before_leaving=self._identities.release, ttl=ttl, seen=seen
         )
+        self._identities.lapsed = self.source.lapse
         self._routes = {route.path: route for route in routes_of(self.source, evict=self._evicted)}
 
     async def _evicted(self, name: str) -> bool:
         return await self.source.evict(name) or await self._identities.release([name])
 
-    async def _ask(self, path: str, body: bytes, secret: str | None, wait: float = 0.0) -> Reply:
+    async def _ask(
+        self, path: str, body: bytes, secret: str | None, wait: float = 0.0, keepalive: str | None = None
+    ) -> Reply:
         route = self._routes[path]
         assert route.body is not None
         headers = {"Prefer": f"wait={wait:g}"} | (
             {} if secret is None else {"Authorization": f"Bearer {secret}"}
         )
+        if keepalive is not None:
+            headers["Cfgsync-Keepalive"] = keepalive
         call = Call(headers, value=route.body.decode(body))
         access = Admission(identities=self._identities)
         return await access.answer(route, call)
@@ -80,12 +93,20 @@ class Guarded:
     async def __aexit__(self, *_: object) -> None:
         await self.source.close()
 
-    async def register(self, secret: str | None, metadata: object = None, name: str = "node-1") -> Reply:
+    async def register(
+        self,
+        secret: str | None,
+        metadata: object = None,
+        name: str = "node-1",
+        keepalive: str | None = None,
+    ) -> Reply:
         registration = NodeRegistration(name, "127.0.0.1").with_metadata(metadata)
-        return await self._ask("/register", encode_registration(registration), secret)
+        return await self._ask("/register", encode_registration(registration), secret, keepalive=keepalive)
 
-    async def node(self, secret: str | None, name: str = "node-1", wait: float = 0.0) -> Reply:
-        return await self._ask("/node", json.dumps({"identifier": name}).encode(), secret, wait)
+    async def node(
+        self, secret: str | None, name: str = "node-1", wait: float = 0.0, keepalive: str | None = None
+    ) -> Reply:
+        return await self._ask("/node", json.dumps({"identifier": name}).encode(), secret, wait, keepalive)
 
     async def ack(self, secret: str | None, digest: str = "", name: str = "node-1") -> Reply:
         current = self.source.generation
@@ -317,3 +338,50 @@ async def test_a_name_that_could_not_be_freed_stays_bound() -> None:
             await guarded.evict()
         assert code(await guarded.node(OTHER)) == (403, "forbidden")
         assert code(await guarded.node(MINE)) == (200, "")
+
+
+async def test_register_without_a_promise_withdraws_it_and_node_without_one_does_not(
+    guarded: Guarded,
+) -> None:
+    def promised() -> int | None:
+        return guarded.source.node("node-1").keepalive
+
+    await guarded.register(MINE, keepalive="60")
+    assert promised() == 60
+    await guarded.node(MINE)
+    assert promised() == 60
+    await guarded.node(MINE, keepalive="30")
+    assert promised() == 30
+    assert code(await guarded.node(OTHER, keepalive="1"))[0] == 403
+    assert promised() == 30, "nobody promises in another's name"
+    await guarded.register(MINE)
+    assert promised() is None
+    await guarded.node(MINE, keepalive="30")
+    assert promised() == 30, "a watcher beside a fetch by hand promises again"
+    assert guarded.source.fleet(0, "").revision == 1
+
+
+@pytest.mark.parametrize("text", ["0", "3601", "-1", "60s", "6e1", "", " 60", "٣", "99999"])
+async def test_another_text_is_no_promise(guarded: Guarded, text: str) -> None:
+    assert (await guarded.register(MINE, keepalive=text)).status == 202
+    assert guarded.source.node("node-1").keepalive is None
+
+
+async def test_the_name_of_a_silent_node_that_promised_nothing_is_taken_by_the_first_new_secret() -> None:
+    store, now = MemoryStore(), [0.0]
+    async with Guarded(store, ttl=60, seen=LastSeen(lambda: now[0])) as guarded:
+        await guarded.register(MINE)
+        await guarded.register(MINE, name="watches", keepalive="20")
+        now[0] = 59.0
+        assert code(await guarded.register(OTHER)) == (409, "identity_conflict")
+        now[0] = 60.0
+        before = guarded.source.fleet(0, "").revision
+        third = "t" * 43
+        both = await asyncio.gather(guarded.register(OTHER), guarded.register(third))
+        assert sorted(reply.status for reply in both) == [202, 409]
+        assert guarded.source.fleet(0, "").revision == before, "the registration stayed"
+        winner = OTHER if both[0].status == 202 else third
+        assert (await guarded.node(winner)).status == 200
+        assert code(await guarded.node(MINE))[0] == 403
+        assert code(await guarded.register(MINE)) == (409, "identity_conflict")
+        assert code(await guarded.register(OTHER, name="watches")) == (409, "identity_conflict"), "it expires"

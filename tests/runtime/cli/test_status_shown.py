@@ -422,4 +422,14 @@ def test_a_server_that_is_older_than_states_is_shown_without_them() -> None:
     fleet = FleetStatus(registered=1, waiting=0, reason="why")
     shown = list(table(fleet, [NodeStatus("a", registered=True)], Page()))
     assert shown[:2] == ["generation -, 1 registered, 0 waiting", "reason: why"]
-    assert shown[-1].split() == ["a", "-", "-", "-", "never"]
+    assert shown[-1].split() == ["a", "-", "-", "-", "not", "since", "restart"]
+
+
+def test_a_node_is_shown_with_its_promise_and_one_from_before_the_restart_is_not_shown_as_unknown() -> None:
+    before = NodeStatus("a", registered=True, state="applied", applied=GENERATION)
+    assert "not since restart" in list(table(FleetStatus(registered=1, waiting=0), [before], Page()))[-1]
+    assert "last seen not since restart" in list(one(before, Page()))
+    assert "promised to keep in touch: no (--ttl does not remove it)" in list(one(before, Page()))
+    watches = NodeStatus("b", registered=True, last_seen=SEEN, keepalive=60)
+    assert "promised to keep in touch: every 60 s (--ttl removes it)" in list(one(watches, Page()))
+    assert "last seen never" in list(one(NodeStatus("stranger"), Page()))

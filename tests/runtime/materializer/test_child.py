@@ -148,10 +148,7 @@ async def test_what_an_unchanged_node_gets_is_not_sent_again(application: Applic
         ("return None", "materialize_snapshot returned NoneType, expected MaterializedArtifacts or NotReady"),
         ("return NotReady(object())", "the reason of a NotReady is text, not object"),
         ("return NotReady(5)", "the reason of a NotReady is text, not int"),
-        (
-            "return NotReady('', (), 'soon')",
-            "its process sends an invalid message: Expected `float | null`, got `str` - at `$.answer.retry_after`",
-        ),
+        ("return NotReady('', (), 'soon')", "retry_after is a number of seconds, not str"),
         ("raise RuntimeError('x' * 10_000)", "x" * 4000 + "…"),
         ("os.kill(os.getpid(), 11)", "its process was ended by SIGSEGV"),
         ("os.closerange(3, 64)", "its process ended with exit code"),
@@ -302,6 +299,40 @@ async def test_what_cannot_be_loaded_is_two_lines(
             pass
     assert str(caught.value).startswith(what)
     assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "at"),
+    [
+        ("raise OSError('hunter2')\nclass Mine: ...", "OSError in app.py, line 4"),
+        ("hunter2 = (\nclass Mine: ...", "SyntaxError in app.py, line 4"),
+        ("import no_hunter2\nclass Mine: ...", "ModuleNotFoundError in app.py, line 4"),
+        (
+            "class Mine:\n    def __init__(self): raise KeyError('hunter2')\n    materialize_snapshot = print",
+            "KeyError in app.py, line 5",
+        ),
+    ],
+)
+async def test_a_program_that_cannot_be_loaded_again_is_told_by_type_and_place(
+    application: Application, text: str, at: str
+) -> None:
+    async with ChildDecider(
+        application("class Mine:\n    def materialize_snapshot(self, nodes): os._exit(3)\n")
+    ) as child:
+        await failure(child, nodes("a"))
+        application(text)
+        with pytest.raises(MaterializationFailed) as caught:
+            await child.decide(RegistrationSnapshot(nodes("a")))
+    assert str(caught.value) == f"failed to materialize config snapshot: it cannot be loaded again: {at}"
+    assert "hunter2" in caught.value.cause or "Syntax" in at
+
+
+async def test_what_an_application_raises_is_told_by_type_and_place(application: Application) -> None:
+    text = "class Mine:\n    async def materialize_snapshot(self, nodes):\n        raise OSError('hunter2')\n"
+    async with ChildDecider(application(text)) as child:
+        with pytest.raises(MaterializationFailed, match=r": OSError in app\.py, line 6$") as caught:
+            await child.decide(RegistrationSnapshot(nodes("a")))
+    assert caught.value.cause == "hunter2"
 
 
 async def test_a_program_that_was_exchanged_on_disk_is_not_taken_up_without_a_claim(

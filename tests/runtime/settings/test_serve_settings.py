@@ -63,6 +63,7 @@ def test_the_defaults_are_those_of_the_contract():
         "run_timeout": 60.0,
         "shrink_guard": 50.0,
         "ttl": None,
+        "expose_errors": False,
     }
 
 
@@ -94,6 +95,7 @@ def test_every_flag_is_also_a_variable():
         "CFGSYNC_SERVE_INSECURE_NO_AUTH": "1",
         "CFGSYNC_SERVE_LEGACY_INIT_WITH_NODE": "1",
         "CFGSYNC_SERVE_NO_PAGE": "1",
+        "CFGSYNC_SERVE_EXPOSE_ERRORS": "1",
         "CFGSYNC_SERVE_RUN_TIMEOUT": "1.5",
         "CFGSYNC_SERVE_SHRINK_GUARD": "20",
         "CFGSYNC_SERVE_TTL": "90",
@@ -114,6 +116,7 @@ def test_every_flag_is_also_a_variable():
         **dict.fromkeys(("allow_anonymous", "insecure_no_tls", "insecure_no_auth", "json_logs"), True),
         "legacy_init_with_node": True,
         "no_page": True,
+        "expose_errors": True,
     }
 
 

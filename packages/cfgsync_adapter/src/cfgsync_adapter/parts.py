@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from contextlib import AsyncExitStack
 
 from cfgsync_core import RevisionedStore
 from cfgsync_core.follow import OtherServers, catch_up
+from cfgsync_core.log_events import event
 
+from .answers.explain import for_nobody
 from .answers.node_answer import NodeAnswers
 from .application.materializer import MaterializedArtifactsSink
 from .generations.delivery import Delivery
+from .generations.generation import Generation
 from .generations.publisher import Publisher
 from .generations.replacements import Replacements
 from .generations.shrink_guard import ShrinkGuard
 from .nodes.acknowledgements import Acknowledgements
 from .nodes.last_seen import LastSeen
 from .nodes.membership import BeforeLeaving, Membership
+from .nodes.promises import Promises
 from .nodes.registry import Registry, Writes
 from .runs.by_operator import OperatorVerbs
 from .runs.decider import Decider
 from .runs.runner import Runner, Verdict
 from .status.fleet_status import StatusReader
 from .status.subscribers import Subscribers
+
+log = logging.getLogger("cfgsync")
 
 
 class SourceParts:
@@ -37,15 +44,18 @@ class SourceParts:
         frozen: bool,
         sink: MaterializedArtifactsSink | None,
         run_timeout: float,
+        expose_errors: bool,
         guard: ShrinkGuard,
         ttl: float | None,
         before_leaving: BeforeLeaving | None,
         seen: LastSeen,
         others: OtherServers | None,
     ) -> None:
+        self._last_number = 0
         self.subscribers = Subscribers()
         self.registry = Registry(store, on_change=self._registered, others=others)
         self.acknowledgements = Acknowledgements(store, on_change=self.subscribers.changed, others=others)
+        self.promises = Promises(store, others=others)
         self.replacements = Replacements(store, on_adopted=self._fleet_changed, others=others)
         self.publisher = Publisher(store, revision=revision, on_adopted=self._adopted, others=others)
         self.runs = Runner(
@@ -57,18 +67,20 @@ class SourceParts:
             guard=guard,
             frozen=frozen,
             run_timeout=run_timeout,
+            expose_errors=expose_errors,
         )
         self.answers = NodeAnswers(self.registry, self.publisher, self.runs)
         self.membership = Membership(
             self.registry,
             self.acknowledgements,
+            self.promises,
             seen,
             self.answers.held,
             ttl=ttl,
             before_leaving=before_leaving,
         )
         self.operator = OperatorVerbs(self.registry, self.publisher, self.replacements, self.runs)
-        self._delivery = None if sink is None else Delivery(sink, self.publisher)
+        self._delivery = None if sink is None else Delivery(sink, self.publisher, expose_errors)
         self.status = StatusReader(
             self.registry,
             self.publisher,
@@ -76,12 +88,19 @@ class SourceParts:
             self.runs,
             self.answers,
             self.acknowledgements,
+            self.promises,
             seen,
             self.membership,
             self._delivery,
         )
         # in the order in which they are opened: see `Acknowledgements.forget_strays`
-        self._mirrors = (self.acknowledgements, self.registry, self.replacements, self.publisher)
+        self._mirrors = (
+            self.acknowledgements,
+            self.promises,
+            self.registry,
+            self.replacements,
+            self.publisher,
+        )
 
     async def open(self) -> AsyncExitStack:
         """Read the store and start the tasks; leaving the context that is returned ends them."""
@@ -90,7 +109,7 @@ class SourceParts:
                 stack.push_async_callback(mirror.close)
                 await mirror.open()
             await self.acknowledgements.forget_strays(self.registry)
-            self.status.remembers = self.registry.version.revision > 0
+            self.status.remembered = self.registry.version.revision
             for part in (self.runs, self.membership, self._delivery):
                 if part is not None and (task := part.start()) is not None:
                     stack.push_async_callback(_end, task)
@@ -120,9 +139,19 @@ class SourceParts:
 
     def _decided(self, verdict: Verdict) -> None:
         self._published()
+        self._warn_if_for_nobody(verdict.outcome)
         self.subscribers.decided(verdict)
 
+    def _warn_if_for_nobody(self, outcome: object) -> None:
+        if not isinstance(outcome, Generation) or outcome.number == self._last_number:
+            return
+        self._last_number = outcome.number
+        if words := for_nobody(outcome, self.registry.entries):
+            log.warning("%s", words, extra=event("for_nobody", generation=outcome.text))
+
     def _published(self) -> None:
+        if (current := self.publisher.current) is not None:
+            self.registry.published(current.source.registrations)
         if self._delivery is not None:
             self._delivery.changed()
         self.answers.held.settle_all()

@@ -31,7 +31,12 @@ from cfgsync_core.log_events import event
 
 from .answers.held_requests import NodeAnswer
 from .answers.node_answer import not_registered
-from .application.materializer import MaterializedArtifactsSink, RegistrationSnapshotMaterializer
+from .application.materializer import (
+    MaterializedArtifactsSink,
+    RegistrationSnapshotMaterializer,
+    refuse_no_materializer,
+    refuse_no_sink,
+)
 from .generations.generation import Generation
 from .generations.shrink_guard import DEFAULT_PERCENT, ShrinkGuard
 from .nodes.last_seen import LastSeen
@@ -53,9 +58,10 @@ class RegistrationConfigSource:
     generation, `"freeze"` refuses the node with a reason. `revision` (default: the materializer's attribute, else `""`)
     is the version of the program that decides; when it is another one than last time, all nodes get a new generation.
     `sink` receives exactly what is served: after the compare-and-set, at least once, also after a crash.
-    `run_timeout` is in seconds. `shrink_guard` is a percentage (0 is off): a result that leaves out more of the last
-    generation's nodes, or files, is a failed run, unless `accept_shrink()` was called on it. A node that sends nothing
-    for `ttl` seconds leaves (None: never). `before_leaving` is awaited with the names of the nodes that are about to
+    `run_timeout` is in seconds. Nodes and `/status` get the type and place of a failure, with `expose_errors` its words,
+    which may hold a secret. `shrink_guard` is a percentage (0 is off): a result that leaves out more of the last
+    generation's nodes, or files, is a failed run, unless `accept_shrink()` was called on it. A node that promised
+    to be heard of and sends nothing for `ttl` seconds leaves (None: never). `before_leaving` is awaited with the names of the nodes that are about to
     leave, and frees what else belongs to them.
 
     `ping` calls `admin`, the administrative side of `store`; without it a source is always ready. With `hints`, other
@@ -74,6 +80,7 @@ class RegistrationConfigSource:
         revision: str | None = None,
         sink: MaterializedArtifactsSink | None = None,
         run_timeout: float = 60.0,
+        expose_errors: bool = False,
         shrink_guard: float = DEFAULT_PERCENT,
         ttl: float | None = None,
         before_leaving: BeforeLeaving | None = None,
@@ -85,6 +92,10 @@ class RegistrationConfigSource:
             raise ValueError(
                 "no ttl for a server that shares its store: it does not see the other servers' nodes"
             )
+        if materializer is not None:
+            refuse_no_materializer(materializer, "a source")
+        if sink is not None:
+            refuse_no_sink(sink, "a source")
         self._store: RevisionedStore = MemoryStore() if store is None else store
         self._admin = admin
         thread = None if materializer is None else ThreadDecider(materializer)
@@ -98,6 +109,7 @@ class RegistrationConfigSource:
             frozen=late == "freeze",
             sink=sink,
             run_timeout=run_timeout,
+            expose_errors=expose_errors,
             guard=ShrinkGuard(shrink_guard),
             ttl=ttl,
             before_leaving=before_leaving,
@@ -195,6 +207,15 @@ class RegistrationConfigSource:
         if isinstance(answer, Ready) and answer.generation is not None:
             known_here.served = answer.generation
         return answer
+
+    async def promise(self, identifier: str, seconds: int | None) -> None:
+        """See `PresenceSource`."""
+        await self._ready()
+        await self._membership.promise(identifier, seconds)
+
+    async def lapse(self, identifier: str) -> bool:
+        """Whether another secret may take this name; see `Membership.lapse`."""
+        return await self._membership.lapse(identifier)
 
     async def acknowledge(self, acknowledgement: Acknowledgement) -> NotReady | None:
         """See `AcknowledgingSource`."""

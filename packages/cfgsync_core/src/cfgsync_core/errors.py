@@ -32,13 +32,26 @@ class MetadataMismatch(CfgsyncError, ValueError):
 
 
 class MaterializationFailed(CfgsyncError):
-    """The materializer or its sink raised. `cause` is `str(exception)`, which nodes see; `at` is the place, for the
-    server's own log (`KeyError in app.py, line 12`), or `""`."""
+    """The materializer or its sink raised. `cause` has the words in full, for the log and for operators, since an
+    application's may hold a secret. `at` is its type and place (`KeyError in app.py, line 12`), `""` when the words are
+    cfgsync's own.
 
-    def __init__(self, cause: str, at: str = "") -> None:
-        super().__init__(f"failed to materialize config snapshot: {cause}")
+    `told` is for nodes and `/status`: `at`, or the words when they are cfgsync's own or `exposed`. `str(error)` says that.
+    """
+
+    def __init__(self, cause: str, at: str = "", *, exposed: bool = False) -> None:
+        self.told = cause if exposed or not at else at
+        super().__init__(f"{_FAILED}{self.told}")
         self.cause = cause
         self.at = at
+
+    @property
+    def in_full(self) -> str:
+        """The sentence with the full words, for operators."""
+        return f"{_FAILED}{self.cause}{f' ({self.at})' if self.at else ''}"
+
+
+_FAILED = "failed to materialize config snapshot: "
 
 
 class StaleGeneration(CfgsyncError):

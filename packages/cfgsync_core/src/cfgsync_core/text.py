@@ -40,7 +40,7 @@ def error_text(error: BaseException) -> str:
     """The message of an exception, or its type when the message is empty or cannot be made."""
     try:
         text = str(error)
-    except Exception:  # an application's own `__str__`
+    except BaseException:  # an application's own `__str__`, which may even exit
         text = ""
     return text or type(error).__name__
 

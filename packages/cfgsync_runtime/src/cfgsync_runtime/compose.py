@@ -27,7 +27,7 @@ from cfgsync_core.wire import StatusSource
 
 from .access.admission import Admission, readers_of
 from .access.identity import Identities
-from .access.insecure import InsecureOption, InsecureStatus, warn
+from .access.insecure import InsecureOption, InsecureStatus, exposes_errors, warn
 from .backends.engines import open_backend
 from .errors import MachineRefused
 from .metrics.endpoint import metrics_routes
@@ -61,6 +61,7 @@ async def serving_snapshot(
     run_timeout: float = 60.0,
     shrink_guard: float = 50.0,
     ttl: float | None = None,
+    expose_errors: bool = False,
     anonymous: bool = True,
     rebind: bool = False,
     lacking: tuple[InsecureOption, ...] = (),
@@ -75,7 +76,8 @@ async def serving_snapshot(
     `port` 0 takes a free port, see `server.url`. `anonymous` accepts nodes without a secret, `rebind` gives a name to a
     node with another secret; `lacking` are the protections that the operator switched off, which the log and `/status` show.
     With `legacy_init_with_node`, `/node` is also `/init-with-node`, for the oldest clients.
-    A node that does not refresh its registration for `ttl` seconds leaves (None: no node does).
+    A node that promised to keep in touch, and sends nothing for `ttl` seconds, leaves (None: no node does).
+    Nodes and `/status` get type and place of a failure; with `expose_errors` its words too, on loopback only.
     With `hints` (default: the backend's own), other servers share the store: this server sends them hints, and reads what
     they commit, at each of their hints and every `interval` seconds.
     With `page`, `GET /` shows the fleet; off loopback it refuses unless `lacking` has "no-auth".
@@ -102,10 +104,12 @@ async def serving_snapshot(
             run_timeout=run_timeout,
             shrink_guard=shrink_guard,
             ttl=ttl,
+            expose_errors=exposes_errors(expose_errors, host),
             before_leaving=identities.release,
             hints=hints,
             interval=interval,
         )
+        identities.lapsed = source.lapse
         stack.push_async_callback(identities.close)
         await identities.open()
         await stack.enter_async_context(source)
@@ -179,6 +183,7 @@ async def serve_snapshot_cfgsync(
     run_timeout: float = 60.0,
     shrink_guard: float = 50.0,
     ttl: float | None = None,
+    expose_errors: bool = False,
 ) -> None:
     """Serve `materializer` on `host:port` until cancelled: `await serve_snapshot_cfgsync(4400, MyMaterializer())`.
 
@@ -195,6 +200,7 @@ async def serve_snapshot_cfgsync(
         run_timeout=run_timeout,
         shrink_guard=shrink_guard,
         ttl=ttl,
+        expose_errors=expose_errors,
     ):
         await asyncio.Event().wait()
 
@@ -248,7 +254,12 @@ def fleet_routes(
 ) -> list[Route]:
     """The routes of a server of registrations, without the page and the common routes."""
     state = CfgsyncServerState(
-        source, status, shared=source if shared else None, acknowledging=source, evict=evict
+        source,
+        status,
+        shared=source if shared else None,
+        acknowledging=source,
+        presence=source,
+        evict=evict,
     )
     return [*state.routes(), *operator_routes(source), *pages.routes()]
 

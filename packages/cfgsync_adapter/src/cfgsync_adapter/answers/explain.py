@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import msgspec
 
@@ -63,6 +63,22 @@ def fleet(runs: Runner, registered: int, when: WhenSeen) -> FleetReason:
     return FleetReason(PENDING, is_pending=True)
 
 
+def for_nobody(current: Generation | None, registered: Collection[str]) -> str:
+    """A warning when a generation has files for none of the nodes that are registered; `""` otherwise."""
+    if current is None or not registered or any(name in registered for name in current.nodes):
+        return ""
+    return (
+        f"generation {current.number} has files for none of the registered nodes: it names"
+        f" {_first_of(current.nodes) or 'no node'}, and registered are {_first_of(registered)}; is a name misspelt?"
+    )
+
+
+def _first_of(names: Collection[str]) -> str:
+    shown = sorted(names)[:NAMES_SHOWN]
+    more = len(names) - len(shown)
+    return _listed([*shown, f"{more} more"] if more else shown)
+
+
 def waited_for(answer: NotReady, when: WhenSeen) -> str:
     """`quorum 3 of 5, missing node-4 (never seen) and node-5 (last seen 40 s ago)`, then the reason of the materializer if
     it adds something; that reason alone when no condition names a node."""
@@ -115,7 +131,7 @@ def node(
             sentence = f"registered; {words}" if named else f"registered; the materializer says: {words}"
             return NodeReason(state, sentence, plain(decided.reason), decided.conditions)
         case CfgsyncError():
-            cause = decided.cause if isinstance(decided, MaterializationFailed) else str(decided)
+            cause = decided.told if isinstance(decided, MaterializationFailed) else str(decided)
             return NodeReason(state, f"registered; {plain(str(decided))}", plain(cause))
     return NodeReason(state, SUPERSEDED if runs.superseded else f"registered; {PENDING}")
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable
 
-from .materializer import MaterializationResult, MaterializedArtifacts, RegistrationSnapshotMaterializer
+from .materializer import (
+    MaterializationResult,
+    MaterializedArtifacts,
+    RegistrationSnapshotMaterializer,
+    refuse_no_materializer,
+)
 from .snapshot import RegistrationSnapshot
 
 
@@ -13,6 +18,7 @@ class CachedSnapshotMaterializer:
     """Keeps the last artifacts of `inner`, and returns them for a snapshot with equal entries."""
 
     def __init__(self, inner: RegistrationSnapshotMaterializer) -> None:
+        refuse_no_materializer(inner, "CachedSnapshotMaterializer")
         self._inner = inner
         self._kept: tuple[RegistrationSnapshot, MaterializedArtifacts] | None = None
 

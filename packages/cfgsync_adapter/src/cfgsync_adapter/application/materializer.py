@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, InvalidArtifact
 from cfgsync_core import NotReady
 
 from .snapshot import RegistrationSnapshot
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class MaterializedArtifacts:
     """Files by node identifier, and shared files that every node gets after its own.
 
-    Immutable. It is also a materializer, which always returns itself (a precomputed fleet).
+    Immutable. It is also a materializer, which always returns itself (a precomputed fleet). Raises `TypeError` for
+    anything else than an `ArtifactSet` as the files of a node; `from_nodes` takes lists, too.
     """
 
     nodes: Mapping[str, ArtifactSet]
@@ -24,23 +28,42 @@ class MaterializedArtifacts:
     accepts_shrink: bool = field(default=False, compare=False, kw_only=True)
     """See `accept_shrink`. Equality does not depend on it."""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.nodes, Mapping):
+            raise TypeError(f"MaterializedArtifacts wants files by identifier, not {type_of(self.nodes)}")
+        for identifier, files in self.nodes.items():
+            _refuse_no_identifier(identifier)
+            if not isinstance(files, ArtifactSet):
+                raise TypeError(
+                    f"node {identifier}: expected an ArtifactSet, got {type_of(files)}:"
+                    " MaterializedArtifacts.from_nodes(…) takes lists of ArtifactFile"
+                )
+        if not isinstance(self.shared, ArtifactSet):
+            raise TypeError(
+                f"the shared files: expected an ArtifactSet, got {type_of(self.shared)}: with_shared(…) takes a list"
+            )
+
     @classmethod
     def from_nodes(
         cls,
         nodes: Mapping[str, ArtifactSet | Iterable[ArtifactFile]]
         | Iterable[tuple[str, ArtifactSet | Iterable[ArtifactFile]]],
     ) -> MaterializedArtifacts:
-        """Artifacts from a mapping, or from pairs. Raises `InvalidArtifact` when an identifier comes twice."""
+        """Artifacts from a mapping, or from pairs. Raises `InvalidArtifact` when an identifier comes twice; `TypeError`."""
         made: dict[str, ArtifactSet] = {}
-        for identifier, files in nodes.items() if isinstance(nodes, Mapping) else nodes:
+        for pair in nodes.items() if isinstance(nodes, Mapping) else _iterable(nodes):
+            if not isinstance(pair, tuple | list) or len(pair) != 2:
+                raise TypeError(f"{_FORM}, not {type_of(pair)}")
+            identifier, files = pair
+            _refuse_no_identifier(identifier)
             if identifier in made:
                 raise InvalidArtifact(identifier, "this node is given twice")
-            made[identifier] = files if isinstance(files, ArtifactSet) else ArtifactSet(files)
+            made[identifier] = _set_of(files, f"node {identifier}")
         return cls(made)
 
     def with_shared(self, shared: ArtifactSet | Iterable[ArtifactFile]) -> MaterializedArtifacts:
         """The same nodes with these shared files."""
-        return replace(self, shared=shared if isinstance(shared, ArtifactSet) else ArtifactSet(shared))
+        return replace(self, shared=_set_of(shared, "the shared files"))
 
     def accept_shrink(self) -> MaterializedArtifacts:
         """The same artifacts, which the shrink guard does not check: for a fleet that ends, or files that move."""
@@ -69,6 +92,28 @@ class MaterializedArtifacts:
         return f"MaterializedArtifacts({len(self.nodes)} nodes, {len(self.shared)} shared files)"
 
 
+_FORM = "from_nodes wants a mapping, or pairs (identifier, files)"
+
+
+def _iterable(pairs: Iterable[T]) -> Iterable[T]:
+    if not isinstance(pairs, Iterable):
+        raise TypeError(f"{_FORM}, not {type_of(pairs)}")
+    return pairs
+
+
+def _set_of(files: ArtifactSet | Iterable[ArtifactFile], whose: str) -> ArtifactSet:
+    if isinstance(files, ArtifactSet):
+        return files
+    if isinstance(files, str | bytes | Mapping | ArtifactFile) or not isinstance(files, Iterable):
+        raise TypeError(f"{whose}: expected a list of ArtifactFile, got {type_of(files)}")
+    return ArtifactSet(files)
+
+
+def _refuse_no_identifier(identifier: object) -> None:
+    if not isinstance(identifier, str):
+        raise TypeError(f"a node is named by its identifier as text, not by {type_of(identifier)}")
+
+
 MaterializationResult: TypeAlias = MaterializedArtifacts | NotReady
 """What a materializer returns."""
 
@@ -91,3 +136,35 @@ class MaterializedArtifactsSink(Protocol):
 
     def persist(self, artifacts: MaterializedArtifacts) -> Awaitable[None] | None:
         """Store them. When it raises, they are given again later."""
+
+
+def refuse_no_materializer(found: object, taker: str) -> None:
+    """Raise `TypeError` unless `found` can be called as a materializer; `taker` names what was given it."""
+    _refuse_without(found, "materialize_snapshot", "registrations", f"{taker} takes a materializer")
+
+
+def refuse_no_sink(found: object, taker: str) -> None:
+    """Raise `TypeError` unless `found` can be called as a `MaterializedArtifactsSink`."""
+    _refuse_without(found, "persist", "artifacts", f"{taker} takes a sink")
+
+
+def type_of(value: object) -> str:
+    """`list`, `None`, `the class Fleet`, for a message."""
+    if value is None:
+        return "None"
+    return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
+
+
+def _refuse_without(found: object, method: str, argument: str, wanted: str) -> None:
+    wanted = f"{wanted}, an object with a method {method}({argument}), not {type_of(found)}"
+    verb = getattr(found, method, None)
+    if not callable(verb):
+        raise TypeError(wanted)
+    if isinstance(found, type) and inspect.isfunction(inspect.getattr_static(found, method)):
+        raise TypeError(f"{wanted}: write {found.__name__}()")
+    try:
+        inspect.signature(verb).bind(())
+    except TypeError as error:
+        raise TypeError(f"{wanted}, whose {method} does not take one argument: {error}") from error
+    except ValueError:
+        pass  # a method written in C may have no signature

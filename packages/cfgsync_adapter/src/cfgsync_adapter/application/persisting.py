@@ -10,6 +10,8 @@ from .materializer import (
     MaterializedArtifacts,
     MaterializedArtifactsSink,
     RegistrationSnapshotMaterializer,
+    refuse_no_materializer,
+    refuse_no_sink,
 )
 from .snapshot import RegistrationSnapshot
 
@@ -22,6 +24,8 @@ class PersistingSnapshotMaterializer:
     """
 
     def __init__(self, inner: RegistrationSnapshotMaterializer, sink: MaterializedArtifactsSink) -> None:
+        refuse_no_materializer(inner, "PersistingSnapshotMaterializer")
+        refuse_no_sink(sink, "PersistingSnapshotMaterializer")
         self._inner = inner
         self._sink = sink
         self._persisted: RegistrationSnapshot | None = None

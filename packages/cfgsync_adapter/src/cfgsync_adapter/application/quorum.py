@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from math import isfinite
 
 from cfgsync_core import Condition, NotReady
 from cfgsync_core.wire import describe
 
-from .materializer import MaterializationResult, RegistrationSnapshotMaterializer
+from .materializer import (
+    MaterializationResult,
+    RegistrationSnapshotMaterializer,
+    refuse_no_materializer,
+    type_of,
+)
 from .snapshot import RegistrationSnapshot
+
+SETTLES_WITHIN = 4.0
+"""`settle_at_most` is so many times `settle` when it is not given."""
 
 
 class Quorum:
@@ -18,12 +27,17 @@ class Quorum:
     - `expected`: identifiers to wait for; when all of them are registered, the fleet is ready at once.
     - `at_least`: how many nodes are enough (default: all `expected`).
     - `settle`: seconds without a change of the registry before "enough" is ready, so that nearly simultaneous nodes
-      are not left out.
+      are not left out, and changes in a row make one generation. Later changes settle as well, also after the deadline,
+      and also when all `expected` are registered.
+    - `settle_at_most`: seconds after the first change that no generation holds yet; then settling ends although there are
+      further changes (default: 4 times `settle`).
     - `deadline`: seconds since the first registration; then `at_least` nodes are enough, and with fewer the answer stays
       NotReady and names the missing nodes.
 
     With both `expected` and `at_least`, "enough" counts after `settle` or at the `deadline`, whichever is given and
-    comes first. Both times restart with the server. `clock` is the registry's: monotonic seconds.
+    comes first. All times restart with the server. `clock` is the registry's: monotonic seconds.
+
+    Raises `TypeError` and `ValueError` for arguments that make no rule.
     """
 
     def __init__(
@@ -33,18 +47,29 @@ class Quorum:
         at_least: int | None = None,
         expected: Iterable[str] = (),
         settle: float = 0.0,
+        settle_at_most: float | None = None,
         deadline: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        refuse_no_materializer(inner, "Quorum")
         self._inner = inner
-        self._expected = tuple(sorted(set(expected)))
+        self._expected = _identifiers(expected)
         if at_least is None and not self._expected:
             raise ValueError("a Quorum needs at_least=, expected=, or both")
-        self._at_least = len(self._expected) if at_least is None else at_least
-        if self._at_least < 1:
-            raise ValueError(f"at_least={self._at_least}: a quorum is at least 1 node")
-        self._settle = settle
-        self._deadline = deadline
+        self._at_least = len(self._expected) if at_least is None else _count(at_least, self._expected)
+        self._settle = _seconds("settle", settle)
+        self._settle_at_most = (
+            SETTLES_WITHIN * self._settle
+            if settle_at_most is None
+            else _seconds("settle_at_most", settle_at_most)
+        )
+        if self._settle_at_most < self._settle:
+            raise ValueError(
+                f"settle_at_most={settle_at_most} is less than settle={settle}: it is the longest that settling takes"
+            )
+        if settle_at_most is not None and not self._settle:
+            raise ValueError(f"settle_at_most={settle_at_most} bounds settle=, which is not given")
+        self._deadline = None if deadline is None else _seconds("deadline", deadline)
         self._clock = clock
 
     @property
@@ -58,29 +83,76 @@ class Quorum:
         return waiting if waiting is not None else self._inner.materialize_snapshot(registrations)
 
     def _waiting_for(self, registrations: RegistrationSnapshot) -> NotReady | None:
-        missing = tuple(name for name in self._expected if name not in registrations)
-        if self._expected and not missing:
-            return None
         now = self._clock()
-        have, enough = len(registrations), len(registrations) >= self._at_least
-        first_at = registrations.first_at if registrations.first_at is not None else now
-        changed_at = registrations.changed_at if registrations.changed_at is not None else now
-        left = None if self._deadline is None else first_at + self._deadline - now
-        quiet = changed_at + self._settle - now
-        if enough:
-            if left is not None and left <= 0:
-                return None
-            if self._settle and quiet <= 0:
-                return None
-            if not self._settle and not self._expected:
-                return None
-        times = [t for t in (quiet if enough and self._settle else None, left) if t is not None and t > 0]
+        have = len(registrations)
+        missing = tuple(name for name in self._expected if name not in registrations)
+        first_at = now if registrations.first_at is None else registrations.first_at
+        deadline_at = None if self._deadline is None else first_at + self._deadline
+        enough = have >= self._at_least
+        ends_at = self._enough_at(registrations, first_at, deadline_at, bool(missing)) if enough else None
+        if ends_at is not None and ends_at <= now:
+            return None
+        is_over = deadline_at is not None and deadline_at <= now
         need = len(self._expected) or self._at_least
         here = len(self._expected) - len(missing) if self._expected else have
         note = ""
-        if enough and not missing:
+        if enough and self._settle and (is_over or not missing):
             note = f"settling for {self._settle:g} s"
-        if left is not None and left <= 0:
+        elif is_over:
             note = f"the deadline of {self._deadline:g} s is over and {self._at_least} are needed"
         conditions = (Condition("quorum", here, need, missing, note),)
+        times = [at - now for at in (ends_at, deadline_at) if at is not None and at > now]
         return NotReady(describe("", conditions), conditions, retry_after=min(times) if times else None)
+
+    def _enough_at(
+        self,
+        registrations: RegistrationSnapshot,
+        first_at: float,
+        deadline_at: float | None,
+        is_missing_some: bool,
+    ) -> float | None:
+        """When this number of nodes, which is enough, is ready; None: never without the nodes that are missing."""
+        since = registrations.unpublished_at
+        if not self._settle:
+            return deadline_at if is_missing_some else first_at
+        if self._expected and not is_missing_some and (since is None or since <= first_at):
+            return first_at  # the boot is complete
+        changed_at = self._clock() if registrations.changed_at is None else registrations.changed_at
+        ends = [changed_at + self._settle]
+        if since is not None:
+            ends.append(since + self._settle_at_most)
+        if deadline_at is not None and (since is None or since <= deadline_at):
+            ends.append(deadline_at)  # it ends the settling of what came before it
+        return min(ends)
+
+
+def _identifiers(expected: object) -> tuple[str, ...]:
+    if isinstance(expected, str | bytes) or not isinstance(expected, Iterable):
+        raise TypeError(
+            f"expected= is a list of identifiers, not {expected!r}: write expected=[{expected!r}]"
+        )
+    names = tuple(expected)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"expected= is a list of identifiers as text, and holds {type_of(name)}")
+    return tuple(sorted(set(names)))
+
+
+def _count(at_least: object, expected: tuple[str, ...]) -> int:
+    if not isinstance(at_least, int) or isinstance(at_least, bool):
+        raise TypeError(f"at_least= is a number of nodes, not {at_least!r}")
+    if at_least < 1:
+        raise ValueError(f"at_least={at_least}: a quorum is at least 1 node")
+    if expected and at_least > len(expected):
+        raise ValueError(
+            f"at_least={at_least} is more than the {len(expected)} expected nodes: at_least= says how many of them are enough"
+        )
+    return at_least
+
+
+def _seconds(name: str, value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name}= is a number of seconds, not {value!r}")
+    if not isfinite(value) or value < 0:
+        raise ValueError(f"{name}={value}: give a number of seconds, 0 or more")
+    return float(value)

@@ -13,12 +13,22 @@ class RegistrationSnapshot:
     """Every node registered at `version`. `len()` is free; iteration is by identifier (byte order) and sorts when it is
     first used, since most runs only use `len()`.
 
-    `first_at` and `changed_at` are the registry's monotonic seconds of its first registration and of its last change,
-    None in a snapshot that a program made: `RegistrationSnapshot([NodeRegistration("node-1", "10.0.0.1")])`.
+    `first_at`, `changed_at` and `unpublished_at` are the registry's monotonic seconds of its first registration, of its
+    last change, and of the first change that no generation holds yet (None: all are published). They are None in a
+    snapshot that a program made: `RegistrationSnapshot([NodeRegistration("node-1", "10.0.0.1")])`.
     `touched` are the identifiers that were written or removed after the registry's snapshot at version `after`.
     """
 
-    __slots__ = ("_after", "_nodes", "_order", "_touched", "changed_at", "first_at", "version")
+    __slots__ = (
+        "_after",
+        "_nodes",
+        "_order",
+        "_touched",
+        "changed_at",
+        "first_at",
+        "unpublished_at",
+        "version",
+    )
 
     def __init__(
         self,
@@ -27,11 +37,12 @@ class RegistrationSnapshot:
         version: Version = NEVER,
         first_at: float | None = None,
         changed_at: float | None = None,
+        unpublished_at: float | None = None,
         after: Version = NEVER,
         touched: Collection[str] = (),
     ) -> None:
         self._nodes: Mapping[str, NodeRegistration] = (
-            registrations if isinstance(registrations, Mapping) else {r.identifier: r for r in registrations}
+            registrations if isinstance(registrations, Mapping) else _by_identifier(registrations)
         )
         self._order: tuple[str, ...] | None = None
         self._after = after
@@ -39,6 +50,7 @@ class RegistrationSnapshot:
         self.version = version
         self.first_at = first_at
         self.changed_at = changed_at
+        self.unpublished_at = unpublished_at
 
     def changes_since(self, earlier: RegistrationSnapshot) -> tuple[list[NodeRegistration], list[str]]:
         """The registrations that are new or have changed since `earlier`, and the identifiers that are gone.
@@ -87,3 +99,14 @@ class RegistrationSnapshot:
 
     def __repr__(self) -> str:
         return f"RegistrationSnapshot({len(self)} nodes at {self.version})"
+
+
+def _by_identifier(registrations: Iterable[NodeRegistration]) -> dict[str, NodeRegistration]:
+    nodes: dict[str, NodeRegistration] = {}
+    for registration in registrations:
+        if not isinstance(registration, NodeRegistration):
+            raise TypeError(
+                f"a RegistrationSnapshot is made of NodeRegistrations, not of {type(registration).__name__}"
+            )
+        nodes[registration.identifier] = registration
+    return nodes

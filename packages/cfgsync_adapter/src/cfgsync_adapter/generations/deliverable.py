@@ -50,9 +50,7 @@ class Deliverable:
 
 
 def within_words(answer: NotReady) -> NotReady:
-    """The answer, its texts short enough to be sent to every waiting node. Raises `TypeError` for an invalid reason."""
-    if not isinstance(answer.reason, str):
-        raise TypeError(f"the reason of a NotReady is text, not {type(answer.reason).__name__}")
+    """The answer, its texts short enough to be sent to every waiting node."""
     kept = tuple(
         Condition(
             cut(c.name), c.have, c.need, tuple(cut(name)[:128] for name in c.missing[:MAX_NAMES]), cut(c.note)

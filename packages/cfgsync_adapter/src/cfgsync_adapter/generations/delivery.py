@@ -12,6 +12,7 @@ import logging
 from cfgsync_core.log_events import event
 from cfgsync_core.text import plain
 
+from ..application.failure import raised_at, sentence
 from ..application.materializer import MaterializedArtifactsSink
 from .publisher import Publisher
 
@@ -21,11 +22,15 @@ log = logging.getLogger("cfgsync")
 
 
 class Delivery:
-    """Gives each current generation to `sink`. Call `start()`, then `changed()` when a generation may be new."""
+    """Gives each current generation to `sink`. Call `start()`, then `changed()` when a generation may be new. `failure` is
+    for everyone: with `expose_errors` it has the sink's words."""
 
-    def __init__(self, sink: MaterializedArtifactsSink, publisher: Publisher) -> None:
+    def __init__(
+        self, sink: MaterializedArtifactsSink, publisher: Publisher, expose_errors: bool = False
+    ) -> None:
         self._sink = sink
         self._publisher = publisher
+        self._expose_errors = expose_errors
         self._wake = asyncio.Event()
         self.failure = ""
 
@@ -51,11 +56,13 @@ class Delivery:
                     await done
                 await self._publisher.delivered(generation)
             except Exception as error:
-                self.failure = f"the sink failed: {error}"
+                words, at = sentence(error), raised_at(error)
+                self.failure = f"the sink failed: {words if self._expose_errors or not at else at}"
                 log.warning(
-                    "generation %s: %s",
+                    "generation %s: the sink failed: %s%s",
                     generation.number,
-                    plain(self.failure),
+                    plain(words),
+                    f" ({plain(at)})" if at else "",
                     extra=event("sink_failed", generation=generation.text),
                 )
                 await asyncio.sleep(pause)

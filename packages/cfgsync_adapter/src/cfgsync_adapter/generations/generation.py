@@ -38,6 +38,10 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
         )
 
 
+class InvalidResult(CfgsyncError, TypeError):
+    """The materializer returned something else than artifacts or a NotReady."""
+
+
 class PayloadTooLarge(CfgsyncError):
     """The files of a node are larger than a node accepts."""
 
@@ -120,12 +124,12 @@ class NodeMap(msgspec.Struct, frozen=True, array_like=True):
 
 
 def checked(result: object) -> NotReady | Prepared:
-    """A materializer's result, ready to be published. Raises `TypeError` for another type, and what `prepare` raises."""
+    """A materializer's result, ready to be published. Raises `InvalidResult` for another type, and what `prepare` raises."""
     if isinstance(result, NotReady):
         return within_words(result)
     if isinstance(result, MaterializedArtifacts):
         return prepare(result)
-    raise TypeError(
+    raise InvalidResult(
         f"materialize_snapshot returned {type(result).__name__}, expected MaterializedArtifacts or NotReady"
     )
 

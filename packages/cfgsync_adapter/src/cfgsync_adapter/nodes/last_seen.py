@@ -23,8 +23,8 @@ class LastSeen:
     """When each node sent its last request. `clock` (monotonic seconds) measures; `wall` (seconds since 1970) is only
     for display.
 
-    With `ordered`, the node that is silent for the longest time is always the first, so that finding the silent nodes
-    does not read the whole table.
+    Of the nodes that are `expected` again, the one that is silent for the longest time is always the first, so that
+    finding the silent ones does not read the whole table.
     """
 
     def __init__(
@@ -34,35 +34,44 @@ class LastSeen:
         self._wall = wall
         self._offset = wall() - clock()
         self._nodes: dict[str, SeenNode] = {}
-        self.ordered = False
+        self._expected: dict[str, SeenNode] = {}  # the longest silent first
 
     def touch(self, identifier: str) -> SeenNode:
         """This node has just sent a request."""
-        nodes = self._nodes
-        known = nodes.pop(identifier, None) if self.ordered else nodes.get(identifier)
-        known = nodes[identifier] = known or SeenNode(0.0)
+        known = self._nodes.get(identifier)
+        if known is None:
+            known = self._nodes[identifier] = SeenNode(0.0)
         known.at = self.clock()
+        if self._expected.pop(identifier, None) is not None:
+            self._expected[identifier] = known
         return known
+
+    def expect(self, identifier: str) -> None:
+        """This node has just said that it will be heard of again, or is expected from now on after a restart."""
+        self._expected.pop(identifier, None)
+        self._expected[identifier] = self._nodes.get(identifier) or SeenNode(self.clock())
+
+    def release(self, identifier: str) -> None:
+        """This node is not expected any more."""
+        self._expected.pop(identifier, None)
 
     def forget(self, identifier: str) -> float | None:
         """Drop a node; returns when it sent its last request."""
+        self._expected.pop(identifier, None)
         known = self._nodes.pop(identifier, None)
         return None if known is None else known.at
-
-    def __contains__(self, identifier: object) -> bool:
-        return identifier in self._nodes
 
     def of(self, identifier: str) -> SeenNode | None:
         """What is known of a node, None when it never sent a request."""
         return self._nodes.get(identifier)
 
     def oldest(self) -> float:
-        """With `ordered`: since when the node that is silent for the longest time is silent; now without nodes."""
-        return next((known.at for known in self._nodes.values()), self.clock())
+        """Since when the expected node that is silent for the longest time is silent; now without such nodes."""
+        return next((known.at for known in self._expected.values()), self.clock())
 
     def silent_since(self, at: float) -> list[str]:
-        """With `ordered`: the nodes that sent their last request at `at` or before, the oldest first."""
-        return [name for name, _ in takewhile(lambda node: node[1].at <= at, self._nodes.items())]
+        """The expected nodes that sent their last request at `at` or before, the oldest first."""
+        return [name for name, _ in takewhile(lambda node: node[1].at <= at, self._expected.items())]
 
     def as_rfc3339(self, at: float) -> str:
         """A time of the clock as RFC 3339, in whole seconds."""

@@ -1,6 +1,7 @@
-"""Nodes leave: an operator evicts one, or it sent nothing for `ttl` seconds.
+"""Nodes leave: an operator evicts one, or it promised to be heard of again and sent nothing for `ttl` seconds.
 
-After a restart each node has a whole `ttl`. A node whose request is held is not silent.
+After a restart each node has a whole `ttl`. A node whose request is held is not silent. A node that promised nothing, as a
+one-shot fetch that became its program, stays registered, but after `ttl` seconds another secret may take its name.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from cfgsync_core.log_events import event
 
 from .acknowledgements import Acknowledgements
 from .last_seen import LastSeen, SeenNode
+from .promises import Promises
 from .registry import Registry
 
 LONGEST_SLACK: Final = 1.0
@@ -37,7 +39,8 @@ class Departure(msgspec.Struct, frozen=True):
 
 
 class Membership:
-    """Removes nodes from one registry; those that are silent for `ttl` seconds expire (None: never).
+    """Removes nodes from one registry; those that promised to be heard of and are silent for `ttl` seconds expire (None:
+    never).
 
     `before_leaving` is awaited with the names before their registrations are deleted: it frees what else belongs to
     them. When it raises, no node leaves. `held` are the names whose requests are held now.
@@ -47,6 +50,7 @@ class Membership:
         self,
         registry: Registry,
         acknowledgements: Acknowledgements,
+        promises: Promises,
         seen: LastSeen,
         held: Container[str],
         *,
@@ -55,13 +59,13 @@ class Membership:
     ) -> None:
         self._registry = registry
         self._acknowledgements = acknowledgements
+        self._promises = promises
         self._seen = seen
         self._held = held
         self.ttl = ttl
-        seen.ordered = ttl is not None
         self._before_leaving = before_leaving
         self._opened_at = seen.clock()
-        self._unseen: list[str] = []  # registered before this server started
+        self._long: set[int] = set()  # the promises that are long for this `ttl`, and were named in the log
         self._removals: set[asyncio.Task[None]] = set()
         self.left: dict[str, Departure] = {}
         """The nodes that left while this server ran and have not come back, the latest at the end."""
@@ -71,7 +75,9 @@ class Membership:
         self._opened_at = self._seen.clock()
         if self.ttl is None:
             return None
-        self._unseen = self._registry.identifiers()
+        for name in self._promises:
+            if name in self._registry:
+                self._seen.expect(name)
         return asyncio.create_task(self._expire_for_ever(self.ttl), name="cfgsync-expiry")
 
     def touch(self, identifier: str) -> SeenNode:
@@ -79,6 +85,52 @@ class Membership:
         if self.left:
             self.left.pop(identifier, None)
         return self._seen.touch(identifier)
+
+    async def promise(self, identifier: str, seconds: int | None) -> None:
+        """A node has said that it will be heard of again within so many seconds (None: it says no such thing). Durable on
+        return. Raises `Unavailable` and its subclasses."""
+        if self._promises.get(identifier) == seconds or identifier not in self._registry:
+            return
+        await self._promises.keep(identifier, seconds)
+        if identifier not in self._registry:  # it left meanwhile
+            await self._promises.keep(identifier, None)
+        elif self.ttl is not None and seconds is None:
+            self._seen.release(identifier)
+        elif self.ttl is not None and seconds is not None:
+            self._seen.expect(identifier)
+            self._warn_of(identifier, seconds, self.ttl)
+
+    def _warn_of(self, identifier: str, seconds: int, ttl: float) -> None:
+        """Say once of each length that one late request would remove a node."""
+        if seconds <= ttl / 2 or seconds in self._long:
+            return
+        self._long.add(seconds)
+        log.warning(
+            "%s promises to be heard of every %d s, which is over half of --ttl (%g s): one late request would remove it;"
+            " give a longer --ttl",
+            identifier,
+            seconds,
+            ttl,
+            extra=event("long_promise", identifier=identifier, seconds=seconds),
+        )
+
+    async def lapse(self, identifier: str) -> bool:
+        """True when another secret may take this name: its node promised nothing and was silent for `ttl` seconds. What it
+        acknowledged is forgotten, since the next node of this name may have no files. Raises as `evict`."""
+        if self.ttl is None or identifier in self._promises or identifier in self._held:
+            return False
+        known = self._seen.of(identifier)
+        silent = self._seen.clock() - (self._opened_at if known is None else known.at)
+        if silent < self.ttl:
+            return False
+        log.info(
+            "%s has sent nothing for %d s: another node takes its name",
+            identifier,
+            silent,
+            extra=event("lapsed", identifier=identifier),
+        )
+        await self._acknowledgements.forget([identifier])
+        return True
 
     async def evict(self, identifier: str) -> bool:
         """Remove a node, durably on return; False when it is not registered. Raises `Unavailable` and its subclasses."""
@@ -92,7 +144,7 @@ class Membership:
         return False
 
     async def expire(self) -> Sequence[str]:
-        """Remove the nodes that were silent for `ttl` seconds, in one commit; return their names. Raises as `evict`."""
+        """Remove the nodes that broke their promise, in one commit; return their names. Raises as `evict`."""
         if self.ttl is None:
             return ()
         until = self._seen.clock() - self.ttl
@@ -100,8 +152,6 @@ class Membership:
             if name in self._held:
                 self._seen.touch(name)
         gone = [name for name in self._seen.silent_since(until) if name in self._registry]
-        if self._opened_at <= until:
-            gone += [name for name in self._unseen if name not in self._seen and name in self._registry]
         if gone:
             try:
                 await self._leaving(gone, "expired")
@@ -116,8 +166,6 @@ class Membership:
             )
         for name in self._seen.silent_since(until):
             self._seen.forget(name)  # it is not registered any more
-        if self._opened_at <= until:
-            self._unseen = []
         return gone
 
     async def _leaving(self, names: Sequence[str], why: Literal["evicted", "expired"]) -> None:
@@ -141,14 +189,13 @@ class Membership:
         while len(self.left) > REMEMBERED:
             del self.left[next(iter(self.left))]
         await self._acknowledgements.forget(names)  # those that came meanwhile
+        # after the registrations: in the other order, a crash would leave nodes that never expire
+        await self._promises.forget(name for name in names if name not in self._registry)
 
     async def _expire_for_ever(self, ttl: float) -> None:
         slack = min(LONGEST_SLACK, ttl / 10)  # nodes that expire a little later go into the same commit
         while True:
-            since = self._seen.oldest()
-            if self._unseen:
-                since = min(since, self._opened_at)
-            await asyncio.sleep(max(since + ttl - self._seen.clock(), 0.0) + slack)
+            await asyncio.sleep(max(self._seen.oldest() + ttl - self._seen.clock(), 0.0) + slack)
             try:
                 await self.expire()
             except Unavailable as error:

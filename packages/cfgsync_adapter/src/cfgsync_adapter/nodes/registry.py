@@ -39,6 +39,9 @@ class Registry(BucketMirror[NodeRegistration]):
         self._loopback: set[str] = set()
         self.first_at: float | None = None
         self.changed_at: float | None = None
+        self._unpublished_at: float | None = None  # the first change that no generation holds
+        self._after_cut_at: float | None = None  # the first change since the last snapshot
+        self._cut = NEVER  # the version of that snapshot
 
     def tells_loopback(self, identifier: str) -> bool:
         """True when this node's address is one that only its own machine can reach, and other machines are told it."""
@@ -89,11 +92,20 @@ class Registry(BucketMirror[NodeRegistration]):
             version=self.version,
             first_at=self.first_at,
             changed_at=self.changed_at,
+            unpublished_at=self._unpublished_at,
             after=self._taken_at,
             touched=self._touched,
         )
         self._touched, self._taken_at = {}, self.version
+        self._cut, self._after_cut_at = self.version, None
         return cut
+
+    def published(self, version: Version) -> None:
+        """A generation holds the registrations of this version."""
+        if version >= self.version:
+            self._unpublished_at = None
+        elif version >= self._cut:
+            self._unpublished_at = self._after_cut_at
 
     def _changed(self, writes: Writes) -> None:
         if writes is None:
@@ -110,9 +122,10 @@ class Registry(BucketMirror[NodeRegistration]):
                     self._loopback.add(identifier)
                 else:
                     self._loopback.discard(identifier)
-        self.changed_at = self._clock()
-        if self.first_at is None:
-            self.first_at = self.changed_at
+        self.changed_at = now = self._clock()
+        self.first_at = now if self.first_at is None else self.first_at
+        self._unpublished_at = now if self._unpublished_at is None else self._unpublished_at
+        self._after_cut_at = now if self._after_cut_at is None else self._after_cut_at
         self._then(writes)
 
 

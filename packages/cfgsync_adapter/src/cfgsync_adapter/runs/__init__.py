@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
+    from ..application.failure import raised_at as raised_at
     from .by_operator import Renewal as Renewal
     from .decider import Decision as Decision
-    from .decider import raised_at as raised_at
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

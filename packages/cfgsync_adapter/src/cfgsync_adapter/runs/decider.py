@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import os
 import threading
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
 from functools import partial
@@ -19,11 +17,10 @@ from typing import Any, Protocol, TypeVar
 import msgspec
 
 from cfgsync_core import MaterializationFailed, NotReady
-from cfgsync_core.text import error_text
 
+from ..application.failure import raised_at, sentence
 from ..application.materializer import MaterializationResult, RegistrationSnapshotMaterializer
 from ..application.snapshot import RegistrationSnapshot
-from ..generations.deliverable import cut
 from ..generations.generation import Prepared, checked
 
 T = TypeVar("T")
@@ -77,7 +74,10 @@ class ThreadDecider:
         if isinstance(first, NotReady | Prepared):
             return Decision(first, spent)
         metered = _Metered(first)
-        answer = await metered
+        try:
+            answer = await metered
+        except SystemExit as error:  # as in a thread: a failed run, and not the end of the server
+            raise MaterializationFailed(sentence(error), raised_at(error)) from error
         last, more = await self._in_thread(lambda: checked(answer))
         return Decision(last, spent + more + metered.seconds)
 
@@ -108,31 +108,6 @@ class ThreadDecider:
         self._busy = True
         threading.Thread(target=run, name="cfgsync-materializer", daemon=True).start()
         return await done
-
-
-def sentence(error: BaseException) -> str:
-    """`str(error)`, or its type when that is empty, short enough to be sent to every waiting node."""
-    return cut(error_text(error))
-
-
-def raised_at(error: BaseException) -> str:
-    """`KeyError in app.py, line 12`: the error's type and the last line of the application in its traceback, `""` when
-    there is none. For the server's log, where the message alone may be just `'port'`."""
-    frames = [
-        (frame.f_code.co_filename, line)
-        for frame, line in traceback.walk_tb(error.__traceback__)
-        if not _module(frame.f_globals).startswith("cfgsync_")
-    ]
-    if not frames:
-        return ""
-    application = os.path.dirname(frames[0][0])  # other directories belong to libraries
-    file, line = [one for one in frames if os.path.dirname(one[0]) == application][-1]
-    return f"{type(error).__name__} in {os.path.basename(file)}, line {line}"
-
-
-def _module(names: dict[str, Any]) -> str:
-    """A module's name, also when `python -m …` runs it as `__main__`."""
-    return str(getattr(names.get("__spec__"), "name", None) or names.get("__name__", ""))
 
 
 class _Metered:

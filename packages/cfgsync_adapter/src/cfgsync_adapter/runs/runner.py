@@ -15,12 +15,13 @@ import msgspec
 
 from cfgsync_core import NEVER, CfgsyncError, MaterializationFailed, NotReady, Unavailable
 
+from ..application.failure import raised_at, sentence
 from ..generations.generation import Generation, Source
 from ..generations.publisher import Publisher
 from ..generations.replacements import Replacements, overlay
 from ..generations.shrink_guard import ShrinkGuard, ShrinkRefused
 from ..nodes.registry import Registry
-from .decider import Decider, raised_at, sentence
+from .decider import Decider
 from .run_log import RunLog
 
 SPACING, PROCESSOR_SHARE, LONGEST_SPACING = 0.1, 20.0, 1.0
@@ -37,7 +38,8 @@ class Verdict(msgspec.Struct, frozen=True):
 class Runner:
     """Runs the materializer. Call `start()` when the buckets are read, then `changed()` after each change of the registry.
 
-    `on_verdict` is called on the event loop after each finished run; a Generation in it is already committed.
+    `on_verdict` is called on the event loop after each finished run; a Generation in it is already committed. With
+    `expose_errors`, the words of a failure are for everyone.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Runner:
         guard: ShrinkGuard,
         frozen: bool = False,
         run_timeout: float = 60.0,
+        expose_errors: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._decider = decider
@@ -61,6 +64,7 @@ class Runner:
         self._guard = guard
         self._freezes = frozen
         self._run_timeout = run_timeout
+        self._expose_errors = expose_errors
         self._clock = clock
         self._wake = asyncio.Event()
         self._is_started = False
@@ -208,5 +212,5 @@ class Runner:
                 cause, at = error.cause, error.at
             elif isinstance(error, TimeoutError) and deadline is not None and deadline.expired():
                 cause, at = f"no answer within {self._run_timeout:g} s", ""
-            return Verdict(source, MaterializationFailed(cause, at))
+            return Verdict(source, MaterializationFailed(cause, at, exposed=self._expose_errors))
         return None if generation is None else Verdict(generation.source, generation)

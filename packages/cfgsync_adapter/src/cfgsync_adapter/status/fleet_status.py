@@ -19,6 +19,7 @@ from ..generations.replacements import Replacements
 from ..nodes.acknowledgements import Acknowledgements
 from ..nodes.last_seen import LastSeen
 from ..nodes.membership import Membership
+from ..nodes.promises import Promises
 from ..nodes.registry import Registry
 from ..runs.runner import Runner
 from .convergence import Convergence
@@ -28,8 +29,8 @@ NAMED = 1_000
 
 
 class StatusReader:
-    """The status of one server's fleet. `remembers`: there were registrations before this server started, so that a
-    node that it has not seen may have been seen before."""
+    """The status of one server's fleet. `remembered` is the revision of the registrations when this server started: a node
+    that it has not seen may have been seen before."""
 
     def __init__(
         self,
@@ -39,6 +40,7 @@ class StatusReader:
         runs: Runner,
         answers: NodeAnswers,
         acknowledgements: Acknowledgements,
+        promises: Promises,
         seen: LastSeen,
         membership: Membership,
         delivery: Delivery | None,
@@ -49,11 +51,12 @@ class StatusReader:
         self._runs = runs
         self._answers = answers
         self._acknowledgements = acknowledgements
+        self._promises = promises
         self._seen = seen
         self._membership = membership
         self._delivery = delivery
         self._convergence = Convergence(registry, publisher, acknowledgements)
-        self.remembers = False
+        self.remembered = 0
 
     def fleet(self, limit: int, after: str) -> FleetStatus:
         """See `StatusSource`. What needs every node is counted once for each change."""
@@ -78,7 +81,9 @@ class StatusReader:
             registered=registered,
             waiting=len(self._answers.held),
             pending=why.is_pending,
-            reason=why.sentence or ("" if self._delivery is None else plain(self._delivery.failure)),
+            reason=why.sentence
+            or explain.for_nobody(current, self._registry.entries)
+            or ("" if self._delivery is None else plain(self._delivery.failure)),
             conditions=why.conditions,
             nodes=tuple(nodes(names[start : start + max(limit, 0)])),
             applied=progress.applied,
@@ -119,6 +124,9 @@ class StatusReader:
             else:
                 sentence += f": {when}, and --ttl is {self._membership.ttl:g} s"
             seen = left.seen
+        revision = self._registry.revision_of(identifier)
+        if seen is None and revision is not None and revision <= self.remembered:
+            sentence += ", not heard of since the restart"
         if acknowledged.drifted:
             sentence += f"; changed on its disk: {plain(', '.join(acknowledged.drifted), 200)}"
         superseded = self._answers.held.superseded.get(identifier, 0)
@@ -132,7 +140,8 @@ class StatusReader:
             )
         node = NodeStatus(
             identifier=identifier,
-            registered=identifier in self._registry,
+            registered=revision is not None,
+            keepalive=None if revision is None else self._promises.get(identifier),
             waiting=identifier in self._answers.held,
             served=served,
             applied=applied,
@@ -167,4 +176,4 @@ class StatusReader:
         at = self._last_seen(identifier)
         if at is not None:
             return f"last seen {self._seen.ago(at)}"
-        return "not seen since this server started" if self.remembers else "never seen"
+        return "not seen since this server started" if self.remembered else "never seen"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .outcomes import Current as Current
     from .requests import CONNECT_WITHIN as CONNECT_WITHIN
     from .requests import HOLD as HOLD
+    from .requests import KEEPALIVE_SECONDS as KEEPALIVE_SECONDS
     from .requests import Lost as Lost
     from .requests import Request as Request
     from .requests import acknowledge_request as acknowledge_request

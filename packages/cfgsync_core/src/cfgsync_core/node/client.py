@@ -49,7 +49,8 @@ class CfgsyncClient:
 
     `async with CfgsyncClient("http://127.0.0.1:4400") as client: payload = await client.register_and_fetch(registration)`
 
-    `secret` is the node's own; without one the name stays unbound. A `session` that is given is used as it is and not
+    `secret` is the node's own; without one the name stays unbound. `keepalive` promises that this program will be heard of
+    again within so many seconds (1 to 3600), for a server with `--ttl`; `watch` promises it by itself. A `session` that is given is used as it is and not
     closed; else the client opens one that follows no redirect, uses no proxy from the environment, keeps no cookie and
     decompresses nothing.
     """
@@ -60,6 +61,7 @@ class CfgsyncClient:
         *,
         session: aiohttp.ClientSession | None = None,
         secret: str | None = None,
+        keepalive: int | None = None,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = _random.random,
     ) -> None:
@@ -67,6 +69,7 @@ class CfgsyncClient:
         self._given = session
         self._own: aiohttp.ClientSession | None = None
         self._secret = secret
+        self._keepalive = keepalive
         self._clock = clock
         self._random = random
         self._version: str | None = None  # the answer to the last registration, repeated on every request
@@ -88,7 +91,7 @@ class CfgsyncClient:
 
         Raises `Unavailable`; `FetchFailed` (refused, or not taken); `IntegrityError`.
         """
-        request = register_request(registration, self._secret, PATIENCE)
+        request = register_request(registration, self._secret, PATIENCE, keepalive=self._keepalive)
         meaning = await self._ask(request, RequestContext("/register", registration.identifier))
         match meaning:
             case Registered(version):
@@ -105,7 +108,14 @@ class CfgsyncClient:
         Raises `MaterializationFailed`; `Unavailable`; `FetchFailed` (refused); `IntegrityError`.
         """
         registration = NodeRegistration(node, ANYWHERE) if isinstance(node, str) else node
-        request = node_request(registration, self._secret, wait + PATIENCE, hold=wait, version=self._version)
+        request = node_request(
+            registration,
+            self._secret,
+            wait + PATIENCE,
+            hold=wait,
+            version=self._version,
+            keepalive=self._keepalive,
+        )
         meaning = await self._ask(request, RequestContext("/node", registration.identifier))
         match meaning:
             case Fetched():
@@ -142,6 +152,7 @@ class CfgsyncClient:
             secret=self._secret,
             seen=seen,
             seen_digest=seen_digest,
+            keepalive=self._keepalive,
             random=self._random,
         )
         while True:

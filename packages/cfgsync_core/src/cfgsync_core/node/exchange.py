@@ -55,7 +55,8 @@ class Exchange:
     It begins at `now` and ends within `wait` seconds (0: every request is sent once). `seen` is the newest generation
     that the node ever got, `seen_digest` the digest of its files then; an older answer, and other files under the same
     number, are `Untrusted`. With `known`, the digest of the files in place, the answer may be `Current`, and the server
-    holds the request until they change, at most `hold` seconds. `random` draws from [0, 1).
+    holds the request until they change, at most `hold` seconds. `keepalive` promises that the node will be heard of within
+    so many seconds, also after this exchange. `random` draws from [0, 1).
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Exchange:
         seen_digest: str | None = None,
         known: str | None = None,
         hold: float = HOLD,
+        keepalive: int | None = None,
         random: Callable[[], float] = _random.random,
     ) -> None:
         self.waiting = ""  # why there are no files yet; changes with the answers
@@ -79,6 +81,7 @@ class Exchange:
         self._seen_digest = seen_digest
         self._known = known
         self._hold = Hold(hold)
+        self._keepalive = keepalive
         self._held = 0.0  # s; for which the request that was sent last may be held
         self._random = random
         self._wait = wait
@@ -204,11 +207,17 @@ class Exchange:
     def _request(self, left: float) -> Request:
         self._held = 0.0
         if self._path == "/register":
-            return register_request(self._registration, self._secret, left)
+            return register_request(self._registration, self._secret, left, keepalive=self._keepalive)
         hold = min(self._hold.seconds, left - LAST_TRY) if self._wait > 0 else 0.0
         self._held = float(int(max(hold, 0.0)))  # the server takes whole seconds
         return node_request(
-            self._registration, self._secret, left, hold=hold, version=self._version, known=self._known
+            self._registration,
+            self._secret,
+            left,
+            hold=hold,
+            version=self._version,
+            known=self._known,
+            keepalive=self._keepalive,
         )
 
     def _over(self) -> Outcome:

@@ -9,13 +9,15 @@ import msgspec
 from cfgsync_artifacts import CfgsyncError
 
 from ..wire.acknowledgement import Acknowledgement, encode_acknowledgement
-from ..wire.headers import ACCEPT, ACCEPT_EXTENDED, VERSION
+from ..wire.headers import ACCEPT, ACCEPT_EXTENDED, KEEPALIVE, VERSION
+from ..wire.limits import MAX_KEEPALIVE
 from ..wire.protocol import encode_registration
 from ..wire.registration import NodeRegistration
 
 HOLD: Final = 20.0  # s; below the 30 s at which the server, and many a proxy, ends a silent request
 PATIENCE: Final = 10.0  # s for an answer to begin, beyond what the server was asked to hold the request
 CONNECT_WITHIN: Final = 5.0  # s for one connection: after a lost packet, trying again beats waiting
+KEEPALIVE_SECONDS: Final = 60  # within which a watching node is heard of again
 ACKNOWLEDGE_WITHIN: Final = 1.0  # s for an acknowledgement
 
 
@@ -35,9 +37,13 @@ class Lost(CfgsyncError):
     """A request without an answer: no connection, no answer in time, or half of one."""
 
 
-def register_request(node: NodeRegistration, secret: str | None, within: float) -> Request:
-    """Register `node`; the whole answer is awaited for `within` seconds."""
-    return Request("/register", _headers(secret), encode_registration(node), min(within, PATIENCE), within)
+def register_request(
+    node: NodeRegistration, secret: str | None, within: float, *, keepalive: int | None = None
+) -> Request:
+    """Register `node`; the whole answer is awaited for `within` seconds. `keepalive` promises that the node will be heard
+    of again within so many seconds; without it, an earlier promise is withdrawn."""
+    headers = _headers(secret, keepalive)
+    return Request("/register", headers, encode_registration(node), min(within, PATIENCE), within)
 
 
 def node_request(
@@ -48,10 +54,11 @@ def node_request(
     hold: float = 0.0,
     version: str | None = None,
     known: str | None = None,
+    keepalive: int | None = None,
 ) -> Request:
     """Ask for the files of `node`. The server may hold the request for `hold` whole seconds. `version` is the answer to
-    the registration, `known` the digest of the node's files."""
-    headers = _headers(secret)
+    the registration, `known` the digest of the node's files; `keepalive` as for `register_request`."""
+    headers = _headers(secret, keepalive)
     headers[ACCEPT] = ACCEPT_EXTENDED
     if version is not None:
         headers[VERSION] = version
@@ -76,8 +83,16 @@ def is_final(status: int) -> bool:
     return status < 500 and status not in (408, 425, 429)
 
 
-def _headers(secret: str | None) -> dict[str, str]:
+def promise_of(interval: float) -> int:
+    """The seconds within which a watching node promises to be heard of again: it asks every `interval` seconds, and may be
+    busy with a check or a reload of its program."""
+    return min(max(int(4 * interval), KEEPALIVE_SECONDS), MAX_KEEPALIVE)
+
+
+def _headers(secret: str | None, keepalive: int | None = None) -> dict[str, str]:
     headers = {"Content-Type": "application/json"}
+    if keepalive is not None:
+        headers[KEEPALIVE] = str(keepalive)
     if secret is not None:
         headers["Authorization"] = f"Bearer {secret}"
     return headers

@@ -20,7 +20,7 @@ from .acknowledger import Acknowledger, Transport
 from .answers import Meaning, Registered, RequestContext, Retry, read
 from .hold import NOTICED, SHORTEST, Hold
 from .outcomes import Current, Fetched, Untrusted
-from .requests import HOLD, Lost, node_request, register_request
+from .requests import HOLD, Lost, node_request, promise_of, register_request
 
 ANSWER_WITHIN: Final = 60.0  # s for a whole answer, beyond what it may be held
 
@@ -52,6 +52,7 @@ class WatchedNode:
         self._acknowledger = Acknowledger(
             self.transport, self.secret, repeat=self.held is not None and not told
         )
+        self._promise = promise_of(self.interval)
         self._drifted: tuple[str, ...] = ()
         self._identifier = ""
         self._registered = False
@@ -133,7 +134,8 @@ class WatchedNode:
     # ── asking ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _register(self, node: NodeRegistration) -> Meaning:
-        answer = await self.transport(register_request(node, self.secret, ANSWER_WITHIN))
+        request = register_request(node, self.secret, ANSWER_WITHIN, keepalive=self._promise)
+        answer = await self.transport(request)
         meaning = read(answer, RequestContext("/register", node.identifier))
         if isinstance(meaning, Registered):
             self._registered, self._version = True, meaning.version
@@ -177,7 +179,13 @@ class WatchedNode:
         while True:
             hold = int(min(longest, self._hold.seconds))
             request = node_request(
-                node, self.secret, hold + ANSWER_WITHIN, hold=hold, version=self._version, known=context.known
+                node,
+                self.secret,
+                hold + ANSWER_WITHIN,
+                hold=hold,
+                version=self._version,
+                known=context.known,
+                keepalive=self._promise,
             )
             asked_at = clock()
             meaning = read(await self.transport(request), context)

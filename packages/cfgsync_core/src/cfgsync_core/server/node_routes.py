@@ -10,7 +10,16 @@ import msgspec
 
 from ..store.contract import Version
 from ..wire.acknowledgement import Acknowledgement, decode_acknowledgement
-from ..wire.headers import ACCEPT, GENERATION, VERSION, parse_etags, parse_wait, takes_extended
+from ..wire.headers import (
+    ACCEPT,
+    GENERATION,
+    KEEPALIVE,
+    VERSION,
+    parse_etags,
+    parse_keepalive,
+    parse_wait,
+    takes_extended,
+)
 from ..wire.payload import File
 from ..wire.protocol import (
     STATUS,
@@ -23,7 +32,7 @@ from ..wire.protocol import (
     encode_not_ready,
 )
 from ..wire.registration import Identifier
-from ..wire.source import AcknowledgingSource, NodeConfigSource, SharedSource
+from ..wire.source import AcknowledgingSource, NodeConfigSource, PresenceSource, SharedSource
 from .route import Body, Call, Operation, Reply, Response, Route, refusal
 
 Ip = Annotated[
@@ -71,6 +80,7 @@ _REGISTER: Final = Operation(
     },
     "400 401 404 409 413 415 422 503 507",
     Registration,
+    headers={KEEPALIVE: "60"},
 )
 _NODE: Final = Operation(
     "Get this node's files; held while not ready with `Prefer: wait=SECONDS`",
@@ -91,6 +101,7 @@ _NODE: Final = Operation(
         "Prefer": "wait=20",
         "If-None-Match": f'"sha256-{"0" * 64}"',
         ACCEPT: "base64, mode",
+        KEEPALIVE: "60",
         VERSION: "01890a5d-ac96-774b-bcce-b302099a8057.1",
     },
 )
@@ -102,20 +113,25 @@ _ACK: Final = Operation(
 )
 
 
-def register_route(source: NodeConfigSource) -> Route:
-    """`POST /register`."""
+def register_route(source: NodeConfigSource, presence: PresenceSource | None = None) -> Route:
+    """`POST /register`. With `presence`, a promise is kept, and one without the header withdraws it."""
 
     async def register(call: Call) -> Reply:
         answer = await source.register(call.value)
         if isinstance(answer, Missing):
             return Reply(STATUS[Missing], (encode_missing(call.value.identifier, answer),))
+        if presence is not None:
+            await presence.promise(call.value.identifier, parse_keepalive(call.headers.get(KEEPALIVE)))
         return Reply(202, (), {VERSION: str(answer)} if answer.epoch else {})
 
     return Route("POST", "/register", register, "register", "node", Body(decode_registration), _REGISTER)
 
 
-def node_route(source: NodeConfigSource, shared: SharedSource | None = None) -> Route:
-    """`POST /node`. With `shared`, an answer is never older than the request's `Cfgsync-Version`."""
+def node_route(
+    source: NodeConfigSource, shared: SharedSource | None = None, presence: PresenceSource | None = None
+) -> Route:
+    """`POST /node`. With `shared`, an answer is never older than the request's `Cfgsync-Version`. With `presence`, a
+    promise is kept."""
 
     async def node(call: Call) -> Reply:
         identifier, headers = call.value.identifier, call.headers
@@ -123,6 +139,8 @@ def node_route(source: NodeConfigSource, shared: SharedSource | None = None) -> 
         wait = parse_wait(prefer) if prefer else 0.0
         etags = parse_etags(tags) if tags else ()
         known = etags[0] if etags else None
+        if presence is not None and (promised := parse_keepalive(headers.get(KEEPALIVE))) is not None:
+            await presence.promise(identifier, promised)
         if shared is None:
             answer = await source.resolve(identifier, known=known, wait=wait)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from ..wire.source import AcknowledgingSource, NodeConfigSource, SharedSource
+from ..wire.source import AcknowledgingSource, NodeConfigSource, PresenceSource, SharedSource
 from ..wire.status import StatusSource
 from .node_routes import ack_route, node_route, register_route
 from .route import Route
@@ -15,7 +15,7 @@ class CfgsyncServerState:
     """A source as routes: `HttpServer(CfgsyncServerState(source, status=source).routes())`.
 
     Each further argument is something that the source can do, and adds its routes: report on the fleet (`status`), record
-    acknowledgements (`acknowledging`), make a node leave (`evict`). `shared` is the source if other servers write to its
+    acknowledgements (`acknowledging`), keep what nodes promise (`presence`), make a node leave (`evict`). `shared` is the source if other servers write to its
     store.
     """
 
@@ -26,9 +26,10 @@ class CfgsyncServerState:
         *,
         shared: SharedSource | None = None,
         acknowledging: AcknowledgingSource | None = None,
+        presence: PresenceSource | None = None,
         evict: Callable[[str], Awaitable[bool]] | None = None,
     ) -> None:
-        self._routes = [register_route(source), node_route(source, shared)]
+        self._routes = [register_route(source, presence), node_route(source, shared, presence)]
         if acknowledging is not None:
             self._routes.append(ack_route(acknowledging))
         self._routes += (

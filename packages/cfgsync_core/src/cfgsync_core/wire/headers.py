@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from ..errors import IntegrityError
-from .limits import MAX_WAIT
+from .limits import MAX_KEEPALIVE, MAX_WAIT
 
 ACCEPT_EXTENDED: Final = "base64, mode"
 
 ACCEPT = "Cfgsync-Accept"
 GENERATION = "Cfgsync-Generation"
+KEEPALIVE = "Cfgsync-Keepalive"
 VERSION = "Cfgsync-Version"
 
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
@@ -24,6 +25,14 @@ def parse_wait(prefer: str) -> float:
     """The seconds of `Prefer: wait=20`, at most 30; 0 without one (RFC 7240)."""
     found = _WAIT.search(prefer)
     return min(float(found[1]), MAX_WAIT) if found else 0.0
+
+
+def parse_keepalive(text: str | None) -> int | None:
+    """The seconds of `Cfgsync-Keepalive: 60`, from 1 to 3600; None for any other text, and without the header."""
+    if not text or not text.isascii() or not text.isdigit() or len(text) > 4:
+        return None
+    seconds = int(text)
+    return seconds if 1 <= seconds <= MAX_KEEPALIVE else None
 
 
 def parse_etags(header: str) -> Sequence[str]:

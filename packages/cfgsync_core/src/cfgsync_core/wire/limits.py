@@ -20,6 +20,9 @@ MAX_JSON_DEPTH: Final = 126
 MAX_WAIT: Final = 30.0
 """Seconds that a server holds a request at most, whatever `Prefer: wait` asks for."""
 
+MAX_KEEPALIVE: Final = 3_600
+"""Seconds that a node may promise to be heard of again within."""
+
 MAX_REASON: Final = 1_000
 """Characters of an acknowledgement's reason. A longer reason is cut and not refused, so that no failure is lost."""
 

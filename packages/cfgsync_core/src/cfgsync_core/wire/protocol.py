@@ -5,7 +5,8 @@ Golden bytes are in `tests/core/golden/`.
 
 from __future__ import annotations
 
-from typing import Final
+from math import inf
+from typing import Any, Final
 
 import msgspec
 
@@ -45,6 +46,14 @@ class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
     missing: tuple[str, ...] = ()
     note: str = ""
 
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not isinstance(self.note, str):
+            raise TypeError("the name and the note of a Condition are text")
+        if not isinstance(self.have, int) or not isinstance(self.need, int):
+            raise TypeError(f"Condition {self.name!r}: have and need are counts")
+        if type(self.missing) is not tuple:
+            msgspec.structs.force_setattr(self, "missing", _tuple(self.missing, "identifiers"))
+
 
 _NAMES_SHOWN: Final = 8
 
@@ -70,6 +79,27 @@ class NotReady(msgspec.Struct, frozen=True):
     conditions: tuple[Condition, ...] = ()
     retry_after: float | None = None
     registered: bool = True
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.reason, str):
+            raise TypeError(f"the reason of a NotReady is text, not {type(self.reason).__name__}")
+        if type(self.conditions) is not tuple:
+            msgspec.structs.force_setattr(self, "conditions", _tuple(self.conditions, "Condition"))
+        if not all(isinstance(condition, Condition) for condition in self.conditions):
+            raise TypeError("the conditions of a NotReady are a list of Condition")
+        again = self.retry_after
+        if again is None:
+            return
+        if not isinstance(again, int | float):
+            raise TypeError(f"retry_after is a number of seconds, not {type(again).__name__}")
+        if not 0 <= again < inf:
+            raise ValueError(f"retry_after={again}: give a number of seconds, 0 or more")
+
+
+def _tuple(given: object, wanted: str) -> tuple[Any, ...]:
+    if not isinstance(given, list | set | frozenset):
+        raise TypeError(f"expected a list of {wanted}, got {type(given).__name__}")
+    return tuple(given)
 
 
 class Missing(msgspec.Struct, frozen=True):

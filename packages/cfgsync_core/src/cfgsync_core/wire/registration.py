@@ -81,17 +81,21 @@ class RegistrationPayload(msgspec.Struct, frozen=True, gc=False):
 
     @classmethod
     def from_value(cls, value: object) -> RegistrationPayload:
-        """The payload of a JSON value, a Struct, a dataclass or anything that msgspec can turn into one."""
+        """The payload of a JSON value, a Struct, a dataclass, a pydantic model or anything that msgspec can turn into one."""
         if value is None:
             return EMPTY
+        if isinstance(value, type):
+            raise InvalidRegistration("metadata", f"a value is wanted, not the class {value.__name__}")
         try:
             built = (
-                value if isinstance(value, dict | list | str | int | float) else msgspec.to_builtins(value)
+                value
+                if isinstance(value, dict | list | str | int | float)
+                else msgspec.to_builtins(value, enc_hook=_dumped)
             )
             if isinstance(built, dict | list | tuple):
-                built = msgspec.to_builtins(built, str_keys=True)
+                built = msgspec.to_builtins(built, str_keys=True, enc_hook=_dumped)
             text = strict_json.canonical(built)
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError, NotImplementedError, RecursionError) as error:
             raise InvalidRegistration("metadata", str(error)) from error
         return cls(check_metadata(text))
 
@@ -100,8 +104,9 @@ class RegistrationPayload(msgspec.Struct, frozen=True, gc=False):
         return self.json
 
     def deserialize(self, type: type[T]) -> T | None:
-        """The metadata as `type` (a Struct or dataclass), None when absent. Raises `msgspec.ValidationError`."""
-        return None if self.json is None else msgspec.json.decode(self.json, type=type)
+        """The metadata as `type` (a Struct, dataclass or pydantic model), None when absent. Raises
+        `msgspec.ValidationError`; `TypeError` for a type that no metadata can be read as."""
+        return None if self.json is None else _decoded(self.json, type)
 
     @property
     def value(self) -> object:
@@ -110,6 +115,49 @@ class RegistrationPayload(msgspec.Struct, frozen=True, gc=False):
 
 
 EMPTY = RegistrationPayload()
+
+
+def _decoded(text: str, type: type[T]) -> T:
+    """The JSON text as a value of `type`, whose pydantic models may be nested."""
+    try:
+        return msgspec.json.decode(text, type=type, dec_hook=_validated)
+    except (TypeError, NameError, NotImplementedError) as error:
+        raise TypeError(
+            f"metadata cannot be read as {_name(type)}: {error}; give a Struct, a dataclass or a pydantic model"
+        ) from error
+
+
+def _validated(type: Any, value: object) -> object:
+    """A value of a class that msgspec does not know: a pydantic model, which is not imported here."""
+    validate = getattr(type, "model_validate", None)
+    if validate is None:
+        raise NotImplementedError(f"{_name(type)} has no fields that cfgsync knows")
+    try:
+        return validate(value)
+    except ValueError as error:
+        raise ValueError(_first_of(error)) from error
+
+
+def _first_of(error: ValueError) -> str:
+    """The first of a model's errors, in one line and without the values that it quotes."""
+    errors = getattr(error, "errors", None)
+    if errors is None:
+        return str(error)
+    first = errors(include_url=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {first['msg']}" if where else str(first["msg"])
+
+
+def _dumped(value: Any) -> object:
+    """The JSON value of a pydantic model."""
+    dump = getattr(value, "model_dump", None)
+    if dump is None:
+        raise NotImplementedError(f"objects of type {type(value).__name__} are no JSON values")
+    return dump(mode="json")
+
+
+def _name(type: object) -> str:
+    return getattr(type, "__name__", None) or str(type)
 
 
 def check_metadata(text: str) -> str:
@@ -137,12 +185,18 @@ class NodeRegistration(msgspec.Struct, frozen=True, gc=False):
 
     def __post_init__(self) -> None:
         check_identifier(self.identifier)
+        if not isinstance(self.payload, RegistrationPayload):
+            raise InvalidRegistration(
+                "metadata",
+                f"the third argument is a RegistrationPayload, not {type(self.payload).__name__}:"
+                f" write NodeRegistration({self.identifier!r}, {str(self.ip)!r}).with_metadata(…)",
+            )
         usual = check_ip(str(self.ip))
         if usual != self.ip:
             msgspec.structs.force_setattr(self, "ip", usual)
 
     def with_metadata(self, metadata: object) -> NodeRegistration:
-        """The same node with this metadata (any JSON value, Struct, dataclass; None is absent)."""
+        """The same node with this metadata (any JSON value, Struct, dataclass, pydantic model; None is absent)."""
         return NodeRegistration(self.identifier, self.ip, RegistrationPayload.from_value(metadata))
 
     @property
@@ -151,10 +205,13 @@ class NodeRegistration(msgspec.Struct, frozen=True, gc=False):
         return self.payload.value
 
     def metadata_as(self, type: type[T]) -> T:
-        """The metadata as `type` (a Struct or dataclass). Raises `MetadataMismatch`, which names node and field."""
-        if self.payload.json is None:
-            raise MetadataMismatch(self.identifier, f"absent, {type.__name__} expected")
+        """The metadata as `type` (a Struct, dataclass or pydantic model).
+
+        Raises `MetadataMismatch`, which names node and field, for a node's metadata that does not fit; `TypeError` for a
+        type that no metadata can be read as.
+        """
         try:
-            return msgspec.json.decode(self.payload.json, type=type)
+            return _decoded(self.payload.json or "null", type)
         except msgspec.ValidationError as error:
-            raise MetadataMismatch(self.identifier, str(error)) from error
+            why = f"absent, {_name(type)} expected" if self.payload.json is None else str(error)
+            raise MetadataMismatch(self.identifier, why) from error

@@ -39,6 +39,16 @@ class AcknowledgingSource(Protocol):
         """
 
 
+class PresenceSource(Protocol):
+    """A source that keeps what its nodes promise."""
+
+    async def promise(self, identifier: str, seconds: int | None) -> None:
+        """The node will be heard of again within so many seconds; None: it makes no such promise. Durable on return.
+
+        Nothing happens for a node that is not registered. Raises `Unavailable` and its subclasses.
+        """
+
+
 class SharedSource(Protocol):
     """A source whose store other servers write to as well."""
 

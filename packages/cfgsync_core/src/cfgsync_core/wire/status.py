@@ -81,7 +81,8 @@ class NodeBehind(msgspec.Struct, frozen=True):
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
-    """One node as the server sees it. `served` and `applied` are generation text, `last_seen` is RFC 3339. `rebound`
+    """One node as the server sees it. `keepalive`: it promised to be heard of within so many seconds, None for a node that
+    promised nothing. `served` and `applied` are generation text, `last_seen` is RFC 3339. `rebound`
     is there when another secret has taken this name, and counts how often since this server started; `superseded`
     counts held requests that a newer request of the same name has ended. `drifted` are payload paths whose files were
     changed on the node's disk, at most 10.
@@ -105,6 +106,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     rebound: int | msgspec.UnsetType = msgspec.UNSET
     superseded: int | msgspec.UnsetType = msgspec.UNSET
     drifted: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    keepalive: int | None = None
 
 
 class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hmac
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from hashlib import sha256
 
 from cfgsync_core import ChangeHints, Conflict, NodeRegistration, RevisionedStore
@@ -24,7 +25,8 @@ class Identities:
     """The bindings of one store: identifier → hash of the node's secret. `await open()` first.
 
     `anonymous` accepts registrations without a secret; `rebind` gives a bound name to another secret (off loopback,
-    only with --insecure-no-auth). `rebound` counts that, by identifier, since the server started.
+    only with --insecure-no-auth). `rebound` counts that, by identifier, since the server started. `lapsed` tells of a bound
+    name whether another secret may take it, since its node has been silent for too long.
 
     With `hints`, other servers share the store: this one follows their bindings and, since its mirror may be behind, reads
     a name from the store before it refuses or binds it.
@@ -41,6 +43,7 @@ class Identities:
     ) -> None:
         self._anonymous = anonymous
         self._rebind = rebind
+        self.lapsed: Callable[[str], Awaitable[bool]] = _never
         self._mirror = BucketMirror(
             store,
             BUCKET,
@@ -131,10 +134,19 @@ class Identities:
                 await self._mirror.commit({identifier: mine})
                 self.rebound[identifier] += 1
                 return None
-            return refusal(
-                409, "identity_conflict", f"{identifier} is already registered with another secret; {REBIND}"
-            )
+            if await self.lapsed(identifier):
+                return await self._taken_over(identifier, mine, bound)
+            return _conflict(identifier)
         return None
+
+    async def _taken_over(self, identifier: str, mine: str, before: str) -> Reply | None:
+        """Give a name whose binding has lapsed to the caller's secret; the first of several callers gets it."""
+        if self._mirror.get(identifier) == before:
+            expected = {identifier: self._mirror.revision_of(identifier) or 0}
+            with suppress(Conflict):
+                await self._mirror.commit({identifier: mine}, expected=expected)
+                return None
+        return _conflict(identifier)
 
     def _claimed(self, identifier: str) -> str | None:
         """The hash that a claim must have; None also while the name is being freed, since a claim commits after that."""
@@ -150,6 +162,16 @@ def _bearer(authorization: str | None) -> str | None:
 
 def _hash(secret: str) -> str:
     return sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()  # a header may hold any bytes
+
+
+async def _never(identifier: str) -> bool:
+    return False
+
+
+def _conflict(identifier: str) -> Reply:
+    return refusal(
+        409, "identity_conflict", f"{identifier} is already registered with another secret; {REBIND}"
+    )
 
 
 def _unauthorized(identifier: str) -> Reply:

@@ -45,6 +45,19 @@ def warn(host: str, lacking: tuple[InsecureOption, ...]) -> None:
         )
 
 
+def exposes_errors(asked: bool, host: str) -> bool:
+    """Whether nodes and `/status` get the words of a failure: if `asked`, and only this machine can reach `host`."""
+    if asked and not is_loopback(host):
+        log.warning(
+            "--expose-errors is ignored: %s is open to other machines, and the words of a failure may hold a secret;"
+            " this log has them",
+            host,
+            extra=event("expose_errors_ignored", host=host),
+        )
+        return False
+    return asked
+
+
 class InsecureStatus(StatusSource):
     """The status of another source, with `insecure` and `rebound`, the names that another secret has taken."""
 

@@ -159,5 +159,7 @@ def _running(
         rebind=settings.insecure_no_auth and not is_loopback(settings.host),
         on_fatal=on_fatal,
         **common,
-        **settings.model_dump(include={"store", "late", "revision", "run_timeout", "shrink_guard", "ttl"}),
+        **settings.model_dump(
+            include={"store", "late", "revision", "run_timeout", "shrink_guard", "ttl", "expose_errors"}
+        ),
     )

@@ -36,6 +36,8 @@ def run(arguments: Sequence[str]) -> int:
         what = f"it was given {' '.join(arguments)[:100]!r}" if arguments else "none was given"
         return fail(2, f"Error: cfgsync-server takes one server file, {what}", "Usage: cfgsync-server CONFIG")
     # imported here: --help needs no pydantic and no aiohttp
+    from ..access.insecure import is_loopback
+
     try:
         from ..settings.serve_settings import read_serve_settings
         from .serve import serve
@@ -52,6 +54,8 @@ def run(arguments: Sequence[str]) -> int:
                 file=sys.stderr,
                 flush=True,
             )
+        if "expose_errors" not in settings.model_fields_set and is_loopback(settings.host):
+            settings = settings.model_copy(update={"expose_errors": True})  # as the original's bodies
         return serve(settings)
     except CfgsyncError as error:
         return fail(1, f"Error: {error}", getattr(error, "hint", ""))

@@ -116,13 +116,16 @@ class ChildDecider:
     async def _load(self, process: ChildProcess) -> None:
         try:
             async with asyncio.timeout(self._load_within):
-                revision = _loaded(await process.receive())
+                message = await process.receive()
         except TimeoutError as error:
             raise MaterializationFailed(f"loading it again took over {self._load_within:g} s") from error
-        except InputError as error:
-            raise MaterializationFailed(f"it cannot be loaded again: {error}; {error.hint}") from error
         except Ended as ended:
             raise MaterializationFailed(f"its process {ended}") from ended
+        if isinstance(message, Refused):
+            again = "it cannot be loaded again: "
+            at = f"{again}{message.at}" if message.at else ""
+            raise MaterializationFailed(f"{again}{message.what}; {message.hint}", at)
+        revision = _loaded(message)
         if revision != self.revision:
             raise MaterializationFailed(
                 f"it was loaded again with revision {revision!r}, and this server runs revision {self.revision!r}: restart the server"
@@ -134,7 +137,8 @@ class ChildDecider:
             await process.send(Changed(changed[at : at + BATCH], []))
         if gone:
             await process.send(Changed([], gone))
-        await process.send(Decide(snapshot.version, snapshot.first_at, snapshot.changed_at))
+        times = (snapshot.first_at, snapshot.changed_at, snapshot.unpublished_at)
+        await process.send(Decide(snapshot.version, *times))
         self._sent = snapshot
 
     async def _answer(self, process: ChildProcess) -> Decision | Failed:

@@ -77,7 +77,8 @@ def main() -> None:
             materializer = load_materializer(target)
             revision = str(getattr(materializer, "revision", ""))
         except InputError as error:
-            line.sendall(framed(Refused(_short(str(error)), _short(error.hint))))
+            at = "" if error.__cause__ is None else raised_at(error.__cause__)
+            line.sendall(framed(Refused(_short(str(error)), _short(error.hint), at)))
             return
         line.sendall(framed(Loaded(revision)))
         child = Child(materializer)
@@ -107,6 +108,7 @@ class Child:
             version=message.version,
             first_at=message.first_at,
             changed_at=message.changed_at,
+            unpublished_at=message.unpublished_at,
         )
         began = time.process_time()
         try:
@@ -124,7 +126,7 @@ class Child:
             if len(frame) > MAX_FRAME_BYTES:
                 raise ValueError(f"a NotReady of {len(frame)} bytes, at most {MAX_FRAME_BYTES} are taken")
         except BaseException as error:  # SystemExit in a materializer is a failed run
-            yield framed(Failed(_short(error_text(error)), _short(raised_at(error))))
+            yield framed(Failed(_short(error_text(error)), raised_at(error)))
             return
         if isinstance(result, Prepared):
             # the server holds the blobs of the last answer: an unchanged node costs nothing

@@ -22,12 +22,13 @@ class Changed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Decide(msgspec.Struct, frozen=True, tag=True):
-    """Run the materializer on the registrations that were sent. Both times are seconds of CLOCK_MONOTONIC, the same clock in
+    """Run the materializer on the registrations that were sent. The times are seconds of CLOCK_MONOTONIC, the same clock in
     both processes: a `Quorum` in the child settles as it would in the server."""
 
     version: Version
     first_at: float | None
     changed_at: float | None
+    unpublished_at: float | None = None
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=True):
@@ -37,10 +38,11 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):
-    """The child cannot load it: the two lines of an `InputError`."""
+    """The child cannot load it: the two lines of an `InputError`. `at` is type and place of the application's error."""
 
     what: str
     hint: str
+    at: str = ""
 
 
 class Blobs(msgspec.Struct, frozen=True, tag=True):

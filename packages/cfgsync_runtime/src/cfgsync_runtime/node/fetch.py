@@ -99,6 +99,7 @@ def fetch(
     *,
     wait: float,
     hold: float = HOLD,
+    keepalive: int | None = None,
     mode: ConfigStartupMode = ConfigStartupMode.FAIL_CLOSED,
     max_stale: float | None = None,
     own: Callable[[], str] | None = None,
@@ -113,7 +114,7 @@ def fetch(
     Without `state` the node has no secret, remembers nothing and acknowledges nothing, as the original's client.
     `own` gives this machine's address anew for each connection after the first (it may change); it may raise `Lost`.
     `waiting` gets the reason for waiting whenever it changes; `notice` gets what an operator should know after a success.
-    New files must pass `check`. Without `acknowledge` success is reported later, by a watching node.
+    New files must pass `check`. `keepalive`: the node stays, and will be heard of within so many seconds. Without `acknowledge` success is reported later, by a watching node.
     """
     identifier = registration.identifier
     patience = Patience(time.monotonic() + wait, waiting)
@@ -130,6 +131,7 @@ def fetch(
         seen=newest_generation(seen),
         seen_digest=seen.digest if seen is not None else None,
         hold=hold,
+        keepalive=keepalive,
         random=random.random,
     )
     with HttpTransport(server) as transport:

@@ -15,7 +15,7 @@ from cfgsync_adapter.generations import PayloadTooLarge
 from cfgsync_adapter.runs import Renewal
 from cfgsync_adapter.status import difference_page, generation_page, generation_summaries
 from cfgsync_artifacts import DuplicatePath, InvalidArtifact
-from cfgsync_core import InvalidRequest, NotReady
+from cfgsync_core import InvalidRequest, MaterializationFailed, NotReady
 from cfgsync_core.server import Call, Reply, page_of, refusal
 from cfgsync_core.store import uuid7
 from cfgsync_core.text import rfc3339
@@ -133,7 +133,8 @@ def _renewed(renewal: Renewal) -> Renewed:
         return Renewed(kind, renewal.claim, outcome.text)
     if isinstance(outcome, NotReady):
         return Renewed("not_ready", renewal.claim, renewal.before, outcome.reason)
-    return Renewed("failed", renewal.claim, renewal.before, str(outcome))
+    words = outcome.in_full if isinstance(outcome, MaterializationFailed) else str(outcome)
+    return Renewed("failed", renewal.claim, renewal.before, words)
 
 
 async def _encoded(made: Callable[[], object]) -> Reply:

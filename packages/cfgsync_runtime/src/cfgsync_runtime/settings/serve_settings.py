@@ -68,7 +68,7 @@ class ServeSettings(pydantic.BaseModel):
         None,
         gt=0,
         title="SECONDS",
-        description="Remove a node that has been silent for so long.  [default: no node is removed]",
+        description="Remove a node that promised to keep in touch and has been silent for so long.  [default: no node is removed]",
     )
     shrink_guard: float = Field(
         50.0,
@@ -86,6 +86,10 @@ class ServeSettings(pydantic.BaseModel):
         False, description="Answer /init-with-node as /node, for the oldest clients."
     )
     no_page: bool = Field(False, description="Do not serve the page of the fleet, GET /.")
+    expose_errors: bool = Field(
+        False,
+        description="On loopback: show nodes and /status the words of a failure, which may hold a secret.",
+    )
 
     @property
     def lacking(self) -> tuple[InsecureOption, ...]:

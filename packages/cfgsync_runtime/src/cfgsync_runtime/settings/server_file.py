@@ -30,7 +30,14 @@ KEYS: Final[Mapping[str, tuple[Callable[[Place, str], object], str]]] = {
     "shrink_guard": (Place.number, "50"),
     "ttl": (Place.number, "60"),
     **dict.fromkeys(
-        ("insecure_no_tls", "insecure_no_auth", "allow_anonymous", "legacy_init_with_node", "no_page"),
+        (
+            "insecure_no_tls",
+            "insecure_no_auth",
+            "allow_anonymous",
+            "legacy_init_with_node",
+            "no_page",
+            "expose_errors",
+        ),
         (Place.truth, "true"),
     ),
 }

@@ -61,6 +61,7 @@ class ServingOptions(TypedDict, total=False):
     run_timeout: float
     shrink_guard: float
     ttl: float | None
+    expose_errors: bool
 
 
 def serving_bundle(bundle: Bundle, shared: Files = (), *, port: int = 0) -> Served:

@@ -107,7 +107,7 @@ def rows(nodes: Iterable[NodeStatus], page: Page) -> Iterator[str]:
 def row(node: NodeStatus, widths: Sequence[int], page: Page) -> str:
     """One node in one line. `widths` are those of `rows`."""
     state = _state(node)
-    seen = plain(node.last_seen or "never", 40)
+    seen = _seen(node)
     if len(widths) > 4 and widths[4] < len(seen):
         seen = seen.partition("T")[2] or seen  # the time of the day
     texts = (node.identifier, state, number(node.served), number(node.applied), seen)
@@ -120,7 +120,14 @@ def one(node: NodeStatus, page: Page) -> Iterator[str]:
     name = fitted(plain(node.identifier), page.width - cells(state) - 2)
     yield f"{name}: {page.painted(state, _COLOURS.get(node.state, ''))}"
     yield from wrapped(f"served generation {number(node.served)}, applied {number(node.applied)}", page)
-    yield from wrapped(f"last seen {plain(node.last_seen or 'never', 40)}", page)
+    yield from wrapped(f"last seen {_seen(node)}", page)
+    if node.registered:
+        kept = (
+            f"every {node.keepalive} s (--ttl removes it)"
+            if node.keepalive
+            else "no (--ttl does not remove it)"
+        )
+        yield from wrapped(f"promised to keep in touch: {kept}", page)
     if node.rebound:
         times = "once" if node.rebound == 1 else f"{node.rebound} times"
         yield from wrapped(f"another secret took this name {times}: do two nodes use it?", page, "red")
@@ -128,6 +135,11 @@ def one(node: NodeStatus, page: Page) -> Iterator[str]:
         yield from wrapped(f"last failure: {plain(node.last_failure)}", page, "red")
     if node.reason:
         yield from wrapped(f"why: {plain(node.reason)}", page)
+
+
+def _seen(node: NodeStatus) -> str:
+    """When this node was last seen; one that registered before the server's restart may not have been seen since."""
+    return plain(node.last_seen or ("not since restart" if node.registered else "never"), 40)
 
 
 def _state(node: NodeStatus) -> str:

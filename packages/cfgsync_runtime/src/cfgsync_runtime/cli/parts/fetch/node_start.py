@@ -13,7 +13,7 @@ import msgspec
 
 from cfgsync_artifacts import DiskError, locked_directory
 from cfgsync_core import NodeRegistration, ServerUrl
-from cfgsync_core.node import HOLD, Lost
+from cfgsync_core.node import HOLD, KEEPALIVE_SECONDS, Lost
 from cfgsync_core.text import as_unicode, cause
 
 from ....node.degraded_start import ConfigStartupMode
@@ -89,6 +89,7 @@ def start_node(flags: FetchArguments) -> int:
                     memory,
                     wait=max(within - (time.monotonic() - began), 0.001) if within else 0.0,
                     hold=LIVE_HOLD if waiting.live else HOLD,
+                    keepalive=KEEPALIVE_SECONDS if flags.watch else None,
                     mode=flags.startup_mode,
                     max_stale=stale,
                     own=(lambda: own_address(at, 0)) if ip == "auto" else None,

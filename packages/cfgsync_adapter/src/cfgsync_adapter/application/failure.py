@@ -1,0 +1,70 @@
+"""An application's failure: its words in full for the log and operators, its type and place for everyone else.
+
+The words may hold a password: those of a command's arguments, of a database driver, of a value that does not fit.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from typing import Any
+
+from cfgsync_artifacts import CfgsyncError
+from cfgsync_core.text import error_text, shortened
+from cfgsync_core.wire import MAX_NOT_READY_CHARACTERS
+
+
+def sentence(error: BaseException) -> str:
+    """`str(error)`, or its type when that is empty, short enough for an answer. An exception group adds its first error."""
+    words = error_text(error)
+    if isinstance(error, BaseExceptionGroup):
+        words += f": {error_text(_first(error)[0])}"
+    return shortened(words, MAX_NOT_READY_CHARACTERS)
+
+
+def raised_at(error: BaseException) -> str:
+    """`KeyError in app.py, line 12`: the error's type and the last line of the application in its traceback.
+
+    The type alone when no line of the application raised it. `""` for an error of cfgsync about the application's result,
+    whose words are cfgsync's own. An exception group adds the first of its errors.
+    """
+    at = _type_and_place(error)
+    if isinstance(error, BaseExceptionGroup):
+        first, more = _first(error)
+        at += f": {_type_and_place(first)}{f' and {more} more' if more else ''}"
+    return shortened(at, MAX_NOT_READY_CHARACTERS)
+
+
+def _first(group: BaseException) -> tuple[BaseException, int]:
+    """The first error in a group, and how many others there are."""
+    more = 0
+    while isinstance(group, BaseExceptionGroup):
+        more += len(group.exceptions) - 1
+        group = group.exceptions[0]
+    return group, more
+
+
+def _type_and_place(error: BaseException) -> str:
+    kind = type(error).__name__
+    if isinstance(error, SyntaxError) and error.filename and not error.filename.startswith("<"):
+        return f"{kind} in {os.path.basename(error.filename)}, line {error.lineno or 1}"
+    frames = [
+        (frame.f_code.co_filename, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+        if not _is_not_the_applications(_module(frame.f_globals))
+    ]
+    if not frames:
+        return "" if isinstance(error, CfgsyncError) else kind
+    application = os.path.dirname(frames[0][0])  # other directories belong to libraries
+    file, line = [one for one in frames if os.path.dirname(one[0]) == application][-1]
+    return f"{kind} in {os.path.basename(file)}, line {line}"
+
+
+def _is_not_the_applications(module: str) -> bool:
+    return module.startswith("cfgsync_") or module.partition(".")[0] in sys.stdlib_module_names
+
+
+def _module(names: dict[str, Any]) -> str:
+    """A module's name, also when `python -m …` runs it as `__main__`."""
+    return str(getattr(names.get("__spec__"), "name", None) or names.get("__name__", ""))
