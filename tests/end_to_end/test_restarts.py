@@ -120,7 +120,7 @@ def test_a_new_revision_whose_materializer_raises_takes_nothing_away(place: Plac
     broken = place.serve("app:Mine", "--revision", "2")
     assert same(node(broken, "node-1"), before["node-1"])
     assert broken.status()["reason"].startswith(
-        "failed to materialize config snapshot: RuntimeError in app.py, line "
+        "failed to materialize config snapshot: ValueError in app.py, line "
     )
 
 

@@ -465,6 +465,7 @@ async def test_the_status_says_who_is_here_and_why_it_is_not_ready(ask: Asking) 
         "because": WAITING.reason,
         "conditions": [],
         "missing": [],
+        "keepalive": None,
     }
     assert (await ask("GET", "/status/node-1")).words["identifier"] == "node-1"
 

@@ -31,7 +31,7 @@ from cfgsync_adapter import (
     RegistrationSnapshot,
     RegistrationSnapshotMaterializer,
 )
-from cfgsync_adapter.generations import Prepared, checked
+from cfgsync_adapter.generations import PayloadTooLarge, Prepared, checked
 from cfgsync_adapter.runs import raised_at
 from cfgsync_core.text import error_text, shortened
 from cfgsync_core.wire import MAX_NOT_READY_CHARACTERS
@@ -118,13 +118,13 @@ class Child:
             else:
                 size = sum(map(len, result.blobs.values()))
                 if size > MAX_ANSWER_BYTES:
-                    raise ValueError(
+                    raise PayloadTooLarge(
                         f"the files of all nodes are {size} bytes, at most {MAX_ANSWER_BYTES} are taken"
                     )
                 last = Made(result.map_key, time.process_time() - began, result.accepts_shrink)
             frame = framed(last)
             if len(frame) > MAX_FRAME_BYTES:
-                raise ValueError(f"a NotReady of {len(frame)} bytes, at most {MAX_FRAME_BYTES} are taken")
+                raise PayloadTooLarge(f"a NotReady of {len(frame)} bytes, at most {MAX_FRAME_BYTES} are taken")
         except BaseException as error:  # SystemExit in a materializer is a failed run
             yield framed(Failed(_short(error_text(error)), raised_at(error)))
             return
