@@ -130,3 +130,24 @@ async def test_many_that_promised_nothing_cost_an_expiry_nothing() -> None:
         clock.now += TTL
         assert seen.oldest() == clock.now, "the next look is a whole ttl away"
         assert not seen.silent_since(clock.now)
+
+
+async def test_a_node_that_comes_back_while_it_expires_is_still_expected() -> None:
+    class Slow(MemoryStore):
+        async def commit(self, bucket: str, *arguments: object, **more: object):  # type: ignore[no-untyped-def]
+            version = await super().commit(bucket, *arguments, **more)  # type: ignore[arg-type]
+            await asyncio.sleep(0.02)
+            return version
+
+    clock = Clock()
+    async with RegistrationConfigSource(ReadyAt(1), store=Slow(), ttl=TTL, seen=clock.seen()) as source:
+        await promising(source, "a")
+        clock.now += TTL
+        expiring = asyncio.create_task(expire(source))
+        await asyncio.sleep(0.01)
+        await source.register(node("a"))
+        await source.promise("a", 20)
+        assert await expiring == ["a"]
+        assert source.node("a").registered
+        clock.now += TTL
+        assert await expire(source) == ["a"]

@@ -17,7 +17,7 @@ from cfgsync_adapter import (
     RegistrationConfigSource,
     RegistrationSnapshot,
 )
-from cfgsync_core import MaterializationFailed, MetadataMismatch
+from cfgsync_core import MaterializationFailed, MetadataMismatch, Unavailable
 from tests.adapter.fleets import ReadyAt, node
 
 SECRET = "hunter2"
@@ -78,6 +78,14 @@ def mismatched() -> None:
     raise MetadataMismatch("a", SECRET)
 
 
+def unavailable() -> None:
+    raise Unavailable(SECRET)
+
+
+def failed() -> None:
+    raise MaterializationFailed(SECRET)
+
+
 def left() -> None:
     raise SystemExit(SECRET)  # leaves
 
@@ -92,6 +100,8 @@ def left() -> None:
         (unreadable, f"Silent {at('raise Silent')}"),
         (compiled, "SyntaxError in settings.py, line 1"),
         (mismatched, f"MetadataMismatch {at('raise MetadataMismatch')}"),
+        (unavailable, f"Unavailable {at('raise Unavailable')}"),
+        (failed, f"MaterializationFailed {at('raise MaterializationFailed')}"),
         (left, f"SystemExit {at('raise SystemExit(SECRET)  # leaves')}"),
     ],
 )  # fmt: skip

@@ -210,7 +210,8 @@ class RegistrationConfigSource:
 
     async def promise(self, identifier: str, seconds: int | None) -> None:
         """See `PresenceSource`."""
-        await self._ready()
+        if self._opened is None or self._draining is not None:
+            await self._ready()
         await self._membership.promise(identifier, seconds)
 
     async def lapse(self, identifier: str) -> bool:

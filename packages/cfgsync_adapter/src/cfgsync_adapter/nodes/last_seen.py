@@ -48,8 +48,10 @@ class LastSeen:
 
     def expect(self, identifier: str) -> None:
         """This node has just said that it will be heard of again, or is expected from now on after a restart."""
+        known = self._nodes.get(identifier) or SeenNode(0.0)
+        known.at = self.clock()
         self._expected.pop(identifier, None)
-        self._expected[identifier] = self._nodes.get(identifier) or SeenNode(self.clock())
+        self._expected[identifier] = known
 
     def release(self, identifier: str) -> None:
         """This node is not expected any more."""

@@ -89,15 +89,20 @@ class Membership:
     async def promise(self, identifier: str, seconds: int | None) -> None:
         """A node has said that it will be heard of again within so many seconds (None: it says no such thing). Durable on
         return. Raises `Unavailable` and its subclasses."""
-        if self._promises.get(identifier) == seconds or identifier not in self._registry:
+        if identifier not in self._registry:
             return
-        await self._promises.keep(identifier, seconds)
-        if identifier not in self._registry:  # it left meanwhile
-            await self._promises.keep(identifier, None)
-        elif self.ttl is not None and seconds is None:
+        if is_new := self._promises.get(identifier) != seconds:
+            await self._promises.keep(identifier, seconds)
+            if identifier not in self._registry:  # it left meanwhile
+                await self._promises.keep(identifier, None)
+                return
+        if self.ttl is None:
+            return
+        if seconds is None:
             self._seen.release(identifier)
-        elif self.ttl is not None and seconds is not None:
-            self._seen.expect(identifier)
+            return
+        self._seen.expect(identifier)
+        if is_new:
             self._warn_of(identifier, seconds, self.ttl)
 
     def _warn_of(self, identifier: str, seconds: int, ttl: float) -> None:

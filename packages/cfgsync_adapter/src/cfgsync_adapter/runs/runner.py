@@ -190,7 +190,10 @@ class Runner:
             snapshot = self._registry.snapshot()
             source, replaced = self.source, self._replacements.by_node()  # in one step with the snapshot
             async with asyncio.timeout(self._run_timeout) as deadline:
-                decision = await self._decider.decide(snapshot)
+                try:
+                    decision = await self._decider.decide(snapshot)
+                except Unavailable as error:  # an application's own: this server's store was not asked
+                    raise MaterializationFailed(sentence(error), raised_at(error)) from error
             self._processor_seconds = decision.processor_seconds
             self.tally.processor_seconds += decision.processor_seconds
             if isinstance(decision.answer, NotReady):
@@ -209,7 +212,7 @@ class Runner:
         except Exception as error:
             cause, at = sentence(error), raised_at(error)
             if isinstance(error, MaterializationFailed):
-                cause, at = error.cause, error.at
+                cause, at = error.cause, error.at or at  # an application may raise it, too
             elif isinstance(error, TimeoutError) and deadline is not None and deadline.expired():
                 cause, at = f"no answer within {self._run_timeout:g} s", ""
             return Verdict(source, MaterializationFailed(cause, at, exposed=self._expose_errors))

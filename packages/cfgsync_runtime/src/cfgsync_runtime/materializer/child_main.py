@@ -124,7 +124,9 @@ class Child:
                 last = Made(result.map_key, time.process_time() - began, result.accepts_shrink)
             frame = framed(last)
             if len(frame) > MAX_FRAME_BYTES:
-                raise PayloadTooLarge(f"a NotReady of {len(frame)} bytes, at most {MAX_FRAME_BYTES} are taken")
+                raise PayloadTooLarge(
+                    f"a NotReady of {len(frame)} bytes, at most {MAX_FRAME_BYTES} are taken"
+                )
         except BaseException as error:  # SystemExit in a materializer is a failed run
             yield framed(Failed(_short(error_text(error)), raised_at(error)))
             return

@@ -51,7 +51,7 @@ Bundle: TypeAlias = NodeArtifactsBundle | Mapping[str, Files] | str | os.PathLik
 
 
 class ServingOptions(TypedDict, total=False):
-    """Options of `serving_snapshot`, with the same defaults."""
+    """Options of `serving_snapshot`, with the same defaults, but for `expose_errors`: a test sees the words of a failure."""
 
     port: int
     store: Backend | Engine | str
@@ -92,6 +92,7 @@ def serving_materializer(materializer: object, **options: Unpack[ServingOptions]
             "give an object with a method `materialize_snapshot(self, registrations)`, or a class or function that makes one",
         )
     name = getattr(materializer, "__qualname__", type(materializer).__qualname__)
+    options.setdefault("expose_errors", True)
     observed = ObservedMaterializer(materializer_from(materializer, name))
     return Served(lambda: serving_snapshot(observed, **options), observed)
 
