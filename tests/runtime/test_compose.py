@@ -1,4 +1,4 @@
-"""A composed server over real sockets: what it says of its store is what the engine says."""
+"""A composed server over real sockets: what it says of its store, of a failure and of what nodes promised."""
 
 from __future__ import annotations
 
@@ -8,13 +8,18 @@ import aiohttp
 import pytest
 
 from cfgsync_adapter import MaterializedArtifacts
-from cfgsync_core import MemoryStore, Unavailable
+from cfgsync_core import CfgsyncClient, MemoryStore, NodeRegistration, Unavailable
 from cfgsync_runtime import serving_snapshot
 
 
 class Nobody:
     def materialize_snapshot(self, registrations):
         return MaterializedArtifacts.from_nodes({})
+
+
+class Fails:
+    def materialize_snapshot(self, registrations):
+        raise OSError("hunter2")
 
 
 class DeadEngine(MemoryStore):
@@ -45,3 +50,52 @@ async def test_readyz_is_503_while_the_engine_does_not_answer_its_ping(error):
         store.dead = False
         async with session.get("/readyz") as answer:
             assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "asked", "exposed"),
+    [("127.0.0.1", False, False), ("127.0.0.1", True, True), ("0.0.0.0", True, False)],
+)
+async def test_the_words_of_a_failure_are_exposed_if_asked_and_on_loopback_only(host, asked, exposed, caplog):
+    lacking = ("no-tls", "no-auth") if host == "0.0.0.0" else ()
+    node = {"identifier": "a", "ip": "10.0.0.1"}
+    async with (
+        serving_snapshot(Fails(), host=host, lacking=lacking, expose_errors=asked) as server,
+        aiohttp.ClientSession(f"http://127.0.0.1:{server.port}") as session,
+    ):
+        await session.post("/register", json=node)
+        async with session.post("/node", json=node) as answer:
+            told = await answer.text()
+            assert answer.status == 500
+        async with session.get("/status") as answer:
+            told += await answer.text()
+    assert ("hunter2" in told) == exposed
+    assert ("OSError in test_compose.py, line " in told) == (not exposed)
+    said = [line.getMessage() for line in caplog.records]
+    assert any("--expose-errors is ignored: 0.0.0.0 is open" in line for line in said) == (
+        asked and not exposed
+    )
+    assert any("the materializer failed: hunter2 (OSError in " in line for line in said)
+
+
+async def test_a_promise_travels_and_a_client_that_keeps_in_touch_promises_it():
+    registration = NodeRegistration("a", "10.0.0.1")
+    async with (
+        serving_snapshot(Nobody()) as server,
+        aiohttp.ClientSession(server.url) as session,
+        CfgsyncClient(server.url, keepalive=90) as stays,
+        CfgsyncClient(server.url) as once,
+    ):
+
+        async def promised():
+            async with session.get("/status/a") as answer:
+                return (await answer.json())["keepalive"]
+
+        await stays.register(registration)
+        assert await promised() == 90
+        await once.resolve(registration)
+        assert await promised() == 90, "/node without the header withdraws nothing"
+        await once.register(registration)
+        assert await promised() is None
+        await stays.resolve(registration)
+        assert await promised() == 90

@@ -19,7 +19,7 @@ from cfgsync_adapter import (
     RegistrationConfigSource,
     RegistrationSnapshot,
 )
-from cfgsync_core import InvalidRegistration
+from cfgsync_core import InvalidRegistration, MemoryStore
 from tests.adapter.fleets import RandomKeys, ReadyAt
 
 MINE = ReadyAt(1)
@@ -65,6 +65,9 @@ WRONG: list[tuple[Callable[..., object], tuple[object, ...], dict[str, object], 
     (PersistingSnapshotMaterializer, (MINE, "/srv"), {}, "takes a sink, .*, not str"),
     (RegistrationConfigSource, (RandomKeys,), {}, r"write RandomKeys\(\)"),
     (RegistrationConfigSource, (MINE,), {"sink": Sink}, r"write Sink\(\)"),
+    (RegistrationConfigSource, (MINE,), {"late": "Freeze"}, "late='Freeze': give 'follow' or 'freeze'"),
+    (RegistrationConfigSource, (MINE,), {"ttl": 0}, "ttl=0: give a number of seconds above 0"),
+    (RegistrationConfigSource, (MINE,), {"run_timeout": "60"}, "run_timeout='60'"),
     (MaterializedArtifacts, ({"n": [FILE]},), {}, r"node n: expected an ArtifactSet, got list: .*from_nodes"),
     (MaterializedArtifacts, ([("n", ArtifactSet())],), {}, "files by identifier, not list"),
     (MaterializedArtifacts, ({5: ArtifactSet()},), {}, "identifier as text, not by int"),
@@ -117,3 +120,10 @@ def test_a_class_whose_method_needs_no_object_is_a_materializer() -> None:
 def test_lists_are_taken_where_tuples_are_meant() -> None:
     answer = NotReady("", [Condition("quorum", 1, 2, ["b"])])  # type: ignore[arg-type]
     assert answer.conditions == (Condition("quorum", 1, 2, ("b",)),)
+
+
+async def test_a_revision_that_is_a_number_can_be_read_again() -> None:
+    store = MemoryStore()
+    for _ in range(2):
+        async with RegistrationConfigSource(MINE, store=store, revision=7) as source:  # type: ignore[arg-type]
+            assert source.parts.publisher.claim.revision == "7"

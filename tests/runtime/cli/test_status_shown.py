@@ -431,5 +431,7 @@ def test_a_node_is_shown_with_its_promise_and_one_from_before_the_restart_is_not
     assert "last seen not since restart" in list(one(before, Page()))
     assert "promised to keep in touch: no (--ttl does not remove it)" in list(one(before, Page()))
     watches = NodeStatus("b", registered=True, last_seen=SEEN, keepalive=60)
+    shown = list(table(FleetStatus(registered=2, waiting=0), [before, watches], Page()))
+    assert shown[-1] == "promised to keep in touch: b"
     assert "promised to keep in touch: every 60 s (--ttl removes it)" in list(one(watches, Page()))
     assert "last seen never" in list(one(NodeStatus("stranger"), Page()))

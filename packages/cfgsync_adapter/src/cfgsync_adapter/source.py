@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from cfgsync_core import (
     Acknowledgement,
@@ -92,6 +92,11 @@ class RegistrationConfigSource:
             raise ValueError(
                 "no ttl for a server that shares its store: it does not see the other servers' nodes"
             )
+        if late not in get_args(Late):
+            raise ValueError(f"late={late!r}: give 'follow' or 'freeze'")
+        for name, value in (("run_timeout", run_timeout), ("ttl", ttl)):
+            if value is not None and not (isinstance(value, int | float) and value > 0):
+                raise ValueError(f"{name}={value!r}: give a number of seconds above 0")
         if materializer is not None:
             refuse_no_materializer(materializer, "a source")
         if sink is not None:
@@ -105,7 +110,9 @@ class RegistrationConfigSource:
         self.parts = SourceParts(
             decider,
             self._store,
-            revision=str(getattr(materializer or decider, "revision", "")) if revision is None else revision,
+            revision=str(getattr(materializer or decider, "revision", ""))
+            if revision is None
+            else str(revision),
             frozen=late == "freeze",
             sink=sink,
             run_timeout=run_timeout,

@@ -23,6 +23,8 @@ _WIDE: Final = (11, 10, 10, 20)
 _NARROW: Final = (11, 6, 7, 9)
 """The widths of all columns but the first."""
 _LEAST_NODE: Final = 22
+_NAMED: Final = 8
+"""How many of the nodes that promised to keep in touch are named under the table."""
 _BEHIND: Final = 3
 """How many of the nodes that are behind are named."""
 _NAME_WIDTHS: Final = {4: 16, 3: 4, 1: 4}
@@ -67,6 +69,10 @@ def table(fleet: FleetStatus, nodes: Sequence[NodeStatus], page: Page) -> Iterat
     if nodes:
         yield ""
         yield from rows(nodes, page)
+    promised = [plain(node.identifier) for node in nodes if node.keepalive]
+    if promised:
+        more = f" and {len(promised) - _NAMED} more" if len(promised) > _NAMED else ""
+        yield from wrapped(f"promised to keep in touch: {', '.join(promised[:_NAMED])}{more}", page)
 
 
 def summary(fleet: FleetStatus, page: Page) -> Iterator[str]:
