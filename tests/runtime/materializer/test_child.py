@@ -285,6 +285,11 @@ async def test_readiness_rules_and_caches_work_there_as_they_do_here(application
         ("class Mine: pass", "app:Mine: the class has no method materialize_snapshot", "give it `def"),
         ("1 / 0\nclass Mine: ...", "importing app failed: ", "app.py:4"),
         (
+            "class Mine:\n    def __new__(cls): return Quorum(NotReady, expected='a')\n    materialize_snapshot = print",
+            "app:Mine failed when it was called: ",
+            "app.py:5",
+        ),
+        (
             "os._exit(9)\nclass Mine: ...",
             "loading app:Mine ended its process: ended with exit code 9",
             "import it in Python to see why",

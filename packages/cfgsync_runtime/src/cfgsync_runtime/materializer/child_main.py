@@ -32,8 +32,8 @@ from cfgsync_adapter import (
     RegistrationSnapshotMaterializer,
 )
 from cfgsync_adapter.generations import PayloadTooLarge, Prepared, checked
-from cfgsync_adapter.runs import raised_at
-from cfgsync_core.text import error_text, shortened
+from cfgsync_adapter.runs import raised_at, sentence
+from cfgsync_core.text import shortened
 from cfgsync_core.wire import MAX_NOT_READY_CHARACTERS
 
 from ..errors import InputError
@@ -128,7 +128,7 @@ class Child:
                     f"a NotReady of {len(frame)} bytes, at most {MAX_FRAME_BYTES} are taken"
                 )
         except BaseException as error:  # SystemExit in a materializer is a failed run
-            yield framed(Failed(_short(error_text(error)), raised_at(error)))
+            yield framed(Failed(sentence(error), raised_at(error)))
             return
         if isinstance(result, Prepared):
             # the server holds the blobs of the last answer: an unchanged node costs nothing

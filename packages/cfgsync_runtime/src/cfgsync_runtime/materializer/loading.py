@@ -166,9 +166,12 @@ def _broken(what: str, error: BaseException) -> NoReturn:
 
 
 def _frames(error: BaseException) -> list[traceback.FrameSummary]:
-    """The frames below this file that are not the import system's own."""
+    """The frames of the application: those that are neither cfgsync's nor the import system's own."""
+    below = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
     return [
         frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename not in (__file__, importlib.__file__) and not frame.filename.startswith("<frozen")
+        for frame, module in zip(traceback.extract_tb(error.__traceback__), below, strict=True)
+        if not module.startswith("cfgsync_")
+        and frame.filename != importlib.__file__
+        and not frame.filename.startswith("<frozen")
     ]
