@@ -121,7 +121,7 @@ _CALLERS: Final = {
     "public": "every client that reaches the server",
     "node": "a node, by its secret",
     "reader": "every client that reaches the server",
-    "operator": "an operator on the server's machine",
+    "operator": "an operator, over the admin socket",
 }
 
 

@@ -27,6 +27,7 @@ from cfgsync_core import (  # noqa: E402
     Ready,
 )
 from cfgsync_core.server.watch_stream import WatchStreams  # noqa: E402
+from cfgsync_runtime.access.admission import Admission  # noqa: E402
 from cfgsync_runtime.page.answering import page_routes  # noqa: E402
 from tests.chromium import Browser, Tab, started  # noqa: E402
 from tests.routes import routes_of  # noqa: E402
@@ -79,7 +80,7 @@ async def served(materializer: object) -> AsyncIterator[tuple[Fleet, str]]:
     async with RegistrationConfigSource(materializer) as source:  # type: ignore[arg-type]
         pages = WatchStreams(source)
         routes = [*routes_of(source), *pages.routes(), *page_routes(source, source)]
-        async with HttpServer(routes, port=0) as server:
+        async with HttpServer(routes, port=0, access=Admission(page_contents=True)) as server:
             try:
                 yield Fleet(source), f"{server.url}/"
             finally:

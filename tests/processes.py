@@ -9,10 +9,14 @@ import contextlib
 import http.client
 import json
 import os
+import re
 import select
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -37,16 +41,34 @@ class Reply(NamedTuple):
         return json.loads(self.body)
 
 
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over the Unix socket at `path`."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
 def ask(
-    port: int,
+    at: int | str,
     method: str,
     path: str,
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     within: float = PATIENCE,
 ) -> Reply:
-    """One request over a connection of its own. A body is said to be JSON unless `headers` say otherwise."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=within)
+    """One request over a connection of its own, to a port or a Unix socket. A body is said to be JSON unless `headers` say
+    otherwise."""
+    connection = (
+        UnixConnection(at, within)
+        if isinstance(at, str)
+        else http.client.HTTPConnection("127.0.0.1", at, timeout=within)
+    )
     with contextlib.closing(connection):
         kind = {} if body is None else {"Content-Type": "application/json"}
         connection.request(method, path, body, {**kind, **(headers or {})})
@@ -94,6 +116,19 @@ class Server:
     ) -> Reply:
         return ask(self.port, method, path, body, headers)
 
+    @property
+    def admin_socket(self) -> str:
+        """Where its log says that its admin socket is."""
+        found = re.search(r"admin socket: (/\S+)", self.log)
+        assert found is not None, self.log
+        return found[1]
+
+    def operate(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Reply:
+        """A request over its admin socket."""
+        return ask(self.admin_socket, method, path, body, headers)
+
     def status(self, identifier: str = "") -> Any:
         """The words of `/status`, or of one node's."""
         reply = self.ask("GET", f"/status/{identifier}" if identifier else "/status")
@@ -117,6 +152,9 @@ class Place:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
+        self._runtime = tempfile.mkdtemp(
+            prefix="cfgsync-"
+        )  # of its own: the path of a socket is at most 107 bytes
         self._started: list[subprocess.Popen[str]] = []
         self._logs = 0
 
@@ -132,12 +170,14 @@ class Place:
             process.wait()
             if process.stdout is not None:
                 process.stdout.close()
+        shutil.rmtree(self._runtime, ignore_errors=True)
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("CFGSYNC_", "CFG_"))
         }
-        return kept | {"XDG_STATE_HOME": str(self.directory / "xdg-state")} | dict(more or {})
+        places = {"XDG_STATE_HOME": str(self.directory / "xdg-state"), "XDG_RUNTIME_DIR": self._runtime}
+        return kept | places | dict(more or {})
 
     def write(self, name: str, text: str) -> Path:
         """A file in the directory."""

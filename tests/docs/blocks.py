@@ -24,11 +24,13 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 PATIENCE = 60.0
+PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"  # where Debian has nginx and haproxy
 _FENCE = re.compile(r"^```(\w*)(?: title=(\S+))?(?: needs=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -44,7 +46,7 @@ class Block(NamedTuple):
 
     @property
     def lacks(self) -> list[str]:
-        return [name for name in self.needs if shutil.which(name) is None]
+        return [name for name in self.needs if shutil.which(name, path=PATH) is None]
 
 
 def blocks(page: Path) -> list[Block]:
@@ -89,7 +91,7 @@ def environment_of(home: Path, port: int) -> dict[str, str]:
     """A reader's environment, with a home of its own and `port` instead of 4400."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CFGSYNC_", "CFG_"))}
     return kept | {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": PATH,
         "HOME": str(home),
         "XDG_STATE_HOME": str(home / "state"),
         "CFGSYNC_SERVE_PORT": str(port),
@@ -104,7 +106,9 @@ def run_shell(text: str, directory: Path, port: int) -> str:
     home.mkdir(exist_ok=True)
     environment = environment_of(home, port)
     log = home / "printed"
-    with log.open("w", encoding="utf-8") as out:
+    # the path of a socket is at most 107 bytes
+    with tempfile.TemporaryDirectory(prefix="cfgsync-") as runtime, log.open("w", encoding="utf-8") as out:
+        environment["XDG_RUNTIME_DIR"] = runtime
         shell = subprocess.Popen(
             ["bash", "-euo", "pipefail", "-c", text],
             cwd=directory,

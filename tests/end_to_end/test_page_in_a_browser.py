@@ -25,6 +25,7 @@ from cfgsync_core import (
     Ready,
 )
 from cfgsync_core.server.watch_stream import WatchStreams
+from cfgsync_runtime.access.admission import Admission
 from cfgsync_runtime.page.answering import page_routes
 from tests.chromium import Browser, Tab, started
 from tests.routes import routes_of
@@ -75,7 +76,8 @@ class Fleet:
         routes = [*routes_of(self.source), *page_routes(self.source, self.source)]
         if hints:
             routes += pages.routes()
-        async with HttpServer(routes, port=self.port) as server:
+        access = Admission(page_contents=True)
+        async with HttpServer(routes, port=self.port, access=access) as server:
             self.port = server.port
             try:
                 yield self

@@ -1,6 +1,7 @@
 """Two servers on one store, over HTTP: who registers at one is answered, acknowledged, bound and evicted at both."""
 
 import asyncio
+import tempfile
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
@@ -10,6 +11,7 @@ from cfgsync_adapter import ArtifactFile, ArtifactSet, MaterializedArtifacts, No
 from cfgsync_core import CfgsyncClient, MemoryHints, MemoryStore, NodeRegistration, Version
 from cfgsync_runtime.compose import serving_snapshot
 from tests.faults import LostHints
+from tests.processes import ask
 
 SOON = 0.2
 
@@ -23,7 +25,7 @@ class TwoNodes:
 
 
 @asynccontextmanager
-async def two_servers(bus=None, bus_of_a=None, **words):
+async def two_servers(bus=None, bus_of_a=None, door_of_b=None, **words):
     """Their URLs, and how to end the first as a kill would: what it has not whispered yet is never whispered."""
     bus = MemoryHints() if bus is None else bus
     store = MemoryStore()
@@ -32,7 +34,9 @@ async def two_servers(bus=None, bus_of_a=None, **words):
             serving_snapshot(TwoNodes(), store=store, hints=bus_of_a or bus, interval=SOON, **words)
         )
         b = await stack.enter_async_context(
-            serving_snapshot(TwoNodes(), store=store, hints=bus, interval=SOON, **words)
+            serving_snapshot(
+                TwoNodes(), store=store, hints=bus, interval=SOON, admin_socket=door_of_b, **words
+            )
         )
         yield a.url, b.url, stack_of_a.aclose
 
@@ -106,14 +110,16 @@ async def test_a_name_that_was_bound_at_one_server_is_bound_at_the_other_at_once
 
 
 async def test_a_name_that_was_freed_at_one_server_can_be_bound_at_the_other_at_once():
-    async with two_servers(LostHints(MemoryHints())) as (a, b, _):
-        body = {"identifier": "node-1", "ip": "10.0.0.1"}
-        assert (await post(a, "/register", body, "old"))[0] == 202
-        assert (await post(b, "/register", body, "new"))[0] == 409
-        status, _, text = await post(b, "/admin/evict", {"identifier": "node-1"})
-        assert status == 200, text
-        assert (await post(a, "/register", body, "new"))[0] == 202
-        assert (await post(b, "/node", {"identifier": "node-1"}, "old"))[0] == 403
+    with tempfile.TemporaryDirectory() as directory:
+        door = f"{directory}/b.sock"
+        async with two_servers(LostHints(MemoryHints()), door_of_b=door) as (a, b, _):
+            body = {"identifier": "node-1", "ip": "10.0.0.1"}
+            assert (await post(a, "/register", body, "old"))[0] == 202
+            assert (await post(b, "/register", body, "new"))[0] == 409
+            told = await asyncio.to_thread(ask, door, "POST", "/admin/evict", b'{"identifier":"node-1"}')
+            assert told.status == 200, told
+            assert (await post(a, "/register", body, "new"))[0] == 202
+            assert (await post(b, "/node", {"identifier": "node-1"}, "old"))[0] == 403
 
 
 async def test_an_acknowledgement_at_one_server_is_known_at_the_other():

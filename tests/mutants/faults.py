@@ -395,7 +395,7 @@ FAULTS = (
         ("tests/runtime/page/test_page.py",),
     ),
     Fault(
-        "a name that was made to lead here is an operator's",
+        "a name that was made to lead here may replace files",
         (
             Edit(
                 f"{_CORE}/server/access.py",
@@ -403,7 +403,45 @@ FAULTS = (
                 "    if False:\n",
             ),
         ),
-        ("tests/runtime/page/test_page.py", "tests/core/server/test_access.py"),
+        ("tests/runtime/access/test_admission.py", "tests/core/server/test_access.py"),
+    ),
+    Fault(
+        "a caller over TCP is an operator",
+        (
+            Edit(
+                f"{_CORE}/server/access.py",
+                "        return _NO_SOCKET\n",
+                "        return None\n",
+            ),
+        ),
+        ("tests/runtime/access/test_admission.py", "tests/core/server/test_access.py"),
+    ),
+    Fault(
+        "every user that may open the admin socket is an operator",
+        (Edit(f"{_CORE}/server/access.py", " in (0, os.geteuid()) else _PEER", " >= 0 else _PEER"),),
+        ("tests/core/server/test_access.py",),
+    ),
+    Fault(
+        "a live admin socket is taken over",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/access/admin_socket.py",
+                "            _remove_stale(path)\n",
+                "            if os.path.lexists(path):\n                os.unlink(path)\n",
+            ),
+        ),
+        ("tests/runtime/access/test_admin_socket.py",),
+    ),
+    Fault(
+        "a command talks to whoever listens on the admin socket",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/access/admin_socket.py",
+                "if mine not in (0, its) and its != 0:",
+                "if False:",
+            ),
+        ),
+        ("tests/runtime/access/test_admin_socket.py",),
     ),
     Fault(
         "the page answers to every name",

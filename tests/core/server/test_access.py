@@ -1,12 +1,14 @@
-"""Who counts as an operator, by where a request came from and what it calls the server."""
+"""Who is an operator, by the user at the other end of a Unix socket; and what headers can tell of a caller over TCP."""
 
 from __future__ import annotations
 
+import os
 import socket
 
 import pytest
 
-from cfgsync_core.server.access import is_own_name, why_no_operator
+from cfgsync_core.server.access import is_own_name, peer_user, why_no_operator, why_not_here
+from cfgsync_core.server.route import Call
 
 
 @pytest.mark.parametrize(
@@ -27,21 +29,40 @@ def test_a_name_that_somebodys_name_server_answers_is_not_ours(host: str) -> Non
     assert not is_own_name(host)
 
 
-def test_on_this_machine_by_its_own_name_is_an_operator() -> None:
-    for remote in ("127.0.0.1", "::1", "::ffff:127.0.0.1", "127.8.9.1"):
-        assert why_no_operator(remote, {"Host": "127.0.0.1:4400"}, 4400) is None
+@pytest.mark.parametrize("user", [0, os.geteuid()])
+def test_root_and_the_server_s_user_are_operators_on_its_socket(user: int) -> None:
+    assert why_no_operator(Call({"Host": "attacker.example"}, peer=user)) is None
 
 
 @pytest.mark.parametrize(
-    ("remote", "headers", "word"),
+    ("peer", "headers", "word"),
     [
-        ("10.0.0.1", {}, "own machine"),
-        (None, {}, "own machine"),
-        ("127.0.0.1", {"Origin": "http://127.0.0.1:4400"}, "Origin"),
-        ("127.0.0.1", {"X-Forwarded-For": "203.0.113.9"}, "proxy"),
-        ("127.0.0.1", {"Via": "1.1 nginx"}, "proxy"),
-        ("127.0.0.1", {"Host": "attacker.example"}, "(`Host`): use http://127.0.0.1:4400"),
+        (None, {"Host": "127.0.0.1:4400"}, "admin socket only"),
+        (os.geteuid() + 1, {}, "root and the server's user only"),
+        (0xFFFFFFFF, {}, "root and the server's user only"),
+        (0, {"Origin": "http://127.0.0.1:4400"}, "Origin"),
+        (None, {"Origin": "null"}, "Origin"),
     ],
 )
-def test_anybody_else_is_told_why_not(remote: str | None, headers: dict[str, str], word: str) -> None:
-    assert word in (why_no_operator(remote, headers, 4400) or "")
+def test_anybody_else_is_told_why_not(peer: int | None, headers: dict[str, str], word: str) -> None:
+    assert word in (why_no_operator(Call(headers, peer=peer)) or "")
+
+
+def test_the_kernel_tells_the_user_at_the_other_end() -> None:
+    one, other = socket.socketpair(socket.AF_UNIX)
+    with one, other:
+        assert peer_user(one) == os.geteuid()
+
+
+@pytest.mark.parametrize(
+    ("headers", "word"),
+    [
+        ({"Host": "127.0.0.1", "Origin": "http://127.0.0.1:4400"}, "Origin"),
+        ({"Host": "127.0.0.1", "X-Forwarded-For": "203.0.113.9"}, "proxy"),
+        ({"Host": "127.0.0.1", "Via": "1.1 nginx"}, "proxy"),
+        ({"Host": "attacker.example"}, "`Host`"),
+    ],
+)
+def test_what_a_page_or_a_proxy_asks_for_comes_from_elsewhere(headers: dict[str, str], word: str) -> None:
+    assert word in (why_not_here(headers) or "")
+    assert why_not_here({"Host": "localhost:4400"}) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -44,7 +45,7 @@ class App:
 
 
 class Asking:
-    """A client of one running server."""
+    """A client of one running server, by its admin socket."""
 
     def __init__(self, server: HttpServer, session: aiohttp.ClientSession) -> None:
         self._url = server.url
@@ -79,8 +80,13 @@ class Asking:
 
 @asynccontextmanager
 async def serving(app: App, **more: Any) -> AsyncIterator[Asking]:
-    async with serving_snapshot(app, **more) as server, aiohttp.ClientSession() as session:
-        yield Asking(server, session)
+    with tempfile.TemporaryDirectory() as directory:
+        path = f"{directory}/admin.sock"
+        async with (
+            serving_snapshot(app, admin_socket=path, **more) as server,
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(path)) as session,
+        ):
+            yield Asking(server, session)
 
 
 async def test_renew_says_what_became_of_it() -> None:

@@ -7,6 +7,7 @@ import base64
 import io
 import json
 import re
+import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -168,7 +169,7 @@ async def app() -> App:
 
 @pytest.fixture
 async def ask(app: App) -> AsyncIterator[Asking]:
-    async with serving(app) as asking:
+    async with serving(app, page_contents=True) as asking:
         yield asking
 
 
@@ -416,36 +417,54 @@ async def test_head_answers_the_same_headers_and_no_other_method_is_taken(ask: A
 async def test_a_name_that_was_made_to_lead_here_gets_nothing(ask: Asking) -> None:
     """DNS rebinding: the attacker's page is of the same origin to the browser; only its name tells it."""
     await ask.register("node-1")
-    for path in ("/", "/?node=node-1", "/admin/generations?number=1&contents=1", "/admin/snapshot"):
+    for path in ("/", "/?node=node-1"):
         said = await ask.get(path, 403, Host="attacker.example:4400")
         assert json.loads(said)["code"] == "forbidden"
     for name in ("localhost:4400", "127.0.0.1", "[::1]:4400", "cfgsync.localhost", "10.0.0.7:80"):
         await ask.page(Host=name)
 
 
-async def test_behind_a_proxy_nobody_is_an_operator(ask: Asking) -> None:
+async def test_without_page_contents_the_page_shows_paths_and_sizes_and_says_where_the_rest_is(
+    app: App,
+) -> None:
+    async with serving(app) as ask:
+        await ask.register("node-1")
+        await ask.fetch("node-1")
+        page = await ask.page("?node=node-1")
+        assert "/config0644 · 11 B" in page.words
+        assert "node-1 one" not in page.words
+        assert "10.0.0.1" not in page.words
+        assert "cfgsync generation show --contents" in page.words
+        app.text = "two"
+        await ask.register("node-2")
+        await ask.fetch("node-2")
+        words = (await ask.page("?from=1&to=2")).words
+        assert "/allchanged" in words
+        assert "shared two" not in words
+
+
+async def test_over_the_admin_socket_the_page_shows_contents(app: App) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = f"{directory}/admin.sock"
+        by_socket = aiohttp.UnixConnector(path)
+        async with (
+            serving_snapshot(app, admin_socket=path) as server,
+            aiohttp.ClientSession(connector=by_socket) as session,
+        ):
+            ask = Asking(server, session)
+            await ask.register("node-1")
+            assert "node-1 one" in (await ask.page("?node=node-1", Host="cfgsync.example")).words
+            assert "node-1 one" not in (await ask.page("?node=node-1", Origin="http://x")).words
+
+
+@pytest.mark.parametrize("header", ["X-Forwarded-For", "Via", "Forwarded", "X-Real-IP", "Origin"])
+async def test_a_request_that_a_proxy_or_another_page_sends_gets_no_contents(
+    ask: Asking, header: str
+) -> None:
     await ask.register("node-1")
-    page = await ask.page("?node=node-1", X_Forwarded_For="203.0.113.9")
+    page = await ask.page("?node=node-1", **{header.replace("-", "_"): "http://attacker.example"})
     assert "node-1 one" not in page.words
-    assert "Contents are shown on the server's own machine only" in page.words
     assert "10.0.0.1" not in page.words
-    await ask.get("/admin/snapshot", 403, X_Forwarded_For="203.0.113.9")
-
-
-async def test_a_page_of_another_origin_gets_no_contents(ask: Asking) -> None:
-    await ask.register("node-1")
-    assert "node-1 one" not in (await ask.page("?node=node-1", Origin="http://attacker.example")).words
-
-
-async def test_without_contents_a_difference_still_says_which_files(ask: Asking, app: App) -> None:
-    await ask.register("node-1")
-    await ask.fetch("node-1")
-    app.text = "two"
-    await ask.register("node-2")
-    await ask.fetch("node-2")
-    words = (await ask.page("?from=1&to=2", X_Forwarded_For="203.0.113.9")).words
-    assert "/allchanged" in words
-    assert "shared two" not in words
 
 
 async def test_off_loopback_it_is_served_only_where_nothing_is_asked_of_anybody(app: App) -> None:

@@ -52,13 +52,16 @@ def test_the_defaults_are_those_of_the_contract():
         "store": "sqlite:/home/me/.local/state/cfgsync/serve-app.Mine.db",
         "host": "127.0.0.1",
         "port": 4400,
+        "admin_socket": None,
         "json_logs": False,
         "late": "follow",
         "revision": None,
         "allow_anonymous": False,
         "insecure_no_tls": False,
         "legacy_init_with_node": False,
+        "legacy_replace": False,
         "no_page": False,
+        "page_contents": False,
         "insecure_no_auth": False,
         "run_timeout": 60.0,
         "shrink_guard": 50.0,
@@ -87,6 +90,7 @@ def test_false_and_zero_are_given_and_an_empty_variable_is_not():
 def test_every_flag_is_also_a_variable():
     variables = {
         "CFGSYNC_STORE": "memory:",
+        "CFGSYNC_ADMIN_SOCKET": "/run/a.sock",
         "CFGSYNC_SERVE_HOST": "::1",
         "CFGSYNC_SERVE_LATE": "freeze",
         "CFGSYNC_SERVE_REVISION": "v2",
@@ -94,8 +98,10 @@ def test_every_flag_is_also_a_variable():
         "CFGSYNC_SERVE_INSECURE_NO_TLS": "1",
         "CFGSYNC_SERVE_INSECURE_NO_AUTH": "1",
         "CFGSYNC_SERVE_LEGACY_INIT_WITH_NODE": "1",
+        "CFGSYNC_SERVE_LEGACY_REPLACE": "1",
         "CFGSYNC_SERVE_NO_PAGE": "1",
         "CFGSYNC_SERVE_EXPOSE_ERRORS": "1",
+        "CFGSYNC_SERVE_PAGE_CONTENTS": "1",
         "CFGSYNC_SERVE_RUN_TIMEOUT": "1.5",
         "CFGSYNC_SERVE_SHRINK_GUARD": "20",
         "CFGSYNC_SERVE_TTL": "90",
@@ -106,6 +112,7 @@ def test_every_flag_is_also_a_variable():
     assert {variable_of_field(field).name for field in given} == set(variables)
     assert given == {
         "store": "memory:",
+        "admin_socket": "/run/a.sock",
         "host": "::1",
         "late": "freeze",
         "revision": "v2",
@@ -115,8 +122,10 @@ def test_every_flag_is_also_a_variable():
         "port": 1,
         **dict.fromkeys(("allow_anonymous", "insecure_no_tls", "insecure_no_auth", "json_logs"), True),
         "legacy_init_with_node": True,
+        "legacy_replace": True,
         "no_page": True,
         "expose_errors": True,
+        "page_contents": True,
     }
 
 
@@ -252,6 +261,19 @@ def test_a_host_that_others_reach_needs_tls_and_a_rule_or_the_operators_word():
     assert refusal(host="0.0.0.0", insecure_no_tls=True, allow_anonymous=True)[1].endswith(
         "add --insecure-no-auth"
     )
+
+
+@pytest.mark.parametrize("field", ["page_contents", "legacy_replace"])
+def test_what_a_server_opens_to_its_own_machine_it_does_not_open_to_others(here: Path, field: str):
+    assert getattr(read(**{field: True}), field)
+    open_door = {"host": "0.0.0.0", "insecure_no_tls": True, "insecure_no_auth": True}
+    what, _ = refusal(**open_door, **{field: True})
+    assert what.startswith(f"--{field.replace('_', '-')}: host 0.0.0.0 is open to other machines")
+    file = server_file(here, f"{field}: true\n")
+    assert getattr(read(materializer=None, config=file), field)
+    what, _ = refusal(**open_door, materializer=None, config=file)
+    assert what.startswith(f"s.yaml:3:{len(field) + 3}: ")
+    assert read(**{field: False}, **open_door).host == "0.0.0.0"
 
 
 def test_a_server_file_that_opens_a_host_is_answered_with_the_lines_to_add_and_they_suffice(here: Path):

@@ -25,6 +25,7 @@ from cfgsync_core.server import Route, WatchStreams, documented, init_with_node_
 from cfgsync_core.store import NotifyingStore
 from cfgsync_core.wire import StatusSource
 
+from .access.admin_socket import AdminPlace, opened_admin_socket
 from .access.admission import Admission, readers_of
 from .access.identity import Identities
 from .access.insecure import InsecureOption, InsecureStatus, exposes_errors, warn
@@ -67,6 +68,9 @@ async def serving_snapshot(
     lacking: tuple[InsecureOption, ...] = (),
     legacy_init_with_node: bool = False,
     page: bool = True,
+    page_contents: bool = False,
+    legacy_replace: bool = False,
+    admin_socket: AdminPlace = None,
     hints: ChangeHints | None = None,
     interval: float = 15.0,
     on_fatal: Callable[[BaseException], None] | None = None,
@@ -81,6 +85,8 @@ async def serving_snapshot(
     With `hints` (default: the backend's own), other servers share the store: this server sends them hints, and reads what
     they commit, at each of their hints and every `interval` seconds.
     With `page`, `GET /` shows the fleet; off loopback it refuses unless `lacking` has "no-auth".
+    `admin_socket` is the path of a Unix socket for `cfgsync node` and `cfgsync generation`; True is where they look for it.
+    On loopback only: `page_contents` shows files on the page, `legacy_replace` takes `/node/replace` over TCP.
     `store` is a URL (opened and closed here), an open backend, or a store that is its own `StoreAdmin`. Raises
     `StoreRefused`; `MachineRefused` for a port that is in use. Leaving answers every waiting node 503 with `Retry-After`.
     """
@@ -127,7 +133,8 @@ async def serving_snapshot(
             )
         status = InsecureStatus(source, lacking, identities.rebound) if lacking else source
         pages = WatchStreams(source)
-        access = RequestCounts(Admission(readers_of(host, lacking), identities))
+        over_tcp = ("replace",) if legacy_replace else ()
+        access = RequestCounts(Admission(readers_of(host, lacking), identities, page_contents, over_tcp))
         observed = Observed(access, None, status, source, hinting.tally, pages, lacking)
         routes = fleet_routes(
             source, status, pages, evict=partial(_evicted, source, identities), shared=hints is not None
@@ -136,7 +143,8 @@ async def serving_snapshot(
             routes += page_routes(status, source)
         if legacy_init_with_node:
             routes += init_with_node_routes(routes)
-        server = await stack.enter_async_context(_listening(await loading, routes, observed, host, port))
+        listening = _listening(await loading, routes, observed, host, port, admin_socket)
+        server = await stack.enter_async_context(listening)
         try:
             yield server
         finally:
@@ -155,9 +163,10 @@ async def serving_source(
     lacking: tuple[InsecureOption, ...] = (),
     legacy_init_with_node: bool = False,
     page: bool = True,
+    admin_socket: AdminPlace = None,
 ) -> AsyncIterator[HttpServer]:
-    """A server of any source, such as a static bundle, while the context lasts; `lacking` and `page` as for
-    `serving_snapshot`. `status` is the same source if it has a status: without it there is no `/status`."""
+    """A server of any source, such as a static bundle, while the context lasts; `lacking`, `page` and `admin_socket` as
+    for `serving_snapshot`. `status` is the same source if it has a status: without it there is no `/status`."""
     if status is not None and lacking:
         status = InsecureStatus(status, lacking, {})
     routes = CfgsyncServerState(source, status).routes()
@@ -167,7 +176,7 @@ async def serving_source(
         routes += init_with_node_routes(routes)
     access = RequestCounts(Admission(readers_of(host, lacking)))
     observed = Observed(access, status=status, lacking=lacking)
-    async with _listening(await load_http_server(), routes, observed, host, port) as server:
+    async with _listening(await load_http_server(), routes, observed, host, port, admin_socket) as server:
         yield server
 
 
@@ -184,6 +193,7 @@ async def serve_snapshot_cfgsync(
     shrink_guard: float = 50.0,
     ttl: float | None = None,
     expose_errors: bool = False,
+    admin_socket: AdminPlace = None,
 ) -> None:
     """Serve `materializer` on `host:port` until cancelled: `await serve_snapshot_cfgsync(4400, MyMaterializer())`.
 
@@ -201,6 +211,7 @@ async def serve_snapshot_cfgsync(
         shrink_guard=shrink_guard,
         ttl=ttl,
         expose_errors=expose_errors,
+        admin_socket=admin_socket,
     ):
         await asyncio.Event().wait()
 
@@ -279,7 +290,12 @@ def _opened(
 
 @asynccontextmanager
 async def _listening(
-    kind: type[HttpServer], routes: Sequence[Route], observed: Observed, host: str, port: int
+    kind: type[HttpServer],
+    routes: Sequence[Route],
+    observed: Observed,
+    host: str,
+    port: int,
+    admin: AdminPlace,
 ) -> AsyncIterator[HttpServer]:
     """The server of `routes` and the common ones."""
     routes = documented([*routes, *metrics_routes(observed)])
@@ -294,6 +310,10 @@ async def _listening(
         ) from error
     warn(host, observed.lacking)
     try:
-        yield server
+        # only now is the port known, and that it is ours
+        with opened_admin_socket(admin, server.port) as bound:
+            if bound is not None:
+                await server.listen(bound)
+            yield server
     finally:
         await server.__aexit__(None, None, None)

@@ -8,10 +8,13 @@ if TYPE_CHECKING:
     from .access import Access as Access
     from .access import LocalOperators as LocalOperators
     from .access import is_own_name as is_own_name
+    from .access import peer_user as peer_user
+    from .access import why_not_here as why_not_here
     from .node_routes import init_with_node_routes as init_with_node_routes
     from .openapi import documented as documented
     from .route import ANYONE as ANYONE
     from .route import OPERATOR as OPERATOR
+    from .route import READER as READER
     from .route import Body as Body
     from .route import Call as Call
     from .route import Handler as Handler

@@ -1,11 +1,16 @@
-"""Access to the routes. An operator is a caller on the server's own machine that uses one of the machine's own names and
-is neither a web page nor behind a proxy."""
+"""Access to the routes. An operator is a caller on the admin socket whom the kernel names as root or as the server's user.
+
+Over TCP nothing makes a caller an operator: behind a proxy on the server's machine that adds no header (the default of
+nginx and haproxy), every caller has a loopback address and this machine's name in `Host`.
+"""
 
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import socket
+import struct
 from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Protocol
@@ -17,7 +22,11 @@ if TYPE_CHECKING:
     from multidict import CIMultiDictProxy
 
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
-"""Headers that a proxy adds: behind one, every caller seems to be on this machine."""
+"""Headers that some proxies add."""
+
+_NO_SOCKET = "operator routes answer on the server's admin socket only: run the command on its machine, as its user or root"
+_PEER = "the admin socket answers root and the server's user only"
+_ORIGIN = "operator routes refuse requests that a web page made (`Origin`)"
 
 
 def judged_headers(target: str, headers: CIMultiDictProxy[str]) -> Mapping[str, str]:
@@ -49,7 +58,7 @@ class LocalOperators(Access):
     """An operator's route answers an operator; every other route answers anyone."""
 
     def before_body(self, route: Route, call: Call) -> Reply | None:
-        why = why_no_operator(call.remote, call.headers, call.port)
+        why = why_no_operator(call)
         if why is None:
             call.principal = OPERATOR
         elif route.access == "operator":
@@ -60,19 +69,30 @@ class LocalOperators(Access):
         return await route.handler(call)
 
 
-def why_no_operator(remote: str | None, headers: Mapping[str, str], port: int) -> str | None:
-    """Why this caller is not an operator; None for an operator. `headers` ignores case; `port` is this server's."""
+def why_no_operator(call: Call) -> str | None:
+    """Why this caller is not an operator; None for an operator."""
+    if "Origin" in call.headers:
+        return _ORIGIN
+    if call.peer is None:
+        return _NO_SOCKET
+    return None if call.peer in (0, os.geteuid()) else _PEER
+
+
+def peer_user(connected: socket.socket) -> int:
+    """The user at the other end of a Unix socket, as the kernel knows it; for a client, the one that began to listen."""
+    _, user, _ = struct.unpack("iII", connected.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(user)
+
+
+def why_not_here(headers: Mapping[str, str]) -> str | None:
+    """Why a request over TCP may not come from a program on this machine, which is all that headers can tell; None
+    otherwise. For what a server on loopback opens to such programs. `headers` ignores case."""
     if "Origin" in headers:
-        return "operator routes refuse requests that a web page made (`Origin`)"
-    if not _is_this_machine(remote):
-        return "operator routes answer on the server's own machine only: run the command there"
+        return _ORIGIN
     if any(name in headers for name in FORWARDED):
-        return "operator routes refuse requests that came through a proxy: run the command on the server's machine"
+        return "this is not for requests that came through a proxy"
     if not is_own_name(headers.get("Host", "")):
-        return (
-            "operator routes answer to this machine's own names and addresses only (`Host`):"
-            f" use http://127.0.0.1:{port}"
-        )
+        return "this answers to the machine's own names and addresses only (`Host`): use http://127.0.0.1, with its port"
     return None
 
 
@@ -88,14 +108,6 @@ def is_own_name(host: str) -> bool:
         return _is_address(name[1:].partition("]")[0])
     name = name.partition(":")[0].rstrip(".")
     return "." not in name or name.endswith(".localhost") or _is_address(name) or name == _own_name()
-
-
-def _is_this_machine(remote: str | None) -> bool:
-    try:
-        address = ipaddress.ip_address((remote or "").partition("%")[0])
-    except ValueError:
-        return False
-    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
 def _is_address(name: str) -> bool:

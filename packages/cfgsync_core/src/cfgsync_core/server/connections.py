@@ -18,6 +18,7 @@ from aiohttp.web_protocol import RequestHandler
 from ..log_events import event
 from ..wire.limits import MAX_BODY_BYTES
 from ..wire.protocol import encode_error
+from .access import peer_user
 
 KEEP_ALIVE_SECONDS = 15.0
 MAX_LINE_BYTES = 4096
@@ -92,6 +93,8 @@ class LimitedServer(web.Server):
         self._most = max_connections if max_connections is not None else _connections_allowed()
         self._open: dict[RequestHandler, asyncio.Transport] = {}
         self._idle: dict[RequestHandler, None] = {}  # in the order in which they became idle
+        self.peers: dict[RequestHandler, int] = {}
+        """The user at the other end of each connection to a Unix socket."""
         self.evicted = 0
         super().__init__(
             handler,
@@ -115,6 +118,12 @@ class LimitedServer(web.Server):
         super().connection_made(handler, transport)
         self._open[handler] = transport
         self._idle[handler] = None
+        one = transport.get_extra_info("socket")
+        if one.family == socket.AF_UNIX:
+            with socket.fromfd(
+                one.fileno(), one.family, one.type
+            ) as same:  # some loops' own has fewer methods
+                self.peers[handler] = peer_user(same)
         if len(self._open) > self._most:
             longest = next(iter(self._idle))
             del self._idle[longest]
@@ -125,6 +134,7 @@ class LimitedServer(web.Server):
         """See `connection_made`."""
         self._open.pop(handler, None)
         self._idle.pop(handler, None)
+        self.peers.pop(handler, None)
         super().connection_lost(handler, exc)
 
     @property
@@ -146,6 +156,27 @@ def has_more(handler: RequestHandler) -> bool:
     """True when more requests of this connection have arrived (pipelining); the library would answer them all before
     another connection has a turn."""
     return bool(handler._messages)
+
+
+class UnixSite(web.BaseSite):
+    """A Unix socket that its caller has bound: the library's own site takes over a live one, and opens it to all."""
+
+    __slots__ = ("_bound",)
+
+    def __init__(self, runner: web.ServerRunner, bound: socket.socket) -> None:
+        super().__init__(runner, backlog=ACCEPTED_AT_ONCE)
+        self._bound = bound
+
+    @property
+    def name(self) -> str:
+        return f"unix:{self._bound.getsockname()}"
+
+    async def start(self) -> None:
+        await super().start()
+        server = self._runner.server
+        assert server is not None  # the base checks it
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(server, sock=self._bound, backlog=self._backlog)
 
 
 def accept_few_at_once(listening: Iterable[socket.socket]) -> None:

@@ -25,6 +25,7 @@ from .connections import (
     PIECEWISE_BYTES,
     LimitedServer,
     Pieces,
+    UnixSite,
     accept_few_at_once,
     has_more,
 )
@@ -37,7 +38,7 @@ from .route_table import RouteTable
 class HttpServer:
     """Serves routes on one address: `async with HttpServer(routes, host, port) as server: server.url`.
 
-    `port` 0 takes a free one. `access` decides each call (default: an operator's routes answer on this machine only).
+    `port` 0 takes a free one. `access` decides each call (default: an operator's routes answer on a Unix socket only).
     Raises `OSError` for an address that is not available. `drain` answers every new request 503 with `Retry-After`, and
     so does leaving the context. A reader that takes nothing of a large answer for `piece_seconds` is cut off.
     """
@@ -103,6 +104,11 @@ class HttpServer:
         self.port = sockets[0].getsockname()[1] if sockets else self._port
         return self
 
+    async def listen(self, on: socket.socket) -> None:
+        """Serve on a bound Unix socket, too; leaving the context closes it."""
+        assert self._runner is not None  # the context is entered
+        await UnixSite(self._runner, on).start()
+
     def drain(self) -> None:
         """Answer 503 from now on."""
         self._draining = True
@@ -148,9 +154,9 @@ class HttpServer:
         if isinstance(found, Reply):
             return found
         route, names, query = found
-        call = Call(judged_headers(request.raw_path, request.headers), names, query, port=self.port)
+        call = Call(judged_headers(request.raw_path, request.headers), names, query)
         if route.access != "node":
-            call.remote = request.remote
+            call.peer = self._server.peers.get(request.protocol)
             refused = self._access.before_body(route, call)
             if refused is not None:
                 return refused

@@ -27,24 +27,26 @@ MAX_PAGE: Final = 1_000
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 Caller: TypeAlias = Literal["public", "node", "reader", "writer", "operator"]
-Role: TypeAlias = Literal["anyone", "node", "operator"]
+Role: TypeAlias = Literal["anyone", "node", "reader", "operator"]
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """The caller of a route: an operator, the node that proved its `name` with its secret, or anyone."""
+    """The caller of a route: an operator, a reader of file contents, the node that proved its `name` with its secret, or
+    anyone."""
 
     role: Role
     name: str = ""
 
 
 ANYONE: Final = Principal("anyone")
+READER: Final = Principal("reader")
 OPERATOR: Final = Principal("operator")
 
 
 class Call(msgspec.Struct, gc=False):
     """One request. `names` are those of the path, decoded; `headers` ignores case; `value` is the decoded `body`.
 
-    `remote` is the caller's address (None on a node's route) and `port` the server's own. `Access` sets `principal`.
+    `peer` is the user at the other end of a Unix socket; None over TCP, and on a node's route. `Access` sets `principal`.
     """
 
     headers: Mapping[str, str] = NOTHING
@@ -52,8 +54,7 @@ class Call(msgspec.Struct, gc=False):
     query: Mapping[str, str] = NOTHING
     body: bytes = b""
     value: Any = None
-    remote: str | None = None
-    port: int = 0
+    peer: int | None = None
     principal: Principal = ANYONE
 
 

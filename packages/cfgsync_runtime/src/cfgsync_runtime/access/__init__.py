@@ -1,1 +1,1 @@
-"""Access: a name belongs to its first secret, operators are on this machine, an insecure server warns."""
+"""Access: a name belongs to its first secret, operators use the admin socket, an insecure server warns."""

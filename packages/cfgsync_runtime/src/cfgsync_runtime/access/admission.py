@@ -1,11 +1,21 @@
-"""The access rule of a composed server: nodes by their secret, the page by the server's address, operators on this machine."""
+"""The access rule of a composed server: nodes by their secret, the page by the server's address, operators by its socket."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
-from cfgsync_core.server import Call, LocalOperators, Reply, Route, is_own_name, refusal
+from cfgsync_core.server import (
+    OPERATOR,
+    READER,
+    Call,
+    LocalOperators,
+    Reply,
+    Route,
+    is_own_name,
+    refusal,
+    why_not_here,
+)
 
 from .identity import Identities
 from .insecure import InsecureOption, is_loopback
@@ -25,18 +35,45 @@ def readers_of(host: str, lacking: Sequence[InsecureOption]) -> Readers:
 
 
 class Admission(LocalOperators):
-    """With `identities` None, the routes of nodes check no secret, as for a static source."""
+    """With `identities` None, the routes of nodes check no secret, as for a static source.
 
-    def __init__(self, readers: Readers = "loopback", identities: Identities | None = None) -> None:
+    A server on loopback may open two things to the programs of its machine: to readers of the page the contents of files
+    (`page_contents`), and to everyone the operator's routes with the names `over_tcp`. Raises `ValueError` for another one.
+    """
+
+    def __init__(
+        self,
+        readers: Readers = "loopback",
+        identities: Identities | None = None,
+        page_contents: bool = False,
+        over_tcp: Sequence[str] = (),
+    ) -> None:
+        if readers != "loopback" and (page_contents or over_tcp):
+            raise ValueError(
+                "contents on the page and replacements over TCP are for a server on loopback only"
+            )
         self._readers = readers
         self._identities = identities
+        self._page_contents = page_contents
+        self._over_tcp = over_tcp
+
+    def before_body(self, route: Route, call: Call) -> Reply | None:
+        if call.peer is None and route.access == "operator" and route.name in self._over_tcp:
+            why = why_not_here(call.headers)
+            if why is not None:
+                return refusal(403, "forbidden", why)
+            call.principal = OPERATOR
+            return None
+        return super().before_body(route, call)
 
     async def answer(self, route: Route, call: Call) -> Reply:
         if route.access == "node" and self._identities is not None:
             return await self._identities.answer(route, call)
-        if route.access == "reader":
+        if route.access == "reader" and call.principal != OPERATOR:
             if self._readers == "none":
                 return refusal(403, "forbidden", _CLOSED)
             if self._readers == "loopback" and not is_own_name(call.headers.get("Host", "")):
                 return refusal(403, "forbidden", _FOREIGN)
+            if self._page_contents and why_not_here(call.headers) is None:
+                call.principal = READER
         return await route.handler(call)

@@ -13,7 +13,15 @@ from cfgsync_core.text import plain
 from .app import PLAIN
 from .parts.file_diff import contents_lines, diff_lines
 from .parts.messages import fail
-from .parts.server_client import DEFAULT_SERVER, WORDS_SHOWN, AsJson, Server, ServerClient
+from .parts.server_client import (
+    DEFAULT_SERVER,
+    WORDS_SHOWN,
+    AdminSocket,
+    AsJson,
+    OperatorClient,
+    Server,
+    ServerClient,
+)
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 
@@ -45,7 +53,7 @@ def group() -> None:
 
 
 @app.command("list", short_help="The generations that the server knows.")
-def list_(server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
+def list_(server: Server = DEFAULT_SERVER, admin_socket: AdminSocket = None, json: AsJson = False) -> None:
     """The generations that the server knows, newest first.
 
     The server holds the files of the current and the previous one (FILES yes) for show and diff.
@@ -55,7 +63,7 @@ def list_(server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
       cfgsync generation list
       cfgsync generation list --json
     """
-    with ServerClient(server) as client:
+    with OperatorClient(server, admin_socket) as client:
         found = _all(client)
     if json:
         print(msgspec.json.encode({"generations": found}).decode())
@@ -79,6 +87,7 @@ def show(
         bool, typer.Option("--contents", help="Print text files too; never what only its owner may read.")
     ] = False,
     server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
     json: AsJson = False,
 ) -> None:
     """The nodes of generation N (default: the current one) and their files: mode, size, digest, path.
@@ -90,7 +99,7 @@ def show(
       cfgsync generation show
       cfgsync generation show 3 --contents
     """
-    with ServerClient(server) as client:
+    with OperatorClient(server, admin_socket) as client:
         wanted = _held(client, number)
         query: dict[str, object] = {"number": wanted, **({"contents": 1} if contents else {})}
         pages = client.pages(ROUTE, query, GenerationPage)
@@ -114,6 +123,7 @@ def diff(
         bool, typer.Option("--exit-code", help="Exit 1 when there is a difference, as git does.")
     ] = False,
     server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
     json: AsJson = False,
 ) -> None:
     """What generation B (default: the current one) changed since A (default: the previous one).
@@ -126,7 +136,7 @@ def diff(
       cfgsync generation diff 2 3 --exit-code
     """
     different = False
-    with ServerClient(server) as client:
+    with OperatorClient(server, admin_socket) as client:
         new = _held(client, after)
         if before is None and new == 1:
             raise typer.Exit(fail(1, "there is no generation before 1", "name two: generation diff A B"))
@@ -158,6 +168,7 @@ def renew(
         float, typer.Option(metavar="SECONDS", min=0, max=LONGEST_HOLD, help="How long to wait for the run.")
     ] = LONGEST_HOLD,
     server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
     json: AsJson = False,
 ) -> None:
     """Run the materializer again, and make one new generation of every node; equal files keep the number.
@@ -173,7 +184,7 @@ def renew(
     (not ready, failed, or no run in time), 5 refused, 7 no answer.
     """
     body = msgspec.json.encode({"accept": accept})
-    with ServerClient(server) as client:
+    with OperatorClient(server, admin_socket) as client:
         answer = client.post(f"/admin/renew?wait={timeout:g}", body, timeout + 10.0)
         renewed = client.decoded("/admin/renew", answer, _Renewed)
     made = renewed.outcome in ("new", "equal")

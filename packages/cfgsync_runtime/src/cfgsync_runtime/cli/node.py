@@ -15,7 +15,7 @@ from cfgsync_core.wire import NO_REPLACEMENT, REPLACEMENT, Replacement, encode_r
 
 from .app import PLAIN
 from .parts.fleet_table import Page, rows
-from .parts.server_client import DEFAULT_SERVER, AsJson, Server, ServerClient
+from .parts.server_client import DEFAULT_SERVER, AdminSocket, AsJson, OperatorClient, Server, ServerClient
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 
@@ -73,7 +73,11 @@ def _nodes(client: ServerClient) -> list[msgspec.Raw]:
 
 
 @app.command(short_help="Make a node leave; its name is free.")
-def evict(identifier: Annotated[str, typer.Argument(metavar="ID")], server: Server = DEFAULT_SERVER) -> None:
+def evict(
+    identifier: Annotated[str, typer.Argument(metavar="ID")],
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+) -> None:
     """Make a node leave: its registration is deleted and its name is free. One that still runs registers again.
 
     \b
@@ -82,7 +86,7 @@ def evict(identifier: Annotated[str, typer.Argument(metavar="ID")], server: Serv
 
     Run it on the server's machine. Exit codes: 0 it has left, 1 there is no such node, 5 refused, 7 no answer.
     """
-    with ServerClient(server) as client:
+    with OperatorClient(server, admin_socket) as client:
         answer = client.post("/admin/evict", msgspec.json.encode(_Name(identifier)))
         # a server of another kind may answer 200 to everything
         client.decoded("/admin/evict", answer, _Name)
@@ -105,6 +109,7 @@ def replace(
         bool, typer.Option("--clear", help="Take the replacement away: the materializer's files come back.")
     ] = False,
     server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
 ) -> None:
     """Replace the files that the materializer gives to one node; it still gets the shared files.
 
@@ -135,7 +140,7 @@ def replace(
         body = encode_replacement(Replacement(identifier, ArtifactSet(files)))
     except CfgsyncError as error:
         raise typer.BadParameter(str(error), param_hint="--file") from error
-    with ServerClient(server) as client:
+    with OperatorClient(server, admin_socket) as client:
         answer = client.post("/node/replace", body, accepted=202)
     if answer.headers.get(REPLACEMENT.lower()) == NO_REPLACEMENT:
         print(f"{identifier}: it had no replacement: nothing to clear")

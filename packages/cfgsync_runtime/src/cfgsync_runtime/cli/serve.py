@@ -150,6 +150,7 @@ def _running(
 ) -> AbstractAsyncContextManager[HttpServer]:
     common: dict[str, Any] = settings.model_dump(include={"host", "port", "legacy_init_with_node"})
     common |= {"lacking": settings.lacking, "page": not settings.no_page}
+    common |= {"admin_socket": settings.admin_socket or True}
     if isinstance(made, BundleConfigSource):
         return serving_source(made, made, **common)
     return serving_snapshot(
@@ -160,6 +161,9 @@ def _running(
         on_fatal=on_fatal,
         **common,
         **settings.model_dump(
-            include={"store", "late", "revision", "run_timeout", "shrink_guard", "ttl", "expose_errors"}
+            include={
+                *("store", "late", "revision", "run_timeout", "shrink_guard", "ttl"),
+                *("expose_errors", "page_contents", "legacy_replace"),
+            }
         ),
     )

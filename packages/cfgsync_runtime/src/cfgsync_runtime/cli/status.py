@@ -11,7 +11,7 @@ from cfgsync_core.wire import check_identifier
 
 from .parts.fetch.flags import is_flag
 from .parts.fleet_table import Page, one, table
-from .parts.server_client import DEFAULT_SERVER, Server, ServerClient
+from .parts.server_client import DEFAULT_SERVER, AdminSocket, Server, ServerClient
 
 
 def command(
@@ -35,6 +35,7 @@ def command(
         str | None,
         typer.Option(metavar="FILE", help="Record the fleet for cfgsync check, on the server's machine."),
     ] = None,
+    admin_socket: AdminSocket = None,
     json: Annotated[bool, typer.Option("--json", help="Print the server's answer unchanged.")] = False,
 ) -> None:
     """Which nodes are here, which are missing, and why.
@@ -67,7 +68,7 @@ def command(
     if save_snapshot is not None:
         from .parts.snapshot_file import save_snapshot as save
 
-        save(server, save_snapshot)
+        save(server, save_snapshot, admin_socket)
         return
     with ServerClient(server) as client:
         if wait_applied:

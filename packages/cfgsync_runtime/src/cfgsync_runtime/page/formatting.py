@@ -21,6 +21,10 @@ EXPLAINED: Final[Mapping[str, str]] = {
 }
 
 IN_BUNDLE: Final = "in the bundle"
+NOT_SHOWN: Final = (
+    "Contents are not shown here: on the server's machine, use cfgsync generation show --contents, or cfgsync serve"
+    " --page-contents."
+)
 
 
 def number(generation: str | None) -> str:

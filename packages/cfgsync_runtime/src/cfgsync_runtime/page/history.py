@@ -15,7 +15,7 @@ from cfgsync_adapter.status import (
     NodeChange,
 )
 
-from .formatting import crumbs, data_table, many, node_link, pager, section, size, when
+from .formatting import NOT_SHOWN, crumbs, data_table, many, node_link, pager, section, size, when
 from .markup import Child, Markup, el, query
 from .text_diff import LineBudget, text_diff
 
@@ -105,7 +105,7 @@ def difference_view(page: DiffPage, after: str, *, operator: bool) -> list[Marku
         when(page.after.at),
         ".",
     )
-    hidden = None if operator else "Contents are shown on the server's own machine only."
+    hidden = None if operator else NOT_SHOWN
     return [
         section(
             "difference",

@@ -10,7 +10,7 @@ import msgspec
 from cfgsync_adapter.status import FileSummary, NodeContents
 from cfgsync_core import NodeRegistration, NodeStatus
 
-from .formatting import IN_BUNDLE, badge, chips, crumbs, many, number, section, size, when
+from .formatting import IN_BUNDLE, NOT_SHOWN, badge, chips, crumbs, many, number, section, size, when
 from .markup import Child, Markup, el
 
 MISSING_SHOWN: Final = 60
@@ -88,7 +88,7 @@ def _files(files: NodeFiles | None, operator: bool, static: bool) -> Markup:
     note = (
         "A secret (a file that only its owner may read) is never shown."
         if operator
-        else "Contents are shown on the server's own machine only, and a secret never."
+        else f"{NOT_SHOWN} A secret is never shown."
     )
     replaced = " An operator replaced its own files (cfgsync node replace)." if files.node.replaced else None
     return section(

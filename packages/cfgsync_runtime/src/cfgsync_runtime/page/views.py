@@ -9,7 +9,7 @@ from typing import Final
 
 from cfgsync_adapter import Generation, RegistrationConfigSource
 from cfgsync_adapter.status import difference_page, generation_page, generation_summaries, node_contents
-from cfgsync_core.server import OPERATOR, Call, Reply, page_of
+from cfgsync_core.server import Call, Reply, page_of
 from cfgsync_core.wire import StatusSource
 
 from .assets import assets
@@ -30,6 +30,8 @@ ROWS: Final = 100
 CHANGED: Final = 50
 """Nodes at a time of what changed between two generations."""
 MAX_NAME: Final = 200
+CONTENTS: Final = ("operator", "reader")
+"""The callers that may see what is in a file, and what a node registered."""
 
 
 class Views:
@@ -49,7 +51,7 @@ class Views:
             fleet = await self._scanner.scan()
             data = await asyncio.to_thread(grid_data, fleet, static=self._source is None)
             return Reply(200, (data,), {**assets().headers, "Content-Type": "application/json"})
-        query, after, operator = call.query, page_of(call.query)[1], call.principal == OPERATOR
+        query, after, operator = call.query, page_of(call.query)[1], call.principal.role in CONTENTS
         if "node" in query:
             return await self._node(query["node"][:MAX_NAME], operator)
         if self._source is not None and "generation" in query:

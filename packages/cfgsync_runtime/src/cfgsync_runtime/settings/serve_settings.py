@@ -52,6 +52,12 @@ class ServeSettings(pydantic.BaseModel):
         description="The address to listen on.  [default: 127.0.0.1]",
     )
     port: int = Field(4400, ge=0, le=65535, title="PORT", description="0 takes a free one.  [default: 4400]")
+    admin_socket: str | None = Field(
+        None,
+        min_length=1,
+        title="PATH",
+        description="The Unix socket for operator commands.  [default: where they look for it]",
+    )
     json_logs: bool = Field(False, description="Log JSON lines.")
     late: Literal["follow", "freeze"] = Field(
         "follow",
@@ -85,11 +91,15 @@ class ServeSettings(pydantic.BaseModel):
     legacy_init_with_node: bool = Field(
         False, description="Answer /init-with-node as /node, for the oldest clients."
     )
+    legacy_replace: bool = Field(
+        False, description="On loopback: take POST /node/replace from any program of this machine."
+    )
     no_page: bool = Field(False, description="Do not serve the page of the fleet, GET /.")
     expose_errors: bool = Field(
         False,
         description="On loopback: show nodes and /status the words of a failure, which may hold a secret.",
     )
+    page_contents: bool = Field(False, description="On loopback: show the contents of files on the page.")
 
     @property
     def lacking(self) -> tuple[InsecureOption, ...]:
@@ -143,6 +153,7 @@ def read_serve_settings(
     except StoreRefused as error:  # the setting is wrong, not the machine
         raise InputError(f"{settings['store'].origin}: {error}", error.hint) from error
     _refuse_insecure(made, str(named.value) if target == "config" else None)
+    _refuse_off_loopback(made, settings)
     return made
 
 
@@ -256,6 +267,16 @@ def _refuse_insecure(settings: ServeSettings, file: str | None) -> None:
         f"host {settings.host} is open to other machines, without {without}",
         f"if its network is to be trusted with that, add {add}",
     )
+
+
+def _refuse_off_loopback(settings: ServeSettings, given: Mapping[str, _Given]) -> None:
+    """What a server opens to every program of its machine, it does not open to others."""
+    for field in ("page_contents", "legacy_replace"):
+        if getattr(settings, field) and not is_loopback(settings.host):
+            raise InputError(
+                f"{given[field].origin}: host {settings.host} is open to other machines, and this is for loopback only",
+                "leave it out; on the server's machine, `cfgsync generation show` and `cfgsync node replace` need no flag",
+            )
 
 
 _WANTS: Final = {"insecure_no_tls": "TLS", "insecure_no_auth": "a rule for which nodes may join"}

@@ -31,12 +31,8 @@ KEYS: Final[Mapping[str, tuple[Callable[[Place, str], object], str]]] = {
     "ttl": (Place.number, "60"),
     **dict.fromkeys(
         (
-            "insecure_no_tls",
-            "insecure_no_auth",
-            "allow_anonymous",
-            "legacy_init_with_node",
-            "no_page",
-            "expose_errors",
+            *("insecure_no_tls", "insecure_no_auth", "allow_anonymous", "expose_errors"),
+            *("legacy_init_with_node", "legacy_replace", "no_page", "page_contents"),
         ),
         (Place.truth, "true"),
     ),

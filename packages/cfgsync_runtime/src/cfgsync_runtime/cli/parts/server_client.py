@@ -1,8 +1,10 @@
-"""The client of the operator's commands: a server's URL, its pages, and its refusals as exit codes."""
+"""The client of the operator's commands: a server's URL or admin socket, its pages, and its refusals as exit codes."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Annotated, Final, Literal, Self, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -13,6 +15,9 @@ from cfgsync_core import FleetStatus, InvalidServerUrl, NodeStatus, ServerUrl
 from cfgsync_core.node import Lost, ReceivedAnswer, Request
 from cfgsync_core.text import plain
 
+from ...access import admin_socket
+from ...access.insecure import is_loopback
+from ...node.network.addresses import Address, Addresses, resolve
 from ...node.network.transport import HttpTransport
 from .messages import NoAnswer
 
@@ -25,6 +30,14 @@ WORDS_SHOWN: Final = 2_000
 T = TypeVar("T")
 
 Server: TypeAlias = Annotated[str, typer.Option("--server", metavar="URL", help="The server's URL.")]
+AdminSocket: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--admin-socket",
+        metavar="PATH",
+        help="The server's admin socket.  [default: by the port of --server]",
+    ),
+]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -41,11 +54,11 @@ class ServerClient:
     """
 
     def __init__(self, server: str) -> None:
-        try:
-            self.at = ServerUrl.parse(server)
-        except InvalidServerUrl as error:
-            raise typer.BadParameter(str(error), param_hint="--server") from error
-        self._transport = HttpTransport(self.at)
+        self._url = _parsed(server)
+        self.at = str(self._url)
+        self._way = "--server"
+        self._refused_hint = "run it on the server's machine"
+        self._transport = HttpTransport(self._url)
 
     def __enter__(self) -> Self:
         return self
@@ -127,7 +140,7 @@ class ServerClient:
             return self._transport.send(Request(target, headers, body, within, within, method))
         except Lost as error:
             why = f"no answer from {self.at}: {error}"
-            raise NoAnswer(7, why, "is the server running, and is --server right?", again=True) from error
+            raise NoAnswer(7, why, f"is the server running, and is {self._way} right?", again=True) from error
 
     def _refusal(self, path: str, answer: ReceivedAnswer, code: int = 1) -> NoAnswer:
         try:
@@ -137,7 +150,7 @@ class ServerClient:
         message = plain(refusal.message, WORDS_SHOWN)
         why = message or f"status {answer.status}"
         if answer.status in (401, 403):
-            return NoAnswer(5, f"{self.at} refuses: {why}", "run it on the server's machine")
+            return NoAnswer(5, f"{self.at} refuses: {why}", self._refused_hint)
         if answer.status == 503:
             return NoAnswer(7, f"{self.at} cannot now: {why}", "run it again in a moment", again=True)
         if answer.status == 404 and refusal.identifier is not None:  # the route is there, the node is not
@@ -147,6 +160,72 @@ class ServerClient:
             return NoAnswer(1, why, NOT_OURS)
         hint = "correct that, and run it again" if message and code == 1 else NOT_OURS
         return NoAnswer(code, f"{self.at}{path} answers {answer.status}: {message or 'no message'}", hint)
+
+
+class OperatorClient(ServerClient):
+    """Asks by the admin socket at `path`, or else by the one of the server on this machine that `server` names. Without a
+    socket it asks `server`, which refuses operators there or says why not. Raises `NoAnswer` when that is another machine.
+    """
+
+    def __init__(self, server: str, path: str | None = None) -> None:
+        super().__init__(server)
+        looked = []
+        if path is None:
+            if not _is_here(self._url):
+                raise NoAnswer(
+                    5,
+                    f"{self.at} is another machine, and operator commands work on the server's own only",
+                    f"run it there (ssh {self._url.host} cfgsync …, or kubectl exec), or give --admin-socket",
+                )
+            looked = admin_socket.places(self._url.port)
+            path = next(filter(_answers, looked), None)
+        if path is not None:
+            self.at, self._way = path, "--admin-socket"
+            here = ServerUrl("http", "localhost", self._url.port)
+            self._transport = HttpTransport(here, _OneSocket(here, path))
+        self._refused_hint = (
+            f"no admin socket at {' or '.join(looked)}: run it as the server's user or root, or give --admin-socket PATH"
+            if looked and path is None
+            else "run it on the server's machine, as its user or root"
+        )
+
+
+class _OneSocket(Addresses):
+    """The admin socket at `path` as the one address of its server."""
+
+    def __init__(self, server: ServerUrl, path: str) -> None:
+        super().__init__(server)
+        self._path = path
+
+    def connected(self, until: float) -> tuple[socket.socket, Address]:
+        return admin_socket.connected(self._path), (socket.AF_UNIX, socket.SOCK_STREAM, 0, (self._path,))
+
+
+def _answers(path: str) -> bool:
+    with suppress(OSError):
+        admin_socket.connected(path).close()
+        return True
+    return False
+
+
+def _is_here(server: ServerUrl) -> bool:
+    """True for an address of this machine: the kernel sends to it from itself."""
+    if is_loopback(server.host):
+        return True
+    with suppress(OSError):
+        for family, kind, proto, address in resolve(server, socket.SOCK_DGRAM):
+            with socket.socket(family, kind, proto) as probe:
+                probe.connect(address)
+                if probe.getsockname()[0] == probe.getpeername()[0]:
+                    return True
+    return False
+
+
+def _parsed(server: str) -> ServerUrl:
+    try:
+        return ServerUrl.parse(server)
+    except InvalidServerUrl as error:
+        raise typer.BadParameter(str(error), param_hint="--server") from error
 
 
 def _path(identifier: str) -> str:

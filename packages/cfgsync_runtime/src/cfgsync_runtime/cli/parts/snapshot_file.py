@@ -13,16 +13,16 @@ from cfgsync_core.text import plain
 
 from ...operator.recording import SnapshotPage, joined
 from .messages import fail
-from .server_client import ServerClient
+from .server_client import OperatorClient, ServerClient
 
 ROUTE: Final = "/admin/snapshot"
 TRIES: Final = 3
 
 
-def save_snapshot(server: str, file: str) -> None:
+def save_snapshot(server: str, file: str, admin_socket: str | None) -> None:
     """Write the fleet's snapshot, readable by its owner only since metadata may be secret, and print a summary of it."""
     for _ in range(TRIES):
-        with ServerClient(server) as client:
+        with OperatorClient(server, admin_socket) as client:
             pages = list(_pages(client))
         if pages[-1].next is None:
             break

@@ -29,9 +29,9 @@ _CHUNK: Final = 256 * 1024
 class HttpTransport:
     """Sends requests to one server, one after the other, over one connection as long as it lasts."""
 
-    def __init__(self, server: ServerUrl) -> None:
+    def __init__(self, server: ServerUrl, addresses: Addresses | None = None) -> None:
         self._server = server
-        self._addresses = Addresses(server)
+        self._addresses = Addresses(server) if addresses is None else addresses
         self._line: _Line | None = None
         self._http = http.client.HTTPConnection(server.host, server.port)
         self._http.auto_open = 0  # it would open a connection without a deadline
