@@ -25,7 +25,7 @@ PAGES = sorted(
     if page.relative_to(DOCS).parts[0] not in ("_build", "adr", "screenshots", "observability")
 )
 RUN = [page for page in PAGES if any(block.language == "sh" for block in blocks(page))]
-OPTIONAL = {"consul", "consul-template", "confd", "docker", "kubectl"}
+OPTIONAL = {"caddy", "consul", "consul-template", "confd", "docker", "kubectl"}
 """Programs that no package registry of a test machine has; a page with a block that needs them was run by hand."""
 
 
@@ -137,5 +137,6 @@ def test_pages_have_a_runner_for_what_they_need() -> None:
     assert [
         name
         for name in wanted
-        if shutil.which(name) is None and name not in OPTIONAL | {"curl", "etcd", "etcdctl"}
+        if shutil.which(name) is None
+        and name not in OPTIONAL | {"curl", "etcd", "etcdctl", "haproxy", "nginx"}
     ] == []
