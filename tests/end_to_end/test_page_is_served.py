@@ -27,7 +27,7 @@ def application(place: Place) -> str:
 def test_a_fetched_node_is_on_the_page_with_its_files_and_not_its_secret(
     place: Place, application: str
 ) -> None:
-    server = place.serve(application, "--store", "memory:")
+    server = place.serve(application, "--store", "memory:", "--page-contents")
     assert ended(place.fetch(server.url, "node-1"))[0] == 0
     page = server.ask("GET", "/")
     assert (page.status, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
