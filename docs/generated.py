@@ -167,6 +167,8 @@ def _default(value: object) -> str:
         return "on" if value else "off"
     if isinstance(value, float):
         return f"`{value:g}`"
+    if isinstance(value, tuple):
+        return " ".join(f"`{one}`" for one in value)
     return "–" if value is None else f"`{value}`"
 
 

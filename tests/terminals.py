@@ -161,7 +161,17 @@ class Terminal:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        os.close(self._ours)
+        self.hang_up()
+
+    def fileno(self) -> int:
+        """Our end of it."""
+        return self._ours
+
+    def hang_up(self) -> None:
+        """Close the terminal, as a window or a lost connection does."""
+        if self._ours >= 0:
+            os.close(self._ours)
+            self._ours = -1
 
     def resize(self, columns: int, rows: int) -> None:
         self.columns, self.rows = columns, rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.processes import Place, Server, body, ended
+from tests.processes import Place, Server, body, ended, eventually
 
 APPLICATION = """
 from cfgsync_adapter import ArtifactFile, MaterializedArtifacts
@@ -27,6 +27,7 @@ def banners(server: Server) -> list[str]:
 
 def test_what_is_lacking_is_said_in_the_log_and_in_status(place: Place) -> None:
     server = serve(place, "--host", "0.0.0.0", "--insecure-no-tls", "--insecure-no-auth")
+    eventually(lambda: len(banners(server)) == 2)
     tls, auth = banners(server)
     assert tls.startswith("(--insecure-no-tls): 0.0.0.0 is open to other machines; nothing is encrypted")
     assert auth.startswith(

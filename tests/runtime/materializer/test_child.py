@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import logging
 import os
 import textwrap
 import time
@@ -144,6 +146,7 @@ async def test_what_an_unchanged_node_gets_is_not_sent_again(application: Applic
     [
         ("raise RuntimeError('port 99999 is no port')", "port 99999 is no port"),
         ("raise KeyError", "KeyError"),
+        ("breakpoint()", "breakpoint() needs a terminal: use `cfgsync serve MODULE:CLASS --debug`"),
         ("sys.exit(3)", "3"),
         ("return None", "materialize_snapshot returned NoneType, expected MaterializedArtifacts or NotReady"),
         ("return NotReady(object())", "the reason of a NotReady is text, not object"),
@@ -177,6 +180,152 @@ async def test_what_is_printed_goes_to_stderr_and_breaks_nothing(
     out, err = capfd.readouterr()
     assert out == ""
     assert all(word in err for word in ("printed", "written", "echoed"))
+
+
+@pytest.mark.parametrize("json_logs", [False, True], ids=["text", "json"])
+async def test_what_the_application_logs_has_its_level_and_what_it_prints_is_beside_it(
+    application: Application, json_logs: bool
+) -> None:
+    target = application(
+        """
+        import logging
+        logging.basicConfig(level=logging.DEBUG, format="mine: %(message)s")
+        class Mine:
+            def materialize_snapshot(self, nodes):
+                print("printed")
+                logging.getLogger("app").debug("thought of %d", len(nodes))
+                logging.error("wrong")
+                return NotReady("well")
+        """
+    )
+    printed: list[str] = []
+    async with ChildDecider(target, printed=printed.append, json_logs=json_logs) as child:
+        assert await said(child, nodes("a")) == "well"
+    lines = "\n".join(printed).splitlines()
+    assert "printed" in lines
+    if json_logs:
+        logged = [json.loads(line) for line in lines if line.startswith("{")]
+        assert [(one["level"], one["logger"], one["msg"]) for one in logged] == [
+            ("debug", "app", "thought of 1"),
+            ("error", "root", "wrong"),
+        ]
+    else:
+        assert any(line.endswith("Z DEBUG app: thought of 1") for line in lines)
+        assert any(line.endswith("Z ERROR root: wrong") for line in lines)
+
+
+async def test_output_that_is_never_read_ends_no_run(application: Application) -> None:
+    stuck = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def read_slowly(text: str) -> None:
+        time.sleep(0.05)
+        loop.call_soon_threadsafe(stuck.set)
+
+    body = "for _ in range(100):\n    print('x' * 4000)\nreturn NotReady('well')\n"
+    async with ChildDecider(application(body), printed=read_slowly) as child:
+        assert await said(child, nodes("a")) == "well"
+        await stuck.wait()
+
+
+@pytest.mark.parametrize(
+    "twin",
+    [
+        "os.fork()",
+        "import ctypes; ctypes.CDLL(None).fork()",
+        "os.fork() or sys.exit(3)",
+        "os.fork() or 1 / 0",
+    ],
+)
+async def test_a_fork_that_comes_back_answers_nothing_and_reads_nothing(
+    application: Application, twin: str
+) -> None:
+    async with ChildDecider(application(f"{twin}\nreturn NotReady(' '.join(nodes.identifiers))\n")) as child:
+        fleet: dict[str, NodeRegistration] = {}
+        for name in "abcdef":
+            fleet = {**fleet, **nodes(name)}
+            assert await said(child, fleet) == " ".join(fleet)
+
+
+async def test_a_module_that_forks_when_it_is_loaded_is_loaded_once(application: Application) -> None:
+    target = application(
+        """
+        os.fork()
+        class Mine:
+            def materialize_snapshot(self, nodes):
+                return NotReady(" ".join(nodes.identifiers))
+        """
+    )
+    async with ChildDecider(target) as child:
+        for many in (1, 2, 3):
+            names = "abc"[:many]
+            assert await said(child, nodes(*names)) == " ".join(names)
+
+
+async def test_a_second_and_a_late_answer_are_dropped_and_logged(
+    application: Application, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("cfgsync"), "propagate", True)
+    target = application(
+        """
+        import socket
+        from cfgsync_runtime.materializer.messages import Blobs, NotYet, framed
+        class Mine:
+            runs = 0
+            def materialize_snapshot(self, nodes):
+                self.runs += 1
+                late = [Blobs(self.runs - 1, [("stray", b"x")]), NotYet(self.runs - 1, NotReady("late"), 0.0)]
+                line = socket.socket(fileno=os.dup(int(sys.argv[1])))
+                line.sendall(b"".join(map(framed, late)))
+                return NotReady(f"run {self.runs}")
+        """
+    )
+    async with ChildDecider(target) as child:
+        for run in (1, 2, 3):
+            assert await said(child, nodes("a")) == f"run {run}"
+    dropped = [record.getMessage() for record in caplog.records if "dropped" in record.getMessage()]
+    assert dropped == [
+        f"the materializer's process answered run {run} again; that answer is dropped" for run in (0, 1, 2)
+    ]
+
+
+async def test_a_failure_has_the_frames_of_the_application_and_no_others(application: Application) -> None:
+    target = application(
+        """
+        class MineInside:
+            async def materialize_snapshot(self, nodes):
+                try:
+                    return self.port({})
+                except KeyError as error:
+                    raise ValueError("no port") from error
+            def port(self, found):
+                return found["port"]
+        def Mine():
+            return Quorum(MineInside(), at_least=1)
+        """
+    )
+    async with ChildDecider(target) as child:
+        with pytest.raises(MaterializationFailed) as failed:
+            await child.decide(RegistrationSnapshot(nodes("a")))
+    trace, at = failed.value.trace, failed.value.at
+    assert at.startswith("ValueError in app.py, line ")
+    assert trace.startswith("Traceback (most recent call last):\n")
+    assert trace.endswith("ValueError: no port")
+    assert "KeyError: 'port'" in trace
+    files = [line for line in trace.splitlines() if line.startswith("  File ")]
+    assert [line.rpartition(", in ")[2] for line in files] == [
+        "materialize_snapshot",
+        "port",
+        "materialize_snapshot",
+    ]
+    assert all("app.py" in line for line in files)
+
+
+async def test_a_failure_that_is_not_in_the_application_has_no_traceback(application: Application) -> None:
+    async with ChildDecider(application("return None")) as child:
+        with pytest.raises(MaterializationFailed) as failed:
+            await child.decide(RegistrationSnapshot(nodes("a")))
+    assert failed.value.trace == ""
 
 
 async def test_a_run_that_is_given_up_is_ended_with_all_that_it_started(

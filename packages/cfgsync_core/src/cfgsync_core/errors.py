@@ -36,14 +36,17 @@ class MaterializationFailed(CfgsyncError):
     application's may hold a secret. `at` is its type and place (`KeyError in app.py, line 12`), `""` when the words are
     cfgsync's own.
 
+    `trace` is the traceback of the application, or `""`, for the log.
+
     `told` is for nodes and `/status`: `at`, or the words when they are cfgsync's own or `exposed`. `str(error)` says that.
     """
 
-    def __init__(self, cause: str, at: str = "", *, exposed: bool = False) -> None:
+    def __init__(self, cause: str, at: str = "", trace: str = "", *, exposed: bool = False) -> None:
         self.told = cause if exposed or not at else at
         super().__init__(f"{_FAILED}{self.told}")
         self.cause = cause
         self.at = at
+        self.trace = trace
 
     @property
     def in_full(self) -> str:

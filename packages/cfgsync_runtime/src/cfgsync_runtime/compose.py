@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
-import os
 import resource
-import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from functools import partial
@@ -53,7 +52,7 @@ async def serving_snapshot(
     materializer: RegistrationSnapshotMaterializer | None = None,
     *,
     decider: Decider | None = None,
-    host: str = "127.0.0.1",
+    host: str | Sequence[str] = "127.0.0.1",
     port: int = 0,
     store: Backend | Engine | str = "memory:",
     late: Late = "follow",
@@ -74,6 +73,7 @@ async def serving_snapshot(
     hints: ChangeHints | None = None,
     interval: float = 15.0,
     on_fatal: Callable[[BaseException], None] | None = None,
+    on_open: Callable[[RegistrationConfigSource], object] = lambda _: None,
 ) -> AsyncIterator[HttpServer]:
     """A server of `materializer`, or of a `decider` that calls one elsewhere, while the context lasts.
 
@@ -84,9 +84,9 @@ async def serving_snapshot(
     Nodes and `/status` get type and place of a failure; with `expose_errors` its words too, on loopback only.
     With `hints` (default: the backend's own), other servers share the store: this server sends them hints, and reads what
     they commit, at each of their hints and every `interval` seconds.
-    With `page`, `GET /` shows the fleet; off loopback it refuses unless `lacking` has "no-auth".
-    `admin_socket` is the path of a Unix socket for `cfgsync node` and `cfgsync generation`; True is where they look for it.
-    On loopback only: `page_contents` shows files on the page, `legacy_replace` takes `/node/replace` over TCP.
+    `on_open` gets the source before it serves. With `page`, `GET /` shows the fleet; off loopback it refuses unless `lacking`
+    has "no-auth". `admin_socket` is the path of a Unix socket for `cfgsync node` and `cfgsync generation`; True is where they
+    look for it. On loopback only: `page_contents` shows files on the page, `legacy_replace` takes `/node/replace` over TCP.
     `store` is a URL (opened and closed here), an open backend, or a store that is its own `StoreAdmin`. Raises
     `StoreRefused`; `MachineRefused` for a port that is in use. Leaving answers every waiting node 503 with `Retry-After`.
     """
@@ -119,6 +119,7 @@ async def serving_snapshot(
         stack.push_async_callback(identities.close)
         await identities.open()
         await stack.enter_async_context(source)
+        on_open(source)
         # the first node gets the files of a changed materializer
         await source.settled(FIRST_VERDICT_SECONDS)
         remembered = source.fleet(0, "")
@@ -158,7 +159,7 @@ async def serving_source(
     source: NodeConfigSource,
     status: StatusSource | None = None,
     *,
-    host: str = "127.0.0.1",
+    host: str | Sequence[str] = "127.0.0.1",
     port: int = 0,
     lacking: tuple[InsecureOption, ...] = (),
     legacy_init_with_node: bool = False,
@@ -184,7 +185,7 @@ async def serve_snapshot_cfgsync(
     port: int,
     materializer: RegistrationSnapshotMaterializer,
     *,
-    host: str = "127.0.0.1",
+    host: str | Sequence[str] = "127.0.0.1",
     store: Backend | Engine | str = "memory:",
     late: Late = "follow",
     revision: str | None = None,
@@ -235,26 +236,6 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
-@asynccontextmanager
-async def stop_signals() -> AsyncIterator[asyncio.Future[signal.Signals]]:
-    """A future that the first SIGTERM or SIGINT resolves; a second one has its default effect."""
-    loop = asyncio.get_running_loop()
-    stopped: asyncio.Future[signal.Signals] = loop.create_future()
-
-    def stop(sent: signal.Signals) -> None:
-        if not stopped.done():
-            stopped.set_result(sent)
-        loop.remove_signal_handler(sent)
-
-    for sent in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(sent, stop, sent)
-    try:
-        yield stopped
-    finally:
-        for sent in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(sent)
-
-
 def fleet_routes(
     source: RegistrationConfigSource,
     status: StatusSource,
@@ -293,7 +274,7 @@ async def _listening(
     kind: type[HttpServer],
     routes: Sequence[Route],
     observed: Observed,
-    host: str,
+    host: str | Sequence[str],
     port: int,
     admin: AdminPlace,
 ) -> AsyncIterator[HttpServer]:
@@ -303,10 +284,10 @@ async def _listening(
     try:
         await server.__aenter__()
     except OSError as error:
-        why = os.strerror(error.errno) if error.errno else "this machine has no such address"
-        do = "stop the program that listens there" if error.errno else "another --host"
+        absent = error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+        do = "another --host" if absent else "stop the program that listens there"
         raise MachineRefused(
-            f"cannot listen on {server.address}: {why}", f"give another --port, or {do}"
+            f"cannot listen on {error.filename}: {error.strerror}", f"give another --port, or {do}"
         ) from error
     warn(host, observed.lacking)
     try:

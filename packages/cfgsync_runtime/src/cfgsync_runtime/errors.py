@@ -7,11 +7,13 @@ from cfgsync_artifacts import CfgsyncError
 
 class InputError(CfgsyncError, ValueError):
     """A file, a name or a setting that cannot be used; `serve` exits with 2. `str(error)` names the place (file, line
-    and column, or flag) and what is wrong there; `hint` says what to do about it."""
+    and column, or flag) and what is wrong there; `hint` says what to do about it. `trace` is the traceback of the
+    application that could not be loaded, or `""`."""
 
-    def __init__(self, what: str, hint: str) -> None:
+    def __init__(self, what: str, hint: str, trace: str = "") -> None:
         super().__init__(" ".join(what.split()))
         self.hint = hint
+        self.trace = trace
 
 
 class MachineRefused(CfgsyncError):

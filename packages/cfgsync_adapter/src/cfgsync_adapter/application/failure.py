@@ -8,11 +8,14 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from typing import Any
+from typing import Any, Final
 
 from cfgsync_artifacts import CfgsyncError
+from cfgsync_core import MaterializationFailed
 from cfgsync_core.text import error_text, shortened
 from cfgsync_core.wire import MAX_NOT_READY_CHARACTERS
+
+MAX_TRACEBACK_CHARACTERS: Final = 16_000
 
 
 def sentence(error: BaseException) -> str:
@@ -34,6 +37,30 @@ def raised_at(error: BaseException) -> str:
         first, more = _first(error)
         at += f": {_type_and_place(first)}{f' and {more} more' if more else ''}"
     return shortened(at, MAX_NOT_READY_CHARACTERS)
+
+
+def failed(error: BaseException) -> MaterializationFailed:
+    """The failure of a run in which `error` was raised."""
+    return MaterializationFailed(sentence(error), raised_at(error), application_traceback(error))
+
+
+def application_traceback(error: BaseException) -> str:
+    """The traceback without the frames of cfgsync, asyncio and importlib, `""` when no other is left. For the author of the
+    application: it may hold a secret."""
+    chain = [error]
+    for one in chain:
+        inner = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+        chain += [other for other in (one.__cause__, one.__context__, *inner) if other and other not in chain]
+    frames = [frame for one in chain for frame, _ in traceback.walk_tb(one.__traceback__)]
+    ours = {frame.f_code.co_filename for frame in frames if _is_plumbing(_module(frame.f_globals))}
+    if all(frame.f_code.co_filename in ours for frame in frames):
+        return ""
+    made = traceback.TracebackException.from_exception(error)
+    shown = [made]
+    for each in shown:
+        each.stack[:] = [frame for frame in each.stack if frame.filename not in ours]
+        shown += [other for other in (each.__cause__, each.__context__, *(each.exceptions or ())) if other]
+    return shortened("".join(made.format()).rstrip(), MAX_TRACEBACK_CHARACTERS)
 
 
 def _first(group: BaseException) -> tuple[BaseException, int]:
@@ -68,3 +95,8 @@ def _is_not_the_applications(module: str) -> bool:
 def _module(names: dict[str, Any]) -> str:
     """A module's name, also when `python -m …` runs it as `__main__`."""
     return str(getattr(names.get("__spec__"), "name", None) or names.get("__name__", ""))
+
+
+def _is_plumbing(module: str) -> bool:
+    """True for a module of cfgsync, of the event loop that calls an `async def`, or of an import."""
+    return module.startswith(("cfgsync_", "asyncio.", "importlib", "_frozen_importlib"))

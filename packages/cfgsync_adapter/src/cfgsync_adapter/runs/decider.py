@@ -16,9 +16,9 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from cfgsync_core import MaterializationFailed, NotReady
+from cfgsync_core import NotReady
 
-from ..application.failure import raised_at, sentence
+from ..application.failure import failed
 from ..application.materializer import MaterializationResult, RegistrationSnapshotMaterializer
 from ..application.snapshot import RegistrationSnapshot
 from ..generations.generation import Prepared, checked
@@ -77,7 +77,7 @@ class ThreadDecider:
         try:
             answer = await metered
         except SystemExit as error:  # as in a thread: a failed run, and not the end of the server
-            raise MaterializationFailed(sentence(error), raised_at(error)) from error
+            raise failed(error) from error
         last, more = await self._in_thread(lambda: checked(answer))
         return Decision(last, spent + more + metered.seconds)
 
@@ -101,7 +101,7 @@ class ThreadDecider:
                 settle = partial(done.set_exception, error)
             except BaseException as error:
                 # SystemExit in a materializer is a failed run, not the end of a server
-                settle = partial(done.set_exception, MaterializationFailed(sentence(error), raised_at(error)))
+                settle = partial(done.set_exception, failed(error))
             with suppress(RuntimeError):  # the loop has closed, and nothing waits for the result
                 loop.call_soon_threadsafe(finish, settle)
 

@@ -22,11 +22,16 @@ RunOutcome: TypeAlias = Literal["generation", "not_ready", "failed", "refused", 
 OUTCOMES: Final[tuple[RunOutcome, ...]] = get_args(RunOutcome)
 
 
+MAX_TRACED: Final = 100
+"""Failures whose traceback is not logged again; one more begins anew."""
+
+
 class RunLog(msgspec.Struct):
     """Counts and logs the runs: a new generation and a new reason at info, every failure as a warning, all else at debug.
 
     `runs` by outcome; the total `seconds` from the start of each run to its verdict, the commit included, and those of the
-    last run; the total `processor_seconds` of the materializer; the last `generation`, and the `reason` of a run since.
+    last run; the total `processor_seconds` of the materializer; the last `generation`, and the `reason` of a run since;
+    the failures that were `traced`.
     """
 
     runs: dict[str, int] = msgspec.field(default_factory=lambda: dict.fromkeys(OUTCOMES, 0))
@@ -35,12 +40,14 @@ class RunLog(msgspec.Struct):
     last_seconds: float = 0.0
     generation: str = ""
     reason: str = ""
+    traced: set[str] = msgspec.field(default_factory=set)
 
     def add(self, run: int, result: Generation | NotReady | CfgsyncError | None, seconds: float) -> None:
         """Run number `run` has ended with this result."""
         before = self.generation, self.reason
         facts: dict[str, str | int] = {}
         level = logging.DEBUG
+        more: dict[str, object] = {}
         outcome: RunOutcome
         match result:
             case Generation():
@@ -55,6 +62,7 @@ class RunLog(msgspec.Struct):
                 outcome = "refused" if isinstance(result, ShrinkRefused) else "failed"
                 level, self.reason, at = logging.WARNING, plain(result.cause), plain(result.at)
                 message = f"the materializer failed: {self.reason}{f' ({at})' if at else ''}"
+                more = self._traceback(result)
                 facts = {"reason": self.reason, "at": at}
             case CfgsyncError():
                 outcome, level, self.reason = "not_committed", logging.WARNING, plain(str(result))
@@ -67,5 +75,16 @@ class RunLog(msgspec.Struct):
         self.runs[outcome] += 1
         self.seconds += seconds
         self.last_seconds = seconds
-        more = event("run", run=run, outcome=outcome, seconds=round(seconds, 6), **facts)
+        more |= event("run", run=run, outcome=outcome, seconds=round(seconds, 6), **facts)
         log.log(level, "%s", message, extra=more)
+
+    def _traceback(self, failure: MaterializationFailed) -> dict[str, object]:
+        """The traceback of a failure, as the `extra` of its log line, the first time that one of its type and place is
+        logged."""
+        distinct = failure.at or failure.trace
+        if not failure.trace or distinct in self.traced:
+            return {}
+        if len(self.traced) == MAX_TRACED:
+            self.traced.clear()
+        self.traced.add(distinct)
+        return {"traceback": failure.trace}

@@ -15,7 +15,7 @@ import msgspec
 
 from cfgsync_core import NEVER, CfgsyncError, MaterializationFailed, NotReady, Unavailable
 
-from ..application.failure import raised_at, sentence
+from ..application.failure import failed, raised_at
 from ..generations.generation import Generation, Source
 from ..generations.publisher import Publisher
 from ..generations.replacements import Replacements, overlay
@@ -193,7 +193,7 @@ class Runner:
                 try:
                     decision = await self._decider.decide(snapshot)
                 except Unavailable as error:  # an application's own: this server's store was not asked
-                    raise MaterializationFailed(sentence(error), raised_at(error)) from error
+                    raise failed(error) from error
             self._processor_seconds = decision.processor_seconds
             self.tally.processor_seconds += decision.processor_seconds
             if isinstance(decision.answer, NotReady):
@@ -210,10 +210,12 @@ class Runner:
         except (Unavailable, ShrinkRefused) as error:
             return Verdict(source, error)
         except Exception as error:
-            cause, at = sentence(error), raised_at(error)
             if isinstance(error, MaterializationFailed):
-                cause, at = error.cause, error.at or at  # an application may raise it, too
+                found = MaterializationFailed(error.cause, error.at or raised_at(error), error.trace)
             elif isinstance(error, TimeoutError) and deadline is not None and deadline.expired():
-                cause, at = f"no answer within {self._run_timeout:g} s", ""
-            return Verdict(source, MaterializationFailed(cause, at, exposed=self._expose_errors))
+                found = MaterializationFailed(f"no answer within {self._run_timeout:g} s")
+            else:
+                found = failed(error)
+            exposed = self._expose_errors
+            return Verdict(source, MaterializationFailed(found.cause, found.at, found.trace, exposed=exposed))
         return None if generation is None else Verdict(generation.source, generation)

@@ -30,15 +30,17 @@ from .connections import (
     has_more,
 )
 from .endless import converse, stream
+from .listening import address_of, listening_sockets
 from .response import whole
 from .route import Call, Reply, Route, failure, refusal, unavailable
 from .route_table import RouteTable
 
 
 class HttpServer:
-    """Serves routes on one address: `async with HttpServer(routes, host, port) as server: server.url`.
+    """Serves routes: `async with HttpServer(routes, host, port) as server: server.url`.
 
-    `port` 0 takes a free one. `access` decides each call (default: an operator's routes answer on a Unix socket only).
+    `host` is one address or name, or several, which share the port; `::` hears IPv4 too. `port` 0 takes a free one. `access`
+    decides each call (default: an operator's routes answer on a Unix socket only).
     Raises `OSError` for an address that is not available. `drain` answers every new request 503 with `Retry-After`, and
     so does leaving the context. A reader that takes nothing of a large answer for `piece_seconds` is cut off.
     """
@@ -48,7 +50,7 @@ class HttpServer:
     def __init__(
         self,
         routes: Sequence[Route],
-        host: str = "127.0.0.1",
+        host: str | Sequence[str] = "127.0.0.1",
         port: int = 4400,
         *,
         access: Access | None = None,
@@ -57,10 +59,11 @@ class HttpServer:
     ) -> None:
         self._table = RouteTable(routes)
         self._access = LocalOperators() if access is None else access
-        self._host = host
+        self._hosts = (host,) if isinstance(host, str) else tuple(host)
         self._port = port
         self._draining = False
         self._runner: web.ServerRunner | None = None
+        self._sockets: list[socket.socket] = []
         self._max_connections = max_connections
         self._piece_seconds = piece_seconds
         self._piecewise = asyncio.Semaphore(PIECEWISE_AT_ONCE)
@@ -80,28 +83,28 @@ class HttpServer:
         return self._server.evicted
 
     @property
-    def address(self) -> str:
-        """`host:port`, the real port once it listens."""
-        return f"[{self._host}]:{self.port}" if ":" in self._host else f"{self._host}:{self.port}"
+    def urls(self) -> list[str]:
+        """`http://host:port` of each host, the real port once it listens."""
+        return [f"http://{address_of(host, self.port)}" for host in self._hosts]
 
     @property
     def url(self) -> str:
-        """`http://host:port`."""
-        return f"http://{self.address}"
+        """The first of `urls`."""
+        return self.urls[0]
 
     async def __aenter__(self) -> Self:
         self._server = LimitedServer(self._dispatch, self._max_connections)
         self._runner = web.ServerRunner(self._server, shutdown_timeout=DRAIN_SECONDS)
         await self._runner.setup()
         try:
-            site = web.TCPSite(self._runner, self._host, self._port, backlog=ACCEPTED_AT_ONCE)
-            await site.start()
+            self._sockets = await listening_sockets(self._hosts, self._port)
+            for one in self._sockets:
+                await web.SockSite(self._runner, one, backlog=ACCEPTED_AT_ONCE).start()
         except BaseException:
-            await self._runner.cleanup()
+            await self._stop()
             raise
-        sockets: list[socket.socket] = site._server.sockets if site._server is not None else []  # type: ignore[attr-defined]
-        accept_few_at_once(sockets)
-        self.port = sockets[0].getsockname()[1] if sockets else self._port
+        accept_few_at_once(self._sockets)
+        self.port = self._sockets[0].getsockname()[1]
         return self
 
     async def listen(self, on: socket.socket) -> None:
@@ -115,8 +118,13 @@ class HttpServer:
 
     async def __aexit__(self, *error: object) -> None:
         self.drain()
+        await self._stop()
+
+    async def _stop(self) -> None:
         if self._runner is not None:
             await self._runner.cleanup()
+        for one in self._sockets:
+            one.close()
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
         try:

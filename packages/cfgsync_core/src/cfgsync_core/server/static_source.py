@@ -7,6 +7,7 @@ import asyncio
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import TypeAlias
 
 import msgspec
@@ -142,7 +143,7 @@ class StaticConfigSource(NodeConfigSource, StatusSource):
     """Serves files that are known beforehand: `StaticConfigSource({"node-1": ArtifactSet([…])}, shared)`.
 
     A node is served whether or not it has registered; an identifier that is not in it is `Missing`. There are no
-    generations and nothing ever changes, so the digest alone tells two answers apart. Raises `InvalidBundle`.
+    generations, so the digest alone tells two answers apart. Raises `InvalidBundle`.
     """
 
     def __init__(
@@ -161,6 +162,7 @@ class StaticConfigSource(NodeConfigSource, StatusSource):
         self._registered: set[str] = set()
         self._seen_at: dict[str, float] = {}
         self._clock = clock
+        self._adopted = asyncio.Event()
 
     @staticmethod
     def from_bundle(bundle: NodeArtifactsBundle) -> StaticConfigSource:
@@ -181,15 +183,24 @@ class StaticConfigSource(NodeConfigSource, StatusSource):
     async def resolve(
         self, identifier: str, *, known: str | None = None, wait: float = 0.0
     ) -> Ready | Missing:
-        """The node's files at once, but after `wait` for a node that has them: they will not change, and an answer at once
+        """The node's files at once, but for a node that has them after `wait`, or when others are adopted: an answer at once
         would make it repeat its request without end."""
         payload = self._payloads.get(identifier)
         if payload is None:
             return Missing()
         self._seen_at[identifier] = self._clock()
         if known == payload.digest and wait > 0:
-            await asyncio.sleep(wait)
-        return Ready(payload)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._adopted.wait()
+            payload = self._payloads.get(identifier)
+        return Missing() if payload is None else Ready(payload)
+
+    def adopt(self, other: StaticConfigSource) -> None:
+        """Serve the files of `other` from now on, and answer held requests."""
+        self._payloads, self._identifiers = other._payloads, other._identifiers
+        self._adopted.set()
+        self._adopted = asyncio.Event()
 
     def fleet(self, limit: int, after: str) -> FleetStatus:
         """The nodes that are served; `registered` counts the registrations since the start."""
@@ -235,6 +246,12 @@ class BundleConfigSource(StaticConfigSource):
             {entry.identifier: entry.files for entry in bundle.nodes}, bundle.shared_files, clock=clock
         )
         self.file = file
+
+    def adopt(self, other: StaticConfigSource) -> None:
+        """See `StaticConfigSource`."""
+        super().adopt(other)
+        if isinstance(other, BundleConfigSource):
+            self.file = other.file
 
     def _why_missing(self) -> str:
         return f"not among the {len(self._payloads)} nodes of {self.file}"

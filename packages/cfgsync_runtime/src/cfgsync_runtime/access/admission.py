@@ -27,8 +27,8 @@ _CLOSED: Final = "the page is served on loopback only until read tokens exist; -
 _FOREIGN: Final = "the page answers to this machine's own names and addresses only (`Host`): call it as http://127.0.0.1, with its port"
 
 
-def readers_of(host: str, lacking: Sequence[InsecureOption]) -> Readers:
-    """The readers of a server on `host`; `lacking` are the protections that its operator switched off."""
+def readers_of(host: str | Sequence[str], lacking: Sequence[InsecureOption]) -> Readers:
+    """The readers of a server on `host`, or on several; `lacking` are the protections that its operator switched off."""
     if is_loopback(host):
         return "loopback"
     return "anyone" if "no-auth" in lacking else "none"

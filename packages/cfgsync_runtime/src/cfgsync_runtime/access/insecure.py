@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
 from msgspec.structs import replace
@@ -23,36 +23,46 @@ _BANNER: Final[dict[InsecureOption, str]] = {
 }
 
 
-def is_loopback(host: str) -> bool:
-    """True when only this machine can reach `host`."""
+def is_loopback(host: str | Sequence[str]) -> bool:
+    """True when only this machine can reach `host`, each one of several."""
+    return not open_hosts(host)
+
+
+def open_hosts(host: str | Sequence[str]) -> list[str]:
+    """Those of the hosts that other machines can reach."""
+    return [one for one in ([host] if isinstance(host, str) else host) if not _is_loopback(one)]
+
+
+def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(host)
     except ValueError:
         return False
+    return (getattr(address, "ipv4_mapped", None) or address).is_loopback
 
 
-def warn(host: str, lacking: tuple[InsecureOption, ...]) -> None:
+def warn(host: str | Sequence[str], lacking: tuple[InsecureOption, ...]) -> None:
     """Log one warning for each protection that is lacking."""
     for option in lacking:
         log.warning(
             "INSECURE (--insecure-%s): %s is open to other machines; %s",
             option,
-            host,
+            " and ".join(open_hosts(host)),
             _BANNER[option],
             extra=event("insecure", what=option),
         )
 
 
-def exposes_errors(asked: bool, host: str) -> bool:
+def exposes_errors(asked: bool, host: str | Sequence[str]) -> bool:
     """Whether nodes and `/status` get the words of a failure: if `asked`, and only this machine can reach `host`."""
     if asked and not is_loopback(host):
         log.warning(
             "--expose-errors is ignored: %s is open to other machines, and the words of a failure may hold a secret;"
             " this log has them",
-            host,
-            extra=event("expose_errors_ignored", host=host),
+            " and ".join(open_hosts(host)),
+            extra=event("expose_errors_ignored"),
         )
         return False
     return asked

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import Annotated, Literal
 
 import msgspec
@@ -25,6 +26,7 @@ from ..errors import InputError
 from ..materializer.child import ChildDecider
 from ..materializer.loading import split_target
 from ..operator.recording import Recorded, read_snapshot, record_store
+from ..settings.durations import seconds_of
 from ..settings.variables import variable_of
 from .parts.file_diff import contents_lines, diff_lines
 from .parts.messages import fail, note
@@ -61,8 +63,11 @@ def command(
         typer.Option(metavar="URL", envvar=[], help="Or a store, read beside its server: sqlite:FILE."),
     ] = None,
     run_timeout: Annotated[
-        float, typer.Option(metavar="SECONDS", min=0.001, help="Deadline of the run.")
-    ] = 60.0,
+        str,
+        typer.Option(
+            metavar="DURATION", help="Deadline of the run (90, 5m).  [default: 60]", show_default=False
+        ),
+    ] = "60",
     json: AsJson = False,
 ) -> None:
     """Run a materializer on a recorded fleet, print its files, and compare them with the served generation.
@@ -74,7 +79,7 @@ def command(
 
     Exit codes: 0 equal; 1 different, failed, or NotReady where a generation was served (NotReady where none was is
     equal); 2 usage, a snapshot or a class that cannot be loaded. Nodes whose files an operator replaced are not
-    compared. It needs no server, and assumes that every deadline of a Quorum has passed.
+    compared. A traceback shows the application's frames only. It needs no server, and assumes that every deadline of a Quorum has passed.
     """
     if snapshot is None and store is None:  # a flag for one wins over a variable for the other
         found = {flag: variable_of("check", flag).read(say=note) for flag in ("snapshot", "store")}
@@ -84,8 +89,9 @@ def command(
         raise typer.BadParameter("give one of --snapshot FILE and --store URL", param_hint="--snapshot")
     try:
         split_target(materializer)
-        checked = asyncio.run(_check(materializer, snapshot, store, run_timeout))
+        checked = asyncio.run(_check(materializer, snapshot, store, _deadline(run_timeout)))
     except InputError as error:
+        _show(error.trace)
         raise typer.Exit(fail(2, str(error), error.hint)) from error
     except (StoreRefused, Unavailable) as error:
         hint = getattr(error, "hint", "") or "cfgsync store check --store URL says more"
@@ -95,6 +101,21 @@ def command(
     else:
         _print(checked)
     raise typer.Exit(checked.exit)
+
+
+def _deadline(text: str) -> float:
+    try:
+        seconds = seconds_of(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--run-timeout") from error
+    if not seconds:
+        raise typer.BadParameter("give more than no time", param_hint="--run-timeout")
+    return seconds
+
+
+def _show(trace: str) -> None:
+    if trace:
+        print(trace, file=sys.stderr, flush=True)
 
 
 async def _check(target: str, file: str | None, store: str | None, run_timeout: float) -> Checked:
@@ -108,6 +129,7 @@ async def _check(target: str, file: str | None, store: str | None, run_timeout: 
         except TimeoutError:
             return Checked("failed", 1, f"no answer within {run_timeout:g} s", served)
         except MaterializationFailed as error:
+            _show(error.trace)
             return Checked("failed", 1, error.cause, served)
         except CfgsyncError as error:
             return Checked("failed", 1, str(error), served)

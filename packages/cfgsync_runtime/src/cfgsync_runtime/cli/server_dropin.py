@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import Final
@@ -20,6 +22,14 @@ from the environment (CFGSYNC_SERVE_HOST, CFGSYNC_STORE, …) is taken here too.
 
 def main() -> None:
     """Run, and end the process with its exit code."""
+    from .parts.unfailing_stream import make_stdout_unfailing, open_standard_descriptors, unfailing
+
+    if os.getpid() == 1:  # the kernel drops a signal to PID 1 that has no handler
+        signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
+    open_standard_descriptors()
+    sys.stderr = unfailing(sys.stderr, 2)
+    sys.stdout = sys.stdout or unfailing(None, 1)
+    make_stdout_unfailing()
     try:
         code = run(sys.argv[1:])
     except KeyboardInterrupt:
@@ -39,14 +49,21 @@ def run(arguments: Sequence[str]) -> int:
     from ..access.insecure import is_loopback
 
     try:
-        from ..settings.serve_settings import read_serve_settings
+        from ..settings.serve_settings import ServeSettings, read_serve_settings
         from .serve import serve
     except ModuleNotFoundError as error:
         return not_installed(error, "Error: ")
 
     (file,) = arguments
-    try:
+
+    def read() -> ServeSettings:
         settings = read_serve_settings({"config": file}, say=note)
+        if "expose_errors" not in settings.model_fields_set and is_loopback(settings.host):
+            settings = settings.model_copy(update={"expose_errors": True})  # as the original's bodies
+        return settings
+
+    try:
+        settings = read()
         if "host" not in settings.model_fields_set:
             print(
                 f"note: only this machine can reach this server; the original listened on every address:"
@@ -54,8 +71,6 @@ def run(arguments: Sequence[str]) -> int:
                 file=sys.stderr,
                 flush=True,
             )
-        if "expose_errors" not in settings.model_fields_set and is_loopback(settings.host):
-            settings = settings.model_copy(update={"expose_errors": True})  # as the original's bodies
-        return serve(settings)
+        return serve(settings, read)
     except CfgsyncError as error:
         return fail(1, f"Error: {error}", getattr(error, "hint", ""))

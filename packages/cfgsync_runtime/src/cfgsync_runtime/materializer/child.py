@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, Self
 
 import msgspec
@@ -21,9 +21,10 @@ from cfgsync_core import MaterializationFailed
 from cfgsync_core.log_events import event
 
 from ..errors import InputError
-from .child_process import LEAVE, ChildProcess, Ended
+from .child_process import LEAVE, ChildProcess, Ended, to_stderr
 from .messages import (
     MAX_ANSWER_BYTES,
+    Answer,
     Blobs,
     Changed,
     Decide,
@@ -48,13 +49,24 @@ class ChildDecider:
 
     Entering starts the process, waits until it has loaded the materializer, and sets `revision`. Raises `InputError` when
     it cannot be loaded. A process that replaces it has `load_within` seconds to load it, or twice as long as the first one.
+    `printed` gets the lines that the process prints and logs, in a thread; with `json_logs` its log is JSON.
     """
 
     busy = False  # a cancelled run is killed: it never goes on in the background
 
-    def __init__(self, target: str, load_within: float = LOAD_WITHIN) -> None:
+    def __init__(
+        self,
+        target: str,
+        load_within: float = LOAD_WITHIN,
+        *,
+        printed: Callable[[str], object] = to_stderr,
+        json_logs: bool = False,
+    ) -> None:
         self._target = target
         self._load_within = load_within
+        self._printed = printed
+        self._json_logs = json_logs
+        self._run = 0
         self._process: ChildProcess | None = None
         self._sent = RegistrationSnapshot()
         self._blobs: Mapping[str, bytes] = {}
@@ -62,7 +74,7 @@ class ChildDecider:
 
     async def __aenter__(self) -> Self:
         began = time.monotonic()
-        self._process = process = await ChildProcess.start(self._target)
+        self._process = process = await self._started()
         try:
             self.revision = _loaded(await process.receive())
             self._load_within = max(self._load_within, 2 * (time.monotonic() - began))
@@ -87,7 +99,7 @@ class ChildDecider:
             return
         await self._end()
         self._sent, self._blobs = RegistrationSnapshot(), {}
-        self._process = process = await ChildProcess.start(self._target)
+        self._process = process = await self._started()
         try:
             await self._load(process)
         except BaseException:
@@ -110,8 +122,11 @@ class ChildDecider:
             process.kill()
             raise
         if isinstance(answer, Failed):
-            raise MaterializationFailed(answer.sentence, answer.at)
+            raise MaterializationFailed(answer.sentence, answer.at, answer.trace)
         return answer
+
+    async def _started(self) -> ChildProcess:
+        return await ChildProcess.start(self._target, self._printed, self._json_logs)
 
     async def _load(self, process: ChildProcess) -> None:
         try:
@@ -124,7 +139,7 @@ class ChildDecider:
         if isinstance(message, Refused):
             again = "it cannot be loaded again: "
             at = f"{again}{message.at}" if message.at else ""
-            raise MaterializationFailed(f"{again}{message.what}; {message.hint}", at)
+            raise MaterializationFailed(f"{again}{message.what}; {message.hint}", at, message.trace)
         revision = _loaded(message)
         if revision != self.revision:
             raise MaterializationFailed(
@@ -138,13 +153,14 @@ class ChildDecider:
         if gone:
             await process.send(Changed([], gone))
         times = (snapshot.first_at, snapshot.changed_at, snapshot.unpublished_at)
-        await process.send(Decide(snapshot.version, *times))
+        self._run += 1
+        await process.send(Decide(self._run, snapshot.version, *times))
         self._sent = snapshot
 
     async def _answer(self, process: ChildProcess) -> Decision | Failed:
         pieces: dict[str, list[bytes]] = {}
         size = 0
-        while isinstance(message := await process.receive(), Blobs):
+        while isinstance(message := await self._received(process), Blobs):
             for key, piece in message.pieces:
                 pieces.setdefault(key, []).append(piece)
                 size += len(piece)
@@ -158,11 +174,27 @@ class ChildDecider:
                     raise MaterializationFailed(f"its process sends an incomplete answer: {error}") from error
                 self._blobs = prepared.blobs
                 return Decision(prepared, seconds)
-            case NotYet(answer, seconds):
-                return Decision(answer, seconds)
+            case NotYet(answer=reason, processor_seconds=seconds):
+                return Decision(reason, seconds)
             case Failed():
                 return message
-        raise MaterializationFailed(f"its process sends {type(message).__name__} as an answer")
+
+    async def _received(self, process: ChildProcess) -> Answer:
+        """The next message of the answer to this run; a second answer to an earlier one is dropped."""
+        is_told = False
+        while True:
+            message = await process.receive()
+            if isinstance(message, Loaded | Refused):
+                raise MaterializationFailed(f"its process sends {type(message).__name__} as an answer")
+            if message.run == self._run:
+                return message
+            if not is_told:
+                is_told = True
+                log.warning(
+                    "the materializer's process answered run %d again; that answer is dropped",
+                    message.run,
+                    extra=event("answer_dropped", run=message.run),
+                )
 
     async def _end(self) -> None:
         if self._process is not None:
@@ -179,7 +211,7 @@ def _joined(made: Made, held: Mapping[str, bytes], pieces: Mapping[str, list[byt
 def _loaded(message: ToServer) -> str:
     """The revision of the loaded materializer. Raises the `InputError` that the child sent."""
     if isinstance(message, Refused):
-        raise InputError(message.what, message.hint)
+        raise InputError(message.what, message.hint, message.trace)
     if not isinstance(message, Loaded):
         raise MaterializationFailed(f"its process begins with {type(message).__name__}")
     return message.revision

@@ -1,7 +1,7 @@
 """The child's side: loads MODULE:CLASS, keeps its own copy of the registrations, and runs the materializer on request.
 
-`python -P -m cfgsync_runtime.materializer.child_main FD PIPE MODULE:CLASS`: FD is a socket to the server, PIPE closes when
-the server ends. It ends when the server hangs up.
+`python -P -m cfgsync_runtime.materializer.child_main FD PIPE LOG MODULE:CLASS`: FD is a socket to the server, PIPE closes
+when the server ends, LOG is `json` or `text`. It ends when the server hangs up.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import ctypes
 import fcntl
 import inspect
 import io
+import logging
 import os
 import select
 import signal
@@ -20,7 +21,7 @@ import time
 from collections.abc import Awaitable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 import msgspec
 
@@ -32,11 +33,12 @@ from cfgsync_adapter import (
     RegistrationSnapshotMaterializer,
 )
 from cfgsync_adapter.generations import PayloadTooLarge, Prepared, checked
-from cfgsync_adapter.runs import raised_at, sentence
+from cfgsync_adapter.runs import application_traceback, raised_at, sentence
 from cfgsync_core.text import shortened
 from cfgsync_core.wire import MAX_NOT_READY_CHARACTERS
 
 from ..errors import InputError
+from ..process.logs import log_of_application
 from .loading import load_materializer
 from .messages import (
     LENGTH_BYTES,
@@ -64,7 +66,8 @@ PR_SET_PDEATHSIG: Final = 1
 
 def main() -> None:
     """Serve the server at the other end of the socket until it hangs up."""
-    descriptor, lifeline, target = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+    descriptor, lifeline = int(sys.argv[1]), int(sys.argv[2])
+    as_json, target = sys.argv[3] == "json", sys.argv[4]
     line = socket.socket(fileno=descriptor)
     for each in (descriptor, lifeline):
         os.set_inheritable(each, False)  # not for programs that the application starts
@@ -72,16 +75,23 @@ def main() -> None:
     prefer_for_oom_kill()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # output before a kill −9 is not lost
+    log_of_application(as_json)
+    if not os.environ.get("PYTHONBREAKPOINT"):
+        sys.breakpointhook = refuse_breakpoint
     with line, line.makefile("rb") as received, suppress(BrokenPipeError, ConnectionResetError):
+        pid = os.getpid()
         try:
-            materializer = load_materializer(target)
+            try:
+                materializer = load_materializer(target)
+            finally:
+                end_a_twin(pid)
             revision = str(getattr(materializer, "revision", ""))
         except InputError as error:
             at = "" if error.__cause__ is None else raised_at(error.__cause__)
-            line.sendall(framed(Refused(_short(str(error)), _short(error.hint), at)))
+            line.sendall(framed(Refused(_short(str(error)), _short(error.hint), at, error.trace)))
             return
         line.sendall(framed(Loaded(revision)))
-        child = Child(materializer)
+        child = Child(materializer, pid)
         while (message := _read(received)) is not None:
             for answer in child.answers(message):
                 line.sendall(answer)
@@ -90,11 +100,12 @@ def main() -> None:
 class Child:
     """A materializer and its copy of the registrations."""
 
-    def __init__(self, materializer: RegistrationSnapshotMaterializer) -> None:
+    def __init__(self, materializer: RegistrationSnapshotMaterializer, pid: int) -> None:
         self._materializer = materializer
         self._registrations: dict[str, NodeRegistration] = {}
         self._sent: frozenset[str] = frozenset()
         self._runner: asyncio.Runner | None = None
+        self._pid = pid
 
     def answers(self, message: ToChild) -> Iterator[bytes]:
         """The frames of the answer to `Decide`; `Changed` has none."""
@@ -112,27 +123,31 @@ class Child:
         )
         began = time.process_time()
         try:
-            result = self._run(snapshot)
+            try:
+                result = self._run(snapshot)
+            finally:
+                end_a_twin(self._pid)
             if isinstance(result, NotReady):
-                last: ToServer = NotYet(result, time.process_time() - began)
+                last: ToServer = NotYet(message.run, result, time.process_time() - began)
             else:
                 size = sum(map(len, result.blobs.values()))
                 if size > MAX_ANSWER_BYTES:
                     raise PayloadTooLarge(
                         f"the files of all nodes are {size} bytes, at most {MAX_ANSWER_BYTES} are taken"
                     )
-                last = Made(result.map_key, time.process_time() - began, result.accepts_shrink)
+                last = Made(message.run, result.map_key, time.process_time() - began, result.accepts_shrink)
             frame = framed(last)
             if len(frame) > MAX_FRAME_BYTES:
                 raise PayloadTooLarge(
                     f"a NotReady of {len(frame)} bytes, at most {MAX_FRAME_BYTES} are taken"
                 )
         except BaseException as error:  # SystemExit in a materializer is a failed run
-            yield framed(Failed(sentence(error), raised_at(error)))
+            yield framed(Failed(message.run, sentence(error), raised_at(error), application_traceback(error)))
             return
         if isinstance(result, Prepared):
             # the server holds the blobs of the last answer: an unchanged node costs nothing
-            yield from _pieces({key: blob for key, blob in result.blobs.items() if key not in self._sent})
+            fresh = {key: blob for key, blob in result.blobs.items() if key not in self._sent}
+            yield from _pieces(message.run, fresh)
             self._sent = frozenset(result.blobs)
         yield frame
 
@@ -152,6 +167,26 @@ class Child:
         if self._runner is None:
             self._runner = asyncio.Runner()
         return self._runner.run(settled())
+
+
+def end_a_twin(pid: int) -> None:
+    """End this process if it is not process `pid` but a fork of it that the application let return: it would answer the
+    server too, and read its messages. `sys.exit()` in it is an end as it was meant."""
+    if os.getpid() == pid:
+        return
+    leaving = sys.exc_info()[1]
+    if isinstance(leaving, SystemExit):
+        os._exit(leaving.code if isinstance(leaving.code, int) else int(leaving.code is not None))
+    logging.getLogger("materializer").error(
+        "a process that the application forked returned as if it were the application, and is ended;"
+        " end such a process with os._exit()"
+    )
+    os._exit(1)
+
+
+def refuse_breakpoint(*_: object, **__: object) -> NoReturn:
+    """A debugger would read from no terminal, and end the run without a word."""
+    raise RuntimeError("breakpoint() needs a terminal: use `cfgsync serve MODULE:CLASS --debug`")
 
 
 def die_with_server(lifeline: int) -> None:
@@ -199,7 +234,7 @@ def _read(received: io.BufferedReader) -> ToChild | None:
     return msgspec.msgpack.decode(message, type=ToChild) if len(message) == int.from_bytes(length) else None
 
 
-def _pieces(blobs: Mapping[str, bytes]) -> Iterator[bytes]:
+def _pieces(run: int, blobs: Mapping[str, bytes]) -> Iterator[bytes]:
     gathered: list[tuple[str, bytes]] = []
     size = 0
     for key, blob in blobs.items():
@@ -208,10 +243,10 @@ def _pieces(blobs: Mapping[str, bytes]) -> Iterator[bytes]:
             gathered.append((key, piece))
             size += len(piece)
             if size >= PIECE_BYTES:
-                yield framed(Blobs(gathered))
+                yield framed(Blobs(run, gathered))
                 gathered, size = [], 0
     if gathered:
-        yield framed(Blobs(gathered))
+        yield framed(Blobs(run, gathered))
 
 
 def _short(text: str) -> str:

@@ -10,6 +10,8 @@ import os
 import signal
 import socket
 import sys
+import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
@@ -17,11 +19,14 @@ import msgspec
 
 from cfgsync_core import MaterializationFailed
 
+from ..process.lines import read_lines
 from .messages import LENGTH_BYTES, MAX_FRAME_BYTES, ToChild, ToServer, framed
 
 BUFFER_BYTES: Final = 1024 * 1024
 LEAVE: Final = 0.5
 """Seconds that an idle child has to end by itself, its exit handlers run."""
+LAST_WORDS: Final = 0.5
+"""Seconds that the output of a child that has ended has to be read."""
 
 
 class Ended(Exception):
@@ -37,27 +42,31 @@ class ChildProcess:
         lifeline: int,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
+        output: threading.Thread,
     ) -> None:
         self._process = process
         self._lifeline = lifeline
         self._reader = reader
         self._writer = writer
+        self._output = output
         self._killed = False
         self._exit = asyncio.create_task(self._watch(), name="cfgsync-child")
 
     @classmethod
-    async def start(cls, target: str) -> ChildProcess:
-        """Spawn it. The kernel ends it when the calling thread ends (call it from the main loop), and its whole group when
+    async def start(cls, target: str, printed: Callable[[str], object], json_logs: bool) -> ChildProcess:
+        """Spawn it; `printed` gets its output, in a thread. The kernel ends it when the calling thread ends (call it from the main loop), and its whole group when
         the lifeline closes, a pipe whose other end only the server holds."""
         ours, theirs = socket.socketpair()
         tied, lifeline = os.pipe()
+        output, its_output = os.pipe()
         try:
             with theirs:
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-P", "-m", "cfgsync_runtime.materializer.child_main"),
-                    *(str(theirs.fileno()), str(tied), target),
+                    *(str(theirs.fileno()), str(tied), "json" if json_logs else "text", target),
                     stdin=asyncio.subprocess.DEVNULL,
-                    stdout=2,  # stdout is the server's own
+                    stdout=its_output,
+                    stderr=its_output,  # a pipe of its own: the server's stderr may be unread, or gone
                     pass_fds=(theirs.fileno(), tied),
                     start_new_session=True,  # Ctrl-C in a terminal reaches the server only
                 )
@@ -65,10 +74,12 @@ class ChildProcess:
         except BaseException:
             ours.close()
             os.close(lifeline)
+            os.close(output)
             raise
         finally:
             os.close(tied)
-        return cls(process, lifeline, reader, writer)
+            os.close(its_output)
+        return cls(process, lifeline, reader, writer, read_lines(output, printed))
 
     @property
     def has_ended(self) -> bool:
@@ -116,6 +127,9 @@ class ChildProcess:
         self._writer.close()
         with suppress(OSError):
             await self._writer.wait_closed()
+        await asyncio.to_thread(
+            self._output.join, LAST_WORDS
+        )  # a process that has left the group may hold it open
 
     async def _watch(self) -> int:
         """Its exit code. Closes the socket, which a grandchild may hold open."""
@@ -136,6 +150,11 @@ class ChildProcess:
         code = self._exit.result()
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         return Ended(how)
+
+
+def to_stderr(text: str) -> None:
+    """Write what a child printed."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def _kill_group(group: int) -> None:

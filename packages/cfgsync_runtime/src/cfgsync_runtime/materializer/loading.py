@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Final, NoReturn, cast
 
 from cfgsync_adapter import RegistrationSnapshotMaterializer
+from cfgsync_adapter.runs import application_traceback
 
 from ..errors import InputError
 
@@ -162,7 +163,8 @@ def _broken(what: str, error: BaseException) -> NoReturn:
     hint = f"see {at}" if at else "import it in Python to see why"
     if isinstance(error, ModuleNotFoundError) and error.name:
         hint = f"install {error.name!r} for {sys.executable}, or correct {at}"
-    raise InputError(f"{what}: {at}: {why}" if at else f"{what}: {why}", hint) from error
+    sentence = f"{what}: {at}: {why}" if at else f"{what}: {why}"
+    raise InputError(sentence, hint, application_traceback(error)) from error
 
 
 def _frames(error: BaseException) -> list[traceback.FrameSummary]:

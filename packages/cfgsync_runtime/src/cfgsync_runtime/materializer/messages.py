@@ -22,9 +22,11 @@ class Changed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Decide(msgspec.Struct, frozen=True, tag=True):
-    """Run the materializer on the registrations that were sent. The times are seconds of CLOCK_MONOTONIC, the same clock in
-    both processes: a `Quorum` in the child settles as it would in the server."""
+    """Run the materializer on the registrations that were sent; `run` is the number that each part of the answer carries.
+    The times are seconds of CLOCK_MONOTONIC, the same clock in both processes: a `Quorum` in the child settles as it would
+    in the server."""
 
+    run: int
     version: Version
     first_at: float | None
     changed_at: float | None
@@ -38,22 +40,26 @@ class Loaded(msgspec.Struct, frozen=True, tag=True):
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):
-    """The child cannot load it: the two lines of an `InputError`. `at` is type and place of the application's error."""
+    """The child cannot load it: the two lines of an `InputError`. `at` is type and place of the application's error, and
+    `trace` its traceback."""
 
     what: str
     hint: str
     at: str = ""
+    trace: str = ""
 
 
 class Blobs(msgspec.Struct, frozen=True, tag=True):
     """Pieces of new blobs. Those with the same key are joined in order."""
 
+    run: int
     pieces: list[tuple[str, bytes]]
 
 
 class Made(msgspec.Struct, frozen=True, tag=True):
     """The result is artifacts; the server has all blobs that the map names."""
 
+    run: int
     map_key: str
     processor_seconds: float
     accepts_shrink: bool = False
@@ -62,6 +68,7 @@ class Made(msgspec.Struct, frozen=True, tag=True):
 class NotYet(msgspec.Struct, frozen=True, tag=True):
     """The result is `NotReady`."""
 
+    run: int
     answer: NotReady
     processor_seconds: float
 
@@ -69,12 +76,15 @@ class NotYet(msgspec.Struct, frozen=True, tag=True):
 class Failed(msgspec.Struct, frozen=True, tag=True):
     """The materializer raised, or its result cannot be published."""
 
+    run: int
     sentence: str
     at: str = ""
+    trace: str = ""
 
 
 ToChild: TypeAlias = Changed | Decide
-ToServer: TypeAlias = Loaded | Refused | Blobs | Made | NotYet | Failed
+Answer: TypeAlias = Blobs | Made | NotYet | Failed
+ToServer: TypeAlias = Loaded | Refused | Answer
 
 
 def framed(message: ToChild | ToServer) -> bytes:

@@ -5,37 +5,63 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import select
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
-HELD: Final = 1_000  # lines; more than that are dropped and counted
-PATIENCE: Final = 1.0  # s that the last lines get at the end
+from cfgsync_core.log_events import event
+
+HELD: Final = 1_000  # lines, or pieces of output; more than that are dropped and counted
+PATIENCE: Final = (
+    1.0  # s that the last lines get at the end, and another process's output when no room is left
+)
+PIECE_BYTES: Final = 16 * 1024
 
 
 class Lines(logging.Handler):
-    """Writes to stderr in a thread of its own. It is also a handler for the log."""
+    """Writes to stderr in a thread of its own. It is also a handler for the log.
 
-    def __init__(self, held: int = HELD) -> None:
+    Lines that are lost are counted, and the number is written as soon as lines can be written again.
+    """
+
+    def __init__(self, held: int = HELD, to: int | None = None) -> None:
+        """Holds `held` lines at most; `to` is another descriptor than stderr's."""
         super().__init__()
-        self._to = 2 if sys.stderr is not None else None  # closed at the start: 2 may be another file by now
+        is_open = sys.stderr is not None  # closed at the start: 2 may be another file by now
+        self._to = 2 if to is None and is_open else to
         self._waiting: queue.Queue[str | None] = queue.Queue(held)
-        self._dropped = 0
+        self._counting = threading.Lock()
+        self._lost = 0
+        self._is_stuck = False
+        self._is_cut = False
         self._writer = threading.Thread(target=self._write, name="cfgsync-lines", daemon=True)
         self._writer.start()
 
     def say(self, sentence: str) -> None:
         """Write one line soon."""
         try:
-            if self._dropped:
-                self._waiting.put_nowait(f"({self._dropped} lines could not be written)")
-                self._dropped = 0
             self._waiting.put_nowait(sentence)
         except queue.Full:
-            self._dropped += 1
+            self._lose(sentence)
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.say(self.format(record))
+        """See `logging.Handler`."""
+        try:
+            self.say(self.format(record))
+        except Exception:
+            self.handleError(record)
+
+    def pass_on(self, text: str) -> None:
+        """Write one or more lines of another process soon. It blocks while the queue is full, so call it in a thread: for
+        `PATIENCE` the first time, and then not at all until a line has been written."""
+        try:
+            self._waiting.put(text, not self._is_stuck, PATIENCE)
+        except queue.Full:
+            self._is_stuck = True
+            self._lose(text)
 
     def end(self) -> None:
         """Give the lines that wait a second to be written."""
@@ -45,11 +71,72 @@ class Lines(logging.Handler):
             return
         self._writer.join(PATIENCE)
 
+    def _lose(self, text: str) -> None:
+        with self._counting:
+            self._lost += text.count("\n") + 1
+
     def _write(self) -> None:
         while (sentence := self._waiting.get()) is not None:
-            line = f"{sentence}\n".encode("utf-8", "backslashreplace")
-            while line and self._to is not None:
-                try:
-                    line = line[os.write(self._to, line) :]
-                except OSError:  # closed, full, or its reader has gone
-                    break
+            if not self._is_written(sentence):
+                self._lose(sentence)
+            elif self._waiting.empty():
+                self._write_number_lost()
+        self._write_number_lost()
+
+    def _write_number_lost(self) -> None:
+        with self._counting:
+            lost, self._lost = self._lost, 0
+        if lost and not self._is_written(self.format(_lost(lost))):
+            with self._counting:
+                self._lost += lost
+
+    def _is_written(self, text: str) -> bool:
+        cut = "\n" if self._is_cut else ""
+        line = memoryview(f"{cut}{text}\n".encode("utf-8", "backslashreplace"))
+        if self._to is None:
+            return False
+        while line:
+            try:
+                line = line[os.write(self._to, line) :]
+                self._is_cut = True
+            except BlockingIOError:  # another process made it so
+                _wait_for_room(self._to)
+            except OSError:  # closed, full, or its reader has gone
+                return False
+        self._is_stuck = self._is_cut = False
+        return True
+
+
+def read_lines(pipe: int, write: Callable[[str], object]) -> threading.Thread:
+    """Give what another process prints to `write`, whole lines at a time, in a thread that ends, and closes the pipe, when
+    the last writer has closed it."""
+
+    def read() -> None:
+        rest = b""
+        with open(pipe, "rb", buffering=0) as output, suppress(OSError):
+            while piece := output.read(PIECE_BYTES):
+                whole, newline, rest = (rest + piece).rpartition(b"\n")
+                if newline:
+                    write(whole.decode("utf-8", "backslashreplace"))
+                elif len(rest) >= PIECE_BYTES:
+                    write(rest.decode("utf-8", "backslashreplace"))
+                    rest = b""
+        if rest:
+            write(rest.decode("utf-8", "backslashreplace"))
+
+    reader = threading.Thread(target=read, name="cfgsync-output", daemon=True)
+    reader.start()
+    return reader
+
+
+def _wait_for_room(descriptor: int) -> None:
+    room = select.poll()
+    room.register(descriptor, select.POLLOUT)
+    room.poll()
+
+
+def _lost(lines: int) -> logging.LogRecord:
+    words = "%d lines could not be written"
+    record = logging.LogRecord("cfgsync", logging.WARNING, __file__, 0, words, (lines,), None)
+    record.__dict__.update(event("lines_lost", lines=lines))
+    return record

@@ -1,18 +1,37 @@
 """The server's log: one line on stderr for each outcome, as text or as JSON; never a body, metadata or a secret.
 
 There is no access log: it would cost half of the requests per second, and `/metrics` counts them. Lines about one node
-have level debug, which is off here.
+have level debug, which is off here. What the application logs and prints is in the same log.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any, Final
 
 import msgspec
 
-from cfgsync_core.log_events import event_of
+from cfgsync_core.log_events import event, event_of
+from cfgsync_core.text import as_unicode
+
+from .lines import Lines
+
+OURS: Final = ("cfgsync", "cfgsync_runtime", "asyncio")
+_BEGIN: Final = '{"ts":"'
+
+
+class TextLines(logging.Formatter):
+    """`2026-01-31T08:00:00.123Z INFO published generation 1 (3 nodes)`, then a traceback if there is one. A line of the
+    application has its logger: `… WARNING app: …`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """See `logging.Formatter`."""
+        logger = "" if record.name in OURS else f"{record.name}: "
+        line = f"{_at(record)} {record.levelname} {logger}{record.getMessage()}"
+        return "\n".join(filter(None, (line, _traceback(self, record))))
 
 
 class JsonLines(logging.Formatter):
@@ -22,29 +41,78 @@ class JsonLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter`."""
         name, facts = event_of(record)
-        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         line: dict[str, object] = {
-            "ts": at.replace("+00:00", "Z"),
+            "ts": _at(record),
             "level": record.levelname.lower(),
             "event": name,
-            "msg": record.getMessage(),
+            "msg": as_unicode(record.getMessage()),
             "logger": record.name,
         }
         if facts:
             line["facts"] = facts
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
+        if error := _traceback(self, record):
+            line["error"] = error
         return msgspec.json.encode(line).decode()
 
 
-def log_to_stderr(as_json: bool = False) -> None:
-    """Write the log of cfgsync to stderr from now on."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        JsonLines() if as_json else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
-    )
-    for name in ("cfgsync", "cfgsync_runtime", "asyncio"):
+def log_to_stderr(as_json: bool = False) -> Lines:
+    """Write the log of cfgsync to stderr from now on; call `end()` of the result last."""
+    lines = Lines()
+    lines.setFormatter(JsonLines() if as_json else TextLines())
+    for name in OURS:
         logger = logging.getLogger(name)
-        logger.handlers[:] = [handler]
+        logger.handlers[:] = [lines]
         logger.setLevel(logging.INFO)
         logger.propagate = False
+    return lines
+
+
+def log_of_application(as_json: bool = False, handler: logging.Handler | None = None) -> None:
+    """Write what the application in this process logs, from level info on, as the server writes its own log: to `handler`,
+    else to stderr. `logging.basicConfig(level=…)` sets the level only; with other arguments it works as always."""
+    if handler is None:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(JsonLines() if as_json else TextLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    python = logging.basicConfig
+
+    def basic_config(**options: Any) -> None:
+        if options.keys() & {"filename", "stream", "handlers", "force"}:
+            python(**options)
+        elif options.get("level") is not None:
+            root.setLevel(options["level"])
+
+    logging.basicConfig = basic_config
+
+
+def passing_on(lines: Lines, as_json: bool) -> Callable[[str], None]:
+    """A function that writes what the materializer's process prints: as it is, but with `as_json` one object for each line
+    that is not one of its log."""
+    if not as_json:
+        return lines.pass_on
+
+    def pass_on(text: str) -> None:
+        lines.pass_on(
+            "\n".join(line if line.startswith(_BEGIN) else _printed(line) for line in text.split("\n"))
+        )
+
+    return pass_on
+
+
+def _printed(line: str) -> str:
+    record = logging.LogRecord("materializer", logging.INFO, __file__, 0, "%s", (line,), None)
+    record.__dict__.update(event("printed"))
+    return JsonLines().format(record)
+
+
+def _at(record: logging.LogRecord) -> str:
+    at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+    return at.replace("+00:00", "Z")
+
+
+def _traceback(formatter: logging.Formatter, record: logging.LogRecord) -> str:
+    """The traceback of the record's exception, or the one that `extra={"traceback": …}` gave it."""
+    given: str = getattr(record, "traceback", "")
+    return formatter.formatException(record.exc_info) if record.exc_info else given

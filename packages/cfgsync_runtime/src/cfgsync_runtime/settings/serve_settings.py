@@ -8,20 +8,26 @@ import re
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias
 
 import pydantic
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from cfgsync_core import StoreRefused
 
-from ..access.insecure import InsecureOption, is_loopback
+from ..access.insecure import InsecureOption, is_loopback, open_hosts
 from ..backends.engines import scheme_of
 from ..errors import InputError
 from ..materializer.loading import lies_in, split_target
 from .bundle_file import load_bundle
+from .durations import seconds_of
 from .server_file import RegistrationServer, StaticServer, load_server_file
 from .variables import Variable, refuse_unusable, variable_of
+
+Duration: TypeAlias = Annotated[
+    float, BeforeValidator(lambda given: seconds_of(given) if isinstance(given, str) else given)
+]
+"""Seconds, or text such as `90` or `1h30m`."""
 
 TARGETS: Final = ("materializer", "bundle", "config")
 """What may be served, by its field; `materializer` is the flagless MODULE:CLASS (`CFGSYNC_SERVE_MATERIALIZER`)."""
@@ -45,11 +51,11 @@ class ServeSettings(pydantic.BaseModel):
         title="URL",
         description="sqlite:FILE or memory:  [default: below $XDG_STATE_HOME/cfgsync]",
     )
-    host: str = Field(
-        "127.0.0.1",
-        pattern=r"^[A-Za-z0-9.:_-]+$",
+    host: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]+$")], ...] = Field(
+        ("127.0.0.1",),
+        min_length=1,
         title="ADDRESS",
-        description="The address to listen on.  [default: 127.0.0.1]",
+        description="The address to listen on; may be repeated, and :: hears IPv4 too.  [default: 127.0.0.1]",
     )
     port: int = Field(4400, ge=0, le=65535, title="PORT", description="0 takes a free one.  [default: 4400]")
     admin_socket: str | None = Field(
@@ -67,13 +73,17 @@ class ServeSettings(pydantic.BaseModel):
     revision: str | None = Field(
         None, title="TEXT", description="The program's version: another one makes a new generation."
     )
-    run_timeout: float = Field(
-        60.0, gt=0, title="SECONDS", description="Deadline of one materializer run.  [default: 60]"
+    debug: bool = Field(
+        False,
+        description="Run the materializer in the server's process: breakpoint() works, and --run-timeout is off.",
     )
-    ttl: float | None = Field(
+    run_timeout: Duration = Field(
+        60.0, gt=0, title="DURATION", description="Deadline of one materializer run (90, 5m).  [default: 60]"
+    )
+    ttl: Duration | None = Field(
         None,
         gt=0,
-        title="SECONDS",
+        title="DURATION",
         description="Remove a node that promised to keep in touch and has been silent for so long.  [default: no node is removed]",
     )
     shrink_guard: float = Field(
@@ -109,6 +119,9 @@ class ServeSettings(pydantic.BaseModel):
         tls: tuple[InsecureOption, ...] = ("no-tls",) if self.insecure_no_tls else ()
         return (*tls, "no-auth") if self.insecure_no_auth else tls
 
+
+REPEATED: Final = frozenset({"host"})
+"""The flags that may be repeated; in a variable, commas or line ends separate the values."""
 
 _FIELDS: Final = tuple(sorted(ServeSettings.model_fields.keys() - {"materializer", "server"}))
 
@@ -196,12 +209,17 @@ def variable_of_field(field: str) -> Variable:
 def _given(
     field: str, flags: Mapping[str, object], environment: Mapping[str, str], say: Callable[[str], None]
 ) -> _Given | None:
-    if (value := flags.get(field)) is not None:
-        if isinstance(value, str):
-            refuse_unusable(flag_of(field), value)
+    several = field in REPEATED
+    if (value := flags.get(field)) not in (None, [], ()):
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, str):
+                refuse_unusable(flag_of(field), one)
         return _Given(value, flag_of(field))
-    found = variable_of_field(field).read(environment, say)
-    return None if found is None else _Given(found[1], found[0])
+    found = variable_of_field(field).read(environment, say, blanks="\n" if several else "")
+    if found is None:
+        return None
+    name, text = found
+    return _Given([one.strip() for one in re.split("[,\n]", text) if one.strip()] if several else text, name)
 
 
 def _target(inputs: Mapping[str, _Given | None]) -> tuple[str, _Given]:
@@ -225,8 +243,10 @@ def _validated(settings: Mapping[str, _Given]) -> ServeSettings:
         first = error.errors(include_url=False)[0]
         field = str(first["loc"][0])
         given = settings[field]
-        shown = f", found {str(given.value)[:60]!r}" if field != "store" else ""  # a URL may hold a password
-        message = first["msg"][:1].lower() + first["msg"][1:]
+        value = first["input"] if len(first["loc"]) > 1 else given.value
+        shown = f", found {str(value)[:60]!r}" if field != "store" else ""  # a URL may hold a password
+        message = first["msg"].removeprefix("Value error, ")
+        message = message[:1].lower() + message[1:]
         raise InputError(
             f"{given.origin}: {message}{shown}", _EXPECTED.get(field, "see cfgsync serve --help")
         ) from error
@@ -237,8 +257,8 @@ _EXPECTED: Final = {
     "host": "give an address of this machine, such as 127.0.0.1",
     "port": "give a port from 1 to 65535, or 0 for one that is free",
     "late": "follow makes a new generation for late nodes, freeze refuses them",
-    "run_timeout": "give a number of seconds above 0",
-    "ttl": "give a number of seconds above 0, or leave it out and no node is removed",
+    "run_timeout": "give seconds, or a duration such as 5m, above 0",
+    "ttl": "give seconds, or a duration such as 5m, above 0; or leave it out and no node is removed",
     "shrink_guard": "give a percentage from 0 (off) to 100",
     **{
         name: "give true or false"
@@ -251,7 +271,8 @@ _EXPECTED: Final = {
 def _refuse_insecure(settings: ServeSettings, file: str | None) -> None:
     """Off loopback a server needs TLS and a rule for which nodes may join, unless its operator waives them. The hint holds
     the exact text to add."""
-    if is_loopback(settings.host):
+    hosts = open_hosts(settings.host)
+    if not hosts:
         return
     lacking = [
         name for name in _WANTS if not getattr(settings, name)
@@ -264,7 +285,7 @@ def _refuse_insecure(settings: ServeSettings, file: str | None) -> None:
     else:
         add = " and ".join(f"`{name}: true`" for name in lacking) + f" to {file}"
     raise InputError(
-        f"host {settings.host} is open to other machines, without {without}",
+        f"host {' and '.join(hosts)} is open to other machines, without {without}",
         f"if its network is to be trusted with that, add {add}",
     )
 
@@ -272,9 +293,9 @@ def _refuse_insecure(settings: ServeSettings, file: str | None) -> None:
 def _refuse_off_loopback(settings: ServeSettings, given: Mapping[str, _Given]) -> None:
     """What a server opens to every program of its machine, it does not open to others."""
     for field in ("page_contents", "legacy_replace"):
-        if getattr(settings, field) and not is_loopback(settings.host):
+        if getattr(settings, field) and (hosts := open_hosts(settings.host)):
             raise InputError(
-                f"{given[field].origin}: host {settings.host} is open to other machines, and this is for loopback only",
+                f"{given[field].origin}: host {' and '.join(hosts)} is open to other machines, and this is for loopback only",
                 "leave it out; on the server's machine, `cfgsync generation show` and `cfgsync node replace` need no flag",
             )
 

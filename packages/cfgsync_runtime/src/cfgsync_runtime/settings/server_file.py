@@ -25,10 +25,11 @@ _MODES: Final = {"bundle": False, "registration": True}
 _PATHS: Final = ("artifacts_path", "bundle_path")
 KEYS: Final[Mapping[str, tuple[Callable[[Place, str], object], str]]] = {
     "port": (Place.number, "4400"),
-    "host": (Place.text, "127.0.0.1"),
+    "host": (Place.texts, "127.0.0.1"),
     "store": (Place.text, "sqlite:FILE"),
     "shrink_guard": (Place.number, "50"),
-    "ttl": (Place.number, "60"),
+    "ttl": (Place.scalar, "60"),
+    "run_timeout": (Place.scalar, "60"),
     **dict.fromkeys(
         (
             *("insecure_no_tls", "insecure_no_auth", "allow_anonymous", "expose_errors"),

@@ -109,6 +109,15 @@ class Place(msgspec.Struct, frozen=True):
             self.refuse(f"expected a whole number, found {self.found}", hint)
         return int(text)
 
+    def texts(self, hint: str) -> list[str]:
+        """The texts of a list that is not empty, or one text."""
+        several = [one.text(hint) for one in self.items(hint)] if self.is_list else []
+        return several or [self.text(hint)]
+
+    def scalar(self, hint: str) -> str:
+        """The text or whole number as written."""
+        return self.text(hint, "!!int")
+
     def truth(self, hint: str) -> bool:
         """The boolean, written `true` or `false`."""
         text = self.text(hint, "!!bool")
