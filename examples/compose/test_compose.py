@@ -67,7 +67,7 @@ def test_the_commands_of_its_containers_boot_three_nodes_which_keep_their_names(
     names = [name for name in services if name != "cfgsync"]
     subprocess.run([HERE / "make-secrets", *names, "stranger"], cwd=tmp_path, check=True)
     with Place(tmp_path / "place") as place:
-        here = Here(place, {"0.0.0.0": "127.0.0.1", "/var/lib/cfgsync": str(tmp_path)})
+        here = Here(place, {"--host=::": "--host=127.0.0.1", "/var/lib/cfgsync": str(tmp_path)})
         server = here.serve(services["cfgsync"]["command"], HERE)
 
         def boot(name: str, secret: str, srv: Path) -> subprocess.Popen[str]:

@@ -79,7 +79,7 @@ def test_the_commands_of_its_pods_boot_three_of_them(manifests, tmp_path):
     fetch = fleet["template"]["spec"]["initContainers"][0]
     held = secrets()["stringData"]
     with Place(tmp_path / "place") as place:
-        here = Here(place, {"0.0.0.0": "127.0.0.1", "/var/lib/cfgsync": str(tmp_path)})
+        here = Here(place, {"--host=::": "--host=127.0.0.1", "/var/lib/cfgsync": str(tmp_path)})
         server = here.serve(container["args"], tmp_path)
         pods = []
         for number in range(fleet["replicas"]):

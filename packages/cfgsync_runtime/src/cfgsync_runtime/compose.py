@@ -35,6 +35,7 @@ from .metrics.observed import Observed
 from .metrics.requests import RequestCounts
 from .operator.operator_routes import operator_routes
 from .page.answering import page_routes
+from .process.threads import in_thread
 
 if TYPE_CHECKING:
     from cfgsync_core import HttpServer
@@ -226,7 +227,7 @@ async def load_http_server() -> type[HttpServer]:
 
         return HttpServer
 
-    return await asyncio.to_thread(load)
+    return await in_thread(load)  # SIGTERM need not wait for it
 
 
 def raise_file_limit() -> None:
