@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import warnings
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from .distributions import ROOT, run
 
 HERE = Path(__file__).parent
+MORE = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["enable_error_code"]
 CONSUMER = HERE / "consumer.py"
 MISTAKEN = HERE / "mistaken_consumer.py"
 WRONG = {
@@ -45,6 +47,10 @@ def mypy_on(installed: Path, tmp_path: Path, *files: Path) -> tuple[int, set[tup
     """Exit code, (file, line) of each error, and what was printed; outside of the workspace and its settings."""
     command = [sys.executable, "-I", "-m", "mypy", "--strict", "--config-file=", "--show-error-codes"]
     command += ["--python-executable", str(installed), "--cache-dir", str(tmp_path / "cache")]
+    # with the settings of `make check`, what that has found out about libraries is read from its cache
+    command += ["--python-version", "3.11", *(f"--enable-error-code={code}" for code in MORE)]
+    if (ROOT / ".mypy_cache").is_dir():
+        shutil.copytree(ROOT / ".mypy_cache", tmp_path / "cache")
     ended = subprocess.run(
         [*command, *(shutil.copy(file, tmp_path) for file in files)],
         cwd=tmp_path,

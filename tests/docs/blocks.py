@@ -93,6 +93,7 @@ def environment_of(home: Path, port: int) -> dict[str, str]:
     return kept | {
         "PATH": PATH,
         "HOME": str(home),
+        "PYTEST_ADDOPTS": "-p no:schemathesis -p no:anyio",  # plugins of this .venv, which a reader does not have
         "XDG_STATE_HOME": str(home / "state"),
         "CFGSYNC_SERVE_PORT": str(port),
         "CFGSYNC_SERVER": f"http://127.0.0.1:{port}",

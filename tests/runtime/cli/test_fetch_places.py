@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cfgsync_artifacts import Owner
+from cfgsync_runtime.cli import main
 from cfgsync_runtime.cli.parts.fetch.flags import UnusableFlag
 from cfgsync_runtime.cli.parts.fetch.places import owner_of
 from tests.runtime.cli.test_unwritable_lines import ready
@@ -61,16 +62,26 @@ def fetch(tmp_path: Path):
     ],
 )
 def test_what_cannot_work_is_refused_at_once(
-    fetch, tmp_path: Path, words: list[str], code: int, why: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    code: int,
+    why: str,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
+    for name in [name for name in os.environ if name.startswith("CFGSYNC_")]:
+        monkeypatch.delenv(name)
     (tmp_path / "file").touch()
     (tmp_path / "dir").mkdir()
     (tmp_path / "dangling").symlink_to("nowhere")
-    with ScriptedServer(ready) as server:
-        done = fetch(*words, url=server.url)
-    assert done.returncode == code
-    assert why in done.stderr
-    assert len(done.stderr.splitlines()) == 2
+    with ScriptedServer(ready) as server, pytest.raises(SystemExit) as ended:
+        main(["fetch", "--server", server.url, "--id", "n", *words])
+    said = capsys.readouterr().err
+    assert ended.value.code == code
+    assert why in said
+    assert len(said.splitlines()) == 2
     assert server.heard == []
     assert sorted(os.listdir(tmp_path)) == ["dangling", "dir", "file"]
 
