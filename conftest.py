@@ -14,14 +14,29 @@ UNTIMED = {
 }
 """Of `tests/chaos`: what they wait for, they wait for long enough on a busy machine."""
 
+TOGETHER = (
+    "tests/distributions/",  # wheels and environments
+    "tests/docs/test_build.py",  # the built pages
+    "tests/end_to_end/test_page_in_a_browser.py",  # one browser
+)
+"""Each is run by one worker. xdist's own groups do nothing with pytest 9.2, which ignores the name that xdist gives an item."""
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         folder = item.path.relative_to(config.rootpath).parts[:2]
-        if folder == ("tests", "chaos"):
-            item.add_marker(
-                pytest.mark.xdist_group(item.path.stem) if item.path.stem in UNTIMED else pytest.mark.timed
-            )
-        elif folder == ("tests", "distributions"):
-            item.add_marker(pytest.mark.xdist_group("distributions"))
+        if folder == ("tests", "chaos") and item.path.stem not in UNTIMED:
+            item.add_marker(pytest.mark.timed)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Together(LoadScopeScheduling):  # type: ignore[misc]
+        """A test alone, but for those of one place."""
+
+        def _split_scope(self, nodeid: str) -> str:
+            return next((place for place in TOGETHER if nodeid.startswith(place)), nodeid)
+
+    return Together(config, log)

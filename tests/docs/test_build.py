@@ -15,22 +15,23 @@ import pytest
 from cfgsync_runtime.cli import app, main
 from cfgsync_runtime.node.fetch import EXIT
 from cfgsync_runtime.settings.serve_settings import ServeSettings, variable_of_field
-
-pytestmark = pytest.mark.xdist_group("built pages")  # built once
+from tests.once import once
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built pages."""
-    out = tmp_path_factory.mktemp("site")
+    return once(tmp_path_factory, "site", build) / "html"
+
+
+def build(out: Path) -> None:
     command = [sys.executable, "-I", "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
     command += ["-d", str(out / "doctrees"), str(DOCS), str(out / "html")]
     ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=110, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    return out / "html"
 
 
 def words(page: Path) -> str:

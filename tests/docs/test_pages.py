@@ -6,16 +6,12 @@ import os
 import re
 import shutil
 import warnings
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from .blocks import blocks, environment_of, free_ports, is_said, run_page
 from .pasted import PastedShell
-
-pytestmark = pytest.mark.xdist_group("pages")  # one worker runs them, three at a time
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -33,28 +29,11 @@ def name_of(page: Path) -> str:
     return page.relative_to(DOCS).with_suffix("").as_posix()
 
 
-@pytest.fixture(scope="module")
-def running(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[dict[Path, Future[int]]]:
-    """Every page that a test of this session asks for, three at a time: most of what they do is wait."""
-    asked = {item.callspec.params["page"]: None for item in request.session.items if is_of_a_page(item)}
-
-    def run(page: Path, directory: Path) -> int:
-        directory.mkdir()
-        return len(list(run_page(page, directory)))
-
-    with ThreadPoolExecutor(3) as pool:
-        yield {page: pool.submit(run, page, tmp_path_factory.mktemp(page.stem) / "work") for page in asked}
-
-
-def is_of_a_page(item: pytest.Item) -> bool:
-    return item.name.startswith("test_what_a_page_says_is_what_happens[")
-
-
 @pytest.mark.parametrize("page", RUN, ids=name_of)
-def test_what_a_page_says_is_what_happens(page: Path, running: dict[Path, Future[int]]) -> None:
-    assert running[page].result()
+def test_what_a_page_says_is_what_happens(page: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "work"
+    directory.mkdir()
+    assert list(run_page(page, directory))
     lacking = sorted({name for block in blocks(page) for name in block.lacks})
     if not lacking:
         return

@@ -30,8 +30,6 @@ from cfgsync_runtime.page.answering import page_routes
 from tests.chromium import Browser, Tab, started
 from tests.routes import routes_of
 
-pytestmark = pytest.mark.xdist_group("browser")  # one browser for all
-
 FLEET = 10_000
 LOADED_MS = 2_000
 SCRIPT = "<script>window.ran = true; alert(1)</script><img src=x onerror='window.ran = true'>"
