@@ -533,4 +533,37 @@ FAULTS = (
         ),
         ("tests.runtime.program.test_command.py",),
     ),
+    Fault(
+        "a node that promised nothing expires",
+        (
+            Edit(
+                f"{_ADAPTER}/nodes/last_seen.py",
+                "        if self._expected.pop(identifier, None) is not None:\n",
+                "        if self._expected.pop(identifier, known) is not None:\n",
+            ),
+        ),
+        ("tests/adapter/nodes/test_presence.py",),
+    ),
+    Fault(
+        "the words of a failure are for everyone",
+        (
+            Edit(
+                f"{_CORE}/errors.py",
+                "        self.told = cause if exposed or not at else at\n",
+                "        self.told = cause\n",
+            ),
+        ),
+        ("tests/adapter/runs/test_failure_words.py",),
+    ),
+    Fault(
+        "settling has no end",
+        (
+            Edit(
+                f"{_ADAPTER}/application/quorum.py",
+                "            ends.append(since + self._settle_at_most)\n",
+                "            pass\n",
+            ),
+        ),
+        ("tests/adapter/application/test_wrappers.py",),
+    ),
 )
