@@ -304,7 +304,7 @@ def test_each_of_several_hosts_is_judged():
 @pytest.mark.parametrize("field", ["page_contents", "legacy_replace"])
 def test_what_a_server_opens_to_its_own_machine_it_does_not_open_to_others(here: Path, field: str):
     assert getattr(read(**{field: True}), field)
-    open_door = {"host": "0.0.0.0", "insecure_no_tls": True, "insecure_no_auth": True}
+    open_door = {"host": ["0.0.0.0"], "insecure_no_tls": True, "insecure_no_auth": True}
     what, _ = refusal(**open_door, **{field: True})
     assert what.startswith(f"--{field.replace('_', '-')}: host 0.0.0.0 is open to other machines")
     file = server_file(here, f"{field}: true\n")
