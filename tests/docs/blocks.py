@@ -90,14 +90,17 @@ _LISTENS = "until (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null; do kill -0 $!
 def environment_of(home: Path, port: int) -> dict[str, str]:
     """A reader's environment, with a home of its own and `port` instead of 4400."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("CFGSYNC_", "CFG_"))}
-    return kept | {
-        "PATH": PATH,
-        "HOME": str(home),
-        "PYTEST_ADDOPTS": "-p no:schemathesis -p no:anyio",  # plugins of this .venv, which a reader does not have
-        "XDG_STATE_HOME": str(home / "state"),
-        "CFGSYNC_SERVE_PORT": str(port),
-        "CFGSYNC_SERVER": f"http://127.0.0.1:{port}",
-    }
+    return (
+        kept
+        | {
+            "PATH": PATH,
+            "HOME": str(home),
+            "PYTEST_ADDOPTS": "-p no:schemathesis -p no:anyio",  # plugins of this .venv, which a reader does not have
+            "XDG_STATE_HOME": str(home / "state"),
+            "CFGSYNC_SERVE_PORT": str(port),
+            "CFGSYNC_SERVER": f"http://127.0.0.1:{port}",
+        }
+    )
 
 
 def run_shell(text: str, directory: Path, port: int) -> str:

@@ -145,7 +145,7 @@ async def serving(store: MemoryStore | None = None) -> AsyncIterator[Asking]:
     async with source, HttpServer(routes_of(source), port=0) as server:
         bound = socket.socket(socket.AF_UNIX)
         bound.bind("")  # Linux gives it a name that is in no directory
-        await server.listen(bound)
+        server.listen(bound)
         yield Asking(server, bound.getsockname().decode())
         source.drain()
 

@@ -116,7 +116,7 @@ async def test_the_composer_says_who_may_call_what_and_the_handler_reads_the_pri
     async with HttpServer(routes, port=0, access=access) as server:
         bound = socket.socket(socket.AF_UNIX)
         bound.bind("")  # Linux gives it a name that is in no directory
-        await server.listen(bound)
+        server.listen(bound)
         by_socket = aiohttp.UnixConnector(bound.getsockname().decode())
         async with aiohttp.ClientSession(server.url, connector=by_socket) as session:
             assert (await session.get("/r")).status == 403

@@ -295,7 +295,7 @@ async def _listening(
         # only now is the port known, and that it is ours
         with opened_admin_socket(admin, server.port) as bound:
             if bound is not None:
-                await server.listen(bound)
+                server.listen(bound)
             yield server
     finally:
         await server.__aexit__(None, None, None)

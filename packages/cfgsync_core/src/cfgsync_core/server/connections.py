@@ -7,7 +7,7 @@ import logging
 import resource
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
@@ -37,8 +37,7 @@ PIECE_SECONDS = 30.0
 """The connection of a reader that has not taken a piece after this is closed."""
 BACKLOG = 4096
 ACCEPTED_AT_ONCE = 16
-"""Connections accepted in one turn. The library accepts its whole backlog, which may pass the limit of open files, and
-logs one error for each that fails."""
+"""Connections that are accepted before the server has seen them, and could close others."""
 
 log = logging.getLogger("cfgsync.http")
 
@@ -156,34 +155,6 @@ def has_more(handler: RequestHandler) -> bool:
     """True when more requests of this connection have arrived (pipelining); the library would answer them all before
     another connection has a turn."""
     return bool(handler._messages)
-
-
-class UnixSite(web.BaseSite):
-    """A Unix socket that its caller has bound: the library's own site takes over a live one, and opens it to all."""
-
-    __slots__ = ("_bound",)
-
-    def __init__(self, runner: web.ServerRunner, bound: socket.socket) -> None:
-        super().__init__(runner, backlog=ACCEPTED_AT_ONCE)
-        self._bound = bound
-
-    @property
-    def name(self) -> str:
-        return f"unix:{self._bound.getsockname()}"
-
-    async def start(self) -> None:
-        await super().start()
-        server = self._runner.server
-        assert server is not None  # the base checks it
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(server, sock=self._bound, backlog=self._backlog)
-
-
-def accept_few_at_once(listening: Iterable[socket.socket]) -> None:
-    """Let `BACKLOG` connections wait on sockets whose server accepts `ACCEPTED_AT_ONCE` at a time."""
-    for one in listening:
-        with one.dup() as same:
-            same.listen(BACKLOG)
 
 
 def _connections_allowed() -> int:

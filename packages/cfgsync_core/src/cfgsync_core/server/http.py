@@ -18,19 +18,16 @@ from ..wire.limits import MAX_BODY_BYTES
 from .access import Access, LocalOperators, judged_headers
 from .body import read_body
 from .connections import (
-    ACCEPTED_AT_ONCE,
     DRAIN_SECONDS,
     PIECE_SECONDS,
     PIECEWISE_AT_ONCE,
     PIECEWISE_BYTES,
     LimitedServer,
     Pieces,
-    UnixSite,
-    accept_few_at_once,
     has_more,
 )
 from .endless import converse, stream
-from .listening import address_of, listening_sockets
+from .listening import Acceptor, address_of, listening_sockets
 from .response import whole
 from .route import Call, Reply, Route, failure, refusal, unavailable
 from .route_table import RouteTable
@@ -63,7 +60,7 @@ class HttpServer:
         self._port = port
         self._draining = False
         self._runner: web.ServerRunner | None = None
-        self._sockets: list[socket.socket] = []
+        self._acceptors: list[Acceptor] = []
         self._max_connections = max_connections
         self._piece_seconds = piece_seconds
         self._piecewise = asyncio.Semaphore(PIECEWISE_AT_ONCE)
@@ -97,20 +94,18 @@ class HttpServer:
         self._runner = web.ServerRunner(self._server, shutdown_timeout=DRAIN_SECONDS)
         await self._runner.setup()
         try:
-            self._sockets = await listening_sockets(self._hosts, self._port)
-            for one in self._sockets:
-                await web.SockSite(self._runner, one, backlog=ACCEPTED_AT_ONCE).start()
+            sockets = await listening_sockets(self._hosts, self._port)
         except BaseException:
             await self._stop()
             raise
-        accept_few_at_once(self._sockets)
-        self.port = self._sockets[0].getsockname()[1]
+        self.port = sockets[0].getsockname()[1]
+        self._acceptors = [Acceptor(one, self._server) for one in sockets]
         return self
 
-    async def listen(self, on: socket.socket) -> None:
-        """Serve on a bound Unix socket, too; leaving the context closes it."""
-        assert self._runner is not None  # the context is entered
-        await UnixSite(self._runner, on).start()
+    def listen(self, on: socket.socket) -> None:
+        """Serve on a bound socket, too; leaving the context closes it."""
+        on.setblocking(False)
+        self._acceptors.append(Acceptor(on, self._server))
 
     def drain(self) -> None:
         """Answer 503 from now on."""
@@ -121,10 +116,10 @@ class HttpServer:
         await self._stop()
 
     async def _stop(self) -> None:
+        for acceptor in self._acceptors:
+            acceptor.close()
         if self._runner is not None:
             await self._runner.cleanup()
-        for one in self._sockets:
-            one.close()
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
         try:

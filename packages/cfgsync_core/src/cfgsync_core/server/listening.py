@@ -1,18 +1,73 @@
-"""The sockets that a server listens on: every address that it was given, all on one port."""
+"""The sockets that a server listens on, every address that it was given on one port, and what accepts their connections."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Final
+
+from .connections import ACCEPTED_AT_ONCE, BACKLOG
 
 ALL_6: Final = "::"
 ALL_4: Final = "0.0.0.0"
 _ABSENT: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _PORTS_TRIED: Final = 10
+_AGAIN_SECONDS: Final = 1.0
+
+
+class Acceptor:
+    """Accepts the connections of a bound socket, of which at most `ACCEPTED_AT_ONCE` are not given to `protocol` yet: an
+    event loop's own server accepts its whole backlog, which passes the limit of open files before others can be closed.
+
+    While no file is left it tells the loop's exception handler, and tries again every second. `close` closes the socket.
+    """
+
+    def __init__(self, listening: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._socket = listening
+        self._protocol = protocol
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._again: asyncio.TimerHandle | None = None
+        listening.listen(BACKLOG)
+        self._begin()
+
+    def close(self) -> None:
+        """Accept no more."""
+        if self._again is not None:
+            self._again.cancel()
+        self._loop.remove_reader(self._socket)
+        self._socket.close()
+
+    def _begin(self) -> None:
+        self._again = None
+        self._loop.add_reader(self._socket, self._accept)
+
+    def _accept(self) -> None:
+        for _ in range(ACCEPTED_AT_ONCE - len(self._connecting)):
+            try:
+                peer, _ = self._socket.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:
+                self._loop.call_exception_handler(
+                    {"message": "a connection cannot be accepted", "exception": error}
+                )
+                self._loop.remove_reader(self._socket)
+                self._again = self._loop.call_later(_AGAIN_SECONDS, self._begin)
+                return
+            task = self._loop.create_task(self._connect(peer))
+            self._connecting.add(task)
+            task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self, peer: socket.socket) -> None:
+        try:
+            peer.setblocking(False)
+            await self._loop.connect_accepted_socket(self._protocol, peer)
+        except OSError:  # it has gone already
+            peer.close()
 
 
 def address_of(host: str, port: int) -> str:
