@@ -204,3 +204,11 @@ async def test_a_reader_that_reads_slowly_gets_the_whole_answer() -> None:
                 received += len(piece := await loop.sock_recv(slow, 128 * 1024))
                 assert piece, f"it was cut after {received} bytes"
                 await asyncio.sleep(0.008)
+
+
+def test_on_uvloop_a_large_answer_is_cut_or_read_as_on_asyncios_loop(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with asyncio.Runner(loop_factory=pytest.importorskip("uvloop").new_event_loop) as runner:
+        runner.run(test_a_reader_that_does_not_read_its_answer_is_cut_and_others_are_answered(caplog))
+        runner.run(test_a_reader_that_reads_slowly_gets_the_whole_answer())

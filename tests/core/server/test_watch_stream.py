@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 
 import pytest
@@ -256,3 +256,23 @@ async def test_a_stream_is_not_what_a_flood_pushes_out() -> None:
             writer.close()
         server.drain()
         pages.close()
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        test_each_change_of_the_fleet_is_a_hint_and_a_hint_has_no_data,
+        test_a_reader_that_does_not_read_is_dropped_and_others_hear_on,
+        test_closing_ends_every_stream_at_once,
+    ],
+)
+def test_on_uvloop_whose_transports_are_none_of_asyncios_it_is_the_same(
+    same: Callable[[], Coroutine[None, None, None]],
+) -> None:
+    async def run() -> None:
+        await same()
+        while OPENED:
+            OPENED.pop().close()
+
+    with asyncio.Runner(loop_factory=pytest.importorskip("uvloop").new_event_loop) as runner:
+        runner.run(run())
