@@ -132,6 +132,30 @@ def test_another_process_is_slowed_down_by_a_slow_reader_and_held_up_once_by_one
     lines.end()
 
 
+def test_what_another_process_prints_without_end_crowds_out_no_line_of_our_own(pipe: Pipe) -> None:
+    lines = Lines(held=10, to=pipe[1])
+    over = threading.Event()
+
+    def print_without_end() -> None:
+        while not over.is_set():
+            lines.pass_on("x" * 1000)
+
+    printing = threading.Thread(target=print_without_end)
+    printing.start()
+    heard, until = b"", time.monotonic() + 20
+    try:
+        for number in range(20):
+            lines.say(f"ours {number}")
+            while f"ours {number}\n".encode() not in heard:
+                assert time.monotonic() < until, f"line {number} is lost"
+                heard = heard[-100:] + os.read(pipe[0], 65536)
+    finally:
+        over.set()
+        os.close(pipe[0])
+        printing.join(10)
+        lines.end()
+
+
 def test_output_is_passed_on_in_whole_lines_until_its_last_writer_has_gone() -> None:
     reading, writing = os.pipe()
     got: list[str] = []

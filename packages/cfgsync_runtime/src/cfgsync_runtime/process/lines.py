@@ -32,7 +32,10 @@ class Lines(logging.Handler):
         super().__init__()
         is_open = sys.stderr is not None  # closed at the start: 2 may be another file by now
         self._to = 2 if to is None and is_open else to
-        self._waiting: queue.Queue[str | None] = queue.Queue(held)
+        self._waiting: queue.Queue[tuple[str, bool] | None] = queue.Queue(held)
+        self._room = threading.Semaphore(
+            held // 2
+        )  # another process's output must not crowd out our own lines
         self._counting = threading.Lock()
         self._lost = 0
         self._is_stuck = False
@@ -42,10 +45,7 @@ class Lines(logging.Handler):
 
     def say(self, sentence: str) -> None:
         """Write one line soon."""
-        try:
-            self._waiting.put_nowait(sentence)
-        except queue.Full:
-            self._lose(sentence)
+        self._put(sentence, False)
 
     def emit(self, record: logging.LogRecord) -> None:
         """See `logging.Handler`."""
@@ -55,11 +55,12 @@ class Lines(logging.Handler):
             self.handleError(record)
 
     def pass_on(self, text: str) -> None:
-        """Write one or more lines of another process soon. It blocks while the queue is full, so call it in a thread: for
-        `PATIENCE` the first time, and then not at all until a line has been written."""
-        try:
-            self._waiting.put(text, not self._is_stuck, PATIENCE)
-        except queue.Full:
+        """Write one or more lines of another process soon. It blocks while half of the queue is full of them, so call it in a
+        thread: for `PATIENCE` the first time, and then not at all until a line has been written."""
+        if self._room.acquire(timeout=0.0 if self._is_stuck else PATIENCE):
+            if not self._put(text, True):
+                self._room.release()
+        else:
             self._is_stuck = True
             self._lose(text)
 
@@ -71,16 +72,27 @@ class Lines(logging.Handler):
             return
         self._writer.join(PATIENCE)
 
+    def _put(self, text: str, is_passed_on: bool) -> bool:
+        try:
+            self._waiting.put_nowait((text, is_passed_on))
+        except queue.Full:
+            self._lose(text)
+            return False
+        return True
+
     def _lose(self, text: str) -> None:
         with self._counting:
             self._lost += text.count("\n") + 1
 
     def _write(self) -> None:
-        while (sentence := self._waiting.get()) is not None:
-            if not self._is_written(sentence):
-                self._lose(sentence)
+        while (item := self._waiting.get()) is not None:
+            text, is_passed_on = item
+            if not self._is_written(text):
+                self._lose(text)
             elif self._waiting.empty():
                 self._write_number_lost()
+            if is_passed_on:
+                self._room.release()
         self._write_number_lost()
 
     def _write_number_lost(self) -> None:
