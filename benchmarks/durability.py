@@ -31,7 +31,10 @@ CONNECTIONS = 16
 REGISTRATIONS = 1_000
 PATIENCE_SECONDS = 60.0
 
-_CALLS = "fdatasync,fsync,pwrite64,recvfrom,sendto,sendmsg"
+_READS = ("recvfrom", "read")
+"""asyncio reads a socket with the first, uvloop with the second."""
+_WRITES = ("sendto", "sendmsg", "write", "writev")
+_CALLS = ",".join(("fdatasync", "fsync", "pwrite64", *_READS, *_WRITES))
 _MARK = re.compile(rb"mark-\d{6}")
 _BEGUN = re.compile(r"(\d+) +(\w+)\(\d+<([^>]*)>(.*)")
 _RESUMED = re.compile(r"(\d+) +<\.\.\. \w+ resumed>(.*)")
@@ -75,14 +78,14 @@ class _Reader:
     def begun(self, call: _Call) -> None:
         if call.name in ("fdatasync", "fsync"):
             call.covers = frozenset(self._unsynced)
-        elif call.name.startswith("send") and call.data.startswith(b"HTTP/1.1 202"):
+        elif call.name in _WRITES and call.data.startswith(b"HTTP/1.1 202"):
             self.account.answers += 1
             mark = self._asked.get(call.file, b"none")
             if mark not in self._durable:
                 self.account.early.append(mark.decode())
 
     def ended(self, call: _Call) -> None:
-        if call.name == "recvfrom":
+        if call.name in _READS:
             for mark in _MARK.findall(call.data):
                 self._asked[call.file] = mark
         elif call.file.endswith("-wal"):

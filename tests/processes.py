@@ -119,9 +119,9 @@ class Server:
     @property
     def admin_socket(self) -> str:
         """Where its log says that its admin socket is."""
-        found = re.search(r"admin socket: (/\S+)", self.log)
-        assert found is not None, self.log
-        return found[1]
+        found: list[str] = []  # the log is written by a thread
+        eventually(lambda: bool(found.extend(re.findall(r"admin socket: (/\S+)", self.log)) or found))
+        return found[0]
 
     def operate(
         self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None

@@ -79,7 +79,7 @@ def test_the_metadata_is_that_of_the_project(built: Path, name: str) -> None:
     extras: dict[str, list[str]] = project.get("optional-dependencies", {})  # type: ignore[assignment]
     needs = [*project.get("dependencies", [])]  # type: ignore[misc]
     for extra, words in extras.items():
-        needs += [f"{word} ; extra == '{extra}'" for word in words]
+        needs += [f"{word} {'and' if ';' in word else ';'} extra == '{extra}'" for word in words]
     assert sorted(metadata.get_all("Requires-Dist", [])) == sorted(needs)
     assert sorted(metadata.get_all("Provides-Extra", [])) == sorted(extras)
 

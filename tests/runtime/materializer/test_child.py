@@ -265,7 +265,8 @@ async def test_a_module_that_forks_when_it_is_loaded_is_loaded_once(application:
 async def test_a_second_and_a_late_answer_are_dropped_and_logged(
     application: Application, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(logging.getLogger("cfgsync"), "propagate", True)
+    monkeypatch.setattr(logging.getLogger("cfgsync"), "propagate", False)
+    monkeypatch.setattr(logging.getLogger("cfgsync"), "handlers", [caplog.handler])
     target = application(
         """
         import socket

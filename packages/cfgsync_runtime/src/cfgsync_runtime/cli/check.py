@@ -29,7 +29,7 @@ from ..operator.recording import Recorded, read_snapshot, record_store
 from ..settings.durations import seconds_of
 from ..settings.variables import variable_of
 from .parts.file_diff import contents_lines, diff_lines
-from .parts.messages import fail, note
+from .parts.messages import Over, fail, note
 from .parts.server_client import WORDS_SHOWN, AsJson
 
 
@@ -92,15 +92,15 @@ def command(
         checked = asyncio.run(_check(materializer, snapshot, store, _deadline(run_timeout)))
     except InputError as error:
         _show(error.trace)
-        raise typer.Exit(fail(2, str(error), error.hint)) from error
+        raise typer.Exit(Over(fail(2, str(error), error.hint))) from error
     except (StoreRefused, Unavailable) as error:
         hint = getattr(error, "hint", "") or "cfgsync store check --store URL says more"
-        raise typer.Exit(fail(2, str(error), hint)) from error
+        raise typer.Exit(Over(fail(2, str(error), hint))) from error
     if json:
         print(msgspec.json.encode(checked).decode())
     else:
         _print(checked)
-    raise typer.Exit(checked.exit)
+    raise typer.Exit(Over(checked.exit))
 
 
 def _deadline(text: str) -> float:

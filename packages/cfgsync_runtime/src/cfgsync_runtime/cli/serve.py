@@ -76,10 +76,11 @@ def command(
     try:
         code = serve(read(), read)
     except InputError as error:
-        raise typer.Exit(fail(2, str(error), error.hint)) from error
+        raise typer.Exit(Over(fail(2, str(error), error.hint))) from error
     except (StoreRefused, MachineRefused) as error:
-        raise typer.Exit(fail(1, str(error), error.hint)) from error
-    raise typer.Exit(Over(code))  # a materializer under --debug may still run
+        raise typer.Exit(Over(fail(1, str(error), error.hint))) from error
+    # ended at once: a materializer under --debug may still run, and daemon threads can crash an interpreter that is being deleted
+    raise typer.Exit(Over(code))
 
 
 def _options() -> Iterator[Parameter]:
