@@ -79,7 +79,7 @@ class Fleet:
 async def served(materializer: object) -> AsyncIterator[tuple[Fleet, str]]:
     async with RegistrationConfigSource(materializer) as source:  # type: ignore[arg-type]
         pages = WatchStreams(source)
-        routes = [*routes_of(source), *pages.routes(), *page_routes(source, source)]
+        routes = [*routes_of(source), *pages.routes(), *page_routes(source, source, title="blue fleet")]
         async with HttpServer(routes, port=0, access=Admission(page_contents=True)) as server:
             try:
                 yield Fleet(source), f"{server.url}/"
@@ -152,11 +152,10 @@ async def large(browser: Browser) -> None:
                 await fleet.source.resolve(name)
             if at < 4100 and at % 7:
                 await fleet.acknowledge(name, failed="disk full" if at % 613 == 1 else None)
-        await taken(
-            await browser.open(url, width=1120, height=900, dark=True),
-            "ten-thousand",
-            "document.querySelector('.all') !== null",
-        )
+        tab = await browser.open(url, width=1120, height=900, dark=True)
+        await tab.until("document.querySelector('.all') !== null")
+        await tab.value("document.getElementById('grid').scrollIntoView()")
+        await taken(tab, "ten-thousand")
 
 
 async def main(endpoint: str) -> None:

@@ -55,5 +55,5 @@ def test_sigterm_ends_streams_at_once_and_each_log_line_is_json(place: Place) ->
         assert page.recv(1) == b""
         page.close()
     lines = [json.loads(line) for line in server.log.splitlines()]
-    assert [line["event"] for line in lines] == ["run", "stopping"]
+    assert [line["event"] for line in lines] == ["admin_socket", "run", "stopping"]
     assert "m3tadata" not in server.log

@@ -316,3 +316,34 @@ def test_check_takes_its_snapshot_from_the_environment_and_a_flag_wins(place: Pl
     assert "by-variable.json" in place.run("check", "app:Mine", environment=both).stderr
     flag = place.run("check", "app:Mine", "--store", "sqlite:by-flag.db", environment=both)
     assert "by-flag.db" in flag.stderr
+
+
+def test_nodes_are_listed_with_address_and_metadata_by_state_and_shown_with_their_files(place: Place) -> None:
+    server = booted(place)
+    at = ("--server", server.url)
+    assert server.ask("POST", "/register", body("node-0", {"rack": 7})).status == 202
+    reply = server.ask(
+        "POST", "/node", body("node-0"), {"Cfgsync-Accept": "base64, mode", "Prefer": "wait=5"}
+    )
+    assert reply.status == 200
+    title, first, *_ = place.run("node", "list", "-o", "wide", *at).stdout.splitlines()
+    assert title.split() == ["NODE", "STATE", "ADDRESS", "SERVED", "APPLIED", "LAST", "SEEN", "METADATA"]
+    assert (first.split()[:3], first.split()[-1]) == (["node-0", "served", "127.0.0.1"], '{"rack":7}')
+    assert "METADATA" not in place.run("node", "list", *at).stdout
+    served = json.loads(place.run("node", "list", "--state", "served", "--json", *at).stdout)["nodes"]
+    assert [(one["identifier"], one["address"], one["metadata"]) for one in served] == [
+        ("node-0", "127.0.0.1", {"rack": 7})
+    ]
+    assert place.run("node", "list", "--state", "failed", *at).stdout == "no node is failed\n"
+    wrong = place.run("node", "list", "--state", "aplied", *at)
+    assert (wrong.returncode, len(wrong.stderr.splitlines())) == (2, 2)
+    shown = json.loads(place.run("node", "show", "node-0", "--json", *at).stdout)
+    assert {file["path"]: file.get("size") for file in shown["files"]} == {"/config.yaml": 21, "/key": None}
+    assert (shown["files"][1], shown["shared"][0]["size"]) == (
+        {"path": "/key", "mode": "0600", "secret": True},
+        4,
+    )
+    assert shown["digest"] == reply.headers["etag"].strip('"')
+    nobody = place.run("node", "show", "nobody", *at)
+    assert (nobody.returncode, nobody.stdout.splitlines()[0]) == (1, "nobody: not_registered")
+    assert place.run("status", "nobody", *at).returncode == 1

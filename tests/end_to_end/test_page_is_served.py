@@ -55,7 +55,7 @@ def test_a_server_file_can_turn_it_off(place: Place) -> None:
     place.write("bundle.yaml", "nodes: [{identifier: node-1, files: [{path: /a, content: x}]}]")
     lines = "port: 0\nsource: {kind: static, artifacts_path: bundle.yaml}\n"
     shown = place.serve_as_the_original(str(place.write("shown.yaml", lines)))
-    assert b"A bundle is served" in shown.ask("GET", "/").body
+    assert b"The bundle is served." in shown.ask("GET", "/").body
     hidden = place.serve_as_the_original(str(place.write("hidden.yaml", lines + "no_page: true\n")))
     assert hidden.ask("GET", "/").status == 404
 

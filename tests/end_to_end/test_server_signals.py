@@ -48,7 +48,7 @@ def test_sighup_reads_the_contents_again_and_what_is_wrong_with_them_changes_not
         eventually(lambda: server.log.count(said) > before)
 
     place.write("b.yaml", BUNDLE.format(text="two"))
-    hang_up("is read again (1 nodes)")
+    hang_up("is read again (1 node)")
     eventually(lambda: served(server) == "two")
     place.write("b.yaml", "nodes: [")
     hang_up(

@@ -6,6 +6,7 @@ import json
 import random
 import threading
 import time
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from tests.processes import Place, Reply, Server, body, ended, eventually
 
 HERE = Path(__file__).parent
 BEARER = {"Authorization": "Bearer " + "m" * 43}
+EPOCH = "01890a5d-ac96-774b-bcce-b302099a8057"
 OTHER = {"Authorization": "Bearer " + "o" * 43}
 
 
@@ -149,7 +151,7 @@ def test_who_is_silent_for_the_ttl_leaves_and_its_name_is_free_and_who_is_held_s
     gone = server.status("silent")
     assert (gone["registered"], "--ttl is 1.5 s" in gone["reason"]) == (False, True)
     assert server.status("held")["waiting"]
-    assert "expired after 1.5 s without a request: silent" in server.log
+    eventually(lambda: "expired after 1.5 s without a request: silent" in server.log)
     assert "held promises to be heard of every 1 s, which is over half of --ttl (1.5 s)" in server.log
     assert server.ask("POST", "/register", body("silent"), OTHER).status == 202, "its name was free"
     assert server.ask("POST", "/register", body("held"), OTHER).status == 409, "the other's was not"
@@ -166,8 +168,7 @@ def test_an_evicted_node_leaves_and_the_commands_say_so(place: Place) -> None:
     register(server, "a", "b" * 100)
     listed = place.run("node", "list", *at)
     assert listed.returncode == 0
-    assert [line.split()[0] for line in listed.stdout.splitlines()] == ["NODE", "a", "b" * 24 + "…"]
-    assert max(map(len, listed.stdout.splitlines())) <= 80
+    assert [line.split()[0] for line in listed.stdout.splitlines()] == ["NODE", "a", "b" * 100]
     told = json.loads(place.run("node", "list", "--json", *at).stdout)
     assert [node["identifier"] for node in told["nodes"]] == ["a", "b" * 100]
     assert server.ask("POST", "/register", body("a"), OTHER).status == 409
@@ -196,14 +197,47 @@ def test_an_eviction_survives_a_kill(place: Place) -> None:
     assert server.status("b")["applied"] is None
 
 
-def test_a_static_source_has_no_acknowledgements_and_its_nodes_show_none(place: Place) -> None:
+def test_a_bundles_nodes_apply_and_are_waited_for_like_others(place: Place) -> None:
     place.write(
-        "bundle.yaml", "nodes:\n- identifier: a\n  files:\n  - {path: /x, content: y}\nshared_files: []\n"
+        "bundle.yaml",
+        "nodes:\n- identifier: a\n  files:\n  - {path: /x, content: y}\n  - {path: /key, content: SECRET, mode: '0600'}\n"
+        "- identifier: b\n  files: [{path: /x, content: z}]\nshared_files: []\n",
     )
-    server = place.serve("--bundle", str(place.directory / "bundle.yaml"))
-    assert server.ask("POST", "/node", body("a")).status == 200
-    assert server.ask("POST", "/ack", b"{}").status == 404
-    node = server.status("a")
-    assert (node["applied"], node["last_failure"]) == (None, None)
-    evicted = place.run("node", "evict", "a", "--server", server.url)
+    server = place.serve("--bundle", str(place.directory / "bundle.yaml"), "--title", "a bundle")
+    at = ("--server", server.url)
+    assert place.run("fetch", "--id", "a", "--metadata", '{"zone":"z1"}', "--out", "out", *at).returncode == 0
+    assert [(one["identifier"], one["state"]) for one in server.status()["nodes"]] == [
+        ("a", "applied"),
+        ("b", "ready"),
+    ]
+    digest = server.ask("POST", "/node", body("b")).headers["etag"].strip('"')
+    assert server.status("b") | {"served": digest, "applied": None, "state": "served"} == server.status("b")
+    behind = place.run("status", "--wait-applied", "--timeout", "0", *at)
+    assert behind.returncode == 1
+    assert behind.stderr.startswith("1 of 2 nodes has not applied the files of the bundle within 0 s: b (")
+    said = {"identifier": "b", "digest": digest, "status": "applied"}
+    assert server.ask("POST", "/ack", json.dumps(said | {"generation": f"{EPOCH}.1"}).encode()).status == 409
+    assert server.ask("POST", "/ack", json.dumps(said | {"identifier": "c"}).encode()).status == 404
+    assert server.ask("POST", "/ack", json.dumps(said).encode()).status == 204
+    done = place.run("status", "--wait-applied", "--timeout", "5", *at)
+    assert (done.returncode, done.stdout) == (0, "2 nodes have applied the files of the bundle\n")
+    shown = place.run("node", "show", "a", *at)
+    assert shown.returncode == 0
+    assert 'metadata {"zone":"z1"}' in shown.stdout
+    assert f"0644          1  sha256-{sha256(b'y').hexdigest()}  /x" in shown.stdout
+    assert "0600  secret  /key" in shown.stdout
+    assert sha256(b"SECRET").hexdigest() not in shown.stdout
+    for words in (("status", "c"), ("status", "c", "--json"), ("node", "show", "c")):
+        assert place.run(*words, *at).returncode == 1, words
+    evicted = place.run("node", "evict", "a", *at)
     assert (evicted.returncode, "a static source has nothing to operate" in evicted.stderr) == (1, True)
+
+
+def test_a_watching_node_tells_a_bundles_server_again_that_has_restarted(place: Place) -> None:
+    place.write("bundle.yaml", "nodes: [{identifier: a, files: [{path: /x, content: y}]}]\n")
+    server = place.serve("--bundle", "bundle.yaml")
+    place.start("fetch", "--server", server.url, "--id", "a", "--out", "out", "--watch")
+    eventually(lambda: server.status("a")["state"] == "applied")
+    server.kill()
+    server = place.serve("--bundle", "bundle.yaml", port=server.port)
+    eventually(lambda: server.status("a")["state"] == "applied", within=30)

@@ -87,14 +87,14 @@ FAULTS = (
     ),
     Fault(
         "synchronous=OFF",
-        (Edit(f"{_SQLITE}/file.py", '"pragma synchronous=full"', '"pragma synchronous=off"'),),
+        (Edit(f"{_SQLITE}/disk/file.py", '"pragma synchronous=full"', '"pragma synchronous=off"'),),
         (
             "tests/runtime/backends/test_sqlite.py::test_commits_are_synced_with_full_and_only_the_writer_checkpoints",
         ),
     ),
     Fault(
         "synchronous=OFF, traced",
-        (Edit(f"{_SQLITE}/file.py", '"pragma synchronous=full"', '"pragma synchronous=off"'),),
+        (Edit(f"{_SQLITE}/disk/file.py", '"pragma synchronous=full"', '"pragma synchronous=off"'),),
         ("tests/chaos/test_durability.py",),
         "strace",
     ),
@@ -128,7 +128,7 @@ FAULTS = (
     ),
     Fault(
         "no directory fsync under a new store",
-        (Edit(f"{_SQLITE}/file.py", "            os.fsync(descriptor)\n", "            pass\n"),),
+        (Edit(f"{_SQLITE}/disk/file.py", "            os.fsync(descriptor)\n", "            pass\n"),),
         (
             "tests/runtime/backends/test_sqlite.py::test_a_new_store_is_durable_under_its_name_before_it_is_opened",
         ),
@@ -531,7 +531,7 @@ FAULTS = (
                 "        if not gone:\n",
             ),
         ),
-        ("tests.runtime.program.test_command.py",),
+        ("tests/runtime/program/test_command.py",),
     ),
     Fault(
         "a node that promised nothing expires",

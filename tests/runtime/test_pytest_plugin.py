@@ -302,7 +302,7 @@ def test_a_failure_shows_the_line_of_the_application_and_none_of_ours(run_pytest
         "FleetNotBooted: 2 of 2 nodes have no files; the materializer raised KeyError: 'no-such-port'"
         in printed
     )
-    assert "1 of 1 nodes have no files; node-1: not ready after 1 s: waiting for a second node" in printed
+    assert "1 of 1 node has no files; node-1: not ready after 1 s: waiting for a second node" in printed
     assert "ValueError: the class has no method materialize_snapshot" in printed
     assert "give it `def materialize_snapshot(self, registrations)`" in printed
     assert "def _booted" not in printed

@@ -219,7 +219,7 @@ def test_changes_settle_after_the_deadline_too_and_the_deadline_ends_the_settlin
     clock.now = 121.0
     waiting = asked(quorum, snapshot("a", "b", first_at=100, changed_at=120, unpublished_at=120))
     assert waiting is not None
-    assert (waiting.retry_after, waiting.reason) == (pytest.approx(4), "2 of 1 nodes; settling for 5 s")
+    assert (waiting.retry_after, waiting.reason) == (pytest.approx(4), "2 of 1 node; settling for 5 s")
     clock.now = 125.0
     assert asked(quorum, snapshot("a", "b", first_at=100, changed_at=120, unpublished_at=120)) is None
 

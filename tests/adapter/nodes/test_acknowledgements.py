@@ -189,7 +189,7 @@ async def test_a_fleet_that_refuses_what_it_had_once_has_not_converged() -> None
         said = await current(source, "a")
         await source.acknowledge(failed(said, "history was lost"))
         fleet = source.fleet(10, "")
-        assert (fleet.applied, fleet.converged, source.parts.status.behind) == (0, False, 1)
+        assert (fleet.applied, fleet.converged, fleet.behind_count) == (0, False, 1)
         assert [n.identifier for n in fleet.behind] == ["a"]
         assert (
             fleet.behind[0].reason

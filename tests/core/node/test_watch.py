@@ -52,6 +52,7 @@ class Server:
         self.ready = True
         self.ack_status = 204
         self.static = False
+        self.original = False
         self.paths: list[str] = []
         self.promises: dict[str, set[str | None]] = defaultdict(set)
         self.acks: list[Acknowledgement] = []
@@ -109,7 +110,9 @@ class Server:
         headers = {"etag": f'"{files.digest}"'}
         if not self.static:
             headers["cfgsync-generation"] = str(self.version)
-        if request.headers.get("If-None-Match") == headers["etag"]:
+        if self.original:
+            del headers["etag"]
+        elif request.headers.get("If-None-Match") == headers["etag"]:
             return ReceivedAnswer(304, headers)
         body = b'{"schema_version":1,"files":[' + encode_files(files) + b"]}"
         return ReceivedAnswer(200, headers, body)
@@ -395,16 +398,33 @@ async def test_a_node_with_nothing_takes_nothing_older_than_it_has_seen() -> Non
         await until(lambda: node.text == "six\n")
 
 
-async def test_a_source_without_generations_is_followed_by_digest_and_told_nothing() -> None:
+async def test_a_source_without_generations_is_followed_and_acknowledged_by_digest() -> None:
     server, node = Server(), Node("one\n")
     server.static = True
-    async with node.watch(server.send, AppliedFiles(NEVER, ONE.digest)):
-        await until(lambda: server.statuses[304] >= 1)
+    async with node.watch(server.send, AppliedFiles(NEVER, ONE.digest), told=False):
+        await until(lambda: len(server.acks) == 1)
         server.serve("two\n")
         await until(lambda: node.text == "two\n")
-        server.serve("one\n")
+        node.refuses = DiskError("/srv", "full")
+        server.serve("three\n")
+        await until(lambda: len(server.acks) == 3)
+    assert [(one.generation, one.digest, one.status) for one in server.acks] == [
+        (None, ONE.digest, "applied"),
+        (None, of("two\n").digest, "applied"),
+        (None, of("three\n").digest, "failed"),
+    ]
+
+
+async def test_an_original_server_that_names_no_digest_is_sent_no_acknowledgement() -> None:
+    server, node = Server(holds=False), Node()
+    server.static = server.original = True
+    async with node.watch(server.send, interval=0.02):
         await until(lambda: node.text == "one\n")
-    assert server.acks == []
+        server.serve("two\n")
+        await until(lambda: node.text == "two\n")
+        asked = len(server.paths)
+        await until(lambda: len(server.paths) >= asked + 2)
+    assert "/ack" not in server.paths
 
 
 async def test_an_acknowledgement_that_cannot_be_delivered_is_tried_again_and_one_that_is_refused_is_not() -> (

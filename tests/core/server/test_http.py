@@ -35,6 +35,7 @@ from cfgsync_core import (
 )
 from cfgsync_core.server.openapi import documented
 from cfgsync_core.store.epoch import mint_epoch
+from cfgsync_core.wire import NODE_STATES
 from tests.routes import routes_of
 
 CONFIG = ArtifactFile("/config.yaml", "id: node-1\n")
@@ -461,6 +462,7 @@ async def test_the_status_says_who_is_here_and_why_it_is_not_ready(ask: Asking) 
         + WAITING.reason,
         "conditions": [{"name": "quorum", "have": 1, "need": 2, "missing": ["node-2"]}],
         "missing": [{"identifier": "node-2", "last_seen": None}],
+        "counts": dict.fromkeys(NODE_STATES, 0) | {"not_ready": 1, "not_registered": 1},
         "applied": 0,
         "behind": [{"identifier": "node-1", "reason": f"registered; {why}{WAITING.reason}"}],
         "behind_count": 1,
@@ -616,7 +618,7 @@ async def test_a_store_that_is_away_makes_an_acknowledgement_503() -> None:
 
 
 @pytest.mark.parametrize("path", ["/ack", "/admin/evict"])
-async def test_a_static_source_has_no_acknowledgements_and_nobody_to_evict(path: str) -> None:
+async def test_a_source_has_only_the_routes_of_what_it_can_do(path: str) -> None:
     source = StaticConfigSource({"node-1": ArtifactSet([CONFIG])})
     async with HttpServer(CfgsyncServerState(source, source).routes(), port=0) as server:
         answer = await Asking(server)("POST", path, {"identifier": "node-1"})

@@ -8,6 +8,7 @@ import pytest
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, DuplicatePath
 from cfgsync_core import (
     NEVER,
+    Acknowledgement,
     BundleConfigSource,
     InvalidBundle,
     Missing,
@@ -15,6 +16,7 @@ from cfgsync_core import (
     NodeArtifactsBundleEntry,
     NodeRegistration,
     Ready,
+    StaleGeneration,
     StaticConfigSource,
 )
 
@@ -146,3 +148,80 @@ def test_an_identifier_that_no_request_may_name_is_refused(identifier: str):
         NodeArtifactsBundleEntry(identifier)
     with pytest.raises(InvalidBundle, match="identifier"):
         StaticConfigSource({identifier: LOCAL})
+
+
+# ── the states of its nodes ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_a_bundles_nodes_are_ready_then_served_then_applied_and_the_fleet_converges() -> None:
+    source = StaticConfigSource({"node-1": LOCAL, "node-2": LOCAL}, SHARED)
+    digest = (LOCAL + SHARED).digest
+
+    def states() -> tuple[str, ...]:
+        return (source.fleet(0, "").state, *(node.state for node in source.nodes(10, "")))
+
+    assert states() == ("converging", "ready", "ready")
+    await source.resolve("node-1")
+    assert states() == ("converging", "served", "ready")
+    assert source.node("node-1").served == digest
+    assert (
+        await source.acknowledge(Acknowledgement("node-1", None, digest, "applied", drifted=("/a",))) is None
+    )
+    await source.acknowledge(Acknowledgement("node-2", None, digest, "failed", "disk full"))
+    assert states() == ("converging", "applied", "not_applied")
+    fleet = source.fleet(1, "")
+    assert (fleet.applied, fleet.behind_count, fleet.counts["not_applied"], fleet.converged) == (
+        1,
+        1,
+        1,
+        False,
+    )
+    assert fleet.behind[0].reason == "could not apply its files: disk full"
+    assert source.node("node-1").drifted == ("/a",)
+    await source.acknowledge(Acknowledgement("node-2", None, digest, "applied"))
+    assert states() == ("converged", "applied", "applied")
+    assert source.fleet(0, "").converged
+    assert source.node("node-2").last_failure is None
+
+
+async def test_what_was_applied_counts_by_digest_and_a_later_failure_of_the_same_files_counts_more() -> None:
+    source = StaticConfigSource({"node-1": LOCAL})
+    await source.acknowledge(Acknowledgement("node-1", None, SHARED.digest, "applied"))
+    assert source.node("node-1").state == "ready", "these are other files"
+    await source.acknowledge(Acknowledgement("node-1", None, LOCAL.digest, "applied"))
+    await source.acknowledge(Acknowledgement("node-1", None, SHARED.digest, "failed"))
+    assert source.node("node-1").state == "applied", "what it has is what the bundle gives it"
+    await source.acknowledge(Acknowledgement("node-1", None, LOCAL.digest, "failed"))
+    node = source.node("node-1")
+    assert (node.state, node.reason) == ("not_applied", "could not apply its files: no reason given")
+
+
+async def test_an_acknowledgement_for_a_generation_or_from_a_stranger_is_refused() -> None:
+    source = StaticConfigSource({"node-1": LOCAL})
+    with pytest.raises(StaleGeneration):
+        await source.acknowledge(
+            Acknowledgement("node-1", "01890a5d-ac96-774b-bcce-b302099a8057.1", LOCAL.digest, "applied")
+        )
+    assert await source.acknowledge(Acknowledgement("node-2", None, LOCAL.digest, "applied")) == Missing()
+    assert source.fleet(0, "").counts["applied"] == 0
+
+
+async def test_other_files_answer_a_held_node_which_is_then_served_them_and_has_not_applied_them() -> None:
+    source = StaticConfigSource({"node-1": LOCAL, "node-2": LOCAL})
+    await source.resolve("node-1")
+    await source.acknowledge(Acknowledgement("node-1", None, LOCAL.digest, "applied"))
+    held = asyncio.create_task(source.resolve("node-1", known=LOCAL.digest, wait=30))
+    gone = asyncio.create_task(source.resolve("node-2", known=LOCAL.digest, wait=30))
+    assert isinstance(await gone, Ready), "the first answer since the start is at once"
+    gone = asyncio.create_task(source.resolve("node-2", known=LOCAL.digest, wait=30))
+    await asyncio.sleep(0)
+    source.adopt(StaticConfigSource({"node-1": SHARED}))
+    answer = await held
+    assert isinstance(answer, Ready)
+    assert answer.payload.digest == SHARED.digest
+    assert await gone == Missing()
+    node = source.node("node-1")
+    assert (node.state, node.served, node.applied) == ("served", SHARED.digest, LOCAL.digest)
+    assert sum(source.fleet(0, "").counts.values()) == 1
+    await source.acknowledge(Acknowledgement("node-1", None, SHARED.digest, "applied"))
+    assert source.fleet(0, "").converged

@@ -15,6 +15,7 @@ EPOCH = "01890a5d-ac96-774b-bcce-b302099a8057"
 DIGEST = f"sha256-{'0a' * 32}"
 
 APPLIED = Acknowledgement("node-1", f"{EPOCH}.12", DIGEST, "applied")
+STATIC = Acknowledgement("node-1", None, DIGEST, "applied")
 FAILED = Acknowledgement("node-1", f"{EPOCH}.12", DIGEST, "failed", "/srv is read-only")
 
 GOLDEN = {
@@ -23,10 +24,12 @@ GOLDEN = {
     b'{"identifier":"node-1","generation":"01890a5d-ac96-774b-bcce-b302099a8057.12",'
     b'"digest":"sha256-0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a","status":"failed",'
     b'"reason":"/srv is read-only"}': FAILED,
+    b'{"identifier":"node-1",'
+    b'"digest":"sha256-0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a","status":"applied"}': STATIC,
 }
 
 
-@pytest.mark.parametrize(("golden", "words"), GOLDEN.items(), ids=["applied", "failed"])
+@pytest.mark.parametrize(("golden", "words"), GOLDEN.items(), ids=["applied", "failed", "static"])
 def test_the_golden_bytes_of_an_acknowledgement(golden: bytes, words: Acknowledgement) -> None:
     assert encode_acknowledgement(words) == golden
     assert decode_acknowledgement(golden) == words
@@ -58,7 +61,7 @@ def test_a_wrong_field_is_refused_by_name(wrong: dict[str, object], begins: str)
     assert (refused.value.status, str(refused.value)[: len(begins)]) == (422, begins)
 
 
-@pytest.mark.parametrize("key", ["identifier", "generation", "digest", "status"])
+@pytest.mark.parametrize("key", ["identifier", "digest", "status"])
 def test_a_missing_field_is_refused_by_name(key: str) -> None:
     words = json.loads(encode_acknowledgement(FAILED))
     del words[key]

@@ -22,6 +22,7 @@ def test_every_limit_is_in_one_place() -> None:
         "MAX_QUOTES": 64_000,
         "MAX_ERROR_BYTES": 2 * 1024 * 1024,
         "MAX_NOT_READY_CHARACTERS": 4_000,
+        "MAX_PAGE_NODES": 1_000,
         "MAX_NAMES": 1_000,
         "MAX_CONDITIONS": 32,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.resources import files
 from itertools import product
 from typing import get_args
 
@@ -11,7 +12,15 @@ import pytest
 from cfgsync_core import FleetStatus, MaterializationFailed, Missing, NodeStatus, NotReady, Ready, Unavailable
 from cfgsync_core.server.static_source import StaticConfigSource
 from cfgsync_core.wire.payload import NodeArtifactsPayload
-from cfgsync_core.wire.status import FleetState, State, fleet_state, node_state
+from cfgsync_core.wire.status import (
+    FLEET_COLOURS,
+    NODE_STATES,
+    FleetState,
+    State,
+    fleet_state,
+    generation_number,
+    node_state,
+)
 
 READY = Ready(NodeArtifactsPayload(b"", b"", "sha256-0"))
 
@@ -61,15 +70,36 @@ async def test_a_bundle_has_files_ready_or_none() -> None:
     assert (source.node("a").state, source.node("b").state, source.fleet(1, "").state) == (
         "ready",
         "no_files",
-        "empty",
+        "converging",
     )
+    assert StaticConfigSource({}).fleet(1, "").state == "empty"
 
 
-def test_the_table_the_grid_and_the_page_know_every_state() -> None:
-    from cfgsync_runtime.cli.parts import fleet_table, live_status
-    from cfgsync_runtime.page import formatting, overview, scan
+def test_one_table_has_every_state_each_with_a_letter_of_its_own_and_a_meaning() -> None:
+    assert set(NODE_STATES) == set(get_args(State))
+    assert len({facts.letter for facts in NODE_STATES.values()}) == len(NODE_STATES)
+    assert all(facts.meaning for facts in NODE_STATES.values())
+    assert set(FLEET_COLOURS) == set(get_args(FleetState))
 
-    states = set(get_args(State))
-    assert set(scan.LETTERS) == set(overview._STRIPES) == set(live_status._FIRST) == states
-    assert states - {"ready"} <= set(fleet_table._COLOURS)  # that one has no colour
-    assert states <= set(formatting.EXPLAINED)
+
+def test_the_pages_style_has_a_colour_for_every_state() -> None:
+    style = files("cfgsync_runtime.page").joinpath("page.css").read_text(encoding="utf-8")
+    for state, facts in NODE_STATES.items():
+        assert f".state.{state} .dot" in style
+        assert f".stripe .{state}" in style
+        assert f"#cells a.{facts.letter}" in style or state == "ready"  # the cell's own colour
+
+
+@pytest.mark.parametrize(
+    ("version", "shown"),
+    [
+        (None, None),
+        ("", None),
+        ("01890a5d-ac96-774b-bcce-b302099a8057.12", "12"),
+        ("sha256-" + "0123456789abcdef" * 4, "01234567"),
+    ],
+)
+def test_a_person_reads_a_number_or_the_first_digits_of_a_digest(
+    version: str | None, shown: str | None
+) -> None:
+    assert generation_number(version) == shown

@@ -25,6 +25,8 @@ OPERATORS = [
     ("GET", "/admin/generations", None),
     ("GET", "/admin/generations?number=1&contents=1", None),
     ("GET", "/admin/snapshot", None),
+    ("GET", "/admin/nodes", None),
+    ("GET", "/admin/nodes/a", None),
 ]
 
 

@@ -209,4 +209,4 @@ def test_new_epoch_accepts_the_loss_and_says_what_is_left(path):
     )
     assert "registers again" in names
     assert epoch.endswith(f".{revision}")
-    assert cfgsync("check").stdout.splitlines()[-1] == "whole: 1 buckets"
+    assert cfgsync("check").stdout.splitlines()[-1] == "whole: 1 bucket"

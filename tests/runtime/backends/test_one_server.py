@@ -245,7 +245,7 @@ async def test_check_works_on_a_read_only_mount(path, tmp_path, crashed):
         "mount --bind place place; mount -o remount,bind,ro place; $C store check --store sqlite:place/x.db",
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1] == "whole: 1 buckets"
+    assert done.stdout.splitlines()[-1] == "whole: 1 bucket"
 
 
 async def test_check_on_a_read_only_mount_says_what_a_log_without_an_index_needs(path, tmp_path):

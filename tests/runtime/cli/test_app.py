@@ -290,7 +290,7 @@ def test_a_terminal_shows_one_live_line(tmp_path: Path, environment: dict[str, s
         "\r\x1b[Kn: 1 file in place\r\n"
     )
     assert terminal.screen.text == "n: 1 file in place"
-    held = [request.headers["prefer"] for request in server.heard[1:]]
+    held = [request.headers["prefer"] for request in server.heard[1:-1]]  # the last one acknowledges
     assert held == ["wait=1", "wait=2"], "at a terminal the reason is seen soon"
 
 
@@ -469,6 +469,7 @@ def test_status_of_one_node_and_as_json_is_what_the_server_says(run: Run) -> Non
     assert "node-7: not_registered" in one.stdout
     assert "never registered here" in one.stdout
     assert raw.stdout.encode() == body + b"\n"
+    assert (one.returncode, raw.returncode) == (1, 1)
     assert server.paths == ["/status/node-7"] * 2
 
 

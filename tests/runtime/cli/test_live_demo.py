@@ -68,7 +68,7 @@ def test_a_dumb_terminal_gets_plain_lines(demo: Callable[..., Terminal]) -> None
     with demo("--nodes", "1", term="dumb") as terminal:
         assert terminal.end() == 0
     assert "\x1b" not in terminal.written
-    assert "1 nodes, one machine: 1 are `cfgsync fetch` processes" in terminal.written
+    assert "1 node, one machine: 1 is a `cfgsync fetch` process" in terminal.written
 
 
 def test_ctrl_c_in_the_middle_is_130_and_leaves_neither_files_nor_a_hidden_cursor(

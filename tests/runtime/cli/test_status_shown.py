@@ -15,17 +15,21 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import get_args
 
+import msgspec
 import pytest
 
 from cfgsync_core import FleetStatus, NodeStatus
-from cfgsync_core.wire.status import FleetState, NodeBehind, State
-from cfgsync_runtime.cli.parts.fleet_table import Page, one, summary, table
+from cfgsync_core.wire.status import NODE_STATES, FleetState, MissingNode, NodeBehind, State
+from cfgsync_runtime.cli.node import list_nodes
+from cfgsync_runtime.cli.parts.fleet_table import Page, is_known, one, summary, table
 from cfgsync_runtime.cli.parts.live_status import watch
 from cfgsync_runtime.cli.parts.messages import NoAnswer
+from cfgsync_runtime.cli.parts.node_lines import node_lines
 from cfgsync_runtime.cli.parts.server_client import ServerClient
 from cfgsync_runtime.cli.parts.terminal import cells, fitted
-from cfgsync_runtime.page.formatting import EXPLAINED, badge
-from cfgsync_runtime.page.scan import LETTERS
+from cfgsync_runtime.cli.parts.wait_applied import wait_until_applied
+from cfgsync_runtime.operator.node_list import ListedNode
+from cfgsync_runtime.page.formatting import badge
 from tests.scripted_server import Cut, Heard, Says, ScriptedServer
 from tests.terminals import Terminal
 
@@ -408,7 +412,6 @@ def test_every_state_of_a_node_has_one_word_in_the_table_and_on_the_page(state: 
     assert shown[-1].split()[:2] == ["a", fitted(state, 11)]
     assert next(one(node, Page())) == f"a: {state}"
     assert state.replace("_", " ") in badge(state)
-    assert (set(EXPLAINED), len(set(LETTERS.values()))) == (set(get_args(State)), len(get_args(State)))
 
 
 @pytest.mark.parametrize("state", get_args(FleetState))
@@ -435,3 +438,178 @@ def test_a_node_is_shown_with_its_promise_and_one_from_before_the_restart_is_not
     assert shown[-1] == "promised to keep in touch: b"
     assert "promised to keep in touch: every 60 s (--ttl removes it)" in list(one(watches, Page()))
     assert "last seen never" in list(one(NodeStatus("stranger"), Page()))
+
+
+# ── one vocabulary ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def counts(**some: int) -> dict[str, int]:
+    return {state: some.get(state, 0) for state in NODE_STATES}
+
+
+def test_the_head_has_the_counts_of_the_states_and_names_every_missing_node() -> None:
+    names = [f"node-{at:02}" for at in range(1, 13)]
+    reason = "no node has registered; quorum 0 of 12, missing node-01 (never seen), node-02 (never seen) and 10 more"
+    fleet = FleetStatus(
+        registered=0,
+        waiting=0,
+        state="empty",
+        reason=reason,
+        counts=counts(not_registered=12),
+        missing=tuple(map(MissingNode, names)),
+        converged=False,
+    )
+    shown = list(summary(fleet, Page(width=300)))
+    assert shown == [
+        "generation -, 0 registered, 0 waiting, 12 not_registered, 0 applied",
+        f"empty: {reason}",
+        f"also missing: {', '.join(names[2:])}",
+    ]
+    many = FleetStatus(registered=0, waiting=0, missing=tuple(MissingNode(f"n{at}") for at in range(200)))
+    assert "\n".join(summary(many, Page(width=9_000))).endswith("n59 and 140 more")
+
+
+def test_the_head_of_a_bundle_speaks_of_its_nodes_and_not_of_generations() -> None:
+    fleet = FleetStatus(
+        registered=1,
+        waiting=0,
+        state="converging",
+        counts=counts(applied=1, ready=1),
+        behind=(NodeBehind("b", "its files are ready"),),
+        behind_count=1,
+        converged=False,
+    )
+    assert list(summary(fleet, Page())) == [
+        "a bundle of 2 nodes, 1 registered, 1 ready, 1 applied",
+        "converging",
+        "behind: b (its files are ready)",
+    ]
+    served = NodeStatus("b", served="sha256-" + "ab" * 32, state="served")
+    assert list(one(served, Page()))[1] == "served files abababab, applied -"
+
+
+def test_a_list_of_nodes_is_as_wide_as_its_words_and_has_metadata_when_it_is_wide() -> None:
+    nodes = [
+        ListedNode("a", state="applied", applied=GENERATION, address="10.0.0.1", metadata={"port": 7}),
+        ListedNode("n" * 100, state="not_registered", last_seen=SEEN),
+    ]
+    title, first, second = node_lines(nodes, Page(), wide=False)
+    assert title.split() == ["NODE", "STATE", "ADDRESS", "SERVED", "APPLIED", "LAST", "SEEN"]
+    assert first.split() == ["a", "applied", "10.0.0.1", "-", "3", "never"]
+    assert second.split() == ["n" * 100, "not_registered", "-", "-", "-", SEEN]
+    assert {line.index(word) for line, word in ((first, "10.0.0.1"), (title, "ADDRESS"))} == {
+        first.index("10.")
+    }
+    wide = list(node_lines(nodes, Page(), wide=True))
+    assert wide[1].endswith('never                 {"port":7}')
+    assert wide[2].endswith(f"{SEEN}  -")
+    narrow = list(node_lines(nodes[:1], Page(), columns=40))
+    assert narrow[1].split()[-1] == "never"
+    assert list(node_lines(nodes[1:], Page(), columns=140))[1].endswith("  03:04:05Z")
+    assert list(node_lines(nodes[1:], Page(), columns=200))[1].endswith(SEEN)
+    painted = list(node_lines(nodes, Page(colours=True), wide=False))
+    assert [COLOUR.sub("", line) for line in painted] == [title, first, second]
+    assert "\x1b[32mapplied" in painted[1]
+
+
+@pytest.mark.parametrize(("state", "node", "code"), [
+    ("not_registered", NodeStatus("nobody", state="not_registered"), False),
+    ("of a bundle, unknown", NodeStatus("nobody", state="no_files"), False),
+    ("of an old server, unknown", NodeStatus("nobody"), False),
+    ("of an old server", NodeStatus("a", registered=True), True),
+    ("left out by the generation", NodeStatus("a", registered=True, state="no_files"), True),
+    ("of a bundle", NodeStatus("a", state="ready"), True),
+])  # fmt: skip
+def test_a_node_is_known_that_is_registered_or_gets_files(state: str, node: NodeStatus, code: bool) -> None:
+    assert is_known(node) == code
+
+
+@pytest.mark.parametrize(
+    ("fleet", "code", "says"),
+    [
+        (
+            FleetStatus(
+                registered=1, waiting=0, generation=GENERATION, applied=1, converged=True, state="converged"
+            ),
+            0,
+            "1 node has applied generation 3",
+        ),
+        (
+            FleetStatus(
+                registered=3,
+                waiting=0,
+                generation=GENERATION,
+                applied=2,
+                converged=True,
+                counts=counts(applied=2, no_files=1),
+            ),
+            0,
+            "2 nodes have applied generation 3; 1 node has no files from it",
+        ),
+        (
+            FleetStatus(registered=0, waiting=0, applied=2, converged=True, counts=counts(applied=2)),
+            0,
+            "2 nodes have applied the files of the bundle",
+        ),
+        (
+            FleetStatus(
+                registered=0,
+                waiting=0,
+                converged=False,
+                counts=counts(ready=1),
+                behind=(NodeBehind("a", "it has not asked"),),
+                behind_count=1,
+            ),
+            1,
+            "1 of 1 node has not applied the files of the bundle within 0 s: a (it has not asked)",
+        ),
+    ],
+    ids=["one", "one left out", "bundle", "bundle behind"],
+)
+def test_what_waiting_for_applied_ends_with_agrees_in_number(
+    fleet: FleetStatus, code: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (
+        ScriptedServer([Says(200, msgspec.json.encode(fleet))]) as server,
+        ServerClient(server.url) as client,
+    ):
+        assert wait_until_applied(client, 0.0, False) == code
+    printed = capsys.readouterr()
+    assert (printed.err if code else printed.out).splitlines()[0] == says
+
+
+def test_all_pages_of_a_large_bundle_are_read_although_no_node_has_registered() -> None:
+    pages = {"": ["a", "b"], "b": ["c"], "c": []}
+
+    def told(heard: Heard) -> Says:
+        names = pages[heard.path.partition("after=")[2]]
+        fleet = FleetStatus(
+            registered=0, waiting=0, counts=counts(ready=3), nodes=tuple(NodeStatus(name) for name in names)
+        )
+        return Says(200, msgspec.json.encode(fleet))
+
+    with ScriptedServer(told) as server, ServerClient(server.url) as client:
+        assert [node.identifier for node in client.fleet()[1]] == ["a", "b", "c"]
+
+
+def test_without_an_admin_socket_nodes_are_listed_from_status_and_a_note_says_what_is_left_out(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked: list[str] = []
+
+    def told(heard: Heard) -> Says:
+        asked.append(heard.path)
+        if heard.path.startswith("/admin/"):
+            return Says(403, b'{"code":"forbidden","message":"operator routes are elsewhere"}')
+        return fleet() if "after" in heard.path else fleet(applied("a"), node("b"))
+
+    with ScriptedServer(told) as server:
+        list_nodes(server=server.url)
+    assert asked == ["/admin/nodes", "/status", "/status?after=b"]
+    printed = capsys.readouterr()
+    assert [line.split()[:3] for line in printed.out.splitlines()[1:]] == [
+        ["a", "applied", "-"],
+        ["b", "-", "-"],
+    ]
+    assert "without addresses and metadata, which only an operator gets" in printed.err
+    assert "operator routes are elsewhere" in printed.err

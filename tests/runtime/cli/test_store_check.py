@@ -33,7 +33,7 @@ async def test_a_whole_store_is_whole_also_beside_the_server_that_holds_it(tmp_p
         await store.commit("letters", {"a": b"1"})
         code, out, _ = check(path)
     assert code == 0
-    assert out == ["letters: revision 1, 1 entries, 1 bytes, history of 1 commits", "whole: 1 buckets"]
+    assert out == ["letters: revision 1, 1 entry, 1 byte, history of 1 commit", "whole: 1 bucket"]
 
 
 async def test_a_flipped_bit_is_named_and_left_as_it_is(tmp_path: Path) -> None:

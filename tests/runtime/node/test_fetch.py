@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import time
 from pathlib import Path
 
 import pytest
 
-from cfgsync_artifacts import ArtifactFile
+from cfgsync_artifacts import ArtifactFile, ArtifactSet
 from cfgsync_core import Acknowledgement, NodeRegistration, ServerUrl, Version
 from cfgsync_core.wire.acknowledgement import decode_acknowledgement
 from cfgsync_runtime.node.fetch import EXIT, REASON, Ending, fetch
@@ -229,10 +230,20 @@ def test_a_refused_step_back_is_acknowledged_with_the_generation_that_was_refuse
     assert (told.status, told.generation, told.reason) == ("failed", f"{EPOCH}.4", ending.report.message)
 
 
-def test_a_source_without_generations_is_told_nothing(node: Node) -> None:
-    with ScriptedServer([REGISTERED, files([CONFIG])]) as server:
+def test_a_source_without_generations_is_told_the_digest_alone(node: Node) -> None:
+    with ScriptedServer([REGISTERED, files([CONFIG]), Says(204)]) as server:
         node.fetch(server.url)
-    assert server.paths == ["/register", "/node"]
+    digest = ArtifactSet([CONFIG]).digest
+    assert server.paths == ["/register", "/node", "/ack"]
+    assert json.loads(server.heard[2].body) == {"identifier": "node-1", "digest": digest, "status": "applied"}
+
+
+def test_files_of_a_source_without_generations_that_are_not_whole_are_told_as_failed(node: Node) -> None:
+    wrong = f"sha256-{'0' * 64}"
+    with ScriptedServer([REGISTERED, files([CONFIG], etag=wrong), Says(204)]) as server:
+        assert node.fetch(server.url).report.exit == 6
+    told = json.loads(server.heard[2].body)
+    assert (told["digest"], told["status"], "generation" in told) == (wrong, "failed", False)
 
 
 @pytest.mark.timed
@@ -294,7 +305,7 @@ def test_a_target_that_cannot_be_written_is_exit_8(node: Node) -> None:
 def test_half_an_answer_is_asked_again_after_registering_again(node: Node, act: Cut) -> None:
     with ScriptedServer([REGISTERED, act, REGISTERED, files([CONFIG])]) as server:
         assert node.fetch(server.url).report.exit == 0
-    assert server.paths == ["/register", "/node", "/register", "/node"]
+    assert server.paths == ["/register", "/node", "/register", "/node", "/ack"]
 
 
 @pytest.mark.parametrize(
@@ -379,7 +390,7 @@ def test_the_environment_has_no_proxy_for_us_and_cookies_are_not_kept(
 def test_a_path_in_the_url_stands_before_the_routes(node: Node) -> None:
     with ScriptedServer([REGISTERED, files([CONFIG])]) as server:
         assert node.fetch(server.url + "/prefix/").report.exit == 0
-    assert server.paths == ["/prefix/register", "/prefix/node"]
+    assert server.paths == ["/prefix/register", "/prefix/node", "/prefix/ack"]
 
 
 def test_the_address_is_the_one_that_routes_to_the_server() -> None:

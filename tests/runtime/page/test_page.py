@@ -7,8 +7,9 @@ import base64
 import io
 import json
 import re
+import socket
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from html.parser import HTMLParser
@@ -146,9 +147,10 @@ class Asking:
 
     async def acknowledge(self, name: str, failed: str | None = None) -> None:
         headers = await self.fetch(name)
+        of = {"generation": headers["Cfgsync-Generation"]} if "Cfgsync-Generation" in headers else {}
         words = {
             "identifier": name,
-            "generation": headers["Cfgsync-Generation"],
+            **of,
             "digest": headers["ETag"].strip('"'),
             "status": "applied" if failed is None else "failed",
             **({} if failed is None else {"reason": failed}),
@@ -176,9 +178,17 @@ async def ask(app: App) -> AsyncIterator[Asking]:
 def row(page: Reader, name: str) -> str:
     """What the table says of one node."""
     _, _, after = page.words.partition("last seenwhy")
-    found = re.search(rf"{re.escape(name)}(.*?)(?=node-\d|As of)", after, re.DOTALL)
+    found = re.search(rf"{re.escape(name)}(.*?)(?=node-\d|Every node|As of)", after, re.DOTALL)
     assert found is not None, after
     return found[1]
+
+
+def listed(page: Reader) -> list[str]:
+    """The nodes of the table, in its order."""
+    at = next(at for at, (tag, attrs) in enumerate(page.tags) if attrs.get("id") == "nodes")
+    ends = next(at for at, (tag, attrs) in enumerate(page.tags) if attrs.get("id") == "grid")
+    links = [attrs.get("href") or "" for tag, attrs in page.tags[at:ends] if tag == "a"]
+    return [href.removeprefix("?node=") for href in links if href.startswith("?node=")]
 
 
 async def test_each_node_is_a_row_with_its_state_and_why(ask: Asking) -> None:
@@ -187,12 +197,15 @@ async def test_each_node_is_a_row_with_its_state_and_why(ask: Asking) -> None:
     await ask.acknowledge("node-3")
     await ask.acknowledge("node-4", failed="disk full")
     page = await ask.page()
-    assert row(page, "node-1").startswith("ready")
-    assert row(page, "node-2").startswith("served")
-    assert row(page, "node-3").startswith("applied")
-    assert row(page, "node-4").startswith("not applied")
+    assert row(page, "node-1").startswith("10.0.0.1ready")
+    assert row(page, "node-2").startswith("10.0.0.1served")
+    assert row(page, "node-3").startswith("10.0.0.1applied")
+    assert row(page, "node-4").startswith("10.0.0.1not applied")
     assert "disk full" in row(page, "node-4")
-    assert "1 node could not apply it" in page.words
+    assert listed(page) == ["node-4", "node-1", "node-2", "node-3"], (
+        "failures first, and those that are done last"
+    )
+    assert "3 nodes have not applied it yet; 1 of them could not." in page.words
 
 
 async def test_it_says_why_it_is_not_ready_and_who_is_missing(ask: Asking, app: App) -> None:
@@ -204,7 +217,7 @@ async def test_it_says_why_it_is_not_ready_and_who_is_missing(ask: Asking, app: 
     assert "Missing: 2 nodes" in page.words
     assert {"?node=node-2", "?node=node-3"} <= set(page.links())
     missing = await ask.page("?state=not_registered")
-    assert row(missing, "node-2").startswith("not registered")
+    assert row(missing, "node-2").startswith("–not registered")
 
 
 async def test_of_thousands_who_are_missing_a_thousand_are_named_and_no_number_is_made_up(
@@ -282,8 +295,8 @@ async def test_the_policy_lets_our_script_and_style_run_and_nothing_else(ask: As
             digest = base64.b64encode(sha256(page.inline[kind].encode()).digest()).decode()
             assert policy[f"{kind}-src"] == f"'sha256-{digest}'"
         assert policy["default-src"] == "'none'"
-        assert policy["connect-src"] == "'self'"
-        for name in ("base-uri", "form-action", "frame-ancestors"):
+        assert policy["connect-src"] == policy["form-action"] == "'self'"
+        for name in ("base-uri", "frame-ancestors"):
             assert policy[name] == "'none'"
         assert "unsafe" not in headers["Content-Security-Policy"]
         assert headers["X-Content-Type-Options"] == "nosniff"
@@ -296,8 +309,9 @@ async def test_nothing_is_loaded_from_elsewhere(ask: Asking) -> None:
     await ask.register("node-1")
     page = await ask.page()
     for tag, attrs in page.tags:
-        for name in ("src", "srcset", "action", "data"):
+        for name in ("src", "srcset", "data"):
             assert not attrs.get(name), (tag, attrs)
+        assert attrs.get("action") in (None, "./"), (tag, attrs)
         if href := attrs.get("href"):
             assert not re.match(r"[a-z]+:|//", href) or href.startswith("data:image/svg+xml,"), href
     assert "http" not in page.inline["style"]
@@ -349,12 +363,15 @@ def test_words_that_turn_round_what_stands_beside_them_are_spelled_out() -> None
 async def test_the_table_is_bounded_and_leads_on_to_every_node(ask: Asking) -> None:
     names = [f"node-{at:03}" for at in range(230)]
     await ask.register(*names)
+    await ask.fetch(
+        "node-229"
+    )  # from now on they are all in one generation, and this one is the last of the list
     found: list[str] = []
     query = ""
     while True:
         page = await ask.page(query)
         here = [href.removeprefix("?node=") for href in page.links() if href.startswith("?node=")]
-        assert len(here) <= 100
+        assert len(here) <= 25
         found += here
         further = [href for href in page.links() if "after=" in href]
         if not further:
@@ -371,8 +388,11 @@ class Counted(StatusSource):
         self.looks = 0
 
     def fleet(self, limit: int, after: str) -> FleetStatus:
-        self.looks += limit == SLICE and not after
         return self.source.fleet(limit, after)
+
+    def nodes(self, limit: int, after: str) -> Sequence[NodeStatus]:
+        self.looks += limit == SLICE and not after
+        return self.source.nodes(limit, after)
 
     def node(self, identifier: str) -> NodeStatus:
         return self.source.node(identifier)
@@ -433,7 +453,8 @@ async def test_without_page_contents_the_page_shows_paths_and_sizes_and_says_whe
         page = await ask.page("?node=node-1")
         assert "/config0644 · 11 B" in page.words
         assert "node-1 one" not in page.words
-        assert "10.0.0.1" not in page.words
+        assert "rack" not in page.words
+        assert "address10.0.0.1" in page.words
         assert "cfgsync generation show --contents" in page.words
         app.text = "two"
         await ask.register("node-2")
@@ -462,9 +483,11 @@ async def test_a_request_that_a_proxy_or_another_page_sends_gets_no_contents(
     ask: Asking, header: str
 ) -> None:
     await ask.register("node-1")
+    await ask.post("/register", {"identifier": "node-1", "ip": "10.0.0.1", "metadata": {"rack": 7}})
+    assert "rack" in (await ask.page("?node=node-1")).words
     page = await ask.page("?node=node-1", **{header.replace("-", "_"): "http://attacker.example"})
     assert "node-1 one" not in page.words
-    assert "10.0.0.1" not in page.words
+    assert "rack" not in page.words, "metadata is an operator's; the address is in every list"
 
 
 async def test_off_loopback_it_is_served_only_where_nothing_is_asked_of_anybody(app: App) -> None:
@@ -486,18 +509,148 @@ async def test_no_page_turns_it_off_and_openapi_knows(app: App) -> None:
         assert "/" in json.loads(await ask.get("/openapi.json"))["paths"]
 
 
-async def test_a_bundle_has_a_page_too() -> None:
-    entry = NodeArtifactsBundleEntry("node-1", ArtifactSet([ArtifactFile("/a", "x")]))
-    source = StaticConfigSource.from_bundle(NodeArtifactsBundle((entry,)))
-    async with serving_source(source, source) as server, aiohttp.ClientSession() as session:
+async def test_a_bundle_has_the_same_page_with_the_same_states() -> None:
+    entries = tuple(
+        NodeArtifactsBundleEntry(
+            name, ArtifactSet([ArtifactFile("/a", "x"), ArtifactFile("/key", KEY, "0600")])
+        )
+        for name in ("node-1", "node-2")
+    )
+    source = StaticConfigSource.from_bundle(NodeArtifactsBundle(entries))
+    known = {"acknowledging": source, "details": source}
+    async with (
+        serving_source(source, source, title="the bundle", **known) as server,
+        aiohttp.ClientSession() as session,
+    ):
         ask = Asking(server, session)
+        await ask.register("node-1")
+        await ask.acknowledge("node-1")
         page = await ask.page()
-        assert "A bundle is served" in page.words
-        assert row(page, "node-1").startswith("in the bundle")
-        assert ("section", {"id": "counts", "class": "card", "hidden": None}) in page.tags
-        assert "not shown here" in (await ask.page("?node=node-1")).words
+        assert "Convergingconverging" not in page.words
+        assert "The bundle is served. 1 node has not applied it yet." in page.words
+        assert row(page, "node-1").startswith("10.0.0.1applied")
+        assert row(page, "node-2").startswith("–ready")
+        assert page.words.strip().startswith("Converging · the bundle · cfgsync")
+        files = (await ask.page("?node=node-2")).words
+        assert "/a0644 · 1 B" in files
+        assert "/a0644 · 1 B\nx" not in files
+        assert "/key0600secret" in files
+        await ask.acknowledge("node-2", failed="disk full")
+        assert "The bundle is served. 1 node could not apply it." in (await ask.page()).words
+        await ask.acknowledge("node-2")
+        assert "Every node has applied the bundle." in (await ask.page()).words
+    async with (
+        serving_source(source, source, details=source, page_contents=True) as server,
+        aiohttp.ClientSession() as session,
+    ):
+        assert "/a0644 · 1 B\nx" in (await Asking(server, session).page("?node=node-2")).words
     async with serving_source(source, source, page=False) as server, aiohttp.ClientSession() as session:
         await Asking(server, session).get("/", 404)
+
+
+async def test_the_filter_looks_through_every_node_and_not_only_through_the_page_of_the_table(
+    ask: Asking,
+) -> None:
+    await ask.register(*(f"node-{at:03}" for at in range(230)))
+    await ask.post("/register", {"identifier": "node-007", "ip": "10.9.9.7"})
+    await ask.fetch("node-007")
+    await ask.acknowledge("node-229", failed="No space left on device")
+    for words, found in (
+        ("22", ["node-229", "node-022", "node-122", *(f"node-{at}" for at in range(220, 229))]),
+        ("10.9.9", ["node-007"]),
+        ("no SPACE", ["node-229"]),
+        ("not_applied", ["node-229"]),
+        ("nobody", []),
+    ):
+        page = await ask.page(f"?find={words.replace(' ', '+')}")
+        assert listed(page) == found
+        marks = json.loads(page.inline["data"])
+        assert marks["found"].count("1") == len(listed(page))
+    assert "No node has “nobody”" in page.words
+    both = await ask.page("?find=node-2&state=ready")
+    assert "not_applied" not in both.words
+    assert "1 to 25 of 29" in both.words
+    assert ("input", {"type": "hidden", "name": "state", "value": "ready"}) in both.tags
+
+
+async def test_a_filtered_table_is_walked_to_its_end(ask: Asking) -> None:
+    names = [f"node-{at:03}" for at in range(230)]
+    await ask.register(*names)
+    await ask.fetch("node-229")
+    await ask.acknowledge("node-150", failed="disk full")
+    found: list[str] = []
+    query = "?find=node-1"
+    while query:
+        page = await ask.page(query)
+        found += listed(page)
+        query = next((href.partition("#")[0] for href in page.links() if "after=" in href), "")
+    assert found == [
+        "node-150",
+        *(name for name in names if name.startswith("node-1") and name != "node-150"),
+    ]
+
+
+async def test_a_missing_node_is_found_too(ask: Asking, app: App) -> None:
+    app.not_ready = NotReady("waiting", [Condition("quorum", 1, 3, ("web-2", "web-3"))], retry_after=60)
+    await ask.register("node-1")
+    assert listed(await ask.page("?find=web")) == ["web-2", "web-3"]
+    assert listed(await ask.page()) == ["node-1"]
+
+
+async def test_the_page_has_a_title_and_by_default_it_is_the_hosts_name(app: App) -> None:
+    for given, shown in ((None, socket.gethostname()), ("blue <fleet>", "blue <fleet>")):
+        async with serving(app, title=given) as ask:
+            page = await ask.page()
+            assert page.words.strip().startswith(f"No node is registered · {shown} · cfgsync")
+
+
+async def test_a_fleet_to_which_nothing_is_given_is_never_green(ask: Asking) -> None:
+    async with serving(Nothing()) as nobody:
+        await nobody.register("node-1")
+        await nobody.post("/node", {"identifier": "node-1"})
+        page = await nobody.page()
+        assert "No node gets any files" in page.words
+        assert not any(tag == "section" and "good" in (attrs.get("class") or "") for tag, attrs in page.tags)
+
+
+class Nothing:
+    def materialize_snapshot(self, nodes: RegistrationSnapshot) -> MaterializedArtifacts:
+        return MaterializedArtifacts.from_nodes({"somebody-else": [ArtifactFile("/a", "b")]})
+
+
+async def test_every_count_of_the_page_is_a_count_of_the_status_and_of_the_metrics(
+    ask: Asking, app: App
+) -> None:
+    await ask.register("node-1", "node-2", "node-3", "node-4")
+    await ask.fetch("node-2")
+    await ask.acknowledge("node-3")
+    await ask.acknowledge("node-4", failed="disk full")
+    app.not_ready = NotReady("waiting", [Condition("quorum", 5, 7, ("node-6", "node-7"))], retry_after=60)
+    await ask.register("node-5")
+    await ask.post("/node", {"identifier": "node-5"})
+    page = await ask.page()
+    counts = json.loads(page.inline["data"])["counts"]
+    assert counts == {
+        "failed": 0, "not_applied": 1, "no_files": 0, "not_registered": 2,
+        "not_ready": 1, "ready": 1, "served": 1, "applied": 1,
+    }  # fmt: skip
+    status = json.loads(await ask.get("/status"))
+    assert status["counts"] == counts
+    assert (status["applied"], status["registered"]) == (1, 5)
+    assert "5 registered, 0 waiting" in page.words
+    figures = await ask.get("/metrics")
+    for state, count in counts.items():
+        assert f'cfgsync_nodes{{state="{state}"}} {count}.0' in figures
+
+
+async def test_every_time_is_utc_with_a_z(ask: Asking) -> None:
+    await ask.register("node-1")
+    await ask.fetch("node-1")
+    for query in ("", "?node=node-1", "?generation=1"):
+        page = await ask.page(query)
+        assert "UTC" not in page.words
+        times = re.findall(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(.)", page.words)
+        assert set(times) == {"Z"}
 
 
 async def test_an_address_that_is_longer_than_a_name_and_odd_queries_break_nothing(ask: Asking) -> None:

@@ -8,10 +8,10 @@ from cfgsync_runtime.errors import InputError
 from cfgsync_runtime.settings.serve_settings import (
     ServeSettings,
     is_loopback,
-    read_serve_settings,
     variable_of_field,
 )
 from cfgsync_runtime.settings.server_file import RegistrationServer, StaticServer
+from cfgsync_runtime.settings.settings_reader import read_serve_settings
 
 BUNDLE = "nodes: [{identifier: a, files: [{path: /x, content: y}]}]\n"
 
@@ -68,6 +68,7 @@ def test_the_defaults_are_those_of_the_contract():
         "shrink_guard": 50.0,
         "ttl": None,
         "expose_errors": False,
+        "title": None,
     }
 
 
@@ -106,6 +107,7 @@ def test_every_flag_is_also_a_variable():
         "CFGSYNC_SERVE_RUN_TIMEOUT": "1.5",
         "CFGSYNC_SERVE_SHRINK_GUARD": "20",
         "CFGSYNC_SERVE_TTL": "90",
+        "CFGSYNC_SERVE_TITLE": "blue fleet",
         "CFGSYNC_SERVE_JSON_LOGS": "1",
         "CFGSYNC_SERVE_DEBUG": "1",
         "CFGSYNC_SERVE_PORT": "1",
@@ -121,6 +123,7 @@ def test_every_flag_is_also_a_variable():
         "run_timeout": 1.5,
         "shrink_guard": 20.0,
         "ttl": 90.0,
+        "title": "blue fleet",
         "port": 1,
         **dict.fromkeys(
             ("allow_anonymous", "insecure_no_tls", "insecure_no_auth", "json_logs", "debug"), True
@@ -131,6 +134,13 @@ def test_every_flag_is_also_a_variable():
         "expose_errors": True,
         "page_contents": True,
     }
+
+
+def test_a_title_is_a_line_of_the_server_file_and_has_at_most_a_hundred_characters(here: Path):
+    file = server_file(here, "title: blue fleet\n")
+    assert read(materializer=None, config=file).title == "blue fleet"
+    assert read(materializer=None, config=file, title="green").title == "green"
+    assert refusal(title="x" * 101)[1] == "give at most 100 characters"
 
 
 def test_without_a_home_the_default_store_is_refused_with_the_flag_and_a_given_store_needs_none(

@@ -255,7 +255,7 @@ def test_a_node_that_cannot_write_its_files_is_named_and_the_fleet_is_not_in_ste
     with serving_materializer(Peers) as server, Fleet(server, tmp_path) as fleet:
         fleet.boot(1)
         (tmp_path / "node-2").write_text("a file where a directory should be")
-        with pytest.raises(FleetNotBooted, match="1 of 1 nodes have no files; node-2: "):
+        with pytest.raises(FleetNotBooted, match="1 of 1 node has no files; node-2: "):
             fleet.boot(["node-2"])
         with pytest.raises(NotInStep, match="node-2"):
             fleet.wait_in_step(0.3)

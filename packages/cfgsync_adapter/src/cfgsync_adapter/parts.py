@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from cfgsync_core import RevisionedStore
@@ -12,7 +13,7 @@ from cfgsync_core.log_events import event
 
 from .answers.explain import for_nobody
 from .answers.node_answer import NodeAnswers
-from .application.materializer import MaterializedArtifactsSink
+from .application.materializer import MaterializedArtifactsSink, refuse_no_sink
 from .generations.delivery import Delivery
 from .generations.generation import Generation
 from .generations.publisher import Publisher
@@ -33,7 +34,7 @@ log = logging.getLogger("cfgsync")
 
 
 class SourceParts:
-    """What a `RegistrationConfigSource` consists of; see there for the arguments."""
+    """What a `RegistrationConfigSource` consists of; see there for the arguments. Refuses the wrong ones."""
 
     def __init__(
         self,
@@ -45,12 +46,22 @@ class SourceParts:
         sink: MaterializedArtifactsSink | None,
         run_timeout: float,
         expose_errors: bool,
+        expected: Sequence[str],
         guard: ShrinkGuard,
         ttl: float | None,
         before_leaving: BeforeLeaving | None,
         seen: LastSeen,
         others: OtherServers | None,
     ) -> None:
+        if others is not None and ttl is not None:
+            raise ValueError(
+                "no ttl for a server that shares its store: it does not see the other servers' nodes"
+            )
+        for name, value in (("run_timeout", run_timeout), ("ttl", ttl)):
+            if value is not None and not (isinstance(value, int | float) and value > 0):
+                raise ValueError(f"{name}={value!r}: give a number of seconds above 0")
+        if sink is not None:
+            refuse_no_sink(sink, "a source")
         self._last_number = 0
         self.subscribers = Subscribers()
         self.registry = Registry(store, on_change=self._registered, others=others)
@@ -68,6 +79,7 @@ class SourceParts:
             frozen=frozen,
             run_timeout=run_timeout,
             expose_errors=expose_errors,
+            expected=expected,
         )
         self.answers = NodeAnswers(self.registry, self.publisher, self.runs)
         self.membership = Membership(
@@ -118,6 +130,11 @@ class SourceParts:
     async def catch_up(self) -> None:
         """Return when everything that other servers committed before this call is in the mirrors. Raises `Unavailable`."""
         await catch_up(self._mirrors)
+
+    def was_served(self) -> None:
+        """A node was sent another generation than last time."""
+        self.status.was_served()
+        self.subscribers.changed()
 
     def _fleet_changed(self) -> None:
         self.subscribers.changed()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Literal, Self, get_args
@@ -14,6 +14,7 @@ from cfgsync_core import (
     CfgsyncError,
     ChangeHints,
     FleetStatus,
+    InvalidRequest,
     MemoryStore,
     NodeRegistration,
     NodeStatus,
@@ -34,8 +35,8 @@ from .answers.node_answer import not_registered
 from .application.materializer import (
     MaterializedArtifactsSink,
     RegistrationSnapshotMaterializer,
+    expected_nodes,
     refuse_no_materializer,
-    refuse_no_sink,
 )
 from .generations.generation import Generation
 from .generations.shrink_guard import DEFAULT_PERCENT, ShrinkGuard
@@ -88,19 +89,10 @@ class RegistrationConfigSource:
         hints: ChangeHints | None = None,
         interval: float = 15.0,
     ) -> None:
-        if hints is not None and ttl is not None:
-            raise ValueError(
-                "no ttl for a server that shares its store: it does not see the other servers' nodes"
-            )
         if late not in get_args(Late):
             raise ValueError(f"late={late!r}: give 'follow' or 'freeze'")
-        for name, value in (("run_timeout", run_timeout), ("ttl", ttl)):
-            if value is not None and not (isinstance(value, int | float) and value > 0):
-                raise ValueError(f"{name}={value!r}: give a number of seconds above 0")
         if materializer is not None:
             refuse_no_materializer(materializer, "a source")
-        if sink is not None:
-            refuse_no_sink(sink, "a source")
         self._store: RevisionedStore = MemoryStore() if store is None else store
         self._admin = admin
         thread = None if materializer is None else ThreadDecider(materializer)
@@ -110,13 +102,12 @@ class RegistrationConfigSource:
         self.parts = SourceParts(
             decider,
             self._store,
-            revision=str(getattr(materializer or decider, "revision", ""))
-            if revision is None
-            else str(revision),
+            revision=str(getattr(materializer or decider, "revision", "") if revision is None else revision),
             frozen=late == "freeze",
             sink=sink,
             run_timeout=run_timeout,
             expose_errors=expose_errors,
+            expected=expected_nodes(materializer or decider),
             guard=ShrinkGuard(shrink_guard),
             ttl=ttl,
             before_leaving=before_leaving,
@@ -211,14 +202,14 @@ class RegistrationConfigSource:
                 known_here = self._membership.touch(identifier)  # it was not silent while it was held
         if isinstance(answer, CfgsyncError):
             raise answer
-        if isinstance(answer, Ready) and answer.generation is not None:
+        if isinstance(answer, Ready) and answer.generation != known_here.served:
             known_here.served = answer.generation
+            self.parts.was_served()
         return answer
 
     async def promise(self, identifier: str, seconds: int | None) -> None:
         """See `PresenceSource`."""
-        if self._opened is None or self._draining is not None:
-            await self._ready()
+        await self._ready()
         await self._membership.promise(identifier, seconds)
 
     async def lapse(self, identifier: str) -> bool:
@@ -227,8 +218,10 @@ class RegistrationConfigSource:
 
     async def acknowledge(self, acknowledgement: Acknowledgement) -> NotReady | None:
         """See `AcknowledgingSource`."""
-        await self._ready()
         identifier, named = acknowledgement.identifier, acknowledgement.generation
+        if named is None:
+            raise InvalidRequest(422, "generation: missing")
+        await self._ready()
         publisher = self.parts.publisher
         if identifier not in self._registry or publisher.named(named) is None:
             await self.parts.catch_up()
@@ -257,9 +250,28 @@ class RegistrationConfigSource:
         """See `StatusSource`."""
         return self.parts.status.fleet(limit, after)
 
+    def nodes(self, limit: int, after: str) -> Sequence[NodeStatus]:
+        """See `StatusSource`."""
+        return self.parts.status.nodes(limit, after)
+
     def node(self, identifier: str) -> NodeStatus:
         """See `StatusSource`."""
         return self.parts.status.node(identifier)
+
+    def registration(self, identifier: str) -> NodeRegistration | None:
+        """See `NodeDetails`."""
+        return self._registry.get(identifier)
+
+    def given(self, identifier: str) -> Ready | None:
+        """See `NodeDetails`: what the current generation gives it, also while a newer one is being made."""
+        current = self.parts.publisher.current
+        payload = None if current is None else current.nodes.get(identifier)
+        return None if current is None or payload is None else Ready(payload, current.text)
+
+    def is_replaced(self, identifier: str) -> bool:
+        """See `NodeDetails`: in the current generation."""
+        current = self.parts.publisher.current
+        return current is not None and identifier in current.replaced
 
     def subscribe(self, heard: Callable[[], None]) -> Callable[[], None]:
         """See `ChangingSource`."""

@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from .node.server_url import ServerUrl as ServerUrl
     from .node.watch import NodeWatch as NodeWatch
     from .node.watched_node import AppliedFiles as AppliedFiles
+    from .server.bundle import InvalidBundle as InvalidBundle
+    from .server.bundle import NodeArtifactsBundle as NodeArtifactsBundle
+    from .server.bundle import NodeArtifactsBundleEntry as NodeArtifactsBundleEntry
     from .server.http import HttpServer as HttpServer
     from .server.server_state import CfgsyncServerState as CfgsyncServerState
     from .server.static_source import BundleConfigSource as BundleConfigSource
-    from .server.static_source import InvalidBundle as InvalidBundle
-    from .server.static_source import NodeArtifactsBundle as NodeArtifactsBundle
-    from .server.static_source import NodeArtifactsBundleEntry as NodeArtifactsBundleEntry
     from .server.static_source import StaticConfigSource as StaticConfigSource
     from .store.backend import Backend as Backend
     from .store.backend import OpenEngine as OpenEngine

@@ -50,9 +50,9 @@ def cause(error: BaseException) -> str:
     return (getattr(error, "strerror", None) or error_text(error)).lower()
 
 
-def counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str, plural: str = "") -> str:
     """`1 file`, `2 files`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"
 
 
 @lru_cache(maxsize=4096)  # a page of /status has the same seconds many times

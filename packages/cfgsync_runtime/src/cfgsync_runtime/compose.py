@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import resource
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,22 +18,22 @@ from cfgsync_adapter import (
 )
 from cfgsync_core import Backend, CfgsyncServerState, ChangeHints, Engine, MemoryHints, NodeConfigSource
 from cfgsync_core.log_events import event
-from cfgsync_core.server import Route, WatchStreams, documented, init_with_node_routes
+from cfgsync_core.server import Route, WatchStreams, init_with_node_routes
 from cfgsync_core.store import NotifyingStore
-from cfgsync_core.wire import StatusSource
+from cfgsync_core.text import counted
+from cfgsync_core.wire import AcknowledgingSource, NodeDetails, StatusSource
 
-from .access.admin_socket import AdminPlace, opened_admin_socket
+from .access.admin_socket import AdminPlace
 from .access.admission import Admission, readers_of
 from .access.identity import Identities
-from .access.insecure import InsecureOption, InsecureStatus, exposes_errors, warn
+from .access.insecure import InsecureOption, InsecureStatus, exposes_errors
 from .backends.engines import open_backend
-from .errors import MachineRefused
-from .metrics.endpoint import metrics_routes
+from .listening import listening, load_http_server
 from .metrics.observed import Observed
 from .metrics.requests import RequestCounts
+from .operator.node_list import node_list_routes
 from .operator.operator_routes import operator_routes
 from .page.answering import page_routes
-from .process.threads import in_thread
 
 if TYPE_CHECKING:
     from cfgsync_core import HttpServer
@@ -71,6 +69,7 @@ async def serving_snapshot(
     page_contents: bool = False,
     legacy_replace: bool = False,
     admin_socket: AdminPlace = None,
+    title: str | None = None,
     hints: ChangeHints | None = None,
     interval: float = 15.0,
     on_fatal: Callable[[BaseException], None] | None = None,
@@ -85,9 +84,10 @@ async def serving_snapshot(
     Nodes and `/status` get type and place of a failure; with `expose_errors` its words too, on loopback only.
     With `hints` (default: the backend's own), other servers share the store: this server sends them hints, and reads what
     they commit, at each of their hints and every `interval` seconds.
-    `on_open` gets the source before it serves. With `page`, `GET /` shows the fleet; off loopback it refuses unless `lacking`
-    has "no-auth". `admin_socket` is the path of a Unix socket for `cfgsync node` and `cfgsync generation`; True is where they
-    look for it. On loopback only: `page_contents` shows files on the page, `legacy_replace` takes `/node/replace` over TCP.
+    `on_open` gets the source before it serves. With `page`, `GET /` shows the fleet under `title` (default: this host's name);
+    off loopback it refuses unless `lacking` has "no-auth". `admin_socket` is the path of a Unix socket for `cfgsync node` and
+    `cfgsync generation`; True is where they look for it. On loopback only: `page_contents` shows files on the page,
+    `legacy_replace` takes `/node/replace` over TCP.
     `store` is a URL (opened and closed here), an open backend, or a store that is its own `StoreAdmin`. Raises
     `StoreRefused`; `MachineRefused` for a port that is in use. Leaving answers every waiting node 503 with `Retry-After`.
     """
@@ -127,8 +127,8 @@ async def serving_snapshot(
         if remembered.registered:
             generation = "none" if remembered.generation is None else remembered.generation.rpartition(".")[2]
             log.info(
-                "remembered from before: %d nodes, generation %s%s",
-                remembered.registered,
+                "remembered from before: %s, generation %s%s",
+                counted(remembered.registered, "node"),
                 generation,
                 "" if remembered.generation is None else CHANGED_PROGRAM,
                 extra=event("remembered", registered=remembered.registered, generation=remembered.generation),
@@ -142,11 +142,11 @@ async def serving_snapshot(
             source, status, pages, evict=partial(_evicted, source, identities), shared=hints is not None
         )
         if page:
-            routes += page_routes(status, source)
+            routes += page_routes(status, source, title=title)
         if legacy_init_with_node:
             routes += init_with_node_routes(routes)
-        listening = _listening(await loading, routes, observed, host, port, admin_socket)
-        server = await stack.enter_async_context(listening)
+        listens = listening(await loading, routes, observed, host, port, admin_socket)
+        server = await stack.enter_async_context(listens)
         try:
             yield server
         finally:
@@ -166,19 +166,26 @@ async def serving_source(
     legacy_init_with_node: bool = False,
     page: bool = True,
     admin_socket: AdminPlace = None,
+    page_contents: bool = False,
+    title: str | None = None,
+    acknowledging: AcknowledgingSource | None = None,
+    details: NodeDetails | None = None,
 ) -> AsyncIterator[HttpServer]:
-    """A server of any source, such as a static bundle, while the context lasts; `lacking`, `page` and `admin_socket` as
-    for `serving_snapshot`. `status` is the same source if it has a status: without it there is no `/status`."""
+    """A server of any source, such as a static bundle, while the context lasts; `lacking`, `page`, `page_contents`, `title`
+    and `admin_socket` as for `serving_snapshot`. The others are the same source for what it can do: without `status` there is no `/status`,
+    without `acknowledging` no `/ack` (which names digests); `details` are what nodes have registered and are given."""
     if status is not None and lacking:
         status = InsecureStatus(status, lacking, {})
-    routes = CfgsyncServerState(source, status).routes()
+    routes = CfgsyncServerState(source, status, acknowledging=acknowledging, has_generations=False).routes()
+    if status is not None and details is not None:
+        routes += node_list_routes(status, details)
     if page and status is not None:
-        routes += page_routes(status)
+        routes += page_routes(status, details=details, title=title)
     if legacy_init_with_node:
         routes += init_with_node_routes(routes)
-    access = RequestCounts(Admission(readers_of(host, lacking)))
+    access = RequestCounts(Admission(readers_of(host, lacking), page_contents=page_contents))
     observed = Observed(access, status=status, lacking=lacking)
-    async with _listening(await load_http_server(), routes, observed, host, port, admin_socket) as server:
+    async with listening(await load_http_server(), routes, observed, host, port, admin_socket) as server:
         yield server
 
 
@@ -218,25 +225,6 @@ async def serve_snapshot_cfgsync(
         await asyncio.Event().wait()
 
 
-async def load_http_server() -> type[HttpServer]:
-    """Load the web server's library in a thread. That takes a quarter of a server's start, and much of it without the
-    interpreter lock: meanwhile the materializer's process starts and the store opens."""
-
-    def load() -> type[HttpServer]:
-        from cfgsync_core import HttpServer
-
-        return HttpServer
-
-    return await in_thread(load)  # SIGTERM need not wait for it
-
-
-def raise_file_limit() -> None:
-    """Raise the soft limit of open files to the hard one: a held request is an open socket."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 def fleet_routes(
     source: RegistrationConfigSource,
     status: StatusSource,
@@ -254,7 +242,8 @@ def fleet_routes(
         presence=source,
         evict=evict,
     )
-    return [*state.routes(), *operator_routes(source), *pages.routes()]
+    operator = [*operator_routes(source), *node_list_routes(status, source)]
+    return [*state.routes(), *operator, *pages.routes()]
 
 
 async def _evicted(source: RegistrationConfigSource, identities: Identities, name: str) -> bool:
@@ -268,34 +257,3 @@ def _opened(
     if isinstance(store, str):
         return open_backend(store, on_fatal=on_fatal)
     return nullcontext(store if isinstance(store, Backend) else Backend(store, store))
-
-
-@asynccontextmanager
-async def _listening(
-    kind: type[HttpServer],
-    routes: Sequence[Route],
-    observed: Observed,
-    host: str | Sequence[str],
-    port: int,
-    admin: AdminPlace,
-) -> AsyncIterator[HttpServer]:
-    """The server of `routes` and the common ones."""
-    routes = documented([*routes, *metrics_routes(observed)])
-    observed.server = server = kind(routes, host, port, access=observed.traffic)
-    try:
-        await server.__aenter__()
-    except OSError as error:
-        absent = error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-        do = "another --host" if absent else "stop the program that listens there"
-        raise MachineRefused(
-            f"cannot listen on {error.filename}: {error.strerror}", f"give another --port, or {do}"
-        ) from error
-    warn(host, observed.lacking)
-    try:
-        # only now is the port known, and that it is ours
-        with opened_admin_socket(admin, server.port) as bound:
-            if bound is not None:
-                server.listen(bound)
-            yield server
-    finally:
-        await server.__aexit__(None, None, None)

@@ -8,7 +8,7 @@ import msgspec
 
 from cfgsync_core import CfgsyncError, Condition, MaterializationFailed, Missing, NotReady, Ready, Resolution
 from cfgsync_core.text import plain
-from cfgsync_core.wire import State, describe, node_state
+from cfgsync_core.wire import MAX_NAMES, State, describe, generation_number, node_state
 
 from ..generations.generation import Generation
 from ..nodes.acknowledgements import Acknowledged
@@ -45,10 +45,13 @@ def fleet(runs: Runner, registered: int, when: WhenSeen) -> FleetReason:
     """The state of the newest run as a reason, with its conditions."""
     if runs.superseded:
         return FleetReason(SUPERSEDED)
-    if not runs.source.registrations.revision:
-        return FleetReason("no node has registered")
     if not registered:
-        return FleetReason("no node is registered any more")
+        was = runs.source.registrations.revision
+        nobody = "no node is registered any more" if was else "no node has registered"
+        expected = Condition("quorum", 0, len(runs.expected), tuple(runs.expected[:MAX_NAMES]))
+        if not runs.expected:
+            return FleetReason(nobody)
+        return FleetReason(f"{nobody}; {_condition(expected, when)}", (expected,))
     verdict = runs.verdict
     if verdict is not None:
         outcome = verdict.outcome
@@ -104,6 +107,12 @@ def _listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
+def decided(answer: Resolution | None, runs: Runner) -> Resolution | CfgsyncError | None:
+    """What a node would be answered now. `answer` None: the newest run decides it; None while it is under way."""
+    outcome = None if runs.verdict is None else runs.verdict.outcome
+    return outcome if answer is None and not isinstance(outcome, Generation) else answer
+
+
 def node(
     identifier: str,
     runs: Runner,
@@ -117,22 +126,21 @@ def node(
     `served` the last generation that it was sent, `applied` the newest one that it is known to have."""
     if isinstance(answer, Ready):
         return _with_files(answer, served, last, applied)
-    outcome = None if runs.verdict is None else runs.verdict.outcome
-    decided = outcome if answer is None and not isinstance(outcome, Generation) else answer
-    state = node_state(decided)
-    match decided:
+    now = decided(answer, runs)
+    state = node_state(now)
+    match now:
         case NotReady(registered=False):
             return NodeReason(state, f"{identifier} is not registered")
         case Missing():
-            return NodeReason(state, decided.reason or "the materializer gave it no files")
+            return NodeReason(state, now.reason or "the materializer gave it no files")
         case NotReady():
-            words = waited_for(decided, when)
-            named = any(condition.missing for condition in decided.conditions)
+            words = waited_for(now, when)
+            named = any(condition.missing for condition in now.conditions)
             sentence = f"registered; {words}" if named else f"registered; the materializer says: {words}"
-            return NodeReason(state, sentence, plain(decided.reason), decided.conditions)
+            return NodeReason(state, sentence, plain(now.reason), now.conditions)
         case CfgsyncError():
-            cause = decided.told if isinstance(decided, MaterializationFailed) else str(decided)
-            return NodeReason(state, f"registered; {plain(str(decided))}", plain(cause))
+            cause = now.told if isinstance(now, MaterializationFailed) else str(now)
+            return NodeReason(state, f"registered; {plain(str(now))}", plain(cause))
     return NodeReason(state, SUPERSEDED if runs.superseded else f"registered; {PENDING}")
 
 
@@ -144,21 +152,25 @@ def _with_files(answer: Ready, served: str | None, last: Acknowledged, applied: 
     state = node_state(
         answer, has_failed=failure is not None, has_applied=has_applied, was_served=served == now
     )
-    before = "nothing is applied yet" if applied is None else f"generation {_number(applied)} is applied"
+    before = (
+        "nothing is applied yet" if applied is None else f"generation {generation_number(applied)} is applied"
+    )
     if failure is not None:
         because = plain(failure.reason or "no reason given", 1_000)
         if applied == failure.generation:  # the node refuses what it had before
             before = "it had applied it before"
         return NodeReason(
-            state, f"could not apply generation {_number(failure.generation)}: {because}; {before}", because
+            state,
+            f"could not apply generation {generation_number(failure.generation)}: {because}; {before}",
+            because,
         )
     match state:
         case "applied":
-            return NodeReason(state, f"applied generation {_number(now)}")
+            return NodeReason(state, f"applied generation {generation_number(now)}")
         case "served":
-            sentence = f"served generation {_number(now)}, which it has not acknowledged yet"
+            sentence = f"served generation {generation_number(now)}, which it has not acknowledged yet"
         case _:
-            sentence = f"generation {_number(now)} is ready, and it has not asked for it yet"
+            sentence = f"generation {generation_number(now)} is ready, and it has not asked for it yet"
     return NodeReason(state, sentence if applied is None else f"{sentence}; {before}")
 
 
@@ -170,8 +182,3 @@ def replaced(is_wanted: bool, is_served: bool, runs: Runner) -> str:
         return ""
     what = "an operator's replacement of its files" if is_wanted else "the end of an operator's replacement"
     return f"{what} waits for {'cfgsync generation renew' if runs.is_frozen else 'the next generation'}"
-
-
-def _number(generation: str | None) -> str:
-    """The number of a generation, without its epoch, which is of no use to a person."""
-    return generation.rpartition(".")[2] if generation else "nothing"

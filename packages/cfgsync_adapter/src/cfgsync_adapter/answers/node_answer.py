@@ -40,8 +40,13 @@ class NodeAnswers:
             if revision <= covered.revision and covered.epoch == self._registry.version.epoch:
                 payload = current.nodes.get(identifier)
                 return Missing() if payload is None else Ready(payload, current.text)
-            if self._runs.is_frozen:
-                return Missing(f"generation {current.number} is frozen")
+        return self.uncovered()
+
+    def uncovered(self) -> Missing | None:
+        """Case 3, or None for case 4: the same for all nodes that the current generation does not cover."""
+        current = self._publisher.current
+        if current is not None and self._runs.is_frozen:
+            return Missing(f"generation {current.number} is frozen")
         return None
 
     async def hold(self, identifier: str, known: str | None, wait: float) -> NodeAnswer:

@@ -1,1 +1,10 @@
 """What an application writes, and the wrappers around it: materializers, snapshots, sinks."""
+
+from typing import TYPE_CHECKING
+
+from cfgsync_artifacts import door
+
+if TYPE_CHECKING:
+    from .materializer import expected_nodes as expected_nodes
+
+__getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -9,6 +9,7 @@ from .materializer import (
     MaterializationResult,
     MaterializedArtifacts,
     RegistrationSnapshotMaterializer,
+    expected_nodes,
     refuse_no_materializer,
 )
 from .snapshot import RegistrationSnapshot
@@ -25,6 +26,10 @@ class CachedSnapshotMaterializer:
     @property
     def revision(self) -> str:
         return str(getattr(self._inner, "revision", ""))
+
+    @property
+    def expected_nodes(self) -> tuple[str, ...]:
+        return expected_nodes(self._inner)
 
     def materialize_snapshot(
         self, registrations: RegistrationSnapshot

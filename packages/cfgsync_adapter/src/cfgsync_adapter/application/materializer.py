@@ -9,6 +9,7 @@ from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, InvalidArtifact
 from cfgsync_core import NotReady
+from cfgsync_core.text import counted
 
 from .snapshot import RegistrationSnapshot
 
@@ -89,7 +90,7 @@ class MaterializedArtifacts:
         return iter(self.nodes.items())
 
     def __repr__(self) -> str:
-        return f"MaterializedArtifacts({len(self.nodes)} nodes, {len(self.shared)} shared files)"
+        return f"MaterializedArtifacts({counted(len(self.nodes), 'node')}, {counted(len(self.shared), 'shared file')})"
 
 
 _FORM = "from_nodes wants a mapping, or pairs (identifier, files)"
@@ -122,13 +123,21 @@ MaterializationResult: TypeAlias = MaterializedArtifacts | NotReady
 class RegistrationSnapshotMaterializer(Protocol):
     """One method, sync or async, called for one run at a time: by `cfgsync serve` in a child process, by a program in a
     worker thread (an `async def` on its event loop). An optional attribute `revision` (text) is the version of the
-    program: a server that starts with another one makes a new generation even from equal registrations.
+    program: a server that starts with another one makes a new generation even from equal registrations. Another,
+    `expected_nodes` (a tuple of identifiers), names the nodes that it waits for: `/status` shows them as missing before
+    the first one has registered.
     """
 
     def materialize_snapshot(
         self, registrations: RegistrationSnapshot
     ) -> MaterializationResult | Awaitable[MaterializationResult]:
         """Decide. When it raises, the run has failed: nodes in the last generation keep it, the others get an error."""
+
+
+def expected_nodes(materializer: object) -> tuple[str, ...]:
+    """The optional attribute `expected_nodes`; an application's attribute that only has this name is ignored."""
+    named = getattr(materializer, "expected_nodes", ())
+    return named if isinstance(named, tuple) and all(isinstance(name, str) for name in named) else ()
 
 
 class MaterializedArtifactsSink(Protocol):

@@ -10,6 +10,7 @@ from .materializer import (
     MaterializedArtifacts,
     MaterializedArtifactsSink,
     RegistrationSnapshotMaterializer,
+    expected_nodes,
     refuse_no_materializer,
     refuse_no_sink,
 )
@@ -33,6 +34,10 @@ class PersistingSnapshotMaterializer:
     @property
     def revision(self) -> str:
         return str(getattr(self._inner, "revision", ""))
+
+    @property
+    def expected_nodes(self) -> tuple[str, ...]:
+        return expected_nodes(self._inner)
 
     def materialize_snapshot(
         self, registrations: RegistrationSnapshot

@@ -76,6 +76,10 @@ class Quorum:
     def revision(self) -> str:
         return str(getattr(self._inner, "revision", ""))
 
+    @property
+    def expected_nodes(self) -> tuple[str, ...]:
+        return self._expected
+
     def materialize_snapshot(
         self, registrations: RegistrationSnapshot
     ) -> MaterializationResult | Awaitable[MaterializationResult]:

@@ -7,6 +7,7 @@ from itertools import compress
 from operator import is_not
 
 from cfgsync_core import NEVER, NodeRegistration, Version
+from cfgsync_core.text import counted
 
 
 class RegistrationSnapshot:
@@ -98,7 +99,7 @@ class RegistrationSnapshot:
         return hash(frozenset(self._nodes))
 
     def __repr__(self) -> str:
-        return f"RegistrationSnapshot({len(self)} nodes at {self.version})"
+        return f"RegistrationSnapshot({counted(len(self), 'node')} at {self.version})"
 
 
 def _by_identifier(registrations: Iterable[NodeRegistration]) -> dict[str, NodeRegistration]:

@@ -44,7 +44,7 @@ class Acknowledged(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         the generation gives the node these files; otherwise they belong to no known generation."""
         if new.status == "applied":
             return Acknowledged(new.generation if is_given else None, new.digest, drifted=new.drifted)
-        failure = Failure(new.generation, new.digest, new.reason)
+        failure = Failure(new.generation or "", new.digest, new.reason)
         return Acknowledged(self.generation, self.digest, failure, self.drifted)
 
     def has(self, digest: str) -> bool:

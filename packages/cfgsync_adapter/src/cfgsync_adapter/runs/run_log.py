@@ -9,7 +9,7 @@ import msgspec
 
 from cfgsync_core import CfgsyncError, MaterializationFailed, NotReady
 from cfgsync_core.log_events import event
-from cfgsync_core.text import plain
+from cfgsync_core.text import counted, plain
 
 from ..generations.generation import Generation
 from ..generations.shrink_guard import ShrinkRefused
@@ -52,7 +52,7 @@ class RunLog(msgspec.Struct):
         match result:
             case Generation():
                 outcome, self.generation, self.reason = "generation", result.text, ""
-                message = f"published generation {result.number} ({len(result.nodes)} nodes)"
+                message = f"published generation {result.number} ({counted(len(result.nodes), 'node')})"
                 facts = {"generation": result.text, "nodes": len(result.nodes)}
                 facts["registrations_revision"] = result.source.registrations.revision
             case NotReady():

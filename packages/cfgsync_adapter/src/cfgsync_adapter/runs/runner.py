@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import msgspec
@@ -54,6 +54,7 @@ class Runner:
         frozen: bool = False,
         run_timeout: float = 60.0,
         expose_errors: bool = False,
+        expected: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._decider = decider
@@ -72,6 +73,8 @@ class Runner:
         self._last_end = float("-inf")
         self._processor_seconds = 0.0
         self._failures = 0
+        self.expected = expected
+        """The nodes that the materializer waits for; () when it does not say."""
         self.count = 0
         self.tally = RunLog()
         self.verdict: Verdict | None = None

@@ -14,12 +14,11 @@ import msgspec
 
 from cfgsync_core import NodeArtifactsPayload
 from cfgsync_core.text import rfc3339
-from cfgsync_core.wire import RawFile
+from cfgsync_core.wire import MAX_PAGE_NODES, RawFile
 
 from ..generations.generation import Generation, Head, Prepared, shared_part
 from ..generations.publisher import Publisher
 
-PAGE_NODES = 1_000
 PAGE_BYTES = 4 * 1024 * 1024
 SHOWN_BYTES = 256 * 1024
 """A longer file is shown by its size and digest only."""
@@ -134,7 +133,7 @@ def generation_summaries(publisher: Publisher) -> list[GenerationSummary]:
 
 
 def generation_page(
-    generation: Generation, *, after: str = "", limit: int = PAGE_NODES, contents: bool = False
+    generation: Generation, *, after: str = "", limit: int = MAX_PAGE_NODES, contents: bool = False
 ) -> GenerationPage:
     """The next nodes of a generation, after identifier `after`."""
     budget = _Budget()
@@ -150,16 +149,13 @@ def generation_page(
 
 
 def node_contents(
-    generation: Generation, identifier: str, *, contents: bool = False
-) -> tuple[NodeContents, tuple[FileSummary, ...]] | None:
-    """One node of a generation, and the files that all nodes share; None when the node is not in it."""
-    payload = generation.nodes.get(identifier)
-    if payload is None:
-        return None
+    identifier: str, payload: NodeArtifactsPayload, *, replaced: bool = False, contents: bool = False
+) -> tuple[NodeContents, tuple[FileSummary, ...]]:
+    """The files that one node is given, and those of them that all nodes share."""
     budget = _Budget()
     files = _files(payload.local, contents, budget)
     shared = _files(payload.shared, contents, budget)
-    return NodeContents(identifier, payload.digest, files, identifier in generation.replaced), shared
+    return NodeContents(identifier, payload.digest, files, replaced), shared
 
 
 def prepared_contents(prepared: Prepared) -> tuple[tuple[FileSummary, ...], Iterator[NodeContents]]:
@@ -172,7 +168,7 @@ def prepared_contents(prepared: Prepared) -> tuple[tuple[FileSummary, ...], Iter
 
 
 def difference_page(
-    before: Generation, after: Generation, *, since: str = "", limit: int = PAGE_NODES
+    before: Generation, after: Generation, *, since: str = "", limit: int = MAX_PAGE_NODES
 ) -> DiffPage:
     """What differs between two generations, for the nodes after identifier `since`."""
     budget = _Budget()

@@ -1,16 +1,23 @@
-"""How many nodes have applied what the current generation gives them, by digest: an unchanged node need not acknowledge
-again. The nodes are counted once after each new generation, registration or acknowledgement.
+"""How many nodes are in each state, and how many have applied what the current generation gives them. By digest: an
+unchanged node need not acknowledge again. The nodes are counted once after each change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Final
 
 import msgspec
 
-from ..generations.generation import Generation, Source
+from cfgsync_core import Missing, NodeArtifactsPayload, Ready
+from cfgsync_core.wire import NODE_STATES, State, node_state
+
+from ..generations.generation import Source
 from ..generations.publisher import Publisher
 from ..nodes.acknowledgements import Acknowledgements
+from ..nodes.last_seen import LastSeen
 from ..nodes.registry import Registry
 
 NAMED = 20
@@ -18,11 +25,11 @@ NAMED = 20
 
 
 class FleetProgress(msgspec.Struct, frozen=True):
-    """`applied` counts the registered nodes that have acknowledged what the current generation gives them. `behind`
-    counts those that have not, and those that it does not hold yet; `names` are the first of these. `is_covered`: the
+    """`counts` are the registered nodes in each state. `behind` counts those that have not acknowledged what the current
+    generation gives them, and those that it does not hold yet; `names` are the first of these. `is_covered`: the
     generation covers all registrations."""
 
-    applied: int
+    counts: Mapping[str, int]
     behind: int
     names: Sequence[str]
     is_covered: bool
@@ -32,13 +39,16 @@ class Convergence:
     """The progress of one fleet towards its current generation."""
 
     def __init__(
-        self, registry: Registry, generations: Publisher, acknowledgements: Acknowledgements
+        self, registry: Registry, generations: Publisher, acknowledgements: Acknowledgements, seen: LastSeen
     ) -> None:
         self._registry = registry
         self._generations = generations
         self._acknowledgements = acknowledgements
+        self._seen = seen
         self._counted: FleetProgress | None = None
         self._counted_at: object = None
+        self.served = 0
+        """Counts the changes of what a node was served last."""
 
     def applied(self, identifier: str) -> str | None:
         """The newest generation that is known to give this node what it acknowledged last; None when it never has."""
@@ -52,32 +62,55 @@ class Convergence:
                     return generation.text
         return acknowledged.generation
 
-    def progress(self, wanted: Source) -> FleetProgress:
-        """The fleet's progress. `wanted` is what a run that started now would be made from."""
+    def progress(self, wanted: Source, late: State) -> FleetProgress:
+        """The fleet's progress. `wanted` is what a run that started now would be made from, `late` the state of a node
+        whose registration the current generation does not cover."""
         current = self._generations.current
         published = None if current is None else (current.text, current.source)
-        at = (published, wanted, self._acknowledgements.changes)
+        at = (published, wanted, late, self._acknowledgements.changes, self.served)
         if self._counted is None or self._counted_at != at:
-            self._counted, self._counted_at = self._count(current, wanted), at
+            self._counted, self._counted_at = self._count(wanted, late), at
         return self._counted
 
-    def _count(self, current: Generation | None, wanted: Source) -> FleetProgress:
-        registry, of = self._registry, self._acknowledgements.of
-        if current is None:
-            return FleetProgress(0, len(registry), registry.identifiers()[:NAMED], is_covered=False)
-        covered = current.source.registrations
-        same_epoch = covered.epoch == registry.version.epoch
-        applied = behind = 0
+    def _count(self, wanted: Source, late: State) -> FleetProgress:
+        registry, of, seen = self._registry, self._acknowledgements.of, self._seen.of
+        current = self._generations.current
+        text = "" if current is None else current.text
+        covered = -1 if current is None else current.source.registrations.revision
+        if current is not None and current.source.registrations.epoch != registry.version.epoch:
+            covered = -1
+        states: list[State] = []
+        behind = 0
         names: list[str] = []
         for identifier in registry.identifiers():
-            payload = current.nodes.get(identifier)
-            has = payload is not None and of(identifier).has(payload.digest)
-            applied += has
-            if has or payload is None:
-                revision = registry.revision_of(identifier)
-                if same_epoch and revision is not None and revision <= covered.revision:
-                    continue
-            behind += 1
-            if len(names) < NAMED:
+            revision = registry.revision_of(identifier)
+            is_behind = True
+            if current is None or revision is None or revision > covered:
+                state = late
+            elif (payload := current.nodes.get(identifier)) is None:
+                state, is_behind = _NO_FILES, False
+            else:
+                last = of(identifier)
+                if is_behind := not last.has(payload.digest):
+                    known = seen(identifier)
+                    was_served = known is not None and known.served == text
+                    state = _BEHIND[last.failure is not None, was_served]
+                else:
+                    state = _APPLIED
+            states.append(state)
+            behind += is_behind
+            if is_behind and len(names) < NAMED:
                 names.append(identifier)
-        return FleetProgress(applied, behind, names, same_epoch and current.source.covers(wanted))
+        counts = Counter(states)
+        is_covered = covered >= 0 and current is not None and current.source.covers(wanted)
+        return FleetProgress({state: counts[state] for state in NODE_STATES}, behind, names, is_covered)
+
+
+_FILES: Final = Ready(NodeArtifactsPayload(b"", b"", ""))
+_NO_FILES: Final = node_state(Missing())
+_APPLIED: Final = node_state(_FILES, has_applied=True)
+_BEHIND: Final = {
+    (failed, served): node_state(_FILES, has_failed=failed, was_served=served)
+    for failed, served in product((False, True), repeat=2)
+}
+"""Asked once for each combination, and not once for each node."""

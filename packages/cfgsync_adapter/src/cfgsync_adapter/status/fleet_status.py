@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from cfgsync_core import CfgsyncError, Condition, FleetStatus, NodeStatus
-from cfgsync_core.text import plain
-from cfgsync_core.wire import MissingNode, NodeBehind, fleet_state
+from cfgsync_core.text import counted, plain
+from cfgsync_core.wire import MAX_NAMES, MissingNode, NodeBehind, fleet_state, node_state
 
 from ..answers import explain
 from ..answers.node_answer import NodeAnswers
@@ -22,10 +22,7 @@ from ..nodes.membership import Membership
 from ..nodes.promises import Promises
 from ..nodes.registry import Registry
 from ..runs.runner import Runner
-from .convergence import Convergence
-
-NAMED = 1_000
-"""How many missing nodes are named as data."""
+from .convergence import Convergence, FleetProgress
 
 
 class StatusReader:
@@ -55,20 +52,16 @@ class StatusReader:
         self._seen = seen
         self._membership = membership
         self._delivery = delivery
-        self._convergence = Convergence(registry, publisher, acknowledgements)
+        self._convergence = Convergence(registry, publisher, acknowledgements, seen)
         self.remembered = 0
 
     def fleet(self, limit: int, after: str) -> FleetStatus:
         """See `StatusSource`. What needs every node is counted once for each change."""
         runs, registered, current = self._runs, len(self._registry), self._publisher.current
         why = explain.fleet(runs, registered, self._when_seen)
-        progress = self._convergence.progress(runs.source)
-        names = self._registry.identifiers()
-        start = bisect_right(names, after)
-
-        def nodes(identifiers: Iterable[str]) -> Iterable[NodeStatus]:
-            return (self._node(name)[0] for name in identifiers)
-
+        progress = self._progress()
+        missing = self._missing(why.conditions)
+        absent = sum(one.identifier not in self._registry for one in missing)
         return FleetStatus(
             generation=None if current is None else current.text,
             state=fleet_state(
@@ -85,18 +78,30 @@ class StatusReader:
             or explain.for_nobody(current, self._registry.entries)
             or ("" if self._delivery is None else plain(self._delivery.failure)),
             conditions=why.conditions,
-            nodes=tuple(nodes(names[start : start + max(limit, 0)])),
-            applied=progress.applied,
-            behind=tuple(NodeBehind(node.identifier, node.reason) for node in nodes(progress.names)),
+            nodes=tuple(self.nodes(limit, after)),
+            counts={**progress.counts, "not_registered": absent},
+            applied=progress.counts["applied"],
+            behind=tuple(
+                NodeBehind(node.identifier, node.reason) for node, _ in map(self._node, progress.names)
+            ),
             behind_count=progress.behind,
             converged=registered > 0 and progress.is_covered and not progress.behind,
-            missing=self._missing(why.conditions),
+            missing=missing,
         )
 
-    @property
-    def behind(self) -> int:
-        """How many registered nodes have not acknowledged what the current generation gives them."""
-        return self._convergence.progress(self._runs.source).behind
+    def nodes(self, limit: int, after: str) -> Sequence[NodeStatus]:
+        """See `StatusSource`."""
+        names = self._registry.identifiers()
+        start = bisect_right(names, after)
+        return [self._node(name)[0] for name in names[start : start + max(limit, 0)]]
+
+    def was_served(self) -> None:
+        """A node was sent another generation than last time."""
+        self._convergence.served += 1
+
+    def _progress(self) -> FleetProgress:
+        late = node_state(explain.decided(self._answers.uncovered(), self._runs))
+        return self._convergence.progress(self._runs.source, late)
 
     def node(self, identifier: str) -> NodeStatus:
         """See `StatusSource`."""
@@ -131,9 +136,7 @@ class StatusReader:
             sentence += f"; changed on its disk: {plain(', '.join(acknowledged.drifted), 200)}"
         superseded = self._answers.held.superseded.get(identifier, 0)
         if superseded:
-            sentence += (
-                f"; {superseded} held requests were superseded by newer ones: do two processes use this name?"
-            )
+            sentence += f"; {counted(superseded, 'held request')} superseded by a newer one: do two processes use this name?"
         if self._registry.tells_loopback(identifier):
             sentence += (
                 "; its address is a loopback one, which nodes on other machines are told and cannot reach"
@@ -158,8 +161,8 @@ class StatusReader:
         return node, why.conditions
 
     def _missing(self, conditions: Sequence[Condition]) -> tuple[MissingNode, ...]:
-        names = dict.fromkeys(name for condition in conditions for name in condition.missing[:NAMED])
-        found = ((name, self._last_seen(name)) for name in list(names)[:NAMED])
+        names = dict.fromkeys(name for condition in conditions for name in condition.missing)
+        found = ((name, self._last_seen(name)) for name in list(names)[:MAX_NAMES])
         return tuple(
             MissingNode(name, None if at is None else self._seen.as_rfc3339(at)) for name, at in found
         )

@@ -33,8 +33,8 @@ class Acknowledger:
         drifted: Sequence[str] = (),
         over: Transport | None = None,
     ) -> bool:
-        """Report the files as applied, or why they failed. False without a generation, as from a static source. `over` is
-        another transport, for use beside a held request."""
+        """Report the files as applied, or why they failed. False without a digest: the server is an original one. `over`
+        is another transport, for use beside a held request."""
         acknowledgement = Acknowledgement.of(identifier, generation, digest, failure, drifted)
         if acknowledgement is not None:
             self._pending = acknowledgement if acknowledgement != self._sent else None

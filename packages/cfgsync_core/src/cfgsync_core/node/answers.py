@@ -133,7 +133,8 @@ def _files(answer: ReceivedAnswer, context: RequestContext) -> Outcome:
     except IntegrityError as error:
         is_json = "json" in answer.headers.get("content-type", "json").lower()
         return _untrusted(str(error), _PROXY if is_json else NOT_OURS, *_refused(answer))
-    return Fetched(payload, generation, payload.digest, notice)
+    to_acknowledge = digest if generation is None else payload.digest
+    return Fetched(payload, generation, payload.digest, notice, to_acknowledge=to_acknowledge)
 
 
 def _current(answer: ReceivedAnswer, context: RequestContext, known: str) -> Outcome:
@@ -162,10 +163,11 @@ def _regressed(error: Regression, answer: ReceivedAnswer, context: RequestContex
 
 
 def _refused(answer: ReceivedAnswer) -> tuple[str | None, str | None]:
-    """Generation and digest of a refused answer; None for what does not decode."""
-    text = answer.headers.get(GENERATION.lower(), "")
+    """Generation and digest of a refused answer, only the digest from a static source; None for what does not decode."""
+    text = answer.headers.get(GENERATION.lower())
     try:
-        epoch_ms(Version.parse(text).epoch)
+        if text is not None:
+            epoch_ms(Version.parse(text).epoch)
         return text, parse_digest(answer.headers.get("etag"))
     except (ValueError, IntegrityError):
         return None, None

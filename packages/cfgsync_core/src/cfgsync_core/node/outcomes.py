@@ -14,7 +14,8 @@ from ..wire.payload import NodeArtifactsPayload
 class Fetched(msgspec.Struct, frozen=True):
     """The files, whole, checked by digest and not older than what the node has seen.
 
-    `generation` is `<epoch>.<number>`, None for a static source or an original server. `notice` is a sentence for the
+    `generation` is `<epoch>.<number>`, None for a static source or an original server. `to_acknowledge` is the digest
+    again, None for an original server: it names none, and takes no acknowledgement. `notice` is a sentence for the
     operator (a new epoch), or "".
     """
 
@@ -24,6 +25,7 @@ class Fetched(msgspec.Struct, frozen=True):
     notice: str = ""
     message: str = "the files are here"
     hint: str = ""
+    to_acknowledge: str | None = None
 
 
 class Current(msgspec.Struct, frozen=True):

@@ -59,6 +59,7 @@ class WatchedNode:
         self._last: NodeRegistration | None = None
         self._hold = Hold(HOLD, is_first=False)
         self._version: str | None = None  # the answer to the registration, repeated on every request
+        self._acknowledges = True  # an original server takes no acknowledgement
         self._not_ready = False  # as the server answered: a request may be held although nothing is known
         self._failed: Fetched | None = (
             None  # files that could not be applied, kept so that they are not sent again
@@ -124,7 +125,7 @@ class WatchedNode:
             self._failed = fetched
             kind = "" if isinstance(error, CfgsyncError) else f"{type(error).__name__}: "
             why = kind + plain(str(error))
-            await self._report_failure(identifier, fetched.generation, fetched.digest, why)
+            await self._report_failure(identifier, fetched.generation, fetched.to_acknowledge, why)
             raise
         self._failed = None
         self.held = AppliedFiles(news.version, news.digest)
@@ -162,9 +163,11 @@ class WatchedNode:
                         f"the server answers without a generation, but this node has seen {self.known}",
                         self.interval,
                     )
+                self._acknowledges = meaning.to_acknowledge is not None
                 version = NEVER if generation is None else Version.parse(generation)
                 return await self._judged(ask, Whole(version, digest, meaning))
             case Current(generation=generation):
+                self._acknowledges = True
                 version = self.known or NEVER if generation is None else Version.parse(generation)
                 if offered is not None:
                     again = msgspec.structs.replace(offered, generation=generation)
@@ -230,8 +233,9 @@ class WatchedNode:
         held = self.held
         if held is not None and self._identifier and self.is_used(held.digest):
             self._acknowledger.repeat = False
+            digest = held.digest if self._acknowledges else None
             await self._acknowledger.report(
-                self._identifier, _generation(held), held.digest, drifted=self._drifted, over=over
+                self._identifier, _generation(held), digest, drifted=self._drifted, over=over
             )
         else:
             self._acknowledger.repeat = held is not None

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .access import is_own_name as is_own_name
     from .access import peer_user as peer_user
     from .access import why_not_here as why_not_here
+    from .bundle import spell_path as spell_path
     from .node_routes import init_with_node_routes as init_with_node_routes
     from .openapi import documented as documented
     from .route import ANYONE as ANYONE
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from .route import failure as failure
     from .route import page_of as page_of
     from .route import refusal as refusal
-    from .static_source import spell_path as spell_path
     from .watch_stream import ChangingSource as ChangingSource
     from .watch_stream import WatchStreams as WatchStreams
 

@@ -9,7 +9,11 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from ..store.contract import Version
-from ..wire.acknowledgement import Acknowledgement, decode_acknowledgement
+from ..wire.acknowledgement import (
+    GenerationAcknowledgement,
+    StaticAcknowledgement,
+    decode_acknowledgement,
+)
 from ..wire.headers import (
     ACCEPT,
     GENERATION,
@@ -107,9 +111,9 @@ _NODE: Final = Operation(
 )
 _ACK: Final = Operation(
     "Report that this node has applied a generation, or why it could not",
-    {"204": Response(description="recorded, durably")},
-    "400 401 403 409 413 415 422 425 503 507",
-    Acknowledgement,
+    {"204": Response(description="recorded; durably, unless the source is static")},
+    "400 401 403 404 409 413 415 422 425 503 507",
+    GenerationAcknowledgement,
 )
 
 
@@ -176,16 +180,19 @@ def init_with_node_routes(routes: Sequence[Route]) -> list[Route]:
     return [replace(route, **old) for route in routes if route.path == "/node"]
 
 
-def ack_route(source: AcknowledgingSource) -> Route:
-    """`POST /ack`."""
+def ack_route(source: AcknowledgingSource, *, has_generations: bool = True) -> Route:
+    """`POST /ack`; without generations their acknowledgements name only a digest."""
 
     async def ack(call: Call) -> Reply:
         answer = await source.acknowledge(call.value)
+        if isinstance(answer, Missing):
+            return Reply(STATUS[Missing], (encode_missing(call.value.identifier, answer),))
         if answer is not None:
             return Reply(STATUS[NotReady], (encode_not_ready(call.value.identifier, answer),))
         return Reply(204)
 
-    return Route("POST", "/ack", ack, "ack", "node", Body(decode_acknowledgement), _ACK)
+    operation = _ACK if has_generations else msgspec.structs.replace(_ACK, body=StaticAcknowledgement)
+    return Route("POST", "/ack", ack, "ack", "node", Body(decode_acknowledgement), operation)
 
 
 def _version(headers: Mapping[str, str]) -> Version | None:

@@ -16,13 +16,10 @@ import msgspec
 from cfgsync_artifacts import CfgsyncError
 
 from ..log_events import event
-from ..wire.limits import MAX_BODY_BYTES
+from ..wire.limits import MAX_BODY_BYTES, MAX_PAGE_NODES
 from ..wire.protocol import CODE, STATUS, encode_error
 
 log = logging.getLogger("cfgsync")
-
-MAX_PAGE: Final = 1_000
-"""Nodes in one page of an answer."""
 
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
@@ -137,9 +134,9 @@ class Route(msgspec.Struct, frozen=True):
 
 def page_of(query: Mapping[str, str]) -> tuple[int, str]:
     """`limit` (1 to 1,000, which is the default) and `after` of a query."""
-    limit = MAX_PAGE
+    limit = MAX_PAGE_NODES
     with suppress(ValueError):
-        limit = max(1, min(int(query.get("limit", "")), MAX_PAGE))
+        limit = max(1, min(int(query.get("limit", "")), MAX_PAGE_NODES))
     return limit, query.get("after", "")
 
 

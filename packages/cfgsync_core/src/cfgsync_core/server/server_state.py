@@ -15,7 +15,8 @@ class CfgsyncServerState:
     """A source as routes: `HttpServer(CfgsyncServerState(source, status=source).routes())`.
 
     Each further argument is something that the source can do, and adds its routes: report on the fleet (`status`), record
-    acknowledgements (`acknowledging`), keep what nodes promise (`presence`), make a node leave (`evict`). `shared` is the source if other servers write to its
+    acknowledgements (`acknowledging`), keep what nodes promise (`presence`), make a node leave (`evict`). Without
+    `has_generations` an acknowledgement names only a digest, as for a static source. `shared` is the source if other servers write to its
     store.
     """
 
@@ -27,11 +28,12 @@ class CfgsyncServerState:
         shared: SharedSource | None = None,
         acknowledging: AcknowledgingSource | None = None,
         presence: PresenceSource | None = None,
+        has_generations: bool = True,
         evict: Callable[[str], Awaitable[bool]] | None = None,
     ) -> None:
         self._routes = [register_route(source, presence), node_route(source, shared, presence)]
         if acknowledging is not None:
-            self._routes.append(ack_route(acknowledging))
+            self._routes.append(ack_route(acknowledging, has_generations=has_generations))
         self._routes += (
             health_routes() if status is None else health_routes(status.ping) + status_routes(status)
         )

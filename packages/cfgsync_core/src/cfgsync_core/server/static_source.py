@@ -6,144 +6,59 @@ from __future__ import annotations
 import asyncio
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TypeAlias
 
 import msgspec
 
-from cfgsync_artifacts import (
-    ArtifactFile,
-    ArtifactSet,
-    CfgsyncError,
-    InvalidArtifact,
-    digest_of,
-    legal_places,
-)
+from cfgsync_artifacts import ArtifactSet
 
-from ..errors import InvalidRegistration
+from ..errors import StaleGeneration
 from ..store.contract import NEVER, Version
-from ..text import rfc3339
-from ..wire.limits import MAX_FILE_BYTES, MAX_FILES, MAX_PAYLOAD_BYTES
-from ..wire.payload import NodeArtifactsPayload, encode_files, first_extended
+from ..text import counted, plain, rfc3339
+from ..wire.acknowledgement import Acknowledgement
+from ..wire.payload import NodeArtifactsPayload
 from ..wire.protocol import Missing, Ready
-from ..wire.registration import NodeRegistration, check_identifier
-from ..wire.source import NodeConfigSource
-from ..wire.status import FleetStatus, NodeStatus, StatusSource, fleet_state, node_state
+from ..wire.registration import NodeRegistration
+from ..wire.source import AcknowledgingSource, NodeConfigSource
+from ..wire.status import (
+    NODE_STATES,
+    FleetStatus,
+    NodeBehind,
+    NodeDetails,
+    NodeStatus,
+    StatusSource,
+    fleet_state,
+    node_state,
+)
+from .bundle import NodeArtifactsBundle, NodeArtifactsBundleEntry, encode_bundle
 
-At: TypeAlias = tuple[str | int, ...]
-
-
-class InvalidBundle(CfgsyncError, ValueError):
-    """A bundle that would hide a node or a file. `at` is the path to the fault (`("nodes", 1, "identifier")`), `why` names
-    it."""
-
-    hint = "correct the bundle; docs/reference/files.md has the rules for files"
-
-    def __init__(self, at: At, why: str) -> None:
-        super().__init__(f"{spell_path(at)}: {why}")
-        self.at = at
-        self.why = why
+_NAMED = 20
 
 
-def spell_path(at: Iterable[str | int]) -> str:
-    """`("nodes", 0, "files", 1)` as `nodes[0].files[1]`."""
-    text = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in at)
-    return text.removeprefix(".")
+class _Known(msgspec.Struct, gc=False):
+    """What one node has sent since this server started. `served` and `applied` are digests; `failed` is the digest that
+    it could not apply since then, and `reason` why."""
+
+    registration: NodeRegistration | None = None
+    seen_at: float | None = None
+    served: str | None = None
+    applied: str | None = None
+    failed: str | None = None
+    reason: str | None = None
+    drifted: tuple[str, ...] = ()
 
 
-class NodeArtifactsBundleEntry(msgspec.Struct, frozen=True):
-    """One node of a bundle: `NodeArtifactsBundleEntry("node-1", ArtifactSet([ArtifactFile("/a", "1")]))`.
-
-    A list of files is taken too and becomes a set. Raises `InvalidBundle` for an identifier outside the rule, and
-    `DuplicatePath`.
-    """
-
-    identifier: str
-    files: ArtifactSet = ArtifactSet()
-
-    def __post_init__(self) -> None:
-        try:
-            check_identifier(self.identifier)
-        except InvalidRegistration as error:
-            raise InvalidBundle(
-                ("identifier",), f"{str(self.identifier)[:140]!r} is not {error.why}"
-            ) from error
-        msgspec.structs.force_setattr(self, "files", _as_set(self.files))
+_NOTHING = _Known()
 
 
-class NodeArtifactsBundle(msgspec.Struct, frozen=True):
-    """The artifacts of every node and the shared ones; a node gets its own files first, then the shared files.
-
-    Raises `InvalidBundle` when two nodes have one identifier, when a shared file has the path of a node's own file (in the
-    original the last one won without a word), and for files that no node takes: illegal paths, too many, too large.
-    """
-
-    nodes: tuple[NodeArtifactsBundleEntry, ...] = ()
-    shared_files: ArtifactSet = ArtifactSet()
-
-    def __post_init__(self) -> None:
-        msgspec.structs.force_setattr(self, "nodes", tuple(self.nodes))
-        msgspec.structs.force_setattr(self, "shared_files", _as_set(self.shared_files))
-        seen: dict[str, int] = {}
-        shared = {file.path: index for index, file in enumerate(self.shared_files)}
-        for index, entry in enumerate(self.nodes):
-            if (first := seen.setdefault(entry.identifier, index)) != index:
-                raise InvalidBundle(
-                    ("nodes", index, "identifier"),
-                    f"{entry.identifier} is given twice, first as nodes[{first}]",
-                )
-            for file in entry.files if shared else ():
-                if (hider := shared.get(file.path)) is not None:
-                    raise InvalidBundle(
-                        ("shared_files", hider, "path"),
-                        f"the shared file {file.path!r} hides the own file of node {entry.identifier} with that path",
-                    )
-        self._refuse_undeliverable()
-
-    def _refuse_undeliverable(self) -> None:
-        shared_bytes = _size_within(("shared_files",), self.shared_files)
-        legal: set[tuple[str, ...]] = set()
-        for index, entry in enumerate(self.nodes):
-            at = ("nodes", index, "files")
-            paths = tuple(file.path for files in (entry.files, self.shared_files) for file in files)
-            if len(paths) > MAX_FILES:
-                raise InvalidBundle(at, f"{len(paths)} files with the shared ones, a node takes {MAX_FILES}")
-            if (size := _size_within(at, entry.files) + shared_bytes) > MAX_PAYLOAD_BYTES:
-                raise InvalidBundle(
-                    at, f"{size} bytes with the shared files, a node takes {MAX_PAYLOAD_BYTES}"
-                )
-            if paths not in legal:
-                try:
-                    legal_places(paths)
-                except InvalidArtifact as error:
-                    number = paths.index(error.path)
-                    own = len(entry.files)
-                    file: At = (*at, number) if number < own else ("shared_files", number - own)
-                    raise InvalidBundle((*file, "path"), error.why) from error
-                legal.add(paths)
-
-
-def _size_within(at: At, files: ArtifactSet) -> int:
-    """The bytes of all files. Raises `InvalidBundle` for one that no node takes."""
-    sizes = [len(file.data) for file in files]
-    for number, size in enumerate(sizes):
-        if size > MAX_FILE_BYTES:
-            raise InvalidBundle(
-                (*at, number, "content"), f"the file has {size} bytes, a node takes {MAX_FILE_BYTES}"
-            )
-    return sum(sizes)
-
-
-def _as_set(files: Iterable[ArtifactFile]) -> ArtifactSet:
-    return files if isinstance(files, ArtifactSet) else ArtifactSet(files)
-
-
-class StaticConfigSource(NodeConfigSource, StatusSource):
+class StaticConfigSource(NodeConfigSource, AcknowledgingSource, StatusSource, NodeDetails):
     """Serves files that are known beforehand: `StaticConfigSource({"node-1": ArtifactSet([…])}, shared)`.
 
     A node is served whether or not it has registered; an identifier that is not in it is `Missing`. There are no
-    generations, so the digest alone tells two answers apart. Raises `InvalidBundle`.
+    generations, so the digest alone tells two answers apart. What the nodes have sent and acknowledged is in memory
+    only: after a restart, a watching node says it again. Raises `InvalidBundle`.
     """
 
     def __init__(
@@ -157,10 +72,9 @@ class StaticConfigSource(NodeConfigSource, StatusSource):
             tuple(NodeArtifactsBundleEntry(identifier, files) for identifier, files in nodes.items()),
             shared if shared is not None else ArtifactSet(),
         )
-        self._payloads = _encode_once(bundle)
+        self._payloads = encode_bundle(bundle)
         self._identifiers = sorted(self._payloads)
-        self._registered: set[str] = set()
-        self._seen_at: dict[str, float] = {}
+        self._known: dict[str, _Known] = {}
         self._clock = clock
         self._adopted = asyncio.Event()
 
@@ -173,28 +87,31 @@ class StaticConfigSource(NodeConfigSource, StatusSource):
 
     async def register(self, registration: NodeRegistration) -> Version | Missing:
         """`NEVER` for a node that is served, since nothing is stored, else `Missing`."""
-        identifier = registration.identifier
-        if identifier not in self._payloads:
+        if registration.identifier not in self._payloads:
             return Missing()
-        self._registered.add(identifier)
-        self._seen_at[identifier] = self._clock()
+        self._seen(registration.identifier).registration = registration
         return NEVER
 
     async def resolve(
         self, identifier: str, *, known: str | None = None, wait: float = 0.0
     ) -> Ready | Missing:
         """The node's files at once, but for a node that has them after `wait`, or when others are adopted: an answer at once
-        would make it repeat its request without end."""
+        would make it repeat its request without end. The first answer since the start is at once, so that a node that was
+        there before repeats its acknowledgement."""
         payload = self._payloads.get(identifier)
         if payload is None:
             return Missing()
-        self._seen_at[identifier] = self._clock()
-        if known == payload.digest and wait > 0:
+        node = self._seen(identifier)
+        is_first, node.served = node.served is None, payload.digest
+        if known == payload.digest and wait > 0 and not is_first:
             with suppress(TimeoutError):
                 async with asyncio.timeout(wait):
                     await self._adopted.wait()
             payload = self._payloads.get(identifier)
-        return Missing() if payload is None else Ready(payload)
+            if payload is None:
+                return Missing()
+            node.served = payload.digest
+        return Ready(payload)
 
     def adopt(self, other: StaticConfigSource) -> None:
         """Serve the files of `other` from now on, and answer held requests."""
@@ -202,37 +119,108 @@ class StaticConfigSource(NodeConfigSource, StatusSource):
         self._adopted.set()
         self._adopted = asyncio.Event()
 
+    async def acknowledge(self, acknowledgement: Acknowledgement) -> Missing | None:
+        """See `AcknowledgingSource`. Nothing is stored."""
+        if acknowledgement.generation is not None:
+            raise StaleGeneration(acknowledgement.generation, None)
+        if acknowledgement.identifier not in self._payloads:
+            return Missing()
+        node = self._seen(acknowledgement.identifier)
+        if acknowledgement.status == "applied":
+            node.applied, node.failed, node.reason = acknowledgement.digest, None, None
+            node.drifted = acknowledgement.drifted
+        else:
+            node.failed, node.reason = acknowledgement.digest, acknowledgement.reason or "no reason given"
+        return None
+
+    def registration(self, identifier: str) -> NodeRegistration | None:
+        """See `NodeDetails`."""
+        return self._known.get(identifier, _NOTHING).registration
+
+    def given(self, identifier: str) -> Ready | None:
+        """See `NodeDetails`."""
+        payload = self._payloads.get(identifier)
+        return None if payload is None else Ready(payload)
+
+    def is_replaced(self, identifier: str) -> bool:
+        """See `NodeDetails`. A bundle is replaced as a whole."""
+        return False
+
     def fleet(self, limit: int, after: str) -> FleetStatus:
-        """The nodes that are served; `registered` counts the registrations since the start."""
-        start = bisect_right(self._identifiers, after)
-        page = self._identifiers[start : start + max(limit, 0)]
-        registered = len(self._registered)
+        """The nodes that are served; `registered` counts those that have registered since the start."""
+        every = [self.node(identifier) for identifier in self._identifiers]
+        states = Counter(node.state for node in every)
+        behind = [node for node in every if node.state != "applied"]
         return FleetStatus(
-            state=fleet_state(registered, is_covered=True, has_failed=False, behind=registered),
-            registered=registered,
+            state=fleet_state(len(every), is_covered=True, has_failed=False, behind=len(behind)),
+            registered=sum(node.registered for node in every),
             waiting=0,
-            converged=False,
-            nodes=tuple(self.node(identifier) for identifier in page),
+            nodes=tuple(self.nodes(limit, after)),
+            counts={state: states[state] for state in NODE_STATES},
+            applied=states["applied"],
+            behind=tuple(NodeBehind(node.identifier, node.reason) for node in behind[:_NAMED]),
+            behind_count=len(behind),
+            converged=bool(every) and not behind,
         )
 
+    def nodes(self, limit: int, after: str) -> Sequence[NodeStatus]:
+        """See `StatusSource`."""
+        start = bisect_right(self._identifiers, after)
+        return [self.node(identifier) for identifier in self._identifiers[start : start + max(limit, 0)]]
+
     def node(self, identifier: str) -> NodeStatus:
-        """One node; an unknown node has a reason."""
-        seen_at = self._seen_at.get(identifier)
+        """See `StatusSource`."""
+        known = self._known.get(identifier, _NOTHING)
         payload = self._payloads.get(identifier)
+        has = payload is not None and payload.digest == known.applied and payload.digest != known.failed
+        state = node_state(
+            Missing() if payload is None else Ready(payload),
+            has_failed=known.failed is not None and not has,
+            has_applied=has,
+            was_served=payload is not None and known.served == payload.digest,
+        )
+        because = "" if known.reason is None else plain(known.reason, 1_000)
         return NodeStatus(
             identifier,
-            registered=identifier in self._registered,
-            waiting=False,
-            last_seen=None if seen_at is None else rfc3339(int(seen_at)),
-            reason=self._why_missing() if payload is None else "",
-            state=node_state(Missing() if payload is None else Ready(payload)),
+            registered=known.registration is not None,
+            served=known.served,
+            applied=known.applied,
+            last_failure=because or None,
+            last_seen=None if known.seen_at is None else rfc3339(int(known.seen_at)),
+            reason=self._why(payload, known, state, because),
+            state=state,
+            because=because if state == "not_applied" else "",
+            drifted=known.drifted or msgspec.UNSET,
         )
 
     async def ping(self) -> None:
         """There is no store that could fail to answer."""
 
-    def _why_missing(self) -> str:
-        return f"not among the {len(self._payloads)} nodes that are served"
+    def _seen(self, identifier: str) -> _Known:
+        node = self._known.setdefault(identifier, _Known())
+        node.seen_at = self._clock()
+        return node
+
+    def _why(self, payload: NodeArtifactsPayload | None, known: _Known, state: str, because: str) -> str:
+        if payload is None:
+            return f"not among the {counted(len(self._payloads), 'node')} {self._place()}"
+        match state:
+            case "not_applied":
+                words = f"could not apply its files: {because}"
+            case "applied":
+                words = "applied its files"
+            case "served":
+                words = "was sent its files, which it has not acknowledged yet"
+            case _:
+                words = "its files are ready, and it has not asked for them since this server started"
+        return (
+            f"{words}; changed on its disk: {plain(', '.join(known.drifted), 200)}"
+            if known.drifted
+            else words
+        )
+
+    def _place(self) -> str:
+        return "that are served"
 
 
 class BundleConfigSource(StaticConfigSource):
@@ -253,26 +241,5 @@ class BundleConfigSource(StaticConfigSource):
         if isinstance(other, BundleConfigSource):
             self.file = other.file
 
-    def _why_missing(self) -> str:
-        return f"not among the {len(self._payloads)} nodes of {self.file}"
-
-
-def _encode_once(bundle: NodeArtifactsBundle) -> dict[str, NodeArtifactsPayload]:
-    """Every node's payload; the shared part is encoded once and is one object in all of them."""
-    shared = encode_files(bundle.shared_files)
-    manifest = bundle.shared_files.manifest
-    extended = first_extended(bundle.shared_files)
-    payloads = {
-        entry.identifier: NodeArtifactsPayload(
-            encode_files(entry.files),
-            shared,
-            digest_of(entry.files.manifest, manifest),
-            first_extended(entry.files) or extended,
-        )
-        for entry in bundle.nodes
-    }
-    for index, payload in enumerate(payloads.values()):
-        if payload.size_bytes > MAX_PAYLOAD_BYTES:
-            size = f"{payload.size_bytes} bytes as they travel, a node takes {MAX_PAYLOAD_BYTES}"
-            raise InvalidBundle(("nodes", index, "files"), size)
-    return payloads
+    def _place(self) -> str:
+        return f"of {self.file}"

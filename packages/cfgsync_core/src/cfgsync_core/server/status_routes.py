@@ -11,6 +11,7 @@ from cfgsync_artifacts import CfgsyncError
 
 from ..errors import Unavailable
 from ..text import error_text
+from ..wire.limits import MAX_PAGE_NODES
 from ..wire.protocol import NodeRequest, encode_error
 from ..wire.registration import check_identifier
 from ..wire.request_body import RequestBody
@@ -68,7 +69,7 @@ def status_routes(source: StatusSource) -> list[Route]:
         return Reply(200, (msgspec.json.encode(source.node(call.names["identifier"][:200])),))
 
     limit = {
-        "description": "1 to 1000; any other value counts as 1000",
+        "description": f"1 to {MAX_PAGE_NODES}; any other value counts as {MAX_PAGE_NODES}",
         "anyOf": [{"type": "integer"}, {"type": "string"}],
     }
     of_fleet = Operation(

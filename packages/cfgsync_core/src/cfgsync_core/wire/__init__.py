@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from .limits import MAX_FILES as MAX_FILES
     from .limits import MAX_NAMES as MAX_NAMES
     from .limits import MAX_NOT_READY_CHARACTERS as MAX_NOT_READY_CHARACTERS
+    from .limits import MAX_PAGE_NODES as MAX_PAGE_NODES
     from .limits import MAX_PAYLOAD_BYTES as MAX_PAYLOAD_BYTES
     from .limits import MAX_REASON as MAX_REASON
     from .limits import MAX_REPLACEMENT_BYTES as MAX_REPLACEMENT_BYTES
@@ -33,12 +34,17 @@ if TYPE_CHECKING:
     from .replacement import decode_replacement as decode_replacement
     from .replacement import encode_replacement as encode_replacement
     from .request_body import RequestBody as RequestBody
+    from .source import AcknowledgingSource as AcknowledgingSource
+    from .status import FLEET_COLOURS as FLEET_COLOURS
+    from .status import NODE_STATES as NODE_STATES
     from .status import FleetState as FleetState
     from .status import MissingNode as MissingNode
     from .status import NodeBehind as NodeBehind
+    from .status import NodeDetails as NodeDetails
     from .status import State as State
     from .status import StatusSource as StatusSource
     from .status import fleet_state as fleet_state
+    from .status import generation_number as generation_number
     from .status import node_state as node_state
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

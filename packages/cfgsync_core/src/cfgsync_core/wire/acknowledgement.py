@@ -30,14 +30,41 @@ MAX_DRIFTED: Final = 10
 MAX_PATH: Final = 1024  # characters of one of these paths
 
 
-class Acknowledgement(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One node has applied, or could not apply, the files with `digest` (`sha256-<hex>`) of `generation`
-    (`<epoch>.<number>`). `reason` says why it failed, in at most 1,000 characters. `drifted` are paths of the payload whose
-    files were changed on the node's disk; the first 10 are kept."""
+class StaticAcknowledgement(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """An acknowledgement to a static source, which has no generations."""
 
     identifier: Identifier
-    generation: _Generation
     digest: _Digest
+    status: Literal["applied", "failed"]
+    reason: str | None = None
+    drifted: tuple[str, ...] = ()
+
+
+class GenerationAcknowledgement(StaticAcknowledgement, frozen=True, kw_only=True):
+    """An acknowledgement to a source with generations."""
+
+    generation: _Generation
+
+
+class _Body(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """Either of them, with its keys in wire order."""
+
+    identifier: Identifier
+    generation: _Generation | msgspec.UnsetType = msgspec.UNSET
+    digest: _Digest
+    status: Literal["applied", "failed"]
+    reason: str | None = None
+    drifted: tuple[str, ...] = ()
+
+
+class Acknowledgement(msgspec.Struct, frozen=True):
+    """One node has applied, or could not apply, the files with `digest` (`sha256-<hex>`) of `generation`
+    (`<epoch>.<number>`, None from a static source). `reason` says why it failed, in at most 1,000 characters. `drifted`
+    are paths of the payload whose files were changed on the node's disk; the first 10 are kept."""
+
+    identifier: str
+    generation: str | None
+    digest: str
     status: Literal["applied", "failed"]
     reason: str | None = None
     drifted: tuple[str, ...] = ()
@@ -51,36 +78,44 @@ class Acknowledgement(msgspec.Struct, frozen=True, omit_defaults=True):
         failure: str | None = None,
         drifted: Sequence[str] = (),
     ) -> Self | None:
-        """Applied, or failed because of `failure`; None without a generation, which needs no acknowledgement."""
-        if generation is None or digest is None:
+        """Applied, or failed because of `failure`; None without a digest: the server takes no acknowledgement."""
+        if digest is None:
             return None
         status: Literal["applied", "failed"] = "applied" if failure is None else "failed"
         return cls(identifier, generation, digest, status, failure, tuple(drifted))
 
 
-_body = RequestBody(Acknowledgement)
+_body = RequestBody(_Body)
 _encode = msgspec.json.Encoder().encode
 
 
 def encode_acknowledgement(acknowledgement: Acknowledgement) -> bytes:
     """The body of `POST /ack`: compact, keys in wire order, the reason and `drifted` within their limits."""
-    return _encode(_within_limits(acknowledgement))
+    words = msgspec.structs.asdict(_within_limits(acknowledgement))
+    return _encode(_Body(**words | {"generation": words["generation"] or msgspec.UNSET}))
 
 
 def decode_acknowledgement(body: bytes) -> Acknowledgement:
     """The acknowledgement in a `POST /ack` body. Raises `InvalidRequest` (400 or 422)."""
     decoded = _body.decode(body)
     check_identifier(decoded.identifier)
+    generation = decoded.generation or None
+    if generation is not None:
+        _check_generation(generation)
+    if not is_digest(decoded.digest):
+        raise InvalidRequest(422, "digest: expected sha256- and 64 lower-case hex digits")
+    words = msgspec.structs.asdict(decoded)
+    return _within_limits(Acknowledgement(**words | {"generation": generation}))
+
+
+def _check_generation(text: str) -> None:
     try:
-        generation = Version.parse(decoded.generation)
+        generation = Version.parse(text)
         epoch_ms(generation.epoch)
     except ValueError as error:
         raise InvalidRequest(422, "generation: expected <epoch>.<number>, the epoch a UUIDv7") from error
-    if str(generation) != decoded.generation:
+    if str(generation) != text:
         raise InvalidRequest(422, "generation: expected a number without leading zeros")
-    if not is_digest(decoded.digest):
-        raise InvalidRequest(422, "digest: expected sha256- and 64 lower-case hex digits")
-    return _within_limits(decoded)
 
 
 def _within_limits(given: Acknowledgement) -> Acknowledgement:

@@ -43,5 +43,9 @@ MAX_ERROR_BYTES: Final = 2**21
 MAX_NOT_READY_CHARACTERS: Final = 4_000
 """Of each text in a NotReady, and of the message of a failed run: every waiting node gets them."""
 
+MAX_PAGE_NODES: Final = 1_000
+"""Nodes in one page of an answer."""
+
 MAX_NAMES: Final = 1_000
+"""Missing nodes that one condition names, and that `/status` names as data."""
 MAX_CONDITIONS: Final = 32

@@ -62,7 +62,7 @@ def describe(reason: str, conditions: tuple[Condition, ...]) -> str:
     """What is missing, in one line: `3 of 5 nodes, missing node-4, node-5`; `reason` without conditions."""
     lines = []
     for condition in conditions:
-        what = "nodes" if condition.name == "quorum" else condition.name
+        what = condition.name if condition.name != "quorum" else "node" if condition.need == 1 else "nodes"
         names = ", ".join(condition.missing[:_NAMES_SHOWN])
         more = len(condition.missing) - _NAMES_SHOWN
         missing = f", missing {names}" + (f" and {more} more" if more > 0 else "") if names else ""

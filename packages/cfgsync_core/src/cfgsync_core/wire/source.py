@@ -30,12 +30,14 @@ class NodeConfigSource(Protocol):
 
 
 class AcknowledgingSource(Protocol):
-    """A source that records acknowledgements; a static source does not, and has no `/ack`."""
+    """A source that records acknowledgements."""
 
-    async def acknowledge(self, acknowledgement: Acknowledgement) -> NotReady | None:
-        """Record an acknowledgement, durably on return. `NotReady` for a node that is not registered.
+    async def acknowledge(self, acknowledgement: Acknowledgement) -> NotReady | Missing | None:
+        """Record an acknowledgement, durably on return if the source has a store. `NotReady` for a node that is not
+        registered, `Missing` for one that a static source does not serve.
 
-        Raises `StaleGeneration` unless the generation is the current or the previous one; `Unavailable` and its kin.
+        Raises `StaleGeneration` unless the generation is the current or the previous one (or absent, from a static
+        source); `InvalidRequest` without a generation where there are some; `Unavailable` and its kin.
         """
 
 

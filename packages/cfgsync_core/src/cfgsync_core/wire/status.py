@@ -1,18 +1,20 @@
 """The answers of `GET /status`: the state of the fleet and of each node, what is missing, and why.
 
 `node_state` and `fleet_state` alone decide the states: the first one that is true, in the order of `State` and
-`FleetState`. The command, the page and the metrics show them.
+`FleetState`. The command, the page and the metrics show them, each with what `NODE_STATES` says of it.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Protocol, TypeAlias, get_args
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Final, Literal, Protocol, TypeAlias, get_args
 
 import msgspec
 
 from cfgsync_artifacts import CfgsyncError
 
 from .protocol import Condition, Missing, NotReady, Ready
+from .registration import NodeRegistration
 
 State: TypeAlias = Literal[
     "not_registered", "failed", "not_ready", "no_files", "not_applied", "applied", "served", "ready"
@@ -25,6 +27,37 @@ FleetState: TypeAlias = Literal["empty", "failed", "not_ready", "converging", "c
 """The state of the fleet: no node is registered (`empty`); no generation covers all registrations, because the newest run
 `failed` or for another reason (`not_ready`); some nodes have not applied it yet (`converging`), or all have
 (`converged`)."""
+
+Colour: TypeAlias = Literal["", "dim", "red", "yellow", "cyan", "green"]
+
+
+class StateFacts(msgspec.Struct, frozen=True):
+    """What is shown of a state: a `letter` in the data of the page's grid, a `colour` on a terminal, and what it means."""
+
+    letter: str
+    colour: Colour
+    meaning: str
+
+
+NODE_STATES: Final[dict[State, StateFacts]] = {
+    "failed": StateFacts("f", "red", "registered; the newest run of the materializer failed"),
+    "not_applied": StateFacts("x", "red", "could not apply its files"),
+    "no_files": StateFacts("o", "red", "registered; the generation gives it no files"),
+    "not_registered": StateFacts("u", "dim", "not registered"),
+    "not_ready": StateFacts("n", "yellow", "registered; the materializer is not ready"),
+    "ready": StateFacts("r", "", "has not fetched its files yet"),
+    "served": StateFacts("s", "cyan", "was sent its files, and has not acknowledged them yet"),
+    "applied": StateFacts("a", "green", "has applied its files"),
+}
+"""Every state of a node. Lists show the nodes in this order: failures first, and the nodes that are done last."""
+
+FLEET_COLOURS: Final[Mapping[str, Colour]] = {
+    "empty": "dim",
+    "failed": "red",
+    "not_ready": "yellow",
+    "converging": "cyan",
+    "converged": "green",
+}
 
 # a client accepts any text, since a later server may have other states; an older server sends none
 _NodeStateText: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["", *get_args(State)]})]
@@ -66,6 +99,14 @@ def fleet_state(registered: int, *, is_covered: bool, has_failed: bool, behind: 
     return "converging" if behind else "converged"
 
 
+def generation_number(version: str | None) -> str | None:
+    """What a person calls a generation: its number, without the 36 characters of its epoch. A static source has digests
+    instead, of which eight digits are enough. None without a generation."""
+    if not version:
+        return None
+    return version[7:15] if version.startswith("sha256-") else version.rpartition(".")[2]
+
+
 class MissingNode(msgspec.Struct, frozen=True):
     """A node that a condition waits for. `last_seen` is RFC 3339, None when this server has never seen it."""
 
@@ -82,7 +123,7 @@ class NodeBehind(msgspec.Struct, frozen=True):
 
 class NodeStatus(msgspec.Struct, frozen=True):
     """One node as the server sees it. `keepalive`: it promised to be heard of within so many seconds, None for a node that
-    promised nothing. `served` and `applied` are generation text, `last_seen` is RFC 3339. `rebound`
+    promised nothing. `served` and `applied` are generation text (from a static source digests), `last_seen` is RFC 3339. `rebound`
     is there when another secret has taken this name, and counts how often since this server started; `superseded`
     counts held requests that a newer request of the same name has ended. `drifted` are payload paths whose files were
     changed on the node's disk, at most 10.
@@ -114,8 +155,8 @@ class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
     of the materializer is under way or due. `insecure` is there when the server is open to other machines and lacks
     something: "no-tls", "no-auth".
 
-    `applied` counts the registered nodes that have acknowledged what the current generation gives them, and `behind`
-    names the first of those `behind_count` that have not. `converged`: a generation covers all registrations, and no
+    `counts` has the number of nodes in each state; `not_registered` are the `missing` ones. `applied` counts the nodes
+    that have acknowledged what the current generation gives them, and `behind` names the first of those `behind_count` that have not. `converged`: a generation covers all registrations, and no
     node is behind; an older server leaves it out. `missing` are the nodes that the conditions wait for.
     """
 
@@ -128,6 +169,7 @@ class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
     reason: str = ""
     conditions: tuple[Condition, ...] = ()
     nodes: tuple[NodeStatus, ...] = ()
+    counts: dict[str, int] = {}
     applied: int = 0
     behind: tuple[NodeBehind, ...] = ()
     behind_count: int = 0
@@ -140,10 +182,26 @@ class StatusSource(Protocol):
     """A source that answers `/status` and `/readyz`."""
 
     def fleet(self, limit: int, after: str) -> FleetStatus:
-        """The first `limit` nodes after identifier `after`, in identifier order, and the fleet's counts."""
+        """The fleet's counts, and the nodes of `nodes(limit, after)`."""
+
+    def nodes(self, limit: int, after: str) -> Sequence[NodeStatus]:
+        """The first `limit` nodes after identifier `after`, in identifier order."""
 
     def node(self, identifier: str) -> NodeStatus:
         """One node, and why it is in its state; `registered` is False for a name that is unknown here."""
 
     async def ping(self) -> None:
         """Return when the store answers; raise `Unavailable` when it does not."""
+
+
+class NodeDetails(Protocol):
+    """A source that knows what its nodes registered with, and what each is given."""
+
+    def registration(self, identifier: str) -> NodeRegistration | None:
+        """The registration; None when the node has not registered."""
+
+    def given(self, identifier: str) -> Ready | None:
+        """The files that the node would get now, if it gets any."""
+
+    def is_replaced(self, identifier: str) -> bool:
+        """True when an operator gave the node's own files."""

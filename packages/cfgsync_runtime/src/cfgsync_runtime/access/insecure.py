@@ -82,6 +82,9 @@ class InsecureStatus(StatusSource):
         fleet = self._source.fleet(limit, after)
         return replace(fleet, insecure=self._lacking, nodes=tuple(map(self._marked, fleet.nodes)))
 
+    def nodes(self, limit: int, after: str) -> Sequence[NodeStatus]:
+        return [self._marked(node) for node in self._source.nodes(limit, after)]
+
     def node(self, identifier: str) -> NodeStatus:
         return self._marked(self._source.node(identifier))
 

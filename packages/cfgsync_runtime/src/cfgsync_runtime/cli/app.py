@@ -28,7 +28,7 @@ COMMANDS: Final = {
     "status": "Which nodes are here, which are missing, and why.",
     "check": "Run a materializer on a recorded fleet; no server.",
     "generation": "List, show and compare generations, or make a new one.",
-    "node": "List nodes, let one leave, or replace its files.",
+    "node": "List and show nodes, let one leave, or replace its files.",
     "store": "Check a store, or begin a new epoch in it.",
 }
 """Every command and its line in `cfgsync --help`; its module has the same name."""

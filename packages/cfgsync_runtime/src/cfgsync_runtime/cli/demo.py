@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cfgsync_core import CfgsyncError
+from cfgsync_core.text import counted
 
 from .parts.messages import fail
 from .parts.terminal import is_live
@@ -55,14 +56,14 @@ def command(
         raise typer.Exit(128 + signal.SIGTERM) from None
     except CfgsyncError as error:
         raise typer.Exit(fail(1, str(error), getattr(error, "hint", ""))) from error
-    print(f"{nodes} of {nodes} nodes booted in {took:.1f} s; {left}")
+    print(f"{nodes} of {counted(nodes, 'node')} booted in {took:.1f} s; {left}")
 
 
 def _run(nodes: int, directory: str) -> float:
     # imported here: --help and refusals need no web server
-    from ..compose import raise_file_limit
     from ..demo.boot import Lines
     from ..demo.fleet import PROCESSES
+    from ..listening import raise_file_limit
 
     raise_file_limit()
     processes = min(nodes, PROCESSES)
@@ -70,9 +71,11 @@ def _run(nodes: int, directory: str) -> float:
     if is_live(sys.stdout):
         from .parts.live_demo import LiveDemo  # loads rich
 
-        with LiveDemo(f"{nodes} nodes, one machine, {processes} of them processes", nodes) as audience:
+        of = f"{processes} of them processes" if processes > 1 else "1 process"
+        with LiveDemo(f"{counted(nodes, 'node')}, one machine, {of}", nodes) as audience:
             return asyncio.run(_until_terminated(nodes, directory, audience))
-    print(f"{nodes} nodes, one machine: {processes} are `cfgsync fetch` processes{tasks}", flush=True)
+    run = "1 is a `cfgsync fetch` process" if processes == 1 else f"{processes} are `cfgsync fetch` processes"
+    print(f"{counted(nodes, 'node')}, one machine: {run}{tasks}", flush=True)
     return asyncio.run(_until_terminated(nodes, directory, Lines(lambda line: print(line, flush=True))))
 
 

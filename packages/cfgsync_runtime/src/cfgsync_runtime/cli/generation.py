@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from cfgsync_adapter.status import DiffPage, GenerationPage, GenerationSummary
-from cfgsync_core.text import plain
+from cfgsync_core.text import counted, plain
 
 from .app import PLAIN
 from .parts.file_diff import contents_lines, diff_lines
@@ -110,7 +110,7 @@ def show(
             if at == 0 and page.generation is not None:
                 head = page.generation
                 print(
-                    f"generation {head.number}, {head.nodes} nodes, {plain(head.at or 'time not known', 30)}, claim {head.claim}"
+                    f"generation {head.number}, {counted(head.nodes, 'node')}, {plain(head.at or 'time not known', 30)}, claim {head.claim}"
                 )
             print("\n".join(contents_lines(page.shared, page.nodes, contents)))
 

@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
+from urllib.parse import quote
 
 import msgspec
 import typer
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, CfgsyncError
-from cfgsync_core import NodeStatus
+from cfgsync_core import FleetStatus
 from cfgsync_core.text import counted, plain
-from cfgsync_core.wire import NO_REPLACEMENT, REPLACEMENT, Replacement, encode_replacement
+from cfgsync_core.wire import NO_REPLACEMENT, NODE_STATES, REPLACEMENT, Replacement, encode_replacement
 
+from ..operator.node_list import ListedNode, NodePage, ShownNode
 from .app import PLAIN
-from .parts.fleet_table import Page, rows
+from .parts.fleet_table import Page, is_known
+from .parts.messages import NoAnswer, note
+from .parts.node_lines import node_lines, shown_lines
 from .parts.server_client import DEFAULT_SERVER, AdminSocket, AsJson, OperatorClient, Server, ServerClient
+from .parts.terminal import is_live, size
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
+
+ROUTE: Final = "/admin/nodes"
 
 
 @app.callback()
 def group() -> None:
-    """What an operator does with one node.
+    """What an operator sees of nodes, and does with one.
 
     \b
     Examples:
       cfgsync node list
+      cfgsync node show node-1
       cfgsync node evict node-1
     """
-
-
-class _Page(msgspec.Struct, frozen=True):
-    nodes: tuple[msgspec.Raw, ...] = ()
 
 
 class _Name(msgspec.Struct, frozen=True):
@@ -40,36 +46,94 @@ class _Name(msgspec.Struct, frozen=True):
 
 
 @app.command("list", short_help="Which nodes are registered, and how far each is.")
-def list_nodes(server: Server = DEFAULT_SERVER, json: AsJson = False) -> None:
-    """The registered nodes: what each was served, what it has applied, and when it was last seen.
+def list_nodes(
+    state: Annotated[
+        str | None, typer.Option(metavar="STATE", help="Only the nodes in this state, such as not_applied.")
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="wide", help="Add their metadata.")
+    ] = None,
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    json: AsJson = False,
+) -> None:
+    """The registered nodes: address, what each was served, what it has applied, and when it was last seen.
 
     \b
     Examples:
       cfgsync node list
-      cfgsync node list --json
+      cfgsync node list -o wide
+      cfgsync node list --state not_applied --json
 
-    Exit codes: 0 shown, 7 no answer.
+    Address and metadata are an operator's: run it on the server's machine. Exit codes: 0 shown, 7 no answer.
     """
-    with ServerClient(server) as client:
-        nodes = _nodes(client)
+    state = None if state is None else re.sub("[ -]", "_", state)
+    if state is not None and state not in NODE_STATES:
+        raise typer.BadParameter(f"{state!r} is not one of {', '.join(NODE_STATES)}", param_hint="--state")
+    if output not in (None, "wide"):
+        raise typer.BadParameter(f"{output!r} is not wide", param_hint="--output")
+    nodes = [node for node in _nodes(server, admin_socket, state) if state in (None, node.state)]
     if json:
         print(msgspec.json.encode({"nodes": nodes}).decode())
     elif nodes:
-        print("\n".join(rows((msgspec.json.decode(node, type=NodeStatus) for node in nodes), Page.of())))
+        columns = size(sys.stdout)[0] if is_live(sys.stdout) else None
+        print("\n".join(node_lines(nodes, Page.of(), wide=output == "wide", columns=columns)))
     else:
-        print("no node is registered")
+        print("no node is registered" if state is None else f"no node is {state}")
 
 
-def _nodes(client: ServerClient) -> list[msgspec.Raw]:
-    """Every node in the server's JSON. The server sends them in pages, in the order of their names."""
-    nodes: list[msgspec.Raw] = []
+@app.command(short_help="One node: its state, and the files that it gets.")
+def show(
+    identifier: Annotated[str, typer.Argument(metavar="ID")],
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    json: AsJson = False,
+) -> None:
+    """One node: its state and why, its address and metadata, and the size and digest of each of its files.
+
+    Of a file that only its owner may read (mode 0600) neither is shown.
+
+    \b
+    Examples:
+      cfgsync node show node-1
+      cfgsync node show node-1 --json
+
+    Run it on the server's machine. Exit codes: 0 shown, 1 no such node, 5 refused, 7 no answer.
+    """
+    with OperatorClient(server, admin_socket) as client:
+        node = client.get(f"{ROUTE}/{quote(identifier, safe='')}", {}, ShownNode)
+    assert node is not None  # `missing` is not given
+    print(msgspec.json.encode(node).decode() if json else "\n".join(shown_lines(node, Page.of())))
+    raise typer.Exit(int(not is_known(node)))
+
+
+def _nodes(server: str, admin_socket: str | None, state: str | None) -> list[ListedNode]:
+    """Every node, and the missing ones if they are wanted. A caller that is no operator gets them without address and
+    metadata, as /status has them."""
+    if state == "not_registered":
+        with ServerClient(server) if admin_socket is None else OperatorClient(server, admin_socket) as client:
+            missing = client.status("/status?limit=1", FleetStatus).missing
+        return [ListedNode(one.identifier, last_seen=one.last_seen, state=state) for one in missing]
+    try:
+        with OperatorClient(server, admin_socket) as client:
+            return _all(client, ROUTE)
+    except NoAnswer as error:
+        if error.code not in (1, 5):
+            raise
+        with ServerClient(server) as client:
+            nodes = _all(client, "/status")
+        note(f"without addresses and metadata, which only an operator gets: {error}")
+        return nodes
+
+
+def _all(client: ServerClient, path: str) -> list[ListedNode]:
+    """All pages of a list; the server sends the nodes in the order of their names."""
+    nodes: list[ListedNode] = []
     query: dict[str, object] = {}
-    while True:
-        page = client.get("/status", query, _Page)
-        if page is None or not page.nodes:
-            return nodes
+    while (page := client.get(path, query, NodePage)) is not None and page.nodes:
         nodes += page.nodes
-        query = {"after": msgspec.json.decode(page.nodes[-1], type=_Name).identifier}
+        query = {"after": page.nodes[-1].identifier}
+    return nodes
 
 
 @app.command(short_help="Make a node leave; its name is free.")

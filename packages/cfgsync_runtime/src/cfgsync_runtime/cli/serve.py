@@ -19,8 +19,9 @@ from cfgsync_core import BundleConfigSource, StoreRefused
 from cfgsync_core.log_events import event
 
 from ..access.insecure import is_loopback
-from ..compose import load_http_server, raise_file_limit, serving_snapshot, serving_source
+from ..compose import serving_snapshot, serving_source
 from ..errors import InputError, MachineRefused
+from ..listening import load_http_server, raise_file_limit
 from ..materializer.child import ChildDecider
 from ..materializer.loading import load_materializer
 from ..process.garbage import collect_rarely, collection_paused
@@ -28,8 +29,9 @@ from ..process.lines import Lines
 from ..process.logs import log_of_application, log_to_stderr, passing_on
 from ..process.loop_faults import LoopFaults
 from ..process.server_signals import server_signals
-from ..settings.serve_settings import REPEATED, ServeSettings, flag_of, read_serve_settings
+from ..settings.serve_settings import REPEATED, ServeSettings, flag_of
 from ..settings.server_file import RegistrationServer, StaticServer
+from ..settings.settings_reader import read_serve_settings
 from .parts.messages import Over, fail, note
 from .parts.reloads import FileArtifacts, Reloads
 from .parts.unfailing_stream import make_stdout_unfailing
@@ -233,11 +235,13 @@ def _running(
     on_fatal: Callable[[BaseException], None],
     on_open: Callable[[RegistrationConfigSource], None],
 ) -> AbstractAsyncContextManager[HttpServer]:
-    common: dict[str, Any] = settings.model_dump(include={"host", "port", "legacy_init_with_node"})
+    common: dict[str, Any] = settings.model_dump(
+        include={"host", "port", "legacy_init_with_node", "title", "page_contents"}
+    )
     common |= {"lacking": settings.lacking, "page": not settings.no_page}
     common |= {"admin_socket": settings.admin_socket or True}
     if isinstance(made, BundleConfigSource):
-        return serving_source(made, made, **common)
+        return serving_source(made, made, acknowledging=made, details=made, **common)
     return serving_snapshot(
         None if isinstance(made, ChildDecider) else made,
         decider=made if isinstance(made, ChildDecider) else None,
@@ -250,7 +254,7 @@ def _running(
         **settings.model_dump(
             include={
                 *("store", "late", "revision", "shrink_guard", "ttl"),
-                *("expose_errors", "page_contents", "legacy_replace"),
+                *("expose_errors", "legacy_replace"),
             }
         ),
     )

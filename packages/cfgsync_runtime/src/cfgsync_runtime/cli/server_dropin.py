@@ -53,7 +53,8 @@ def run(arguments: Sequence[str]) -> int:
     from ..access.insecure import is_loopback
 
     try:
-        from ..settings.serve_settings import ServeSettings, read_serve_settings
+        from ..settings.serve_settings import ServeSettings
+        from ..settings.settings_reader import read_serve_settings
         from .serve import serve
     except ModuleNotFoundError as error:
         return not_installed(error, "Error: ")

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
+from msgspec.json import decode as decoded
 
-from cfgsync_core import InvalidRegistration
+from cfgsync_core import InvalidRegistration, NodeStatus
 from cfgsync_core.wire import check_identifier
 
 from .parts.fetch.flags import is_flag
-from .parts.fleet_table import Page, one, table
+from .parts.fleet_table import Page, is_known, one, table
 from .parts.server_client import DEFAULT_SERVER, AdminSocket, Server, ServerClient
 
 
@@ -50,7 +51,7 @@ def command(
 
     It fits its terminal; off a terminal it has 80 columns, no colours, and with --watch a block for each change.
 
-    Exit codes: 0 shown; 1 with --wait-applied, when a node has not; 5 refused, 6 no status, 7 no answer, 130 after Ctrl-C.
+    Exit codes: 0 shown; 1 no such node, or with --wait-applied one that has not; 5 refused, 6 no status, 7 no answer, 130 after Ctrl-C.
     """
     if wait_applied and watch and is_flag(ctx, "wait_applied") != is_flag(ctx, "watch"):
         watch = is_flag(ctx, "watch")  # a flag wins over a variable that says the opposite
@@ -80,8 +81,12 @@ def command(
 
             watch_it(client, identifier, json)
         elif json:
-            print(client.body(identifier).decode(errors="replace"))
+            body = client.body(identifier)
+            print(body.decode(errors="replace"))
+            raise typer.Exit(int(identifier is not None and not is_known(decoded(body, type=NodeStatus))))
         elif identifier is not None:
-            print("\n".join(one(client.node(identifier), Page.of())))
+            node = client.node(identifier)
+            print("\n".join(one(node, Page.of())))
+            raise typer.Exit(int(not is_known(node)))
         else:
             print("\n".join(table(*client.fleet(), Page.of())))

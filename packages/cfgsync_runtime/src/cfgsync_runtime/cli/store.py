@@ -137,7 +137,9 @@ async def _check(url: str) -> None:
         for name in names:
             print(await _bucket(backend.store, name), flush=True)
         print(
-            f"whole: {len(names)} buckets" if names else "whole, and nothing was ever written to it",
+            f"whole: {counted(len(names), 'bucket')}"
+            if names
+            else "whole, and nothing was ever written to it",
             flush=True,
         )
 
@@ -148,6 +150,7 @@ async def _bucket(store: RevisionedStore, name: str) -> str:
     if not cut.is_whole():
         raise Unavailable(f"bucket {name} at {cut.version}: its entries do not have the digest of their cut")
     changes = await store.changes(name, NEVER)
-    history = "history cut" if isinstance(changes, Gap) else f"history of {len(changes)} commits"
+    history = "history cut" if isinstance(changes, Gap) else f"history of {counted(len(changes), 'commit')}"
     size = sum(len(entry.value) for entry in cut.entries)
-    return f"{name}: revision {cut.version.revision}, {len(cut.entries)} entries, {size} bytes, {history}"
+    entries = counted(len(cut.entries), "entry", "entries")
+    return f"{name}: revision {cut.version.revision}, {entries}, {counted(size, 'byte')}, {history}"

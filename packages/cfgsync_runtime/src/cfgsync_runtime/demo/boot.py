@@ -18,6 +18,7 @@ import msgspec
 
 from cfgsync_adapter import Quorum
 from cfgsync_core import CfgsyncError, FleetStatus, HttpServer
+from cfgsync_core.text import counted
 
 from ..compose import serving_snapshot
 from ..node.outputs import OutputDirectory
@@ -87,7 +88,7 @@ async def boot(count: int, directory: str, reporter: Reporter) -> float:
             fleet = await status()
             size = checked(nodes)
             demo.step(
-                f"{count} payloads fetched, {FILES * count} files on disk ({size:,} bytes), each compared"
+                f"{counted(count, 'payload')} fetched, {counted(FILES * count, 'file')} on disk ({size:,} bytes), each compared"
             )
             if count > 1:
                 await demo.one_moves()
@@ -97,7 +98,7 @@ async def boot(count: int, directory: str, reporter: Reporter) -> float:
         behind = [node.identifier for node in fleet.nodes if node.served != fleet.generation]
         if behind or fleet.registered != count:
             raise DemoFailed(
-                f"{fleet.registered} of {count} nodes are registered, {len(behind)} of them behind: {behind[:5]}",
+                f"{fleet.registered} of {counted(count, 'node')} registered, {len(behind)} of them behind: {behind[:5]}",
                 DEFECT,
             )
         took = time.monotonic() - began
@@ -154,14 +155,18 @@ class _Boot:
             if others:
                 await asyncio.sleep(HELD_BACK)
                 fleet = await self._status()
-                self.step(f"{missing(fleet)}; {fleet.waiting} wait, each in one held request")
+                self.step(
+                    f"{missing(fleet)}; {fleet.waiting} {'waits' if fleet.waiting == 1 else 'wait, each'} in one held request"
+                )
             group.create_task(self._fetch(last))
             late = f", held back for {HELD_BACK} s so that this can be read" if others else ""
             self.step(f"{last.name} starts{late}")
             while (fleet := await self._status()).generation is None:  # noqa: ASYNC110 - over HTTP there is no event
                 await asyncio.sleep(0.01)
             ready = time.monotonic()
-            self.step(f"ready: generation {number(fleet)}, made from {fleet.registered} registrations")
+            self.step(
+                f"ready: generation {number(fleet)}, made from {counted(fleet.registered, 'registration')}"
+            )
         first, last_one = (max(seconds, 0.0) for seconds in self._progress.after(ready))
         self.step(f"files in place: the first {first:.2f} s after that, the last {last_one:.2f} s")
 

@@ -17,6 +17,7 @@ from cfgsync_adapter import (
     RegistrationSnapshot,
 )
 from cfgsync_core import NodeRegistration
+from cfgsync_core.text import counted
 
 from ..errors import MachineRefused
 
@@ -101,7 +102,7 @@ def tree(directory: str, nodes: Sequence[DemoNode]) -> Iterable[str]:
     shown = [*nodes[: SHOWN - 1], nodes[-1]] if len(nodes) > SHOWN else list(nodes)
     for node in shown:
         if node is nodes[-1] and len(nodes) > len(shown):
-            yield f"├── … {len(nodes) - len(shown)} more nodes, each with {FILES} files"
+            yield f"├── … {counted(len(nodes) - len(shown), 'more node')}, each with {FILES} files"
         end = node is nodes[-1]
         target = os.readlink(os.path.join(node.directory, "current"))
         yield f"{'└' if end else '├'}── {node.name}/current -> {target}"
@@ -110,5 +111,9 @@ def tree(directory: str, nodes: Sequence[DemoNode]) -> Iterable[str]:
         for name in names:
             with open(os.path.join(node.directory, "current", name), encoding="utf-8") as file:
                 text = file.read()
-            what = " · ".join(text.splitlines()) if len(text) < 80 else f"{len(text.splitlines()) - 1} nodes"
+            what = (
+                " · ".join(text.splitlines())
+                if len(text) < 80
+                else counted(len(text.splitlines()) - 1, "node")
+            )
             yield f"{rail}{'└' if name == names[-1] else '├'}── {name}  {what}"

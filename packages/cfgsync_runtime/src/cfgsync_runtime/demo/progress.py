@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeAlias, get_args
 import msgspec
 
 from cfgsync_core import FleetStatus
+from cfgsync_core.text import counted
 
 Phase: TypeAlias = Literal["not started", "to ask again", "registering", "waiting", "receiving", "in place"]
 PHASES: Final[tuple[Phase, ...]] = get_args(Phase)
@@ -72,7 +73,7 @@ def missing(fleet: FleetStatus) -> str:
         names = ", ".join(condition.missing[:3])
         more = len(condition.missing) - 3
         also = f" and {more} more" if more > 0 else ""
-        return f"not ready: {condition.have} of {condition.need} nodes, missing {names}{also}"
+        return f"not ready: {condition.have} of {counted(condition.need, 'node')}, missing {names}{also}"
     return f"not ready: {fleet.reason}"
 
 

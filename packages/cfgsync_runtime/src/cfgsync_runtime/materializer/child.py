@@ -47,7 +47,7 @@ log = logging.getLogger("cfgsync")
 class ChildDecider:
     """The `Decider` of `cfgsync serve MODULE:CLASS`: `async with ChildDecider("app:MyMaterializer") as decider:`.
 
-    Entering starts the process, waits until it has loaded the materializer, and sets `revision`. Raises `InputError` when
+    Entering starts the process, waits until it has loaded the materializer, and sets `revision` and `expected_nodes`. Raises `InputError` when
     it cannot be loaded. A process that replaces it has `load_within` seconds to load it, or twice as long as the first one.
     `printed` gets the lines that the process prints and logs, in a thread; with `json_logs` its log is JSON.
     """
@@ -71,12 +71,14 @@ class ChildDecider:
         self._sent = RegistrationSnapshot()
         self._blobs: Mapping[str, bytes] = {}
         self.revision = ""
+        self.expected_nodes: tuple[str, ...] = ()
 
     async def __aenter__(self) -> Self:
         began = time.monotonic()
         self._process = process = await self._started()
         try:
-            self.revision = _loaded(await process.receive())
+            loaded = _loaded(await process.receive())
+            self.revision, self.expected_nodes = loaded.revision, loaded.expected_nodes
             self._load_within = max(self._load_within, 2 * (time.monotonic() - began))
         except Ended as ended:
             await self._end()
@@ -140,7 +142,7 @@ class ChildDecider:
             again = "it cannot be loaded again: "
             at = f"{again}{message.at}" if message.at else ""
             raise MaterializationFailed(f"{again}{message.what}; {message.hint}", at, message.trace)
-        revision = _loaded(message)
+        revision = _loaded(message).revision
         if revision != self.revision:
             raise MaterializationFailed(
                 f"it was loaded again with revision {revision!r}, and this server runs revision {self.revision!r}: restart the server"
@@ -208,10 +210,10 @@ def _joined(made: Made, held: Mapping[str, bytes], pieces: Mapping[str, list[byt
     return Prepared.from_blobs(made.map_key, {**held, **fresh}, made.accepts_shrink)
 
 
-def _loaded(message: ToServer) -> str:
-    """The revision of the loaded materializer. Raises the `InputError` that the child sent."""
+def _loaded(message: ToServer) -> Loaded:
+    """What is known of the loaded materializer. Raises the `InputError` that the child sent."""
     if isinstance(message, Refused):
         raise InputError(message.what, message.hint, message.trace)
     if not isinstance(message, Loaded):
         raise MaterializationFailed(f"its process begins with {type(message).__name__}")
-    return message.revision
+    return message

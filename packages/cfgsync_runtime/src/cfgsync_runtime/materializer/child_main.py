@@ -32,6 +32,7 @@ from cfgsync_adapter import (
     RegistrationSnapshot,
     RegistrationSnapshotMaterializer,
 )
+from cfgsync_adapter.application import expected_nodes
 from cfgsync_adapter.generations import PayloadTooLarge, Prepared, checked
 from cfgsync_adapter.runs import application_traceback, raised_at, sentence
 from cfgsync_core.text import shortened
@@ -85,12 +86,12 @@ def main() -> None:
                 materializer = load_materializer(target)
             finally:
                 end_a_twin(pid)
-            revision = str(getattr(materializer, "revision", ""))
+            loaded = Loaded(str(getattr(materializer, "revision", "")), expected_nodes(materializer))
         except InputError as error:
             at = "" if error.__cause__ is None else raised_at(error.__cause__)
             line.sendall(framed(Refused(_short(str(error)), _short(error.hint), at, error.trace)))
             return
-        line.sendall(framed(Loaded(revision)))
+        line.sendall(framed(loaded))
         child = Child(materializer, pid)
         while (message := _read(received)) is not None:
             for answer in child.answers(message):

@@ -34,9 +34,10 @@ class Decide(msgspec.Struct, frozen=True, tag=True):
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=True):
-    """The child has loaded the materializer, whose attribute `revision` this is."""
+    """The child has loaded the materializer, whose attributes `revision` and `expected_nodes` these are."""
 
     revision: str
+    expected_nodes: tuple[str, ...] = ()
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):

@@ -25,7 +25,7 @@ from prometheus_client.registry import Collector
 from cfgsync_adapter import RegistrationConfigSource
 from cfgsync_core import FleetStatus, HttpServer
 from cfgsync_core.store import StoreCounts
-from cfgsync_core.wire import FleetState
+from cfgsync_core.wire import NODE_STATES, FleetState
 
 from .observed import Observed
 from .requests import BOUNDS, CANCELLED, RequestCounts
@@ -95,7 +95,7 @@ def _fleet(fleet: FleetStatus) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "cfgsync_ready",
         "1 when a generation covers all registrations and nothing is wrong; /status has the reason.",
-        float(fleet.generation is not None and not fleet.reason),
+        float(fleet.state in ("converging", "converged") and not fleet.reason),
     )
     yield _by(
         GaugeMetricFamily,
@@ -103,6 +103,13 @@ def _fleet(fleet: FleetStatus) -> Iterator[Metric]:
         "1 for the state that the fleet is in.",
         "state",
         {state: float(state == fleet.state) for state in get_args(FleetState)},
+    )
+    yield _by(
+        GaugeMetricFamily,
+        "cfgsync_nodes",
+        "Nodes by state; not_registered are those that a condition of the materializer names as missing.",
+        "state",
+        {state: float(fleet.counts.get(state, 0)) for state in NODE_STATES},
     )
     epoch, _, number = (fleet.generation or "").rpartition(".")
     yield GaugeMetricFamily(
@@ -117,15 +124,15 @@ def _fleet(fleet: FleetStatus) -> Iterator[Metric]:
         "Nodes that have acknowledged what the current generation gives them.",
         fleet.applied,
     )
+    yield GaugeMetricFamily(
+        "cfgsync_fleet_lag",
+        "Nodes that have not acknowledged what the current generation gives them, or are not in it yet.",
+        fleet.behind_count,
+    )
 
 
 def _runs(source: RegistrationConfigSource) -> Iterator[Metric]:
     tally = source.parts.runs.tally
-    yield GaugeMetricFamily(
-        "cfgsync_fleet_lag",
-        "Nodes that have not acknowledged what the current generation gives them, or are not in it yet.",
-        source.parts.status.behind,
-    )
     yield CounterMetricFamily(
         "cfgsync_generations_made", "Generations that this server has committed.", source.parts.publisher.made
     )

@@ -216,10 +216,11 @@ def _not_installed(
 def _acknowledge(
     transport: HttpTransport, secret: str | None, outcome: Fetched | Untrusted, report: Report
 ) -> bool:
-    """Acknowledge a generation once, over the open connection, just before the program starts (docs/adr/0011). The answer
+    """Acknowledge the files once, over the open connection, just before the program starts (docs/adr/0011). The answer
     changes nothing. False when a watching node has to acknowledge it again."""
     failure = report.message if report.exit else None
-    words = Acknowledgement.of(report.identifier, outcome.generation, outcome.digest, failure)
+    digest = outcome.to_acknowledge if isinstance(outcome, Fetched) else outcome.digest
+    words = Acknowledgement.of(report.identifier, outcome.generation, digest, failure)
     if words is None:
         return True
     try:

@@ -100,6 +100,6 @@ def _from_cache(
 async def _acknowledge(
     client: CfgsyncClient, registration: NodeRegistration, fetched: Fetched, failure: str | None
 ) -> None:
-    words = Acknowledgement.of(registration.identifier, fetched.generation, fetched.digest, failure)
+    words = Acknowledgement.of(registration.identifier, fetched.generation, fetched.to_acknowledge, failure)
     if words is not None:
         await client.acknowledge(words)

@@ -38,7 +38,6 @@ from .telling import Telling
 INTERVAL: Final = 15.0
 CONFIRMED_EVERY: Final = 60.0
 """Seconds between two notes that a server confirmed the files: the precision of `--max-stale`."""
-
 TOLD_WITHIN: Final = 2.0
 """Seconds that the next request waits for the program to be told, so that one connection carries the acknowledgement too."""
 
@@ -115,7 +114,7 @@ class Watcher:
             self._apply,
             secret=state.secret(),
             held=held,
-            told=acknowledged and not degraded,
+            told=acknowledged and not degraded and held.version != NEVER,  # a static source may forget it
             interval=interval,
             name=identifier,
             confirmed=self._confirmed,

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING
 
 from cfgsync_adapter import RegistrationConfigSource
 from cfgsync_core.server import Call, Operation, Reply, Response, Route
-from cfgsync_core.wire import StatusSource
+from cfgsync_core.wire import NodeDetails, StatusSource
 
 if TYPE_CHECKING:
     from .views import Views
 
 
-def page_routes(status: StatusSource, source: RegistrationConfigSource | None = None) -> list[Route]:
-    """`GET /`, for readers. `source` is the same as `status` if it has generations to show."""
+def page_routes(
+    status: StatusSource,
+    source: RegistrationConfigSource | None = None,
+    *,
+    details: NodeDetails | None = None,
+    title: str | None = None,
+) -> list[Route]:
+    """`GET /`, for readers. `source` is the same as `status` if it has generations to show, `details` if it has none and
+    knows what it gives each node. `title` is the name of the fleet (default: this host's name)."""
+    name = socket.gethostname() if title is None else title
     loaded: list[Views] = []
 
     async def page(call: Call) -> Reply:
         if not loaded:
-            loaded.append((await asyncio.to_thread(_load))(status, source))
+            loaded.append((await asyncio.to_thread(_load))(status, source, details, name))
         return await loaded[0].answer(call)
 
     operation = Operation(

@@ -17,15 +17,15 @@ _MARK: Final = (
 )
 
 
-def document(title: str, *sections: Child, live: bool) -> bytes:
-    """The HTML of a view; the script replaces a section, which it finds by its id, when it has changed. `live`: the
-    server has `GET /watch`."""
-    at = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+def document(view: str, *sections: Child, title: str, live: bool) -> bytes:
+    """The HTML of a view, under the `title` of the fleet; the script replaces a section, which it finds by its id, when it
+    has changed. `live`: the server has `GET /watch`."""
+    at = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime())
     ours = assets()
     head = el(
         "head",
         el("meta", charset="utf-8"),
-        el("title", f"{title} · cfgsync"),
+        el("title", " · ".join(filter(None, (view, title, "cfgsync")))),
         el("meta", name="viewport", content="width=device-width, initial-scale=1"),
         el("meta", name="color-scheme", content="light dark"),
         el("link", rel="icon", href=f"data:image/svg+xml,{quote(_MARK)}"),
@@ -33,7 +33,7 @@ def document(title: str, *sections: Child, live: bool) -> bytes:
     )
     bar = el(
         "header",
-        el("a", Markup(_MARK), el("span", "cfgsync"), href="./", class_="brand"),
+        el("a", Markup(_MARK), el("span", title or "cfgsync", class_="words"), href="./", class_="brand"),
         el(
             "p",
             el("i", class_="dot"),

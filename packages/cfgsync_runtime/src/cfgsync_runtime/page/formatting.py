@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
-from cfgsync_core.wire import MissingNode
+from cfgsync_core.wire import NODE_STATES, MissingNode, generation_number
 
 from .markup import Child, Markup, el, query
 
-EXPLAINED: Final[Mapping[str, str]] = {
-    "not_registered": "not registered",
-    "failed": "registered; the newest run of the materializer failed",
-    "not_ready": "registered; the materializer is not ready",
-    "no_files": "registered; the generation gives it no files",
-    "not_applied": "could not apply its files",
-    "applied": "has applied its files",
-    "served": "was sent its files, and has not acknowledged them yet",
-    "ready": "has not fetched its files yet",
-}
-
-IN_BUNDLE: Final = "in the bundle"
 NOT_SHOWN: Final = (
     "Contents are not shown here: on the server's machine, use cfgsync generation show --contents, or cfgsync serve"
     " --page-contents."
@@ -28,15 +16,15 @@ NOT_SHOWN: Final = (
 
 
 def number(generation: str | None) -> str:
-    """The number of a generation without its epoch; `–` without a generation."""
-    return generation.rpartition(".")[2] if generation else "–"
+    """The number of a generation, the first digits of a digest; `–` without either."""
+    return generation_number(generation) or "–"
 
 
 def when(at: str | None, never: str = "–") -> Markup:
     """An RFC 3339 time; the script shows how long ago it was."""
     if at is None:
         return el("span", never, class_="muted")
-    return el("time", at.replace("T", " ").replace("Z", " UTC"), datetime=at)
+    return el("time", at.replace("T", " "), datetime=at)
 
 
 def spelled(state: str) -> str:
@@ -46,7 +34,13 @@ def spelled(state: str) -> str:
 
 def badge(state: str) -> Markup:
     """A state with its colour beside it."""
-    return el("span", el("i", class_="dot"), spelled(state), class_=f"state {state}", title=EXPLAINED[state])
+    words = meaning(state)
+    return el("span", el("i", class_="dot"), spelled(state), class_=f"state {state}", title=words or None)
+
+
+def meaning(state: str) -> str:
+    """What a state of a node means, `""` for an unknown one."""
+    return next((facts.meaning for known, facts in NODE_STATES.items() if known == state), "")
 
 
 def size(count: int) -> str:

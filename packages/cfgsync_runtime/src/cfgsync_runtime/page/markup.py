@@ -7,7 +7,8 @@ from html import escape as escape_html
 from typing import Final, TypeAlias
 from urllib.parse import urlencode
 
-_VOID: Final = frozenset(("br", "meta", "link", "rect", "circle", "path"))
+_VOID: Final = frozenset(("br", "meta", "link", "input"))
+_SHAPES: Final = frozenset(("rect", "circle", "path"))
 
 _BIDIRECTIONAL: Final = {
     code: f"\\u{code:04x}"
@@ -33,7 +34,9 @@ def el(tag: str, /, *children: Child, **attributes: str | int | bool | None) -> 
             written += " " + key.rstrip("_").replace("_", "-")
             written += "" if value is True else f'="{escape(str(value))}"'
     if tag in _VOID:
-        return Markup(f"<{tag}{written}>" if tag in ("br", "meta", "link") else f"<{tag}{written}/>")
+        return Markup(f"<{tag}{written}>")
+    if tag in _SHAPES:
+        return Markup(f"<{tag}{written}/>")
     return Markup(f"<{tag}{written}>{join(children)}</{tag}>")
 
 

@@ -10,18 +10,17 @@ import msgspec
 from cfgsync_adapter.status import FileSummary, NodeContents
 from cfgsync_core import NodeRegistration, NodeStatus
 
-from .formatting import IN_BUNDLE, NOT_SHOWN, badge, chips, crumbs, many, number, section, size, when
+from .formatting import NOT_SHOWN, badge, chips, crumbs, many, number, section, size, when
 from .markup import Child, Markup, el
 
 MISSING_SHOWN: Final = 60
-NO_FILES: Final = "The current generation gives it no files."
 _OMITTED: Final[Mapping[str | None, str]] = {"binary": " · binary", "large": " · too large to show"}
 
 
 class NodeFiles(msgspec.Struct, frozen=True):
-    """The files that a generation gives a node, with contents where the reader may see them."""
+    """The files that a node is given, with contents where the reader may see them. `generation` is None for a bundle."""
 
-    generation: str
+    generation: str | None
     node: NodeContents
     shared: tuple[FileSummary, ...]
 
@@ -34,7 +33,7 @@ def node_view(
     operator: bool,
     static: bool,
 ) -> list[Markup]:
-    """The sections. `registration` and contents are for an operator only."""
+    """The sections. Metadata and contents are for an operator only."""
     facts: list[tuple[str, Child]] = [
         ("registered", "yes" if node.registered else "no"),
         ("last seen", when(node.last_seen, "never")),
@@ -43,20 +42,19 @@ def node_view(
         ("applied", number(node.applied)),
     ]
     if registration is not None:
-        facts.append(("address", registration.ip))
-        if registration.metadata is not None:
+        facts.insert(0, ("address", registration.ip))
+        if operator and registration.metadata is not None:
             shown = msgspec.json.format(msgspec.json.encode(registration.metadata), indent=2).decode()
             facts.append(("metadata", el("pre", "\n", shown)))
     if node.last_failure:
         facts.append(("last failure", el("span", node.last_failure, class_="words")))
     if node.rebound:
         facts.append(("another secret took it", many(int(node.rebound), "time")))
-    state = el("small", IN_BUNDLE) if static and node.state == "ready" else badge(node.state)
     return [
         section(
             "node",
             crumbs("node"),
-            el("h1", node.identifier, " ", state, class_="words"),
+            el("h1", node.identifier, " ", badge(node.state), class_="words"),
             el("p", el("span", node.reason or "its files are ready", class_="words"), class_="said"),
         ),
         section(
@@ -83,7 +81,7 @@ def _missing(node: NodeStatus) -> Markup | None:
 
 def _files(files: NodeFiles | None, operator: bool, static: bool) -> Markup:
     if files is None:
-        why = "The contents of a bundle are not shown here." if static else NO_FILES
+        why = f"The {'bundle' if static else 'current generation'} gives it no files."
         return section("files", el("h2", "Files"), el("p", why, class_="muted"))
     note = (
         "A secret (a file that only its owner may read) is never shown."
@@ -93,7 +91,11 @@ def _files(files: NodeFiles | None, operator: bool, static: bool) -> Markup:
     replaced = " An operator replaced its own files (cfgsync node replace)." if files.node.replaced else None
     return section(
         "files",
-        el("h2", "Files ", el("small", f"generation {number(files.generation)}")),
+        el(
+            "h2",
+            "Files ",
+            el("small", f"generation {number(files.generation)}") if files.generation else None,
+        ),
         el("p", note, replaced, class_="muted"),
         el("h3", "Its own"),
         [file_view(file, f"own-{at}", operator) for at, file in enumerate(files.node.files)]

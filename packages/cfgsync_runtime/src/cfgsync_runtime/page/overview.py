@@ -7,35 +7,31 @@ from typing import Final, Literal
 
 from cfgsync_adapter.status import GenerationSummary
 from cfgsync_core import Condition, FleetStatus
+from cfgsync_core.wire import NODE_STATES
 
 from .formatting import badge, chips, many, number, section, spelled
 from .grid import grid
 from .history import generations
 from .markup import Markup, el, query
 from .node import MISSING_SHOWN
-from .scan import STATES, FleetScan, is_cut, missing_names
+from .scan import FleetScan, is_cut, missing_names
 from .table import NodeTable, table
 
 _BAR: Final = 1000
-_STRIPES: Final = (
-    "applied", "served", "ready", "not_ready", "not_registered", "no_files", "not_applied", "failed"
-)  # fmt: skip
-"""The states from left to right: the furthest come first, and the failures last."""
-
 Severity = Literal["good", "wait", "bad", "calm"]
 
 
-def overview(fleet: FleetScan, rows: NodeTable, heads: Sequence[GenerationSummary] | None) -> list[Markup]:
+def overview(fleet: FleetScan, nodes: NodeTable, heads: Sequence[GenerationSummary] | None) -> list[Markup]:
     """The sections; `heads` None for a source that has no generations."""
     static = heads is None
     return [
         _verdict(fleet, static),
         _insecure(fleet.status),
         _why(fleet.status),
-        _counts(fleet, rows.state, hidden=static),
-        grid(fleet, static),
+        _counts(fleet, nodes.state, static),
+        table(nodes),
+        grid(fleet, nodes.find),
         generations(heads or (), hidden=static),
-        table(rows, static),
     ]
 
 
@@ -47,10 +43,12 @@ def title_of(fleet: FleetScan, *, static: bool) -> str:
 def _verdict(fleet: FleetScan, static: bool) -> Markup:
     severity, title, lines = _summary(fleet, static)
     text = [[el("br") if at else None, line] for at, line in enumerate(lines)]
+    state = spelled(fleet.status.state)
+    known = el("span", state, class_="mark") if state != title.lower() else None
     return section(
         "verdict",
         el("div", _icon(severity), class_="icon"),
-        el("div", el("h1", title), el("p", text, class_="said") if text else None),
+        el("div", el("h1", title, known), el("p", text, class_="said") if text else None),
         class_=f"card verdict {severity}",
     )
 
@@ -58,26 +56,16 @@ def _verdict(fleet: FleetScan, static: bool) -> Markup:
 def _summary(fleet: FleetScan, static: bool) -> tuple[Severity, str, list[str]]:
     """How good the state of the fleet is, its title, and the lines below the title."""
     status = fleet.status
-    if static:
-        note = "No node has to wait. The server does not record which node has fetched its files."
-        return "calm", "A bundle is served", [f"{many(fleet.nodes, 'node')}. {note}"]
-    which = f"generation {number(status.generation)}"
-    served = status.generation is not None
+    which = "the bundle" if static else f"generation {number(status.generation)}"
+    served = static or status.generation is not None
     lines: list[str] = (
         [el("span", status.reason, class_="words")] if status.reason and not status.pending else []
     )
     match status.state:
-        case "converged":
-            return "good", "Every node has its files", [f"Every node has applied {which}.", *lines]
-        case "converging":
-            failed = fleet.counts["not_applied"]
-            has = "has" if status.behind_count == 1 else "have"
-            now = f"{which.capitalize()} is served. {many(status.behind_count, 'node')} {has} not applied it yet."
-            if failed:
-                now += f" {many(failed, 'node')} could not apply it."
-                return "bad", "Some nodes could not apply their files", [now, *lines]
-            return "calm", "Converging", [now, *lines]
-    if served:
+        case "converged" | "converging":
+            severity, title, now = _progress(fleet, which)
+            return severity, title, [now, *lines]
+    if served and not static:
         lines.append(f"{which.capitalize()} is still served.")
     match status.state:
         case "failed":
@@ -86,7 +74,36 @@ def _summary(fleet: FleetScan, static: bool) -> tuple[Severity, str, list[str]]:
             return "calm", f"The {'next' if served else 'first'} generation is being made", lines
         case "not_ready":
             return "wait", "The next generation is not ready" if served else "Not ready", lines
-    return "calm", "No node is registered", lines
+    if status.missing:
+        return "wait", "Not ready", lines
+    return "calm", "The bundle has no nodes" if static else "No node is registered", lines
+
+
+def _progress(fleet: FleetScan, which: str) -> tuple[Severity, str, str]:
+    """The same for a fleet to which all files are offered: how many nodes have applied them."""
+    counts, behind = fleet.counts, fleet.status.behind_count
+    without = f" {_have(counts['no_files'], 'node')} no files from it." if counts["no_files"] else ""
+    if not behind and not counts["applied"]:
+        return (
+            "bad",
+            "No node gets any files",
+            f"{which.capitalize()} leaves out every node that is registered.",
+        )
+    if not behind:
+        return "good", "Every node has its files", f"Every node has applied {which}.{without}"
+    failed = counts["not_applied"]
+    now = f"{which.capitalize()} is served. {_have(behind, 'node')} not applied it yet"
+    if failed == behind:
+        now = f"{which.capitalize()} is served. {many(failed, 'node')} could not apply it"
+    elif failed:
+        now += f"; {failed:,} of them could not"
+    if failed:
+        return "bad", "Some nodes could not apply their files", f"{now}.{without}"
+    return "calm", "Converging", f"{now}.{without}"
+
+
+def _have(count: int, noun: str) -> str:
+    return f"{many(count, noun)} {'has' if count == 1 else 'have'}"
 
 
 def _icon(severity: Severity) -> Markup:
@@ -157,17 +174,23 @@ def _missing(status: FleetStatus) -> Markup | None:
     )
 
 
-def _counts(fleet: FleetScan, selected: str, *, hidden: bool) -> Markup:
+def _counts(fleet: FleetScan, selected: str, static: bool) -> Markup:
     counts, whole = fleet.counts, max(len(fleet.names), 1)
     stripes, at = [], 0
-    for state in _STRIPES:
+    for state in reversed(NODE_STATES):  # the furthest come first, and the failures last
         upto = at + counts[state]
         left, right = _BAR * at // whole, _BAR * upto // whole
         if upto > at:
             stripes.append(el("rect", x=left, width=max(right - left, 2), height=10, class_=state))
         at = upto
     cut = "+" if is_cut(fleet.status) else None
-    label = ", ".join(f"{counts[state]:,} {spelled(state)}" for state in STATES)
+    status = fleet.status
+    here = (
+        many(fleet.nodes, "node")
+        if static
+        else f"{status.registered:,} registered, {status.waiting:,} waiting"
+    )
+    label = ", ".join(f"{counts[state]:,} {spelled(state)}" for state in NODE_STATES)
     tiles = [
         el(
             "a",
@@ -177,11 +200,11 @@ def _counts(fleet: FleetScan, selected: str, *, hidden: bool) -> Markup:
             class_="tile" if counts[state] else "tile none",
             aria_current="true" if selected == state else None,
         )
-        for state in STATES
+        for state in NODE_STATES
     ]
     return section(
         "counts",
-        el("h2", "Fleet ", el("small", f"{many(fleet.nodes, 'node')}, {fleet.status.waiting:,} waiting")),
+        el("h2", "Fleet ", el("small", here)),
         el(
             "svg",
             stripes,
@@ -192,5 +215,4 @@ def _counts(fleet: FleetScan, selected: str, *, hidden: bool) -> Markup:
             aria_label=label,
         ),
         el("nav", tiles, class_="tiles", aria_label="Nodes by state"),
-        hidden=hidden,
     )

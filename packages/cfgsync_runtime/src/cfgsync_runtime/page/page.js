@@ -3,7 +3,7 @@
 // Text from the server only becomes text nodes or attributes; HTML from the server is escaped there, and cannot run.
 (() => {
   let labels = {}; // by letter: the name of a state, from the server
-  const POLL_MS = 3000, LEAST_MS = 250, RETRY_MS = 15000, ABOUT_MS = 150;
+  const POLL_MS = 3000, LEAST_MS = 250, RETRY_MS = 15000, ABOUT_MS = 150, TYPED_MS = 200;
   const main = document.getElementById("main");
   const grid = document.getElementById("grid");
 
@@ -60,7 +60,10 @@
     }
     const focused = old.contains(document.activeElement) ? document.activeElement : null;
     const href = focused && focused.getAttribute("href");
+    const form = old.querySelector("form"), fresh = section.querySelector("form");
+    if (form && fresh) fresh.replaceWith(form); // someone may be typing in it
     old.replaceWith(section);
+    if (focused && form && form.contains(focused)) focused.focus({ preventScroll: true });
     if (href) for (const link of section.getElementsByTagName("a")) {
       if (link.getAttribute("href") === href) { link.focus({ preventScroll: true }); break; }
     }
@@ -68,13 +71,14 @@
 
   // ---- the grid ----
   const cells = new Map();
-  let drawn = "", wanted = "";
+  let drawn = "", foundBy = "";
   function drawGrid(text) {
     if (!grid || text === drawn) return;
     drawn = text;
     const data = JSON.parse(text), box = document.getElementById("cells");
-    const { names, states } = data;
+    const { names, states, found } = data; // found: which names the filter finds, as zeros and ones
     labels = data.kinds;
+    foundBy = data.find || "";
     grid.hidden = names.length === 0;
     box.className = names.length <= 60 ? "few" : names.length <= 1500 ? "some" : names.length <= 4000 ? "many" : "all";
     const focused = box.contains(document.activeElement) ? document.activeElement : null;
@@ -103,8 +107,8 @@
       }
       const label = few ? name : "";
       if (cell.textContent !== label) cell.textContent = label;
+      cell.classList.toggle("dim", found !== undefined && found[at - 1] === "0");
     }
-    if (wanted) dim();
   }
   function newCell(name) {
     const cell = document.createElement("a");
@@ -112,15 +116,6 @@
     cell.tabIndex = -1;
     cell.dataset.name = name;
     return cell;
-  }
-  function dim() {
-    let first = null;
-    for (const [name, cell] of cells) {
-      const off = wanted !== "" && !name.toLowerCase().includes(wanted);
-      cell.classList.toggle("dim", off);
-      if (!off && !first) first = cell;
-    }
-    return first;
   }
   let aboutTimer = 0, aboutName = "";
   function about(cell) {
@@ -136,15 +131,7 @@
     }, ABOUT_MS);
   }
   function listenToGrid() {
-    const box = document.getElementById("cells"), find = document.createElement("input");
-    find.id = "find"; find.type = "search"; find.placeholder = "Find a node"; find.autocomplete = "off"; find.spellcheck = false;
-    find.setAttribute("aria-label", "Find a node by a part of its name; Enter opens the first");
-    document.getElementById("find-place").append(find);
-    find.addEventListener("input", () => { wanted = find.value.trim().toLowerCase(); dim(); });
-    find.addEventListener("keydown", (event) => {
-      const first = event.key === "Enter" && wanted ? dim() : null;
-      if (first) location.href = first.href;
-    });
+    const box = document.getElementById("cells");
     const cellOf = (event) => event.target.closest ? event.target.closest("#cells a") : null;
     box.addEventListener("pointerover", (event) => { const cell = cellOf(event); if (cell) about(cell); });
     box.addEventListener("focusin", (event) => {
@@ -165,6 +152,29 @@
       event.preventDefault();
       const to = all[at + steps[event.key]];
       if (to) to.focus();
+    });
+  }
+
+  // ---- the filter: the server looks through every node ----
+  let typing = 0;
+  function listenToFilter() {
+    main.addEventListener("input", (event) => {
+      if (event.target.id !== "find") return;
+      clearTimeout(typing);
+      typing = setTimeout(() => {
+        const at = new URL(location), words = event.target.value.trim();
+        at.searchParams.delete("after");
+        if (words) at.searchParams.set("find", words); else at.searchParams.delete("find");
+        history.replaceState(null, "", at);
+        next = 0;
+        reload();
+      }, TYPED_MS);
+    });
+    main.addEventListener("submit", (event) => {
+      if (document.getElementById("find").value.trim().toLowerCase() !== foundBy) return; // not read yet: a new page
+      event.preventDefault();
+      const first = foundBy ? document.querySelector("#nodes tbody a") : null;
+      if (first) location.href = first.href; // Enter opens the first node
     });
   }
 
@@ -217,7 +227,7 @@
   // ---- hints ----
   let stream = null, open = false;
   function showConnection() {
-    if (failedSince) showLive("lost", "no reply since " + failedSince.toTimeString().slice(0, 8) + "; what you see is older");
+    if (failedSince) showLive("lost", "no reply since " + failedSince.toISOString().slice(11, 19) + "Z; what you see is older");
     else if (open) showLive("live", "live");
     else showLive("polls", (document.body.dataset.live === "yes" ? "no hints; " : "") + "reads every " + POLL_MS / 1000 + " s");
   }
@@ -237,6 +247,7 @@
   spellTimes();
   if (grid) {
     listenToGrid();
+    listenToFilter();
     drawGrid(document.getElementById("cell-data").textContent);
   }
   if (document.body.dataset.live === "yes") follow();

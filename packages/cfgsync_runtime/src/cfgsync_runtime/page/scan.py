@@ -7,52 +7,76 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Final, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 
 from cfgsync_core import FleetStatus
-from cfgsync_core.wire import State, StatusSource
-
-LETTERS: Final[Mapping[str, str]] = {
-    "not_registered": "u",
-    "failed": "f",
-    "not_ready": "n",
-    "no_files": "o",
-    "not_applied": "x",
-    "applied": "a",
-    "served": "s",
-    "ready": "r",
-}
-STATES: Final[tuple[str, ...]] = get_args(State)
+from cfgsync_core.wire import MAX_NAMES, NODE_STATES, State, StatusSource
 
 SLICE: Final = 250
 """Nodes in one slice, which takes 2 ms."""
-NAMED: Final = 1_000
-"""Names that a condition has at most."""
 PAUSE: Final = 4
 """After a scan of a large fleet, the next one waits this many times as long as it took."""
 
+SHARED_REASON: Final = {
+    "failed": "the newest run failed, see above",
+    "not_ready": "the fleet is not ready, see above",
+}
+"""By state of a node: its reason is the fleet's, which the page shows once."""
+
+_LETTERS: Final[Mapping[str, str]] = {state: facts.letter for state, facts in NODE_STATES.items()}
+_RANKS: Final[Mapping[str, int]] = {facts.letter: rank for rank, facts in enumerate(NODE_STATES.values())}
+_ABSENT: Final = _LETTERS["not_registered"]
+
+
+class Place(msgspec.Struct, frozen=True, order=True):
+    """The place of a node in the list: the rank of its state in `NODE_STATES`, then its name. As text `served:node-1`."""
+
+    rank: int
+    name: str
+
+    @classmethod
+    def parse(cls, text: str) -> Place:
+        """The place in a query; the beginning for any other text."""
+        state, _, name = text.partition(":")
+        return cls(_RANKS[_LETTERS[state]], name) if state in _LETTERS else cls(-1, "")
+
+    def __str__(self) -> str:
+        return f"{tuple(NODE_STATES)[self.rank]}:{self.name}"
+
 
 class FleetScan(msgspec.Struct, frozen=True):
-    """The fleet at one moment. `status` has no nodes; `names` are all nodes and all missing ones, sorted, and `letters` has
-    the letter of the state of each."""
+    """The fleet at one moment. `status` has no nodes; `names` are all nodes and all missing ones, sorted. `letters` has
+    the letter of the state of each, and `texts` what a filter finds it by: name, address, state and reason, in lower case."""
 
     status: FleetStatus
     names: Sequence[str]
     letters: str
+    texts: Sequence[str]
 
     @property
-    def counts(self) -> Mapping[str, int]:
+    def counts(self) -> Mapping[State, int]:
         """The number of nodes in each state."""
         found = Counter(self.letters)
-        return {state: found[LETTERS[state]] for state in STATES}
+        return {state: found[facts.letter] for state, facts in NODE_STATES.items()}
 
     @property
     def nodes(self) -> int:
         """The number of nodes, without the missing ones."""
-        return len(self.names) - self.letters.count(LETTERS["not_registered"])
+        return len(self.names) - self.letters.count(_ABSENT)
+
+    def places(self, state: str, find: str) -> Sequence[Place]:
+        """The nodes in this state, `""` for all, whose text has `find` in it; failures first. Missing nodes are among them
+        only when something is asked for."""
+        wanted = (
+            _LETTERS[state] if state else "".join(_RANKS) if find else "".join(_RANKS).replace(_ABSENT, "")
+        )
+        every = zip(self.names, self.letters, self.texts, strict=True)
+        return sorted(
+            Place(_RANKS[letter], name) for name, letter, text in every if letter in wanted and find in text
+        )
 
 
 def missing_names(status: FleetStatus) -> dict[str, None]:
@@ -62,14 +86,15 @@ def missing_names(status: FleetStatus) -> dict[str, None]:
 
 def is_cut(status: FleetStatus) -> bool:
     """True when more nodes may be missing than are named."""
-    return any(len(condition.missing) >= NAMED for condition in status.conditions)
+    return any(len(condition.missing) >= MAX_NAMES for condition in status.conditions)
 
 
 class FleetScanner:
-    """Scans all nodes of `status`."""
+    """Scans all nodes of `status`; `address` gives the address of a node, None for one that has not registered."""
 
-    def __init__(self, status: StatusSource) -> None:
+    def __init__(self, status: StatusSource, address: Callable[[str], str | None]) -> None:
         self._status = status
+        self._address = address
         self._lock = asyncio.Lock()
         self._newest: FleetScan | None = None
         self._began = float("-inf")
@@ -91,18 +116,21 @@ class FleetScanner:
             return self._newest
 
     async def _scanned(self) -> FleetScan:
-        states: dict[str, str] = {}
+        found: dict[str, tuple[str, str]] = {}
         after = ""
-        while True:
-            status = self._status.fleet(SLICE, after)
-            states.update((node.identifier, node.state) for node in status.nodes)
-            if len(status.nodes) < SLICE:
+        while nodes := self._status.nodes(SLICE, after):
+            for node in nodes:
+                reason = "" if node.state in SHARED_REASON else node.reason
+                words = (node.identifier, self._address(node.identifier) or "", node.state, reason)
+                found[node.identifier] = _LETTERS[node.state], "\n".join(words).lower()
+            if len(nodes) < SLICE:
                 break
-            after = status.nodes[-1].identifier
+            after = nodes[-1].identifier
             await asyncio.sleep(0)
-        absent = missing_names(status).keys() - states.keys()
+        status = self._status.fleet(0, "")
+        absent = missing_names(status).keys() - found.keys()
         if absent:
-            states |= dict.fromkeys(absent, "not_registered")
-            states = dict(sorted(states.items()))
-        letters = "".join([LETTERS[state] for state in states.values()])
-        return FleetScan(msgspec.structs.replace(status, nodes=()), tuple(states), letters)
+            found |= {name: (_ABSENT, f"{name}\nnot_registered".lower()) for name in absent}
+            found = dict(sorted(found.items()))
+        letters = "".join([letter for letter, _ in found.values()])
+        return FleetScan(status, tuple(found), letters, [text for _, text in found.values()])

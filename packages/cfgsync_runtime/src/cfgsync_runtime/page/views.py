@@ -7,10 +7,12 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import msgspec
+
 from cfgsync_adapter import Generation, RegistrationConfigSource
 from cfgsync_adapter.status import difference_page, generation_page, generation_summaries, node_contents
 from cfgsync_core.server import Call, Reply, page_of
-from cfgsync_core.wire import StatusSource
+from cfgsync_core.wire import NODE_STATES, NodeDetails, StatusSource
 
 from .assets import assets
 from .document import document
@@ -20,12 +22,12 @@ from .history import difference_view, generation_view
 from .markup import Markup, el
 from .node import NodeFiles, node_view
 from .overview import overview, title_of
-from .scan import LETTERS, FleetScan, FleetScanner
-from .table import NodeTable
+from .scan import FleetScan, FleetScanner, Place
+from .table import NodeRow, NodeTable
 
 _Sections = Callable[[], list[Markup]]
 
-ROWS: Final = 100
+ROWS: Final = 25
 """Nodes in the table at a time."""
 CHANGED: Final = 50
 """Nodes at a time of what changed between two generations."""
@@ -34,22 +36,39 @@ CONTENTS: Final = ("operator", "reader")
 """The callers that may see what is in a file, and what a node registered."""
 
 
-class Views:
-    """Answers `GET /`: the fleet from `status`, its generations from `source`."""
+class Wanted(msgspec.Struct, frozen=True):
+    """What the table of the first view shows: the nodes in `state` with `find` in their text, after the place `after`."""
 
-    def __init__(self, status: StatusSource, source: RegistrationConfigSource | None) -> None:
+    state: str
+    find: str
+    after: str
+
+
+class Views:
+    """Answers `GET /`: the fleet from `status`, its generations from `source`, what a node registered and is given from
+    `details`. `title` is the name of the fleet."""
+
+    def __init__(
+        self,
+        status: StatusSource,
+        source: RegistrationConfigSource | None,
+        details: NodeDetails | None = None,
+        title: str = "",
+    ) -> None:
         self._status = status
         self._source = source
-        self._scanner = FleetScanner(status)
+        self._details = source if details is None else details
+        self._title = title
+        self._scanner = FleetScanner(status, self._address)
         self._making = asyncio.Lock()
-        self._made: tuple[FleetScan, str, str, Reply] | None = None
+        self._made: tuple[FleetScan, Wanted, Reply] | None = None
 
     async def answer(self, call: Call) -> Reply:
         """HTML, or the data of the grid for a reader that accepts JSON and not HTML."""
         accept = call.headers.get("Accept", "")
         if "application/json" in accept and "text/html" not in accept:
             fleet = await self._scanner.scan()
-            data = await asyncio.to_thread(grid_data, fleet, static=self._source is None)
+            data = await asyncio.to_thread(grid_data, fleet)
             return Reply(200, (data,), {**assets().headers, "Content-Type": "application/json"})
         query, after, operator = call.query, page_of(call.query)[1], call.principal.role in CONTENTS
         if "node" in query:
@@ -58,45 +77,47 @@ class Views:
             return await self._generation(self._source, query, after)
         if self._source is not None and ("from" in query or "to" in query):
             return await self._difference(self._source, query, after, operator)
-        return await self._overview(query.get("state", ""), after)
+        state = query.get("state", "")
+        find = query.get("find", "")[:MAX_NAME].strip().lower()
+        return await self._overview(Wanted(state if state in NODE_STATES else "", find, after))
 
-    async def _overview(self, state: str, after: str) -> Reply:
+    async def _overview(self, wanted: Wanted) -> Reply:
         fleet = await self._scanner.scan()
-        state = state if state in LETTERS else ""
         async with self._making:  # all requests of one scan share one document
-            if self._made is None or self._made[0] is not fleet or self._made[1:3] != (state, after):
-                rows = self._rows(fleet, state, after)
+            if self._made is None or self._made[0] is not fleet or self._made[1] != wanted:
+                nodes = await self._nodes(fleet, wanted)
                 heads = None if self._source is None else generation_summaries(self._source.parts.publisher)
                 title = title_of(fleet, static=heads is None)
-                reply = await self._shown(title, lambda: overview(fleet, rows, heads))
-                self._made = (fleet, state, after, reply)
-            return self._made[3]
+                reply = await self._shown(title, lambda: overview(fleet, nodes, heads))
+                self._made = (fleet, wanted, reply)
+            return self._made[2]
 
-    def _rows(self, fleet: FleetScan, state: str, after: str) -> NodeTable:
-        wanted = LETTERS[state] if state else "".join(LETTERS.values()).replace(LETTERS["not_registered"], "")
-        names = [name for name, letter in zip(fleet.names, fleet.letters, strict=True) if letter in wanted]
-        start = bisect_right(names, after) if after else 0
-        page = names[start : start + ROWS]
-        further = page[-1] if start + ROWS < len(names) else None
-        if state:
-            nodes = tuple(map(self._status.node, page))
-        else:
-            last = page[-1] if page else ""
-            here = self._status.fleet(ROWS, after).nodes
-            nodes = tuple(node for node in here if node.identifier <= last)
-        return NodeTable(nodes, start, len(names), state, further)
+    async def _nodes(self, fleet: FleetScan, wanted: Wanted) -> NodeTable:
+        places = await asyncio.to_thread(fleet.places, wanted.state, wanted.find)
+        start = bisect_right(places, Place.parse(wanted.after))
+        page = places[start : start + ROWS]
+        further = str(page[-1]) if start + ROWS < len(places) else None
+        rows = [NodeRow(self._status.node(place.name), self._address(place.name)) for place in page]
+        return NodeTable(rows, start, len(places), wanted.state, wanted.find, further)
+
+    def _address(self, name: str) -> str | None:
+        known = None if self._details is None else self._details.registration(name)
+        return None if known is None else known.ip
 
     async def _node(self, name: str, operator: bool) -> Reply:
         node = self._status.node(name)
-        source = self._source
         registration = files = None
-        if source is not None and operator:
-            registration = source.parts.registry.get(name)
-        if source is not None and (current := source.generation) is not None:
-            held = await asyncio.to_thread(node_contents, current, name, contents=operator)
-            files = None if held is None else NodeFiles(current.text, *held)
+        if self._details is not None:
+            registration, given = self._details.registration(name), self._details.given(name)
+            if given is not None:
+                replaced = self._details.is_replaced(name)
+                contents = await asyncio.to_thread(
+                    node_contents, name, given.payload, replaced=replaced, contents=operator
+                )
+                files = NodeFiles(given.generation, *contents)
+        static = self._source is None
         return await self._shown(
-            name, lambda: node_view(node, registration, files, operator=operator, static=source is None)
+            name, lambda: node_view(node, registration, files, operator=operator, static=static)
         )
 
     async def _generation(
@@ -136,9 +157,9 @@ class Views:
         )
         return await self._shown("Not held", lambda: [view], 404)
 
-    async def _shown(self, title: str, sections: _Sections, status: int = 200) -> Reply:
+    async def _shown(self, view: str, sections: _Sections, status: int = 200) -> Reply:
         live = self._source is not None
-        made = await asyncio.to_thread(lambda: document(title, sections(), live=live))
+        made = await asyncio.to_thread(lambda: document(view, sections(), title=self._title, live=live))
         return Reply(status, (made,), assets().headers)
 
 

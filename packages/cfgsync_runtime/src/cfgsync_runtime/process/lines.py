@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Final
 
 from cfgsync_core.log_events import event
+from cfgsync_core.text import counted
 
 HELD: Final = 1_000  # lines, or pieces of output; more than that are dropped and counted
 PATIENCE: Final = (
@@ -148,7 +149,7 @@ def _wait_for_room(descriptor: int) -> None:
 
 
 def _lost(lines: int) -> logging.LogRecord:
-    words = "%d lines could not be written"
-    record = logging.LogRecord("cfgsync", logging.WARNING, __file__, 0, words, (lines,), None)
+    words = f"{counted(lines, 'line')} could not be written"
+    record = logging.LogRecord("cfgsync", logging.WARNING, __file__, 0, words, None, None)
     record.__dict__.update(event("lines_lost", lines=lines))
     return record

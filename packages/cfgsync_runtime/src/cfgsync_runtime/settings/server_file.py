@@ -30,6 +30,7 @@ KEYS: Final[Mapping[str, tuple[Callable[[Place, str], object], str]]] = {
     "shrink_guard": (Place.number, "50"),
     "ttl": (Place.scalar, "60"),
     "run_timeout": (Place.scalar, "60"),
+    "title": (Place.text, "my fleet"),
     **dict.fromkeys(
         (
             *("insecure_no_tls", "insecure_no_auth", "allow_anonymous", "expose_errors"),

@@ -16,6 +16,7 @@ from typing import Final, Self, TypeAlias
 
 from cfgsync_artifacts import CfgsyncError
 from cfgsync_core import AppliedFiles, CfgsyncClient, Fetched, NodeRegistration, Version
+from cfgsync_core.text import counted
 
 from ..node.outputs import OutputDirectory, write
 from ..node.programs import fetch_and_write_artifacts
@@ -182,7 +183,9 @@ class Fleet(Mapping[str, FleetNode]):
         failure = self.server.failure
         if failure is not None:
             reasons.insert(0, f"the materializer raised {type(failure).__name__}: {failure}")
-        return FleetNotBooted(f"{without} of {len(booting)} nodes have no files; {_few(reasons)}")
+        return FleetNotBooted(
+            f"{without} of {counted(len(booting), 'node')} {'has' if without == 1 else 'have'} no files; {_few(reasons)}"
+        )
 
     async def _first_files(self, node: FleetNode, wait: float) -> None:
         outputs = OutputDirectory(os.fspath(node.directory))

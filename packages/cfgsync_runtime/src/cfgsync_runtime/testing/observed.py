@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from cfgsync_adapter import MaterializationResult, RegistrationSnapshot, RegistrationSnapshotMaterializer
+from cfgsync_adapter.application import expected_nodes
 
 
 class ObservedMaterializer:
@@ -16,6 +17,7 @@ class ObservedMaterializer:
     def __init__(self, inner: RegistrationSnapshotMaterializer) -> None:
         self.inner = inner
         self.revision = str(getattr(inner, "revision", ""))
+        self.expected_nodes = expected_nodes(inner)
         self.failure: Exception | None = None
         self.runs = 0
         self.on_failure: Callable[[frozenset[str]], object] = lambda _: None

@@ -80,7 +80,7 @@ def serving_bundle(bundle: Bundle, shared: Files = (), *, port: int = 0) -> Serv
         source = StaticConfigSource.from_bundle(bundle)
     else:
         source = StaticConfigSource({node: as_set(files) for node, files in bundle.items()}, as_set(shared))
-    return Served(lambda: serving_source(source, source, port=port))
+    return Served(lambda: serving_source(source, source, acknowledging=source, details=source, port=port))
 
 
 def serving_materializer(materializer: object, **options: Unpack[ServingOptions]) -> Served:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from cfgsync_adapter.status import FileChange, FileSummary, NodeChange, NodeContents
-from cfgsync_core.text import plain
+from cfgsync_core.text import counted, plain
 
 LINE: Final = 10_000
 _SIGN: Final = {"added": "+", "removed": "-", "changed": "~"}
@@ -59,12 +59,14 @@ def _how(change: FileChange) -> str:
     before, after = change.before, change.after
     if before is None or after is None:
         only = before or after
-        return "" if only is None else f"  {plain(only.mode, 8)}, {only.size} bytes{_omitted(only)}"
+        return (
+            "" if only is None else f"  {plain(only.mode, 8)}, {counted(only.size, 'byte')}{_omitted(only)}"
+        )
     modes = f"  mode {plain(before.mode, 8)} to {plain(after.mode, 8)}"
     mode = modes if before.mode != after.mode else ""
     if before.digest == after.digest:
         return mode
-    return f"{mode}  {before.size} to {after.size} bytes{_omitted(before) or _omitted(after)}"
+    return f"{mode}  {before.size} to {counted(after.size, 'byte')}{_omitted(before) or _omitted(after)}"
 
 
 def _omitted(file: FileSummary) -> str:

@@ -6,6 +6,7 @@ time when a node was last seen.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple, TextIO
@@ -13,8 +14,8 @@ from typing import Final, NamedTuple, TextIO
 from msgspec import UNSET
 
 from cfgsync_core import FleetStatus, NodeStatus
-from cfgsync_core.text import plain
-from cfgsync_core.wire import describe
+from cfgsync_core.text import counted, plain
+from cfgsync_core.wire import FLEET_COLOURS, NODE_STATES, describe, generation_number
 
 from .terminal import COLUMNS, cells, filled, fitted, has_colours, is_live, size
 
@@ -27,23 +28,11 @@ _NAMED: Final = 8
 """How many of the nodes that promised to keep in touch are named under the table."""
 _BEHIND: Final = 3
 """How many of the nodes that are behind are named."""
+_MISSING: Final = 60
+"""How many missing nodes are named, where the reason names only the first of them."""
+_WITH_FILES: Final = ("not_applied", "applied", "served", "ready")
 _NAME_WIDTHS: Final = {4: 16, 3: 4, 1: 4}
 """By number of other columns: the least width of the first one at which the others are shown."""
-_COLOURS: Final = {
-    "not_registered": "dim",
-    "failed": "red",
-    "not_ready": "yellow",
-    "no_files": "red",
-    "not_applied": "red",
-    "applied": "green",
-    "served": "cyan",
-    "empty": "dim",
-    "converging": "cyan",
-    "converged": "green",
-}
-"""By state, of a node or of the fleet."""
-
-
 _CODES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
@@ -77,21 +66,43 @@ def table(fleet: FleetStatus, nodes: Sequence[NodeStatus], page: Page) -> Iterat
 
 def summary(fleet: FleetStatus, page: Page) -> Iterator[str]:
     """The fleet in a few lines: its generation, its counts, its state and why, and the nodes that are behind."""
-    applied = "" if fleet.converged is UNSET else f", {fleet.applied} applied"  # older than acknowledgements
-    counts = f"generation {number(fleet.generation)}, {fleet.registered} registered, {fleet.waiting} waiting{applied}"
-    yield from wrapped(counts, page, "bold")
+    yield from wrapped(_counts(fleet), page, "bold")
     if fleet.insecure:
         yield from wrapped(f"insecure: {plain(', '.join(fleet.insecure))}", page, "red")
     state = plain(fleet.state.replace("_", " ") or "reason")  # older than states: there is only a reason
     if fleet.state or fleet.reason:
         joined = ", but " if fleet.state in ("converging", "converged") else ": "
         line = f"{state}{joined}{plain(fleet.reason)}" if fleet.reason else state
-        yield from wrapped(line, page, _COLOURS.get(fleet.state, ""))
+        yield from wrapped(line, page, FLEET_COLOURS.get(fleet.state, ""))
+    named = set(re.split("[ ,;()]+", fleet.reason))
+    if missing := [plain(node.identifier, 128) for node in fleet.missing if node.identifier not in named]:
+        more = len(missing) - _MISSING
+        names = ", ".join(missing[:_MISSING]) + (f" and {more} more" if more > 0 else "")
+        yield from wrapped(f"also missing: {names}", page)
     if not any(condition.missing for condition in fleet.conditions):  # else the reason names them
         for condition in fleet.conditions:
             yield from wrapped(f"{plain(condition.name)}: {describe('', (condition,))}", page)
-    if fleet.generation and fleet.behind:
+    if fleet.behind and (fleet.generation or is_static(fleet)):
         yield from wrapped(f"behind: {_behind(fleet)}", page, "yellow")
+
+
+def is_static(fleet: FleetStatus) -> bool:
+    """True for a server that has files for nodes but no generations: it serves a bundle."""
+    return fleet.generation is None and any(fleet.counts.get(state) for state in _WITH_FILES)
+
+
+def _counts(fleet: FleetStatus) -> str:
+    """The fleet's counts, those of the states as the page has them."""
+    if is_static(fleet):
+        head = f"a bundle of {counted(sum(fleet.counts.values()), 'node')}, {fleet.registered} registered"
+    else:
+        head = (
+            f"generation {number(fleet.generation)}, {fleet.registered} registered, {fleet.waiting} waiting"
+        )
+    if not fleet.counts:  # an older server
+        return head if fleet.converged is UNSET else f"{head}, {fleet.applied} applied"
+    shown = [(state, fleet.counts.get(state, 0)) for state in NODE_STATES]
+    return head + "".join(f", {count} {state}" for state, count in shown if count or state == "applied")
 
 
 def _behind(fleet: FleetStatus) -> str:
@@ -117,15 +128,21 @@ def row(node: NodeStatus, widths: Sequence[int], page: Page) -> str:
     if len(widths) > 4 and widths[4] < len(seen):
         seen = seen.partition("T")[2] or seen  # the time of the day
     texts = (node.identifier, state, number(node.served), number(node.applied), seen)
-    return _row(texts, widths, page.painted(filled(state, widths[1]), _COLOURS.get(node.state, "")))
+    return _row(texts, widths, page.painted(filled(state, widths[1]), colour(node.state)))
+
+
+def is_known(node: NodeStatus) -> bool:
+    """True for a node that is registered, or to which a bundle gives files."""
+    return node.registered or node.state in _WITH_FILES
 
 
 def one(node: NodeStatus, page: Page) -> Iterator[str]:
     """All that is known of one node."""
     state = _state(node)
     name = fitted(plain(node.identifier), page.width - cells(state) - 2)
-    yield f"{name}: {page.painted(state, _COLOURS.get(node.state, ''))}"
-    yield from wrapped(f"served generation {number(node.served)}, applied {number(node.applied)}", page)
+    yield f"{name}: {page.painted(state, colour(node.state))}"
+    what = "files" if "sha256-" in f"{node.served}{node.applied}" else "generation"
+    yield from wrapped(f"served {what} {number(node.served)}, applied {number(node.applied)}", page)
     yield from wrapped(f"last seen {_seen(node)}", page)
     if node.registered:
         kept = (
@@ -153,9 +170,14 @@ def _state(node: NodeStatus) -> str:
     return fitted(plain(node.state) or "-", 14)
 
 
+def colour(state: str) -> str:
+    """The colour of a node's state, `""` for an unknown one."""
+    return next((facts.colour for known, facts in NODE_STATES.items() if known == state), "")
+
+
 def number(generation: str | None) -> str:
-    """The number of a generation, without the 36 characters of its epoch."""
-    return plain(generation.rpartition(".")[2], 10) if generation else "-"
+    """The number of a generation, or the first digits of a digest."""
+    return plain(generation_number(generation) or "-", 10)
 
 
 def _widths(width: int, longest: int) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ import msgspec
 
 from cfgsync_core import FleetStatus, NodeStatus
 from cfgsync_core.text import plain
+from cfgsync_core.wire import NODE_STATES
 
 from .fleet_table import Page, number, one, rows, summary
 from .messages import NoAnswer, fail
@@ -27,16 +28,7 @@ EVERY: Final = 1.0
 _SHARE: Final = 10
 _OPEN, _CLOSE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 """A terminal's second screen, without a cursor: the first one comes back as it was."""
-_FIRST: Final = (
-    "failed",
-    "not_applied",
-    "no_files",
-    "not_registered",
-    "ready",
-    "not_ready",
-    "served",
-    "applied",
-)
+_ORDER: Final[dict[str, int]] = {state: place for place, state in enumerate(NODE_STATES)}
 """Where not all nodes fit, those that hold up the fleet come first; an unknown state comes before all."""
 
 Block = list[str]
@@ -118,7 +110,7 @@ def _fleet(fleet: FleetStatus, nodes: Sequence[NodeStatus]) -> Callable[[Page, i
 
 
 def _urgency(node: NodeStatus) -> int:
-    return _FIRST.index(node.state) if node.state in _FIRST else -1
+    return _ORDER.get(node.state, -1)
 
 
 def _node(node: NodeStatus) -> Callable[[Page, int], Block]:

@@ -12,6 +12,7 @@ from cfgsync_adapter import MaterializedArtifacts, RegistrationConfigSource, Reg
 from cfgsync_artifacts import CfgsyncError, digest_of
 from cfgsync_core import BundleConfigSource
 from cfgsync_core.log_events import event
+from cfgsync_core.text import counted
 
 from ...settings.serve_settings import ServeSettings
 from ...settings.server_file import RegistrationServer, StaticServer
@@ -105,9 +106,9 @@ class Reloads:
             nodes = len(server.nodes)
         self._settings = old.model_copy(update={"server": server})
         log.info(
-            "SIGHUP: %s is read again (%d nodes)",
+            "SIGHUP: %s is read again (%s)",
             server.file,
-            nodes,
+            counted(nodes, "node"),
             extra=event("reloaded", changed=True, nodes=nodes),
         )
 

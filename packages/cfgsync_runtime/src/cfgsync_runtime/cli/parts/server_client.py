@@ -79,7 +79,9 @@ class ServerClient:
         """The fleet and every node: one answer has a limited number of nodes, in the order of their names."""
         fleet = self.status("/status", FleetStatus)
         page, nodes = fleet.nodes, list(fleet.nodes)
-        while page and len(nodes) < fleet.registered:
+        # a bundle's nodes need not have registered
+        listed = sum(count for state, count in fleet.counts.items() if state != "not_registered")
+        while page and len(nodes) < max(fleet.registered, listed):
             page = self.status(f"/status?after={quote(page[-1].identifier, safe='')}", FleetStatus).nodes
             nodes += page
         return fleet, nodes

@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from cfgsync_artifacts import DiskError, replace_file
-from cfgsync_core.text import plain
+from cfgsync_core.text import counted, plain
 
 from ...operator.recording import SnapshotPage, joined
 from .messages import fail
@@ -43,7 +43,7 @@ def save_snapshot(server: str, file: str, admin_socket: str | None) -> None:
         "no generation" if recorded.generation is None else f"generation {recorded.generation.number}"
     )
     print(
-        f"{file}: {len(recorded.registrations)} nodes registered, {generation} at {plain(recorded.taken_at)}"
+        f"{file}: {counted(len(recorded.registrations), 'node')} registered, {generation} at {plain(recorded.taken_at)}"
     )
 
 

@@ -9,10 +9,10 @@ from typing import Final, Literal
 import msgspec
 
 from cfgsync_core import FleetStatus
-from cfgsync_core.text import plain
+from cfgsync_core.text import counted, plain
 from cfgsync_core.wire import NodeBehind
 
-from .fleet_table import number
+from .fleet_table import is_static, number
 from .messages import NoAnswer, WaitingLine, fail
 from .server_client import NOT_OURS, ServerClient
 
@@ -75,29 +75,41 @@ def _why(last: FleetStatus | NoAnswer) -> str:
     """What the command waits for, in one line."""
     if isinstance(last, NoAnswer):
         return str(last)
-    if last.generation is None:
+    if last.generation is None and not is_static(last):
         return f"no generation yet: {plain(last.reason) or 'no node has registered'}"
     if not last.behind_count:
         return plain(last.reason) or "no node is registered"
     names = ", ".join(plain(node.identifier) for node in last.behind[:NAMED])
     more = last.behind_count - min(len(last.behind), NAMED)
-    return f"{last.applied} of {last.registered} nodes, missing {names}" + (
+    return f"{last.applied} of {counted(_nodes(last), 'node')}, missing {names}" + (
         f" and {more} more" if more else ""
     )
 
 
+def _nodes(fleet: FleetStatus) -> int:
+    """The nodes that are waited for; those of a bundle need not have registered."""
+    return sum(fleet.counts.values()) if is_static(fleet) else fleet.registered
+
+
 def _message(fleet: FleetStatus, timeout: float) -> str:
+    what = "the files of the bundle" if is_static(fleet) else f"generation {number(fleet.generation)}"
     if fleet.converged:
-        return f"{fleet.applied} nodes have applied generation {number(fleet.generation)}"
-    if fleet.generation is None or not fleet.behind_count:
+        without = fleet.counts.get("no_files", 0)
+        left_out = f"; {counted(without, 'node')} {_have(without)} no files from it" if without else ""
+        return f"{counted(fleet.applied, 'node')} {_have(fleet.applied)} applied {what}{left_out}"
+    if (fleet.generation is None and not is_static(fleet)) or not fleet.behind_count:
         return f"not converged within {timeout:g} s: {_why(fleet)}"
     named = [f"{plain(node.identifier)} ({plain(node.reason)})" for node in fleet.behind[:NAMED]]
     if more := fleet.behind_count - len(named):
         named.append(f"{more} more")
     return (
-        f"{fleet.behind_count} of {fleet.registered} nodes have not applied generation {number(fleet.generation)}"
+        f"{fleet.behind_count} of {counted(_nodes(fleet), 'node')} {_have(fleet.behind_count)} not applied {what}"
         f" within {timeout:g} s: {', '.join(named)}"
     )
+
+
+def _have(count: int) -> str:
+    return "has" if count == 1 else "have"
 
 
 def _end(last: FleetStatus | NoAnswer, timeout: float, as_json: bool) -> int:

@@ -1,0 +1,202 @@
+"""How the settings of `serve` are read, once at the edge: a flag wins over the environment, that over the file, that over the
+default, and a refusal names where the value came from."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+import pydantic
+
+from cfgsync_core import StoreRefused
+
+from ..access.insecure import open_hosts
+from ..backends.engines import scheme_of
+from ..errors import InputError
+from ..materializer.loading import lies_in, split_target
+from .bundle_file import load_bundle
+from .serve_settings import REPEATED, ServeSettings, flag_of, variable_of_field
+from .server_file import StaticServer, load_server_file
+from .variables import refuse_unusable
+
+TARGETS: Final = ("materializer", "bundle", "config")
+"""What may be served, by its field; `materializer` is the flagless MODULE:CLASS (`CFGSYNC_SERVE_MATERIALIZER`)."""
+
+_FIELDS: Final = tuple(sorted(ServeSettings.model_fields.keys() - {"materializer", "server"}))
+
+
+class _Given(NamedTuple):
+    value: object
+    origin: str
+    """Where it was written: `--port`, `CFGSYNC_SERVE_PORT`, `cfgsync.yaml:3:7: port`."""
+
+
+def read_serve_settings(
+    flags: Mapping[str, object],
+    environment: Mapping[str, str] = os.environ,
+    say: Callable[[str], None] = lambda _: None,
+) -> ServeSettings:
+    """The settings of `serve` from flags (by field name; None is not given), the environment and the file they name.
+
+    An empty variable is not given. Reads the bundle or server file. `say` gets a line about each variable that is ignored
+    or has a new name. Raises `InputError`.
+    """
+    inputs = {field: _given(field, flags, environment, say) for field in (*TARGETS, *_FIELDS)}
+    target, named = _target(inputs)
+    settings: dict[str, _Given] = {}
+    if target == "materializer":
+        split_target(str(named.value))
+        settings["materializer"] = named
+    elif target == "bundle":
+        file = str(named.value)
+        settings["server"] = _Given(StaticServer(load_bundle(file), file), named.origin)
+    else:
+        read = load_server_file(str(named.value))
+        settings["server"] = _Given(read.server, named.origin)
+        settings |= {field: _Given(*written) for field, written in read.settings.items()}
+    for field in _FIELDS:
+        if (given := inputs[field]) is not None:
+            settings[field] = given
+    if "store" not in settings:
+        settings["store"] = _Given(default_store(target, str(named.value), environment), "the default store")
+    made = _validated(settings)
+    try:
+        scheme_of(made.store)
+    except StoreRefused as error:  # the setting is wrong, not the machine
+        raise InputError(f"{settings['store'].origin}: {error}", error.hint) from error
+    _refuse_insecure(made, str(named.value) if target == "config" else None)
+    _refuse_off_loopback(made, settings)
+    return made
+
+
+def default_store(target: str, name: str, environment: Mapping[str, str]) -> str:
+    """`sqlite:$XDG_STATE_HOME/cfgsync/serve-<name>.db`.
+
+    A module of the current directory, and a file, add eight digits of where they lie: two projects with an `app.py`
+    each would otherwise serve each other's nodes.
+    """
+    here = Path.cwd()
+    if target == "materializer":
+        lies = str(here) if lies_in(here, split_target(name)[0]) else ""
+        stem = name.replace(":", ".")
+    else:
+        lies = str(Path(name).resolve())
+        stem = Path(name).stem
+    spelled = re.sub(r"[^A-Za-z0-9._-]", "_", stem)[:80]
+    suffix = f"-{sha256(lies.encode()).hexdigest()[:8]}" if lies else ""
+    home = environment.get("XDG_STATE_HOME", "")
+    # a relative XDG_STATE_HOME is to be ignored (XDG Base Directory Specification)
+    try:
+        state = (
+            Path(home)
+            if home.startswith("/")
+            else Path(environment.get("HOME") or Path.home(), ".local/state")
+        )
+    except RuntimeError as error:  # no passwd entry either
+        raise InputError(
+            "there is no place for the store: neither XDG_STATE_HOME nor HOME is set, and this user has no home directory",
+            "give --store sqlite:FILE",
+        ) from error
+    return f"sqlite:{state / 'cfgsync' / f'serve-{spelled}{suffix}.db'}"
+
+
+def _given(
+    field: str, flags: Mapping[str, object], environment: Mapping[str, str], say: Callable[[str], None]
+) -> _Given | None:
+    several = field in REPEATED
+    if (value := flags.get(field)) not in (None, [], ()):
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, str):
+                refuse_unusable(flag_of(field), one)
+        return _Given(value, flag_of(field))
+    found = variable_of_field(field).read(environment, say, blanks="\n" if several else "")
+    if found is None:
+        return None
+    name, text = found
+    return _Given([one.strip() for one in re.split("[,\n]", text) if one.strip()] if several else text, name)
+
+
+def _target(inputs: Mapping[str, _Given | None]) -> tuple[str, _Given]:
+    """What to serve: by the flags, else by the environment."""
+    named = [(field, one) for field in TARGETS if (one := inputs[field]) is not None]
+    by_flag = [(field, one) for field, one in named if one.origin == flag_of(field)]
+    named = by_flag or named
+    if not named:
+        raise InputError("nothing to serve", "give MODULE:CLASS, --bundle FILE or --config FILE")
+    if len(named) > 1:
+        both = " and ".join(given.origin for _, given in named)
+        raise InputError(f"{both} each name something to serve", "give one of them")
+    return named[0]
+
+
+def _validated(settings: Mapping[str, _Given]) -> ServeSettings:
+    values: dict[str, Any] = {field: given.value for field, given in settings.items()}
+    try:
+        return ServeSettings.model_validate(values)
+    except pydantic.ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = str(first["loc"][0])
+        given = settings[field]
+        value = first["input"] if len(first["loc"]) > 1 else given.value
+        shown = f", found {str(value)[:60]!r}" if field != "store" else ""  # a URL may hold a password
+        message = first["msg"].removeprefix("Value error, ")
+        message = message[:1].lower() + message[1:]
+        raise InputError(
+            f"{given.origin}: {message}{shown}", _EXPECTED.get(field, "see cfgsync serve --help")
+        ) from error
+
+
+_EXPECTED: Final = {
+    "store": "a store is sqlite:FILE or memory:",
+    "host": "give an address of this machine, such as 127.0.0.1",
+    "port": "give a port from 1 to 65535, or 0 for one that is free",
+    "late": "follow makes a new generation for late nodes, freeze refuses them",
+    "run_timeout": "give seconds, or a duration such as 5m, above 0",
+    "ttl": "give seconds, or a duration such as 5m, above 0; or leave it out and no node is removed",
+    "title": "give at most 100 characters",
+    "shrink_guard": "give a percentage from 0 (off) to 100",
+    **{
+        name: "give true or false"
+        for name, field in ServeSettings.model_fields.items()
+        if field.annotation is bool
+    },
+}
+
+
+def _refuse_insecure(settings: ServeSettings, file: str | None) -> None:
+    """Off loopback a server needs TLS and a rule for which nodes may join, unless its operator waives them. The hint holds
+    the exact text to add."""
+    hosts = open_hosts(settings.host)
+    if not hosts:
+        return
+    lacking = [
+        name for name in _WANTS if not getattr(settings, name)
+    ]  # allow_anonymous is no rule for joining
+    if not lacking:
+        return
+    without = " and without ".join(_WANTS[name] for name in lacking)
+    if file is None:
+        add = " ".join(flag_of(name) for name in lacking)
+    else:
+        add = " and ".join(f"`{name}: true`" for name in lacking) + f" to {file}"
+    raise InputError(
+        f"host {' and '.join(hosts)} is open to other machines, without {without}",
+        f"if its network is to be trusted with that, add {add}",
+    )
+
+
+def _refuse_off_loopback(settings: ServeSettings, given: Mapping[str, _Given]) -> None:
+    """What a server opens to every program of its machine, it does not open to others."""
+    for field in ("page_contents", "legacy_replace"):
+        if getattr(settings, field) and (hosts := open_hosts(settings.host)):
+            raise InputError(
+                f"{given[field].origin}: host {' and '.join(hosts)} is open to other machines, and this is for loopback only",
+                "leave it out; on the server's machine, `cfgsync generation show` and `cfgsync node replace` need no flag",
+            )
+
+
+_WANTS: Final = {"insecure_no_tls": "TLS", "insecure_no_auth": "a rule for which nodes may join"}
