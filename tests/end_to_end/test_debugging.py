@@ -92,7 +92,7 @@ def test_a_check_shows_the_traceback_and_then_its_two_lines(place: Place) -> Non
     assert only_of_the_application(failed.stderr, "fails.py"), failed.stderr
     assert [line.strip() for line in failed.stderr.splitlines()[-2:]] == [
         "failed: 'port'",
-        "mend the materializer",
+        "fix the materializer",
     ]
     broken = place.run("check", "broken:Mine", "--store", "sqlite:s.db")
     assert broken.returncode == 2

@@ -71,7 +71,7 @@ def test_a_fetch_that_waits_for_a_materializer_that_raises_ends_with_3_and_two_l
     assert fetch.returncode == 3
     *_, happened, do = fetch.stderr.splitlines()
     assert happened == f"no files after 1.5 s: {SAID}"
-    assert do == "mend what makes the files on the server; `cfgsync status` shows its reason"
+    assert do == "fix the materializer on the server; `cfgsync status` shows its reason"
     assert not place.current("node-1").exists()
 
 

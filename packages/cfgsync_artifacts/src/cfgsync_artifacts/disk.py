@@ -70,7 +70,7 @@ def on_disk(path: str, verb: str = "write") -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        hint = _HINT.get(error.errno or 0, "mend the disk")
+        hint = _HINT.get(error.errno or 0, "repair the disk")
         what = error.strerror or str(error)
         if error.errno == errno.ENOSPC and _without_inodes(path):
             what, hint = (

@@ -231,7 +231,7 @@ def _retry_after(answer: ReceivedAnswer, body: ErrorBody | None) -> float | None
 
 def _retried_hint(status: int) -> str:
     if status == 500:
-        return "mend what makes the files on the server; `cfgsync status` shows its reason"
+        return "fix the materializer on the server; `cfgsync status` shows its reason"
     if status == 404:
         return NOT_OURS
     if status == 429:

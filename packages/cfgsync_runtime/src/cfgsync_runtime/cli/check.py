@@ -177,7 +177,7 @@ def _print(checked: Checked) -> None:
         else f"generation {plain(checked.generation.rpartition('.')[2])}"
     )
     if checked.result == "failed":
-        fail(checked.exit, f"failed: {plain(checked.reason, WORDS_SHOWN)}", "mend the materializer")
+        fail(checked.exit, f"failed: {plain(checked.reason, WORDS_SHOWN)}", "fix the materializer")
         return
     if checked.result == "not_ready":
         served = "nothing was served either" if checked.generation is None else f"{number} was served"
