@@ -59,6 +59,7 @@ def test_the_status_says_where_the_log_says_why_and_neither_shows_a_traceback(
     assert SENTENCE not in shown.stdout
     assert "Traceback" not in shown.stdout + shown.stderr
     assert server.stop() == 0
+    eventually(lambda: "Traceback (most recent call last):" in server.log)
     assert f"WARNING the materializer failed: {SENTENCE} ({WHERE})" in server.log
     assert server.log.count("Traceback (most recent call last):") == 1
 

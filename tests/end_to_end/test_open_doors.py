@@ -45,7 +45,7 @@ def test_to_take_nodes_without_a_secret_is_no_rule_for_who_may_join(place: Place
     assert refused.returncode == 2
     assert refused.stderr.splitlines()[-1].endswith("add --insecure-no-auth")
     server = place.serve(*open_door, "--insecure-no-auth")
-    assert len(banners(server)) == 2
+    eventually(lambda: len(banners(server)) == 2)
 
 
 @pytest.mark.parametrize("given", [(), ("--insecure-no-tls", "--insecure-no-auth")])
