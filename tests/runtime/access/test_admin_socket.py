@@ -61,8 +61,7 @@ def test_only_its_user_may_open_it_whatever_the_umask_is(here: Path, umask: int)
     before = os.umask(umask)
     try:
         with opened_admin_socket(str(path), 1) as made:
-            assert made is not None
-            made.close()
+            close(made)
             mode = path.stat().st_mode
             assert stat.S_ISSOCK(mode)
             assert mode & 0o177 == 0
@@ -98,6 +97,12 @@ def test_without_a_place_there_is_one_warning_with_each_reason_and_the_flag(
     assert "--admin-socket PATH" in words
 
 
+def close(made: socket.socket | None) -> None:
+    """Of one that should not have been opened: an open one would be an error of its own."""
+    assert made is not None
+    made.close()
+
+
 @pytest.mark.parametrize("kind", ["a regular file", "a symbolic link", "a link to a socket", "a directory"])
 def test_what_is_no_socket_is_left_alone_and_refused(here: Path, kind: str) -> None:
     path, other = here / "a.sock", here / "other"
@@ -115,9 +120,9 @@ def test_what_is_no_socket_is_left_alone_and_refused(here: Path, kind: str) -> N
         before = path.lstat()
         with (
             pytest.raises(MachineRefused, match="a file that is not a socket") as refused,
-            opened_admin_socket(str(path), 1),
+            opened_admin_socket(str(path), 1) as made,
         ):
-            pass
+            close(made)
     assert refused.value.hint == "give another --admin-socket"
     assert os.path.samestat(path.lstat(), before)
 
@@ -166,8 +171,11 @@ def test_a_socket_on_which_another_program_listens_is_not_taken_over(here: Path,
         theirs.listen(0)
         if full:
             waiting.connect(path)
-        with pytest.raises(MachineRefused, match="another program listens there"):
-            opened_admin_socket(path, 1).__enter__()
+        with (
+            pytest.raises(MachineRefused, match="another program listens there"),
+            opened_admin_socket(path, 1) as made,
+        ):
+            close(made)
         assert os.path.exists(path)
 
 
