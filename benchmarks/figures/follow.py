@@ -31,7 +31,7 @@ def measure(scale: Scale, scratch: Path) -> Iterator[Row]:
         milliseconds(hinted.processor),
         milliseconds(theirs.processor),
         hinted.processor / theirs.processor,
-        "",
+        "≤4",
         f"{hinted.seconds / theirs.seconds:.2f} ({milliseconds(hinted.seconds)}, worst {milliseconds(hinted.last)})",
         {"seconds": hinted.seconds, "worst": hinted.last},
     )

@@ -26,14 +26,14 @@ def measure(scale: Scale, scratch: Path) -> Iterator[Row]:
         f"{mine.held_bytes / nodes / 1024:.1f} KiB",
         f"{theirs.held_bytes / nodes / 1024:.1f} KiB",
         mine.held_bytes / theirs.held_bytes,
-        "≤1.2",
+        "≤1.1",
     )
     yield Row(
         f"wake of {nodes:,}: p99 after the first answer",
         milliseconds(mine.p99),
         milliseconds(theirs.p99),
         mine.p99 / theirs.p99,
-        "≤1.5",
+        "≤1.2",
         f"{mine.last / theirs.last:.2f} (the last after {milliseconds(mine.last)})",
     )
     yield Row(
@@ -41,6 +41,6 @@ def measure(scale: Scale, scratch: Path) -> Iterator[Row]:
         milliseconds(mine.seconds),
         "",
         mine.seconds,
-        "≤2",
+        "≤1",
         f"first after {milliseconds(mine.first)}",
     )

@@ -21,6 +21,6 @@ def measure(scale: Scale, scratch: Path) -> Iterator[Row]:
         f"{share:.1%}",
         "",
         share,
-        "≤0.1",
+        "≤0.06",
         f"{result.answers} questions, {microseconds(result.processor / result.answers)} each",
     )
