@@ -190,6 +190,23 @@ async def test_the_failure_of_a_sink_in_a_materializer_is_told_by_its_place() ->
             await source.resolve("a", wait=5)
 
 
+async def test_one_misspelt_name_is_a_warning_that_names_both_sides(caplog: pytest.LogCaptureFixture) -> None:
+    class Misspelt:
+        def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializedArtifacts:
+            return MaterializedArtifacts.from_nodes({n: [ArtifactFile("/a", "x")] for n in ("db-1", "db_2")})
+
+    async with RegistrationConfigSource(Misspelt()) as source:
+        for name in ("db-1", "db-2"):
+            await source.register(node(name))
+        await source.resolve("db-1", wait=5)
+        assert await source.resolve("db-2", wait=5)
+    words = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+    assert len(words) == 1
+    assert words[0].endswith(
+        "has files for db_2, which is not registered, and none for db-2; is a name misspelt?"
+    )
+
+
 async def test_a_generation_for_nobody_is_published_with_a_warning_that_names_both_sides(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

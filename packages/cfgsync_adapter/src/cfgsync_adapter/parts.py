@@ -11,7 +11,7 @@ from cfgsync_core import RevisionedStore
 from cfgsync_core.follow import OtherServers, catch_up
 from cfgsync_core.log_events import event
 
-from .answers.explain import for_nobody
+from .answers.explain import for_nobody, for_strangers
 from .answers.node_answer import NodeAnswers
 from .application.materializer import MaterializedArtifactsSink, refuse_no_sink
 from .generations.delivery import Delivery
@@ -163,7 +163,8 @@ class SourceParts:
         if not isinstance(outcome, Generation) or outcome.number == self._last_number:
             return
         self._last_number = outcome.number
-        if words := for_nobody(outcome, self.registry.entries):
+        nodes = self.registry.entries
+        if words := for_nobody(outcome, nodes) or for_strangers(outcome, nodes):
             log.warning("%s", words, extra=event("for_nobody", generation=outcome.text))
 
     def _published(self) -> None:

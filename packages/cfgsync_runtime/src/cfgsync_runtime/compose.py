@@ -121,16 +121,17 @@ async def serving_snapshot(
         await identities.open()
         await stack.enter_async_context(source)
         on_open(source)
+        remembered = source.fleet(0, "")
         # the first node gets the files of a changed materializer
         await source.settled(FIRST_VERDICT_SECONDS)
-        remembered = source.fleet(0, "")
+        now = source.fleet(0, "")
         if remembered.registered:
             generation = "none" if remembered.generation is None else remembered.generation.rpartition(".")[2]
             log.info(
                 "remembered from before: %s, generation %s%s",
                 counted(remembered.registered, "node"),
                 generation,
-                "" if remembered.generation is None else CHANGED_PROGRAM,
+                CHANGED_PROGRAM if generation != "none" and remembered.generation == now.generation else "",
                 extra=event("remembered", registered=remembered.registered, generation=remembered.generation),
             )
         status = InsecureStatus(source, lacking, identities.rebound) if lacking else source

@@ -76,6 +76,18 @@ def for_nobody(current: Generation | None, registered: Collection[str]) -> str:
     )
 
 
+def for_strangers(current: Generation, registered: Collection[str]) -> str:
+    """A warning when a generation names nodes that are not registered and leaves out some that are; `""` otherwise."""
+    strangers = [name for name in current.nodes if name not in registered]
+    without = [name for name in registered if name not in current.nodes] if strangers else []
+    if not without:
+        return ""
+    return (
+        f"generation {current.number} has files for {_first_of(strangers)}, which is not registered, and none for"
+        f" {_first_of(without)}; is a name misspelt?"
+    )
+
+
 def _first_of(names: Collection[str]) -> str:
     shown = sorted(names)[:NAMES_SHOWN]
     more = len(names) - len(shown)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from .status import StatusSource as StatusSource
     from .status import fleet_state as fleet_state
     from .status import generation_number as generation_number
+    from .status import last_seen as last_seen
     from .status import node_state as node_state
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -150,6 +150,11 @@ class NodeStatus(msgspec.Struct, frozen=True):
     keepalive: int | None = None
 
 
+def last_seen(node: NodeStatus) -> str:
+    """When a node was last seen, in words. One that registered before the server's restart may not have been seen since."""
+    return node.last_seen or ("not since restart" if node.registered else "never")
+
+
 class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The fleet. `registered` and `waiting` are counts, `revision` the registrations' number, `pending` says that a run
     of the materializer is under way or due. `insecure` is there when the server is open to other machines and lacks

@@ -14,6 +14,10 @@ NOT_SHOWN: Final = (
     " --page-contents."
 )
 
+NOT_SHOWN_OF_A_BUNDLE: Final = (
+    "Contents are not shown here: start the server with --page-contents, or read the bundle."
+)
+
 
 def number(generation: str | None) -> str:
     """The number of a generation, the first digits of a digest; `–` without either."""

@@ -9,8 +9,20 @@ import msgspec
 
 from cfgsync_adapter.status import FileSummary, NodeContents
 from cfgsync_core import NodeRegistration, NodeStatus
+from cfgsync_core.wire import last_seen
 
-from .formatting import NOT_SHOWN, badge, chips, crumbs, many, number, section, size, when
+from .formatting import (
+    NOT_SHOWN,
+    NOT_SHOWN_OF_A_BUNDLE,
+    badge,
+    chips,
+    crumbs,
+    many,
+    number,
+    section,
+    size,
+    when,
+)
 from .markup import Child, Markup, el
 
 MISSING_SHOWN: Final = 60
@@ -36,7 +48,7 @@ def node_view(
     """The sections. Metadata and contents are for an operator only."""
     facts: list[tuple[str, Child]] = [
         ("registered", "yes" if node.registered else "no"),
-        ("last seen", when(node.last_seen, "never")),
+        ("last seen", when(node.last_seen, last_seen(node))),
         ("request held", "yes" if node.waiting else "no"),
         ("served", number(node.served)),
         ("applied", number(node.applied)),
@@ -86,7 +98,7 @@ def _files(files: NodeFiles | None, operator: bool, static: bool) -> Markup:
     note = (
         "A secret (a file that only its owner may read) is never shown."
         if operator
-        else f"{NOT_SHOWN} A secret is never shown."
+        else f"{NOT_SHOWN_OF_A_BUNDLE if static else NOT_SHOWN} A secret is never shown."
     )
     replaced = " An operator replaced its own files (cfgsync node replace)." if files.node.replaced else None
     return section(

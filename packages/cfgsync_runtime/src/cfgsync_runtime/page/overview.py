@@ -90,7 +90,12 @@ def _progress(fleet: FleetScan, which: str) -> tuple[Severity, str, str]:
             f"{which.capitalize()} leaves out every node that is registered.",
         )
     if not behind:
-        return "good", "Every node has its files", f"Every node has applied {which}.{without}"
+        headline = "Every node that gets files has them" if without else "Every node has its files"
+        return (
+            "good",
+            headline,
+            f"{'Each of them' if without else 'Every node'} has applied {which}.{without}",
+        )
     failed = counts["not_applied"]
     now = f"{which.capitalize()} is served. {_have(behind, 'node')} not applied it yet"
     if failed == behind:

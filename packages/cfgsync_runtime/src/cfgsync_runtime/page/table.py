@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from cfgsync_core import NodeStatus
+from cfgsync_core.wire import last_seen
 
 from .formatting import badge, data_table, many, meaning, node_link, number, pager, section, spelled, when
 from .markup import Child, Markup, el
@@ -89,7 +90,7 @@ def _row(row: NodeRow) -> Sequence[Child]:
         badge(node.state),
         number(node.served),
         number(node.applied),
-        when(node.last_seen, "never"),
+        when(node.last_seen, last_seen(node)),
         (el("span", why, class_="words"), _name_conflict(node)),
     )
 

@@ -32,7 +32,7 @@ _NAMED_NODE: Final = "with `nodes` as a mapping, a node is `node-1: {files: [{pa
 _SHARED: Final = "with `nodes` as a mapping, what all share is `shared: {files: [{path, content}, …]}`"
 _LISTED: Final = "with `nodes` as a list, what all share is `shared_files: [{path, content}, …]`"
 _LEGAL: Final = {
-    "identifier": "rename the node: no request may name it as it stands",
+    "identifier": "give each node a legal name of its own: letters, digits, `.`, `_` and `-`",
     "path": "give each file of a node, and each shared file, a legal path of its own (docs/reference/files.md)",
     "content": "make the file smaller",
     "files": "give the node fewer or smaller files",

@@ -15,7 +15,7 @@ from msgspec import UNSET
 
 from cfgsync_core import FleetStatus, NodeStatus
 from cfgsync_core.text import counted, plain
-from cfgsync_core.wire import FLEET_COLOURS, NODE_STATES, describe, generation_number
+from cfgsync_core.wire import FLEET_COLOURS, NODE_STATES, describe, generation_number, last_seen
 
 from .terminal import COLUMNS, cells, filled, fitted, has_colours, is_live, size
 
@@ -162,7 +162,7 @@ def one(node: NodeStatus, page: Page) -> Iterator[str]:
 
 def _seen(node: NodeStatus) -> str:
     """When this node was last seen; one that registered before the server's restart may not have been seen since."""
-    return plain(node.last_seen or ("not since restart" if node.registered else "never"), 40)
+    return plain(last_seen(node), 40)
 
 
 def _state(node: NodeStatus) -> str:

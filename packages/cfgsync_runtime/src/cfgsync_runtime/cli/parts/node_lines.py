@@ -8,6 +8,7 @@ from typing import Final
 import msgspec
 
 from cfgsync_core.text import plain
+from cfgsync_core.wire import last_seen
 
 from ...operator.node_list import ListedFile, ListedNode, ShownNode
 from .fleet_table import Page, colour, number, one, wrapped
@@ -45,7 +46,7 @@ def _words(node: ListedNode) -> Sequence[str]:
         plain(node.address or "-", 60),
         number(node.served),
         number(node.applied),
-        plain(node.last_seen or "never", 40),
+        plain(last_seen(node), 40),
         _metadata(node) or "-",
     )
 
