@@ -43,7 +43,6 @@ class Defaulted:
 
 WRONG: list[tuple[Callable[..., object], tuple[object, ...], dict[str, object], str]] = [
     (Quorum, (MINE,), {"expected": "node-1"}, r"write expected=\['node-1'\]"),
-    (Quorum, (MINE,), {"expected": ["db 1"]}, "holds .db 1., a name that no node can have"),
     (Quorum, (MINE,), {"expected": 3}, "a list of identifiers, not 3"),
     (Quorum, (MINE,), {"expected": [1, 2]}, "identifiers as text, and holds int"),
     (Quorum, (MINE,), {"at_least": "2"}, "a number of nodes, not '2'"),

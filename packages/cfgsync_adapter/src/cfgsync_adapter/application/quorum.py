@@ -6,8 +6,8 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from math import isfinite
 
-from cfgsync_core import Condition, InvalidRegistration, NotReady
-from cfgsync_core.wire import check_identifier, describe
+from cfgsync_core import Condition, NotReady
+from cfgsync_core.wire import describe
 
 from .materializer import (
     MaterializationResult,
@@ -139,10 +139,6 @@ def _identifiers(expected: object) -> tuple[str, ...]:
     for name in names:
         if not isinstance(name, str):
             raise TypeError(f"expected= is a list of identifiers as text, and holds {type_of(name)}")
-        try:
-            check_identifier(name)
-        except InvalidRegistration as error:
-            raise ValueError(f"expected= holds {name!r}, a name that no node can have: {error}") from error
     return tuple(sorted(set(names)))
 
 

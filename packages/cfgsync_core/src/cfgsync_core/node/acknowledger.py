@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from ..wire.acknowledgement import Acknowledgement
 from .answers import ReceivedAnswer
@@ -11,6 +11,8 @@ from .requests import PATIENCE, Lost, Request, acknowledge_request, is_final
 
 Transport: TypeAlias = Callable[[Request], Awaitable[ReceivedAnswer]]
 """Sends one request and returns its answer. Raises `Lost`."""
+
+STALE: Final = 409
 
 
 class Acknowledger:
@@ -53,7 +55,13 @@ class Acknowledger:
             )
         except Lost:
             return
-        if is_final(answer.status):
+        if (
+            answer.status == STALE
+        ):  # published again since then: report it again under the number of the next answer
+            self.repeat = True
+            if self._pending is acknowledgement:
+                self._pending = None
+        elif is_final(answer.status):
             self._sent = acknowledgement
             if self._pending is acknowledgement:  # nothing newer came during the request
                 self._pending = None
