@@ -127,7 +127,7 @@ def _parent(root: int, parts: tuple[str, ...], make: bool = False) -> Iterator[i
 
 
 def _found(parent: int, name: str) -> int | None:
-    """The mode of the entry `name`, None when there is none."""
+    """The mode of the entry `name`, None when it does not exist."""
     try:
         return os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
     except FileNotFoundError:

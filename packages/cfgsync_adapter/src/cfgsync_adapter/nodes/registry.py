@@ -44,7 +44,7 @@ class Registry(BucketMirror[NodeRegistration]):
         self._cut = NEVER  # the version of that snapshot
 
     def tells_loopback(self, identifier: str) -> bool:
-        """True when this node's address is one that only its own machine can reach, and other machines are told it."""
+        """True when this node's address is one that only its own machine can reach, and nodes on other machines get it."""
         return identifier in self._loopback and len(self._loopback) < len(self.entries)
 
     @property

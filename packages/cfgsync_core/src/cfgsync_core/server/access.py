@@ -1,4 +1,4 @@
-"""Access to the routes. An operator is a caller on the admin socket whom the kernel names as root or as the server's user.
+"""Access to the routes. An operator is a caller on the admin socket that the kernel names as root or as the server's user.
 
 Over TCP nothing makes a caller an operator: behind a proxy on the server's machine that adds no header (the default of
 nginx and haproxy), every caller has a loopback address and this machine's name in `Host`.

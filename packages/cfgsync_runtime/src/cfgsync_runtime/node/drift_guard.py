@@ -1,4 +1,4 @@
-"""Files that were changed on this machine are restored, a few times, or reported; the program is told of a repair."""
+"""Files that were changed on this machine are restored, a few times, or reported; the program learns of a repair."""
 
 from __future__ import annotations
 

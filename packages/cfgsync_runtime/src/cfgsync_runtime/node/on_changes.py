@@ -35,7 +35,7 @@ class OnChanges(msgspec.Struct, frozen=True):
     grace: float = GRACE
 
     def tells(self, starts: bool) -> bool:
-        """Whether a program is told; `starts`: cfgsync starts one."""
+        """Whether a program is notified; `starts`: cfgsync starts one."""
         return self.how is OnChange.COMMAND or (starts and self.how is not OnChange.NOTHING)
 
     def repairs(self, whole: bool) -> bool:

@@ -119,7 +119,7 @@ class NodeState:
         raise DiskError(f"{path} appears and disappears", "find out which other program writes there")
 
     def seen(self) -> KnownGeneration | None:
-        """The answer that was accepted last; None if there is none, or it is damaged or another node's."""
+        """The answer that was accepted last; None if it is absent, damaged or another node's."""
         return self._part("seen", self._seen)
 
     def saw(self, seen: KnownGeneration) -> bool:
@@ -157,7 +157,7 @@ class NodeState:
         replace_files([Placed(self.directory, ("told",), note, _PRIVATE)])
 
     def cached(self) -> CachedPayload | None:
-        """The last good payload, for a degraded start; None if there is none, or it is damaged or another node's."""
+        """The last good payload, for a degraded start; None if it is absent, damaged or another node's."""
         cached = self._part("payload", self._cached)
         if cached is None:
             return None

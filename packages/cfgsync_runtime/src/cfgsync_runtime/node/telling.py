@@ -1,4 +1,4 @@
-"""A program is told whenever the digest that it was told last differs from what is in place, whoever put it there.
+"""The program is notified whenever the digest that it was last notified of differs from what is in place.
 
 What it was told is remembered on disk, not inferred from what was just written: a `fetch` by hand, a crash between writing
 and telling, and a repair are all told the same way.
@@ -106,7 +106,7 @@ class Telling:
             await self._settled(why)
             failures, spreads = failures + 1 if why else 0, not why
             if why:
-                with suppress(TimeoutError):  # newer files are told at once
+                with suppress(TimeoutError):  # it learns of newer files at once
                     await asyncio.wait_for(self._changed.wait(), min(BASE * 2 ** (failures - 1), CAP))
 
     @property

@@ -1,6 +1,6 @@
 """`GET /admin/nodes`: what `/status` says of each node, with what an operator may know besides: address, metadata, files.
 
-Of a secret (a file that only its owner may read) neither size nor digest is told: a guess could be confirmed with them.
+Of a secret (a file that only its owner may read) neither size nor digest is shown: a guess could be confirmed with them.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def reap_orphans() -> bool:
 
 
 def linux_prctl() -> Any:
-    """The system call `prctl`, None where there is none."""
+    """The system call `prctl`, None on a system without it."""
     if not sys.platform.startswith("linux"):
         return None
     try:

@@ -50,7 +50,7 @@ class ServerClient:
     """Sends requests to one server over one connection: `with ServerClient("http://127.0.0.1:4400") as client:`.
 
     Every method raises `NoAnswer` for an unusable answer: exit 5 when the server refuses, 7 when it does not answer, 1 for
-    what an operator's route cannot do, 6 for a `/status` that is none of ours.
+    what an operator's route cannot do, 6 for a `/status` that is not cfgsync's.
     """
 
     def __init__(self, server: str) -> None:

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import re
 import signal
-from contextlib import suppress
-from typing import Final
 
 from ....node.check import Check
 from ....node.on_changes import OnChange, OnChanges
 from ....program.process_group import GRACE
+from ....settings.durations import seconds_of
 from .arguments import FetchArguments
 from .flags import UnusableFlag
-
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)")
 
 
 def on_changes(flags: FetchArguments) -> OnChanges:
@@ -82,13 +76,8 @@ def _signal_of(text: str) -> signal.Signals:
 
 
 def duration(flag: str, text: str) -> float:
-    """Seconds: `90`, `250ms`, `1h30m`. Raises `UnusableFlag`."""
-    words = text.strip()
-    with suppress(ValueError):
-        number = float(words)
-        if math.isfinite(number) and number >= 0:
-            return number
-    parts = _DURATION.findall(words)
-    if not parts or "".join(number + unit for number, unit in parts) != words:
-        raise UnusableFlag(f"{text[:40]!r} is no duration: 90, 250ms, 5m, 1h30m", flag)
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+    """Seconds, as `seconds_of` reads them. Raises `UnusableFlag`."""
+    try:
+        return seconds_of(text)
+    except ValueError as error:
+        raise UnusableFlag(str(error), flag) from None
