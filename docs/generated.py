@@ -19,9 +19,9 @@ from python_api import python_api
 
 from cfgsync_adapter import MaterializationResult, NotReady, RegistrationConfigSource, RegistrationSnapshot
 from cfgsync_artifacts import paths
-from cfgsync_core.server import connections
 from cfgsync_core.server.access import LocalOperators
-from cfgsync_core.server.body import BODY_SECONDS
+from cfgsync_core.server.connection import connections
+from cfgsync_core.server.connection.body import BODY_SECONDS
 from cfgsync_core.server.watch_stream import WatchStreams
 from cfgsync_core.wire import limits as wire_limits
 from cfgsync_core.wire.protocol import CODE, STATUS

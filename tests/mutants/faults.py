@@ -196,13 +196,27 @@ FAULTS = (
     ),
     Fault(
         "no handler cancellation",
-        (Edit(f"{_CORE}/server/connections.py", "handler_cancellation=True", "handler_cancellation=False"),),
-        ("tests/core/server/test_connections.py::test_an_abandoned_question_leaves_nothing_behind",),
+        (
+            Edit(
+                f"{_CORE}/server/connection/connections.py",
+                "handler_cancellation=True",
+                "handler_cancellation=False",
+            ),
+        ),
+        (
+            "tests/core/server/connection/test_connections.py::test_an_abandoned_question_leaves_nothing_behind",
+        ),
     ),
     Fault(
         "no body deadline",
-        (Edit(f"{_CORE}/server/body.py", "asyncio.timeout(BODY_SECONDS)", "asyncio.timeout(None)"),),
-        ("tests/core/server/test_connections.py::test_a_body_that_does_not_come_is_ended_after_its_time",),
+        (
+            Edit(
+                f"{_CORE}/server/connection/body.py", "asyncio.timeout(BODY_SECONDS)", "asyncio.timeout(None)"
+            ),
+        ),
+        (
+            "tests/core/server/connection/test_connections.py::test_a_body_that_does_not_come_is_ended_after_its_time",
+        ),
     ),
     Fault(
         "generation not persisted",

@@ -16,8 +16,8 @@ from aiohttp.payload import Payload
 from ..errors import InvalidRequest
 from ..wire.limits import MAX_BODY_BYTES
 from .access import Access, LocalOperators, judged_headers
-from .body import read_body
-from .connections import (
+from .connection.body import read_body
+from .connection.connections import (
     DRAIN_SECONDS,
     PIECE_SECONDS,
     PIECEWISE_AT_ONCE,
@@ -26,9 +26,9 @@ from .connections import (
     Pieces,
     has_more,
 )
-from .endless import converse, stream
-from .listening import Acceptor, address_of, listening_sockets
-from .response import whole
+from .connection.endless import converse, stream
+from .connection.listening import Acceptor, address_of, listening_sockets
+from .connection.response import whole
 from .route import Call, Reply, Route, failure, refusal, unavailable
 from .route_table import RouteTable
 

@@ -1,6 +1,6 @@
 """Every limit of the wire, for server, node and materializer.
 
-Limits of paths are in `cfgsync_artifacts.paths`, those of connections in `server/connections.py`.
+Limits of paths are in `cfgsync_artifacts.paths`, those of connections in `server/connection/connections.py`.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ from contextlib import suppress
 
 from aiohttp import WSMsgType, web
 
-from ..wire.limits import MAX_BODY_BYTES
-from .route import Reply, WebSocket
+from ...wire.limits import MAX_BODY_BYTES
+from ..route import Reply, WebSocket
 
 SLOW_BYTES = 4 * 1024
 """A reader with more than this unread, beyond the kernel's buffer, is disconnected."""

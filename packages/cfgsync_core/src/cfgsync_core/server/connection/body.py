@@ -6,7 +6,7 @@ import asyncio
 
 from aiohttp import web
 
-from ..errors import InvalidRequest
+from ...errors import InvalidRequest
 
 BODY_SECONDS = 10.0
 

@@ -10,7 +10,7 @@ from contextlib import closing
 import aiohttp
 import pytest
 
-from cfgsync_core.server import listening
+from cfgsync_core.server.connection import listening
 from cfgsync_core.server.http import HttpServer
 from cfgsync_core.server.route import Call, Reply, Route
 

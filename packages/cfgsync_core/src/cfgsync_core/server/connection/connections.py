@@ -15,10 +15,10 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.payload import Payload
 from aiohttp.web_protocol import RequestHandler
 
-from ..log_events import event
-from ..wire.limits import MAX_BODY_BYTES
-from ..wire.protocol import encode_error
-from .access import peer_user
+from ...log_events import event
+from ...wire.limits import MAX_BODY_BYTES
+from ...wire.protocol import encode_error
+from ..access import peer_user
 
 KEEP_ALIVE_SECONDS = 15.0
 MAX_LINE_BYTES = 4096

@@ -14,7 +14,7 @@ import pytest
 from cfgsync_adapter import MaterializedArtifacts, NotReady, RegistrationConfigSource, RegistrationSnapshot
 from cfgsync_artifacts import ArtifactFile, ArtifactSet
 from cfgsync_core import CfgsyncServerState, HttpServer, StaticConfigSource
-from cfgsync_core.server import connections
+from cfgsync_core.server.connection import connections
 from tests.routes import routes_of
 
 
@@ -95,7 +95,7 @@ async def test_a_flood_of_silent_connections_never_keeps_a_speaking_one_out() ->
 
 @pytest.mark.timed
 async def test_a_body_that_does_not_come_is_ended_after_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cfgsync_core.server.body.BODY_SECONDS", 0.3)
+    monkeypatch.setattr("cfgsync_core.server.connection.body.BODY_SECONDS", 0.3)
     async with server() as running:
         reader, writer = await opened(running.port)
         writer.write(request("POST", "/register", b"")[:-5] + b"40\r\n\r\n{")

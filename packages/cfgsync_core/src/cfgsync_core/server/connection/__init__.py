@@ -1,0 +1,1 @@
+"""One connection: accepting it, reading a body from it, writing a reply to it."""
