@@ -19,18 +19,22 @@ from python_api import python_api
 
 from cfgsync_adapter import MaterializationResult, NotReady, RegistrationConfigSource, RegistrationSnapshot
 from cfgsync_artifacts import paths
+from cfgsync_core import MemoryStore
 from cfgsync_core.server.access import LocalOperators
 from cfgsync_core.server.connection import connections
 from cfgsync_core.server.connection.body import BODY_SECONDS
 from cfgsync_core.server.watch_stream import WatchStreams
 from cfgsync_core.wire import limits as wire_limits
 from cfgsync_core.wire.protocol import CODE, STATUS
+from cfgsync_runtime.access.tokens.credentials import credentials
+from cfgsync_runtime.access.tokens.tokens import Tokens
 from cfgsync_runtime.cli import app, client_dropin
 from cfgsync_runtime.compose import fleet_routes
 from cfgsync_runtime.metrics.endpoint import metrics_routes
 from cfgsync_runtime.metrics.observed import Observed
 from cfgsync_runtime.metrics.requests import RequestCounts
 from cfgsync_runtime.node.fetch import EXIT, REASON
+from cfgsync_runtime.operator.token_routes import token_routes
 from cfgsync_runtime.page.answering import page_routes
 from cfgsync_runtime.settings import server_file
 from cfgsync_runtime.settings.serve_settings import ServeSettings, variable_of_field
@@ -120,8 +124,9 @@ class _Nothing:
 _CALLERS: Final = {
     "public": "every client that reaches the server",
     "node": "a node, by its secret",
-    "reader": "every client that reaches the server",
-    "operator": "an operator, over the admin socket",
+    "reader": "every client that reaches the server; with tokens required, a reader or an operator with a token",
+    "writer": "a writer or an operator with a token",
+    "operator": "an operator, over the admin socket or with a token",
 }
 
 
@@ -129,10 +134,12 @@ def routes() -> str:
     """Every route but the two that the page shows by hand, and `/openapi.json`."""
     rows = ["| route | method | body up to | for |", "| --- | --- | --- | --- |"]
     source = RegistrationConfigSource(_Nothing())
+    tokens = Tokens(credentials(MemoryStore()))
     routes = [
-        *page_routes(source, source),
+        *page_routes(source, source, tokens=tokens),
         *metrics_routes(Observed(RequestCounts(LocalOperators()))),
         *fleet_routes(source, source, WatchStreams(source), evict=source.evict),
+        *token_routes(tokens),
     ]
     for route in routes:
         if route.path not in ("/register", "/node"):

@@ -424,7 +424,7 @@ FAULTS = (
         (
             Edit(
                 f"{_CORE}/server/access.py",
-                "        return _NO_SOCKET\n",
+                "        return NO_SOCKET\n",
                 "        return None\n",
             ),
         ),

@@ -57,6 +57,7 @@ def test_the_defaults_are_those_of_the_contract():
         "debug": False,
         "late": "follow",
         "revision": None,
+        "require_tokens": False,
         "allow_anonymous": False,
         "insecure_no_tls": False,
         "legacy_init_with_node": False,
@@ -99,6 +100,7 @@ def test_every_flag_is_also_a_variable():
         "CFGSYNC_SERVE_ALLOW_ANONYMOUS": "1",
         "CFGSYNC_SERVE_INSECURE_NO_TLS": "1",
         "CFGSYNC_SERVE_INSECURE_NO_AUTH": "1",
+        "CFGSYNC_SERVE_REQUIRE_TOKENS": "0",
         "CFGSYNC_SERVE_LEGACY_INIT_WITH_NODE": "1",
         "CFGSYNC_SERVE_LEGACY_REPLACE": "1",
         "CFGSYNC_SERVE_NO_PAGE": "1",
@@ -120,6 +122,7 @@ def test_every_flag_is_also_a_variable():
         "host": ("::1",),
         "late": "freeze",
         "revision": "v2",
+        "require_tokens": False,
         "run_timeout": 1.5,
         "shrink_guard": 20.0,
         "ttl": 90.0,
@@ -292,16 +295,37 @@ def test_a_variable_that_is_no_boolean_is_refused():
 # ── off loopback ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_host_that_others_reach_needs_tls_and_a_rule_or_the_operators_word():
+def test_a_host_that_others_reach_needs_tls_or_the_operators_word():
     assert refusal(host=["0.0.0.0"]) == (
-        "host 0.0.0.0 is open to other machines, without TLS and without a rule for which nodes may join",
-        "if its network is to be trusted with that, add --insecure-no-tls --insecure-no-auth",
+        "host 0.0.0.0 is open to other machines, without TLS",
+        "if its network is to be trusted with that, add --insecure-no-tls",
     )
     assert refusal(host=["0.0.0.0"], insecure_no_auth=True)[1].endswith("add --insecure-no-tls")
     assert read(host=["0.0.0.0"], insecure_no_tls=True, insecure_no_auth=True).host == ("0.0.0.0",)
-    assert refusal(host=["0.0.0.0"], insecure_no_tls=True, allow_anonymous=True)[1].endswith(
-        "add --insecure-no-auth"
-    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "required"),
+    [
+        ({}, False),
+        ({"require_tokens": True}, True),
+        ({"host": ["0.0.0.0"], "insecure_no_tls": True}, True),
+        ({"host": ["0.0.0.0"], "insecure_no_tls": True, "allow_anonymous": True}, True),
+        ({"host": ["127.0.0.1", "10.0.0.1"], "insecure_no_tls": True}, True),
+        ({"host": ["0.0.0.0"], "insecure_no_tls": True, "insecure_no_auth": True}, False),
+        ({"insecure_no_auth": True}, False),
+    ],
+)
+def test_tokens_are_required_off_loopback_and_where_the_operator_says_so(
+    flags: dict[str, object], required: bool
+):
+    assert read(**flags).requires_tokens is required
+
+
+def test_to_require_tokens_and_to_switch_them_off_is_a_contradiction():
+    assert "contradicts" in refusal(require_tokens=True, insecure_no_auth=True)[0]
+    for field in ("page_contents", "legacy_replace"):
+        assert "--require-tokens" in refusal(require_tokens=True, **{field: True})[0]
 
 
 def test_each_of_several_hosts_is_judged():
@@ -327,8 +351,8 @@ def test_what_a_server_opens_to_its_own_machine_it_does_not_open_to_others(here:
 def test_a_server_file_that_opens_a_host_is_answered_with_the_lines_to_add_and_they_suffice(here: Path):
     what, hint = refusal(materializer=None, config=server_file(here, "host: 0.0.0.0\n"))
     assert what.startswith("host 0.0.0.0 is open to other machines")
-    assert hint.endswith("add `insecure_no_tls: true` and `insecure_no_auth: true` to s.yaml")
-    lines = "host: 0.0.0.0\ninsecure_no_tls: true\ninsecure_no_auth: true\n"
+    assert hint.endswith("add `insecure_no_tls: true` to s.yaml")
+    lines = "host: 0.0.0.0\ninsecure_no_tls: true\n"
     assert read(materializer=None, config=server_file(here, lines)).host == ("0.0.0.0",)
 
 

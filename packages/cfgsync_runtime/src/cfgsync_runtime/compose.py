@@ -16,7 +16,14 @@ from cfgsync_adapter import (
     RegistrationConfigSource,
     RegistrationSnapshotMaterializer,
 )
-from cfgsync_core import Backend, CfgsyncServerState, ChangeHints, Engine, MemoryHints, NodeConfigSource
+from cfgsync_core import (
+    Backend,
+    CfgsyncServerState,
+    ChangeHints,
+    Engine,
+    MemoryHints,
+    NodeConfigSource,
+)
 from cfgsync_core.log_events import event
 from cfgsync_core.server import Route, WatchStreams, init_with_node_routes
 from cfgsync_core.store import NotifyingStore
@@ -25,7 +32,7 @@ from cfgsync_core.wire import AcknowledgingSource, NodeDetails, StatusSource
 
 from .access.admin_socket import AdminPlace
 from .access.admission import Admission, readers_of
-from .access.identity import Identities
+from .access.identity import Identities, opened_identities
 from .access.insecure import InsecureOption, InsecureStatus, exposes_errors
 from .backends.engines import open_backend
 from .listening import listening, load_http_server
@@ -33,6 +40,7 @@ from .metrics.observed import Observed
 from .metrics.requests import RequestCounts
 from .operator.node_list import node_list_routes
 from .operator.operator_routes import operator_routes
+from .operator.token_routes import token_routes
 from .page.answering import page_routes
 
 if TYPE_CHECKING:
@@ -63,6 +71,7 @@ async def serving_snapshot(
     expose_errors: bool = False,
     anonymous: bool = True,
     rebind: bool = False,
+    requires_tokens: bool = False,
     lacking: tuple[InsecureOption, ...] = (),
     legacy_init_with_node: bool = False,
     page: bool = True,
@@ -78,7 +87,8 @@ async def serving_snapshot(
     """A server of `materializer`, or of a `decider` that calls one elsewhere, while the context lasts.
 
     `port` 0 takes a free port, see `server.url`. `anonymous` accepts nodes without a secret, `rebind` gives a name to a
-    node with another secret; `lacking` are the protections that the operator switched off, which the log and `/status` show.
+    node with another secret; with `requires_tokens` a name is bound with a join token only, and `/status` and the page are for
+    a reader's token; `lacking` are the protections that the operator switched off, which the log and `/status` show.
     With `legacy_init_with_node`, `/node` is also `/init-with-node`, for the oldest clients.
     A node that promised to keep in touch, and sends nothing for `ttl` seconds, leaves (None: no node does).
     Nodes and `/status` get type and place of a failure; with `expose_errors` its words too, on loopback only.
@@ -96,10 +106,11 @@ async def serving_snapshot(
         stack.callback(loading.cancel)
         backend = await stack.enter_async_context(_opened(store, on_fatal))
         hints = backend.hints if hints is None else hints
-        hinting = await stack.enter_async_context(
-            NotifyingStore(backend.store, MemoryHints() if hints is None else hints, backend.events)
+        hinting = await stack.enter_async_context(_notifying(backend, hints))
+        identified = opened_identities(
+            hinting, hints, interval, anonymous=anonymous, rebind=rebind, requires_tokens=requires_tokens
         )
-        identities = Identities(hinting, anonymous=anonymous, rebind=rebind, hints=hints, interval=interval)
+        tokens, identities = await stack.enter_async_context(identified)
         source = RegistrationConfigSource(
             materializer,
             decider=decider,
@@ -117,8 +128,6 @@ async def serving_snapshot(
             interval=interval,
         )
         identities.lapsed = source.lapse
-        stack.push_async_callback(identities.close)
-        await identities.open()
         await stack.enter_async_context(source)
         on_open(source)
         remembered = source.fleet(0, "")
@@ -137,13 +146,15 @@ async def serving_snapshot(
         status = InsecureStatus(source, lacking, identities.rebound) if lacking else source
         pages = WatchStreams(source)
         over_tcp = ("replace",) if legacy_replace else ()
-        access = RequestCounts(Admission(readers_of(host, lacking), identities, page_contents, over_tcp))
+        readers = readers_of(host, lacking, requires_tokens)
+        access = RequestCounts(Admission(readers, identities, page_contents, over_tcp, tokens=tokens))
         observed = Observed(access, None, status, source, hinting.tally, pages, lacking)
         routes = fleet_routes(
             source, status, pages, evict=partial(_evicted, source, identities), shared=hints is not None
         )
+        routes += token_routes(tokens)
         if page:
-            routes += page_routes(status, source, title=title)
+            routes += page_routes(status, source, title=title, tokens=tokens)
         if legacy_init_with_node:
             routes += init_with_node_routes(routes)
         listens = listening(await loading, routes, observed, host, port, admin_socket)
@@ -171,23 +182,42 @@ async def serving_source(
     title: str | None = None,
     acknowledging: AcknowledgingSource | None = None,
     details: NodeDetails | None = None,
+    store: Backend | Engine | str | None = None,
+    anonymous: bool = False,
+    on_fatal: Callable[[BaseException], None] | None = None,
 ) -> AsyncIterator[HttpServer]:
     """A server of any source, such as a static bundle, while the context lasts; `lacking`, `page`, `page_contents`, `title`
     and `admin_socket` as for `serving_snapshot`. The others are the same source for what it can do: without `status` there is no `/status`,
-    without `acknowledging` no `/ack` (which names digests); `details` are what nodes have registered and are given."""
+    without `acknowledging` no `/ack` (which names digests); `details` are what nodes have registered and are given. With a
+    `store`, tokens are required, and `anonymous` is as for `serving_snapshot`; without one, all nodes are served."""
     if status is not None and lacking:
         status = InsecureStatus(status, lacking, {})
-    routes = CfgsyncServerState(source, status, acknowledging=acknowledging, has_generations=False).routes()
-    if status is not None and details is not None:
-        routes += node_list_routes(status, details)
-    if page and status is not None:
-        routes += page_routes(status, details=details, title=title)
-    if legacy_init_with_node:
-        routes += init_with_node_routes(routes)
-    access = RequestCounts(Admission(readers_of(host, lacking), page_contents=page_contents))
-    observed = Observed(access, status=status, lacking=lacking)
-    async with listening(await load_http_server(), routes, observed, host, port, admin_socket) as server:
-        yield server
+    async with AsyncExitStack() as stack:
+        tokens = identities = None
+        if store is not None:
+            backend = await stack.enter_async_context(_opened(store, on_fatal))
+            hints = backend.hints
+            hinting = await stack.enter_async_context(_notifying(backend, hints))
+            identified = opened_identities(hinting, hints, anonymous=anonymous, requires_tokens=True)
+            tokens, identities = await stack.enter_async_context(identified)
+        evict = None if identities is None else identities.free
+        state = CfgsyncServerState(
+            source, status, acknowledging=acknowledging, has_generations=False, evict=evict
+        )
+        routes = state.routes()
+        if status is not None and details is not None:
+            routes += node_list_routes(status, details)
+        if tokens is not None:
+            routes += token_routes(tokens)
+        if page and status is not None:
+            routes += page_routes(status, details=details, title=title, tokens=tokens)
+        if legacy_init_with_node:
+            routes += init_with_node_routes(routes)
+        readers = readers_of(host, lacking, store is not None)
+        access = RequestCounts(Admission(readers, identities, page_contents, tokens=tokens))
+        observed = Observed(access, status=status, lacking=lacking)
+        async with listening(await load_http_server(), routes, observed, host, port, admin_socket) as server:
+            yield server
 
 
 async def serve_snapshot_cfgsync(
@@ -249,7 +279,11 @@ def fleet_routes(
 
 async def _evicted(source: RegistrationConfigSource, identities: Identities, name: str) -> bool:
     """Make a node leave, and free a name that a crash has left bound but not registered."""
-    return await source.evict(name) or await identities.release([name])
+    return await source.evict(name) or await identities.free(name)
+
+
+def _notifying(backend: Backend, hints: ChangeHints | None) -> NotifyingStore:
+    return NotifyingStore(backend.store, MemoryHints() if hints is None else hints, backend.events)
 
 
 def _opened(

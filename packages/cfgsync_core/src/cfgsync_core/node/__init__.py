@@ -19,5 +19,6 @@ if TYPE_CHECKING:
     from .requests import Request as Request
     from .requests import acknowledge_request as acknowledge_request
     from .requests import is_final as is_final
+    from .requests import register_request as register_request
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

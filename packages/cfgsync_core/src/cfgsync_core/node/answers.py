@@ -8,7 +8,9 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from ..errors import IntegrityError
+from cfgsync_artifacts import CfgsyncError
+
+from ..errors import IntegrityError, Unavailable
 from ..store.contract import Version
 from ..store.epoch import epoch_ms
 from ..text import plain
@@ -17,7 +19,7 @@ from ..wire.limits import MAX_PAYLOAD_BYTES
 from ..wire.payload import decode_payload
 from ..wire.protocol import CODE, ErrorBody, NotReady, decode_error, describe
 from .history import Regression, checked_generation, refuse_contradiction
-from .outcomes import Current, Fetched, MissingForGood, Outcome, Refused, Rejected, Untrusted
+from .outcomes import Current, Fetched, FetchFailed, MissingForGood, Outcome, Refused, Rejected, Untrusted
 
 RETRIED: Final = frozenset({404, 408, 425, 429})
 """Statuses below 500 that are retried although cfgsync itself answers them; every 5xx is retried, too."""
@@ -189,6 +191,8 @@ def _error(answer: ReceivedAnswer, identifier: str) -> Meaning:
             "give the node the secret that it registered with (--state, --secret-file); if another node has taken its"
             f" name, free the name on the server: cfgsync node evict {identifier}"
         )
+        if isinstance(body.hint, str) and body.hint:
+            hint = plain(body.hint)
         return Refused(f"the server refused node {identifier}: {message}", hint)
     if status == 425:
         return _not_ready(answer, body)
@@ -268,3 +272,16 @@ def _foreign(answer: ReceivedAnswer) -> Retry:
 
 
 _HAS_VERSION: Final = re.compile(rb'^\s*\{.*"schema_version"', re.DOTALL)
+
+
+def as_error(meaning: Meaning) -> CfgsyncError:
+    """The exception for a meaning that the call does not return."""
+    match meaning:
+        case Retry():
+            return Unavailable(meaning.why)
+        case Untrusted():
+            return IntegrityError(meaning.message)
+        case Registered() | Fetched() | Current():
+            return IntegrityError("the answer does not fit the request")
+        case _:
+            return FetchFailed(meaning)

@@ -11,8 +11,6 @@ from typing import Final, Self
 
 import aiohttp
 
-from cfgsync_artifacts import CfgsyncError
-
 from ..errors import IntegrityError, MaterializationFailed, Unavailable
 from ..follow.acceptance import Alarm
 from ..follow.timing import INTERVAL, ReaderState
@@ -24,9 +22,9 @@ from ..wire.payload import NodeArtifactsPayload
 from ..wire.protocol import Missing, NotReady, Ready
 from ..wire.registration import NodeRegistration
 from ..wire.source import Resolution
-from .answers import Meaning, ReceivedAnswer, Registered, RequestContext, Retry, read
+from .answers import Meaning, ReceivedAnswer, Registered, RequestContext, Retry, as_error, read
 from .exchange import Done, Exchange, Pause, Send
-from .outcomes import Current, Fetched, FetchFailed, MissingForGood, Untrusted
+from .outcomes import Current, Fetched, FetchFailed, MissingForGood
 from .requests import (
     CONNECT_WITHIN,
     PATIENCE,
@@ -50,7 +48,8 @@ class CfgsyncClient:
     `async with CfgsyncClient("http://127.0.0.1:4400") as client: payload = await client.register_and_fetch(registration)`
 
     `secret` is the node's own; without one the name stays unbound. `keepalive` promises that this program will be heard of
-    again within so many seconds (1 to 3600), for a server with `--ttl`; `watch` promises it by itself. A `session` that is given is used as it is and not
+    again within so many seconds (1 to 3600), for a server with `--ttl`; `watch` promises it by itself. `join_token` lets a
+    new name join a server that requires tokens. A `session` that is given is used as it is and not
     closed; else the client opens one that follows no redirect, uses no proxy from the environment, keeps no cookie and
     decompresses nothing.
     """
@@ -62,6 +61,7 @@ class CfgsyncClient:
         session: aiohttp.ClientSession | None = None,
         secret: str | None = None,
         keepalive: int | None = None,
+        join_token: str | None = None,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = _random.random,
     ) -> None:
@@ -70,6 +70,7 @@ class CfgsyncClient:
         self._own: aiohttp.ClientSession | None = None
         self._secret = secret
         self._keepalive = keepalive
+        self._join_token = join_token
         self._clock = clock
         self._random = random
         self._version: str | None = None  # the answer to the last registration, repeated on every request
@@ -91,7 +92,13 @@ class CfgsyncClient:
 
         Raises `Unavailable`; `FetchFailed` (refused, or not taken); `IntegrityError`.
         """
-        request = register_request(registration, self._secret, PATIENCE, keepalive=self._keepalive)
+        request = register_request(
+            registration,
+            self._secret,
+            PATIENCE,
+            keepalive=self._keepalive,
+            join_token=self._join_token,
+        )
         meaning = await self._ask(request, RequestContext("/register", registration.identifier))
         match meaning:
             case Registered(version):
@@ -100,7 +107,7 @@ class CfgsyncClient:
             case MissingForGood():
                 return Missing(meaning.message)
             case _:
-                raise _error(meaning)
+                raise as_error(meaning)
 
     async def resolve(self, node: NodeRegistration | str, *, wait: float = 0.0) -> Resolution:
         """What this node gets. `wait` asks the server to hold the request for up to so many seconds (at most 30).
@@ -127,7 +134,7 @@ class CfgsyncClient:
             case MissingForGood():
                 return Missing(meaning.message)
             case _:
-                raise _error(meaning)
+                raise as_error(meaning)
 
     async def register_and_fetch(
         self, registration: NodeRegistration, *, wait: float = 300.0
@@ -153,6 +160,7 @@ class CfgsyncClient:
             seen=seen,
             seen_digest=seen_digest,
             keepalive=self._keepalive,
+            join_token=self._join_token,
             random=self._random,
         )
         while True:
@@ -206,6 +214,7 @@ class CfgsyncClient:
             self._send,
             apply,
             secret=self._secret,
+            join_token=self._join_token,
             held=held,
             interval=interval,
             confirmed=confirmed,
@@ -285,16 +294,3 @@ def _version(text: str | None) -> Version:
         return NEVER if text is None else Version.parse(text)
     except ValueError as error:
         raise IntegrityError(f"the server sends no valid version: {error}") from error
-
-
-def _error(meaning: Meaning) -> CfgsyncError:
-    """The exception for a meaning that the call does not return."""
-    match meaning:
-        case Retry():
-            return Unavailable(meaning.why)
-        case Untrusted():
-            return IntegrityError(meaning.message)
-        case Registered() | Fetched() | Current():
-            return IntegrityError("the answer does not fit the request")
-        case _:
-            return FetchFailed(meaning)

@@ -56,7 +56,7 @@ class Exchange:
     that the node ever got, `seen_digest` the digest of its files then; an older answer, and other files under the same
     number, are `Untrusted`. With `known`, the digest of the files in place, the answer may be `Current`, and the server
     holds the request until they change, at most `hold` seconds. `keepalive` promises that the node will be heard of within
-    so many seconds, also after this exchange. `random` draws from [0, 1).
+    so many seconds, also after this exchange. `join_token` is sent with each registration. `random` draws from [0, 1).
     """
 
     def __init__(
@@ -71,17 +71,19 @@ class Exchange:
         known: str | None = None,
         hold: float = HOLD,
         keepalive: int | None = None,
+        join_token: str | None = None,
         random: Callable[[], float] = _random.random,
     ) -> None:
         self.waiting = ""  # why there are no files yet; changes with the answers
         self.registered = False  # a server has taken the registration, at least once
-        self._registration = registration
+        self.registration = registration
         self._secret = secret
         self._seen = seen
         self._seen_digest = seen_digest
         self._known = known
         self._hold = Hold(hold)
         self._keepalive = keepalive
+        self._join_token = join_token
         self._held = 0.0  # s; for which the request that was sent last may be held
         self._random = random
         self._wait = wait
@@ -98,7 +100,7 @@ class Exchange:
 
     @property
     def identifier(self) -> str:
-        return self._registration.identifier
+        return self.registration.identifier
 
     def next(self, now: float) -> Step:
         """What to do now."""
@@ -145,8 +147,8 @@ class Exchange:
 
     def moved(self, ip: str) -> None:
         """The machine has this address now; the next registration says it."""
-        if ip != self._registration.ip:
-            self._registration = NodeRegistration(self.identifier, ip, self._registration.payload)
+        if ip != self.registration.ip:
+            self.registration = NodeRegistration(self.identifier, ip, self.registration.payload)
             self._path = "/register"
 
     # ── deciding ─────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -207,11 +209,17 @@ class Exchange:
     def _request(self, left: float) -> Request:
         self._held = 0.0
         if self._path == "/register":
-            return register_request(self._registration, self._secret, left, keepalive=self._keepalive)
+            return register_request(
+                self.registration,
+                self._secret,
+                left,
+                keepalive=self._keepalive,
+                join_token=self._join_token,
+            )
         hold = min(self._hold.seconds, left - LAST_TRY) if self._wait > 0 else 0.0
         self._held = float(int(max(hold, 0.0)))  # the server takes whole seconds
         return node_request(
-            self._registration,
+            self.registration,
             self._secret,
             left,
             hold=hold,

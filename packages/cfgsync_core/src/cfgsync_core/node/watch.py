@@ -34,7 +34,7 @@ class NodeWatch(Reconciler[Fetched]):
     `is_used(digest)`: whether the program uses these files; until then they are not acknowledged as applied, and
     `acknowledge` reports them later. `inspect()` is awaited after each request that brought no new files, and returns the
     payload paths that were changed on this machine. `held` is what is in place from before (None: nothing), `told`
-    whether the server knows it; `seen` is the newest generation that the node ever accepted, if it holds nothing. `registration` may be a function, for an address that is not known yet. With a
+    whether the server knows it; `join_token` lets a new name join; `seen` is the newest generation that the node ever accepted, if it holds nothing. `registration` may be a function, for an address that is not known yet. With a
     server that does not hold requests, a change arrives within one `interval` (seconds, ± 10 %).
     """
 
@@ -45,6 +45,7 @@ class NodeWatch(Reconciler[Fetched]):
         apply: Callable[[Fetched], Awaitable[object]],
         *,
         secret: str | None = None,
+        join_token: str | None = None,
         held: AppliedFiles | None = None,
         told: bool = True,
         seen: Version | None = None,
@@ -61,7 +62,18 @@ class NodeWatch(Reconciler[Fetched]):
     ) -> None:
         name = name or (registration.identifier if isinstance(registration, NodeRegistration) else "node")
         self._node = WatchedNode(
-            registration, transport, apply, secret, held, told, seen, interval, confirmed, is_used, inspect
+            registration,
+            transport,
+            apply,
+            secret,
+            join_token,
+            held,
+            told,
+            seen,
+            interval,
+            confirmed,
+            is_used,
+            inspect,
         )
         super().__init__(
             self._node,

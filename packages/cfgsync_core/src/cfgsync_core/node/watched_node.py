@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import InitVar, dataclass
+from dataclasses import InitVar, dataclass, field
 from typing import Final
 
 import msgspec
@@ -39,7 +39,8 @@ class WatchedNode:
     registration: NodeRegistration | Callable[[], Awaitable[NodeRegistration]]
     transport: Transport
     write: Callable[[Fetched], Awaitable[object]]
-    secret: str | None
+    secret: str | None = field(repr=False)
+    join_token: str | None = field(repr=False)
     held: AppliedFiles | None
     told: InitVar[bool]
     seen: Version | None
@@ -135,7 +136,9 @@ class WatchedNode:
     # ── asking ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _register(self, node: NodeRegistration) -> Meaning:
-        request = register_request(node, self.secret, ANSWER_WITHIN, keepalive=self._promise)
+        request = register_request(
+            node, self.secret, ANSWER_WITHIN, keepalive=self._promise, join_token=self.join_token
+        )
         answer = await self.transport(request)
         meaning = read(answer, RequestContext("/register", node.identifier))
         if isinstance(meaning, Registered):

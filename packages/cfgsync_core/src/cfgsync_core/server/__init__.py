@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
+    from .access import NO_SOCKET as NO_SOCKET
     from .access import Access as Access
     from .access import LocalOperators as LocalOperators
     from .access import is_own_name as is_own_name

@@ -160,12 +160,15 @@ class HttpServer:
         call = Call(judged_headers(request.raw_path, request.headers), names, query)
         if route.access != "node":
             call.peer = self._server.peers.get(request.protocol)
+            call.address = request.remote or ""
+            transport = request.transport
+            call.secure = transport is not None and transport.get_extra_info("ssl_object") is not None
             refused = self._access.before_body(route, call)
             if refused is not None:
                 return refused
         takes = route.body
         if takes is not None:
-            call.body = body = await read_body(request, takes.at_most)
+            call.body = body = await read_body(request, takes.at_most, form=takes.form)
             self._server.busy(request.protocol)
             decode = takes.decode
             call.value = (

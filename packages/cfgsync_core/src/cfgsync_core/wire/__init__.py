@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
+    from .headers import JOIN_TOKEN as JOIN_TOKEN
+    from .headers import NEXT_SECRET as NEXT_SECRET
     from .limits import MAX_BODY_BYTES as MAX_BODY_BYTES
     from .limits import MAX_CONDITIONS as MAX_CONDITIONS
     from .limits import MAX_FILE_BYTES as MAX_FILE_BYTES

@@ -21,6 +21,7 @@ from .parts.server_client import (
     OperatorClient,
     Server,
     ServerClient,
+    TokenFile,
 )
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
@@ -53,7 +54,12 @@ def group() -> None:
 
 
 @app.command("list", short_help="The generations that the server knows.")
-def list_(server: Server = DEFAULT_SERVER, admin_socket: AdminSocket = None, json: AsJson = False) -> None:
+def list_(
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
+    json: AsJson = False,
+) -> None:
     """The generations that the server knows, newest first.
 
     The server holds the files of the current and the previous one (FILES yes) for show and diff.
@@ -63,7 +69,7 @@ def list_(server: Server = DEFAULT_SERVER, admin_socket: AdminSocket = None, jso
       cfgsync generation list
       cfgsync generation list --json
     """
-    with OperatorClient(server, admin_socket) as client:
+    with OperatorClient(server, admin_socket, token_file) as client:
         found = _all(client)
     if json:
         print(msgspec.json.encode({"generations": found}).decode())
@@ -88,6 +94,7 @@ def show(
     ] = False,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
     json: AsJson = False,
 ) -> None:
     """The nodes of generation N (default: the current one) and their files: mode, size, digest, path.
@@ -99,7 +106,7 @@ def show(
       cfgsync generation show
       cfgsync generation show 3 --contents
     """
-    with OperatorClient(server, admin_socket) as client:
+    with OperatorClient(server, admin_socket, token_file) as client:
         wanted = _held(client, number)
         query: dict[str, object] = {"number": wanted, **({"contents": 1} if contents else {})}
         pages = client.pages(ROUTE, query, GenerationPage)
@@ -124,6 +131,7 @@ def diff(
     ] = False,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
     json: AsJson = False,
 ) -> None:
     """What generation B (default: the current one) changed since A (default: the previous one).
@@ -136,7 +144,7 @@ def diff(
       cfgsync generation diff 2 3 --exit-code
     """
     different = False
-    with OperatorClient(server, admin_socket) as client:
+    with OperatorClient(server, admin_socket, token_file) as client:
         new = _held(client, after)
         if before is None and new == 1:
             raise typer.Exit(fail(1, "there is no generation before 1", "name two: generation diff A B"))
@@ -169,6 +177,7 @@ def renew(
     ] = LONGEST_HOLD,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
     json: AsJson = False,
 ) -> None:
     """Run the materializer again, and make one new generation of every node; equal files keep the number.
@@ -184,7 +193,7 @@ def renew(
     (not ready, failed, or no run in time), 5 refused, 7 no answer.
     """
     body = msgspec.json.encode({"accept": accept})
-    with OperatorClient(server, admin_socket) as client:
+    with OperatorClient(server, admin_socket, token_file) as client:
         answer = client.post(f"/admin/renew?wait={timeout:g}", body, timeout + 10.0)
         renewed = client.decoded("/admin/renew", answer, _Renewed)
     made = renewed.outcome in ("new", "equal")

@@ -21,7 +21,16 @@ from .app import PLAIN
 from .parts.fleet_table import Page, is_known
 from .parts.messages import NoAnswer, note
 from .parts.node_lines import node_lines, shown_lines
-from .parts.server_client import DEFAULT_SERVER, AdminSocket, AsJson, OperatorClient, Server, ServerClient
+from .parts.server_client import (
+    DEFAULT_SERVER,
+    AdminSocket,
+    AsJson,
+    OperatorClient,
+    Server,
+    ServerClient,
+    StatusClient,
+    TokenFile,
+)
 from .parts.terminal import is_live, size
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
@@ -55,6 +64,7 @@ def list_nodes(
     ] = None,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
     json: AsJson = False,
 ) -> None:
     """The registered nodes: address, what each was served, what it has applied, and when it was last seen.
@@ -65,14 +75,14 @@ def list_nodes(
       cfgsync node list -o wide
       cfgsync node list --state not_applied --json
 
-    Address and metadata are an operator's: run it on the server's machine. Exit codes: 0 shown, 7 no answer.
+    Address and metadata are an operator's: run it on the server's machine, or with its token. Exit codes: 0 shown, 7 no answer.
     """
     state = None if state is None else re.sub("[ -]", "_", state)
     if state is not None and state not in NODE_STATES:
         raise typer.BadParameter(f"{state!r} is not one of {', '.join(NODE_STATES)}", param_hint="--state")
     if output not in (None, "wide"):
         raise typer.BadParameter(f"{output!r} is not wide", param_hint="--output")
-    nodes = [node for node in _nodes(server, admin_socket, state) if state in (None, node.state)]
+    nodes = [node for node in _nodes(server, admin_socket, token_file, state) if state in (None, node.state)]
     if json:
         print(msgspec.json.encode({"nodes": nodes}).decode())
     elif nodes:
@@ -87,6 +97,7 @@ def show(
     identifier: Annotated[str, typer.Argument(metavar="ID")],
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
     json: AsJson = False,
 ) -> None:
     """One node: its state and why, its address and metadata, and the size and digest of each of its files.
@@ -98,29 +109,31 @@ def show(
       cfgsync node show node-1
       cfgsync node show node-1 --json
 
-    Run it on the server's machine. Exit codes: 0 shown, 1 no such node, 5 refused, 7 no answer.
+    Run it on the server's machine, or with an operator's token. Exit codes: 0 shown, 1 no such node, 5 refused, 7 no answer.
     """
-    with OperatorClient(server, admin_socket) as client:
+    with OperatorClient(server, admin_socket, token_file) as client:
         node = client.get(f"{ROUTE}/{quote(identifier, safe='')}", {}, ShownNode)
     assert node is not None  # `missing` is not given
     print(msgspec.json.encode(node).decode() if json else "\n".join(shown_lines(node, Page.of())))
     raise typer.Exit(int(not is_known(node)))
 
 
-def _nodes(server: str, admin_socket: str | None, state: str | None) -> list[ListedNode]:
+def _nodes(
+    server: str, admin_socket: str | None, token_file: str | None, state: str | None
+) -> list[ListedNode]:
     """Every node, and the missing ones if they are wanted. A caller that is no operator gets them without address and
     metadata, as /status has them."""
     if state == "not_registered":
-        with ServerClient(server) if admin_socket is None else OperatorClient(server, admin_socket) as client:
+        with StatusClient(server, admin_socket, token_file) as client:
             missing = client.status("/status?limit=1", FleetStatus).missing
         return [ListedNode(one.identifier, last_seen=one.last_seen, state=state) for one in missing]
     try:
-        with OperatorClient(server, admin_socket) as client:
+        with OperatorClient(server, admin_socket, token_file) as client:
             return _all(client, ROUTE)
     except NoAnswer as error:
         if error.code not in (1, 5):
             raise
-        with ServerClient(server) as client:
+        with StatusClient(server, admin_socket, token_file) as client:
             nodes = _all(client, "/status")
         note(f"without addresses and metadata, which only an operator gets: {error}")
         return nodes
@@ -141,6 +154,7 @@ def evict(
     identifier: Annotated[str, typer.Argument(metavar="ID")],
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
 ) -> None:
     """Make a node leave: its registration is deleted and its name is free. One that still runs registers again.
 
@@ -148,9 +162,9 @@ def evict(
     Example:
       cfgsync node evict node-1
 
-    Run it on the server's machine. Exit codes: 0 it has left, 1 there is no such node, 5 refused, 7 no answer.
+    Run it on the server's machine, or with an operator's token. Exit codes: 0 it has left, 1 there is no such node, 5 refused, 7 no answer.
     """
-    with OperatorClient(server, admin_socket) as client:
+    with OperatorClient(server, admin_socket, token_file) as client:
         answer = client.post("/admin/evict", msgspec.json.encode(_Name(identifier)))
         # a server of another kind may answer 200 to everything
         client.decoded("/admin/evict", answer, _Name)
@@ -174,6 +188,7 @@ def replace(
     ] = False,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
 ) -> None:
     """Replace the files that the materializer gives to one node; it still gets the shared files.
 
@@ -204,7 +219,7 @@ def replace(
         body = encode_replacement(Replacement(identifier, ArtifactSet(files)))
     except CfgsyncError as error:
         raise typer.BadParameter(str(error), param_hint="--file") from error
-    with OperatorClient(server, admin_socket) as client:
+    with OperatorClient(server, admin_socket, token_file) as client:
         answer = client.post("/node/replace", body, accepted=202)
     if answer.headers.get(REPLACEMENT.lower()) == NO_REPLACEMENT:
         print(f"{identifier}: it had no replacement: nothing to clear")

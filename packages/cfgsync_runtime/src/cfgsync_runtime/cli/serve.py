@@ -222,7 +222,8 @@ def _exit_code(stopped: asyncio.Future[signal.Signals]) -> int:
 
 
 def _say_where(settings: ServeSettings, made: Served, server: HttpServer) -> None:
-    kept = "" if isinstance(made, BundleConfigSource) else f", store {settings.store}"
+    has_store = settings.requires_tokens or not isinstance(made, BundleConfigSource)
+    kept = f", store {settings.store}" if has_store else ""
     what = settings.materializer or getattr(settings.server, "file", "")
     print(f"serving {what} on {server.url}{kept}", flush=True)
     for url in server.urls[1:]:
@@ -240,12 +241,16 @@ def _running(
     )
     common |= {"lacking": settings.lacking, "page": not settings.no_page}
     common |= {"admin_socket": settings.admin_socket or True}
+    anonymous = settings.allow_anonymous or not settings.requires_tokens
     if isinstance(made, BundleConfigSource):
+        if settings.requires_tokens:
+            common |= {"store": settings.store, "anonymous": anonymous, "on_fatal": on_fatal}
         return serving_source(made, made, acknowledging=made, details=made, **common)
     return serving_snapshot(
         None if isinstance(made, ChildDecider) else made,
         decider=made if isinstance(made, ChildDecider) else None,
-        anonymous=is_loopback(settings.host) or settings.allow_anonymous or settings.insecure_no_auth,
+        anonymous=anonymous,
+        requires_tokens=settings.requires_tokens,
         rebind=settings.insecure_no_auth and not is_loopback(settings.host),
         on_fatal=on_fatal,
         on_open=on_open,

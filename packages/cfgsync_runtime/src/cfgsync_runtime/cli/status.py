@@ -12,7 +12,7 @@ from cfgsync_core.wire import check_identifier
 
 from .parts.fetch.flags import is_flag
 from .parts.fleet_table import Page, is_known, one, table
-from .parts.server_client import DEFAULT_SERVER, AdminSocket, Server, ServerClient
+from .parts.server_client import DEFAULT_SERVER, AdminSocket, Server, StatusClient, TokenFile
 
 
 def command(
@@ -37,6 +37,7 @@ def command(
         typer.Option(metavar="FILE", help="Record the fleet for cfgsync check, on the server's machine."),
     ] = None,
     admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
     json: Annotated[bool, typer.Option("--json", help="Print the server's answer unchanged.")] = False,
 ) -> None:
     """Which nodes are here, which are missing, and why.
@@ -69,9 +70,9 @@ def command(
     if save_snapshot is not None:
         from .parts.snapshot_file import save_snapshot as save
 
-        save(server, save_snapshot, admin_socket)
+        save(server, save_snapshot, admin_socket, token_file)
         return
-    with ServerClient(server) as client:
+    with StatusClient(server, admin_socket, token_file) as client:
         if wait_applied:
             from .parts.wait_applied import wait_until_applied
 

@@ -38,6 +38,7 @@ from .check import Check, CheckRefused, checked_write
 from .degraded_start import FAILED, LOADED, MAY_DEGRADE, ConfigStartupMode, age_of, usable
 from .network.transport import HttpTransport
 from .outputs import Planner, write
+from .rotation import rotated
 from .state import KnownGeneration, NodeState
 
 EXIT: Final[dict[type, int]] = {
@@ -107,6 +108,8 @@ def fetch(
     notice: Callable[[str], None] = lambda _: None,
     check: Check | None = None,
     acknowledge: bool = True,
+    join_token: str | None = None,
+    rotate: bool = False,
 ) -> Ending:
     """Get the files of `registration` and install them within `wait` seconds. With `mode` DEGRADED, fall back to files that
     a server confirmed at most `max_stale` seconds ago.
@@ -115,6 +118,7 @@ def fetch(
     `own` gives this machine's address anew for each connection after the first (it may change); it may raise `Lost`.
     `waiting` gets the reason for waiting whenever it changes; `notice` gets what an operator should know after a success.
     New files must pass `check`. `keepalive`: the node stays, and will be heard of within so many seconds. Without `acknowledge` success is reported later, by a watching node.
+    `join_token` is shown with the registration. `rotate`: the node's secret is replaced when the files are in place.
     """
     identifier = registration.identifier
     patience = Patience(time.monotonic() + wait, waiting)
@@ -132,6 +136,7 @@ def fetch(
         seen_digest=seen.digest if seen is not None else None,
         hold=hold,
         keepalive=keepalive,
+        join_token=join_token,
         random=random.random,
     )
     with HttpTransport(server) as transport:
@@ -143,6 +148,8 @@ def fetch(
         else:
             code = EXIT[type(outcome)]
             ending = failed(identifier, code, outcome.message, outcome.hint, exchange.registered)
+        if rotate and state is not None and secret is not None and not ending.report.exit:
+            secret = rotated(state, secret, exchange.registration, transport, keepalive, notice)
         later = not acknowledge and not ending.report.exit
         if state is not None and isinstance(outcome, Fetched | Untrusted) and not later:
             ending = msgspec.structs.replace(

@@ -97,7 +97,24 @@ class NodeState:
     def secret(self) -> str:
         """The node's secret: 32 random bytes as URL-safe text. A new one (0600) is durable before it is returned: a secret
         that is used and then lost locks the node out of its own name."""
+        return self._secret_at(self._given or self._path("secret"))
+
+    def next_secret(self) -> str:
+        """A new secret, durable beside the old one before it is returned, or the one of a rotation that was cut off."""
+        return self._secret_at((self._given or self._path("secret")) + ".next")
+
+    def adopt_next_secret(self) -> None:
+        """Put the next secret in the place of the node's, durably on return."""
         path = self._given or self._path("secret")
+        with on_disk(path):
+            os.replace(path + ".next", path)
+            directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+
+    def _secret_at(self, path: str) -> str:
         for _ in range(3):
             try:
                 found = _read(path, _MAX_SECRET_FILE_BYTES)

@@ -36,10 +36,10 @@ from .state import KnownGeneration, NodeState
 from .telling import Telling
 
 INTERVAL: Final = 15.0
-CONFIRMED_EVERY: Final = 60.0
-"""Seconds between two notes that a server confirmed the files: the precision of `--max-stale`."""
-TOLD_WITHIN: Final = 2.0
-"""Seconds that the next request waits for the program to be told, so that one connection carries the acknowledgement too."""
+CONFIRMED_EVERY: Final = (
+    60.0  # s between two notes that a server confirmed the files: the precision of `--max-stale`
+)
+TOLD_WITHIN: Final = 2.0  # s that the next request waits for the program to be told: one connection carries the acknowledgement
 
 
 class Watcher:
@@ -62,6 +62,7 @@ class Watcher:
         degraded: bool = False,
         acknowledged: bool = True,
         told: str | None = None,
+        join_token: str | None = None,
         start: Sequence[str] = (),
         on_changes: OnChanges = OnChanges(),  # noqa: B008  # it is frozen
         interval: float = INTERVAL,
@@ -113,6 +114,7 @@ class Watcher:
             self._transport.send,
             self._apply,
             secret=state.secret(),
+            join_token=join_token,
             held=held,
             told=acknowledged and not degraded and held.version != NEVER,  # a static source may forget it
             interval=interval,

@@ -78,10 +78,15 @@ class ServeSettings(pydantic.BaseModel):
         title="PERCENT",
         description="Refuse a result that leaves out over so much of the fleet; 0 is off.  [default: 50]",
     )
-    allow_anonymous: bool = Field(False, description="Off loopback: take nodes without a secret.")
+    require_tokens: bool = Field(
+        False, description="On loopback, too, as behind a proxy: nodes need a join token, readers a token."
+    )
+    allow_anonymous: bool = Field(
+        False, description="With tokens required: take nodes that have neither secret nor token."
+    )
     insecure_no_tls: bool = Field(False, description="Off loopback: serve without TLS.")
     insecure_no_auth: bool = Field(
-        False, description="Off loopback: anyone may join, and another secret re-binds."
+        False, description="Off loopback: anyone may join and read, and another secret re-binds."
     )
     legacy_init_with_node: bool = Field(
         False, description="Answer /init-with-node as /node, for the oldest clients."
@@ -101,6 +106,11 @@ class ServeSettings(pydantic.BaseModel):
         title="TEXT",
         description="The name of the fleet on its page.  [default: this host's name]",
     )
+
+    @property
+    def requires_tokens(self) -> bool:
+        """Whether nodes join with a token, and readers show one: off loopback, unless the operator switched it off."""
+        return self.require_tokens or not (is_loopback(self.host) or self.insecure_no_auth)
 
     @property
     def lacking(self) -> tuple[InsecureOption, ...]:

@@ -33,7 +33,7 @@ KEYS: Final[Mapping[str, tuple[Callable[[Place, str], object], str]]] = {
     "title": (Place.text, "my fleet"),
     **dict.fromkeys(
         (
-            *("insecure_no_tls", "insecure_no_auth", "allow_anonymous", "expose_errors"),
+            *("insecure_no_tls", "insecure_no_auth", "allow_anonymous", "require_tokens", "expose_errors"),
             *("legacy_init_with_node", "legacy_replace", "no_page", "page_contents"),
         ),
         (Place.truth, "true"),

@@ -168,14 +168,14 @@ _EXPECTED: Final = {
 
 
 def _refuse_insecure(settings: ServeSettings, file: str | None) -> None:
-    """Off loopback a server needs TLS and a rule for which nodes may join, unless its operator waives them. The hint holds
-    the exact text to add."""
+    """Off loopback a server needs TLS, unless its operator waives it. The hint holds the exact text to add. (It has a rule
+    for which nodes may join: tokens.)"""
+    if settings.require_tokens and settings.insecure_no_auth:
+        raise InputError("--require-tokens contradicts --insecure-no-auth", "leave one of them out")
     hosts = open_hosts(settings.host)
     if not hosts:
         return
-    lacking = [
-        name for name in _WANTS if not getattr(settings, name)
-    ]  # allow_anonymous is no rule for joining
+    lacking = [name for name in _WANTS if not getattr(settings, name)]
     if not lacking:
         return
     without = " and without ".join(_WANTS[name] for name in lacking)
@@ -192,6 +192,11 @@ def _refuse_insecure(settings: ServeSettings, file: str | None) -> None:
 def _refuse_off_loopback(settings: ServeSettings, given: Mapping[str, _Given]) -> None:
     """What a server opens to every program of its machine, it does not open to others."""
     for field in ("page_contents", "legacy_replace"):
+        if getattr(settings, field) and settings.require_tokens:
+            raise InputError(
+                f"{given[field].origin} opens something to every program of the machine, and --require-tokens forbids that",
+                "leave one of them out; a token of a reader or an operator needs neither",
+            )
         if getattr(settings, field) and (hosts := open_hosts(settings.host)):
             raise InputError(
                 f"{given[field].origin}: host {' and '.join(hosts)} is open to other machines, and this is for loopback only",
@@ -199,4 +204,4 @@ def _refuse_off_loopback(settings: ServeSettings, given: Mapping[str, _Given]) -
             )
 
 
-_WANTS: Final = {"insecure_no_tls": "TLS", "insecure_no_auth": "a rule for which nodes may join"}
+_WANTS: Final = {"insecure_no_tls": "TLS"}

@@ -19,6 +19,7 @@ from ...access import admin_socket
 from ...access.insecure import is_loopback
 from ...node.network.addresses import Address, Addresses, resolve
 from ...node.network.transport import HttpTransport
+from ...node.token_file import read_token
 from .messages import NoAnswer
 
 STATUS_WITHIN: Final = 10.0
@@ -38,12 +39,21 @@ AdminSocket: TypeAlias = Annotated[
         help="The server's admin socket.  [default: by the port of --server]",
     ),
 ]
+TokenFile: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        help="A token (cfgsync token create --role …), sent to --server instead of the admin socket.",
+    ),
+]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 class _Refusal(msgspec.Struct, frozen=True):
     message: str = ""
     identifier: str | None = None
+    hint: str = ""
 
 
 class ServerClient:
@@ -53,11 +63,14 @@ class ServerClient:
     what an operator's route cannot do, 6 for a `/status` that is not cfgsync's.
     """
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, server: str, token_file: str | None = None) -> None:
         self._url = _parsed(server)
         self.at = str(self._url)
         self._way = "--server"
-        self._refused_hint = "run it on the server's machine"
+        self._refused_hint = (
+            "give a reader's or an operator's token (--token-file), or run it on the server's machine"
+        )
+        self._token = None if token_file is None else read_token(token_file)
         self._transport = HttpTransport(self._url)
 
     def __enter__(self) -> Self:
@@ -65,6 +78,11 @@ class ServerClient:
 
     def __exit__(self, *_: object) -> None:
         self._transport.close()
+
+    def _use_socket(self, path: str) -> None:
+        self.at, self._way = path, "--admin-socket"
+        here = ServerUrl("http", "localhost", self._url.port)
+        self._transport = HttpTransport(here, _OneSocket(here, path))
 
     def body(self, identifier: str | None) -> bytes:
         """The body of a status as the server sends it."""
@@ -138,6 +156,8 @@ class ServerClient:
         headers = {"Accept": "application/json"} | (
             {"Content-Type": "application/json"} if method == "POST" else {}
         )
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token}"
         try:
             return self._transport.send(Request(target, headers, body, within, within, method))
         except Lost as error:
@@ -152,11 +172,13 @@ class ServerClient:
         message = plain(refusal.message, WORDS_SHOWN)
         why = message or f"status {answer.status}"
         if answer.status in (401, 403):
-            return NoAnswer(5, f"{self.at} refuses: {why}", self._refused_hint)
+            return NoAnswer(5, f"{self.at} refuses: {why}", plain(refusal.hint) or self._refused_hint)
         if answer.status == 503:
             return NoAnswer(7, f"{self.at} cannot now: {why}", "run it again in a moment", again=True)
         if answer.status == 404 and refusal.identifier is not None:  # the route is there, the node is not
             return NoAnswer(1, message, "cfgsync node list shows the registered nodes")
+        if answer.status == 404 and refusal.hint:
+            return NoAnswer(1, message, plain(refusal.hint))
         if answer.status == 404 and code == 1:
             why = f"{self.at} has no {path}; a static source has nothing to operate"
             return NoAnswer(1, why, NOT_OURS)
@@ -164,27 +186,53 @@ class ServerClient:
         return NoAnswer(code, f"{self.at}{path} answers {answer.status}: {message or 'no message'}", hint)
 
 
+class StatusClient(ServerClient):
+    """Asks `server`; where it requires a token and none is given, the admin socket at `path`, or that of the server on this
+    machine."""
+
+    def __init__(self, server: str, path: str | None = None, token_file: str | None = None) -> None:
+        super().__init__(server, token_file)
+        self._path = path
+
+    def _send(
+        self, method: Literal["GET", "POST"], target: str, within: float = ANSWER_WITHIN, body: bytes = b""
+    ) -> ReceivedAnswer:
+        answer = super()._send(method, target, within, body)
+        if answer.status != 401 or self._token is not None or self._way != "--server":
+            return answer
+        places = admin_socket.places(self._url.port) if self._path is None and _is_here(self._url) else []
+        path = self._path or next(filter(_answers, places), None)
+        if path is None:
+            return answer
+        self._use_socket(path)
+        return super()._send(method, target, within, body)
+
+
 class OperatorClient(ServerClient):
-    """Asks by the admin socket at `path`, or else by the one of the server on this machine that `server` names. Without a
-    socket it asks `server`, which refuses operators there or says why not. Raises `NoAnswer` when that is another machine.
+    """With a token it asks `server`. Else it asks by the admin socket at `path`, or by the one of the server on this machine
+    that `server` names. Without a socket it asks `server`, which refuses operators there or says why not. Raises `NoAnswer`
+    when that is another machine.
     """
 
-    def __init__(self, server: str, path: str | None = None) -> None:
-        super().__init__(server)
+    def __init__(self, server: str, path: str | None = None, token_file: str | None = None) -> None:
+        super().__init__(server, token_file)
+        if token_file is not None:
+            self._refused_hint = (
+                "give an operator's token: cfgsync token list, on the server's machine, shows which there are"
+            )
+            return
         looked = []
         if path is None:
             if not _is_here(self._url):
                 raise NoAnswer(
                     5,
                     f"{self.at} is another machine, and operator commands work on the server's own only",
-                    f"run it there (ssh {self._url.host} cfgsync …, or kubectl exec), or give --admin-socket",
+                    f"give an operator's token (--token-file), or run it there (ssh {self._url.host} cfgsync …, or kubectl exec)",
                 )
             looked = admin_socket.places(self._url.port)
             path = next(filter(_answers, looked), None)
         if path is not None:
-            self.at, self._way = path, "--admin-socket"
-            here = ServerUrl("http", "localhost", self._url.port)
-            self._transport = HttpTransport(here, _OneSocket(here, path))
+            self._use_socket(path)
         self._refused_hint = (
             f"no admin socket at {' or '.join(looked)}: run it as the server's user or root, or give --admin-socket PATH"
             if looked and path is None

@@ -42,6 +42,12 @@ class FetchArguments(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     secret_file: Annotated[str | None, Flag("FILE", "The node's secret, kept elsewhere.")] = None
+    token_file: Annotated[
+        str | None, Flag("FILE", "The join token with which a new node joins: cfgsync token create.")
+    ] = None
+    rotate_secret: Annotated[
+        bool, Flag(None, "Replace the node's secret by a new one when its files are in place.")
+    ] = False
     startup_mode: Annotated[
         ConfigStartupMode,
         Flag(

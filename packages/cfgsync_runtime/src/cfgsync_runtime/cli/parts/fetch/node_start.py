@@ -23,6 +23,7 @@ from ....node.on_changes import OnChange
 from ....node.outputs import OutputDirectory
 from ....node.state import NodeState, told_before
 from ....node.state_directory import state_directory
+from ....node.token_file import read_token
 from ....program.environment import for_programs
 from ..messages import Over, WaitingLine, fail, note
 from ..unfailing_stream import make_stdout_unfailing
@@ -50,6 +51,7 @@ def start_node(flags: FetchArguments) -> int:
         refuse_unreachable(ip)
     within = wait_of(flags.wait, flags.startup_mode)
     stale = stale_of(flags)
+    join_token = None if flags.token_file is None else read_token(flags.token_file)
     after = on_changes(flags)
     told: str | None = None
     if flags.watch and flags.state is not None:
@@ -97,6 +99,8 @@ def start_node(flags: FetchArguments) -> int:
                     notice=note,
                     check=after.check,
                     acknowledge=told is None,
+                    join_token=join_token,
+                    rotate=flags.rotate_secret,
                 )
         except DiskError as error:
             ending = failed(identifier, EXIT[DiskError], str(error), error.hint)
@@ -109,7 +113,7 @@ def start_node(flags: FetchArguments) -> int:
             from .watching import OwnRegistration, stay  # loaded when the files are in place
 
             who = OwnRegistration(identifier, registered, at, node) if ip == "auto" or node is None else node
-            return Over(stay(who, at, places, memory, ending, start, after, told))
+            return Over(stay(who, at, places, memory, ending, start, after, told, join_token))
     return Over(become(start) if start else 0)
 
 

@@ -66,9 +66,10 @@ def stay(
     start: list[str],
     after: OnChanges,
     told: str | None,
+    join_token: str | None = None,
 ) -> int:
     """Keep the node's files current, from those of `ending` on, and return the exit code. `told` is the digest of the
-    files that another program was told of last."""
+    files that another program was told of last; `join_token` is shown at each registration."""
     lines = Lines()
     _log_to(lines)
     if isinstance(node, OwnRegistration):
@@ -88,6 +89,7 @@ def stay(
             degraded=report.status == "degraded",
             acknowledged=ending.acknowledged,
             told=told,
+            join_token=join_token,
             start=start,
             on_changes=after,
             say=lines.say,
