@@ -114,6 +114,7 @@ class Admission(LocalOperators):
         if opened or (route.access == "reader" and text is None):
             return self._read(route, call)
         if shown is not None:
+            call.principal = shown.principal()  # for the log
             token = shown.token
             scopes = f" for {', '.join(token.scopes)}" if token.scopes else ""
             why = f"the token {token.name} (role {token.role}{scopes}) does not permit this"
