@@ -123,7 +123,7 @@ async def serving_snapshot(
             shrink_guard=shrink_guard,
             ttl=ttl,
             expose_errors=exposes_errors(expose_errors, host),
-            before_leaving=identities.release,
+            before_leaving=identities.leave,
             hints=hints,
             interval=interval,
         )
@@ -279,7 +279,8 @@ def fleet_routes(
 
 async def _evicted(source: RegistrationConfigSource, identities: Identities, name: str) -> bool:
     """Make a node leave, and free a name that a crash has left bound but not registered."""
-    return await source.evict(name) or await identities.free(name)
+    with identities.evicting(name):
+        return await source.evict(name) or await identities.free(name)
 
 
 def _notifying(backend: Backend, hints: ChangeHints | None) -> NotifyingStore:

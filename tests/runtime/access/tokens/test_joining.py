@@ -239,6 +239,31 @@ async def test_of_a_silent_node_the_name_is_free_for_a_token_that_covers_it_and_
         assert (await server.register("a", "t" * 40, await server.token())).status == 202
 
 
+async def test_a_node_that_expired_comes_back_with_its_secret_and_one_that_was_evicted_needs_a_token() -> (
+    None
+):
+    async with serving() as server:
+        token = await server.token(uses=2)
+        for name in ("expired", "evicted"):
+            assert (await server.register(name, "s" * 40, token)).status == 202
+        with server.identities.evicting("evicted"):
+            await server.identities.leave(["expired", "evicted"])
+        assert (await server.register("evicted", "s" * 40, token)).status == 401
+        assert (await server.register("expired", "t" * 40)).status == 409
+        assert (await server.register("expired", "s" * 40)).status == 202
+        assert (await server.register("expired", "t" * 40, await server.token())).status == 409, "it is back"
+
+
+async def test_the_name_of_an_expired_node_is_taken_with_a_token() -> None:
+    store = MemoryStore()
+    async with serving(store) as server:
+        assert (await server.register("a", "s" * 40, await server.token())).status == 202
+        await server.identities.leave(["a"])
+    async with serving(store) as server:
+        assert (await server.register("a", "t" * 40, await server.token())).status == 202
+        assert (await server.register("a", "s" * 40)).status == 409
+
+
 async def test_a_hundred_thousand_takeover_attempts_change_nothing() -> None:
     store = MemoryStore()
     async with serving(store) as server:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Final
 
 from msgspec.structs import replace
@@ -54,6 +54,7 @@ class Identities:
         self._requires_tokens = requires_tokens
         self._joining = JoiningNodes(held, tokens, self._claimed)
         self._freed: set[str] = set()
+        self._evicted: set[str] = set()
         self.lapsed: Callable[[str], Awaitable[bool]] = _never
         self.rebound: Counter[str] = Counter()
 
@@ -80,6 +81,25 @@ class Identities:
     async def free(self, identifier: str) -> bool:
         """`release` of one name."""
         return await self.release([identifier])
+
+    @contextmanager
+    def evicting(self, identifier: str) -> Iterator[None]:
+        """Meanwhile `leave` frees this name for good."""
+        self._evicted.add(identifier)
+        try:
+            yield
+        finally:
+            self._evicted.discard(identifier)
+
+    async def leave(self, identifiers: Sequence[str]) -> None:
+        """Nodes leave: their names are free. Where a token is required, the secret of one that was not evicted stays valid:
+        its token is spent, and it may have been away for longer than it promised."""
+        keep = [name for name in identifiers if self._requires_tokens and name not in self._evicted]
+        if gone := [name for name in identifiers if name not in keep]:
+            await self.release(gone)
+        bound = {name: one for name in keep if (one := self._bound(name)) is not None}
+        if bound:
+            await self._mirror.commit({name: replace(one, is_free=True) for name, one in bound.items()})
 
     async def answer(self, route: Route, call: Call) -> Reply:
         """The reply of a node's route, if the name in the body is free or bound to the caller's secret."""
@@ -124,12 +144,15 @@ class Identities:
     async def _used(self, identifier: str, secret: str | None) -> Binding | None:
         """The binding of a name whose secret was shown; when it was the next one, it is the only one from now on."""
         bound = self._bound(identifier)
-        if bound is not None and bound.next and secret is not None and hash_of(secret) == bound.next:
+        if bound is None or secret is None or not (bound.next or bound.is_free):
+            return bound
+        is_next = bool(bound.next) and hash_of(secret) == bound.next
+        if is_next or bound.is_free:
             with suppress(Conflict, Unavailable):  # its next request tries again
                 expected = {identifier: self._mirror.revision_of(identifier) or 0}
-                await self._mirror.commit({identifier: Binding(bound.next)}, expected)
-            bound = self._bound(identifier)
-        return bound
+                now = Binding(bound.next) if is_next else replace(bound, is_free=False)
+                await self._mirror.commit({identifier: now}, expected)
+        return self._bound(identifier)
 
     async def _registered(self, identifier: str, secret: str | None, route: Route, call: Call) -> Reply:
         """The reply to a registration that may be made; with `Cfgsync-Next-Secret`, two secrets count from now on."""

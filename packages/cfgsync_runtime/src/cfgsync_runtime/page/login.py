@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 from cfgsync_core import InvalidRequest
 from cfgsync_core.log_events import event
@@ -75,7 +75,7 @@ def _token_in(body: bytes) -> str:
 def _own_origin(headers: Mapping[str, str]) -> bool:
     """False when a browser says that another site's page sends this; a program sends no `Origin`."""
     origin = headers.get("Origin")
-    return origin is None or urlsplit(origin).netloc.lower() == headers.get("Host", "").lower() != ""
+    return origin is None or origin.lower().partition("://")[2] == headers.get("Host", "").lower() != ""
 
 
 def _record(call: Call, name: str | None) -> None:

@@ -6,6 +6,7 @@ They share one bucket, so that one commit binds a name and spends a token.
 from __future__ import annotations
 
 import hmac
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Final, Literal, TypeAlias
 
@@ -23,10 +24,12 @@ TokenRole: TypeAlias = Literal["join", "reader", "writer", "operator"]
 
 
 class Binding(msgspec.Struct, frozen=True):
-    """A name belongs to the secret with this hash, and to the one that will replace it (`""`: none)."""
+    """A name belongs to the secret with this hash, and to the one that will replace it (`""`: none). `is_free`: its node has
+    expired; it may come back, and another secret may take the name with a join token."""
 
     secret: str
     next: str = ""
+    is_free: bool = False
 
     def has(self, hashed: str) -> bool:
         """Whether this is the hash of one of its secrets."""
@@ -84,17 +87,19 @@ def bearer_of(authorization: str | None) -> str | None:
 
 
 def _encode(value: Credential) -> bytes:
-    # a binding is the text that servers wrote before there were tokens
-    return (
-        " ".join(filter(None, msgspec.structs.astuple(value))).encode()
-        if isinstance(value, Binding)
-        else _json(value)
-    )
+    if not isinstance(value, Binding):
+        return _json(value)
+    # a binding that has only a secret is the text that servers wrote before there were tokens
+    words = (value.secret, value.next or "-", "free" if value.is_free else "")
+    return " ".join(words).rstrip(" -").encode()
 
 
 def _decode(raw: bytes) -> Credential:
-    return _read(raw) if raw.startswith(b"{") else Binding(*raw.decode().split(" "))
+    if raw.startswith(b"{"):
+        return _read(raw)
+    secret, next, free = (*raw.decode().split(" "), "", "")[:3]
+    return Binding(secret, next.removeprefix("-"), bool(free))
 
 
 _json = msgspec.json.Encoder().encode
-_read = msgspec.json.Decoder(Token | Session).decode
+_read: Callable[[bytes], Credential] = msgspec.json.Decoder(Token | Session).decode

@@ -114,7 +114,8 @@ class JoiningNodes:
         if isinstance(bound, Binding) and bound.has(node.secret):
             return None
         shown = None if node.token is None else self._tokens.known(node.token)
-        is_taken = bound is not None and (name in writes or not node.is_free)
+        is_free = isinstance(bound, Binding) and (bound.is_free or node.is_free) and name not in writes
+        is_taken = bound is not None and not is_free
         if is_taken and (shown is None or not shown.token.reclaim):
             return conflict(name)
         if shown is None:
