@@ -32,7 +32,14 @@ MENU = {
     "index": {
         "Begin": ["tutorial", "install"],
         "How to": [
-            *("howto/materializer", "howto/waiting", "howto/secrets", "howto/compose", "howto/kubernetes"),
+            *(
+                "howto/materializer",
+                "howto/waiting",
+                "howto/secrets",
+                "howto/tokens",
+                "howto/compose",
+                "howto/kubernetes",
+            ),
             *(
                 "howto/systemd",
                 "howto/proxies",

@@ -9,19 +9,24 @@ from typing import Annotated, Any, Final
 import msgspec
 import typer
 
+from cfgsync_artifacts import DiskError, replace_file
 from cfgsync_core import ServerUrl
 from cfgsync_core.text import counted, plain
 
 from ..access.insecure import is_loopback
 from ..settings.durations import seconds_of
 from .app import PLAIN
-from .parts.messages import note
+from .parts.messages import fail, note
 from .parts.server_client import DEFAULT_SERVER, AdminSocket, AsJson, OperatorClient, Server, TokenFile
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 
 ROUTE: Final = "/admin/tokens"
 
+Save = Annotated[
+    str | None,
+    typer.Option("--save", metavar="FILE", help="Write the token to FILE (0600), and print no line."),
+]
 Ttl = Annotated[str, typer.Option(metavar="DURATION", help="How long it is valid (30m, 24h, 90d).")]
 
 
@@ -85,6 +90,7 @@ def create(
         typer.Option(metavar="APP/ENV", help="The documents of a writer; repeat it for several."),
     ] = None,
     name: Annotated[str, typer.Option(metavar="NAME", help="What the log calls it, such as its owner.")] = "",
+    save: Save = None,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
     token_file: TokenFile = None,
@@ -104,13 +110,14 @@ def create(
         raise typer.BadParameter("name the nodes that may join with it, such as 'web-*'", param_hint="--for")
     wanted: dict[str, Any] = {"role": role, "name": name, "for": covers, "uses": uses, "reclaim": reclaim}
     made = _made(OperatorClient(server, admin_socket, token_file), wanted | {"scopes": scope or []}, ttl)
-    _print_made(made, server, json)
+    _print_made(made, server, save, json)
 
 
 @app.command(short_help="The first operator's token.")
 def bootstrap(
     name: Annotated[str, typer.Option(metavar="NAME", help="What the log calls it.")] = "operator",
     ttl: Ttl = "24h",
+    save: Save = None,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
     json: AsJson = False,
@@ -124,7 +131,7 @@ def bootstrap(
     Exit codes: 0 made, 5 refused, 7 no answer.
     """
     wanted = {"role": "operator", "name": name}
-    _print_made(_made(OperatorClient(server, admin_socket), wanted, ttl), server, json)
+    _print_made(_made(OperatorClient(server, admin_socket), wanted, ttl), server, save, json)
 
 
 @app.command("list", short_help="The tokens, without their text.")
@@ -186,23 +193,33 @@ def _made(client: OperatorClient, wanted: dict[str, Any], ttl: str) -> _Made:
         return client.decoded(ROUTE, client.post(ROUTE, body), _Made)
 
 
-def _print_made(made: _Made, server: str, json: bool) -> None:
+def _print_made(made: _Made, server: str, save: str | None, json: bool) -> None:
+    if save is not None:
+        try:
+            replace_file(save, made.token.encode() + b"\n", 0o600)
+        except DiskError as error:
+            raise typer.Exit(fail(8, str(error), error.hint)) from error
     if json:
         print(msgspec.json.encode(made).decode())
         return
-    print(paste_line(made.role, made.name, made.covers, made.token, _reachable(server)), flush=True)
+    if save is None:
+        print(paste_line(made.role, made.name, made.covers, made.token, _reachable(server)), flush=True)
     what = (
         f"{counted(made.uses, 'node')} named {made.covers} may join"
         if made.role == "join"
         else f"role {made.role}"
     )
-    note(f"{what} until {plain(made.expires)}; this is shown once: cfgsync token revoke {made.id}")
+    note(
+        f"{what} until {plain(made.expires)}; the token is shown this once, and cfgsync token revoke {made.id} ends it"
+    )
 
 
 def paste_line(role: str, name: str, covers: str, token: str, server: str) -> str:
     """A line for a shell. `printf` is the shell's own, so that no list of processes shows the token."""
     file = f"{name}.token"
     kept = f"(umask 077 && printf '%s\\n' {token} >{shlex.quote(file)})"
+    if role == "writer":
+        return kept
     if role != "join":
         return f"{kept} && cfgsync status --server {server} --token-file {shlex.quote(file)}"
     node = '"$(hostname)"' if set("*?") & set(covers) else shlex.quote(covers)
