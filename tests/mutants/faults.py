@@ -15,6 +15,7 @@ _CORE = "cfgsync_core/src/cfgsync_core"
 _ADAPTER = "cfgsync_adapter/src/cfgsync_adapter"
 _SQLITE = "cfgsync_runtime/src/cfgsync_runtime/backends/sqlite"
 _PAGE = "cfgsync_runtime/src/cfgsync_runtime/page"
+_TOKENS = "cfgsync_runtime/src/cfgsync_runtime/access/tokens"
 _TESTING = "cfgsync_runtime/src/cfgsync_runtime/testing"
 
 
@@ -467,6 +468,65 @@ FAULTS = (
             ),
         ),
         ("tests/runtime/page/test_page.py",),
+    ),
+    Fault(
+        "a join token is never used up",
+        (Edit(f"{_TOKENS}/joining.py", "uses=token.uses - 1)", "uses=token.uses)"),),
+        ("tests/runtime/access/tokens/test_joining.py",),
+    ),
+    Fault(
+        "a use is spent without the revision that it was read at",
+        (Edit(f"{_TOKENS}/joining.py", "commit(writes, expected)", "commit(writes)"),),
+        ("tests/runtime/access/tokens/test_joining.py",),
+    ),
+    Fault(
+        "a token with scopes is good everywhere",
+        (Edit(f"{_TOKENS}/tokens.py", "return not token.scopes or (", "return True or ("),),
+        ("tests/runtime/access/tokens/test_tokens.py",),
+    ),
+    Fault(
+        "a session outlives its token",
+        (
+            Edit(
+                f"{_TOKENS}/tokens.py",
+                "if not isinstance(token, Token) or self.is_over(token.expires):\n            return None\n        return Principal(",
+                'if not isinstance(token, Token):\n            return Principal("reader")\n        return Principal(',
+            ),
+        ),
+        ("tests/runtime/access/tokens/test_tokens.py",),
+    ),
+    Fault(
+        "the old secret stays good after the new one was used",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/access/identity.py",
+                "now = Binding(bound.next) if is_next else",
+                "now = bound if is_next else",
+            ),
+        ),
+        ("tests/runtime/access/tokens/test_rotation.py",),
+    ),
+    Fault(
+        "a node uses its new secret before the server has confirmed it",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/node/rotation.py",
+                "if answer.headers.get(NEXT_SECRET.lower()) != hashed:",
+                "if answer.status >= 300:",
+            ),
+        ),
+        ("tests/runtime/node/test_rotation.py",),
+    ),
+    Fault(
+        "a form of another site logs a browser in",
+        (
+            Edit(
+                f"{_PAGE}/login.py",
+                "return origin is None or",
+                "return True or",
+            ),
+        ),
+        ("tests/runtime/page/test_login.py",),
     ),
     Fault(
         "a look that began before the question is good enough",
