@@ -25,7 +25,11 @@ ROUTE: Final = "/admin/tokens"
 
 Save = Annotated[
     str | None,
-    typer.Option("--save", metavar="FILE", help="Write the token to FILE (0600), and print no line."),
+    typer.Option(
+        "--save",
+        metavar="FILE",
+        help="Write the token to FILE (0600), or with - alone to stdout, and print no line.",
+    ),
 ]
 Ttl = Annotated[str, typer.Option(metavar="DURATION", help="How long it is valid (30m, 24h, 90d).")]
 
@@ -194,6 +198,9 @@ def _made(client: OperatorClient, wanted: dict[str, Any], ttl: str) -> _Made:
 
 
 def _print_made(made: _Made, server: str, save: str | None, json: bool) -> None:
+    if save == "-":
+        print(made.token, flush=True)
+        return
     if save is not None:
         try:
             replace_file(save, made.token.encode() + b"\n", 0o600)
