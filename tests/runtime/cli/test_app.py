@@ -210,7 +210,7 @@ USAGE: list[tuple[str, list[str], str]] = [
         for name in ("SIGNONE", "0", "999", "KILL", "SIGSTOP", "-1", "")
     ],
     ("a word too much", ["--id", "n", "--out", "o", "etcd"], "etcd"),
-    *[(flag, ["--id", "n", "--out", "o", flag], flag) for flag in ("--token-file", "--ca-file", "--ca-hash")],
+    *[(flag, ["--id", "n", "--out", "o", flag], flag) for flag in ("--ca-file", "--ca-hash")],
 ]
 
 

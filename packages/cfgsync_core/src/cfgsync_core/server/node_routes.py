@@ -17,7 +17,9 @@ from ..wire.acknowledgement import (
 from ..wire.headers import (
     ACCEPT,
     GENERATION,
+    JOIN_TOKEN,
     KEEPALIVE,
+    NEXT_SECRET,
     VERSION,
     parse_etags,
     parse_keepalive,
@@ -82,9 +84,9 @@ _REGISTER: Final = Operation(
             },
         )
     },
-    "400 401 404 409 413 415 422 503 507",
+    "400 401 403 404 409 413 415 422 503 507",
     Registration,
-    headers={KEEPALIVE: "60"},
+    headers={KEEPALIVE: "60", JOIN_TOKEN: "cfgsync_0123456789ab_…", NEXT_SECRET: "0" * 64},
 )
 _NODE: Final = Operation(
     "Get this node's files; held while not ready with `Prefer: wait=SECONDS`",

@@ -113,7 +113,9 @@ class Identities:
             refused = self._refused(name, secret)
         if refused is not None:
             return refused
-        bound = await self._used(name, secret)
+        bound = self._bound(name)
+        if bound is not None and (bound.next or bound.is_free):
+            bound = await self._used(name, secret)
         if bound is not None:
             call.principal = Principal("node", name)
         reply = await route.handler(call)

@@ -10,8 +10,8 @@ from cfgsync_core.wire import NODE_STATES, MissingNode, generation_number
 from .markup import Child, Markup, el, query
 
 NOT_SHOWN: Final = (
-    "Contents are not shown here: on the server's machine, use cfgsync generation show --contents, or cfgsync serve"
-    " --page-contents."
+    "Contents are not shown here: log in with a reader's token, or on the server's machine use cfgsync generation show"
+    " --contents, or cfgsync serve --page-contents."
 )
 
 NOT_SHOWN_OF_A_BUNDLE: Final = (
