@@ -45,7 +45,7 @@ def test_a_bundle_off_loopback_is_given_to_nodes_that_have_joined(place: Place) 
     mine = {"Authorization": "Bearer the-secret-of-node-1"}
     assert server.ask("POST", "/node", body("node-1"), mine).status == 401
     assert server.ask("POST", "/register", body("node-1"), mine).status == 401
-    made = server.operate("POST", "/admin/tokens", b'{"for":"node-1"}').words["token"]
+    made = server.operate("POST", "/admin/token/create", b'{"for":"node-1"}').words["token"]
     assert server.ask("POST", "/register", body("node-1"), mine | {"Cfgsync-Join-Token": made}).status == 202
     assert server.ask("POST", "/node", body("node-1"), mine).words["files"][0]["path"] == "/a"
     assert server.ask("POST", "/node", body("node-1")).status == 401

@@ -437,7 +437,7 @@ async def test_a_browser_logs_in_with_a_token_stays_logged_in_and_logs_out(brows
             serving_snapshot(App(), admin_socket=path, requires_tokens=True, anonymous=False) as server,
             aiohttp.ClientSession(server.url, connector=aiohttp.UnixConnector(path)) as unix,
         ):
-            made = await unix.post("/admin/tokens", json={"role": "reader", "name": "ana"})
+            made = await unix.post("/admin/token/create", json={"role": "reader", "name": "ana"})
             token = (await made.json())["token"]
             tab = await browser.open(f"{server.url}/")
             await tab.until("location.pathname === '/login' && !!document.querySelector('#token')")

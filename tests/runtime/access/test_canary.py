@@ -64,9 +64,9 @@ async def test_a_canary_in_every_input_is_in_no_log_no_status_no_metric_and_no_p
             aiohttp.ClientSession(server.url, cookie_jar=aiohttp.DummyCookieJar()) as tcp,
             aiohttp.ClientSession(server.url, connector=aiohttp.UnixConnector(path)) as unix,
         ):
-            made = await unix.post("/admin/tokens", json={"for": "*", "uses": 5})
+            made = await unix.post("/admin/token/create", json={"for": "*", "uses": 5})
             join = (await made.json())["token"]
-            made = await unix.post("/admin/tokens", json={"role": "operator", "name": "ana"})
+            made = await unix.post("/admin/token/create", json={"role": "operator", "name": "ana"})
             operator = (await made.json())["token"]
             secrets = (CANARY, join[21:], operator[21:])
             node = {"Authorization": f"Bearer {CANARY}", "Cfgsync-Join-Token": join}

@@ -48,8 +48,8 @@ TABLE: dict[tuple[str, str], tuple[Kind, str, Any]] = {
     ("GET", "/admin/generations"): ("operator", "", None),
     ("GET", "/admin/snapshot"): ("operator", "", None),
     ("GET", "/admin/tokens"): ("operator", "", None),
-    ("POST", "/admin/tokens"): ("operator", "", {"for": "x"}),
-    ("POST", "/admin/tokens/revoke"): ("operator", "", {"which": "nobody"}),
+    ("POST", "/admin/token/create"): ("operator", "", {"for": "x"}),
+    ("POST", "/admin/token/revoke"): ("operator", "", {"which": "nobody"}),
     ("POST", "/admin/renew"): ("operator", "/admin/renew?wait=0", {}),
     ("POST", "/admin/evict"): ("operator", "", {"identifier": "nobody"}),
     ("POST", "/node/replace"): ("operator", "", {"identifier": "b", "files": []}),
@@ -113,7 +113,7 @@ class Fleet:
         self.login = b""
 
     async def token(self, **wanted: Any) -> str:
-        answer = await self.unix.post("/admin/tokens", json=wanted)
+        answer = await self.unix.post("/admin/token/create", json=wanted)
         assert answer.status == 200, await answer.text()
         return str((await answer.json())["token"])
 
@@ -134,7 +134,7 @@ class Fleet:
         self.login = LOGIN + reader.encode()
         operator = await self.token(role="operator", name="bea")
         gone = await self.token(role="operator", name="gone")
-        assert (await self.unix.post("/admin/tokens/revoke", json={"which": "gone"})).status == 200
+        assert (await self.unix.post("/admin/token/revoke", json={"which": "gone"})).status == 200
         answer = await self.tcp.post("/login", data={"token": reader}, allow_redirects=False)
         self.tcp.cookie_jar.clear()
         cookie = answer.headers["Set-Cookie"].partition(";")[0]

@@ -36,7 +36,7 @@ class Browser:
         self.cookie = ""
 
     async def token(self, **wanted: Any) -> str:
-        answer = await self.unix.post("/admin/tokens", json=wanted)
+        answer = await self.unix.post("/admin/token/create", json=wanted)
         return str((await answer.json())["token"])
 
     async def get(self, path: str) -> tuple[int, str, str]:

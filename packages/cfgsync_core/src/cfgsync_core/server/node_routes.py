@@ -86,7 +86,7 @@ _REGISTER: Final = Operation(
     },
     "400 401 403 404 409 413 415 422 503 507",
     Registration,
-    headers={KEEPALIVE: "60", JOIN_TOKEN: "cfgsync_0123456789ab_…", NEXT_SECRET: "0" * 64},
+    headers={KEEPALIVE: "60", JOIN_TOKEN: "cfgsync_0123456789ab_A", NEXT_SECRET: "0" * 64},
 )
 _NODE: Final = Operation(
     "Get this node's files; held while not ready with `Prefer: wait=SECONDS`",

@@ -21,7 +21,7 @@ from .parts.server_client import DEFAULT_SERVER, AdminSocket, AsJson, OperatorCl
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 
-ROUTE: Final = "/admin/tokens"
+ROUTE: Final = "/admin/token"
 
 Save = Annotated[
     str | None,
@@ -153,7 +153,7 @@ def list_(
       cfgsync token list --json
     """
     with OperatorClient(server, admin_socket, token_file) as client:
-        found = client.get(ROUTE, {}, _List)
+        found = client.get(f"{ROUTE}s", {}, _List)
     assert found is not None  # `missing` is not given
     if json:
         print(msgspec.json.encode(found).decode())
@@ -194,7 +194,7 @@ def _made(client: OperatorClient, wanted: dict[str, Any], ttl: str) -> _Made:
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--ttl") from error
     with client:
-        return client.decoded(ROUTE, client.post(ROUTE, body), _Made)
+        return client.decoded(f"{ROUTE}/create", client.post(f"{ROUTE}/create", body), _Made)
 
 
 def _print_made(made: _Made, server: str, save: str | None, json: bool) -> None:

@@ -90,8 +90,8 @@ def token_routes(tokens: Tokens) -> list[Route]:
     new, old = Body(RequestBody(NewToken).decode), Body(RequestBody(Revoke).decode)
     return [
         Route("GET", "/admin/tokens", listed, "tokens", "operator", operation=_LIST),
-        Route("POST", "/admin/tokens", create, "tokens", "operator", new, _CREATE),
-        Route("POST", "/admin/tokens/revoke", revoke, "tokens", "operator", old, _REVOKE),
+        Route("POST", "/admin/token/create", create, "tokens", "operator", new, _CREATE),
+        Route("POST", "/admin/token/revoke", revoke, "tokens", "operator", old, _REVOKE),
     ]
 
 
