@@ -485,12 +485,12 @@ FAULTS = (
         ("tests/runtime/access/tokens/test_tokens.py",),
     ),
     Fault(
-        "a session outlives its token",
+        "a session of the page is as good as its token",
         (
             Edit(
                 f"{_TOKENS}/tokens.py",
-                "if not isinstance(token, Token) or self.is_over(token.expires):\n            return None\n        return Principal(",
-                'if not isinstance(token, Token):\n            return Principal("reader")\n        return Principal(',
+                'return Principal("reader", token.name)',
+                "return Shown(session.token, token).principal()",
             ),
         ),
         ("tests/runtime/access/tokens/test_tokens.py",),

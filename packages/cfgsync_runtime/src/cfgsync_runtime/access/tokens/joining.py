@@ -10,10 +10,11 @@ import asyncio
 import logging
 from collections.abc import Callable
 from fnmatch import fnmatchcase
+from typing import Final
 
 import msgspec
 
-from cfgsync_core import Conflict
+from cfgsync_core import Conflict, Unavailable
 from cfgsync_core.follow import BucketMirror
 from cfgsync_core.log_events import event
 from cfgsync_core.server import Reply, refusal
@@ -21,6 +22,9 @@ from cfgsync_core.text import counted
 
 from .credentials import TOKEN, Binding, Credential, Token
 from .tokens import Shown, Tokens, ends
+
+TRIES: Final = 100
+"""How often a commit may lose against one of another server; each time one of the servers has won."""
 
 log = logging.getLogger("cfgsync")
 
@@ -80,7 +84,7 @@ class JoiningNodes:
 
     async def _committed(self, nodes: list[Joining]) -> list[Reply | None]:
         await self._held.catch_up()
-        while True:
+        for _ in range(TRIES):
             writes: dict[str, Credential | None] = {}
             said: list[tuple[str, str, int, bool]] = []
             replies = [self._decided(node, writes, said) for node in nodes]
@@ -100,6 +104,7 @@ class JoiningNodes:
                     extra=event("joined", identifier=name, token=token, uses=left, again=again),
                 )
             return replies
+        raise Unavailable(f"other servers have changed the tokens {TRIES} times meanwhile")
 
     def _expected(self, key: str) -> int:
         is_taken = key.startswith(TOKEN) or self._bound(key) is not None
