@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ from cfgsync_core.wire import AcknowledgingSource, NodeDetails, StatusSource
 from .access.admin_socket import AdminPlace
 from .access.admission import Admission, readers_of
 from .access.identity import Identities
-from .access.insecure import InsecureOption, InsecureStatus, exposes_errors
+from .access.insecure import InsecureOption, ProtectionStatus, exposes_errors
 from .backends.engines import open_backend
 from .listening import listening, load_http_server
 from .metrics.observed import Observed
@@ -37,6 +37,8 @@ from .page.answering import page_routes
 
 if TYPE_CHECKING:
     from cfgsync_core import HttpServer
+
+    from .access.tls import ServerCertificate
 
 CHANGED_PROGRAM = "; has the program changed? `cfgsync generation renew`, or serve with another --revision"
 """Logged with a generation from before the start: a changed program takes effect only with another revision."""
@@ -69,6 +71,8 @@ async def serving_snapshot(
     page_contents: bool = False,
     legacy_replace: bool = False,
     admin_socket: AdminPlace = None,
+    tls: ServerCertificate | None = None,
+    trusted_proxies: Sequence[str] = (),
     title: str | None = None,
     hints: ChangeHints | None = None,
     interval: float = 15.0,
@@ -88,6 +92,8 @@ async def serving_snapshot(
     off loopback it refuses unless `lacking` has "no-auth". `admin_socket` is the path of a Unix socket for `cfgsync node` and
     `cfgsync generation`; True is where they look for it. On loopback only: `page_contents` shows files on the page,
     `legacy_replace` takes `/node/replace` over TCP.
+    With `tls` the server speaks TLS only, and reads the certificate again when its files change. `trusted_proxies` are the
+    networks of proxies whose `X-Forwarded-For` names the client, for logs.
     `store` is a URL (opened and closed here), an open backend, or a store that is its own `StoreAdmin`. Raises
     `StoreRefused`; `MachineRefused` for a port that is in use. Leaving answers every waiting node 503 with `Retry-After`.
     """
@@ -134,11 +140,11 @@ async def serving_snapshot(
                 CHANGED_PROGRAM if generation != "none" and remembered.generation == now.generation else "",
                 extra=event("remembered", registered=remembered.registered, generation=remembered.generation),
             )
-        status = InsecureStatus(source, lacking, identities.rebound) if lacking else source
+        status = _protected(source, lacking, identities.rebound, tls)
         pages = WatchStreams(source)
         over_tcp = ("replace",) if legacy_replace else ()
         access = RequestCounts(Admission(readers_of(host, lacking), identities, page_contents, over_tcp))
-        observed = Observed(access, None, status, source, hinting.tally, pages, lacking)
+        observed = Observed(access, None, status, source, hinting.tally, pages, lacking, tls)
         routes = fleet_routes(
             source, status, pages, evict=partial(_evicted, source, identities), shared=hints is not None
         )
@@ -146,7 +152,7 @@ async def serving_snapshot(
             routes += page_routes(status, source, title=title)
         if legacy_init_with_node:
             routes += init_with_node_routes(routes)
-        listens = listening(await loading, routes, observed, host, port, admin_socket)
+        listens = listening(await loading, routes, observed, host, port, admin_socket, trusted_proxies)
         server = await stack.enter_async_context(listens)
         try:
             yield server
@@ -167,16 +173,18 @@ async def serving_source(
     legacy_init_with_node: bool = False,
     page: bool = True,
     admin_socket: AdminPlace = None,
+    tls: ServerCertificate | None = None,
+    trusted_proxies: Sequence[str] = (),
     page_contents: bool = False,
     title: str | None = None,
     acknowledging: AcknowledgingSource | None = None,
     details: NodeDetails | None = None,
 ) -> AsyncIterator[HttpServer]:
-    """A server of any source, such as a static bundle, while the context lasts; `lacking`, `page`, `page_contents`, `title`
-    and `admin_socket` as for `serving_snapshot`. The others are the same source for what it can do: without `status` there is no `/status`,
+    """A server of any source, such as a static bundle, while the context lasts; `lacking`, `page`, `page_contents`, `title`,
+    `tls`, `trusted_proxies` and `admin_socket` as for `serving_snapshot`. The others are the same source for what it can do: without `status` there is no `/status`,
     without `acknowledging` no `/ack` (which names digests); `details` are what nodes have registered and are given."""
-    if status is not None and lacking:
-        status = InsecureStatus(status, lacking, {})
+    if status is not None:
+        status = _protected(status, lacking, {}, tls)
     routes = CfgsyncServerState(source, status, acknowledging=acknowledging, has_generations=False).routes()
     if status is not None and details is not None:
         routes += node_list_routes(status, details)
@@ -185,8 +193,10 @@ async def serving_source(
     if legacy_init_with_node:
         routes += init_with_node_routes(routes)
     access = RequestCounts(Admission(readers_of(host, lacking), page_contents=page_contents))
-    observed = Observed(access, status=status, lacking=lacking)
-    async with listening(await load_http_server(), routes, observed, host, port, admin_socket) as server:
+    observed = Observed(access, status=status, lacking=lacking, tls=tls)
+    async with listening(
+        await load_http_server(), routes, observed, host, port, admin_socket, trusted_proxies
+    ) as server:
         yield server
 
 
@@ -204,6 +214,7 @@ async def serve_snapshot_cfgsync(
     ttl: float | None = None,
     expose_errors: bool = False,
     admin_socket: AdminPlace = None,
+    tls: ServerCertificate | None = None,
 ) -> None:
     """Serve `materializer` on `host:port` until cancelled: `await serve_snapshot_cfgsync(4400, MyMaterializer())`.
 
@@ -222,6 +233,7 @@ async def serve_snapshot_cfgsync(
         ttl=ttl,
         expose_errors=expose_errors,
         admin_socket=admin_socket,
+        tls=tls,
     ):
         await asyncio.Event().wait()
 
@@ -245,6 +257,17 @@ def fleet_routes(
     )
     operator = [*operator_routes(source), *node_list_routes(status, source)]
     return [*state.routes(), *operator, *pages.routes()]
+
+
+def _protected(
+    source: StatusSource,
+    lacking: tuple[InsecureOption, ...],
+    rebound: Mapping[str, int],
+    tls: ServerCertificate | None,
+) -> StatusSource:
+    if not lacking and tls is None:
+        return source
+    return ProtectionStatus(source, lacking, rebound, None if tls is None else tls.status)
 
 
 async def _evicted(source: RegistrationConfigSource, identities: Identities, name: str) -> bool:

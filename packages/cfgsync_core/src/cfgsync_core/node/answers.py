@@ -19,7 +19,8 @@ from ..wire.protocol import CODE, ErrorBody, NotReady, decode_error, describe
 from .history import Regression, checked_generation, refuse_contradiction
 from .outcomes import Current, Fetched, MissingForGood, Outcome, Refused, Rejected, Untrusted
 
-RETRIED: Final = frozenset({404, 408, 425, 429})
+USE_TLS: Final = "give --server with https://"
+RETRIED: Final = frozenset({404, 408, 425, 426, 429})
 """Statuses below 500 that are retried although cfgsync itself answers them; every 5xx is retried, too."""
 
 CODES: Final = frozenset(
@@ -234,6 +235,8 @@ def _retried_hint(status: int) -> str:
         return "fix the materializer on the server; `cfgsync status` shows its reason"
     if status == 404:
         return NOT_OURS
+    if status == 426:
+        return USE_TLS
     if status == 429:
         return "the server limits the rate of requests: wait longer (--wait)"
     return "read the server's log, then wait longer (--wait)"

@@ -92,6 +92,7 @@ class Exchange:
         self._resume_at = now
         self._outcome: Outcome | None = None
         self._last: Retry | str = "no request was sent"  # how the last try failed; text for a lost connection
+        self._hint = ""  # what to do about a server that could not be verified
         self._ours: Retry | None = None  # what cfgsync itself answered last, while it is not lost
         self._failures = 0  # in a row, of one kind
         self._lost_since: float | None = None
@@ -126,8 +127,9 @@ class Exchange:
         else:
             self._outcome = meaning
 
-    def lost(self, now: float, why: str) -> None:
-        """The request that `next` gave has no answer: `why` says how (refused, timed out, cut off)."""
+    def lost(self, now: float, why: str, hint: str = "") -> None:
+        """The request that `next` gave has no answer: `why` says how (refused, timed out, cut off). `hint` is what to do about
+        a server that could not be verified."""
         # registering is idempotent, and an original server forgets all nodes when it restarts
         self._path = "/register"
         if now >= self._deadline and isinstance(self._last, Retry):
@@ -140,7 +142,8 @@ class Exchange:
             self._failures = 0
         if self._lost_since is None:
             self._lost_since = now
-        self._last = self.waiting = why
+        self._last, self._hint = why, hint
+        self.waiting = f"{why}; retrying" if hint else why
         self._pause(now, None, CAP_AT_FIRST if now - self._lost_since < FIRST else CAP)
 
     def moved(self, ip: str) -> None:
@@ -222,6 +225,8 @@ class Exchange:
 
     def _over(self) -> Outcome:
         last, time = self._last, f"after {round(self._wait, 1):g} s"
+        if isinstance(last, str) and self._hint:
+            return Unreachable(f"the server cannot be verified {time}: {last}", self._hint)
         if isinstance(last, str):
             return Unreachable(
                 f"no answer from the server {time}: {last}",

@@ -44,6 +44,7 @@ class Call(msgspec.Struct, gc=False):
     """One request. `names` are those of the path, decoded; `headers` ignores case; `value` is the decoded `body`.
 
     `peer` is the user at the other end of a Unix socket; None over TCP, and on a node's route. `Access` sets `principal`.
+    `address` is the client's over TCP, for logs only (a proxy may have written it), and not set on a node's route.
     """
 
     headers: Mapping[str, str] = NOTHING
@@ -53,6 +54,7 @@ class Call(msgspec.Struct, gc=False):
     value: Any = None
     peer: int | None = None
     principal: Principal = ANYONE
+    address: str = ""
 
 
 Write: TypeAlias = Callable[[bytes], Awaitable[None]]

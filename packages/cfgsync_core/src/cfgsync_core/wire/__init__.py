@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from .status import NodeDetails as NodeDetails
     from .status import State as State
     from .status import StatusSource as StatusSource
+    from .status import TlsStatus as TlsStatus
     from .status import fleet_state as fleet_state
     from .status import generation_number as generation_number
     from .status import last_seen as last_seen

@@ -155,10 +155,19 @@ def last_seen(node: NodeStatus) -> str:
     return node.last_seen or ("not since restart" if node.registered else "never")
 
 
+class TlsStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The certificate that the server shows: when it ends, in how many days (negative: it has), and what is wrong with newer
+    files, or ""."""
+
+    ends: str
+    days_left: int
+    problem: str = ""
+
+
 class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The fleet. `registered` and `waiting` are counts, `revision` the registrations' number, `pending` says that a run
     of the materializer is under way or due. `insecure` is there when the server is open to other machines and lacks
-    something: "no-tls", "no-auth".
+    something: "no-tls", "no-auth"; `tls` when it speaks TLS.
 
     `counts` has the number of nodes in each state; `not_registered` are the `missing` ones. `applied` counts the nodes
     that have acknowledged what the current generation gives them, and `behind` names the first of those `behind_count` that have not. `converged`: a generation covers all registrations, and no
@@ -181,6 +190,7 @@ class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
     converged: bool | msgspec.UnsetType = msgspec.UNSET
     missing: tuple[MissingNode, ...] = ()
     insecure: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    tls: TlsStatus | msgspec.UnsetType = msgspec.UNSET
 
 
 class StatusSource(Protocol):

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from cfgsync_core import FleetStatus, NodeStatus
 from cfgsync_core.log_events import event
-from cfgsync_core.wire import StatusSource
+from cfgsync_core.wire import StatusSource, TlsStatus
 
 InsecureOption: TypeAlias = Literal["no-tls", "no-auth"]
 
@@ -68,19 +69,30 @@ def exposes_errors(asked: bool, host: str | Sequence[str]) -> bool:
     return asked
 
 
-class InsecureStatus(StatusSource):
-    """The status of another source, with `insecure` and `rebound`, the names that another secret has taken."""
+class ProtectionStatus(StatusSource):
+    """The status of another source, with how its server is protected: `insecure`, `tls`, and `rebound`, the names that another
+    secret has taken."""
 
     def __init__(
-        self, source: StatusSource, lacking: tuple[InsecureOption, ...], rebound: Mapping[str, int]
+        self,
+        source: StatusSource,
+        lacking: tuple[InsecureOption, ...],
+        rebound: Mapping[str, int],
+        tls: Callable[[], TlsStatus] | None = None,
     ) -> None:
         self._source = source
-        self._lacking = lacking
+        self._lacking = lacking or UNSET
         self._rebound = rebound
+        self._tls = tls
 
     def fleet(self, limit: int, after: str) -> FleetStatus:
         fleet = self._source.fleet(limit, after)
-        return replace(fleet, insecure=self._lacking, nodes=tuple(map(self._marked, fleet.nodes)))
+        return replace(
+            fleet,
+            insecure=self._lacking,
+            tls=UNSET if self._tls is None else self._tls(),
+            nodes=tuple(map(self._marked, fleet.nodes)),
+        )
 
     def nodes(self, limit: int, after: str) -> Sequence[NodeStatus]:
         return [self._marked(node) for node in self._source.nodes(limit, after)]

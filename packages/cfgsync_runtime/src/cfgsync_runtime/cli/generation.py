@@ -21,6 +21,7 @@ from .parts.server_client import (
     OperatorClient,
     Server,
     ServerClient,
+    asking_a_server,
 )
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
@@ -53,6 +54,7 @@ def group() -> None:
 
 
 @app.command("list", short_help="The generations that the server knows.")
+@asking_a_server
 def list_(server: Server = DEFAULT_SERVER, admin_socket: AdminSocket = None, json: AsJson = False) -> None:
     """The generations that the server knows, newest first.
 
@@ -81,6 +83,7 @@ def list_(server: Server = DEFAULT_SERVER, admin_socket: AdminSocket = None, jso
 
 
 @app.command(short_help="The nodes of a generation, and their files.")
+@asking_a_server
 def show(
     number: Number = None,
     contents: Annotated[
@@ -116,6 +119,7 @@ def show(
 
 
 @app.command(short_help="What changed from one generation to another.")
+@asking_a_server
 def diff(
     before: Annotated[int | None, typer.Argument(metavar="[A]", min=1)] = None,
     after: Annotated[int | None, typer.Argument(metavar="[B]", min=1)] = None,
@@ -160,6 +164,7 @@ def diff(
 
 
 @app.command(short_help="Run the materializer again: one new generation.")
+@asking_a_server
 def renew(
     accept: Annotated[
         bool, typer.Option("--accept", help="Let it leave out what the shrink guard would refuse, this once.")

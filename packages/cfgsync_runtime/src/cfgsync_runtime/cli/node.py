@@ -21,7 +21,15 @@ from .app import PLAIN
 from .parts.fleet_table import Page, is_known
 from .parts.messages import NoAnswer, note
 from .parts.node_lines import node_lines, shown_lines
-from .parts.server_client import DEFAULT_SERVER, AdminSocket, AsJson, OperatorClient, Server, ServerClient
+from .parts.server_client import (
+    DEFAULT_SERVER,
+    AdminSocket,
+    AsJson,
+    OperatorClient,
+    Server,
+    ServerClient,
+    asking_a_server,
+)
 from .parts.terminal import is_live, size
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
@@ -46,6 +54,7 @@ class _Name(msgspec.Struct, frozen=True):
 
 
 @app.command("list", short_help="Which nodes are registered, and how far each is.")
+@asking_a_server
 def list_nodes(
     state: Annotated[
         str | None, typer.Option(metavar="STATE", help="Only the nodes in this state, such as not_applied.")
@@ -83,6 +92,7 @@ def list_nodes(
 
 
 @app.command(short_help="One node: its state, and the files that it gets.")
+@asking_a_server
 def show(
     identifier: Annotated[str, typer.Argument(metavar="ID")],
     server: Server = DEFAULT_SERVER,
@@ -107,7 +117,7 @@ def show(
     raise typer.Exit(int(not is_known(node)))
 
 
-def _nodes(server: str, admin_socket: str | None, state: str | None) -> list[ListedNode]:
+def _nodes(server: Server, admin_socket: str | None, state: str | None) -> list[ListedNode]:
     """Every node, and the missing ones if they are wanted. A caller that is no operator gets them without address and
     metadata, as /status has them."""
     if state == "not_registered":
@@ -137,6 +147,7 @@ def _all(client: ServerClient, path: str) -> list[ListedNode]:
 
 
 @app.command(short_help="Make a node leave; its name is free.")
+@asking_a_server
 def evict(
     identifier: Annotated[str, typer.Argument(metavar="ID")],
     server: Server = DEFAULT_SERVER,
@@ -158,6 +169,7 @@ def evict(
 
 
 @app.command(short_help="Give one node files of your own.")
+@asking_a_server
 def replace(
     identifier: Annotated[str, typer.Argument(metavar="ID")],
     file: Annotated[

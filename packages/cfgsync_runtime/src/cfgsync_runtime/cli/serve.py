@@ -39,6 +39,8 @@ from .parts.unfailing_stream import make_stdout_unfailing
 if TYPE_CHECKING:
     from cfgsync_core import HttpServer
 
+    from ..access.tls import ServerCertificate
+
 Served: TypeAlias = ChildDecider | RegistrationSnapshotMaterializer | FileArtifacts | BundleConfigSource
 
 log = logging.getLogger("cfgsync")
@@ -67,7 +69,7 @@ def command(
       cfgsync serve --bundle bundle.yaml
       cfgsync serve --config server.yaml --json-logs
 
-    Serves until SIGTERM or Ctrl-C; waiting nodes then reconnect. SIGHUP reads a bundle or server file again. Exit codes: 0 after SIGTERM, 130 after Ctrl-C, 1 the
+    Serves until SIGTERM or Ctrl-C; waiting nodes then reconnect. SIGHUP reads a bundle, server file or certificate again. Exit codes: 0 after SIGTERM, 130 after Ctrl-C, 1 the
     machine refuses (port, store), 2 an argument is wrong. flag > environment > file > default.
     """
     flags |= {"materializer": materializer, "bundle": bundle, "config": config}
@@ -112,10 +114,11 @@ def serve(settings: ServeSettings, read_again: Callable[[], ServeSettings]) -> i
         make_stdout_unfailing()
     terminal = _terminal()
     try:
+        tls = _certificate(settings)
         made = _served(settings, lines)
         raise_file_limit()
         with asyncio.Runner(loop_factory=_event_loop()) as runner:
-            return runner.run(_serve(settings, made, read_again))
+            return runner.run(_serve(settings, made, tls, read_again))
     finally:
         lines.end()
         if terminal is not None and _terminal() not in (terminal, None):  # a debugger still waits for a line
@@ -139,6 +142,14 @@ def _terminal() -> list[Any] | None:
         return None
 
 
+def _certificate(settings: ServeSettings) -> ServerCertificate | None:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    from ..access.tls import ServerCertificate
+
+    return ServerCertificate(settings.tls_cert, settings.tls_key)
+
+
 def _served(settings: ServeSettings, lines: Lines) -> Served:
     if isinstance(settings.server, StaticServer):
         return BundleConfigSource(settings.server.bundle, settings.server.file)
@@ -157,7 +168,12 @@ def _served(settings: ServeSettings, lines: Lines) -> Served:
         raise
 
 
-async def _serve(settings: ServeSettings, made: Served, read_again: Callable[[], ServeSettings]) -> int:
+async def _serve(
+    settings: ServeSettings,
+    made: Served,
+    tls: ServerCertificate | None,
+    read_again: Callable[[], ServeSettings],
+) -> int:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(LoopFaults())
     broken: asyncio.Future[BaseException] = loop.create_future()
@@ -166,7 +182,7 @@ async def _serve(settings: ServeSettings, made: Served, read_again: Callable[[],
         if not broken.done():
             broken.set_result(error)
 
-    reloads = Reloads(settings, made, read_again)
+    reloads = Reloads(settings, made, read_again, None if tls is None else tls.reload)
     async with server_signals() as signals, AsyncExitStack() as stack:
         try:
             with collection_paused(), _cancelled_by(signals.stopped):
@@ -175,7 +191,9 @@ async def _serve(settings: ServeSettings, made: Served, read_again: Callable[[],
                 )  # while the materializer's process starts
                 if isinstance(made, ChildDecider):
                     await stack.enter_async_context(made)
-                server = await stack.enter_async_context(_running(settings, made, on_fatal, reloads.on_open))
+                server = await stack.enter_async_context(
+                    _running(settings, made, tls, on_fatal, reloads.on_open)
+                )
         except asyncio.CancelledError:
             if not signals.stopped.done():
                 raise
@@ -232,6 +250,7 @@ def _say_where(settings: ServeSettings, made: Served, server: HttpServer) -> Non
 def _running(
     settings: ServeSettings,
     made: Served,
+    tls: ServerCertificate | None,
     on_fatal: Callable[[BaseException], None],
     on_open: Callable[[RegistrationConfigSource], None],
 ) -> AbstractAsyncContextManager[HttpServer]:
@@ -239,6 +258,7 @@ def _running(
         include={"host", "port", "legacy_init_with_node", "title", "page_contents"}
     )
     common |= {"lacking": settings.lacking, "page": not settings.no_page}
+    common |= {"tls": tls, "trusted_proxies": settings.trusted_proxy}
     common |= {"admin_socket": settings.admin_socket or True}
     if isinstance(made, BundleConfigSource):
         return serving_source(made, made, acknowledging=made, details=made, **common)

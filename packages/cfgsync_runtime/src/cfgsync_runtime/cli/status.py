@@ -12,9 +12,10 @@ from cfgsync_core.wire import check_identifier
 
 from .parts.fetch.flags import is_flag
 from .parts.fleet_table import Page, is_known, one, table
-from .parts.server_client import DEFAULT_SERVER, AdminSocket, Server, ServerClient
+from .parts.server_client import DEFAULT_SERVER, AdminSocket, Server, ServerClient, asking_a_server
 
 
+@asking_a_server
 def command(
     ctx: typer.Context,
     identifier: Annotated[str | None, typer.Argument(metavar="[ID]", help="One node only.")] = None,

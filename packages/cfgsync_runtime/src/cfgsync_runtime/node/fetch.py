@@ -247,7 +247,7 @@ def drive(
                 try:
                     answer = transport.send(request)
                 except Lost as error:
-                    exchange.lost(time.monotonic(), str(error))
+                    exchange.lost(time.monotonic(), str(error), error.hint)
                     if own is not None:
                         with suppress(Lost):
                             exchange.moved(own())

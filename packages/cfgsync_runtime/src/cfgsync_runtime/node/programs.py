@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from typing import TYPE_CHECKING
 
 import msgspec
 from aiofiles.os import wrap
@@ -26,6 +27,9 @@ from .fetch import newest_generation, remember
 from .outputs import ArtifactOutputMap, OutputDirectory, Written, write
 from .state import NodeState, warn
 
+if TYPE_CHECKING:
+    import ssl
+
 
 async def fetch_and_write_artifacts(
     registration: NodeRegistration,
@@ -38,13 +42,16 @@ async def fetch_and_write_artifacts(
     state: str | os.PathLike[str] | None = None,
     startup_mode: ConfigStartupMode = ConfigStartupMode.FAIL_CLOSED,
     max_stale: float | None = None,
+    ca_file: str = "",
+    ca_hash: str = "",
+    ssl_context: ssl.SSLContext | None = None,
 ) -> Written:
     """Register at the server, wait up to `wait` seconds (default 300; 5 with DEGRADED) for the files, and write them.
 
     Without `secret` or `state` the name stays unbound. With `state`, a directory of this node alone, the node makes its own
     secret, accepts no older answer than the last one, remembers the files and acknowledges them. With DEGRADED and no
     server in time, it writes the remembered files, if a server confirmed them at most `max_stale` seconds ago;
-    `Written.degraded` is then True. Raises `FetchFailed` (its `outcome` says how), `IntegrityError` (nothing was written)
+    `Written.degraded` is then True. An https server is verified as by `CfgsyncClient`. Raises `FetchFailed` (its `outcome` says how), `IntegrityError` (nothing was written)
     and `DiskError`.
 
         outputs = ArtifactOutputMap().route("/config.yaml", "node-data/node-1/config.yaml")
@@ -61,7 +68,9 @@ async def fetch_and_write_artifacts(
     if memory is not None:
         secret = secret or await wrap(memory.secret)()
         seen = await wrap(memory.seen)()
-    async with CfgsyncClient(url, session=session, secret=secret) as client:
+    async with CfgsyncClient(
+        url, session=session, secret=secret, ca_file=ca_file, ca_hash=ca_hash, ssl_context=ssl_context
+    ) as client:
         try:
             fetched = await client.fetch(
                 registration,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Annotated, Final, Literal, TypeAlias
 
 import pydantic
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from ..access.insecure import InsecureOption, is_loopback
 from .durations import seconds_of
@@ -16,6 +17,13 @@ Duration: TypeAlias = Annotated[
     float, BeforeValidator(lambda given: seconds_of(given) if isinstance(given, str) else given)
 ]
 """Seconds, or text such as `90` or `1h30m`."""
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"not an address or a network: {error}") from error
 
 
 class ServeSettings(pydantic.BaseModel):
@@ -78,6 +86,23 @@ class ServeSettings(pydantic.BaseModel):
         title="PERCENT",
         description="Refuse a result that leaves out over so much of the fleet; 0 is off.  [default: 50]",
     )
+    tls_cert: str | None = Field(
+        None,
+        min_length=1,
+        title="FILE",
+        description="Serve over TLS: the certificate, and its CA after it. A changed file is read again.",
+    )
+    tls_key: str | None = Field(
+        None,
+        min_length=1,
+        title="FILE",
+        description="The key of --tls-cert; one is not given without the other.",
+    )
+    trusted_proxy: tuple[Annotated[str, AfterValidator(_network)], ...] = Field(
+        (),
+        title="CIDR",
+        description="A proxy's address or network, whose X-Forwarded-For the log believes; may be repeated.",
+    )
     allow_anonymous: bool = Field(False, description="Off loopback: take nodes without a secret.")
     insecure_no_tls: bool = Field(False, description="Off loopback: serve without TLS.")
     insecure_no_auth: bool = Field(
@@ -107,11 +132,13 @@ class ServeSettings(pydantic.BaseModel):
         """The protections that the operator allows a server off loopback to lack; none on loopback."""
         if is_loopback(self.host):
             return ()
-        tls: tuple[InsecureOption, ...] = ("no-tls",) if self.insecure_no_tls else ()
+        tls: tuple[InsecureOption, ...] = (
+            ("no-tls",) if self.insecure_no_tls and self.tls_cert is None else ()
+        )
         return (*tls, "no-auth") if self.insecure_no_auth else tls
 
 
-REPEATED: Final = frozenset({"host"})
+REPEATED: Final = frozenset({"host", "trusted_proxy"})
 """The flags that may be repeated; in a variable, commas or line ends separate the values."""
 
 

@@ -31,6 +31,9 @@ KEYS: Final[Mapping[str, tuple[Callable[[Place, str], object], str]]] = {
     "ttl": (Place.scalar, "60"),
     "run_timeout": (Place.scalar, "60"),
     "title": (Place.text, "my fleet"),
+    "tls_cert": (Place.text, "server.pem"),
+    "tls_key": (Place.text, "server.key"),
+    "trusted_proxy": (Place.texts, "10.0.0.0/8"),
     **dict.fromkeys(
         (
             *("insecure_no_tls", "insecure_no_auth", "allow_anonymous", "expose_errors"),
@@ -81,6 +84,10 @@ def load_server_file(path: str | Path) -> ServerFile:
     if "store" in settings:
         url, where = settings["store"]
         settings["store"] = (_beside(place.file, str(url)), where)
+    for name in ("tls_cert", "tls_key"):
+        if name in settings:
+            file, where = settings[name]
+            settings[name] = (str(place.file.parent / str(file)), where)
     if "source" in top:
         check_keys(place, top, ("source", *KEYS))
         return ServerFile(_from_source(top["source"]), settings)

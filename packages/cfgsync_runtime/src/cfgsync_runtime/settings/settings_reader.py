@@ -68,6 +68,7 @@ def read_serve_settings(
         scheme_of(made.store)
     except StoreRefused as error:  # the setting is wrong, not the machine
         raise InputError(f"{settings['store'].origin}: {error}", error.hint) from error
+    _refuse_half_a_pair(made, settings)
     _refuse_insecure(made, str(named.value) if target == "config" else None)
     _refuse_off_loopback(made, settings)
     return made
@@ -157,6 +158,7 @@ _EXPECTED: Final = {
     "late": "follow makes a new generation for late nodes, freeze refuses them",
     "run_timeout": "give seconds, or a duration such as 5m, above 0",
     "ttl": "give seconds, or a duration such as 5m, above 0; or leave it out and no node is removed",
+    "trusted_proxy": "give an address or a network, such as 10.0.0.0/8",
     "title": "give at most 100 characters",
     "shrink_guard": "give a percentage from 0 (off) to 100",
     **{
@@ -174,7 +176,9 @@ def _refuse_insecure(settings: ServeSettings, file: str | None) -> None:
     if not hosts:
         return
     lacking = [
-        name for name in _WANTS if not getattr(settings, name)
+        name
+        for name in _WANTS
+        if not getattr(settings, name) and (name != "insecure_no_tls" or settings.tls_cert is None)
     ]  # allow_anonymous is no rule for joining
     if not lacking:
         return
@@ -185,8 +189,17 @@ def _refuse_insecure(settings: ServeSettings, file: str | None) -> None:
         add = " and ".join(f"`{name}: true`" for name in lacking) + f" to {file}"
     raise InputError(
         f"host {' and '.join(hosts)} is open to other machines, without {without}",
-        f"if its network is to be trusted with that, add {add}",
+        f"{_MAKE_TLS if 'insecure_no_tls' in lacking else ''}if its network is to be trusted with that, add {add}",
     )
+
+
+def _refuse_half_a_pair(settings: ServeSettings, given: Mapping[str, _Given]) -> None:
+    for one, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
+        if getattr(settings, one) is not None and getattr(settings, other) is None:
+            raise InputError(
+                f"{given[one].origin}: {flag_of(other)} is not given",
+                "a certificate and its key belong together: `cfgsync tls init` makes both",
+            )
 
 
 def _refuse_off_loopback(settings: ServeSettings, given: Mapping[str, _Given]) -> None:
@@ -199,4 +212,5 @@ def _refuse_off_loopback(settings: ServeSettings, given: Mapping[str, _Given]) -
             )
 
 
+_MAKE_TLS: Final = "make a certificate (cfgsync tls init) and give --tls-cert and --tls-key; or, "
 _WANTS: Final = {"insecure_no_tls": "TLS", "insecure_no_auth": "a rule for which nodes may join"}

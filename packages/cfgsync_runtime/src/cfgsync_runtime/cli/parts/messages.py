@@ -11,7 +11,9 @@ from cfgsync_core.text import plain
 from ...errors import InputError
 from .terminal import fitted, is_live, size
 
-OF_THE_SERVER: Final = frozenset({"aiofiles", "aiohttp", "prometheus_client", "pydantic", "rich", "yaml"})
+OF_THE_SERVER: Final = frozenset(
+    {"aiofiles", "aiohttp", "cryptography", "prometheus_client", "pydantic", "rich", "yaml"}
+)
 """The modules of the extra `server`, which a node's commands do not load."""
 
 _TO_THE_END: Final = "\x1b[K"  # erases what is right of the cursor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from hashlib import sha256
 from typing import Final
 
@@ -39,9 +39,17 @@ class FileArtifacts:
 
 
 class Reloads:
-    """Reads the file of a running server again. `served` was made from `settings`; `read` makes new settings."""
+    """Reads the files of a running server again. `served` was made from `settings`; `read` makes new settings, and
+    `certificate` reads the certificate."""
 
-    def __init__(self, settings: ServeSettings, served: object, read: Callable[[], ServeSettings]) -> None:
+    def __init__(
+        self,
+        settings: ServeSettings,
+        served: object,
+        read: Callable[[], ServeSettings],
+        certificate: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        self._certificate = certificate
         self._settings = settings
         self._served = served
         self._read = read
@@ -56,6 +64,8 @@ class Reloads:
         while True:
             await asked.wait()
             asked.clear()
+            if self._certificate is not None:
+                await self._certificate()
             try:
                 await self._reload()
             except CfgsyncError as error:
@@ -70,6 +80,8 @@ class Reloads:
     async def _reload(self) -> None:
         """Raises `CfgsyncError`."""
         if self._settings.server is None:
+            if self._certificate is not None:
+                return
             log.warning(INSTEAD, extra=event("reload_refused"))
             return
         new = await asyncio.to_thread(self._read)

@@ -42,6 +42,11 @@ class FetchArguments(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     secret_file: Annotated[str | None, Flag("FILE", "The node's secret, kept elsewhere.")] = None
+    ca_file: Annotated[str | None, Flag("FILE", "The CA certificates that verify an https server.")] = None
+    ca_hash: Annotated[
+        str | None,
+        Flag("sha256:HEX", "The hash of the server's CA, instead: cfgsync tls show prints it."),
+    ] = None
     startup_mode: Annotated[
         ConfigStartupMode,
         Flag(

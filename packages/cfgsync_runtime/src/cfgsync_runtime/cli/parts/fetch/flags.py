@@ -8,7 +8,16 @@ import os
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from cfgsync_core import InvalidRegistration, InvalidServerUrl, RegistrationPayload
+import msgspec
+
+from cfgsync_core import (
+    InvalidRegistration,
+    InvalidServerUrl,
+    InvalidTrust,
+    RegistrationPayload,
+    ServerUrl,
+    Trust,
+)
 
 from ....errors import InputError
 from ....node.degraded_start import WAIT, ConfigStartupMode
@@ -27,6 +36,23 @@ class UnusableFlag(InputError):
     def __init__(self, why: str, flag: str = "") -> None:
         of = f" for {flag}" if flag else ""
         super().__init__(f"cfgsync fetch: Invalid value{of}: {why}", "see: cfgsync fetch --help")
+
+
+def server_of(flags: FetchArguments) -> ServerUrl:
+    """The server, and what verifies it. Raises `UnusableFlag`."""
+    at = parsed("--server", flags.server, ServerUrl.parse)
+    ca_file, ca_hash = flags.ca_file or "", flags.ca_hash or ""
+    if ca_file and ca_hash:  # a flag beats a variable
+        by_hand = flags.by_hand & {"ca_file", "ca_hash"}
+        if by_hand == {"ca_file"}:
+            ca_hash = ""
+        elif by_hand == {"ca_hash"}:
+            ca_file = ""
+    flag = "--ca-file" if ca_file else "--ca-hash"
+    trust = parsed(flag, ca_file, lambda _: Trust.parse(ca_file, ca_hash))
+    if trust and at.scheme == "http":
+        raise UnusableFlag(f"it verifies an https server, and {at} is none: give --server https://…", flag)
+    return msgspec.structs.replace(at, trust=trust)
 
 
 def seconds(flag: str, value: float) -> float:
@@ -150,5 +176,5 @@ def parsed(flag: str, text: str, parse: Callable[[str], T]) -> T:
     """`parse(text)`; what it refuses is a usage error of this flag."""
     try:
         return parse(text)
-    except (InvalidRegistration, InvalidServerUrl) as error:
+    except (InvalidRegistration, InvalidServerUrl, InvalidTrust) as error:
         raise UnusableFlag(getattr(error, "why", str(error)), flag) from error

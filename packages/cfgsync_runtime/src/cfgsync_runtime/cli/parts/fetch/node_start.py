@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from cfgsync_artifacts import DiskError, locked_directory
-from cfgsync_core import NodeRegistration, ServerUrl
+from cfgsync_core import NodeRegistration
 from cfgsync_core.node import HOLD, KEEPALIVE_SECONDS, Lost
 from cfgsync_core.text import as_unicode, cause
 
@@ -28,7 +28,16 @@ from ..messages import Over, WaitingLine, fail, note
 from ..unfailing_stream import make_stdout_unfailing
 from .arguments import FetchArguments
 from .change_flags import on_changes
-from .flags import outputs, parsed, payload, refuse_one_directory, refuse_unreachable, stale_of, wait_of
+from .flags import (
+    outputs,
+    parsed,
+    payload,
+    refuse_one_directory,
+    refuse_unreachable,
+    server_of,
+    stale_of,
+    wait_of,
+)
 from .places import command_refused, owned, refuse_places
 
 LIVE_HOLD: Final = 2.0  # s; a terminal shows the reason soon, and again when it changes
@@ -37,7 +46,7 @@ LIVE_HOLD: Final = 2.0  # s; a terminal shows the reason soon, and again when it
 def start_node(flags: FetchArguments) -> int:
     """The exit code; but a command replaces this process. Raises `InputError` for a flag that cannot be used."""
     identifier, ip, start = flags.identifier, flags.ip, flags.start
-    at = parsed("--server", flags.server, ServerUrl.parse)
+    at = server_of(flags)
     make_stdout_unfailing()
     places = owned(outputs(flags), flags.chown, flags.keep)
     refuse_places(places)
