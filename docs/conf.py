@@ -35,6 +35,7 @@ MENU = {
             *("howto/materializer", "howto/waiting", "howto/secrets", "howto/compose", "howto/kubernetes"),
             *(
                 "howto/systemd",
+                "howto/network",
                 "howto/proxies",
                 "howto/testing",
                 "howto/engine",

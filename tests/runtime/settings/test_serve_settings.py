@@ -69,6 +69,9 @@ def test_the_defaults_are_those_of_the_contract():
         "ttl": None,
         "expose_errors": False,
         "title": None,
+        "tls_cert": None,
+        "tls_key": None,
+        "trusted_proxy": (),
     }
 
 
@@ -108,6 +111,9 @@ def test_every_flag_is_also_a_variable():
         "CFGSYNC_SERVE_SHRINK_GUARD": "20",
         "CFGSYNC_SERVE_TTL": "90",
         "CFGSYNC_SERVE_TITLE": "blue fleet",
+        "CFGSYNC_SERVE_TLS_CERT": "c.pem",
+        "CFGSYNC_SERVE_TLS_KEY": "c.key",
+        "CFGSYNC_SERVE_TRUSTED_PROXY": "10.0.0.0/8,::1",
         "CFGSYNC_SERVE_JSON_LOGS": "1",
         "CFGSYNC_SERVE_DEBUG": "1",
         "CFGSYNC_SERVE_PORT": "1",
@@ -124,6 +130,9 @@ def test_every_flag_is_also_a_variable():
         "shrink_guard": 20.0,
         "ttl": 90.0,
         "title": "blue fleet",
+        "tls_cert": "c.pem",
+        "tls_key": "c.key",
+        "trusted_proxy": ("10.0.0.0/8", "::1/128"),
         "port": 1,
         **dict.fromkeys(
             ("allow_anonymous", "insecure_no_tls", "insecure_no_auth", "json_logs", "debug"), True
@@ -295,8 +304,15 @@ def test_a_variable_that_is_no_boolean_is_refused():
 def test_a_host_that_others_reach_needs_tls_and_a_rule_or_the_operators_word():
     assert refusal(host=["0.0.0.0"]) == (
         "host 0.0.0.0 is open to other machines, without TLS and without a rule for which nodes may join",
-        "if its network is to be trusted with that, add --insecure-no-tls --insecure-no-auth",
+        "make a certificate (cfgsync tls init) and give --tls-cert and --tls-key; or,"
+        " if its network is to be trusted with that, add --insecure-no-tls --insecure-no-auth",
     )
+    pair = {"tls_cert": "c.pem", "tls_key": "c.key"}
+    assert refusal(host=["0.0.0.0"], **pair)[1].startswith(
+        "if its network is to be trusted with that, add --insecure-no-auth"
+    )
+    assert read(host=["0.0.0.0"], insecure_no_auth=True, **pair).lacking == ("no-auth",)
+    assert read(host=["0.0.0.0"], insecure_no_auth=True, insecure_no_tls=True, **pair).lacking == ("no-auth",)
     assert refusal(host=["0.0.0.0"], insecure_no_auth=True)[1].endswith("add --insecure-no-tls")
     assert read(host=["0.0.0.0"], insecure_no_tls=True, insecure_no_auth=True).host == ("0.0.0.0",)
     assert refusal(host=["0.0.0.0"], insecure_no_tls=True, allow_anonymous=True)[1].endswith(

@@ -183,13 +183,17 @@ def _refuse_insecure(settings: ServeSettings, file: str | None) -> None:
     if not lacking:
         return
     without = " and without ".join(_WANTS[name] for name in lacking)
+    tls = ""
+    if "insecure_no_tls" in lacking:
+        names = "--tls-cert and --tls-key" if file is None else "`tls_cert` and `tls_key`"
+        tls = f"make a certificate (cfgsync tls init) and give {names}; or, "
     if file is None:
         add = " ".join(flag_of(name) for name in lacking)
     else:
         add = " and ".join(f"`{name}: true`" for name in lacking) + f" to {file}"
     raise InputError(
         f"host {' and '.join(hosts)} is open to other machines, without {without}",
-        f"{_MAKE_TLS if 'insecure_no_tls' in lacking else ''}if its network is to be trusted with that, add {add}",
+        f"{tls}if its network is to be trusted with that, add {add}",
     )
 
 
@@ -212,5 +216,4 @@ def _refuse_off_loopback(settings: ServeSettings, given: Mapping[str, _Given]) -
             )
 
 
-_MAKE_TLS: Final = "make a certificate (cfgsync tls init) and give --tls-cert and --tls-key; or, "
 _WANTS: Final = {"insecure_no_tls": "TLS", "insecure_no_auth": "a rule for which nodes may join"}
