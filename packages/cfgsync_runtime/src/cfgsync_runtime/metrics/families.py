@@ -103,7 +103,9 @@ def _tls(tls: ServerCertificate) -> Iterator[Metric]:
         float(tls.is_refused),
     )
     yield CounterMetricFamily(
-        "cfgsync_tls_certificate_reloads", "Times that the certificate files were read again and taken.", tls.reloads
+        "cfgsync_tls_certificate_reloads",
+        "Times that the certificate files were read again and taken.",
+        tls.reloads,
     )
 
 
