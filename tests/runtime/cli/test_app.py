@@ -175,6 +175,7 @@ def test_json_is_one_object_with_the_same_keys_when_it_fails(run: Run) -> None:
 
 
 DEGRADED = ["--id", "n", "--out", "o", "--startup-mode", "degraded"]
+TLS: list[str] = ["--id", "n", "--out", "o", "--server", "https://a"]
 USAGE: list[tuple[str, list[str], str]] = [
     ("no id", ["--out", "o"], "--id"),
     ("no place", ["--id", "n"], "--out"),
@@ -210,7 +211,20 @@ USAGE: list[tuple[str, list[str], str]] = [
         for name in ("SIGNONE", "0", "999", "KILL", "SIGSTOP", "-1", "")
     ],
     ("a word too much", ["--id", "n", "--out", "o", "etcd"], "etcd"),
-    *[(flag, ["--id", "n", "--out", "o", flag], flag) for flag in ("--token-file", "--ca-file", "--ca-hash")],
+    *[(flag, ["--id", "n", "--out", "o", flag], flag) for flag in ("--token-file",)],
+    ("a CA file that is not there", [*TLS, "--ca-file", "nothing"], "--ca-file: nothing: no such file"),
+    ("no certificate in a CA file", [*TLS, "--ca-file", __file__], "no certificate in it"),
+    ("half a hash", [*TLS, "--ca-hash", "sha256:12"], "64 hexadecimal digits"),
+    (
+        "a CA file and a hash",
+        [*TLS, "--ca-file", __file__, "--ca-hash", f"sha256:{'0' * 64}"],
+        "give one of them",
+    ),
+    (
+        "a hash for plain HTTP",
+        ["--id", "n", "--out", "o", "--server", "http://a", "--ca-hash", f"sha256:{'0' * 64}"],
+        "it verifies an https server",
+    ),
 ]
 
 

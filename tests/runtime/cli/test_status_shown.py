@@ -18,7 +18,7 @@ from typing import get_args
 import msgspec
 import pytest
 
-from cfgsync_core import FleetStatus, NodeStatus
+from cfgsync_core import FleetStatus, NodeStatus, ServerUrl
 from cfgsync_core.wire.status import NODE_STATES, FleetState, MissingNode, NodeBehind, State
 from cfgsync_runtime.cli.node import list_nodes
 from cfgsync_runtime.cli.parts.fleet_table import Page, is_known, one, summary, table
@@ -323,7 +323,7 @@ def blocks(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., str]]:
     def look(script: list[Says | Cut], identifier: str | None = None, as_json: bool = False) -> str:
         with (
             ScriptedServer(script) as server,
-            ServerClient(server.url) as client,
+            ServerClient(ServerUrl.parse(server.url)) as client,
             pytest.raises(Enough),
         ):
             watch(client, identifier, as_json, every=0.0, sleep=after(len(script)))
@@ -363,7 +363,7 @@ def test_a_server_that_is_away_for_a_while_is_a_line_and_is_waited_for(blocks: C
 def test_a_server_that_is_not_there_at_first_is_told_at_once() -> None:
     with (
         ScriptedServer([Says(200, b"<html>")]) as server,
-        ServerClient(server.url) as client,
+        ServerClient(ServerUrl.parse(server.url)) as client,
         pytest.raises(NoAnswer) as told,
     ):
         watch(client, None, False, every=0.0, sleep=after(1))
@@ -571,7 +571,7 @@ def test_what_waiting_for_applied_ends_with_agrees_in_number(
 ) -> None:
     with (
         ScriptedServer([Says(200, msgspec.json.encode(fleet))]) as server,
-        ServerClient(server.url) as client,
+        ServerClient(ServerUrl.parse(server.url)) as client,
     ):
         assert wait_until_applied(client, 0.0, False) == code
     printed = capsys.readouterr()
@@ -588,7 +588,7 @@ def test_all_pages_of_a_large_bundle_are_read_although_no_node_has_registered() 
         )
         return Says(200, msgspec.json.encode(fleet))
 
-    with ScriptedServer(told) as server, ServerClient(server.url) as client:
+    with ScriptedServer(told) as server, ServerClient(ServerUrl.parse(server.url)) as client:
         assert [node.identifier for node in client.fleet()[1]] == ["a", "b", "c"]
 
 

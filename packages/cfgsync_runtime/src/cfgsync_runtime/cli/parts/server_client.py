@@ -49,7 +49,9 @@ def asking_a_server(command: Callable[..., None]) -> Callable[..., None]:
     """A command's function whose parameter `server` is made of `--server`, `--ca-file` and `--ca-hash`."""
 
     @wraps(command)
-    def reading(*, server: str, ca_file: str | None, ca_hash: str | None, **others: Any) -> None:
+    def reading(
+        *, server: str, ca_file: str | None = None, ca_hash: str | None = None, **others: Any
+    ) -> None:
         command(server=_parsed(server, ca_file or "", ca_hash or ""), **others)
 
     parameters: list[Parameter] = []
