@@ -94,12 +94,12 @@ def _tidied(command: Any, path: str) -> Any:
 
     `envvar=[]` marks a flag whose variable the command reads itself.
     """
-    shared = ""
+    shared: list[str] = []
     for parameter in command.params:
         if parameter.param_type_name == "option":
             flag = parameter.opts[0].removeprefix("--")
             parameter.show_envvar = False
-            shared = shared or (f", but CFGSYNC_{flag.upper()}" if flag in SHARED else "")
+            shared += [variable_of(path, flag).name] if flag in SHARED else []
             if parameter.envvar is None:
                 variable = variable_of(path, flag)
                 parameter.envvar = variable.name
@@ -113,7 +113,9 @@ def _tidied(command: Any, path: str) -> Any:
         _tidied(one, f"{path} {name}")
     if not commands:
         own = variable_of(path, "flag").name.removesuffix("FLAG")
-        names = f"{own}<FLAG>{shared if own != PREFIX else ''}"
+        names = f"{own}<FLAG>"
+        if shared and own != PREFIX:
+            names += f" (but {', '.join(shared)})"
         if path == "fetch":
             names += " (but CFGSYNC_FETCH_WATCH, _JSON, _STATE)"
         command.epilog = VARIABLES.format(names=names)
