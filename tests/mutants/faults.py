@@ -261,6 +261,47 @@ FAULTS = (
         ),
     ),
     Fault(
+        "a pinned server is looked at and not verified",
+        (
+            Edit(
+                f"{_CORE}/node/server_trust.py",
+                "        context = ssl.create_default_context(cadata=known)\n",
+                "        return looking()\n",
+            ),
+        ),
+        (
+            "tests/runtime/node/network/test_verified_server.py"
+            "::test_a_ca_that_a_stranger_shows_along_with_its_own_certificate_proves_nothing",
+        ),
+    ),
+    Fault(
+        "a certificate file that cannot be used ends the one before",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/access/tls.py",
+                "                self.is_refused = True\n",
+                "                self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n                self.is_refused = True\n",
+            ),
+        ),
+        (
+            "tests/runtime/access/test_tls.py::test_a_replaced_pair_is_taken_and_a_mismatching_or_broken_one_is_not",
+        ),
+    ),
+    Fault(
+        "a connection counts when its handshake is done",
+        (
+            Edit(
+                f"{_CORE}/server/connection/listening.py",
+                "            self._server.accepted(handler, task.cancel)\n",
+                "            task.add_done_callback(lambda done, one=handler: self._server.accepted(one, done.cancel))\n",
+            ),
+        ),
+        (
+            "tests/core/server/connection/test_tls.py"
+            "::test_silent_peers_keep_no_speaking_one_out_and_are_within_the_limit",
+        ),
+    ),
+    Fault(
         "a run per commit",
         (
             Edit(

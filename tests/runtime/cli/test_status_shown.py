@@ -19,7 +19,14 @@ import msgspec
 import pytest
 
 from cfgsync_core import FleetStatus, NodeStatus, ServerUrl
-from cfgsync_core.wire.status import NODE_STATES, FleetState, MissingNode, NodeBehind, State
+from cfgsync_core.wire.status import (
+    NODE_STATES,
+    FleetState,
+    MissingNode,
+    NodeBehind,
+    State,
+    TlsStatus,
+)
 from cfgsync_runtime.cli.node import list_nodes
 from cfgsync_runtime.cli.parts.fleet_table import Page, is_known, one, summary, table
 from cfgsync_runtime.cli.parts.live_status import watch
@@ -522,6 +529,20 @@ def test_a_list_of_nodes_is_as_wide_as_its_words_and_has_metadata_when_it_is_wid
 ])  # fmt: skip
 def test_a_node_is_known_that_is_registered_or_gets_files(state: str, node: NodeStatus, code: bool) -> None:
     assert is_known(node) == code
+
+
+@pytest.mark.parametrize(
+    ("tls", "says"),
+    [
+        (TlsStatus(ends="", days_left=14), None),
+        (TlsStatus(ends="", days_left=13), "certificate: it ends in 13 days"),
+        (TlsStatus(ends="", days_left=-1), "certificate: it has expired"),
+        (TlsStatus(ends="", days_left=99, problem="it cannot be used"), "certificate: it cannot be used"),
+    ],
+)
+def test_a_certificate_that_ends_soon_or_cannot_be_used_is_a_line(tls: TlsStatus, says: str | None) -> None:
+    lines = table(FleetStatus(registered=0, waiting=0, tls=tls), [], Page.of())
+    assert [line for line in lines if line.startswith("certificate")] == ([] if says is None else [says])
 
 
 @pytest.mark.parametrize(

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .replacement import encode_replacement as encode_replacement
     from .request_body import RequestBody as RequestBody
     from .source import AcknowledgingSource as AcknowledgingSource
+    from .status import CERTIFICATE_ENDS_SOON as CERTIFICATE_ENDS_SOON
     from .status import FLEET_COLOURS as FLEET_COLOURS
     from .status import NODE_STATES as NODE_STATES
     from .status import FleetState as FleetState

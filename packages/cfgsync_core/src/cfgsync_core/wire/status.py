@@ -155,6 +155,10 @@ def last_seen(node: NodeStatus) -> str:
     return node.last_seen or ("not since restart" if node.registered else "never")
 
 
+CERTIFICATE_ENDS_SOON: Final = 14
+"""Days before the end of a server's certificate from which its log and its status warn."""
+
+
 class TlsStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The certificate that the server shows: when it ends, in how many days (negative: it has), and what is wrong with newer
     files, or ""."""

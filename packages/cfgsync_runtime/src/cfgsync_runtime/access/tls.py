@@ -9,10 +9,12 @@ import os
 import ssl
 from typing import Final, NoReturn
 
+from cryptography import x509
+
 from cfgsync_artifacts import CfgsyncError
 from cfgsync_core.log_events import event
 from cfgsync_core.text import cause, counted, rfc3339
-from cfgsync_core.wire import TlsStatus
+from cfgsync_core.wire import CERTIFICATE_ENDS_SOON, TlsStatus
 
 from ..errors import InputError
 from ..process.threads import in_thread
@@ -20,8 +22,6 @@ from .tls_facts import days_until
 
 LOOK_EVERY: Final = 2.0
 """Seconds between two looks at the files."""
-SOON: Final = 14
-"""Days before the end from which each start and each reload warns."""
 
 log = logging.getLogger("cfgsync")
 
@@ -97,13 +97,11 @@ class ServerCertificate:
         return tuple(_stamp_of(name) for name in (self._cert, self._key))
 
     def _read(self) -> tuple[ssl.SSLContext, float]:
-        from cryptography import x509  # 40 ms, for a server with TLS only
-
         pem = _bytes_of(self._cert)
         _bytes_of(self._key)
         try:
-            first = x509.load_pem_x509_certificates(pem)[0]
-        except ValueError as error:
+            ends_at = x509.load_pem_x509_certificates(pem)[0].not_valid_after_utc.timestamp()
+        except Exception as error:  # a damaged one may raise what the library's pages do not name
             raise InputError(f"{self._cert}: there is no certificate in PEM in it", _PAIR) from error
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -118,13 +116,13 @@ class ServerCertificate:
             raise InputError(why, _PAIR) from error
         except OSError as error:  # it has gone since
             raise InputError(f"{error.filename or self._cert}: {cause(error)}", _PAIR) from error
-        return context, first.not_valid_after_utc.timestamp()
+        return context, ends_at
 
     def _refuse_password(self) -> NoReturn:
         raise InputError(f"{self._key} is encrypted, and nobody is asked for its password", _PAIR)
 
     def _warn(self) -> None:
-        if self.days_left < SOON:
+        if self.days_left < CERTIFICATE_ENDS_SOON:
             log.warning(
                 "TLS: the certificate %s; renew it (cfgsync tls init renews one that it made)",
                 "has expired" if self.days_left < 0 else f"ends in {counted(self.days_left, 'day')}",
