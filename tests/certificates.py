@@ -33,6 +33,9 @@ class Authority:
         self.file.write_bytes(self._own.public_bytes(Encoding.PEM))
         self.hash = hash_of(self._own.public_bytes(Encoding.DER))
 
+    def private_pem(self) -> bytes:
+        return self._key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
     def pair(
         self,
         hosts: tuple[str, ...] = HERE,

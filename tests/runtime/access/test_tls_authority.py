@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import stat
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from cryptography import x509
 
 from cfgsync_runtime.access.tls_authority import is_host
 from cfgsync_runtime.cli.app import run
-from tests.certificates import Authority
+from tests.certificates import Authority, server_context
 
 FILES = ("ca.key", "ca.pem", "server.key", "server.pem")
 
@@ -103,6 +104,8 @@ def test_what_is_in_the_way_is_refused_in_two_lines_and_left(
     assert "there is no unencrypted key" in refused()
     given(ca_pem=whole["ca.pem"], ca_key=whole["ca.key"])
     assert refused() == "no --host is given"
+    given()
+    assert refused() == "no --host is given"
 
 
 @pytest.mark.parametrize(
@@ -135,3 +138,36 @@ def test_what_holds_no_certificate_is_not_shown(tmp_path: Path, capsys: pytest.C
     assert run(["tls", "show", "https://127.0.0.1:1"]) == 7
     first, *_ = capsys.readouterr().err.splitlines()
     assert first.endswith("text: there is no certificate in PEM in it")
+
+
+def test_a_ca_of_another_program_signs_too(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)  # without key identifiers
+    at = tmp_path / "at"
+    at.mkdir()
+    (at / "ca.pem").write_bytes(authority.file.read_bytes())
+    (at / "ca.key").write_bytes(authority.private_pem())
+    assert run(["tls", "init", "--host", "localhost", "--dir", str(at)]) == 0
+    trusting = ssl.create_default_context(cafile=str(at / "ca.pem"))
+    trusting.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    assert handshaken(server_context((at / "server.pem", at / "server.key")), trusting, "localhost")
+    assert not handshaken(server_context((at / "server.pem", at / "server.key")), trusting, "elsewhere")
+
+
+def handshaken(server: ssl.SSLContext, client: ssl.SSLContext, name: str) -> bool:
+    """Whether a client that expects `name` gets through a handshake, without a network."""
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    sides = [
+        server.wrap_bio(to_server, to_client, server_side=True),
+        client.wrap_bio(to_client, to_server, server_hostname=name),
+    ]
+    done = [False, False]
+    for _ in range(10):
+        for i, side in enumerate(sides):
+            try:
+                side.do_handshake()
+                done[i] = True
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLCertVerificationError:
+                return False
+    return all(done)

@@ -81,14 +81,14 @@ def init(directory: str, hosts: Sequence[str]) -> Made:
             before = _certificate(server_pem)
             _refuse_stranger(before, authority, server_pem)
             hosts = hosts or names_of(before)
-    else:
+    if not hosts:
+        raise MachineRefused("no --host is given", "give --host NAME for each name and address of the server")
+    if not is_there:
         signer = ec.generate_private_key(ec.SECP256R1())
         authority = _authority(signer)
         _create(ca_key, _private(signer), PRIVATE)
         _create(ca_pem, authority.public_bytes(Encoding.PEM), PUBLIC)
         files += [ca_pem, ca_key]
-    if not hosts:
-        raise MachineRefused("no --host is given", "give --host NAME for each name and address of the server")
     if server_key in is_there:
         key = _key(server_key)
     else:
@@ -122,7 +122,10 @@ def _server(
     authority: x509.Certificate,
     signer: ec.EllipticCurvePrivateKey,
 ) -> x509.Certificate:
-    of_authority = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    try:
+        of_authority = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    except x509.ExtensionNotFound:  # made by another program
+        of_authority = x509.SubjectKeyIdentifier.from_public_key(signer.public_key())
     ends = min(_now() + timedelta(days=SERVER_DAYS), authority.not_valid_after_utc)
     return (
         _valid(_named("cfgsync server"), authority.subject, key, ends)
