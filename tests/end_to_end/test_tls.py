@@ -48,7 +48,8 @@ def test_nodes_boot_and_follow_over_tls_through_a_renewal_that_a_waiting_node_do
     assert ended(place.fetch(url, "node-2", "--ca-hash", ca_hash))[0] == 0
     eventually(lambda: (place.current("node-1") / "names").is_file())
     assert watching.poll() is None
-    assert re.fullmatch(r"(waiting: .*\n)*waiting: 1 of 2 nodes\n", log.read_text()), log.read_text()
+    # a hold of less than a second ends without a line; no line is about a lost server
+    assert set(log.read_text().splitlines()) <= {"waiting: 1 of 2 nodes"}
 
     # the renewed certificate has the address, too
     shown = place.run("status", "--server", server.url, environment=pinned)
