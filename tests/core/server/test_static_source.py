@@ -19,6 +19,7 @@ from cfgsync_core import (
     StaleGeneration,
     StaticConfigSource,
 )
+from cfgsync_core.wire import NodeDrift
 
 LOCAL = ArtifactSet([ArtifactFile("/config.yaml", "id: node-1\n")])
 SHARED = ArtifactSet([ArtifactFile("/shared.yaml", "cluster: ready")])
@@ -178,6 +179,7 @@ async def test_a_bundles_nodes_are_ready_then_served_then_applied_and_the_fleet_
     )
     assert fleet.behind[0].reason == "could not apply its files: disk full"
     assert source.node("node-1").drifted == ("/a",)
+    assert (fleet.drifted, fleet.drifted_count) == ((NodeDrift("node-1", ("/a",)),), 1)
     await source.acknowledge(Acknowledgement("node-2", None, digest, "applied"))
     assert states() == ("converged", "applied", "applied")
     assert source.fleet(0, "").converged

@@ -27,6 +27,7 @@ from ..wire.status import (
     FleetStatus,
     NodeBehind,
     NodeDetails,
+    NodeDrift,
     NodeStatus,
     StatusSource,
     fleet_state,
@@ -151,6 +152,7 @@ class StaticConfigSource(NodeConfigSource, AcknowledgingSource, StatusSource, No
         every = [self.node(identifier) for identifier in self._identifiers]
         states = Counter(node.state for node in every)
         behind = [node for node in every if node.state != "applied"]
+        drifted = [node for node in every if node.drifted]
         return FleetStatus(
             state=fleet_state(len(every), is_covered=True, has_failed=False, behind=len(behind)),
             registered=sum(node.registered for node in every),
@@ -161,6 +163,9 @@ class StaticConfigSource(NodeConfigSource, AcknowledgingSource, StatusSource, No
             behind=tuple(NodeBehind(node.identifier, node.reason) for node in behind[:_NAMED]),
             behind_count=len(behind),
             converged=bool(every) and not behind,
+            drifted=tuple(NodeDrift(node.identifier, node.drifted or ()) for node in drifted[:_NAMED])
+            or msgspec.UNSET,
+            drifted_count=len(drifted) or msgspec.UNSET,
         )
 
     def nodes(self, limit: int, after: str) -> Sequence[NodeStatus]:
