@@ -67,6 +67,7 @@ def test_fetch_writes_the_files_and_says_so_in_one_line(run: Run, tmp_path: Path
 
 def test_every_flag_is_an_environment_variable_and_the_flag_wins(run: Run, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("s" * 32)
+    (tmp_path / "secret").write_text("s" * 32)
     (tmp_path / "meta.json").write_text('{"port": 3000}')
     with ScriptedServer(ready) as server:
         done = run(

@@ -274,3 +274,12 @@ def test_what_was_wanted_is_said_in_people_s_words(run: Run) -> None:
     assert "'soon' is not a number." in run("status", "--timeout", "soon").err
     away = run("serve", "app:X", "--store", "memory:", "--host", "203.0.113.7", "--port", "0")
     assert "--insecure-no-tls" in away.err
+
+
+def test_a_secret_file_that_does_not_exist_is_a_usage_error_and_no_secret_is_made(
+    run: Run, tmp_path: Path
+) -> None:
+    ended = run("fetch", "--id", "node-1", "--out", "out", "--secret-file", "secrte")
+    refused(ended, 2)
+    assert "--secret-file: there is no file secrte" in ended.err
+    assert list(tmp_path.iterdir()) == []

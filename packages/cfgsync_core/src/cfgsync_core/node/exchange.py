@@ -26,6 +26,7 @@ FIRST: Final = 10.0
 CUT_WITHIN: Final = 2.0  # s after its hold by which an answer must have begun, or nobody is there
 LAST_TRY: Final = 0.25  # s before the end: no pause is longer, so that the last request still has time
 ONCE: Final = 5.0  # s in all when `wait` is 0
+ELSEWHERE: Final = "the watcher of this node registers it"
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -56,7 +57,8 @@ class Exchange:
     that the node ever got, `seen_digest` the digest of its files then; an older answer, and other files under the same
     number, are `Untrusted`. With `known`, the digest of the files in place, the answer may be `Current`, and the server
     holds the request until they change, at most `hold` seconds. `keepalive` promises that the node will be heard of within
-    so many seconds, also after this exchange. `random` draws from [0, 1).
+    so many seconds, also after this exchange. Without `registers`, another process of this node does that. `random` draws
+    from [0, 1).
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Exchange:
         known: str | None = None,
         hold: float = HOLD,
         keepalive: int | None = None,
+        registers: bool = True,
         random: Callable[[], float] = _random.random,
     ) -> None:
         self.waiting = ""  # why there are no files yet; changes with the answers
@@ -86,7 +89,8 @@ class Exchange:
         self._random = random
         self._wait = wait
         self._deadline = now + (wait if wait > 0 else ONCE)
-        self._path: Literal["/register", "/node"] = "/register"
+        self._first: Literal["/register", "/node"] = "/register" if registers else "/node"
+        self._path = self._first
         self._version: str | None = None
         self._asked_at = now
         self._resume_at = now
@@ -129,7 +133,7 @@ class Exchange:
     def lost(self, now: float, why: str) -> None:
         """The request that `next` gave has no answer: `why` says how (refused, timed out, cut off)."""
         # registering is idempotent, and an original server forgets all nodes when it restarts
-        self._path = "/register"
+        self._path = self._first
         if now >= self._deadline and isinstance(self._last, Retry):
             return  # our own deadline cut it off: the server's last answer says why there are no files
         if self._was_cut(now):
@@ -147,14 +151,14 @@ class Exchange:
         """The machine has this address now; the next registration says it."""
         if ip != self._registration.ip:
             self._registration = NodeRegistration(self.identifier, ip, self._registration.payload)
-            self._path = "/register"
+            self._path = self._first
 
     # ── deciding ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _foreign(self, now: float, meaning: Retry) -> None:
         """Somebody answered in cfgsync's place."""
         if meaning.register:
-            self._path = "/register"
+            self._path = self._first
         if meaning.register and self._was_cut(now):
             return
         self._last, self.waiting, self._lost_since = meaning, f"{meaning.why}; retrying", None
@@ -173,10 +177,12 @@ class Exchange:
         return self._ours is not None
 
     def _retry(self, now: float, meaning: Retry) -> None:
+        if meaning.register and self._first == "/node":
+            meaning = msgspec.structs.replace(meaning, why=f"{meaning.why}; {ELSEWHERE}")
         if meaning.not_ready is not None and not self._was_well():
             self._failures = 0  # the server is healthy again: only "not ready" counts from here on
         if meaning.register:
-            self._path = "/register"
+            self._path = self._first
         self._last, self.waiting, self._lost_since = meaning, meaning.why, None
         self._ours = meaning
         if meaning.retry_after == 0 and now - self._asked_at >= NOTICED:

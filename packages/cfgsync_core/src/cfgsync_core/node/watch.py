@@ -34,7 +34,7 @@ class NodeWatch(Reconciler[Fetched]):
     `is_used(digest)`: whether the program uses these files; until then they are not acknowledged as applied, and
     `acknowledge` reports them later. `inspect()` is awaited after each request that brought no new files, and returns the
     payload paths that were changed on this machine. `held` is what is in place from before (None: nothing), `told`
-    whether the server knows it; `seen` is the newest generation that the node ever accepted, if it holds nothing. `registration` may be a function, for an address that is not known yet. With a
+    whether the server knows it; `seen` is the newest generation that the node ever accepted, if it holds nothing. `registration` may be a function, for an address that is not known yet; `name` is then the identifier. With a
     server that does not hold requests, a change arrives within one `interval` (seconds, ± 10 %).
     """
 
@@ -59,16 +59,27 @@ class NodeWatch(Reconciler[Fetched]):
         clock: Clock | None = None,
         random: Callable[[], float] = _random.random,
     ) -> None:
-        name = name or (registration.identifier if isinstance(registration, NodeRegistration) else "node")
+        name = name or (registration.identifier if isinstance(registration, NodeRegistration) else "")
         self._node = WatchedNode(
-            registration, transport, apply, secret, held, told, seen, interval, confirmed, is_used, inspect
+            registration,
+            transport,
+            apply,
+            secret,
+            held,
+            told,
+            seen,
+            interval,
+            confirmed,
+            is_used,
+            inspect,
+            name,
         )
         super().__init__(
             self._node,
             interval=interval,
             held_reads=True,
             read_within=ANSWER_WITHIN,
-            name=name,
+            name=name or "node",
             on_state=on_state,
             on_alarm=on_alarm,
             on_failure=on_failure,

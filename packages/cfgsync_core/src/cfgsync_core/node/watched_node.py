@@ -47,6 +47,8 @@ class WatchedNode:
     confirmed: Callable[[AppliedFiles], Awaitable[object]] | None
     is_used: Callable[[str], bool]
     inspect: Callable[[], Awaitable[Sequence[str]]] | None
+    name: str = ""
+    """The identifier, where a failure may have to be reported before the first request."""
 
     def __post_init__(self, told: bool) -> None:
         self._acknowledger = Acknowledger(
@@ -82,13 +84,13 @@ class WatchedNode:
         return answer
 
     async def acknowledge(self, over: Transport, failure: str | None = None) -> None:
-        held = self.held
-        if held is None or not self._identifier:
-            return  # the first answer of a server repeats it
-        if failure is None:
+        held, identifier = self.held, self._identifier or self.name
+        if held is None:
+            return
+        if failure is None:  # without an identifier, the first answer of a server repeats it
             await self._report_applied(over)
-        else:
-            await self._report_failure(self._identifier, _generation(held), held.digest, failure, over)
+        elif identifier:
+            await self._report_failure(identifier, _generation(held), held.digest, failure, over)
 
     async def _read(self, ask: Ask) -> Whole[Fetched] | Same | Away:
         try:
@@ -123,9 +125,8 @@ class WatchedNode:
             await self.write(fetched)
         except Exception as error:
             self._failed = fetched
-            kind = "" if isinstance(error, CfgsyncError) else f"{type(error).__name__}: "
-            why = kind + plain(str(error))
-            await self._report_failure(identifier, fetched.generation, fetched.to_acknowledge, why)
+            why = error.for_others if isinstance(error, CfgsyncError) else f"{type(error).__name__}: {error}"
+            await self._report_failure(identifier, fetched.generation, fetched.to_acknowledge, plain(why))
             raise
         self._failed = None
         self.held = AppliedFiles(news.version, news.digest)

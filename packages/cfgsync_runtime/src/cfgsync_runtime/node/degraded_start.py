@@ -19,6 +19,9 @@ WAIT: Final = 5.0
 MAY_DEGRADE: Final = frozenset({3, 7})
 """Exit codes for which the cache is used: not ready and unreachable. A cache must not hide any other answer."""
 
+WATCHER_MAY_DEGRADE: Final = MAY_DEGRADE | {9}
+"""Also files that `--check` refused: a watcher starts on the last good ones, and goes on asking for the next."""
+
 
 class ConfigStartupMode(StrEnum):
     """A node that gets no files in time does not start, or it starts from its cache."""

@@ -83,12 +83,14 @@ class Report(msgspec.Struct, frozen=True):
 
 class Ending(msgspec.Struct, frozen=True):
     """A report and what to do about it (`hint`, may be ""). `registered`: a server has accepted the registration.
-    `acknowledged`: a server has answered the acknowledgement, or needs none."""
+    `acknowledged`: a server has answered the acknowledgement, or needs none. `for_others`: what an acknowledgement says of
+    a failure, "" for the report's message."""
 
     report: Report
     hint: str = ""
     registered: bool = False
     acknowledged: bool = False
+    for_others: str = ""
 
 
 def fetch(
@@ -107,14 +109,18 @@ def fetch(
     notice: Callable[[str], None] = lambda _: None,
     check: Check | None = None,
     acknowledge: bool = True,
+    may_degrade: frozenset[int] = MAY_DEGRADE,
+    registers: bool = True,
+    reports: bool = True,
 ) -> Ending:
-    """Get the files of `registration` and install them within `wait` seconds. With `mode` DEGRADED, fall back to files that
-    a server confirmed at most `max_stale` seconds ago.
+    """Get the files of `registration` and install them within `wait` seconds. With `mode` DEGRADED, an ending with a code of
+    `may_degrade` falls back to files that a server confirmed at most `max_stale` seconds ago.
 
     Without `state` the node has no secret, remembers nothing and acknowledges nothing, as the original's client.
     `own` gives this machine's address anew for each connection after the first (it may change); it may raise `Lost`.
     `waiting` gets the reason for waiting whenever it changes; `notice` gets what an operator should know after a success.
     New files must pass `check`. `keepalive`: the node stays, and will be heard of within so many seconds. Without `acknowledge` success is reported later, by a watching node.
+    Without `registers` or `reports`, another process of this node does that: nothing is registered, or acknowledged.
     """
     identifier = registration.identifier
     patience = Patience(time.monotonic() + wait, waiting)
@@ -132,6 +138,7 @@ def fetch(
         seen_digest=seen.digest if seen is not None else None,
         hold=hold,
         keepalive=keepalive,
+        registers=registers,
         random=random.random,
     )
     with HttpTransport(server) as transport:
@@ -144,11 +151,11 @@ def fetch(
             code = EXIT[type(outcome)]
             ending = failed(identifier, code, outcome.message, outcome.hint, exchange.registered)
         later = not acknowledge and not ending.report.exit
-        if state is not None and isinstance(outcome, Fetched | Untrusted) and not later:
+        if state is not None and isinstance(outcome, Fetched | Untrusted) and reports and not later:
             ending = msgspec.structs.replace(
-                ending, acknowledged=_acknowledge(transport, secret, outcome, ending.report)
+                ending, acknowledged=_acknowledge(transport, secret, outcome, ending)
             )
-    if mode is ConfigStartupMode.DEGRADED and ending.report.exit in MAY_DEGRADE:
+    if mode is ConfigStartupMode.DEGRADED and ending.report.exit in may_degrade:
         return degraded(ending, outputs, state, max_stale)
     return ending
 
@@ -206,7 +213,8 @@ def _not_installed(
     identifier: str, error: IntegrityError | DiskError | CheckRefused, registered: bool
 ) -> Ending:
     if isinstance(error, CheckRefused):
-        return failed(identifier, EXIT[CheckRefused], str(error), error.hint, registered)
+        ending = failed(identifier, EXIT[CheckRefused], str(error), error.hint, registered)
+        return msgspec.structs.replace(ending, for_others=error.for_others)
     if isinstance(error, DiskError):
         return failed(identifier, EXIT[DiskError], str(error), error.hint, registered)
     hint = "nothing was written; correct the materializer or the bundle that makes the files"
@@ -214,11 +222,12 @@ def _not_installed(
 
 
 def _acknowledge(
-    transport: HttpTransport, secret: str | None, outcome: Fetched | Untrusted, report: Report
+    transport: HttpTransport, secret: str | None, outcome: Fetched | Untrusted, ending: Ending
 ) -> bool:
     """Acknowledge the files once, over the open connection, just before the program starts (docs/adr/0011). The answer
     changes nothing. False when a watching node has to acknowledge it again."""
-    failure = report.message if report.exit else None
+    report = ending.report
+    failure = (ending.for_others or report.message) if report.exit else None
     digest = outcome.to_acknowledge if isinstance(outcome, Fetched) else outcome.digest
     words = Acknowledgement.of(report.identifier, outcome.generation, digest, failure)
     if words is None:

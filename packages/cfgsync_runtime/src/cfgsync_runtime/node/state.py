@@ -14,7 +14,7 @@ import stat
 import sys
 from collections.abc import Callable
 from hashlib import sha256
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -35,6 +35,9 @@ _SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")  # what `Authorization: Bear
 _PRIVATE = 0o600
 _SEAL = "cfgsync-state 1 "
 _MAX_SECRET_FILE_BYTES = 4096
+NO_SECRET_FILE: Final = (
+    "put the node's secret there, or leave out --secret-file: the node then makes one in its state directory"
+)
 
 
 class KnownGeneration(msgspec.Struct, frozen=True):
@@ -75,7 +78,7 @@ def warn(sentence: str) -> None:
 class NodeState:
     """The memory of the node `identifier` in `directory`, which is made (0700) when something is kept.
 
-    `secret_file` is used instead of `directory/secret`. `complain` gets a sentence about each part that is damaged or
+    `secret_file`, which must exist, is used instead of `directory/secret`. `complain` gets a sentence about each part that is damaged or
     belongs to another node. Every method raises `DiskError`.
     """
 
@@ -110,8 +113,9 @@ class NodeState:
                 if _SECRET.fullmatch(text):
                     return text
                 self._set_aside(path)
-            if self._given is None:
-                self._make_directory()
+            if self._given is not None:  # a misspelt name must not make a new identity
+                raise DiskError(f"there is no file {path}", NO_SECRET_FILE)
+            self._make_directory()
             fresh = base64.urlsafe_b64encode(os.urandom(SECRET_BYTES)).rstrip(b"=")
             if create_file(path, fresh + b"\n", _PRIVATE):
                 return fresh.decode()
@@ -204,7 +208,7 @@ class NodeState:
             # The operator's own file: a new secret in its place would only be refused by the server.
             raise DiskError(
                 f"{path} holds no secret: 16 to 512 characters of A-Z a-z 0-9 . _ ~ + / = - in one line",
-                "put the node's secret there, or remove the file to get a new secret",
+                NO_SECRET_FILE,
             )
         with on_disk(path):
             os.replace(path, path + ".damaged")

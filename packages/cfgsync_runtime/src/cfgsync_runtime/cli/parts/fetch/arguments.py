@@ -41,7 +41,9 @@ class FetchArguments(msgspec.Struct, frozen=True, kw_only=True):
             "Where this node remembers its secret and what it saw.  [default: below $XDG_STATE_HOME/cfgsync]",
         ),
     ] = None
-    secret_file: Annotated[str | None, Flag("FILE", "The node's secret, kept elsewhere.")] = None
+    secret_file: Annotated[
+        str | None, Flag("FILE", "The node's secret, kept elsewhere; the file must exist.")
+    ] = None
     startup_mode: Annotated[
         ConfigStartupMode,
         Flag(
@@ -74,7 +76,8 @@ class FetchArguments(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         Flag(
             "COMMAND",
-            "Run this shell line on new files first, in $CFGSYNC_STAGED; unless it exits with 0, the old files stay.",
+            "Run this shell line on new files first, in $CFGSYNC_STAGED; unless it exits with 0, the old files stay. At the"
+            " start COMMAND then does not start (exit 9), but with --watch --startup-mode degraded on the old files.",
         ),
     ] = None
     splay: Annotated[
