@@ -88,6 +88,12 @@ def test_a_program_that_ends_right_after_a_restart_is_reported_as_failed_with_it
     assert waited.returncode == 1
     assert "program ended with exit code 4" in waited.stderr
 
+    done = place.run(*place.fetching(server.url, "b", "--watch", "--", str(place.current("b") / "text")))
+    assert done.returncode == 126, "it came with the files, and may not be run"
+    assert done.stderr.splitlines()[-1].endswith("/text could not be started: permission denied")
+    eventually(lambda: server.status("b")["state"] == "not_applied")
+    assert server.status("b")["last_failure"].endswith(": program could not be started: permission denied")
+
 
 def test_a_check_that_refuses_at_the_start_starts_nothing_unless_the_start_may_degrade(place: Place) -> None:
     server = serve(place)

@@ -178,10 +178,11 @@ class Watcher:
         self._say(f"{self._identifier}: {command.name} {command.outcome}")
         if code and command.seconds_since < HEALTHY_AFTER:
             self._is_dead = True  # from now on nothing is reported as applied
+            after = f" after {command.last_step}" if command.last_step else ""
             with suppress(TimeoutError):
                 async with asyncio.timeout(REPORTED_WITHIN):
                     await self._is_applied.wait()
-                    await self._acknowledge(f"program {command.outcome} after {command.last_step}")
+                    await self._acknowledge(f"program {command.outcome}{after}")
 
     async def _run_alone(self) -> int:
         self._manager.ready(self._said())

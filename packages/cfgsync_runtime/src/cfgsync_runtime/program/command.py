@@ -71,7 +71,8 @@ class Command:
         self.outcome = ""
         """How the program ended, after `run()`: `ended with exit code 3`."""
         self.last_step = ""
-        """What was done with the program last: `its start`, `the restart`, or the signal that was sent."""
+        """What was done with the program last: `its start`, `the restart`, or the signal that was sent; "" when it could
+        not be started."""
         self._last_step_at = 0.0
 
     @property
@@ -239,10 +240,10 @@ class Command:
                     process_group=None if self._shares else 0,
                 )
         except FileNotFoundError:
-            self.outcome = "could not be started: command not found"
+            self.outcome, self.last_step = "could not be started: command not found", ""
             return 127
         except (OSError, ValueError) as error:
-            self.outcome = f"could not be started: {cause(error)}"
+            self.outcome, self.last_step = f"could not be started: {cause(error)}", ""
             return 126
         process = self._process
         self._ended = asyncio.ensure_future(in_thread(lambda: children.wait(process)))
