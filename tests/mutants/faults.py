@@ -515,6 +515,31 @@ FAULTS = (
         ("tests/runtime/node/test_degraded_start.py",),
     ),
     Fault(
+        "a fetch beside a watcher acknowledges for it",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/node/fetch.py",
+                " and reports and not later",
+                " and not later",
+            ),
+        ),
+        (
+            "tests/end_to_end/test_beside_a_watcher.py"
+            "::test_a_fetch_beside_a_watcher_registers_nothing_and_reports_nothing",
+        ),
+    ),
+    Fault(
+        "the last words of a check go to the server",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/node/check.py",
+                "return self._for_others or str(self)",
+                "return str(self)",
+            ),
+        ),
+        ("tests/runtime/node/test_check.py::test_a_refusal_keeps_the_old_files_and_leaves_nothing_behind",),
+    ),
+    Fault(
         "an old set goes at once",
         (Edit(f"{_ARTIFACTS}/kept_sets.py", "return 0 <= age < YOUNG", "return False"),),
         ("tests/artifacts/test_swapped_directory.py::test_old_sets_go_and_young_ones_and_the_last_few_stay",),
