@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ from cfgsync_adapter import (
 from cfgsync_adapter.generations.generation import Prepared, checked
 from cfgsync_core import CfgsyncError, MaterializationFailed, Ready
 from cfgsync_runtime.errors import InputError
+from cfgsync_runtime.materializer.account import Account
 from cfgsync_runtime.materializer.child import ChildDecider
 
 Application = Callable[[str], str]
@@ -580,3 +582,80 @@ async def test_a_shrink_that_is_meant_is_meant_through_the_process_too(applicati
             answer = (await child.decide(RegistrationSnapshot(nodes(*names)))).answer
             assert isinstance(answer, Prepared)
             assert answer.accepts_shrink is (len(names) > 1)
+
+
+async def test_the_child_has_no_descriptor_and_no_variable_of_the_server(
+    application: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CFGSYNC_SERVE_STORE", "sqlite:canary.db")
+    monkeypatch.setenv("CFGSYNC_SERVE_SIGNING_KEY", "canary.key")
+    monkeypatch.setenv("APPLICATION", "its own")
+    target = application(
+        """
+        listed = os.listdir("/proc/self/fd")
+        links = [os.readlink(f"/proc/self/fd/{n}") for n in listed if os.path.exists(f"/proc/self/fd/{n}")]
+        ours = [name for name in os.environ if name.startswith("CFG")]
+        return NotReady(f"{sorted(link.split(':')[0] for link in links)} {ours} {os.environ['APPLICATION']}")
+        """
+    )
+    with open(tmp_path / "canary", "w") as canary:
+        os.set_inheritable(canary.fileno(), True)  # as one that a shell or a service manager passes on
+        async with ChildDecider(target) as child:
+            reason = await said(child, nodes("a"))
+    assert reason == "['/dev/null', 'pipe', 'pipe', 'pipe', 'socket'] [] its own"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may start a process as another user")
+async def test_a_process_of_another_user_has_its_rights_and_no_way_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    account = Account.of("nobody")
+    with tempfile.TemporaryDirectory() as place:  # pytest's own are closed to other users
+        os.chmod(place, 0o755)
+        monkeypatch.chdir(place)
+        Path("app.py").write_text(
+            AS_NOBODY
+        )  # it imports only what is loaded: this Python may lie in root's home
+        Path("store.db").touch(0o600)
+        async with ChildDecider("app:Mine", account=account) as child:
+            reason = await said(child, nodes("a"))
+    ids = [account.uid] * 3 + [account.gid] * 3 + sorted(account.groups)
+    assert (
+        reason
+        == f"{ids} nobody {account.home} store.db: permission denied; setresuid: operation not permitted"
+    )
+
+
+AS_NOBODY = """
+import os
+from cfgsync_adapter import NotReady
+
+def refusal(call, *arguments):
+    try:
+        call(*arguments)
+    except OSError as error:
+        return error.strerror.lower()
+    return "done"
+
+class Mine:
+    def materialize_snapshot(self, nodes):
+        ids = [*os.getresuid(), *os.getresgid(), *sorted(os.getgroups())]
+        reads = f"store.db: {refusal(open, 'store.db')}; setresuid: {refusal(os.setresuid, 0, 0, 0)}"
+        return NotReady(f"{ids} {os.environ['USER']} {os.environ['HOME']} {reads}")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may start a process as another user")
+async def test_what_another_user_cannot_read_is_refused_and_the_hint_says_so(
+    application: Application,
+) -> None:
+    target = application("return NotReady()")  # in a directory of pytest's, which is closed to other users
+    with pytest.raises(InputError) as caught:
+        async with ChildDecider(target, account=Account.of("nobody")):
+            pass
+    assert "; user nobody must be able to read the module, its directory, " in caught.value.hint
+
+
+def test_an_account_that_is_none_is_refused() -> None:
+    with pytest.raises(InputError, match="there is no user 'no-such-user' on this machine"):
+        Account.of("no-such-user")

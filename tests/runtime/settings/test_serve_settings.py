@@ -56,6 +56,8 @@ def test_the_defaults_are_those_of_the_contract():
         "json_logs": False,
         "debug": False,
         "late": "follow",
+        "signing_key": None,
+        "materializer_user": None,
         "revision": None,
         "allow_anonymous": False,
         "insecure_no_tls": False,
@@ -108,11 +110,12 @@ def test_every_flag_is_also_a_variable():
         "CFGSYNC_SERVE_SHRINK_GUARD": "20",
         "CFGSYNC_SERVE_TTL": "90",
         "CFGSYNC_SERVE_TITLE": "blue fleet",
+        "CFGSYNC_SERVE_SIGNING_KEY": "signing.key",
         "CFGSYNC_SERVE_JSON_LOGS": "1",
         "CFGSYNC_SERVE_DEBUG": "1",
         "CFGSYNC_SERVE_PORT": "1",
     }
-    given = read(variables).model_dump(exclude={"materializer", "server"})
+    given = read(variables).model_dump(exclude={"materializer", "server", "materializer_user"})
     assert {variable_of_field(field).name for field in given} == set(variables)
     assert given == {
         "store": "memory:",
@@ -124,6 +127,7 @@ def test_every_flag_is_also_a_variable():
         "shrink_guard": 20.0,
         "ttl": 90.0,
         "title": "blue fleet",
+        "signing_key": "signing.key",
         "port": 1,
         **dict.fromkeys(
             ("allow_anonymous", "insecure_no_tls", "insecure_no_auth", "json_logs", "debug"), True
@@ -349,3 +353,31 @@ def test_a_server_file_that_opens_a_host_is_answered_with_the_lines_to_add_and_t
 )
 def test_loopback_is_what_only_this_machine_reaches(host: str, near: bool):
     assert is_loopback(host) is near
+
+
+def test_a_signing_key_of_a_server_file_begins_at_its_directory(here: Path) -> None:
+    settings = read(materializer=None, config=server_file(here, "signing_key: keys/s.key\n"))
+    assert settings.signing_key is not None
+    assert Path(settings.signing_key) == Path("keys/s.key")
+    inner = here / "inner"
+    inner.mkdir()
+    (inner / "s.yaml").write_text(
+        "port: 1\nsource: {kind: static, artifacts_path: ../b.yaml}\nsigning_key: s.key\n"
+    )
+    assert read(materializer=None, config="inner/s.yaml").signing_key == "inner/s.key"
+
+
+def test_a_bundle_that_is_signed_takes_no_second_key(here: Path) -> None:
+    (here / "b.yaml").write_text(f"{BUNDLE}revision: 3\nsignatures: {{a: xyz}}\n")
+    what, do = refusal(materializer=None, bundle="b.yaml", signing_key="s.key")
+    assert what == "--signing-key: b.yaml is signed already, and a node gets one signature"
+    assert "leave the key out" in do
+
+
+def test_a_materializers_user_needs_a_materializer_in_a_process_of_its_own(here: Path) -> None:
+    assert read({"CFGSYNC_SERVE_MATERIALIZER_USER": "nobody"}).materializer_user == "nobody"
+    assert refusal(materializer_user="nobody", debug=True)[0].startswith(
+        "--materializer-user: --debug runs it"
+    )
+    what, _ = refusal(materializer=None, bundle="b.yaml", materializer_user="nobody")
+    assert what == "--materializer-user: no materializer is served"

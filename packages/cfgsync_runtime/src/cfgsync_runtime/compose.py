@@ -18,7 +18,7 @@ from cfgsync_adapter import (
 )
 from cfgsync_core import Backend, CfgsyncServerState, ChangeHints, Engine, MemoryHints, NodeConfigSource
 from cfgsync_core.log_events import event
-from cfgsync_core.server import Route, WatchStreams, init_with_node_routes
+from cfgsync_core.server import Route, Sign, WatchStreams, init_with_node_routes
 from cfgsync_core.store import NotifyingStore
 from cfgsync_core.text import counted
 from cfgsync_core.wire import AcknowledgingSource, NodeDetails, StatusSource
@@ -27,6 +27,7 @@ from .access.admin_socket import AdminPlace
 from .access.admission import Admission, readers_of
 from .access.identity import Identities
 from .access.insecure import InsecureOption, InsecureStatus, exposes_errors
+from .access.signatures import Signer
 from .backends.engines import open_backend
 from .listening import listening, load_http_server
 from .metrics.observed import Observed
@@ -69,6 +70,7 @@ async def serving_snapshot(
     page_contents: bool = False,
     legacy_replace: bool = False,
     admin_socket: AdminPlace = None,
+    signing_key: str | None = None,
     title: str | None = None,
     hints: ChangeHints | None = None,
     interval: float = 15.0,
@@ -88,9 +90,11 @@ async def serving_snapshot(
     off loopback it refuses unless `lacking` has "no-auth". `admin_socket` is the path of a Unix socket for `cfgsync node` and
     `cfgsync generation`; True is where they look for it. On loopback only: `page_contents` shows files on the page,
     `legacy_replace` takes `/node/replace` over TCP.
+    `signing_key` is the file with the private key that signs what nodes get.
     `store` is a URL (opened and closed here), an open backend, or a store that is its own `StoreAdmin`. Raises
     `StoreRefused`; `MachineRefused` for a port that is in use. Leaving answers every waiting node 503 with `Retry-After`.
     """
+    sign = None if signing_key is None else Signer(signing_key)
     async with AsyncExitStack() as stack:
         loading = asyncio.create_task(load_http_server(), name="cfgsync-load-http")
         stack.callback(loading.cancel)
@@ -140,7 +144,12 @@ async def serving_snapshot(
         access = RequestCounts(Admission(readers_of(host, lacking), identities, page_contents, over_tcp))
         observed = Observed(access, None, status, source, hinting.tally, pages, lacking)
         routes = fleet_routes(
-            source, status, pages, evict=partial(_evicted, source, identities), shared=hints is not None
+            source,
+            status,
+            pages,
+            evict=partial(_evicted, source, identities),
+            shared=hints is not None,
+            sign=sign,
         )
         if page:
             routes += page_routes(status, source, title=title)
@@ -171,13 +180,17 @@ async def serving_source(
     title: str | None = None,
     acknowledging: AcknowledgingSource | None = None,
     details: NodeDetails | None = None,
+    sign: Sign | None = None,
 ) -> AsyncIterator[HttpServer]:
     """A server of any source, such as a static bundle, while the context lasts; `lacking`, `page`, `page_contents`, `title`
     and `admin_socket` as for `serving_snapshot`. The others are the same source for what it can do: without `status` there is no `/status`,
-    without `acknowledging` no `/ack` (which names digests); `details` are what nodes have registered and are given."""
+    without `acknowledging` no `/ack` (which names digests); `details` are what nodes have registered and are given.
+    `sign` gives the signature of a node's files, as `BundleConfigSource.signature` does."""
     if status is not None and lacking:
         status = InsecureStatus(status, lacking, {})
-    routes = CfgsyncServerState(source, status, acknowledging=acknowledging, has_generations=False).routes()
+    routes = CfgsyncServerState(
+        source, status, acknowledging=acknowledging, has_generations=False, sign=sign
+    ).routes()
     if status is not None and details is not None:
         routes += node_list_routes(status, details)
     if page and status is not None:
@@ -233,6 +246,7 @@ def fleet_routes(
     *,
     evict: Callable[[str], Awaitable[bool]],
     shared: bool = False,
+    sign: Sign | None = None,
 ) -> list[Route]:
     """The routes of a server of registrations, without the page and the common routes."""
     state = CfgsyncServerState(
@@ -242,6 +256,7 @@ def fleet_routes(
         acknowledging=source,
         presence=source,
         evict=evict,
+        sign=sign,
     )
     operator = [*operator_routes(source), *node_list_routes(status, source)]
     return [*state.routes(), *operator, *pages.routes()]

@@ -18,6 +18,7 @@ from .answers import ReceivedAnswer, Registered, RequestContext, Retry, read
 from .hold import NOTICED, Hold
 from .outcomes import NotReadyInTime, Outcome, Unreachable
 from .requests import HOLD, Request, node_request, register_request
+from .signature import Verify
 
 BASE: Final = 0.1  # s; full jitter: a pause is drawn between 0 and BASE doubled with each failure in a row
 CAP: Final = 5.0
@@ -56,7 +57,7 @@ class Exchange:
     that the node ever got, `seen_digest` the digest of its files then; an older answer, and other files under the same
     number, are `Untrusted`. With `known`, the digest of the files in place, the answer may be `Current`, and the server
     holds the request until they change, at most `hold` seconds. `keepalive` promises that the node will be heard of within
-    so many seconds, also after this exchange. `random` draws from [0, 1).
+    so many seconds, also after this exchange. `verify` checks that the files are signed. `random` draws from [0, 1).
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Exchange:
         known: str | None = None,
         hold: float = HOLD,
         keepalive: int | None = None,
+        verify: Verify | None = None,
         random: Callable[[], float] = _random.random,
     ) -> None:
         self.waiting = ""  # why there are no files yet; changes with the answers
@@ -82,6 +84,7 @@ class Exchange:
         self._known = known
         self._hold = Hold(hold)
         self._keepalive = keepalive
+        self._verify = verify
         self._held = 0.0  # s; for which the request that was sent last may be held
         self._random = random
         self._wait = wait
@@ -113,7 +116,9 @@ class Exchange:
 
     def answered(self, now: float, answer: ReceivedAnswer) -> None:
         """The request that `next` gave was answered."""
-        context = RequestContext(self._path, self.identifier, self._known, self._seen, self._seen_digest)
+        context = RequestContext(
+            self._path, self.identifier, self._known, self._seen, self._seen_digest, self._verify
+        )
         meaning = read(answer, context)
         if isinstance(meaning, Registered):
             self.registered = True

@@ -21,6 +21,7 @@ from .answers import Meaning, Registered, RequestContext, Retry, read
 from .hold import NOTICED, SHORTEST, Hold
 from .outcomes import Current, Fetched, Untrusted
 from .requests import HOLD, Lost, node_request, promise_of, register_request
+from .signature import Verify
 
 ANSWER_WITHIN: Final = 60.0  # s for a whole answer, beyond what it may be held
 
@@ -47,6 +48,7 @@ class WatchedNode:
     confirmed: Callable[[AppliedFiles], Awaitable[object]] | None
     is_used: Callable[[str], bool]
     inspect: Callable[[], Awaitable[Sequence[str]]] | None
+    verify: Verify | None = None
 
     def __post_init__(self, told: bool) -> None:
         self._acknowledger = Acknowledger(
@@ -153,7 +155,7 @@ class WatchedNode:
         meaning = await self._held(
             node,
             HOLD if self._not_ready else ask.hold,
-            RequestContext("/node", node.identifier, known, floor),
+            RequestContext("/node", node.identifier, known, floor, verify=self.verify),
         )
         self._not_ready = False
         match meaning:
@@ -166,11 +168,11 @@ class WatchedNode:
                 self._acknowledges = meaning.to_acknowledge is not None
                 version = NEVER if generation is None else Version.parse(generation)
                 return await self._judged(ask, Whole(version, digest, meaning))
-            case Current(generation=generation):
+            case Current(generation=generation, signature=signature):
                 self._acknowledges = True
                 version = self.known or NEVER if generation is None else Version.parse(generation)
                 if offered is not None:
-                    again = msgspec.structs.replace(offered, generation=generation)
+                    again = msgspec.structs.replace(offered, generation=generation, signature=signature)
                     return Whole(version, offered.digest, again)
                 return await self._judged(ask, Same(version))
             case _:

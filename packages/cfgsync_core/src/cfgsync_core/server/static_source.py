@@ -225,7 +225,8 @@ class StaticConfigSource(NodeConfigSource, AcknowledgingSource, StatusSource, No
 
 class BundleConfigSource(StaticConfigSource):
     """The source of a bundle file that the runtime's `load_bundle` has read:
-    `BundleConfigSource(bundle, "cfgsync.bundle.yaml")`. `/status` names the file to the operator; a node never sees it."""
+    `BundleConfigSource(bundle, "cfgsync.bundle.yaml")`. `/status` names the file to the operator; a node never sees it.
+    `signatures` are by identifier, of this `revision`."""
 
     def __init__(
         self, bundle: NodeArtifactsBundle, file: str, *, clock: Callable[[], float] = time.time
@@ -234,12 +235,23 @@ class BundleConfigSource(StaticConfigSource):
             {entry.identifier: entry.files for entry in bundle.nodes}, bundle.shared_files, clock=clock
         )
         self.file = file
+        self.revision = bundle.revision
+        self.signatures = bundle.signatures
 
     def adopt(self, other: StaticConfigSource) -> None:
         """See `StaticConfigSource`."""
         super().adopt(other)
         if isinstance(other, BundleConfigSource):
-            self.file = other.file
+            self.file, self.revision, self.signatures = other.file, other.revision, other.signatures
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digest of each node's files."""
+        return {identifier: payload.digest for identifier, payload in self._payloads.items()}
+
+    def signature(self, identifier: str, generation: str | None, digest: str) -> str | None:
+        """The signature in the bundle file, for `CfgsyncServerState`; None when the bundle has none for the node."""
+        return self.signatures.get(identifier)
 
     def _place(self) -> str:
         return f"of {self.file}"

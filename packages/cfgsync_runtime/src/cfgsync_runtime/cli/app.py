@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "check": "Run a materializer on a recorded fleet; no server.",
     "generation": "List, show and compare generations, or make a new one.",
     "node": "List and show nodes, let one leave, or replace its files.",
+    "bundle": "Check a bundle, sign it, or verify its signatures.",
     "store": "Check a store, or begin a new epoch in it.",
 }
 """Every command and its line in `cfgsync --help`; its module has the same name."""

@@ -17,13 +17,17 @@ import typer
 from cfgsync_adapter import RegistrationConfigSource, RegistrationSnapshotMaterializer
 from cfgsync_core import BundleConfigSource, StoreRefused
 from cfgsync_core.log_events import event
+from cfgsync_core.server import Sign
 
 from ..access.insecure import is_loopback
+from ..access.signatures import Signer
 from ..compose import serving_snapshot, serving_source
 from ..errors import InputError, MachineRefused
 from ..listening import load_http_server, raise_file_limit
+from ..materializer.account import Account
 from ..materializer.child import ChildDecider
 from ..materializer.loading import load_materializer
+from ..process.dumpable import refuse_inspection
 from ..process.garbage import collect_rarely, collection_paused
 from ..process.lines import Lines
 from ..process.logs import log_of_application, log_to_stderr, passing_on
@@ -33,7 +37,7 @@ from ..settings.serve_settings import REPEATED, ServeSettings, flag_of
 from ..settings.server_file import RegistrationServer, StaticServer
 from ..settings.settings_reader import read_serve_settings
 from .parts.messages import Over, fail, note
-from .parts.reloads import FileArtifacts, Reloads
+from .parts.reloads import FileArtifacts, Reloads, bundle_source
 from .parts.unfailing_stream import make_stdout_unfailing
 
 if TYPE_CHECKING:
@@ -108,8 +112,9 @@ def serve(settings: ServeSettings, read_again: Callable[[], ServeSettings]) -> i
     """Serve until a signal comes, and return the exit code; SIGHUP calls `read_again` for the contents of a file. Raises
     `InputError`, `StoreRefused`, `MachineRefused`."""
     lines = log_to_stderr(settings.json_logs)
-    if not settings.debug:  # a debugger needs the real one
+    if not settings.debug:  # a debugger needs the real one, and to look into this process
         make_stdout_unfailing()
+        refuse_inspection()
     terminal = _terminal()
     try:
         made = _served(settings, lines)
@@ -141,13 +146,16 @@ def _terminal() -> list[Any] | None:
 
 def _served(settings: ServeSettings, lines: Lines) -> Served:
     if isinstance(settings.server, StaticServer):
-        return BundleConfigSource(settings.server.bundle, settings.server.file)
+        return bundle_source(settings.server)
     if isinstance(settings.server, RegistrationServer):
         return FileArtifacts(settings.server)
     assert settings.materializer is not None  # one of the two is set
     if not settings.debug:
         printed = passing_on(lines, settings.json_logs)
-        return ChildDecider(settings.materializer, printed=printed, json_logs=settings.json_logs)
+        account = None if settings.materializer_user is None else Account.of(settings.materializer_user)
+        return ChildDecider(
+            settings.materializer, printed=printed, json_logs=settings.json_logs, account=account
+        )
     log_of_application(handler=lines)
     try:
         return load_materializer(settings.materializer)
@@ -241,7 +249,9 @@ def _running(
     common |= {"lacking": settings.lacking, "page": not settings.no_page}
     common |= {"admin_socket": settings.admin_socket or True}
     if isinstance(made, BundleConfigSource):
-        return serving_source(made, made, acknowledging=made, details=made, **common)
+        return serving_source(
+            made, made, acknowledging=made, details=made, sign=_signing(settings, made), **common
+        )
     return serving_snapshot(
         None if isinstance(made, ChildDecider) else made,
         decider=made if isinstance(made, ChildDecider) else None,
@@ -254,7 +264,15 @@ def _running(
         **settings.model_dump(
             include={
                 *("store", "late", "revision", "shrink_guard", "ttl"),
-                *("expose_errors", "legacy_replace"),
+                *("expose_errors", "legacy_replace", "signing_key"),
             }
         ),
     )
+
+
+def _signing(settings: ServeSettings, bundle: BundleConfigSource) -> Sign:
+    """The signatures in a bundle, or those of the server's own key."""
+    if settings.signing_key is None:
+        return bundle.signature
+    signer = Signer(settings.signing_key)
+    return lambda identifier, _, digest: signer(identifier, str(bundle.revision), digest)

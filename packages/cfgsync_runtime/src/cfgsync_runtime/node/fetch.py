@@ -30,7 +30,18 @@ from cfgsync_core import (
     Untrusted,
     Version,
 )
-from cfgsync_core.node import HOLD, Current, Done, Exchange, Lost, Pause, Send, acknowledge_request, is_final
+from cfgsync_core.node import (
+    HOLD,
+    Current,
+    Done,
+    Exchange,
+    Lost,
+    NotSigned,
+    Pause,
+    Send,
+    acknowledge_request,
+    is_final,
+)
 from cfgsync_core.store import epoch_ms
 from cfgsync_core.text import counted
 
@@ -132,6 +143,7 @@ def fetch(
         seen_digest=seen.digest if seen is not None else None,
         hold=hold,
         keepalive=keepalive,
+        verify=None if state is None else state.verify,
         random=random.random,
     )
     with HttpTransport(server) as transport:
@@ -209,7 +221,8 @@ def _not_installed(
         return failed(identifier, EXIT[CheckRefused], str(error), error.hint, registered)
     if isinstance(error, DiskError):
         return failed(identifier, EXIT[DiskError], str(error), error.hint, registered)
-    hint = "nothing was written; correct the materializer or the bundle that makes the files"
+    do = "correct the materializer or the bundle that makes the files"
+    hint = f"nothing was written; {error.hint if isinstance(error, NotSigned) else do}"
     return failed(identifier, EXIT[IntegrityError], str(error), hint, registered)
 
 
@@ -271,9 +284,12 @@ def newest_generation(seen: KnownGeneration | None) -> Version | None:
 
 def remember(state: NodeState, fetched: Fetched, notice: Callable[[str], None]) -> None:
     """Keep the payload and its generation. The files are already installed, so a full disk here is only a notice."""
-    epoch, number = Version.parse(fetched.generation) if fetched.generation else ("", 0)
+    epoch, number = Version.parse(fetched.generation) if fetched.generation else ("", fetched.revision)
     try:
-        state.keep(fetched.payload, KnownGeneration(epoch, number, fetched.digest, time.time()))
+        at = time.time()
+        state.keep(
+            fetched.payload, KnownGeneration(epoch, number, fetched.digest, at, signature=fetched.signature)
+        )
     except DiskError as error:
         notice(f"the files are in place, but cannot be remembered: {error}; {error.hint}")
 

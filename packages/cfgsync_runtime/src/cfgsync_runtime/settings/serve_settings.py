@@ -55,6 +55,18 @@ class ServeSettings(pydantic.BaseModel):
         title="follow|freeze",
         description="What happens to nodes that come after a generation is published.  [default: follow]",
     )
+    signing_key: str | None = Field(
+        None,
+        min_length=1,
+        title="FILE",
+        description="Sign what nodes get with this private key (`cfgsync bundle keygen` makes one).",
+    )
+    materializer_user: str | None = Field(
+        None,
+        min_length=1,
+        title="NAME",
+        description="Run the materializer as this user; the server must be started by root.",
+    )
     revision: str | None = Field(
         None, title="TEXT", description="The program's version: another one makes a new generation."
     )

@@ -31,6 +31,7 @@ KEYS: Final[Mapping[str, tuple[Callable[[Place, str], object], str]]] = {
     "ttl": (Place.scalar, "60"),
     "run_timeout": (Place.scalar, "60"),
     "title": (Place.text, "my fleet"),
+    "signing_key": (Place.text, "signing.key"),
     **dict.fromkeys(
         (
             *("insecure_no_tls", "insecure_no_auth", "allow_anonymous", "expose_errors"),
@@ -81,6 +82,9 @@ def load_server_file(path: str | Path) -> ServerFile:
     if "store" in settings:
         url, where = settings["store"]
         settings["store"] = (_beside(place.file, str(url)), where)
+    if "signing_key" in settings:
+        name, where = settings["signing_key"]
+        settings["signing_key"] = (str(place.file.parent / str(name)), where)
     if "source" in top:
         check_keys(place, top, ("source", *KEYS))
         return ServerFile(_from_source(top["source"]), settings)

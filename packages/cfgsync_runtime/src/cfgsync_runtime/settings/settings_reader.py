@@ -70,6 +70,14 @@ def read_serve_settings(
         raise InputError(f"{settings['store'].origin}: {error}", error.hint) from error
     _refuse_insecure(made, str(named.value) if target == "config" else None)
     _refuse_off_loopback(made, settings)
+    if made.signing_key and isinstance(made.server, StaticServer) and made.server.bundle.signatures:
+        raise InputError(
+            f"{settings['signing_key'].origin}: {made.server.file} is signed already, and a node gets one signature",
+            "leave the key out, or remove `signatures` from the bundle",
+        )
+    if made.materializer_user and (made.debug or made.materializer is None):
+        why = "--debug runs it in the server's process" if made.debug else "no materializer is served"
+        raise InputError(f"{settings['materializer_user'].origin}: {why}", "leave one of the two out")
     return made
 
 

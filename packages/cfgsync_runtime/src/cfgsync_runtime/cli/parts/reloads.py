@@ -12,8 +12,9 @@ from cfgsync_adapter import MaterializedArtifacts, RegistrationConfigSource, Reg
 from cfgsync_artifacts import CfgsyncError, digest_of
 from cfgsync_core import BundleConfigSource
 from cfgsync_core.log_events import event
-from cfgsync_core.text import counted
+from cfgsync_core.text import counted, plain
 
+from ...access.signatures import changed_since_signed
 from ...settings.serve_settings import ServeSettings
 from ...settings.server_file import RegistrationServer, StaticServer
 
@@ -95,7 +96,7 @@ class Reloads:
             return
         if isinstance(server, StaticServer):
             assert isinstance(self._served, BundleConfigSource)
-            self._served.adopt(await asyncio.to_thread(BundleConfigSource, server.bundle, server.file))
+            self._served.adopt(await asyncio.to_thread(bundle_source, server))
             nodes = len(server.bundle.nodes)
         else:
             assert isinstance(server, RegistrationServer)
@@ -111,6 +112,19 @@ class Reloads:
             counted(nodes, "node"),
             extra=event("reloaded", changed=True, nodes=nodes),
         )
+
+
+def bundle_source(server: StaticServer) -> BundleConfigSource:
+    """The source of a bundle file. Warns of nodes whose files have changed since they were signed."""
+    source = BundleConfigSource(server.bundle, server.file)
+    if source.signatures and (changed := changed_since_signed(source.signatures, source.digests)):
+        log.warning(
+            "%s: changed since it was signed, and refused by nodes with --verify-key: %s; sign it again: cfgsync bundle sign",
+            server.file,
+            plain(", ".join(changed), 200),
+            extra=event("signature_stale", nodes=len(changed)),
+        )
+    return source
 
 
 def _digest(made: MaterializedArtifacts) -> str:

@@ -42,6 +42,13 @@ class FetchArguments(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     secret_file: Annotated[str | None, Flag("FILE", "The node's secret, kept elsewhere.")] = None
+    verify_key: Annotated[
+        list[str] | None,
+        Flag(
+            "FILE",
+            "Take only files that are signed with this public key; repeat to trust another one too.",
+        ),
+    ] = None
     startup_mode: Annotated[
         ConfigStartupMode,
         Flag(

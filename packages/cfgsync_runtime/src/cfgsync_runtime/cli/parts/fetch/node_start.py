@@ -13,7 +13,7 @@ import msgspec
 
 from cfgsync_artifacts import DiskError, locked_directory
 from cfgsync_core import NodeRegistration, ServerUrl
-from cfgsync_core.node import HOLD, KEEPALIVE_SECONDS, Lost
+from cfgsync_core.node import HOLD, KEEPALIVE_SECONDS, Lost, Verify
 from cfgsync_core.text import as_unicode, cause
 
 from ....node.degraded_start import ConfigStartupMode
@@ -70,6 +70,7 @@ def start_node(flags: FetchArguments) -> int:
                 secret_file=flags.secret_file,
                 complain=note,
             )
+            memory.verify = _verifier(flags.verify_key, memory)
             if flags.watch and after.how is OnChange.COMMAND:
                 told = told_before(memory)
             try:
@@ -111,6 +112,16 @@ def start_node(flags: FetchArguments) -> int:
             who = OwnRegistration(identifier, registered, at, node) if ip == "auto" or node is None else node
             return Over(stay(who, at, places, memory, ending, start, after, told))
     return Over(become(start) if start else 0)
+
+
+def _verifier(keys: list[str] | None, memory: NodeState) -> Verify | None:
+    """The check of signatures, None without keys. Raises `InputError`; `DiskError`."""
+    if not keys:
+        return None
+    from ....access.signatures import Verifier  # only a node with keys loads it
+
+    seen = memory.seen()
+    return Verifier(keys, 0 if seen is None or seen.epoch else seen.number)
 
 
 def _print(ending: Ending, json: bool) -> None:
