@@ -53,6 +53,21 @@ def test_a_command_that_is_not_installed_names_the_extra_that_has_it(
     assert do in PAGE.read_text()
 
 
+def test_a_node_that_is_to_verify_signatures_names_the_extra_that_has_the_libraries(
+    of_a_node: Path, tmp_path: Path
+) -> None:
+    words = ("fetch", "--id", "n", "--out", "o", "--verify-key", "signing.key.pub")
+    done = cfgsync(of_a_node, tmp_path, "cfgsync", *words)
+    assert (done.returncode, done.stderr.splitlines()) == (
+        2,
+        [
+            "signatures need the libraries securesystemslib and cryptography",
+            "run: pip install 'cfgsync-runtime[signatures]'",
+        ],
+    )
+    assert "`cfgsync-runtime[signatures]`" in PAGE.read_text()
+
+
 def test_pip_on_the_whole_repository_says_what_to_install_instead(of_a_node: Path) -> None:
     command = [sys.executable, "-m", "pip", "--python", str(of_a_node), "install", "--no-deps", str(ROOT)]
     refused = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
