@@ -584,9 +584,11 @@ async def test_a_shrink_that_is_meant_is_meant_through_the_process_too(applicati
             assert answer.accepts_shrink is (len(names) > 1)
 
 
-async def test_the_child_has_no_descriptor_and_no_variable_of_the_server(
-    application: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("library", ["asyncio", "uvloop"])
+def test_the_child_has_no_descriptor_and_no_variable_of_the_server(
+    application: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
 ) -> None:
+    """uvloop, which `cfgsync serve` runs on, closes nothing that the server has inherited."""
     monkeypatch.setenv("CFGSYNC_SERVE_STORE", "sqlite:canary.db")
     monkeypatch.setenv("CFGSYNC_SERVE_SIGNING_KEY", "canary.key")
     monkeypatch.setenv("APPLICATION", "its own")
@@ -598,10 +600,16 @@ async def test_the_child_has_no_descriptor_and_no_variable_of_the_server(
         return NotReady(f"{sorted(link.split(':')[0] for link in links)} {ours} {os.environ['APPLICATION']}")
         """
     )
-    with open(tmp_path / "canary", "w") as canary:
-        os.set_inheritable(canary.fileno(), True)  # as one that a shell or a service manager passes on
+
+    loops = pytest.importorskip(library).new_event_loop
+
+    async def reason_of_the_child() -> str:
         async with ChildDecider(target) as child:
-            reason = await said(child, nodes("a"))
+            return await said(child, nodes("a"))
+
+    with open(tmp_path / "canary", "w") as canary, asyncio.Runner(loop_factory=loops) as runner:
+        os.set_inheritable(canary.fileno(), True)  # as one that a shell or a service manager passes on
+        reason = runner.run(reason_of_the_child())
     assert reason == "['/dev/null', 'pipe', 'pipe', 'pipe', 'socket'] [] its own"
 
 
