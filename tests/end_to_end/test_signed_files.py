@@ -57,7 +57,7 @@ def test_a_bundle_signed_elsewhere_reaches_its_nodes_and_one_changed_byte_does_n
     place = keys
     bundle = place.write("b.yaml", BUNDLE)
     assert place.run("bundle", "sign", "b.yaml", "--key", "signing.key").returncode == 0
-    (place.directory / "signing.key").unlink()  # the server has no key
+    (place.directory / "signing.key").rename(place.directory / "kept.key")  # the server has none
     server = place.serve("--bundle", "b.yaml")
     trusted = ("--verify-key", "signing.key.pub")
     code, said = ended(place.fetch(server.url, "node-1", *trusted))
@@ -68,6 +68,10 @@ def test_a_bundle_signed_elsewhere_reaches_its_nodes_and_one_changed_byte_does_n
     code, said = ended(place.fetch(server.url, "node-2", "--verify-key", "other.key.pub", *trusted))
     assert code == 0, "two keys at once, while a fleet changes its key"
 
+    watching = place.fetch(server.url, "node-1", *trusted, "--watch", out=str(place.directory / "stays"))
+    watched = place.directory / "stays/current/config.yaml"
+    eventually(watched.exists)
+
     bundle.write_text(bundle.read_text().replace("id: node-1", "id: node-7"))
     server.process.send_signal(signal.SIGHUP)
     eventually(lambda: "changed since it was signed" in server.log and "is read again" in server.log)
@@ -75,6 +79,13 @@ def test_a_bundle_signed_elsewhere_reaches_its_nodes_and_one_changed_byte_does_n
     code, said = ended(place.fetch(server.url, "node-1", *trusted))
     assert (code, "these have sha256-" in said["message"]) == (6, True)
     assert (place.current("node-1") / "config.yaml").stat() == written
+    eventually(lambda: "these have sha256-" in server.status("node-1")["reason"])
+    assert watched.read_text() == "id: node-1"
+    assert watching.poll() is None
+    assert place.run("bundle", "sign", "b.yaml", "--key", "kept.key").returncode == 0
+    server.process.send_signal(signal.SIGHUP)
+    eventually(lambda: server.log.count("is read again") == 2)
+    assert ended(place.fetch(server.url, "node-1", *trusted))[0] == 0
 
     server.stop()
     degraded = ("--startup-mode", "degraded", "--wait", "0.2")

@@ -9,6 +9,15 @@ import stat
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 from securesystemslib.dsse import Envelope
 
 from cfgsync_core import IntegrityError
@@ -67,7 +76,7 @@ def test_no_byte_of_a_signature_can_be_changed(keys: tuple[str, str]) -> None:
         raw = base64.b64decode(kept)
         for at in range(len(raw)):
             owner[name] = base64.b64encode(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]).decode()
-            with pytest.raises(IntegrityError):
+            with pytest.raises(IntegrityError, match="is not genuine"):
                 verify(base64.b64encode(json.dumps(whole).encode()).decode(), "node-1", GENERATION, DIGEST)
             refused += 1
         owner[name] = kept
@@ -170,6 +179,22 @@ def test_what_is_no_key_is_refused_at_the_start_and_no_word_of_it_is_shown(tmp_p
     for file in (canary, empty, pipe, tmp_path):
         with pytest.raises(InputError):
             Verifier([str(file)])
+
+
+def test_a_key_of_another_kind_or_behind_a_password_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "k"
+    password = BestAvailableEncryption(b"hunter2")
+    for key, encryption, why in (
+        (Ed25519PrivateKey.generate(), password, "holds no private key: Password was not given"),
+        (ec.generate_private_key(ec.SECP256R1()), NoEncryption(), "holds a key that is not Ed25519"),
+    ):
+        file.touch(0o600)
+        file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+        with pytest.raises(InputError, match=why):
+            Signer(str(file))
+    file.write_bytes(key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    with pytest.raises(InputError, match="holds no public Ed25519 key"):
+        Verifier([str(file)])
 
 
 def test_a_bundle_that_changed_after_signing_is_noticed_without_a_key(keys: tuple[str, str]) -> None:

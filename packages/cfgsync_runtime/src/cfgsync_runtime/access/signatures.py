@@ -153,9 +153,12 @@ class Verifier:
         try:
             envelope.verify(keys, 1)
         except VerificationError:
-            by = ", ".join(plain(name, 16) for name in list(signatures)[:3]) or "nobody"
-            trusted = ", ".join(key.keyid[:16] for key in keys)
-            raise NotSigned(f"the files are signed by key {by}, and this node trusts {trusted}") from None
+            by, trusted = list(signatures), [key.keyid for key in keys]
+            if ours := set(by) & set(trusted):
+                raise _refused(f"by key {min(ours)[:16]} is not genuine") from None
+            raise NotSigned(
+                f"the files are signed by key {_named(by)}, and this node trusts {_named(trusted)}"
+            ) from None
         if envelope.payload_type != TYPE:
             raise _refused(f"is of {plain(envelope.payload_type, 80)}, not of {TYPE}")
         try:
@@ -210,6 +213,10 @@ def make_key_pair(file: str) -> str:
                 f"{file} or {public} is there already: no key is overwritten", "give another name"
             )
     return Signer(file).key_id
+
+
+def _named(ids: Sequence[str]) -> str:
+    return ", ".join(plain(name[:16]) for name in ids[:3]) or "nobody"
 
 
 def _refused(what: str) -> NotSigned:
