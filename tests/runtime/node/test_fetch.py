@@ -137,7 +137,7 @@ def test_an_ending_without_files_has_its_exit_code_two_lines_and_touches_nothing
     node: Node, script: Script, code: int
 ) -> None:
     with ScriptedServer(script) as server:
-        ending = node.fetch(server.url, wait=0.6)
+        ending = node.fetch(server.url, wait={3: 2.0, 7: 0.6}.get(code, 30.0))
     assert ending.report.exit == code
     assert (ending.report.status, ending.report.reason) == ("failed", REASON[code])
     assert (ending.report.generation, ending.report.digest, ending.report.files) == (None, None, ())
