@@ -4,12 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from cfgsync_runtime.access.insecure import is_loopback
 from cfgsync_runtime.errors import InputError
-from cfgsync_runtime.settings.serve_settings import (
-    ServeSettings,
-    is_loopback,
-    variable_of_field,
-)
+from cfgsync_runtime.settings.serve_settings import ServeSettings, variable_of_field
 from cfgsync_runtime.settings.server_file import RegistrationServer, StaticServer
 from cfgsync_runtime.settings.settings_reader import read_serve_settings
 

@@ -26,7 +26,7 @@ from cfgsync_core.wire import AcknowledgingSource, NodeDetails, StatusSource
 from .access.admin_socket import AdminPlace
 from .access.admission import Admission, readers_of
 from .access.identity import Identities
-from .access.insecure import InsecureOption, InsecureStatus, exposes_errors
+from .access.insecure import InsecureOption, InsecureStatus, exposes_errors, lacking_of, refuse_insecure
 from .backends.engines import open_backend
 from .listening import listening, load_http_server
 from .metrics.observed import Observed
@@ -88,9 +88,10 @@ async def serving_snapshot(
     off loopback it refuses unless `lacking` has "no-auth". `admin_socket` is the path of a Unix socket for `cfgsync node` and
     `cfgsync generation`; True is where they look for it. On loopback only: `page_contents` shows files on the page,
     `legacy_replace` takes `/node/replace` over TCP.
-    `store` is a URL (opened and closed here), an open backend, or a store that is its own `StoreAdmin`. Raises
-    `StoreRefused`; `MachineRefused` for a port that is in use. Leaving answers every waiting node 503 with `Retry-After`.
+    `store` is a URL (opened and closed here), an open backend, or a store that is its own `StoreAdmin`. Raises `InputError`
+    for a `host` that other machines can reach unless `lacking` has both; `StoreRefused`; `MachineRefused` for a port that is in use. Leaving answers every waiting node 503 with `Retry-After`.
     """
+    refuse_insecure(host, lacking, _as_lacking)
     async with AsyncExitStack() as stack:
         loading = asyncio.create_task(load_http_server(), name="cfgsync-load-http")
         stack.callback(loading.cancel)
@@ -175,6 +176,7 @@ async def serving_source(
     """A server of any source, such as a static bundle, while the context lasts; `lacking`, `page`, `page_contents`, `title`
     and `admin_socket` as for `serving_snapshot`. The others are the same source for what it can do: without `status` there is no `/status`,
     without `acknowledging` no `/ack` (which names digests); `details` are what nodes have registered and are given."""
+    refuse_insecure(host, lacking, _as_lacking)
     if status is not None and lacking:
         status = InsecureStatus(status, lacking, {})
     routes = CfgsyncServerState(source, status, acknowledging=acknowledging, has_generations=False).routes()
@@ -204,11 +206,18 @@ async def serve_snapshot_cfgsync(
     ttl: float | None = None,
     expose_errors: bool = False,
     admin_socket: AdminPlace = None,
+    insecure_no_tls: bool = False,
+    insecure_no_auth: bool = False,
 ) -> None:
     """Serve `materializer` on `host:port` until cancelled: `await serve_snapshot_cfgsync(4400, MyMaterializer())`.
 
-    Arguments as for `serving_snapshot`, which a program uses that needs the running server.
+    Arguments as for `serving_snapshot`, which a program uses that needs the running server. A `host` that other machines can
+    reach needs `insecure_no_tls=True` and `insecure_no_auth=True`, as `cfgsync serve` needs the flags. Raises `InputError`.
     """
+    lacking = lacking_of(host, no_tls=insecure_no_tls, no_auth=insecure_no_auth)
+    refuse_insecure(
+        host, lacking, lambda missing: ", ".join(f"insecure_{one.replace('-', '_')}=True" for one in missing)
+    )
     async with serving_snapshot(
         materializer,
         host=host,
@@ -221,9 +230,15 @@ async def serve_snapshot_cfgsync(
         shrink_guard=shrink_guard,
         ttl=ttl,
         expose_errors=expose_errors,
+        rebind="no-auth" in lacking,
+        lacking=lacking,
         admin_socket=admin_socket,
     ):
         await asyncio.Event().wait()
+
+
+def _as_lacking(missing: Sequence[InsecureOption]) -> str:
+    return f"to lacking= {' and '.join(map(repr, missing))}"
 
 
 def fleet_routes(

@@ -246,7 +246,7 @@ def _running(
         None if isinstance(made, ChildDecider) else made,
         decider=made if isinstance(made, ChildDecider) else None,
         anonymous=is_loopback(settings.host) or settings.allow_anonymous or settings.insecure_no_auth,
-        rebind=settings.insecure_no_auth and not is_loopback(settings.host),
+        rebind="no-auth" in settings.lacking,
         on_fatal=on_fatal,
         on_open=on_open,
         run_timeout=math.inf if settings.debug else settings.run_timeout,

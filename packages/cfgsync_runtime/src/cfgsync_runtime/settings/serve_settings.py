@@ -7,7 +7,7 @@ from typing import Annotated, Final, Literal, TypeAlias
 import pydantic
 from pydantic import BeforeValidator, Field
 
-from ..access.insecure import InsecureOption, is_loopback
+from ..access.insecure import InsecureOption, lacking_of
 from .durations import seconds_of
 from .server_file import RegistrationServer, StaticServer
 from .variables import Variable, variable_of
@@ -105,10 +105,7 @@ class ServeSettings(pydantic.BaseModel):
     @property
     def lacking(self) -> tuple[InsecureOption, ...]:
         """The protections that the operator allows a server off loopback to lack; none on loopback."""
-        if is_loopback(self.host):
-            return ()
-        tls: tuple[InsecureOption, ...] = ("no-tls",) if self.insecure_no_tls else ()
-        return (*tls, "no-auth") if self.insecure_no_auth else tls
+        return lacking_of(self.host, no_tls=self.insecure_no_tls, no_auth=self.insecure_no_auth)
 
 
 REPEATED: Final = frozenset({"host"})
