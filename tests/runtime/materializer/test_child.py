@@ -24,6 +24,7 @@ from cfgsync_adapter import (
 )
 from cfgsync_adapter.generations.generation import Prepared, checked
 from cfgsync_core import CfgsyncError, MaterializationFailed, Ready
+from cfgsync_runtime.cli.entry import main
 from cfgsync_runtime.errors import InputError
 from cfgsync_runtime.materializer.child import ChildDecider
 
@@ -580,3 +581,39 @@ async def test_a_shrink_that_is_meant_is_meant_through_the_process_too(applicati
             answer = (await child.decide(RegistrationSnapshot(nodes(*names)))).answer
             assert isinstance(answer, Prepared)
             assert answer.accepts_shrink is (len(names) > 1)
+
+
+PERSISTS = """
+    class Inner:
+        def materialize_snapshot(self, nodes):
+            return MaterializedArtifacts.from_nodes({n.identifier: [ArtifactFile("/id", "x")] for n in nodes})
+
+    class Mine:
+        hidden = PersistingSnapshotMaterializer(Quorum(Inner(), at_least=1), DirectorySink("kept"))
+        def materialize_snapshot(self, nodes):
+            return self.hidden.materialize_snapshot(nodes)
+"""
+RECORDED = {
+    "cfgsync_snapshot": 1,
+    "taken_at": "",
+    "version": "0199a3c2-7d00-7000-8000-000000000000.1",
+    "generation": None,
+    "registrations": [{"identifier": "a", "ip": "10.0.0.1"}],
+    "shared": [],
+    "nodes": [],
+}
+
+
+def test_check_writes_nothing_also_where_a_class_hides_what_persists(application, tmp_path, capsys):
+    target = application(PERSISTS)
+    (tmp_path / "fleet.json").write_text(json.dumps(RECORDED))
+    with pytest.raises(SystemExit) as ended:
+        main(["check", target, "--snapshot", "fleet.json"])
+    assert (ended.value.code, "+ a" in capsys.readouterr().out) == (1, True)
+    assert not (tmp_path / "kept").exists()
+
+
+async def test_a_run_that_is_served_is_persisted(application, tmp_path):
+    async with ChildDecider(application(PERSISTS)) as child:
+        await child.decide(RegistrationSnapshot(nodes("a")))
+    assert (tmp_path / "kept" / "current" / "index.txt").read_text() == "1\ta\n"

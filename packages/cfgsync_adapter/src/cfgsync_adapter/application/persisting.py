@@ -18,7 +18,8 @@ from .snapshot import RegistrationSnapshot
 
 
 class PersistingSnapshotMaterializer:
-    """Gives `sink` the artifacts of `inner` before it returns them, once for each different snapshot in a row.
+    """Gives `sink` the artifacts of `inner` before it returns them, once for each different snapshot in a row;
+    not in a dry run (`cfgsync check`).
 
     To receive exactly what is served, also after a crash, pass the sink outside instead:
     `serve_snapshot_cfgsync(…, sink=…)`.
@@ -58,7 +59,11 @@ class PersistingSnapshotMaterializer:
     def _keep(
         self, registrations: RegistrationSnapshot, result: MaterializationResult
     ) -> MaterializationResult | Awaitable[MaterializationResult]:
-        if isinstance(result, MaterializedArtifacts) and self._persisted != registrations:
+        if (
+            isinstance(result, MaterializedArtifacts)
+            and not registrations.dry_run
+            and self._persisted != registrations
+        ):
             done = self._sink.persist(result)
             if inspect.isawaitable(done):
                 return self._finish(registrations, result, done)
