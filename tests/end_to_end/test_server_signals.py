@@ -54,6 +54,8 @@ def test_sighup_reads_the_contents_again_and_what_is_wrong_with_them_changes_not
     hang_up(
         "SIGHUP: the old contents stay: b.yaml:" if kind == "bundle" else "SIGHUP: the old contents stay: "
     )
+    place.write("b.yaml", "nodes: []")
+    hang_up("b.yaml, and 1 node would get nothing any more; if that is meant, restart the server")
     assert served(server) == "two"
     place.write("b.yaml", BUNDLE.format(text="two"))
     hang_up("SIGHUP: the contents are as before")

@@ -89,7 +89,10 @@ async def test_a_program_opens_no_server_to_other_machines_without_saying_so():
     with pytest.raises(InputError) as refused:
         await serve_snapshot_cfgsync(0, Nobody(), host=["127.0.0.1", "::"], insecure_no_auth=True)
     assert refused.value.hint.endswith("add insecure_no_tls=True")
-    for serving in (serving_snapshot(Nobody(), host="0.0.0.0"), serving_source(StaticConfigSource({}), host="::")):
+    for serving in (
+        serving_snapshot(Nobody(), host="0.0.0.0"),
+        serving_source(StaticConfigSource({}), host="::"),
+    ):
         with pytest.raises(InputError) as refused:
             async with serving:
                 pass

@@ -136,9 +136,7 @@ async def test_the_page_is_for_anyone_off_loopback_only_where_anyone_may_join() 
     closed = await Admission(readers_of("0.0.0.0", ("no-tls",))).answer(route, Call())
     assert closed.status == 403
     assert b"--insecure-no-auth" in b"".join(closed.chunks)
-    assert (
-        await Admission(readers_of("0.0.0.0", ("no-tls", "no-auth"))).answer(route, Call())
-    ).status == 200
+    assert (await Admission(readers_of("0.0.0.0", ("no-tls", "no-auth"))).answer(route, Call())).status == 200
 
 
 async def raw(session: aiohttp.ClientSession, target: str, body: bytes = b"") -> int:

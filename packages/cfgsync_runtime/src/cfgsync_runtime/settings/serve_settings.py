@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from ..access.insecure import InsecureOption, lacking_of
 from .durations import seconds_of
-from .server_file import RegistrationServer, StaticServer
+from .server_file import BundleServer
 from .variables import Variable, variable_of
 
 Duration: TypeAlias = Annotated[
@@ -30,7 +30,7 @@ class ServeSettings(pydantic.BaseModel):
     )
 
     materializer: str | None = None
-    server: StaticServer | RegistrationServer | None = None
+    server: BundleServer | None = None
     store: str = Field(
         min_length=1,
         title="URL",
@@ -101,6 +101,11 @@ class ServeSettings(pydantic.BaseModel):
         title="TEXT",
         description="The name of the fleet on its page.  [default: this host's name]",
     )
+
+    @property
+    def is_static(self) -> bool:
+        """Whether no node has to register, so that there is no store."""
+        return self.server is not None and not self.server.registered_only
 
     @property
     def lacking(self) -> tuple[InsecureOption, ...]:

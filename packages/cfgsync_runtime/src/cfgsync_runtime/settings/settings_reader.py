@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..materializer.loading import lies_in, split_target
 from .bundle_file import load_bundle
 from .serve_settings import REPEATED, ServeSettings, flag_of, variable_of_field
-from .server_file import StaticServer, load_server_file
+from .server_file import BundleServer, load_server_file
 from .variables import refuse_unusable
 
 TARGETS: Final = ("materializer", "bundle", "config")
@@ -53,7 +53,7 @@ def read_serve_settings(
         settings["materializer"] = named
     elif target == "bundle":
         bundle = str(named.value)
-        settings["server"] = _Given(StaticServer(load_bundle(bundle), bundle), named.origin)
+        settings["server"] = _Given(BundleServer(load_bundle(bundle), bundle), named.origin)
     else:
         read = load_server_file(str(named.value))
         settings["server"] = _Given(read.server, named.origin)
