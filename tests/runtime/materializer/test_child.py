@@ -189,12 +189,15 @@ async def test_what_the_application_logs_has_its_level_and_what_it_prints_is_bes
 ) -> None:
     target = application(
         """
-        import logging
+        import logging, sys
         logging.basicConfig(level=logging.DEBUG, format="mine: %(message)s")
         class Mine:
             def materialize_snapshot(self, nodes):
                 print("printed")
+                print("no newline", end="", flush=True)
                 logging.getLogger("app").debug("thought of %d", len(nodes))
+                sys.stderr.write("nor here")
+                sys.stderr.flush()
                 logging.error("wrong")
                 return NotReady("well")
         """
@@ -203,7 +206,8 @@ async def test_what_the_application_logs_has_its_level_and_what_it_prints_is_bes
     async with ChildDecider(target, printed=printed.append, json_logs=json_logs) as child:
         assert await said(child, nodes("a")) == "well"
     lines = "\n".join(printed).splitlines()
-    assert "printed" in lines
+    assert {"printed", "no newline", "nor here"} < set(lines)
+    assert all(line.isprintable() for line in lines)
     if json_logs:
         logged = [json.loads(line) for line in lines if line.startswith("{")]
         assert [(one["level"], one["logger"], one["msg"]) for one in logged] == [
