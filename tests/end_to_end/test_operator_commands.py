@@ -112,6 +112,14 @@ def test_a_frozen_fleet_takes_in_who_came_later(place: Place) -> None:
 def test_generations_are_listed_shown_and_compared(place: Place) -> None:
     server = booted(place)
     at = ("--server", server.url)
+    done = place.run("generation", "diff", *at)
+    assert (done.returncode, done.stderr.splitlines()) == (
+        1,
+        [
+            "generation 1 is the only one: there is nothing to compare it with",
+            "cfgsync generation show prints its files",
+        ],
+    )
     decides(place, "two")
     place.run("generation", "renew", *at)
     listed = place.run("generation", "list", *at).stdout.splitlines()
@@ -174,6 +182,19 @@ def test_a_node_s_files_are_replaced_and_come_back(place: Place) -> None:
     assert place.run(*clear).stdout == "node-1: it had no replacement: nothing to clear\n"
 
 
+def test_a_replacement_for_a_name_that_is_not_registered_is_kept_for_it_and_said(place: Place) -> None:
+    server = booted(place)
+    place.write("mended.yaml", "mended\n")
+    done = place.run(
+        *("node", "replace", "late", "--file", "/config.yaml=mended.yaml", "--server", server.url)
+    )
+    assert (done.returncode, done.stdout) == (0, "late: it gets 1 replaced file when it has registered\n")
+    assert done.stderr == "note: late is not registered; cfgsync node list shows the names\n"
+    assert server.ask("POST", "/register", body("late")).status == 202
+    eventually(lambda: server.status("late")["state"] == "ready")
+    assert files(server, "late")["/config.yaml"] == "mended\n"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -198,7 +219,11 @@ def test_a_static_source_has_nothing_to_replace_or_renew(place: Place) -> None:
     assert server.operate("POST", "/node/replace", b'{"identifier":"node-1","files":[]}').status == 404
     done = place.run("generation", "renew", "--server", server.url)
     assert done.returncode == 1
-    assert "static source" in done.stderr
+    happened, do = done.stderr.splitlines()
+    assert happened.endswith(
+        "has no /admin/renew: the server of a bundle has no generations, and no registrations to change"
+    )
+    assert do == "edit the bundle, and send the server SIGHUP; cfgsync node list shows its nodes"
 
 
 def test_check_works_offline_on_a_saved_snapshot(place: Place) -> None:

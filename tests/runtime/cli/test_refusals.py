@@ -121,6 +121,13 @@ def test_what_is_no_url_is_two_lines_and_exit_2(run: Run, words: list[str], url:
     refused(run(*words, "--server", url), 2)
 
 
+def test_an_empty_place_of_the_admin_socket_is_usage_and_asks_nothing(run: Run) -> None:
+    for words in (["node", "list"], ["generation", "list"], ["status", "--save-snapshot", "x.json"]):
+        ended = run(*words, "--admin-socket", "")
+        refused(ended, 2)
+        assert "--admin-socket: give the path of a socket" in ended.err
+
+
 def test_a_node_or_a_generation_that_is_not_there_is_two_lines_and_exit_1(run: Run) -> None:
     def told(heard: Heard) -> Says:
         if heard.path.startswith("/admin/generations"):

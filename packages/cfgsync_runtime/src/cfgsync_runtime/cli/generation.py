@@ -139,7 +139,8 @@ def diff(
     with OperatorClient(server, admin_socket) as client:
         new = _held(client, after)
         if before is None and new == 1:
-            raise typer.Exit(fail(1, "there is no generation before 1", "name two: generation diff A B"))
+            only = "generation 1 is the only one: there is nothing to compare it with"
+            raise typer.Exit(fail(1, only, "cfgsync generation show prints its files"))
         old = _held(client, before or new - 1)
         pages = client.pages(ROUTE, {"from": old, "to": new}, DiffPage)
         all_pages: list[DiffPage] = []

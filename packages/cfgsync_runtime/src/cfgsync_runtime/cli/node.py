@@ -183,7 +183,8 @@ def replace(
       cfgsync node replace node-1 --clear
 
     It takes effect in the next generation, which is made at once (frozen: by cfgsync generation renew), and stays
-    until it is replaced or cleared, also over restarts and while the node is away.
+    until it is replaced or cleared, also over restarts and while the node is away. A node that is not registered yet gets
+    it when it registers.
     """
     if clear == bool(file):
         raise typer.BadParameter("give --file PATH=LOCALFILE, or --clear", param_hint="--file")
@@ -206,13 +207,18 @@ def replace(
         raise typer.BadParameter(str(error), param_hint="--file") from error
     with OperatorClient(server, admin_socket) as client:
         answer = client.post("/node/replace", body, accepted=202)
+        node = client.get(f"{ROUTE}/{quote(identifier, safe='')}", {}, ShownNode)
     if answer.headers.get(REPLACEMENT.lower()) == NO_REPLACEMENT:
         print(f"{identifier}: it had no replacement: nothing to clear")
         return
     what = (
         "the materializer's files come back" if clear else f"it gets {counted(len(files), 'replaced file')}"
     )
-    print(f"{identifier}: {what} with the next generation")
+    if node is not None and is_known(node):
+        print(f"{identifier}: {what} with the next generation")
+    else:
+        print(f"{identifier}: {what} when it has registered")
+        note(f"{plain(identifier)} is not registered; cfgsync node list shows the names")
 
 
 def _split(word: str, flag: str) -> tuple[str, str]:
