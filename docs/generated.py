@@ -37,13 +37,14 @@ from cfgsync_runtime.settings.serve_settings import ServeSettings, variable_of_f
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """`cfgsync serve` and the rest, each with its click command; a group before what is in it."""
+    """`cfgsync serve` and the rest, each with its click command; a group before what is in it. An older name is left out."""
     group = app.LazyGroup(name="cfgsync")
     for name in app.COMMANDS:
         command = group.get_command(None, name)
         yield f"cfgsync {name}", command
         for inner, one in getattr(command, "commands", {}).items():
-            yield f"cfgsync {name} {inner}", one
+            if not one.hidden:
+                yield f"cfgsync {name} {inner}", one
 
 
 def command_line() -> str:

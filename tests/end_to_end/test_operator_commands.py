@@ -1,4 +1,4 @@
-"""The operator's commands against a real `cfgsync serve`: renew, generations, replace, snapshots and check."""
+"""The operator's commands against a real `cfgsync serve`: rebuild, generations, replace, snapshots and check."""
 
 from __future__ import annotations
 
@@ -64,26 +64,26 @@ def files(server: Server, name: str) -> dict[str, str]:
 def test_a_result_that_leaves_most_out_is_refused_until_it_is_accepted(place: Place) -> None:
     server = booted(place)
     decides(place, "two", keep=2)
-    done = place.run("generation", "renew", "--server", server.url)
+    done = place.run("generation", "rebuild", "--server", server.url)
     assert done.returncode == 1
     assert "leaves out 3 of the 5 registered nodes" in done.stderr
-    assert "renew --accept" in done.stderr
+    assert "rebuild --accept" in done.stderr
     assert len(done.stderr.splitlines()) == 2
     assert "leaves out 3 of the 5" in server.status()["reason"]
     assert all("text: one" in files(server, name)["/config.yaml"] for name in NODES)
-    done = place.run("generation", "renew", "--accept", "--server", server.url)
+    done = place.run("generation", "rebuild", "--accept", "--server", server.url)
     assert (done.returncode, done.stdout) == (0, "generation 2\n")
     assert server.ask("POST", "/node", body("node-4")).status == 404
-    done = place.run("generation", "renew", "--server", server.url)
+    done = place.run("generation", "rebuild", "--server", server.url)
     assert (done.returncode, done.stdout) == (0, "generation 2 is unchanged: the files are the same\n")
     decides(place, "three", keep=0)
-    assert place.run("generation", "renew", "--server", server.url).returncode == 1  # accepted once
+    assert place.run("generation", "renew", "--server", server.url).returncode == 1  # accepted once, and its older name
 
 
 def test_the_guard_is_a_setting(place: Place) -> None:
     server = booted(place, "--shrink-guard", "0")
     decides(place, "two", keep=1)
-    assert place.run("generation", "renew", "--server", server.url).returncode == 0
+    assert place.run("generation", "rebuild", "--server", server.url).returncode == 0
     refused = place.run("serve", "app:Mine", "--port", "0", environment={"CFGSYNC_SERVE_SHRINK_GUARD": "101"})
     assert refused.returncode == 2
     assert "CFGSYNC_SERVE_SHRINK_GUARD" in refused.stderr
@@ -92,12 +92,12 @@ def test_the_guard_is_a_setting(place: Place) -> None:
 
 def test_a_renewal_says_why_nothing_was_made(place: Place) -> None:
     server = booted(place, nodes=NODES[:2])
-    done = place.run("generation", "renew", "--server", server.url)
+    done = place.run("generation", "rebuild", "--server", server.url)
     assert done.returncode == 1
     assert "not ready: waiting for 5 nodes, have 2" in done.stderr
     assert place.run("generation", "list", "--server", server.url).stdout.startswith("no generation yet")
     server.stop()
-    done = place.run("generation", "renew", "--server", server.url)
+    done = place.run("generation", "rebuild", "--server", server.url)
     assert done.returncode == 7
 
 
@@ -105,7 +105,7 @@ def test_a_frozen_fleet_takes_in_who_came_later(place: Place) -> None:
     server = booted(place, "--late", "freeze")
     server.ask("POST", "/register", body("late"))
     assert server.ask("POST", "/node", body("late")).status == 404
-    assert place.run("generation", "renew", "--server", server.url).stdout == "generation 2\n"
+    assert place.run("generation", "rebuild", "--server", server.url).stdout == "generation 2\n"
     assert "/config.yaml" in files(server, "late")
 
 
@@ -121,7 +121,7 @@ def test_generations_are_listed_shown_and_compared(place: Place) -> None:
         ],
     )
     decides(place, "two")
-    place.run("generation", "renew", *at)
+    place.run("generation", "rebuild", *at)
     listed = place.run("generation", "list", *at).stdout.splitlines()
     assert [line.split()[0] for line in listed] == ["epoch", "NUMBER", "2", "1"]
     assert all(len(line) <= 80 for line in listed)
@@ -149,7 +149,7 @@ def test_generations_are_listed_shown_and_compared(place: Place) -> None:
         ["there is no generation 7", "the files of 2 and 1 are held: cfgsync generation list"],
     )
     decides(place, "three")
-    place.run("generation", "renew", *at)
+    place.run("generation", "rebuild", *at)
     for words in (("show", "1"), ("diff", "1", "3")):
         done = place.run("generation", *words, *at)
         assert (done.returncode, done.stderr.splitlines()) == (
@@ -217,7 +217,7 @@ def test_a_static_source_has_nothing_to_replace_or_renew(place: Place) -> None:
     place.write("bundle.yaml", "nodes: [{identifier: node-1, files: [{path: /a, content: a}]}]\n")
     server = place.serve("--bundle", "bundle.yaml")
     assert server.operate("POST", "/node/replace", b'{"identifier":"node-1","files":[]}').status == 404
-    done = place.run("generation", "renew", "--server", server.url)
+    done = place.run("generation", "rebuild", "--server", server.url)
     assert done.returncode == 1
     happened, do = done.stderr.splitlines()
     assert happened.endswith(
@@ -304,7 +304,7 @@ def test_a_server_that_is_killed_in_the_middle_has_done_it_whole_or_not_at_all(
     before = {name: files(server, name) for name in NODES}
     decides(place, "two")
     started = [
-        place.start("generation", "renew", "--server", server.url)[0],
+        place.start("generation", "rebuild", "--server", server.url)[0],
         place.start(
             "node", "replace", "node-1", "--file", "/config.yaml=mended.yaml", "--server", server.url
         )[0],

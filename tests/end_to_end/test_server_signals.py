@@ -116,7 +116,7 @@ def test_with_a_materializer_sighup_says_what_to_do_instead(place: Place) -> Non
     server.process.send_signal(signal.SIGHUP)
     eventually(
         lambda: (
-            "takes effect with a restart, and `cfgsync generation renew` runs this one again" in server.log
+            "takes effect with a restart, and `cfgsync generation rebuild` runs this one again" in server.log
         )
     )
     assert server.ask("GET", "/readyz").status == 200
@@ -129,7 +129,7 @@ def test_a_terminal_that_hangs_up_stops_the_server_as_sigterm_does(place: Place)
     with terminal as shown:
         shown.until("store sqlite:s.db")
         shown.process.send_signal(signal.SIGHUP)  # by hand, and the terminal is there
-        shown.until("`cfgsync generation renew` runs this one again")
+        shown.until("`cfgsync generation rebuild` runs this one again")
         shown.hang_up()
         assert shown.process.wait(PATIENCE) == 0
     assert place.run("store", "check", "--store", "sqlite:s.db").returncode == 0

@@ -74,6 +74,7 @@ ASKING = {
     "generation show N": ["generation", "show", "1"],
     "generation diff": ["generation", "diff"],
     "generation diff A B": ["generation", "diff", "1", "2"],
+    "generation rebuild": ["generation", "rebuild", "--timeout", "0"],
     "generation renew": ["generation", "renew", "--timeout", "0"],
 }
 HTML = b"<html>" + EVIL.encode() + b"</html>"
@@ -178,7 +179,7 @@ def test_words_of_a_server_are_never_commands_to_the_terminal(run: Run) -> None:
         ["generation", "show"],
         ["generation", "show", "--contents"],
         ["generation", "diff"],
-        ["generation", "renew"],
+        ["generation", "rebuild"],
         ["node", "evict", EVIL],
         ["status", "--save-snapshot", "fleet.json"],
     ):
@@ -258,7 +259,7 @@ LOCAL: list[tuple[str, int]] = [
     ("generation show zero", 2),
     ("generation show 0", 2),
     ("generation diff 1 2 3", 2),
-    ("generation renew --timeout 31", 2),
+    ("generation rebuild --timeout 31", 2),
     ("status a b", 2),
     ("status --timeout -1", 2),
     ("status a --wait-applied", 2),

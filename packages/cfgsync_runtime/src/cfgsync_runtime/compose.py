@@ -38,7 +38,7 @@ from .page.answering import page_routes
 if TYPE_CHECKING:
     from cfgsync_core import HttpServer
 
-CHANGED_PROGRAM = "; has the program changed? `cfgsync generation renew`, or serve with another --revision"
+CHANGED_PROGRAM = "; has the program changed? `cfgsync generation rebuild`, or serve with another --revision"
 """Logged with a generation from before the start: a changed program takes effect only with another revision."""
 
 log = logging.getLogger("cfgsync")

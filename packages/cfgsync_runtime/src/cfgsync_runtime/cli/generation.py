@@ -160,8 +160,9 @@ def diff(
     raise typer.Exit(int(exit_code and different))
 
 
+@app.command("renew", hidden=True)
 @app.command(short_help="Run the materializer again: one new generation.")
-def renew(
+def rebuild(
     accept: Annotated[
         bool, typer.Option("--accept", help="Let it leave out what the shrink guard would refuse, this once.")
     ] = False,
@@ -174,12 +175,12 @@ def renew(
 ) -> None:
     """Run the materializer again, and make one new generation of every node; equal files keep the number.
 
-    A frozen fleet (serve --late freeze) takes in the nodes that came later.
+    A frozen fleet (serve --late freeze) takes in the nodes that came later. cfgsync generation renew is its older name.
 
     \b
     Examples:
-      cfgsync generation renew
-      cfgsync generation renew --accept
+      cfgsync generation rebuild
+      cfgsync generation rebuild --accept
 
     Exit codes: 0 a generation is published, 1 none was made
     (not ready, failed, or no run in time), 5 refused, 7 no answer.

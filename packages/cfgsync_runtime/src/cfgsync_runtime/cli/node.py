@@ -182,7 +182,7 @@ def replace(
       cfgsync node replace node-1 --file /config.yaml=mended.yaml
       cfgsync node replace node-1 --clear
 
-    It takes effect in the next generation, which is made at once (frozen: by cfgsync generation renew), and stays
+    It takes effect in the next generation, which is made at once (frozen: by cfgsync generation rebuild), and stays
     until it is replaced or cleared, also over restarts and while the node is away. A node that is not registered yet gets
     it when it registers.
     """

@@ -19,7 +19,7 @@ from ...settings.server_file import BundleServer
 
 INSTEAD: Final = (
     "SIGHUP: a materializer has no file to read again; a changed program takes effect with a restart,"
-    " and `cfgsync generation renew` runs this one again"
+    " and `cfgsync generation rebuild` runs this one again"
 )
 
 log = logging.getLogger("cfgsync")
