@@ -77,7 +77,9 @@ def test_a_result_that_leaves_most_out_is_refused_until_it_is_accepted(place: Pl
     done = place.run("generation", "rebuild", "--server", server.url)
     assert (done.returncode, done.stdout) == (0, "generation 2 is unchanged: the files are the same\n")
     decides(place, "three", keep=0)
-    assert place.run("generation", "renew", "--server", server.url).returncode == 1  # accepted once, and its older name
+    assert (
+        place.run("generation", "renew", "--server", server.url).returncode == 1
+    )  # accepted once, and its older name
 
 
 def test_the_guard_is_a_setting(place: Place) -> None:

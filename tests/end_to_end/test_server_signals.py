@@ -151,7 +151,11 @@ def test_under_nohup_a_server_outlives_its_terminal_and_no_sighup_ends_it(place:
         time.sleep(1)
         os.kill(server, signal.SIGTERM)
     eventually(lambda: "SIGTERM: shutting down" in said.read_text())
-    assert said.read_text().count("SIGHUP") == said.read_text().count("SIGHUP is ignored: started under nohup") == 1
+    assert (
+        said.read_text().count("SIGHUP")
+        == said.read_text().count("SIGHUP is ignored: started under nohup")
+        == 1
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -413,3 +414,19 @@ async def test_a_program_fetches_and_writes_in_one_call(
     assert Path("node-data/node-1/config.yaml").read_text() == "id: node-1\n"
     assert written.changed
     assert os.fspath(written.paths[0]) == "node-data/node-1/config.yaml"
+
+
+@pytest.mark.parametrize(
+    ("outputs", "wait", "words"),
+    [
+        ("out", 1, r"outputs is an OutputDirectory\(DIR\), or an ArtifactOutputMap\(\), not str"),
+        (ArtifactOutputMap(), -1, "wait=-1: give a number of seconds, 0 or more"),
+    ],
+)
+async def test_arguments_that_mean_nothing_are_refused_before_anything_is_asked(
+    outputs: Any, wait: float, words: str
+) -> None:
+    with ScriptedServer([]) as server:
+        with pytest.raises((TypeError, ValueError), match=words):
+            await fetch_and_write_artifacts(NodeRegistration("a", "10.0.0.1"), server.url, outputs, wait=wait)
+        assert server.paths == []

@@ -172,7 +172,13 @@ def test_a_log_record_is_on_a_line_of_its_own_also_after_a_part_of_a_line() -> N
     reading, writing = os.pipe()
     got: list[str] = []
     reader = read_lines(reading, got.append)
-    for piece in (f"{RECORD}first\n", "prin", f"ted{RECORD}second\n{RECORD}third\nprinted again\n", RECORD, "last"):
+    for piece in (
+        f"{RECORD}first\n",
+        "prin",
+        f"ted{RECORD}second\n{RECORD}third\nprinted again\n",
+        RECORD,
+        "last",
+    ):
         os.write(writing, piece.encode())
         time.sleep(0.01)
     os.close(writing)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from math import isfinite
 
 from cfgsync_core import Condition, NotReady
+from cfgsync_core.text import counted
 from cfgsync_core.wire import describe
 
 from .materializer import (
@@ -131,10 +132,12 @@ class Quorum:
 
 
 def _identifiers(expected: object) -> tuple[str, ...]:
-    if isinstance(expected, str | bytes) or not isinstance(expected, Iterable):
+    if isinstance(expected, str):
         raise TypeError(
             f"expected= is a list of identifiers, not {expected!r}: write expected=[{expected!r}]"
         )
+    if isinstance(expected, bytes) or not isinstance(expected, Iterable):
+        raise TypeError(f"expected= is a list of identifiers as text, not {type_of(expected)}")
     names = tuple(expected)
     for name in names:
         if not isinstance(name, str):
@@ -149,7 +152,7 @@ def _count(at_least: object, expected: tuple[str, ...]) -> int:
         raise ValueError(f"at_least={at_least}: a quorum is at least 1 node")
     if expected and at_least > len(expected):
         raise ValueError(
-            f"at_least={at_least} is more than the {len(expected)} expected nodes: at_least= says how many of them are enough"
+            f"at_least={at_least} is more than the {counted(len(expected), 'expected node')}: at_least= says how many of them are enough"
         )
     return at_least
 

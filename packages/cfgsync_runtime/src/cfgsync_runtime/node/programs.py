@@ -44,7 +44,7 @@ async def fetch_and_write_artifacts(
     Without `secret` or `state` the name stays unbound. With `state`, a directory of this node alone, the node makes its own
     secret, accepts no older answer than the last one, remembers the files and acknowledges them. With DEGRADED and no
     server in time, it writes the remembered files, if a server confirmed them at most `max_stale` seconds ago;
-    `Written.degraded` is then True. Raises `FetchFailed` (its `outcome` says how), `IntegrityError` (nothing was written)
+    `Written.degraded` is then True. Raises `TypeError` and `ValueError` for arguments that mean nothing; `FetchFailed` (its `outcome` says how), `IntegrityError` (nothing was written)
     and `DiskError`.
 
         outputs = ArtifactOutputMap().route("/config.yaml", "node-data/node-1/config.yaml")
@@ -53,8 +53,13 @@ async def fetch_and_write_artifacts(
     degrades = startup_mode is ConfigStartupMode.DEGRADED
     if degrades and state is None:
         raise ValueError("a degraded start needs `state`, the directory with the last good files")
+    if not isinstance(outputs, ArtifactOutputMap | OutputDirectory):
+        raise TypeError(
+            f"outputs is an OutputDirectory(DIR), or an ArtifactOutputMap(), not {type(outputs).__name__}"
+        )
     if wait is None:
         wait = WAIT if degrades else 300.0
+    refuse_no_seconds("wait", wait)
     patience = Patience(time.monotonic() + wait)
     memory = None if state is None else NodeState(state, registration.identifier)
     seen = None
@@ -83,6 +88,12 @@ async def fetch_and_write_artifacts(
             await wrap(remember)(memory, fetched, warn)
             await _acknowledge(client, registration, fetched, None)
         return written
+
+
+def refuse_no_seconds(name: str, value: float) -> None:
+    """Raise `ValueError` for a negative number of seconds, or none at all (NaN)."""
+    if not value >= 0:
+        raise ValueError(f"{name}={value}: give a number of seconds, 0 or more")
 
 
 def _from_cache(

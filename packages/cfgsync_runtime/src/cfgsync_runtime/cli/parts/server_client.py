@@ -162,7 +162,9 @@ class ServerClient:
             if refusal.code != "not_found":
                 return NoAnswer(1, f"{self.at} has no {path}", NOT_OURS)
             why = f"{self.at} has no {path}: the server of a bundle has no generations, and no registrations to change"
-            return NoAnswer(1, why, "edit the bundle, and send the server SIGHUP; cfgsync node list shows its nodes")
+            return NoAnswer(
+                1, why, "edit the bundle, and send the server SIGHUP; cfgsync node list shows its nodes"
+            )
         hint = "correct that, and run it again" if message and code == 1 else NOT_OURS
         return NoAnswer(code, f"{self.at}{path} answers {answer.status}: {message or 'no message'}", hint)
 
