@@ -51,7 +51,7 @@ def command_line() -> str:
     """The help of each command, as `--help` prints it on a terminal of 80 columns, each under its own heading."""
     parts = []
     for path, command in commands():
-        context = typer.Context(command, info_name=path, terminal_width=78, max_content_width=78)
+        context = typer.Context(command, info_name=path, terminal_width=78, max_content_width=78, **app.HELP)
         with context:
             parts.append(f"## `{path}`\n\n```text\n{command.get_help(context).rstrip()}\n```\n")
     return "\n".join(parts)

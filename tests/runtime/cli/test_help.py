@@ -76,10 +76,14 @@ def test_each_help_fits_eighty_columns(
     monkeypatch.setenv("COLUMNS", "80")
     from cfgsync_runtime.cli.entry import main
 
-    with pytest.raises(SystemExit) as ended:
-        main([*path, "--help"])
-    shown = capsys.readouterr().out
-    assert not ended.value.code
+    texts = []
+    for flag in ("--help", "-h"):
+        with pytest.raises(SystemExit) as ended:
+            main([*path, flag])
+        assert not ended.value.code
+        texts.append(capsys.readouterr().out)
+    shown = texts[0]
+    assert texts[1] == shown
     assert max(map(len, shown.splitlines())) <= 80
     assert "..." not in shown.partition("Commands:")[2], "a command's line is cut"
     assert not any(noise in shown for noise in ("<str>", "<int>", "{", "env var"))
@@ -89,7 +93,7 @@ def test_each_help_fits_eighty_columns(
 def test_every_flag_is_an_environment_variable(path: tuple[str, ...], command: Any) -> None:
     flags = [option for option in command.params if option.param_type_name == "option"]
     for option in flags:
-        flag = option.opts[0].removeprefix("--").replace("-", "_")
+        flag = option.opts[-1].removeprefix("--").replace("-", "_")
         if path == ("serve",):
             assert flag in {*ServeSettings.model_fields, "config", "bundle", "help"}
         elif flag != "help" and (path[0], flag) not in BY_HAND:

@@ -110,7 +110,7 @@ def _deadline(text: str) -> float:
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--run-timeout") from error
     if not seconds:
-        raise typer.BadParameter("give more than no time", param_hint="--run-timeout")
+        raise typer.BadParameter("give a duration above 0", param_hint="--run-timeout")
     return seconds
 
 

@@ -43,7 +43,7 @@ class _Renewed(msgspec.Struct, frozen=True):
 
 @app.callback()
 def group() -> None:
-    """Which generations there are, what changed, and a new one by hand.
+    """List, show and compare generations, or make a new one.
 
     \b
     Examples:

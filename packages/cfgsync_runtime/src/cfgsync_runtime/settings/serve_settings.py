@@ -40,7 +40,7 @@ class ServeSettings(pydantic.BaseModel):
         ("127.0.0.1",),
         min_length=1,
         title="ADDRESS",
-        description="The address to listen on; may be repeated, and :: hears IPv4 too.  [default: 127.0.0.1]",
+        description="The address to listen on; may be repeated, and :: is IPv4 too.  [default: 127.0.0.1]",
     )
     port: int = Field(4400, ge=0, le=65535, title="PORT", description="0 takes a free one.  [default: 4400]")
     admin_socket: str | None = Field(
@@ -53,7 +53,7 @@ class ServeSettings(pydantic.BaseModel):
     late: Literal["follow", "freeze"] = Field(
         "follow",
         title="follow|freeze",
-        description="What happens to nodes that come after a generation is published.  [default: follow]",
+        description="Nodes that come after a generation is published get a new one, or none until generation rebuild.  [default: follow]",
     )
     revision: str | None = Field(
         None, title="TEXT", description="The program's version: another one makes a new generation."
@@ -69,14 +69,14 @@ class ServeSettings(pydantic.BaseModel):
         None,
         gt=0,
         title="DURATION",
-        description="Remove a node that promised to keep in touch and has been silent for so long.  [default: no node is removed]",
+        description="Remove a node that promised to keep in touch and has been silent for this long.  [default: no node is removed]",
     )
     shrink_guard: float = Field(
         50.0,
         ge=0,
         le=100,
         title="PERCENT",
-        description="Refuse a result that leaves out over so much of the fleet; 0 is off.  [default: 50]",
+        description="Refuse a result that leaves out more than this share of the fleet; 0 turns it off.  [default: 50]",
     )
     allow_anonymous: bool = Field(False, description="Off loopback: take nodes without a secret.")
     insecure_no_tls: bool = Field(False, description="Off loopback: serve without TLS.")

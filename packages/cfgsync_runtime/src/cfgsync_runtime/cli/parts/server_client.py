@@ -155,7 +155,7 @@ class ServerClient:
         if answer.status in (401, 403):
             return NoAnswer(5, f"{self.at} refuses: {why}", self._refused_hint)
         if answer.status == 503:
-            return NoAnswer(7, f"{self.at} cannot now: {why}", "run it again in a moment", again=True)
+            return NoAnswer(7, f"{self.at} is not available: {why}", "run it again in a moment", again=True)
         if answer.status == 404 and refusal.identifier is not None:  # the route is there, the node is not
             return NoAnswer(1, message, "cfgsync node list shows the registered nodes")
         if answer.status == 404 and code == 1:

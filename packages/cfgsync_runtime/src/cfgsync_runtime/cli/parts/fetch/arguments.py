@@ -101,7 +101,7 @@ class FetchArguments(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         Flag(
             "USER[:GROUP]",
-            "Who the files belong to; names or numbers. Without it a target of --route keeps its owner and group.",
+            "The owner of the files, by names or numbers. Without it a target of --route keeps its owner and group.",
         ),
     ] = None
     keep: Annotated[
