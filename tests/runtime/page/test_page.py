@@ -532,7 +532,9 @@ async def test_a_bundle_has_the_same_page_with_the_same_states() -> None:
         assert "/a0644 · 1 B\nx" not in files
         assert "/key0600secret" in files
         await ask.acknowledge("node-2", failed="disk full")
-        assert "The bundle is served. 1 node could not apply it." in (await ask.page()).words
+        words = (await ask.page()).words
+        assert "A node could not apply its files" in words
+        assert "The bundle is served. 1 node could not apply it." in words
         await ask.acknowledge("node-2")
         assert "Every node has applied the bundle." in (await ask.page()).words
     async with (
