@@ -77,6 +77,18 @@ def test_sighup_reads_the_contents_again_and_what_is_wrong_with_them_changes_not
     assert server.stop() == 0
 
 
+def test_a_bundle_without_nodes_is_served_from_the_start_and_may_get_nodes(place: Place) -> None:
+    place.write("b.yaml", "nodes: []")
+    server = place.serve("--bundle", "b.yaml")
+    assert server.ask("POST", "/node", body("a")).status == 404
+    eventually(lambda: " WARNING there is no node in b.yaml: every node gets 404\n" in server.log)
+    place.write("b.yaml", "unknown: 1\n" + BUNDLE.format(text="one"))
+    server.process.send_signal(signal.SIGHUP)
+    eventually(lambda: "is read again (1 node)" in server.log)
+    assert " WARNING b.yaml:1:1: unknown: unknown key ignored" in server.log, "without the logger's name"
+    assert served(server) == "one"
+
+
 def test_a_restart_serves_a_server_file_that_has_changed_and_keeps_a_generation_that_has_not(
     place: Place,
 ) -> None:

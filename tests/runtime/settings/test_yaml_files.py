@@ -371,12 +371,6 @@ SERVERS = {
 }
 
 
-def test_a_bundle_without_a_node_is_read_with_a_warning(write, caplog):
-    path = write("nodes: []\n")
-    assert load_bundle(path).nodes == ()
-    assert caplog.messages == [f"{path}: there is no node in it, so every node gets 404"]
-
-
 @pytest.mark.parametrize("form", [LISTED, NAMED], ids=["listed", "named"])
 @pytest.mark.parametrize("name", SERVERS)
 def test_all_three_generations_of_server_files_are_read_with_both_forms_of_bundles(

@@ -149,6 +149,8 @@ def _served(settings: ServeSettings, lines: Lines) -> tuple[Running, Adopt | Non
     common |= {"lacking": settings.lacking, "page": not settings.no_page}
     common |= {"admin_socket": settings.admin_socket or True}
     server = settings.server
+    if server is not None and not server.bundle.nodes:
+        log.warning("there is no node in %s: every node gets 404", server.file, extra=event("empty_bundle"))
     if server is not None and settings.is_static:
         source = BundleConfigSource(server.bundle, server.file)
 

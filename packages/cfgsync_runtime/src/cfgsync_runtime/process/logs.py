@@ -29,7 +29,7 @@ class TextLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter`."""
-        logger = "" if record.name in OURS else f"{record.name}: "
+        logger = "" if record.name.partition(".")[0] in OURS else f"{record.name}: "
         line = f"{_at(record)} {record.levelname} {logger}{record.getMessage()}"
         return "\n".join(filter(None, (line, _traceback(self, record))))
 

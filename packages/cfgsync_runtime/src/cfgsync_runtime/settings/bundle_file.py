@@ -49,8 +49,6 @@ def load_bundle(path: str | Path) -> NodeArtifactsBundle:
     if nodes is None:
         place.refuse("no `nodes` in it", _TOP)
     bundle = _listed(place, top, nodes) if nodes.is_list else _named(place, top, nodes)
-    if not bundle.nodes:
-        _log.warning("%s: there is no node in it, so every node gets 404", path)
     for entry in bundle.nodes:
         if not entry.files and not bundle.shared_files:
             _log.warning(
