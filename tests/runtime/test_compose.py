@@ -85,7 +85,8 @@ async def test_a_program_opens_no_server_to_other_machines_without_saying_so():
         str(refused.value)
         == "host 0.0.0.0 is open to other machines, without TLS and without a rule for which nodes may join"
     )
-    assert refused.value.hint.endswith("add insecure_no_tls=True, insecure_no_auth=True")
+    (shown,) = refused.value.__notes__
+    assert shown.endswith("add insecure_no_tls=True, insecure_no_auth=True")
     with pytest.raises(InputError) as refused:
         await serve_snapshot_cfgsync(0, Nobody(), host=["127.0.0.1", "::"], insecure_no_auth=True)
     assert refused.value.hint.endswith("add insecure_no_tls=True")
