@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
+from hypothesis import settings
+
+for _signal in (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+):  # under nohup, or behind `&`, ours is to ignore them
+    if signal.getsignal(_signal) is signal.SIG_IGN:
+        signal.signal(_signal, signal.default_int_handler if _signal == signal.SIGINT else signal.SIG_DFL)
+
+settings.register_profile("cfgsync", deadline=None)  # how long an example takes is the machine's matter
+settings.load_profile("cfgsync")
 
 UNTIMED = {
     "test_bad_network",

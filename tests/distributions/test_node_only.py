@@ -49,7 +49,9 @@ def test_a_command_that_is_not_installed_names_the_extra_that_has_it(
     assert done.returncode == 2
     happened, do = done.stderr.splitlines()
     assert "is not installed: it needs " in happened
-    assert do == "run: pip install 'cfgsync-runtime[server]'"
+    assert do == (
+        "install cfgsync too, from the checkout (pip install CHECKOUT/packages/*) or the wheels (docs/install.md)"
+    )
     assert do in PAGE.read_text()
 
 

@@ -152,8 +152,8 @@ FAULTS = (
         (
             Edit(
                 f"{_SQLITE}/reading.py",
-                "in found:\n            if value is None or sha256(value).digest() != digest:",
-                "in found:\n            if value is None:",
+                "in found:\n                if value is None or sha256(value).digest() != digest:",
+                "in found:\n                if value is None:",
             ),
             Edit(
                 f"{_SQLITE}/reading.py",

@@ -25,6 +25,7 @@ from cfgsync_adapter import (
 )
 from cfgsync_adapter.generations.generation import Prepared, checked
 from cfgsync_core import CfgsyncError, MaterializationFailed, Ready
+from cfgsync_runtime.cli.entry import main
 from cfgsync_runtime.errors import InputError
 from cfgsync_runtime.materializer.account import Account
 from cfgsync_runtime.materializer.child import ChildDecider
@@ -190,12 +191,15 @@ async def test_what_the_application_logs_has_its_level_and_what_it_prints_is_bes
 ) -> None:
     target = application(
         """
-        import logging
+        import logging, sys
         logging.basicConfig(level=logging.DEBUG, format="mine: %(message)s")
         class Mine:
             def materialize_snapshot(self, nodes):
                 print("printed")
+                print("no newline", end="", flush=True)
                 logging.getLogger("app").debug("thought of %d", len(nodes))
+                sys.stderr.write("nor here")
+                sys.stderr.flush()
                 logging.error("wrong")
                 return NotReady("well")
         """
@@ -204,7 +208,8 @@ async def test_what_the_application_logs_has_its_level_and_what_it_prints_is_bes
     async with ChildDecider(target, printed=printed.append, json_logs=json_logs) as child:
         assert await said(child, nodes("a")) == "well"
     lines = "\n".join(printed).splitlines()
-    assert "printed" in lines
+    assert {"printed", "no newline", "nor here"} < set(lines)
+    assert all(line.isprintable() for line in lines)
     if json_logs:
         logged = [json.loads(line) for line in lines if line.startswith("{")]
         assert [(one["level"], one["logger"], one["msg"]) for one in logged] == [
@@ -667,3 +672,39 @@ async def test_what_another_user_cannot_read_is_refused_and_the_hint_says_so(
 def test_an_account_that_is_none_is_refused() -> None:
     with pytest.raises(InputError, match="there is no user 'no-such-user' on this machine"):
         Account.of("no-such-user")
+
+
+PERSISTS = """
+    class Inner:
+        def materialize_snapshot(self, nodes):
+            return MaterializedArtifacts.from_nodes({n.identifier: [ArtifactFile("/id", "x")] for n in nodes})
+
+    class Mine:
+        hidden = PersistingSnapshotMaterializer(Quorum(Inner(), at_least=1), DirectorySink("kept"))
+        def materialize_snapshot(self, nodes):
+            return self.hidden.materialize_snapshot(nodes)
+"""
+RECORDED = {
+    "cfgsync_snapshot": 1,
+    "taken_at": "",
+    "version": "0199a3c2-7d00-7000-8000-000000000000.1",
+    "generation": None,
+    "registrations": [{"identifier": "a", "ip": "10.0.0.1"}],
+    "shared": [],
+    "nodes": [],
+}
+
+
+def test_check_writes_nothing_also_where_a_class_hides_what_persists(application, tmp_path, capsys):
+    target = application(PERSISTS)
+    (tmp_path / "fleet.json").write_text(json.dumps(RECORDED))
+    with pytest.raises(SystemExit) as ended:
+        main(["check", target, "--snapshot", "fleet.json"])
+    assert (ended.value.code, "+ a" in capsys.readouterr().out) == (1, True)
+    assert not (tmp_path / "kept").exists()
+
+
+async def test_a_run_that_is_served_is_persisted(application, tmp_path):
+    async with ChildDecider(application(PERSISTS)) as child:
+        await child.decide(RegistrationSnapshot(nodes("a")))
+    assert (tmp_path / "kept" / "current" / "index.txt").read_text() == "1\ta\n"

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from cfgsync_runtime.access.insecure import is_loopback
 from cfgsync_runtime.errors import InputError
 from cfgsync_runtime.settings.serve_settings import (
     ServeSettings,
-    is_loopback,
     variable_of_field,
 )
-from cfgsync_runtime.settings.server_file import RegistrationServer, StaticServer
+from cfgsync_runtime.settings.server_file import BundleServer
 from cfgsync_runtime.settings.settings_reader import read_serve_settings
 
 BUNDLE = "nodes: [{identifier: a, files: [{path: /x, content: y}]}]\n"
@@ -181,20 +181,21 @@ def test_a_value_that_no_shell_would_have_passed_on_is_refused_by_its_name(text:
 
 def test_a_bundle_or_a_server_file_is_read_with_the_settings(here: Path):
     bundle = read(materializer=None, bundle="b.yaml").server
-    assert isinstance(bundle, StaticServer)
-    assert bundle.file == "b.yaml"
+    assert bundle is not None
+    assert (bundle.file, bundle.registered_only) == ("b.yaml", False)
     (here / "s.yaml").write_text(
         "port: 1\nbundle_path: b.yaml\nserving_mode: registration\nstore: 'sqlite:x.db'\n"
     )
     made = read(materializer=None, config="s.yaml")
-    assert isinstance(made.server, RegistrationServer)
+    assert made.server is not None
+    assert made.server.registered_only
     assert (made.port, made.store) == (1, f"sqlite:{here}/x.db")
 
 
 def test_what_to_serve_is_taken_from_the_environment_only_when_no_flag_says_it(here: Path):
     variables = {"CFGSYNC_SERVE_BUNDLE": "b.yaml"}
     assert read(variables).materializer == "app:Mine"
-    assert isinstance(read(variables, materializer=None).server, StaticServer)
+    assert isinstance(read(variables, materializer=None).server, BundleServer)
     assert read({"CFGSYNC_SERVE_MATERIALIZER": "a:B"}, materializer=None).materializer == "a:B"
 
 

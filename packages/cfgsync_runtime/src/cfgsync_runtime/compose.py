@@ -26,7 +26,7 @@ from cfgsync_core.wire import AcknowledgingSource, NodeDetails, StatusSource
 from .access.admin_socket import AdminPlace
 from .access.admission import Admission, readers_of
 from .access.identity import Identities
-from .access.insecure import InsecureOption, InsecureStatus, exposes_errors
+from .access.insecure import InsecureOption, InsecureStatus, exposes_errors, lacking_of, refuse_insecure
 from .access.signatures import Signer
 from .backends.engines import open_backend
 from .listening import listening, load_http_server
@@ -39,7 +39,7 @@ from .page.answering import page_routes
 if TYPE_CHECKING:
     from cfgsync_core import HttpServer
 
-CHANGED_PROGRAM = "; has the program changed? `cfgsync generation renew`, or serve with another --revision"
+CHANGED_PROGRAM = "; has the program changed? `cfgsync generation rebuild`, or serve with another --revision"
 """Logged with a generation from before the start: a changed program takes effect only with another revision."""
 
 log = logging.getLogger("cfgsync")
@@ -91,9 +91,11 @@ async def serving_snapshot(
     `cfgsync generation`; True is where they look for it. On loopback only: `page_contents` shows files on the page,
     `legacy_replace` takes `/node/replace` over TCP.
     `signing_key` is the file with the private key that signs what nodes get.
-    `store` is a URL (opened and closed here), an open backend, or a store that is its own `StoreAdmin`. Raises
-    `StoreRefused`; `MachineRefused` for a port that is in use. Leaving answers every waiting node 503 with `Retry-After`.
+    `store` is a URL (opened and closed here), an open backend, or a store that is its own `StoreAdmin`. Raises `InputError`
+    for a `host` that other machines can reach unless `lacking` has both; `StoreRefused`; `MachineRefused` for a port that is
+    in use. Leaving answers every waiting node 503 with `Retry-After`.
     """
+    refuse_insecure(host, lacking, _as_lacking)
     sign = None if signing_key is None else Signer(signing_key)
     async with AsyncExitStack() as stack:
         loading = asyncio.create_task(load_http_server(), name="cfgsync-load-http")
@@ -186,6 +188,7 @@ async def serving_source(
     and `admin_socket` as for `serving_snapshot`. The others are the same source for what it can do: without `status` there is no `/status`,
     without `acknowledging` no `/ack` (which names digests); `details` are what nodes have registered and are given.
     `sign` gives the signature of a node's files, as `BundleConfigSource.signature` does."""
+    refuse_insecure(host, lacking, _as_lacking)
     if status is not None and lacking:
         status = InsecureStatus(status, lacking, {})
     routes = CfgsyncServerState(
@@ -217,11 +220,18 @@ async def serve_snapshot_cfgsync(
     ttl: float | None = None,
     expose_errors: bool = False,
     admin_socket: AdminPlace = None,
+    insecure_no_tls: bool = False,
+    insecure_no_auth: bool = False,
 ) -> None:
     """Serve `materializer` on `host:port` until cancelled: `await serve_snapshot_cfgsync(4400, MyMaterializer())`.
 
-    Arguments as for `serving_snapshot`, which a program uses that needs the running server.
+    Arguments as for `serving_snapshot`, which a program uses that needs the running server. A `host` that other machines can
+    reach needs `insecure_no_tls=True` and `insecure_no_auth=True`, as `cfgsync serve` needs the flags. Raises `InputError`.
     """
+    lacking = lacking_of(host, no_tls=insecure_no_tls, no_auth=insecure_no_auth)
+    refuse_insecure(
+        host, lacking, lambda missing: ", ".join(f"insecure_{one.replace('-', '_')}=True" for one in missing)
+    )
     async with serving_snapshot(
         materializer,
         host=host,
@@ -234,9 +244,15 @@ async def serve_snapshot_cfgsync(
         shrink_guard=shrink_guard,
         ttl=ttl,
         expose_errors=expose_errors,
+        rebind="no-auth" in lacking,
+        lacking=lacking,
         admin_socket=admin_socket,
     ):
         await asyncio.Event().wait()
+
+
+def _as_lacking(missing: Sequence[InsecureOption]) -> str:
+    return f"to lacking= {' and '.join(map(repr, missing))}"
 
 
 def fleet_routes(

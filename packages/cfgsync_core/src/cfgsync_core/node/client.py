@@ -7,6 +7,7 @@ import os
 import random as _random
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, Self
 
 import aiohttp
@@ -72,6 +73,7 @@ class CfgsyncClient:
         self._secret = secret
         self._keepalive = keepalive
         self._verify = verify
+        self._node_request = partial(node_request, secret=secret, keepalive=keepalive)
         self._clock = clock
         self._random = random
         self._version: str | None = None  # the answer to the last registration, repeated on every request
@@ -108,14 +110,7 @@ class CfgsyncClient:
         Raises `MaterializationFailed`; `Unavailable`; `FetchFailed` (refused); `IntegrityError`.
         """
         registration = NodeRegistration(node, ANYWHERE) if isinstance(node, str) else node
-        request = node_request(
-            registration,
-            self._secret,
-            wait + PATIENCE,
-            hold=wait,
-            version=self._version,
-            keepalive=self._keepalive,
-        )
+        request = self._node_request(registration, within=wait + PATIENCE, hold=wait, version=self._version)
         context = RequestContext("/node", registration.identifier, verify=self._verify)
         meaning = await self._ask(request, context)
         match meaning:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import InitVar, dataclass
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -55,6 +56,7 @@ class WatchedNode:
             self.transport, self.secret, repeat=self.held is not None and not told
         )
         self._promise = promise_of(self.interval)
+        self._request = partial(node_request, secret=self.secret, keepalive=self._promise)
         self._drifted: tuple[str, ...] = ()
         self._identifier = ""
         self._registered = False
@@ -183,14 +185,9 @@ class WatchedNode:
         clock = asyncio.get_running_loop().time
         while True:
             hold = int(min(longest, self._hold.seconds))
-            request = node_request(
-                node,
-                self.secret,
-                hold + ANSWER_WITHIN,
-                hold=hold,
-                version=self._version,
-                known=context.known,
-                keepalive=self._promise,
+            within = hold + ANSWER_WITHIN
+            request = self._request(
+                node, within=within, hold=hold, version=self._version, known=context.known
             )
             asked_at = clock()
             meaning = read(await self.transport(request), context)

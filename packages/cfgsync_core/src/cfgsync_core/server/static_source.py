@@ -172,10 +172,10 @@ class StaticConfigSource(NodeConfigSource, AcknowledgingSource, StatusSource, No
         """See `StatusSource`."""
         known = self._known.get(identifier, _NOTHING)
         payload = self._payloads.get(identifier)
-        has = payload is not None and payload.digest == known.applied and payload.digest != known.failed
+        has = payload is not None and payload.digest == known.applied != known.failed
         state = node_state(
             Missing() if payload is None else Ready(payload),
-            has_failed=known.failed is not None and not has,
+            has_failed=payload is not None and known.failed == payload.digest,
             has_applied=has,
             was_served=payload is not None and known.served == payload.digest,
         )
@@ -211,6 +211,8 @@ class StaticConfigSource(NodeConfigSource, AcknowledgingSource, StatusSource, No
                 words = "applied its files"
             case "served":
                 words = "was sent its files, which it has not acknowledged yet"
+            case _ if known.served is not None:
+                words = "its files have changed, and it has not asked for the new ones yet"
             case _:
                 words = "its files are ready, and it has not asked for them since this server started"
         return (

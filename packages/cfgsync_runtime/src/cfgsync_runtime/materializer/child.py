@@ -170,9 +170,9 @@ class ChildDecider:
             await process.send(Changed(changed[at : at + BATCH], []))
         if gone:
             await process.send(Changed([], gone))
-        times = (snapshot.first_at, snapshot.changed_at, snapshot.unpublished_at)
+        facts = (snapshot.first_at, snapshot.changed_at, snapshot.unpublished_at, snapshot.dry_run)
         self._run += 1
-        await process.send(Decide(self._run, snapshot.version, *times))
+        await process.send(Decide(self._run, snapshot.version, *facts))
         self._sent = snapshot
 
     async def _answer(self, process: ChildProcess) -> Decision | Failed:

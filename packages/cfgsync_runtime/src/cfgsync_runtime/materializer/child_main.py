@@ -124,6 +124,7 @@ class Child:
             first_at=message.first_at,
             changed_at=message.changed_at,
             unpublished_at=message.unpublished_at,
+            dry_run=message.dry_run,
         )
         began = time.process_time()
         try:

@@ -88,7 +88,7 @@ class FetchArguments(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         Flag(
             "DURATION",
-            "Wait a random part of this (30, 5m) before COMMAND is told, so that a fleet does not restart at once.",
+            "Wait a random part of this (30, 5m) before each restart, signal or reload command, so that a fleet does not restart at once.",
         ),
     ] = None
     on_drift: Annotated[
@@ -108,7 +108,7 @@ class FetchArguments(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         Flag(
             "USER[:GROUP]",
-            "Who the files belong to; names or numbers. Without it a target of --route keeps its owner and group.",
+            "The owner of the files, by names or numbers. Without it a target of --route keeps its owner and group.",
         ),
     ] = None
     keep: Annotated[
