@@ -36,6 +36,7 @@ MENU = {
             *(
                 "howto/systemd",
                 "howto/proxies",
+                "howto/signatures",
                 "howto/testing",
                 "howto/engine",
                 "howto/not-ready",

@@ -227,3 +227,18 @@ async def test_other_files_answer_a_held_node_which_is_then_served_them_and_has_
     assert sum(source.fleet(0, "").counts.values()) == 1
     await source.acknowledge(Acknowledgement("node-1", None, SHARED.digest, "applied"))
     assert source.fleet(0, "").converged
+
+
+async def test_other_files_than_a_node_has_applied_or_refused_are_new_to_it() -> None:
+    source = StaticConfigSource({"node-1": LOCAL, "node-2": LOCAL, "node-3": LOCAL})
+    for name, status in (("node-1", "applied"), ("node-2", "failed")):
+        await source.resolve(name)
+        await source.acknowledge(Acknowledgement(name, None, LOCAL.digest, status))  # type: ignore[arg-type]
+    source.adopt(StaticConfigSource({"node-1": SHARED, "node-2": SHARED, "node-3": SHARED}))
+    changed = "its files have changed, and it has not asked for the new ones yet"
+    never = "its files are ready, and it has not asked for them since this server started"
+    assert [(node.state, node.reason) for node in source.nodes(3, "")] == [
+        ("ready", changed),
+        ("ready", changed),
+        ("ready", never),
+    ]

@@ -149,9 +149,7 @@ class StatusReader:
         if superseded:
             sentence += f"; {counted(superseded, 'held request')} superseded by a newer one: do two processes use this name?"
         if self._registry.tells_loopback(identifier):
-            sentence += (
-                "; its address is a loopback one, which nodes on other machines are told and cannot reach"
-            )
+            sentence += "; it has a loopback address, which nodes on other machines cannot reach"
         node = NodeStatus(
             identifier=identifier,
             registered=revision is not None,

@@ -19,5 +19,7 @@ if TYPE_CHECKING:
     from .requests import Request as Request
     from .requests import acknowledge_request as acknowledge_request
     from .requests import is_final as is_final
+    from .signature import NotSigned as NotSigned
+    from .signature import Verify as Verify
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -7,6 +7,7 @@ import os
 import random as _random
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, Self
 
 import aiohttp
@@ -37,11 +38,11 @@ from .requests import (
     register_request,
 )
 from .server_url import ServerUrl
+from .signature import Verify
 from .watch import NodeWatch
 from .watched_node import AppliedFiles
 
-ANYWHERE: Final = "0.0.0.0"
-"""An original server requires an address on `/node`, too."""
+ANYWHERE: Final = "0.0.0.0"  # an original server requires an address on `/node`, too
 
 
 class CfgsyncClient:
@@ -50,9 +51,9 @@ class CfgsyncClient:
     `async with CfgsyncClient("http://127.0.0.1:4400") as client: payload = await client.register_and_fetch(registration)`
 
     `secret` is the node's own; without one the name stays unbound. `keepalive` promises that this program will be heard of
-    again within so many seconds (1 to 3600), for a server with `--ttl`; `watch` promises it by itself. A `session` that is given is used as it is and not
-    closed; else the client opens one that follows no redirect, uses no proxy from the environment, keeps no cookie and
-    decompresses nothing.
+    again within so many seconds (1 to 3600), for a server with `--ttl`; `watch` promises it by itself. With `verify` the files must
+    be signed. A `session` that is given is used as it is and not closed; else the client opens one that follows no redirect,
+    uses no proxy from the environment, keeps no cookie and decompresses nothing.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class CfgsyncClient:
         session: aiohttp.ClientSession | None = None,
         secret: str | None = None,
         keepalive: int | None = None,
+        verify: Verify | None = None,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = _random.random,
     ) -> None:
@@ -70,6 +72,8 @@ class CfgsyncClient:
         self._own: aiohttp.ClientSession | None = None
         self._secret = secret
         self._keepalive = keepalive
+        self._verify = verify
+        self._node_request = partial(node_request, secret=secret, keepalive=keepalive)
         self._clock = clock
         self._random = random
         self._version: str | None = None  # the answer to the last registration, repeated on every request
@@ -88,7 +92,6 @@ class CfgsyncClient:
 
     async def register(self, registration: NodeRegistration) -> Version | Missing:
         """Record the registration. `Missing` when the server has files, but none for it; `NEVER` from an original server.
-
         Raises `Unavailable`; `FetchFailed` (refused, or not taken); `IntegrityError`.
         """
         request = register_request(registration, self._secret, PATIENCE, keepalive=self._keepalive)
@@ -104,19 +107,12 @@ class CfgsyncClient:
 
     async def resolve(self, node: NodeRegistration | str, *, wait: float = 0.0) -> Resolution:
         """What this node gets. `wait` asks the server to hold the request for up to so many seconds (at most 30).
-
         Raises `MaterializationFailed`; `Unavailable`; `FetchFailed` (refused); `IntegrityError`.
         """
         registration = NodeRegistration(node, ANYWHERE) if isinstance(node, str) else node
-        request = node_request(
-            registration,
-            self._secret,
-            wait + PATIENCE,
-            hold=wait,
-            version=self._version,
-            keepalive=self._keepalive,
-        )
-        meaning = await self._ask(request, RequestContext("/node", registration.identifier))
+        request = self._node_request(registration, within=wait + PATIENCE, hold=wait, version=self._version)
+        context = RequestContext("/node", registration.identifier, verify=self._verify)
+        meaning = await self._ask(request, context)
         match meaning:
             case Fetched():
                 return Ready(meaning.payload, meaning.generation)
@@ -153,6 +149,7 @@ class CfgsyncClient:
             seen=seen,
             seen_digest=seen_digest,
             keepalive=self._keepalive,
+            verify=self._verify,
             random=self._random,
         )
         while True:
@@ -195,7 +192,6 @@ class CfgsyncClient:
 
             async def apply(fetched: Fetched) -> None:
                 await asyncio.to_thread(write, outputs.plan(fetched.payload.files))
-
             async with client.watch(registration, apply) as watch:
                 ...                              # watch.state, watch.why, watch.held
 
@@ -209,12 +205,11 @@ class CfgsyncClient:
             held=held,
             interval=interval,
             confirmed=confirmed,
+            verify=self._verify,
             on_state=on_state,
             on_alarm=on_alarm,
             random=self._random,
         )
-
-    # ── sending ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _ask(self, request: Request, context: RequestContext) -> Meaning:
         try:

@@ -18,6 +18,7 @@ from .answers import ReceivedAnswer, Registered, RequestContext, Retry, read
 from .hold import NOTICED, Hold
 from .outcomes import NotReadyInTime, Outcome, Unreachable
 from .requests import HOLD, Request, node_request, register_request
+from .signature import Verify
 
 BASE: Final = 0.1  # s; full jitter: a pause is drawn between 0 and BASE doubled with each failure in a row
 CAP: Final = 5.0
@@ -57,8 +58,8 @@ class Exchange:
     that the node ever got, `seen_digest` the digest of its files then; an older answer, and other files under the same
     number, are `Untrusted`. With `known`, the digest of the files in place, the answer may be `Current`, and the server
     holds the request until they change, at most `hold` seconds. `keepalive` promises that the node will be heard of within
-    so many seconds, also after this exchange. Without `registers`, another process of this node does that. `random` draws
-    from [0, 1).
+    so many seconds, also after this exchange. Without `registers`, another process of this node does that. `verify` checks
+    that the files are signed. `random` draws from [0, 1).
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class Exchange:
         hold: float = HOLD,
         keepalive: int | None = None,
         registers: bool = True,
+        verify: Verify | None = None,
         random: Callable[[], float] = _random.random,
     ) -> None:
         self.waiting = ""  # why there are no files yet; changes with the answers
@@ -85,6 +87,7 @@ class Exchange:
         self._known = known
         self._hold = Hold(hold)
         self._keepalive = keepalive
+        self._verify = verify
         self._held = 0.0  # s; for which the request that was sent last may be held
         self._random = random
         self._wait = wait
@@ -117,7 +120,9 @@ class Exchange:
 
     def answered(self, now: float, answer: ReceivedAnswer) -> None:
         """The request that `next` gave was answered."""
-        context = RequestContext(self._path, self.identifier, self._known, self._seen, self._seen_digest)
+        context = RequestContext(
+            self._path, self.identifier, self._known, self._seen, self._seen_digest, self._verify
+        )
         meaning = read(answer, context)
         if isinstance(meaning, Registered):
             self.registered = True

@@ -18,6 +18,7 @@ from ..store.contract import Version
 from ..wire.registration import NodeRegistration
 from .acknowledger import Transport
 from .outcomes import Fetched
+from .signature import Verify
 from .watched_node import ANSWER_WITHIN, AppliedFiles, WatchedNode
 
 
@@ -34,7 +35,8 @@ class NodeWatch(Reconciler[Fetched]):
     `is_used(digest)`: whether the program uses these files; until then they are not acknowledged as applied, and
     `acknowledge` reports them later. `inspect()` is awaited after each request that brought no new files, and returns the
     payload paths that were changed on this machine. `held` is what is in place from before (None: nothing), `told`
-    whether the server knows it; `seen` is the newest generation that the node ever accepted, if it holds nothing. `registration` may be a function, for an address that is not known yet; `name` is then the identifier. With a
+    whether the server knows it; `seen` is the newest generation that the node ever accepted, if it holds nothing.
+    `registration` may be a function, for an address that is not known yet. With `verify` the files must be signed. With a
     server that does not hold requests, a change arrives within one `interval` (seconds, ± 10 %).
     """
 
@@ -53,6 +55,7 @@ class NodeWatch(Reconciler[Fetched]):
         confirmed: Callable[[AppliedFiles], Awaitable[object]] | None = None,
         is_used: Callable[[str], bool] = lambda _: True,
         inspect: Callable[[], Awaitable[Sequence[str]]] | None = None,
+        verify: Verify | None = None,
         on_state: Callable[[ReaderState], object] | None = None,
         on_alarm: Callable[[Alarm], object] | None = None,
         on_failure: Callable[[str], object] | None = None,
@@ -61,18 +64,21 @@ class NodeWatch(Reconciler[Fetched]):
     ) -> None:
         name = name or (registration.identifier if isinstance(registration, NodeRegistration) else "")
         self._node = WatchedNode(
-            registration,
-            transport,
-            apply,
-            secret,
-            held,
-            told,
-            seen,
-            interval,
-            confirmed,
-            is_used,
-            inspect,
-            name,
+            *(
+                registration,
+                transport,
+                apply,
+                secret,
+                held,
+                told,
+                seen,
+                interval,
+                confirmed,
+                is_used,
+                inspect,
+                name,
+            ),
+            verify=verify,
         )
         super().__init__(
             self._node,

@@ -177,10 +177,10 @@ class StaticConfigSource(NodeConfigSource, AcknowledgingSource, StatusSource, No
         """See `StatusSource`."""
         known = self._known.get(identifier, _NOTHING)
         payload = self._payloads.get(identifier)
-        has = payload is not None and payload.digest == known.applied and payload.digest != known.failed
+        has = payload is not None and payload.digest == known.applied != known.failed
         state = node_state(
             Missing() if payload is None else Ready(payload),
-            has_failed=known.failed is not None and not has,
+            has_failed=payload is not None and known.failed == payload.digest,
             has_applied=has,
             was_served=payload is not None and known.served == payload.digest,
         )
@@ -216,6 +216,8 @@ class StaticConfigSource(NodeConfigSource, AcknowledgingSource, StatusSource, No
                 words = "applied its files"
             case "served":
                 words = "was sent its files, which it has not acknowledged yet"
+            case _ if known.served is not None:
+                words = "its files have changed, and it has not asked for the new ones yet"
             case _:
                 words = "its files are ready, and it has not asked for them since this server started"
         return (
@@ -230,7 +232,8 @@ class StaticConfigSource(NodeConfigSource, AcknowledgingSource, StatusSource, No
 
 class BundleConfigSource(StaticConfigSource):
     """The source of a bundle file that the runtime's `load_bundle` has read:
-    `BundleConfigSource(bundle, "cfgsync.bundle.yaml")`. `/status` names the file to the operator; a node never sees it."""
+    `BundleConfigSource(bundle, "cfgsync.bundle.yaml")`. `/status` names the file to the operator; a node never sees it.
+    `signatures` are by identifier, of this `revision`."""
 
     def __init__(
         self, bundle: NodeArtifactsBundle, file: str, *, clock: Callable[[], float] = time.time
@@ -239,12 +242,23 @@ class BundleConfigSource(StaticConfigSource):
             {entry.identifier: entry.files for entry in bundle.nodes}, bundle.shared_files, clock=clock
         )
         self.file = file
+        self.revision = bundle.revision
+        self.signatures = bundle.signatures
 
     def adopt(self, other: StaticConfigSource) -> None:
         """See `StaticConfigSource`."""
         super().adopt(other)
         if isinstance(other, BundleConfigSource):
-            self.file = other.file
+            self.file, self.revision, self.signatures = other.file, other.revision, other.signatures
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digest of each node's files."""
+        return {identifier: payload.digest for identifier, payload in self._payloads.items()}
+
+    def signature(self, identifier: str, generation: str | None, digest: str) -> str | None:
+        """The signature in the bundle file, for `CfgsyncServerState`; None when the bundle has none for the node."""
+        return self.signatures.get(identifier)
 
     def _place(self) -> str:
         return f"of {self.file}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
 from msgspec.structs import replace
@@ -12,6 +12,8 @@ from msgspec.structs import replace
 from cfgsync_core import FleetStatus, NodeStatus
 from cfgsync_core.log_events import event
 from cfgsync_core.wire import StatusSource
+
+from ..errors import InputError
 
 InsecureOption: TypeAlias = Literal["no-tls", "no-auth"]
 
@@ -21,6 +23,7 @@ _BANNER: Final[dict[InsecureOption, str]] = {
     "no-tls": "nothing is encrypted, and anyone on the network path can read secrets and files",
     "no-auth": "anyone who can reach it may join, and take a name from a node with another secret",
 }
+_NEEDED: Final[dict[InsecureOption, str]] = {"no-tls": "TLS", "no-auth": "a rule for which nodes may join"}
 
 
 def is_loopback(host: str | Sequence[str]) -> bool:
@@ -41,6 +44,27 @@ def _is_loopback(host: str) -> bool:
     except ValueError:
         return False
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def lacking_of(host: str | Sequence[str], *, no_tls: bool, no_auth: bool) -> tuple[InsecureOption, ...]:
+    """The protections that a server on `host` lacks when its operator waives these; none on loopback."""
+    waived: dict[InsecureOption, bool] = {"no-tls": no_tls, "no-auth": no_auth}
+    return () if is_loopback(host) else tuple(option for option, is_waived in waived.items() if is_waived)
+
+
+def refuse_insecure(
+    host: str | Sequence[str],
+    lacking: Sequence[InsecureOption],
+    spelled: Callable[[list[InsecureOption]], str],
+) -> None:
+    """Off loopback a server needs TLS and a rule for which nodes may join, unless `lacking` says that its operator waives
+    them. Raises `InputError`, whose hint has the exact text to add, `spelled` by the caller."""
+    missing = [option for option in _NEEDED if option not in lacking]
+    if (hosts := open_hosts(host)) and missing:
+        raise InputError(
+            f"host {' and '.join(hosts)} is open to other machines, without {' and without '.join(map(_NEEDED.__getitem__, missing))}",
+            f"if its network is to be trusted with that, add {spelled(missing)}",
+        )
 
 
 def warn(host: str | Sequence[str], lacking: tuple[InsecureOption, ...]) -> None:

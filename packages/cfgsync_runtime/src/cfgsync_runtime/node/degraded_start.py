@@ -9,6 +9,8 @@ import time
 from enum import StrEnum
 from typing import Final
 
+from cfgsync_core.node import NotSigned
+
 from .state import CachedPayload, NodeState
 
 LOADED: Final = "loaded_cached_snapshot"
@@ -32,14 +34,20 @@ class ConfigStartupMode(StrEnum):
 
 def usable(state: NodeState | None, max_stale: float | None) -> tuple[CachedPayload | None, str]:
     """The cached payload if it is whole and a server confirmed it within `max_stale` seconds (None: at any time), otherwise
-    None and the reason. Raises `DiskError` when it cannot be read."""
+    None and the reason. Raises `DiskError` when it cannot be read; `NotSigned` when the node trusts keys and none of them
+    signed it."""
     cached = state.cached() if state is not None else None
-    if cached is None:
+    if state is None or cached is None:
         wrong = state.unusable.get("payload") if state is not None else None
         return None, f"the cached payload {wrong}" if wrong else "there is no cached payload"
     age = age_of(cached)
     if max_stale is not None and age > max_stale:
         return None, f"the cached payload is {age:.0f} s old, more than --max-stale {max_stale:g} s"
+    if state.verify is not None:
+        try:
+            state.verify(cached.signature or None, state.identifier, cached.signed, cached.payload.digest)
+        except NotSigned as error:
+            raise NotSigned(f"the cached payload cannot be used: {error}") from error
     return cached, ""
 
 

@@ -10,7 +10,6 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, Literal
 
 import msgspec
 
@@ -19,78 +18,32 @@ from cfgsync_core import (
     Acknowledgement,
     Fetched,
     IntegrityError,
-    MissingForGood,
     NodeRegistration,
-    NotReadyInTime,
     Outcome,
-    Refused,
-    Rejected,
     ServerUrl,
-    Unreachable,
     Untrusted,
     Version,
 )
-from cfgsync_core.node import HOLD, Current, Done, Exchange, Lost, Pause, Send, acknowledge_request, is_final
+from cfgsync_core.node import (
+    HOLD,
+    Done,
+    Exchange,
+    Lost,
+    NotSigned,
+    Pause,
+    Send,
+    acknowledge_request,
+    is_final,
+)
 from cfgsync_core.store import epoch_ms
 from cfgsync_core.text import counted
 
 from .check import Check, CheckRefused, checked_write
 from .degraded_start import FAILED, LOADED, MAY_DEGRADE, ConfigStartupMode, age_of, usable
+from .ending import EXIT, Ending, Report, failed
 from .network.transport import HttpTransport
 from .outputs import Planner, write
 from .state import KnownGeneration, NodeState
-
-EXIT: Final[dict[type, int]] = {
-    Fetched: 0,
-    Current: 0,
-    Rejected: 2,
-    NotReadyInTime: 3,
-    MissingForGood: 4,
-    Refused: 5,
-    Untrusted: 6,
-    IntegrityError: 6,
-    Unreachable: 7,
-    DiskError: 8,
-    CheckRefused: 9,
-}
-"""The exit code of `cfgsync fetch` for each ending."""
-
-REASON: Final = {
-    2: "rejected",
-    3: "not_ready",
-    4: "missing_config",
-    5: "refused",
-    6: "integrity",
-    7: "unreachable",
-    8: "disk",
-    9: "check",
-}
-"""The word for an exit code in `--json`."""
-
-
-class Report(msgspec.Struct, frozen=True):
-    """The object that `--json` prints; `files` are the paths on disk."""
-
-    status: Literal["ready", "degraded", "failed"]
-    exit: int
-    identifier: str
-    generation: str | None
-    digest: str | None
-    files: tuple[str, ...]
-    reason: str | None
-    message: str
-
-
-class Ending(msgspec.Struct, frozen=True):
-    """A report and what to do about it (`hint`, may be ""). `registered`: a server has accepted the registration.
-    `acknowledged`: a server has answered the acknowledgement, or needs none. `for_others`: what an acknowledgement says of
-    a failure, "" for the report's message."""
-
-    report: Report
-    hint: str = ""
-    registered: bool = False
-    acknowledged: bool = False
-    for_others: str = ""
 
 
 def fetch(
@@ -139,6 +92,7 @@ def fetch(
         hold=hold,
         keepalive=keepalive,
         registers=registers,
+        verify=None if state is None else state.verify,
         random=random.random,
     )
     with HttpTransport(server) as transport:
@@ -217,7 +171,8 @@ def _not_installed(
         return msgspec.structs.replace(ending, for_others=error.for_others)
     if isinstance(error, DiskError):
         return failed(identifier, EXIT[DiskError], str(error), error.hint, registered)
-    hint = "nothing was written; correct the materializer or the bundle that makes the files"
+    do = "correct the materializer or the bundle that makes the files"
+    hint = f"nothing was written; {error.hint if isinstance(error, NotSigned) else do}"
     return failed(identifier, EXIT[IntegrityError], str(error), hint, registered)
 
 
@@ -280,13 +235,11 @@ def newest_generation(seen: KnownGeneration | None) -> Version | None:
 
 def remember(state: NodeState, fetched: Fetched, notice: Callable[[str], None]) -> None:
     """Keep the payload and its generation. The files are already installed, so a full disk here is only a notice."""
-    epoch, number = Version.parse(fetched.generation) if fetched.generation else ("", 0)
+    epoch, number = Version.parse(fetched.generation) if fetched.generation else ("", fetched.revision)
     try:
-        state.keep(fetched.payload, KnownGeneration(epoch, number, fetched.digest, time.time()))
+        at = time.time()
+        state.keep(
+            fetched.payload, KnownGeneration(epoch, number, fetched.digest, at, signature=fetched.signature)
+        )
     except DiskError as error:
         notice(f"the files are in place, but cannot be remembered: {error}; {error.hint}")
-
-
-def failed(identifier: str, code: int, message: str, hint: str, registered: bool = False) -> Ending:
-    """The ending of a fetch that installed no files; `code` is its exit code."""
-    return Ending(Report("failed", code, identifier, None, None, (), REASON[code], message), hint, registered)

@@ -38,8 +38,7 @@ from .telling import Telling
 INTERVAL: Final = 15.0
 CONFIRMED_EVERY: Final = 60.0
 """Seconds between two notes that a server confirmed the files: the precision of `--max-stale`."""
-TOLD_WITHIN: Final = 2.0
-"""Seconds that the next request waits for the program to be told, so that one connection carries the acknowledgement too."""
+TOLD_WITHIN: Final = 2.0  # s to tell the program before the next request, so that one connection carries both
 HEALTHY_AFTER: Final = 5.0
 """Seconds that a program must live with its files, from its start or a change on, or these count as failed."""
 REPORTED_WITHIN: Final = 3.0
@@ -122,6 +121,7 @@ class Watcher:
             confirmed=self._confirmed,
             is_used=self._is_used,
             inspect=self._guard.inspect,
+            verify=state.verify,
             on_state=self._state_changed,
             on_alarm=self._alarmed,
             on_failure=self._nothing_came,

@@ -113,7 +113,8 @@ def _progress(fleet: FleetScan, which: str) -> tuple[Severity, str, str]:
     elif failed:
         now += f"; {failed:,} of them could not"
     if failed:
-        return "bad", "Some nodes could not apply their files", f"{now}.{without}"
+        which_nodes = "A node could not apply its" if failed == 1 else "Some nodes could not apply their"
+        return "bad", f"{which_nodes} files", f"{now}.{without}"
     return "calm", "Converging", f"{now}.{without}"
 
 

@@ -44,6 +44,13 @@ class FetchArguments(msgspec.Struct, frozen=True, kw_only=True):
     secret_file: Annotated[
         str | None, Flag("FILE", "The node's secret, kept elsewhere; the file must exist.")
     ] = None
+    verify_key: Annotated[
+        list[str] | None,
+        Flag(
+            "FILE",
+            "Take only files that are signed with this public key; repeat to trust another one too.",
+        ),
+    ] = None
     startup_mode: Annotated[
         ConfigStartupMode,
         Flag(
@@ -84,7 +91,7 @@ class FetchArguments(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         Flag(
             "DURATION",
-            "Wait a random part of this (30, 5m) before COMMAND is told, so that a fleet does not restart at once.",
+            "Wait a random part of this (30, 5m) before each restart, signal or reload command, so that a fleet does not restart at once.",
         ),
     ] = None
     on_drift: Annotated[
@@ -104,7 +111,7 @@ class FetchArguments(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         Flag(
             "USER[:GROUP]",
-            "Who the files belong to; names or numbers. Without it a target of --route keeps its owner and group.",
+            "The owner of the files, by names or numbers. Without it a target of --route keeps its owner and group.",
         ),
     ] = None
     keep: Annotated[

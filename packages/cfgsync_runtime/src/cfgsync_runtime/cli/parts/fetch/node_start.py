@@ -13,11 +13,12 @@ import msgspec
 
 from cfgsync_artifacts import DiskError, locked_directory
 from cfgsync_core import NodeRegistration, ServerUrl
-from cfgsync_core.node import HOLD, KEEPALIVE_SECONDS, Lost
+from cfgsync_core.node import HOLD, KEEPALIVE_SECONDS, Lost, Verify
 from cfgsync_core.text import as_unicode, cause
 
 from ....node.degraded_start import MAY_DEGRADE, WATCHER_MAY_DEGRADE, ConfigStartupMode
-from ....node.fetch import EXIT, Ending, degraded, failed, fetch
+from ....node.ending import EXIT, Ending, failed
+from ....node.fetch import degraded, fetch
 from ....node.network.own_address import own_address
 from ....node.on_changes import OnChange
 from ....node.outputs import OutputDirectory
@@ -82,6 +83,7 @@ def start_node(flags: FetchArguments) -> int:
                 secret_file=flags.secret_file,
                 complain=note,
             )
+            memory.verify = _verifier(flags.verify_key, memory)
             keeper = WatcherLock(memory.directory, shown(places))
             if flags.watch:
                 _keep(alone.enter_context(watching(keeper)), identifier)
@@ -160,6 +162,16 @@ def _beside(watcher: Beside, fixed: str | None, node: NodeRegistration) -> tuple
         " until it starts again"
     )
     return node, True
+
+
+def _verifier(keys: list[str] | None, memory: NodeState) -> Verify | None:
+    """The check of signatures, None without keys. Raises `InputError`; `DiskError`."""
+    if not keys:
+        return None
+    from ....access.signatures import Verifier  # only a node with keys loads it
+
+    seen = memory.seen()
+    return Verifier(keys, 0 if seen is None or seen.epoch else seen.number)
 
 
 def _print(ending: Ending, json: bool) -> None:

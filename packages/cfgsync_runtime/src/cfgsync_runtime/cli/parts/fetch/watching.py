@@ -11,7 +11,7 @@ from cfgsync_artifacts import DiskError
 from cfgsync_core import NEVER, AppliedFiles, NodeRegistration, RegistrationPayload, ServerUrl, Version
 from cfgsync_core.node import Lost
 
-from ....node.fetch import Ending
+from ....node.ending import Ending
 from ....node.network.own_address import own_address
 from ....node.on_changes import OnChanges
 from ....node.outputs import Planner
