@@ -22,7 +22,7 @@ from cfgsync_core.text import cause
 
 from ..process.threads import in_thread
 from . import children
-from .process_group import GRACE, ProcessGroup, catches
+from .process_group import BLOCKED_LOOKS, GRACE, ProcessGroup, catches
 
 HANDLER_WITHIN: Final = 10.0
 """Seconds that a program has to install the handler of its reload signal; then it is restarted instead."""
@@ -171,8 +171,9 @@ class Command:
         """Send the reload signal once the program handles it: before that, it would end the program. False when it is to
         be restarted instead."""
         assert self._process is not None
-        until = time.monotonic() + self._handler_within
-        while not catches(self._process.pid, number):
+        until, blocked = time.monotonic() + self._handler_within, 0
+        while not catches(self._process.pid, number, blocked_counts=blocked > BLOCKED_LOOKS):
+            blocked = blocked + 1 if catches(self._process.pid, number) else 0
             if not self._runs() or self._ending:
                 return True
             if time.monotonic() >= until:
