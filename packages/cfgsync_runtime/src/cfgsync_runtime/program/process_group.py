@@ -45,7 +45,7 @@ class ProcessGroup:
 
 
 BLOCKED_LOOKS: Final = 5
-"""A signal that is blocked at so many looks in a row is waited for (`sigwait`), and not blocked while a process is started."""
+"""A signal that is blocked at so many looks in a row is read by the program (`signalfd`), and not blocked for a moment."""
 
 
 def catches(process: int, signal: int, *, blocked_counts: bool = True) -> bool:
