@@ -37,6 +37,7 @@ MENU = {
                 "howto/systemd",
                 "howto/network",
                 "howto/proxies",
+                "howto/signatures",
                 "howto/testing",
                 "howto/engine",
                 "howto/not-ready",

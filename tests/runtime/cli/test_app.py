@@ -67,6 +67,7 @@ def test_fetch_writes_the_files_and_says_so_in_one_line(run: Run, tmp_path: Path
 
 def test_every_flag_is_an_environment_variable_and_the_flag_wins(run: Run, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("s" * 32)
+    (tmp_path / "secret").write_text("s" * 32)
     (tmp_path / "meta.json").write_text('{"port": 3000}')
     with ScriptedServer(ready) as server:
         done = run(
@@ -115,7 +116,7 @@ def test_a_variable_of_fetch_is_none_of_another_command_and_its_former_name_work
         "note: CFGSYNC_JSON is now called CFGSYNC_FETCH_JSON; the old name works in this release only\n"
     )
     shared = {"CFGSYNC_TIMEOUT": "soon", "CFGSYNC_WATCH": "1", "CFGSYNC_JSON": "no", "CFGSYNC_PORT": "x"}
-    for words in (["status"], ["generation", "renew"], ["node", "list"]):
+    for words in (["status"], ["generation", "rebuild"], ["node", "list"]):
         assert run(*words, CFGSYNC_SERVER="http://127.0.0.1:9", **shared).returncode == 7, words
 
 

@@ -24,6 +24,7 @@ from cfgsync_core.wire.status import (
     FleetState,
     MissingNode,
     NodeBehind,
+    NodeDrift,
     State,
     TlsStatus,
 )
@@ -568,6 +569,19 @@ def test_a_certificate_that_ends_soon_or_cannot_be_used_is_a_line(tls: TlsStatus
             "2 nodes have applied generation 3; 1 node has no files from it",
         ),
         (
+            FleetStatus(
+                registered=1,
+                waiting=0,
+                generation=GENERATION,
+                applied=1,
+                converged=True,
+                drifted=(NodeDrift("a", ("/x",)),),
+                drifted_count=1,
+            ),
+            0,
+            "1 node has applied generation 3; changed on the node's disk: a (/x)",
+        ),
+        (
             FleetStatus(registered=0, waiting=0, applied=2, converged=True, counts=counts(applied=2)),
             0,
             "2 nodes have applied the files of the bundle",
@@ -585,7 +599,7 @@ def test_a_certificate_that_ends_soon_or_cannot_be_used_is_a_line(tls: TlsStatus
             "1 of 1 node has not applied the files of the bundle within 0 s: a (it has not asked)",
         ),
     ],
-    ids=["one", "one left out", "bundle", "bundle behind"],
+    ids=["one", "one left out", "drifted", "bundle", "bundle behind"],
 )
 def test_what_waiting_for_applied_ends_with_agrees_in_number(
     fleet: FleetStatus, code: int, says: str, capsys: pytest.CaptureFixture[str]
@@ -634,3 +648,22 @@ def test_without_an_admin_socket_nodes_are_listed_from_status_and_a_note_says_wh
     ]
     assert "without addresses and metadata, which only an operator gets" in printed.err
     assert "operator routes are elsewhere" in printed.err
+
+
+def test_drifted_and_overdue_nodes_are_marked_in_the_table() -> None:
+    b = NodeStatus("b", registered=True, state="applied", drifted=("/x", "/y"))
+    a = NodeStatus("a", registered=True, state="served", keepalive=20, overdue=40)
+    fleet = FleetStatus(
+        registered=2, waiting=0, generation=GENERATION, state="converging", drifted=(NodeDrift("b", ("/x", "/y")),), drifted_count=1
+    )  # fmt: skip
+    lines = list(table(fleet, [a, b], Page(width=120)))
+    assert "* changed on the node's disk: b (/x, /y)" in lines
+    assert [line.split()[:2] for line in lines if line[:2] in ("a ", "b ")] == [
+        ["a", "served"],
+        ["b", "applied*"],
+    ]
+    assert lines[-2:] == ["promised to keep in touch: a", "overdue: a (last seen 40 s ago, promised 20 s)"]
+    assert (
+        list(node_lines([ListedNode("b", state="applied", drifted=("/x",))], Page()))[1].split()[1]
+        == "applied*"
+    )

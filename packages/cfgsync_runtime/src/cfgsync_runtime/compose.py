@@ -7,7 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cfgsync_adapter import (
     Decider,
@@ -18,7 +18,7 @@ from cfgsync_adapter import (
 )
 from cfgsync_core import Backend, CfgsyncServerState, ChangeHints, Engine, MemoryHints, NodeConfigSource
 from cfgsync_core.log_events import event
-from cfgsync_core.server import Route, WatchStreams, init_with_node_routes
+from cfgsync_core.server import Route, Sign, WatchStreams, init_with_node_routes
 from cfgsync_core.store import NotifyingStore
 from cfgsync_core.text import counted
 from cfgsync_core.wire import AcknowledgingSource, NodeDetails, StatusSource
@@ -26,7 +26,8 @@ from cfgsync_core.wire import AcknowledgingSource, NodeDetails, StatusSource
 from .access.admin_socket import AdminPlace
 from .access.admission import Admission, readers_of
 from .access.identity import Identities
-from .access.insecure import InsecureOption, ProtectionStatus, exposes_errors
+from .access.insecure import InsecureOption, ProtectionStatus, exposes_errors, lacking_of, refuse_insecure
+from .access.signatures import Signer
 from .backends.engines import open_backend
 from .listening import listening, load_http_server
 from .metrics.observed import Observed
@@ -40,12 +41,14 @@ if TYPE_CHECKING:
 
     from .access.tls import ServerCertificate
 
-CHANGED_PROGRAM = "; has the program changed? `cfgsync generation renew`, or serve with another --revision"
+CHANGED_PROGRAM = "; has the program changed? `cfgsync generation rebuild`, or serve with another --revision"
 """Logged with a generation from before the start: a changed program takes effect only with another revision."""
 
 log = logging.getLogger("cfgsync")
 
 FIRST_VERDICT_SECONDS = 2.0
+
+_AS_TLS: Final = "tls=ServerCertificate(CERT, KEY)"
 
 
 @asynccontextmanager
@@ -73,6 +76,7 @@ async def serving_snapshot(
     admin_socket: AdminPlace = None,
     tls: ServerCertificate | None = None,
     trusted_proxies: Sequence[str] = (),
+    signing_key: str | None = None,
     title: str | None = None,
     hints: ChangeHints | None = None,
     interval: float = 15.0,
@@ -94,9 +98,13 @@ async def serving_snapshot(
     `legacy_replace` takes `/node/replace` over TCP.
     With `tls` the server speaks TLS only, and reads the certificate again when its files change. `trusted_proxies` are the
     networks of proxies whose `X-Forwarded-For` names the client, for logs.
-    `store` is a URL (opened and closed here), an open backend, or a store that is its own `StoreAdmin`. Raises
-    `StoreRefused`; `MachineRefused` for a port that is in use. Leaving answers every waiting node 503 with `Retry-After`.
+    `signing_key` is the file with the private key that signs what nodes get.
+    `store` is a URL (opened and closed here), an open backend, or a store that is its own `StoreAdmin`. Raises `InputError`
+    for a `host` that other machines can reach unless `lacking` has both, or "no-auth" with `tls`; `StoreRefused`;
+    `MachineRefused` for a port that is in use. Leaving answers every waiting node 503 with `Retry-After`.
     """
+    refuse_insecure(host, lacking, _as_lacking, certificate=_AS_TLS, has_tls=tls is not None)
+    sign = None if signing_key is None else Signer(signing_key)
     async with AsyncExitStack() as stack:
         loading = asyncio.create_task(load_http_server(), name="cfgsync-load-http")
         stack.callback(loading.cancel)
@@ -146,7 +154,12 @@ async def serving_snapshot(
         access = RequestCounts(Admission(readers_of(host, lacking), identities, page_contents, over_tcp))
         observed = Observed(access, None, status, source, hinting.tally, pages, lacking, tls)
         routes = fleet_routes(
-            source, status, pages, evict=partial(_evicted, source, identities), shared=hints is not None
+            source,
+            status,
+            pages,
+            evict=partial(_evicted, source, identities),
+            shared=hints is not None,
+            sign=sign,
         )
         if page:
             routes += page_routes(status, source, title=title)
@@ -179,13 +192,18 @@ async def serving_source(
     title: str | None = None,
     acknowledging: AcknowledgingSource | None = None,
     details: NodeDetails | None = None,
+    sign: Sign | None = None,
 ) -> AsyncIterator[HttpServer]:
     """A server of any source, such as a static bundle, while the context lasts; `lacking`, `page`, `page_contents`, `title`,
-    `tls`, `trusted_proxies` and `admin_socket` as for `serving_snapshot`. The others are the same source for what it can do: without `status` there is no `/status`,
-    without `acknowledging` no `/ack` (which names digests); `details` are what nodes have registered and are given."""
+    `tls`, `trusted_proxies` and `admin_socket` as for `serving_snapshot`. The others are the same source for what it can do:
+    without `status` there is no `/status`, without `acknowledging` no `/ack` (which names digests); `details` are what nodes
+    have registered and are given. `sign` gives the signature of a node's files, as `BundleConfigSource.signature` does."""
+    refuse_insecure(host, lacking, _as_lacking, certificate=_AS_TLS, has_tls=tls is not None)
     if status is not None:
         status = _protected(status, lacking, {}, tls)
-    routes = CfgsyncServerState(source, status, acknowledging=acknowledging, has_generations=False).routes()
+    routes = CfgsyncServerState(
+        source, status, acknowledging=acknowledging, has_generations=False, sign=sign
+    ).routes()
     if status is not None and details is not None:
         routes += node_list_routes(status, details)
     if page and status is not None:
@@ -215,11 +233,22 @@ async def serve_snapshot_cfgsync(
     expose_errors: bool = False,
     admin_socket: AdminPlace = None,
     tls: ServerCertificate | None = None,
+    insecure_no_tls: bool = False,
+    insecure_no_auth: bool = False,
 ) -> None:
     """Serve `materializer` on `host:port` until cancelled: `await serve_snapshot_cfgsync(4400, MyMaterializer())`.
 
-    Arguments as for `serving_snapshot`, which a program uses that needs the running server.
+    Arguments as for `serving_snapshot`, which a program uses that needs the running server. A `host` that other machines can
+    reach needs `insecure_no_tls=True` and `insecure_no_auth=True`, as `cfgsync serve` needs the flags. Raises `InputError`.
     """
+    lacking = lacking_of(host, no_tls=insecure_no_tls and tls is None, no_auth=insecure_no_auth)
+    refuse_insecure(
+        host,
+        lacking,
+        lambda missing: ", ".join(f"insecure_{one.replace('-', '_')}=True" for one in missing),
+        certificate=_AS_TLS,
+        has_tls=tls is not None,
+    )
     async with serving_snapshot(
         materializer,
         host=host,
@@ -232,10 +261,16 @@ async def serve_snapshot_cfgsync(
         shrink_guard=shrink_guard,
         ttl=ttl,
         expose_errors=expose_errors,
+        rebind="no-auth" in lacking,
+        lacking=lacking,
         admin_socket=admin_socket,
         tls=tls,
     ):
         await asyncio.Event().wait()
+
+
+def _as_lacking(missing: Sequence[InsecureOption]) -> str:
+    return f"to lacking= {' and '.join(map(repr, missing))}"
 
 
 def fleet_routes(
@@ -245,6 +280,7 @@ def fleet_routes(
     *,
     evict: Callable[[str], Awaitable[bool]],
     shared: bool = False,
+    sign: Sign | None = None,
 ) -> list[Route]:
     """The routes of a server of registrations, without the page and the common routes."""
     state = CfgsyncServerState(
@@ -254,6 +290,7 @@ def fleet_routes(
         acknowledging=source,
         presence=source,
         evict=evict,
+        sign=sign,
     )
     operator = [*operator_routes(source), *node_list_routes(status, source)]
     return [*state.routes(), *operator, *pages.routes()]

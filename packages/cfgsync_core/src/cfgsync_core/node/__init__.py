@@ -25,5 +25,7 @@ if TYPE_CHECKING:
     from .server_trust import secured as secured
     from .server_trust import shown_chain as shown_chain
     from .server_trust import why_unverified as why_unverified
+    from .signature import NotSigned as NotSigned
+    from .signature import Verify as Verify
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

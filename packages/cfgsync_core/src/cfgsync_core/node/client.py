@@ -6,6 +6,7 @@ import asyncio
 import random as _random
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Final, Self
 
 from cfgsync_artifacts import CfgsyncError
@@ -26,6 +27,7 @@ from .outcomes import Current, Fetched, FetchFailed, MissingForGood, Untrusted
 from .requests import PATIENCE, Lost, Request, acknowledge_request, node_request, register_request
 from .server_trust import Trust
 from .server_url import ServerUrl
+from .signature import Verify
 from .watch import NodeWatch
 from .watched_node import AppliedFiles
 
@@ -34,8 +36,7 @@ if TYPE_CHECKING:
 
     import aiohttp
 
-ANYWHERE: Final = "0.0.0.0"
-"""An original server requires an address on `/node`, too."""
+ANYWHERE: Final = "0.0.0.0"  # an original server requires an address on `/node`, too
 
 
 class CfgsyncClient:
@@ -44,11 +45,12 @@ class CfgsyncClient:
     `async with CfgsyncClient("http://127.0.0.1:4400") as client: payload = await client.register_and_fetch(registration)`
 
     `secret` is the node's own; without one the name stays unbound. `keepalive` promises that this program will be heard of
-    again within so many seconds (1 to 3600), for a server with `--ttl`; `watch` promises it by itself. A `session` that is given is used as it is and not
-    closed; else the client opens one that follows no redirect, uses no proxy from the environment, keeps no cookie and
-    decompresses nothing. An https server is verified by the authorities of this machine, or by one of: the certificates in
-    `ca_file`; the CA, or self-signed certificate, with the `ca_hash` that `cfgsync tls show` prints; `ssl_context`. Raises
-    `InvalidServerUrl` and `InvalidTrust`, both `ValueError`.
+    again within so many seconds (1 to 3600), for a server with `--ttl`; `watch` promises it by itself. With `verify` the files
+    must be signed. A `session` that is given is used as it is and not closed; else the client opens one that follows no
+    redirect, uses no proxy from the environment, keeps no cookie and decompresses nothing. An https server is verified by
+    the authorities of this machine, or by one of: the certificates in `ca_file`; the CA, or self-signed certificate, with
+    the `ca_hash` that `cfgsync tls show` prints; `ssl_context`. Raises `InvalidServerUrl` and `InvalidTrust`, both
+    `ValueError`.
     """
 
     def __init__(
@@ -61,6 +63,7 @@ class CfgsyncClient:
         ca_file: str = "",
         ca_hash: str = "",
         ssl_context: ssl.SSLContext | None = None,
+        verify: Verify | None = None,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = _random.random,
     ) -> None:
@@ -68,6 +71,8 @@ class CfgsyncClient:
         self._transport = AiohttpTransport(self._server, session)
         self._secret = secret
         self._keepalive = keepalive
+        self._verify = verify
+        self._node_request = partial(node_request, secret=secret, keepalive=keepalive)
         self._clock = clock
         self._random = random
         self._version: str | None = None  # the answer to the last registration, repeated on every request
@@ -84,7 +89,6 @@ class CfgsyncClient:
 
     async def register(self, registration: NodeRegistration) -> Version | Missing:
         """Record the registration. `Missing` when the server has files, but none for it; `NEVER` from an original server.
-
         Raises `Unavailable`; `FetchFailed` (refused, or not taken); `IntegrityError`.
         """
         request = register_request(registration, self._secret, PATIENCE, keepalive=self._keepalive)
@@ -100,19 +104,12 @@ class CfgsyncClient:
 
     async def resolve(self, node: NodeRegistration | str, *, wait: float = 0.0) -> Resolution:
         """What this node gets. `wait` asks the server to hold the request for up to so many seconds (at most 30).
-
         Raises `MaterializationFailed`; `Unavailable`; `FetchFailed` (refused); `IntegrityError`.
         """
         registration = NodeRegistration(node, ANYWHERE) if isinstance(node, str) else node
-        request = node_request(
-            registration,
-            self._secret,
-            wait + PATIENCE,
-            hold=wait,
-            version=self._version,
-            keepalive=self._keepalive,
-        )
-        meaning = await self._ask(request, RequestContext("/node", registration.identifier))
+        request = self._node_request(registration, within=wait + PATIENCE, hold=wait, version=self._version)
+        context = RequestContext("/node", registration.identifier, verify=self._verify)
+        meaning = await self._ask(request, context)
         match meaning:
             case Fetched():
                 return Ready(meaning.payload, meaning.generation)
@@ -149,6 +146,7 @@ class CfgsyncClient:
             seen=seen,
             seen_digest=seen_digest,
             keepalive=self._keepalive,
+            verify=self._verify,
             random=self._random,
         )
         while True:
@@ -191,7 +189,6 @@ class CfgsyncClient:
 
             async def apply(fetched: Fetched) -> None:
                 await asyncio.to_thread(write, outputs.plan(fetched.payload.files))
-
             async with client.watch(registration, apply) as watch:
                 ...                              # watch.state, watch.why, watch.held
 
@@ -205,6 +202,7 @@ class CfgsyncClient:
             held=held,
             interval=interval,
             confirmed=confirmed,
+            verify=self._verify,
             on_state=on_state,
             on_alarm=on_alarm,
             random=self._random,

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .status import MissingNode as MissingNode
     from .status import NodeBehind as NodeBehind
     from .status import NodeDetails as NodeDetails
+    from .status import NodeDrift as NodeDrift
     from .status import State as State
     from .status import StatusSource as StatusSource
     from .status import TlsStatus as TlsStatus

@@ -14,6 +14,7 @@ ACCEPT_EXTENDED: Final = "base64, mode"
 ACCEPT = "Cfgsync-Accept"
 GENERATION = "Cfgsync-Generation"
 KEEPALIVE = "Cfgsync-Keepalive"
+SIGNATURE = "Cfgsync-Signature"
 VERSION = "Cfgsync-Version"
 
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)

@@ -14,6 +14,8 @@ from cfgsync_core import FleetStatus, NodeStatus
 from cfgsync_core.log_events import event
 from cfgsync_core.wire import StatusSource, TlsStatus
 
+from ..errors import InputError
+
 InsecureOption: TypeAlias = Literal["no-tls", "no-auth"]
 
 log = logging.getLogger("cfgsync")
@@ -22,6 +24,7 @@ _BANNER: Final[dict[InsecureOption, str]] = {
     "no-tls": "nothing is encrypted, and anyone on the network path can read secrets and files",
     "no-auth": "anyone who can reach it may join, and take a name from a node with another secret",
 }
+_NEEDED: Final[dict[InsecureOption, str]] = {"no-tls": "TLS", "no-auth": "a rule for which nodes may join"}
 
 
 def is_loopback(host: str | Sequence[str]) -> bool:
@@ -42,6 +45,35 @@ def _is_loopback(host: str) -> bool:
     except ValueError:
         return False
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def lacking_of(host: str | Sequence[str], *, no_tls: bool, no_auth: bool) -> tuple[InsecureOption, ...]:
+    """The protections that a server on `host` lacks when its operator waives these; none on loopback."""
+    waived: dict[InsecureOption, bool] = {"no-tls": no_tls, "no-auth": no_auth}
+    return () if is_loopback(host) else tuple(option for option, is_waived in waived.items() if is_waived)
+
+
+def refuse_insecure(
+    host: str | Sequence[str],
+    lacking: Sequence[InsecureOption],
+    spelled: Callable[[list[InsecureOption]], str],
+    *,
+    certificate: str,
+    has_tls: bool,
+) -> None:
+    """Off loopback a server needs TLS and a rule for which nodes may join, unless `lacking` says that its operator waives
+    them. Raises `InputError`, whose hint has the exact text to add: `certificate` says how one is given, and what waives
+    the protections is `spelled` by the caller."""
+    has = [*lacking, *(["no-tls"] if has_tls else ())]
+    missing = [option for option in _NEEDED if option not in has]
+    make = (
+        f"make a certificate (cfgsync tls init) and give {certificate}; or, " if "no-tls" in missing else ""
+    )
+    if (hosts := open_hosts(host)) and missing:
+        raise InputError(
+            f"host {' and '.join(hosts)} is open to other machines, without {' and without '.join(map(_NEEDED.__getitem__, missing))}",
+            f"{make}if its network is to be trusted with that, add {spelled(missing)}",
+        )
 
 
 def warn(host: str | Sequence[str], lacking: tuple[InsecureOption, ...]) -> None:

@@ -28,7 +28,8 @@ COMMANDS: Final = {
     "status": "Which nodes are here, which are missing, and why.",
     "check": "Run a materializer on a recorded fleet; no server.",
     "generation": "List, show and compare generations, or make a new one.",
-    "node": "List and show nodes, let one leave, or replace its files.",
+    "node": "List and show nodes, remove one, or replace its files.",
+    "bundle": "Check a bundle, sign it, or verify its signatures.",
     "tls": "Make a server's certificate, or show one.",
     "store": "Check a store, or begin a new epoch in it.",
 }
@@ -37,6 +38,9 @@ COMMANDS: Final = {
 COMPLETION: Final = ("--install-completion", "--show-completion")
 
 VARIABLES: Final = "Every flag is also an environment variable, {names}; the flag wins."
+
+HELP: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"]}
+"""What shows the help, for every command below the one that has it."""
 
 PLAIN: Final[dict[str, Any]] = {
     "add_completion": False,
@@ -175,7 +179,9 @@ def _root(
 
 def command_line() -> Any:
     """The whole command line, as a click group."""
-    app = typer.Typer(cls=LazyGroup, no_args_is_help=True, **{**PLAIN, "add_completion": True})
+    app = typer.Typer(
+        cls=LazyGroup, no_args_is_help=True, **{**PLAIN, "add_completion": True}, context_settings=HELP
+    )
     app.callback()(_root)
     return typer.main.get_command(app)
 

@@ -26,7 +26,8 @@ from cfgsync_core import (
 )
 
 from ..errors import InputError
-from ..node.fetch import EXIT, Ending, fetch
+from ..node.ending import EXIT, Ending
+from ..node.fetch import fetch
 from ..node.outputs import ArtifactOutputMap, Placeable, Plan
 from .parts.messages import WaitingLine, fail, note
 from .parts.unfailing_stream import open_standard_descriptors, unfailing

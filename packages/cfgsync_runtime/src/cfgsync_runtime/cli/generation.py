@@ -44,7 +44,7 @@ class _Renewed(msgspec.Struct, frozen=True):
 
 @app.callback()
 def group() -> None:
-    """Which generations there are, what changed, and a new one by hand.
+    """List, show and compare generations, or make a new one.
 
     \b
     Examples:
@@ -143,7 +143,8 @@ def diff(
     with OperatorClient(server, admin_socket) as client:
         new = _held(client, after)
         if before is None and new == 1:
-            raise typer.Exit(fail(1, "there is no generation before 1", "name two: generation diff A B"))
+            only = "generation 1 is the only one: there is nothing to compare it with"
+            raise typer.Exit(fail(1, only, "cfgsync generation show prints its files"))
         old = _held(client, before or new - 1)
         pages = client.pages(ROUTE, {"from": old, "to": new}, DiffPage)
         all_pages: list[DiffPage] = []
@@ -163,9 +164,10 @@ def diff(
     raise typer.Exit(int(exit_code and different))
 
 
+@app.command("renew", hidden=True)
 @app.command(short_help="Run the materializer again: one new generation.")
 @asking_a_server
-def renew(
+def rebuild(
     accept: Annotated[
         bool, typer.Option("--accept", help="Let it leave out what the shrink guard would refuse, this once.")
     ] = False,
@@ -178,12 +180,12 @@ def renew(
 ) -> None:
     """Run the materializer again, and make one new generation of every node; equal files keep the number.
 
-    A frozen fleet (serve --late freeze) takes in the nodes that came later.
+    A frozen fleet (serve --late freeze) takes in the nodes that came later. cfgsync generation renew is its older name.
 
     \b
     Examples:
-      cfgsync generation renew
-      cfgsync generation renew --accept
+      cfgsync generation rebuild
+      cfgsync generation rebuild --accept
 
     Exit codes: 0 a generation is published, 1 none was made
     (not ready, failed, or no run in time), 5 refused, 7 no answer.

@@ -152,6 +152,11 @@ def _fleet(fleet: FleetStatus) -> Iterator[Metric]:
         "Nodes that have not acknowledged what the current generation gives them, or are not in it yet.",
         fleet.behind_count,
     )
+    yield GaugeMetricFamily(
+        "cfgsync_drifted_nodes",
+        "Nodes on whose disks files were changed and not restored.",
+        fleet.drifted_count or 0,
+    )
 
 
 def _runs(source: RegistrationConfigSource) -> Iterator[Metric]:

@@ -69,6 +69,14 @@ def table(fleet: FleetStatus, nodes: Sequence[NodeStatus], page: Page) -> Iterat
     if promised:
         more = f" and {len(promised) - _NAMED} more" if len(promised) > _NAMED else ""
         yield from wrapped(f"promised to keep in touch: {', '.join(promised[:_NAMED])}{more}", page)
+    overdue = [node for node in nodes if node.overdue]
+    if overdue:
+        silent = [
+            f"{plain(node.identifier)} (last seen {node.overdue} s ago, promised {node.keepalive} s)"
+            for node in overdue[:_NAMED]
+        ]
+        more = f" and {len(overdue) - _NAMED} more" if len(overdue) > _NAMED else ""
+        yield from wrapped(f"overdue: {', '.join(silent)}{more}", page, "yellow")
 
 
 def summary(fleet: FleetStatus, page: Page) -> Iterator[str]:
@@ -93,6 +101,18 @@ def summary(fleet: FleetStatus, page: Page) -> Iterator[str]:
             yield from wrapped(f"{plain(condition.name)}: {describe('', (condition,))}", page)
     if fleet.behind and (fleet.generation or is_static(fleet)):
         yield from wrapped(f"behind: {_behind(fleet)}", page, "yellow")
+    if fleet.drifted:
+        yield from wrapped(f"* changed on the node's disk: {drifted(fleet)}", page, "yellow")
+
+
+def drifted(fleet: FleetStatus) -> str:
+    """The first of the nodes on whose disks files were changed, each with the paths."""
+    named = [
+        f"{plain(node.identifier)} ({plain(', '.join(node.paths), 200)})"
+        for node in (fleet.drifted or ())[:_BEHIND]
+    ]
+    more = (fleet.drifted_count or 0) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more > 0 else "")
 
 
 def is_static(fleet: FleetStatus) -> bool:
@@ -143,6 +163,8 @@ def row(node: NodeStatus, widths: Sequence[int], page: Page) -> str:
     seen = _seen(node)
     if len(widths) > 4 and widths[4] < len(seen):
         seen = seen.partition("T")[2] or seen  # the time of the day
+    if node.drifted:
+        state = f"{state}*"
     texts = (node.identifier, state, number(node.served), number(node.applied), seen)
     return _row(texts, widths, page.painted(filled(state, widths[1]), colour(node.state)))
 

@@ -75,6 +75,7 @@ _SERVER_FLAGS: Final = (
 
 
 class _Refusal(msgspec.Struct, frozen=True):
+    code: str = ""
     message: str = ""
     identifier: str | None = None
 
@@ -188,14 +189,18 @@ class ServerClient:
         if answer.status in (401, 403):
             return NoAnswer(5, f"{self.at} refuses: {why}", self._refused_hint)
         if answer.status == 503:
-            return NoAnswer(7, f"{self.at} cannot now: {why}", "run it again in a moment", again=True)
+            return NoAnswer(7, f"{self.at} is not available: {why}", "run it again in a moment", again=True)
         if answer.status == 426:
             return NoAnswer(7, f"{self.at}: {why}", USE_TLS)
         if answer.status == 404 and refusal.identifier is not None:  # the route is there, the node is not
             return NoAnswer(1, message, "cfgsync node list shows the registered nodes")
         if answer.status == 404 and code == 1:
-            why = f"{self.at} has no {path}; a static source has nothing to operate"
-            return NoAnswer(1, why, NOT_OURS)
+            if refusal.code != "not_found":
+                return NoAnswer(1, f"{self.at} has no {path}", NOT_OURS)
+            why = f"{self.at} has no {path}: the server of a bundle has no generations, and no registrations to change"
+            return NoAnswer(
+                1, why, "edit the bundle, and send the server SIGHUP; cfgsync node list shows its nodes"
+            )
         hint = "correct that, and run it again" if message and code == 1 else NOT_OURS
         return NoAnswer(code, f"{self.at}{path} answers {answer.status}: {message or 'no message'}", hint)
 
@@ -207,6 +212,8 @@ class OperatorClient(ServerClient):
 
     def __init__(self, server: ServerUrl, path: str | None = None) -> None:
         super().__init__(server)
+        if path == "":
+            raise typer.BadParameter("give the path of a socket", param_hint="--admin-socket")
         looked = []
         if path is None:
             if not _is_here(self._url):

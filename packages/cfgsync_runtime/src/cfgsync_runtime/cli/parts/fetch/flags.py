@@ -22,6 +22,7 @@ from cfgsync_core import (
 from ....errors import InputError
 from ....node.degraded_start import WAIT, ConfigStartupMode
 from ....node.outputs import ArtifactOutputMap, OutputDirectory
+from ....node.state import NO_SECRET_FILE
 from .arguments import FetchArguments
 
 T = TypeVar("T")
@@ -116,6 +117,12 @@ def refuse_one_directory(state: str, places: OutputDirectory | ArtifactOutputMap
             "it is the directory of --out, where --watch keeps nothing but the files: name another",
             "--state",
         )
+
+
+def refuse_missing_secret(file: str | None) -> None:
+    """Refuse a --secret-file that does not exist. Raises `UnusableFlag`."""
+    if file is not None and not os.path.exists(file):
+        raise UnusableFlag(f"there is no file {file}: {NO_SECRET_FILE}", "--secret-file")
 
 
 def is_flag(ctx: Any, name: str) -> bool:
