@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+import signal
+from collections.abc import Iterator
+
 import pytest
+from hypothesis import settings
+
+for _signal in (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+):  # under nohup, or behind `&`, ours is to ignore them
+    if signal.getsignal(_signal) is signal.SIG_IGN:
+        signal.signal(_signal, signal.default_int_handler if _signal == signal.SIGINT else signal.SIG_DFL)
+
+settings.register_profile("cfgsync", deadline=None)  # how long an example takes is the machine's matter
+settings.load_profile("cfgsync")
 
 UNTIMED = {
     "test_bad_network",
@@ -40,3 +56,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
             return next((place for place in TOGETHER if nodeid.startswith(place)), nodeid)
 
     return Together(config, log)
+
+
+@pytest.fixture(autouse=True)
+def _levels_of_the_log() -> Iterator[None]:
+    """A command that a test runs in its own process changes them."""
+    loggers = {logger: logger.level for logger in (logging.getLogger(), logging.getLogger("cfgsync"))}
+    yield
+    for logger, level in loggers.items():
+        logger.setLevel(level)

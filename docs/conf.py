@@ -42,7 +42,9 @@ MENU = {
             ),
             *(
                 "howto/systemd",
+                "howto/network",
                 "howto/proxies",
+                "howto/signatures",
                 "howto/testing",
                 "howto/engine",
                 "howto/not-ready",

@@ -33,7 +33,7 @@ from cfgsync_runtime.compose import fleet_routes
 from cfgsync_runtime.metrics.endpoint import metrics_routes
 from cfgsync_runtime.metrics.observed import Observed
 from cfgsync_runtime.metrics.requests import RequestCounts
-from cfgsync_runtime.node.fetch import EXIT, REASON
+from cfgsync_runtime.node.ending import EXIT, REASON
 from cfgsync_runtime.operator.token_routes import token_routes
 from cfgsync_runtime.page.answering import page_routes
 from cfgsync_runtime.settings import server_file
@@ -41,20 +41,21 @@ from cfgsync_runtime.settings.serve_settings import ServeSettings, variable_of_f
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """`cfgsync serve` and the rest, each with its click command; a group before what is in it."""
+    """`cfgsync serve` and the rest, each with its click command; a group before what is in it. An older name is left out."""
     group = app.LazyGroup(name="cfgsync")
     for name in app.COMMANDS:
         command = group.get_command(None, name)
         yield f"cfgsync {name}", command
         for inner, one in getattr(command, "commands", {}).items():
-            yield f"cfgsync {name} {inner}", one
+            if not one.hidden:
+                yield f"cfgsync {name} {inner}", one
 
 
 def command_line() -> str:
     """The help of each command, as `--help` prints it on a terminal of 80 columns, each under its own heading."""
     parts = []
     for path, command in commands():
-        context = typer.Context(command, info_name=path, terminal_width=78, max_content_width=78)
+        context = typer.Context(command, info_name=path, terminal_width=78, max_content_width=78, **app.HELP)
         with context:
             parts.append(f"## `{path}`\n\n```text\n{command.get_help(context).rstrip()}\n```\n")
     return "\n".join(parts)

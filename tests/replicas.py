@@ -31,7 +31,7 @@ class Replica:
             if value is None:
                 self.entries.pop(key, None)
             else:
-                self.entries[key] = Entry(key, value, change.revision)
+                self.entries[key] = Entry(key, value, change.revision, change.at_ms)
         self._move(version)
 
     def holds(self, snapshot: BucketSnapshot) -> bool:

@@ -171,7 +171,7 @@ def flipped(path: Path) -> None:
     [
         (False, Path.mkdir, "is a directory"),
         (False, lambda path: path.write_bytes(b""), "has 0 bytes"),
-        (False, lambda path: path.write_bytes(b"this is a letter\n" * 100), "is damaged"),
+        (False, lambda path: path.write_bytes(b"this is a letter\n" * 100), "is not a cfgsync store"),
         (False, foreign, "is a database of another program"),
         (True, newer, "was written by a newer cfgsync (schema 99, this one knows "),
         (True, flipped, "is damaged"),

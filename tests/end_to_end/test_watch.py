@@ -86,7 +86,7 @@ def test_files_and_command_move_when_this_nodes_payload_changes_and_only_then(pl
     eventually(lambda: [server.status(name)["applied"] for name in "ab"] == [newest, newest])
     assert b.said == ["start one", "hup"], "its payload had not changed"
     assert [server.status(name)["keepalive"] for name in ("a", "boss")] == [60, None]
-    assert "a: 1 file in place of generation" in a.notes
+    eventually(lambda: "a: 1 file in place of generation" in a.notes)
     assert (a.stop(), b.stop()) == (3, 3)
     assert json.loads(a.process.stdout.read())["status"] == "ready"  # type: ignore[union-attr]
 
@@ -103,8 +103,11 @@ def test_without_a_command_a_signal_ends_it(place: Place, sent: signal.Signals, 
 
 def test_a_command_that_ends_ends_the_watch_with_its_code(place: Place) -> None:
     server = serve(place)
-    arguments = place.fetching(server.url, "a", "--watch", "--", "sh", "-c", "exit 9")
-    assert place.run(*arguments).returncode == 9
+    done = place.run(*place.fetching(server.url, "a", "--watch", "--", "sh", "-c", "exit 9"))
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (9, "a: sh ended with exit code 9")
+    assert server.status("a")["last_failure"].endswith(": program ended with exit code 9 after its start")
+    killed = place.run(*place.fetching(server.url, "a", "--watch", "--", "sh", "-c", "kill -KILL $$"))
+    assert (killed.returncode, killed.stderr.splitlines()[-1]) == (137, "a: sh ended by SIGKILL")
     assert place.run(*place.fetching(server.url, "a", "--watch", "--", "no-such-command")).returncode == 127
 
 
@@ -142,7 +145,7 @@ def test_a_node_with_a_cache_and_no_server_starts_degraded_and_becomes_current_b
     print(f"degraded after {took:.2f} s with --wait 1")
     assert took >= 0.7, "--wait was not waited for (the last question has a quarter second)"
     assert took < 1 + (1 if LONG else 10), "--wait and a second; in the short form a busy machine"
-    assert "warning: a: degraded: 1 file in place from the cache" in watch.notes
+    eventually(lambda: "warning: a: degraded: 1 file in place from the cache" in watch.notes)
     server = serve(place, server.port)
     eventually(lambda: "no longer degraded" in watch.notes)
     assert watch.said == ["start one"], "unchanged files restart nothing"
@@ -184,7 +187,7 @@ def test_a_server_that_forgot_everyone_is_registered_with_again_and_its_newer_ep
     eventually(lambda: watch.said[-1] == "start two")
     assert server.status("a")["registered"]
     eventually(lambda: server.status("a")["applied"] == server.status()["generation"])
-    assert "a new epoch has begun" in watch.notes
+    eventually(lambda: "a new epoch has begun" in watch.notes)
     assert watch.stop() == 3
 
 
@@ -279,7 +282,7 @@ def test_a_disk_that_refuses_keeps_the_old_files_is_seen_in_status_and_the_next_
     eventually(lambda: "File too large" in (server.status("a")["last_failure"] or ""))
     shown = server.status("a")
     assert (shown["state"], "File too large" in shown["reason"]) == ("not_applied", True)
-    assert "the old files stay; cfgsync will try again" in watch.notes
+    eventually(lambda: "the old files stay; cfgsync will try again" in watch.notes)
     assert watch.text == "one"
     say(server, a="three")
     eventually(lambda: watch.text == "three")

@@ -14,6 +14,7 @@ _ARTIFACTS = "cfgsync_artifacts/src/cfgsync_artifacts"
 _CORE = "cfgsync_core/src/cfgsync_core"
 _ADAPTER = "cfgsync_adapter/src/cfgsync_adapter"
 _SQLITE = "cfgsync_runtime/src/cfgsync_runtime/backends/sqlite"
+_ACCESS = "cfgsync_runtime/src/cfgsync_runtime/access"
 _PAGE = "cfgsync_runtime/src/cfgsync_runtime/page"
 _TOKENS = "cfgsync_runtime/src/cfgsync_runtime/access/tokens"
 _TESTING = "cfgsync_runtime/src/cfgsync_runtime/testing"
@@ -152,8 +153,8 @@ FAULTS = (
         (
             Edit(
                 f"{_SQLITE}/reading.py",
-                "in found:\n            if value is None or sha256(value).digest() != digest:",
-                "in found:\n            if value is None:",
+                "in found:\n                if value is None or sha256(value).digest() != digest:",
+                "in found:\n                if value is None:",
             ),
             Edit(
                 f"{_SQLITE}/reading.py",
@@ -259,6 +260,47 @@ FAULTS = (
         (
             "tests/core/node/test_watch.py"
             "::test_a_slow_server_is_given_time_for_an_acknowledgement_and_hears_it_once",
+        ),
+    ),
+    Fault(
+        "a pinned server is looked at and not verified",
+        (
+            Edit(
+                f"{_CORE}/node/server_trust.py",
+                "        context = ssl.create_default_context(cadata=known)\n",
+                "        return looking()\n",
+            ),
+        ),
+        (
+            "tests/runtime/node/network/test_verified_server.py"
+            "::test_a_ca_that_a_stranger_shows_along_with_its_own_certificate_proves_nothing",
+        ),
+    ),
+    Fault(
+        "a certificate file that cannot be used ends the one before",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/access/tls.py",
+                "                self.is_refused = True\n",
+                "                self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n                self.is_refused = True\n",
+            ),
+        ),
+        (
+            "tests/runtime/access/test_tls.py::test_a_replaced_pair_is_taken_and_a_mismatching_or_broken_one_is_not",
+        ),
+    ),
+    Fault(
+        "a connection counts when its handshake is done",
+        (
+            Edit(
+                f"{_CORE}/server/connection/listening.py",
+                "            self._server.accepted(handler, task.cancel)\n",
+                "            task.add_done_callback(lambda done, one=handler: self._server.accepted(one, done.cancel))\n",
+            ),
+        ),
+        (
+            "tests/core/server/connection/test_tls.py"
+            "::test_silent_peers_keep_no_speaking_one_out_and_are_within_the_limit",
         ),
     ),
     Fault(
@@ -575,6 +617,31 @@ FAULTS = (
         ("tests/runtime/node/test_degraded_start.py",),
     ),
     Fault(
+        "a fetch beside a watcher acknowledges for it",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/node/fetch.py",
+                " and reports and not later",
+                " and not later",
+            ),
+        ),
+        (
+            "tests/end_to_end/test_beside_a_watcher.py"
+            "::test_a_fetch_beside_a_watcher_registers_nothing_and_reports_nothing",
+        ),
+    ),
+    Fault(
+        "the last words of a check go to the server",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/node/check.py",
+                "return self._for_others or str(self)",
+                "return str(self)",
+            ),
+        ),
+        ("tests/runtime/node/test_check.py::test_a_refusal_keeps_the_old_files_and_leaves_nothing_behind",),
+    ),
+    Fault(
         "an old set goes at once",
         (Edit(f"{_ARTIFACTS}/kept_sets.py", "return 0 <= age < YOUNG", "return False"),),
         ("tests/artifacts/test_swapped_directory.py::test_old_sets_go_and_young_ones_and_the_last_few_stay",),
@@ -639,5 +706,54 @@ FAULTS = (
             ),
         ),
         ("tests/adapter/application/test_wrappers.py",),
+    ),
+    Fault(
+        "a signature is good for any node",
+        (
+            Edit(
+                f"{_ACCESS}/signatures.py",
+                "        if statement.identifier != identifier:\n",
+                "        if False:\n",
+            ),
+        ),
+        ("tests/runtime/access/test_signatures.py",),
+    ),
+    Fault(
+        "a cache is used whoever signed it",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/node/degraded_start.py",
+                "    if state.verify is not None:\n",
+                "    if False:\n",
+            ),
+        ),
+        ("tests/runtime/node/test_signed_files.py",),
+    ),
+    Fault(
+        "an unchanged answer needs no signature",
+        (
+            Edit(
+                f"{_CORE}/node/answers.py",
+                "        if generation is not None:  # the node would accept nothing older from then on\n",
+                "        if False:\n",
+            ),
+        ),
+        ("tests/runtime/node/test_signed_files.py",),
+    ),
+    Fault(
+        "the materializer's process keeps what the server has open",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/materializer/child_main.py",
+                "    close_all_but(descriptor, lifeline)\n",
+                "",
+            ),
+        ),
+        ("tests/runtime/materializer/test_child.py",),
+    ),
+    Fault(
+        "the server's memory is open to its own user",
+        (Edit("cfgsync_runtime/src/cfgsync_runtime/cli/serve.py", "        refuse_inspection()\n", ""),),
+        ("tests/end_to_end/test_signed_files.py",),
     ),
 )

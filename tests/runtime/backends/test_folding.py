@@ -17,6 +17,7 @@ from cfgsync_core import NEVER, Conflict, Entry, Gap, OutcomeUnknown, StoreDamag
 from cfgsync_core.store.contract import BLOB
 from cfgsync_runtime.backends.sqlite import folding
 from cfgsync_runtime.backends.sqlite.engine import SqliteStore
+from cfgsync_runtime.testing.contracts.checked_reads import timeless
 
 
 @pytest.fixture
@@ -87,10 +88,10 @@ async def test_a_small_commit_writes_history_only_and_is_read_everywhere(path):
         async with SqliteStore(path, read_only=True) as beside:
             for each in (store, beside):
                 assert await each.version("b") == second
-                assert await each.get("b", "a") == Entry("a", b"2", 2)
+                assert timeless(await each.get("b", "a")) == [Entry("a", b"2", 2)]
                 assert await each.get("b", "c") is None
                 assert await each.get("b", "never") is None
-                assert (await each.snapshot("b")).entries == (Entry("a", b"2", 2),)
+                assert timeless(*(await each.snapshot("b")).entries) == [Entry("a", b"2", 2)]
                 assert [dict(told.writes) for told in await each.changes("b", first)] == [
                     {"a": b"2", "c": None}
                 ]
@@ -137,10 +138,10 @@ async def test_an_epoch_an_export_and_a_load_meet_what_is_not_folded(path, tmp_p
         new = (await store.new_epoch())["b"]
         assert await store.commit("b", {"c": b"2"}) == (new.epoch, 2)
         entries = [entry async for entry in store.export("b")]
-        assert entries == [Entry("a", b"1", 1), Entry("c", b"2", 2)]
+        assert timeless(*entries) == [Entry("a", b"1", 1), Entry("c", b"2", 2)]
         await other.load("b", await store.version("b"), entries)
         await other.commit("b", {"a": None})
-        assert (await other.snapshot("b")).entries == (Entry("c", b"2", 2),)
+        assert timeless(*(await other.snapshot("b")).entries) == [Entry("c", b"2", 2)]
     async with SqliteStore(path) as store:
         assert (await store.snapshot("b")).entries == tuple(entries)
 
@@ -166,8 +167,9 @@ async def test_any_commits_across_many_folds_leave_what_a_dict_would_hold(path, 
                         same = held is not None and held.value == value
                         model[key] = held if same else Entry(key, value, version.revision)
                 for n in keys:
-                    assert await store.get("b", f"k{n}") == model.get(f"k{n}")
-                assert (await store.snapshot("b")).entries == tuple(model[key] for key in sorted(model))
+                    assert timeless(await store.get("b", f"k{n}")) == [model.get(f"k{n}")]
+                cut = await store.snapshot("b")
+                assert timeless(*cut.entries) == [model[key] for key in sorted(model)]
                 await settled(store)
                 folded.update(look(path, "select folded from bucket"))  # none before the first change
     assert len(folded) > 20, "too few folds: the test proved little"
@@ -186,7 +188,7 @@ async def test_a_deleted_key_keeps_its_revision_across_a_fold_and_is_no_aba(path
         assert conflict.value.actual == 2
         assert await store.get("b", "a") is None
         again = await store.commit("b", {"a": b"1"}, {"a": 2})
-        assert await store.get("b", "a") == Entry("a", b"1", again.revision)
+        assert timeless(await store.get("b", "a")) == [Entry("a", b"1", again.revision)]
 
 
 async def test_a_fold_is_due_by_rewrites_of_one_key_and_by_bytes(path, often, monkeypatch):
@@ -284,7 +286,7 @@ async def test_what_a_version_said_a_get_has(path):
         committing = asyncio.create_task(store.commit("b", {"a": b"2"}))
         await asyncio.to_thread(committed.wait, 5)
         assert (await store.version("b")).revision == 2
-        assert await store.get("b", "a") == Entry("a", b"2", 2)
+        assert timeless(await store.get("b", "a")) == [Entry("a", b"2", 2)]
         going_on.set()
         await committing
 
@@ -359,7 +361,7 @@ async def test_an_io_error_at_the_commit_of_a_fold_at_open_refuses_to_open(path)
     for suffix in ("", "-wal"):  # as the next process finds it
         shutil.copy(path + suffix, f"{path}.copy{suffix}")
     async with SqliteStore(f"{path}.copy") as store:
-        assert await store.get("b", "a") == Entry("a", b"1", 1)
+        assert timeless(await store.get("b", "a")) == [Entry("a", b"1", 1)]
 
 
 # Damage
@@ -373,7 +375,7 @@ DAMAGE = {
     "a digest": "update history set digest = zeroblob(32) where revision = 1",
     "a row renumbered": "update history set revision = 9 where revision = 1",
     "where it was folded": "update bucket set folded = 1",
-    "an entry of long ago": "insert into entry values (1, 'z', 1, zeroblob(32), x'00')",
+    "an entry of long ago": "insert into entry values (1, 'z', 1, zeroblob(32), x'00', 1)",
 }
 
 
@@ -476,7 +478,7 @@ async def test_kill_9_leaves_every_acknowledged_commit_byte_for_byte(path, rows)
                 if entry is not None and entry.revision > revision:
                     continue  # the answer to the next commit of this key was cut off
                 if value:
-                    assert entry == Entry(key, value, revision)
+                    assert timeless(entry) == [Entry(key, value, revision)]
                 else:
                     assert entry is None, f"{key} was deleted at {revision}"
                     tombstones = look(path, f"select revision, digest from entry where key = '{key}'")

@@ -12,6 +12,7 @@ import pytest
 from cfgsync_core import NEVER, Entry, StoreDamaged, StoreRefused
 from cfgsync_runtime.backends.sqlite.disk.file import SCHEMA_VERSION
 from cfgsync_runtime.backends.sqlite.engine import SqliteStore
+from cfgsync_runtime.testing.contracts.checked_reads import timeless
 
 STORES = Path(__file__).parent / "stores"
 FILES = sorted(file.name for file in STORES.iterdir())
@@ -32,7 +33,9 @@ def schema_of(path):
 
 async def holds_what_was_written(store):
     entries = (await store.snapshot("registrations")).entries
-    assert entries == (Entry("node-1", b'{"ip":"10.0.0.2"}', 2),)
+    assert timeless(*entries) == [Entry("node-1", b'{"ip":"10.0.0.2"}', 2)]
+    changes = await store.changes("registrations", NEVER)
+    assert entries[0].at_ms == changes[1].at_ms
     assert (await store.get("generations", "blob/aa")).value == b"files " * 300
     assert [change.revision for change in await store.changes("registrations", NEVER)] == [1, 2]
     return await store.version("registrations")

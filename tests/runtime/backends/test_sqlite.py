@@ -162,7 +162,7 @@ async def test_a_newer_schema_is_refused_with_a_sentence(path):
     async with SqliteStore(path):
         pass
     change(path, "pragma user_version=7")
-    assert "written by a newer cfgsync (schema 7, this one knows 2)" in await refusal_of(SqliteStore(path))
+    assert "written by a newer cfgsync (schema 7, this one knows 3)" in await refusal_of(SqliteStore(path))
 
 
 async def test_a_database_of_another_program_is_refused(path):
@@ -218,7 +218,8 @@ DAMAGE = {
     "a revision": "update entry set revision = 2 where key = 'a'",
     "a lost entry": "delete from entry where key = 'a'",
     "a tombstone that was alive": "update entry set value = null, digest = null where key = 'a'",
-    "an entry too many": "insert into entry select bucket, 'n', revision, digest, value from entry where key = 'a'",
+    "an entry too many": "insert into entry select bucket, 'n', revision, digest, value, at_ms from entry where key = 'a'",
+    "a time": "update entry set at_ms = at_ms + 1 where key = 'a'",
     "a counter": "update bucket set revision = 9",
     "an epoch": "update bucket set epoch = 'e'",
     "a bucket's name": "update bucket set name = 'c'",

@@ -51,6 +51,7 @@ REGISTRATIONS = {
     "cfgsync_fleet_applied": "gauge",
     "cfgsync_fleet_state": "gauge",
     "cfgsync_fleet_lag": "gauge",
+    "cfgsync_drifted_nodes": "gauge",
     "cfgsync_generations_made_total": "counter",
     "cfgsync_materializer_runs_total": "counter",
     "cfgsync_materializer_run_seconds": "summary",

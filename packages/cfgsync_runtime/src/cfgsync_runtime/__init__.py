@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
+    from .access.signatures import Signer as Signer
+    from .access.signatures import Verifier as Verifier
+    from .access.tls import ServerCertificate as ServerCertificate
     from .backends.engines import open_backend as open_backend
     from .compose import serve_snapshot_cfgsync as serve_snapshot_cfgsync
     from .compose import serving_snapshot as serving_snapshot

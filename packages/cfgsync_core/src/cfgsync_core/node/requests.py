@@ -38,7 +38,12 @@ class Request(msgspec.Struct, frozen=True):
 
 
 class Lost(CfgsyncError):
-    """A request without an answer: no connection, no answer in time, or half of one."""
+    """A request without an answer: no connection, no answer in time, or half of one. `hint`: what to do about a server that
+    could not be verified, else ""."""
+
+    def __init__(self, why: str, hint: str = "") -> None:
+        super().__init__(why)
+        self.hint = hint
 
 
 def register_request(

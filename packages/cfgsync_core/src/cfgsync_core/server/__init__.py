@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .access import peer_user as peer_user
     from .access import why_not_here as why_not_here
     from .bundle import spell_path as spell_path
+    from .node_routes import Sign as Sign
     from .node_routes import init_with_node_routes as init_with_node_routes
     from .openapi import documented as documented
     from .route import ANYONE as ANYONE

@@ -6,6 +6,7 @@ from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
     from .contract import BLOB as BLOB
+    from .contract import HISTORY_BYTES as HISTORY_BYTES
     from .contract import HISTORY_REVISIONS as HISTORY_REVISIONS
     from .contract import check_load as check_load
     from .contract import check_writes as check_writes

@@ -16,7 +16,10 @@ Deleting it therefore cuts the bucket's history after the commit that wrote it (
 named by its digest is the same when it returns."""
 
 HISTORY_REVISIONS = 1_000
-"""How many revisions of a bucket `changes` returns, unless a deleted blob has cut its history."""
+"""How many revisions of a bucket `changes` returns, unless a deleted blob or `HISTORY_BYTES` has cut its history."""
+
+HISTORY_BYTES = 64 * 1024 * 1024
+"""How much of a bucket's history is kept: the values that its commits wrote, blobs not counted."""
 
 
 class Version(NamedTuple):
@@ -51,11 +54,15 @@ NEVER = Version("", 0)
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """One live key: its value and the revision that wrote it."""
+    """One live key: its value, the revision that wrote it, and when (milliseconds since 1970, by the server's clock).
+
+    Times never go backwards within a bucket. 0 is an unknown time.
+    """
 
     key: str
     value: bytes
     revision: int
+    at_ms: int = 0
 
 
 class BucketSnapshot(msgspec.Struct, frozen=True):
@@ -173,7 +180,10 @@ class RevisionedStore(Protocol):
         """
 
     async def changes(self, bucket: str, since: Version) -> Sequence[Change] | Gap:
-        """Every commit after `since` in order, contiguous; or an honest `Gap`."""
+        """Every commit after `since` in order, contiguous; or an honest `Gap`.
+
+        A store keeps the last `HISTORY_REVISIONS` commits of a bucket, of which at most `HISTORY_BYTES`.
+        """
 
 
 class StoreAdmin(Protocol):
@@ -193,6 +203,11 @@ class StoreAdmin(Protocol):
 
     async def load(self, bucket: str, version: Version, entries: Sequence[Entry]) -> None:
         """Make an absent bucket hold exactly these entries at this version."""
+
+    async def drop(self, bucket: str) -> Version:
+        """Delete every key of a bucket, and its history, in one commit. The bucket gets a new epoch and its revision counts
+        on, so a reader that knows an older version is told to load everything again. `NEVER` for a bucket that was never
+        written."""
 
     async def new_epoch(self, after: str | None = None) -> Mapping[str, Version]:
         """Give every bucket a new epoch, later than every epoch in the store and than `after`; revisions stay."""

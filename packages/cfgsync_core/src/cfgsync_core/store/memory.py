@@ -10,13 +10,14 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Self
+from typing import Final, Self
 
 import msgspec
 
 from ..errors import Conflict, StoreRefused
 from .contract import (
     BLOB,
+    HISTORY_BYTES,
     HISTORY_REVISIONS,
     NEVER,
     BucketSnapshot,
@@ -44,17 +45,20 @@ class _Bucket:
         self.version = version
         self.at_ms = 0
         self.floor = version.revision  # history holds every revision after this one
-        self.heads: dict[str, tuple[int, bytes | None]] = {}
+        self.heads: dict[str, tuple[int, bytes | None, int]] = {}  # revision, value, time
         self.history: deque[Change] = deque()
+        self.history_bytes = 0
 
     def entries(self) -> tuple[Entry, ...]:
-        live = ((key, value, revision) for key, (revision, value) in self.heads.items() if value is not None)
-        return tuple(Entry(key, value, revision) for key, value, revision in sorted(live))
+        live = ((key, value, at, ms) for key, (at, value, ms) in self.heads.items() if value is not None)
+        return tuple(Entry(*fields) for fields in sorted(live))
 
     def forget_history(self, up_to: int) -> None:
         self.floor = max(self.floor, up_to)
-        while self.history and self.history[0].revision <= self.floor:
-            self.history.popleft()
+        while self.history and (self.history[0].revision <= self.floor or self.history_bytes > HISTORY_BYTES):
+            oldest = self.history.popleft()
+            self.floor = max(self.floor, oldest.revision)
+            self.history_bytes -= _kept_bytes(oldest.writes)
 
 
 class MemoryStore:
@@ -72,8 +76,8 @@ class MemoryStore:
 
     async def get(self, bucket: str, key: str) -> Entry | None:
         held = self._buckets.get(bucket)
-        revision, value = (0, None) if held is None else held.heads.get(key, (0, None))
-        return None if value is None else Entry(key, value, revision)
+        revision, value, at_ms = _ABSENT if held is None else held.heads.get(key, _ABSENT)
+        return None if value is None else Entry(key, value, revision, at_ms)
 
     async def snapshot(self, bucket: str, known: Version | None = None) -> BucketSnapshot | Unchanged:
         held = self._buckets.get(bucket)
@@ -89,10 +93,10 @@ class MemoryStore:
         held = self._buckets.get(bucket)
         heads = {} if held is None else held.heads
         for key, want in (expected or {}).items():
-            revision, value = heads.get(key, (0, None))
+            revision, value, _ = heads.get(key, _ABSENT)
             if (value is not None) if want == 0 else (revision != want):
                 raise Conflict(bucket, key, want, revision)
-        changed = {key: value for key, value in writes.items() if heads.get(key, (0, None))[1] != value}
+        changed = {key: value for key, value in writes.items() if heads.get(key, _ABSENT)[1] != value}
         if held is None:
             if not changed:
                 return NEVER
@@ -128,7 +132,18 @@ class MemoryStore:
                 f"bucket {bucket!r} is already there", "load into a store that does not have it"
             )
         held = self._buckets[bucket] = _Bucket(version)
-        held.heads = {entry.key: (entry.revision, entry.value) for entry in entries}
+        held.heads = {entry.key: (entry.revision, entry.value, entry.at_ms) for entry in entries}
+        held.at_ms = max((entry.at_ms for entry in entries), default=0)
+
+    async def drop(self, bucket: str) -> Version:
+        held = self._buckets.get(bucket)
+        if held is None:
+            return NEVER
+        epochs = [other.version.epoch for other in self._buckets.values()]
+        version = Version(mint_epoch([*epochs, self._after]), held.version.revision + 1)
+        self._buckets[bucket] = _Bucket(version)
+        self._buckets[bucket].at_ms = held.at_ms
+        return version
 
     async def new_epoch(self, after: str | None = None) -> Mapping[str, Version]:
         epochs = [held.version.epoch for held in self._buckets.values()]
@@ -138,6 +153,14 @@ class MemoryStore:
         return {bucket: held.version for bucket, held in sorted(self._buckets.items())}
 
 
+_ABSENT: Final = (0, None, 0)
+
+
+def _kept_bytes(writes: Mapping[str, bytes | None]) -> int:
+    """What history costs: a blob is there once, in its entry."""
+    return sum(len(value) for key, value in writes.items() if value is not None and not key.startswith(BLOB))
+
+
 def _apply(held: _Bucket, changed: Mapping[str, bytes | None], now_ms: int) -> None:
     revision = held.version.revision + 1
     held.at_ms = max(held.at_ms, now_ms)
@@ -145,13 +168,14 @@ def _apply(held: _Bucket, changed: Mapping[str, bytes | None], now_ms: int) -> N
     for key, value in changed.items():
         if key.startswith(BLOB):
             floor = max(
-                floor, held.heads.get(key, (0, None))[0]
+                floor, held.heads.get(key, _ABSENT)[0]
             )  # the earlier history cannot return that blob any more
         if value is None and key.startswith(BLOB):
             del held.heads[key]  # content named by its digest is the same when it returns: no tombstone
         else:
-            held.heads[key] = (revision, value)
+            held.heads[key] = (revision, value, held.at_ms)
     held.history.append(Change(revision, uuid7(), held.at_ms, changed))
+    held.history_bytes += _kept_bytes(changed)
     held.version = Version(held.version.epoch, revision)
     held.forget_history(floor)
 

@@ -22,6 +22,7 @@ from .parts.server_client import (
     Server,
     ServerClient,
     TokenFile,
+    asking_a_server,
 )
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
@@ -44,7 +45,7 @@ class _Renewed(msgspec.Struct, frozen=True):
 
 @app.callback()
 def group() -> None:
-    """Which generations there are, what changed, and a new one by hand.
+    """List, show and compare generations, or make a new one.
 
     \b
     Examples:
@@ -54,6 +55,7 @@ def group() -> None:
 
 
 @app.command("list", short_help="The generations that the server knows.")
+@asking_a_server
 def list_(
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
@@ -87,6 +89,7 @@ def list_(
 
 
 @app.command(short_help="The nodes of a generation, and their files.")
+@asking_a_server
 def show(
     number: Number = None,
     contents: Annotated[
@@ -123,6 +126,7 @@ def show(
 
 
 @app.command(short_help="What changed from one generation to another.")
+@asking_a_server
 def diff(
     before: Annotated[int | None, typer.Argument(metavar="[A]", min=1)] = None,
     after: Annotated[int | None, typer.Argument(metavar="[B]", min=1)] = None,
@@ -147,7 +151,8 @@ def diff(
     with OperatorClient(server, admin_socket, token_file) as client:
         new = _held(client, after)
         if before is None and new == 1:
-            raise typer.Exit(fail(1, "there is no generation before 1", "name two: generation diff A B"))
+            only = "generation 1 is the only one: there is nothing to compare it with"
+            raise typer.Exit(fail(1, only, "cfgsync generation show prints its files"))
         old = _held(client, before or new - 1)
         pages = client.pages(ROUTE, {"from": old, "to": new}, DiffPage)
         all_pages: list[DiffPage] = []
@@ -167,8 +172,10 @@ def diff(
     raise typer.Exit(int(exit_code and different))
 
 
+@app.command("renew", hidden=True)
 @app.command(short_help="Run the materializer again: one new generation.")
-def renew(
+@asking_a_server
+def rebuild(
     accept: Annotated[
         bool, typer.Option("--accept", help="Let it leave out what the shrink guard would refuse, this once.")
     ] = False,
@@ -182,12 +189,12 @@ def renew(
 ) -> None:
     """Run the materializer again, and make one new generation of every node; equal files keep the number.
 
-    A frozen fleet (serve --late freeze) takes in the nodes that came later.
+    A frozen fleet (serve --late freeze) takes in the nodes that came later. cfgsync generation renew is its older name.
 
     \b
     Examples:
-      cfgsync generation renew
-      cfgsync generation renew --accept
+      cfgsync generation rebuild
+      cfgsync generation rebuild --accept
 
     Exit codes: 0 a generation is published, 1 none was made
     (not ready, failed, or no run in time), 5 refused, 7 no answer.

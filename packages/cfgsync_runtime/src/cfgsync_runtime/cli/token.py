@@ -17,7 +17,15 @@ from ..access.insecure import is_loopback
 from ..settings.durations import seconds_of
 from .app import PLAIN
 from .parts.messages import fail, note
-from .parts.server_client import DEFAULT_SERVER, AdminSocket, AsJson, OperatorClient, Server, TokenFile
+from .parts.server_client import (
+    DEFAULT_SERVER,
+    AdminSocket,
+    AsJson,
+    OperatorClient,
+    Server,
+    TokenFile,
+    asking_a_server,
+)
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 
@@ -49,6 +57,8 @@ class _Token(msgspec.Struct, frozen=True, rename={"covers": "for"}):
 
 class _Made(_Token, frozen=True, kw_only=True, rename={"covers": "for"}):
     token: str
+    scheme: str = "http"
+    ca_hash: str = ""
 
 
 class _List(msgspec.Struct, frozen=True):
@@ -73,6 +83,7 @@ def group() -> None:
 
 
 @app.command(short_help="Make a token, and print the line that uses it.")
+@asking_a_server
 def create(
     covers: Annotated[
         str,
@@ -118,6 +129,7 @@ def create(
 
 
 @app.command(short_help="The first operator's token.")
+@asking_a_server
 def bootstrap(
     name: Annotated[str, typer.Option(metavar="NAME", help="What the log calls it.")] = "operator",
     ttl: Ttl = "24h",
@@ -139,6 +151,7 @@ def bootstrap(
 
 
 @app.command("list", short_help="The tokens, without their text.")
+@asking_a_server
 def list_(
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
@@ -167,6 +180,7 @@ def list_(
 
 
 @app.command(short_help="Refuse a token from now on.")
+@asking_a_server
 def revoke(
     which: Annotated[str, typer.Argument(metavar="ID|NAME")],
     server: Server = DEFAULT_SERVER,
@@ -197,7 +211,7 @@ def _made(client: OperatorClient, wanted: dict[str, Any], ttl: str) -> _Made:
         return client.decoded(f"{ROUTE}/create", client.post(f"{ROUTE}/create", body), _Made)
 
 
-def _print_made(made: _Made, server: str, save: str | None, json: bool) -> None:
+def _print_made(made: _Made, server: ServerUrl, save: str | None, json: bool) -> None:
     if save == "-":
         print(made.token, flush=True)
         return
@@ -210,7 +224,8 @@ def _print_made(made: _Made, server: str, save: str | None, json: bool) -> None:
         print(msgspec.json.encode(made).decode())
         return
     if save is None:
-        print(paste_line(made.role, made.name, made.covers, made.token, _reachable(server)), flush=True)
+        at = f"{_reachable(server, made.scheme)}{f' --ca-hash {made.ca_hash}' if made.ca_hash else ''}"
+        print(paste_line(made.role, made.name, made.covers, made.token, at), flush=True)
     what = (
         f"{counted(made.uses, 'node')} named {made.covers} may join"
         if made.role == "join"
@@ -222,7 +237,7 @@ def _print_made(made: _Made, server: str, save: str | None, json: bool) -> None:
 
 
 def paste_line(role: str, name: str, covers: str, token: str, server: str) -> str:
-    """A line for a shell. `printf` is the shell's own, so that no list of processes shows the token."""
+    """A line for a shell; `server` may have flags after it. `printf` is the shell's own, so that no list of processes shows the token."""
     file = f"{name}.token"
     kept = f"(umask 077 && printf '%s\\n' {token} >{shlex.quote(file)})"
     if role == "writer":
@@ -235,10 +250,11 @@ def paste_line(role: str, name: str, covers: str, token: str, server: str) -> st
     )
 
 
-def _reachable(server: str) -> str:
+def _reachable(server: ServerUrl, scheme: str) -> str:
     """The URL that other machines use: the one that was given, but with this machine's name for a loopback address."""
-    url = ServerUrl.parse(server)
-    return f"{url.scheme}://{socket.gethostname()}:{url.port}" if is_loopback(url.host) else str(url)
+    if is_loopback(server.host):
+        return f"{scheme}://{socket.gethostname()}:{server.port}"
+    return str(server)
 
 
 def _row(one: _Token) -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -29,9 +30,11 @@ class ListedToken(msgspec.Struct, frozen=True, rename={"covers": "for"}):
 
 
 class MadeToken(ListedToken, frozen=True, kw_only=True, rename={"covers": "for"}):
-    """A new token; its text is shown this once."""
+    """A new token; its text is shown this once. `scheme` is this server's, and `ca_hash` verifies an https one (`--ca-hash`)."""
 
     token: str
+    scheme: Literal["http", "https"] = "http"
+    ca_hash: str = ""
 
 
 class TokenList(msgspec.Struct, frozen=True):
@@ -67,14 +70,18 @@ _REVOKE: Final = Operation(
 )
 
 
-def token_routes(tokens: Tokens) -> list[Route]:
-    """The routes of one server."""
+def token_routes(tokens: Tokens, ca_hash: Callable[[], str] | None = None) -> list[Route]:
+    """The routes of one server. `ca_hash` gives what verifies its certificate now; None for a server without TLS."""
 
     async def create(call: Call) -> Reply:
         text, id, token = await tokens.create(call.value)
-        return Reply(
-            200, (msgspec.json.encode(MadeToken(**_facts(tokens, id, token), token=text)),), _NO_STORE
+        made = MadeToken(
+            **_facts(tokens, id, token),
+            token=text,
+            scheme="http" if ca_hash is None else "https",
+            ca_hash="" if ca_hash is None else ca_hash(),
         )
+        return Reply(200, (msgspec.json.encode(made),), _NO_STORE)
 
     async def listed(call: Call) -> Reply:
         found = tuple(ListedToken(**_facts(tokens, id, token)) for id, token in await tokens.all())

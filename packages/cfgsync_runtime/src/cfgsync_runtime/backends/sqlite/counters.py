@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import Final
 
 import msgspec
 
 from cfgsync_core import Version
+from cfgsync_core.store import HISTORY_BYTES
 
 from .failures import damaged
 from .sums import bucket_sum
@@ -14,8 +16,12 @@ from .sums import bucket_sum
 _SELECT = "select id, name, epoch, revision, at_ms, floor, folded, seal, crc from bucket"
 
 
+UNMEASURED_BYTES: Final = HISTORY_BYTES // 8
+"""The size of a bucket's history is measured again when so much was added."""
+
+
 class Bucket(msgspec.Struct):
-    """One bucket's counters. Its epoch is empty until the first commit."""
+    """One bucket's counters. Its epoch is empty until the first commit. `unmeasured_bytes` is not kept in the file."""
 
     name: str
     id: int = 0
@@ -25,6 +31,7 @@ class Bucket(msgspec.Struct):
     floor: int = 0
     folded: int = 0
     seal: int = 0
+    unmeasured_bytes: int = UNMEASURED_BYTES  # not known after the start, so the first commit measures
 
     @property
     def version(self) -> Version:

@@ -194,6 +194,10 @@ class SqliteStore:
         writer = self._writer()
         await self._operate(lambda: writer.load(bucket, version, entries))
 
+    async def drop(self, bucket: str) -> Version:
+        writer = self._writer()
+        return await self._operate(lambda: writer.drop(bucket))
+
     async def new_epoch(self, after: str | None = None) -> Mapping[str, Version]:
         writer = self._writer()
         return await self._operate(lambda: writer.new_epoch(after))

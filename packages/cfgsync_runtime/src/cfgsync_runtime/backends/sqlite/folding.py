@@ -23,7 +23,7 @@ FOLD_ROWS: Final = 16_384
 FOLD_BYTES: Final = 8 * 1024 * 1024
 """Or after so many bytes of values."""
 
-_LIVE: Final = "select key, revision, digest from entry where bucket = ? and digest is not null"
+_LIVE: Final = "select key, revision, digest, at_ms from entry where bucket = ? and digest is not null"
 _TRIM: Final = "delete from history where bucket = ? and revision <= ?"
 
 
@@ -84,7 +84,7 @@ class UnfoldedBuckets:
 
 
 def value_bytes(rows: Mapping[str, Row]) -> int:
-    return sum(len(value) for _, _, value in rows.values() if value is not None)
+    return sum(len(value) for _, _, value, _ in rows.values() if value is not None)
 
 
 def check_entries(
@@ -93,7 +93,9 @@ def check_entries(
     """Raise `StoreDamaged` unless the live entries of a bucket, with what is not folded yet, match its seal."""
     found = connection.execute(_LIVE, (held.id,)).fetchall()
     try:
-        live = seal((key, at, digest) for key, (at, digest, _) in unfolded.items() if digest is not None)
+        live = seal(
+            (key, at, digest, ms) for key, (at, digest, _, ms) in unfolded.items() if digest is not None
+        )
         live += seal(row for row in found if row[0] not in unfolded)
     except DAMAGE as error:
         raise damaged(path, f"entries of bucket {held.name!r}: {error}") from error

@@ -16,9 +16,10 @@ import msgspec
 from cfgsync_core import Conflict, Version
 from cfgsync_core.store import BLOB, HISTORY_REVISIONS
 
-from .counters import Bucket, insert_bucket, update_bucket
+from .counters import UNMEASURED_BYTES, Bucket, insert_bucket, update_bucket
 from .failures import damaged
 from .folding import Unfolded, trim, value_bytes
+from .history import floor_by_bytes
 from .rows import Row, write_entries, write_history
 from .sums import entry_sum, history_digest
 
@@ -30,12 +31,12 @@ LARGE_BYTES: Final = 64 * 1024
 
 _PAGE_BYTES: Final = 4096
 _HISTORY_ROW_BYTES: Final = 128
-_ABSENT: Final = (0, None)
+_ABSENT: Final = (0, None, 0)
 _encode: Final = msgspec.msgpack.Encoder().encode
-_decode_heads: Final = msgspec.json.Decoder(list[tuple[str, int, str]]).decode
+_decode_heads: Final = msgspec.json.Decoder(list[tuple[str, int, str, int]]).decode
 
 _HEADS: Final = (
-    "select json_group_array(json_array(key, revision, hex(digest))) from entry"
+    "select json_group_array(json_array(key, revision, hex(digest), at_ms)) from entry"
     " where bucket = ? and key in (select value from json_each(?))"
 )
 _FORGET: Final = "delete from entry where bucket = ? and key in (select value from json_each(?))"
@@ -50,7 +51,7 @@ class BucketGroup:
         self._held = bucket.version
         self._epoch = bucket.epoch or epoch  # a bucket gets its epoch with its first change
         self._at_ms = max(bucket.at_ms, now_ms)
-        self._heads: dict[str, tuple[int, bytes | None]] = {}
+        self._heads: dict[str, tuple[int, bytes | None, int]] = {}
         self._rows: dict[str, Row] = {}
         self._value_bytes = 0
         self._blobs = False
@@ -65,7 +66,7 @@ class BucketGroup:
             if row is None:
                 missing.append(key)
             else:
-                self._heads[key] = row[:2]
+                self._heads[key] = (row[0], row[1], row[3])
         if missing and not self.is_new:
             names = msgspec.json.encode(missing).decode()
             found = connection.execute(_HEADS, (self.bucket.id, names)).fetchone()[0]
@@ -73,8 +74,8 @@ class BucketGroup:
                 heads = _decode_heads(found)
             except msgspec.DecodeError as error:
                 raise damaged(path, f"an entry of bucket {self.bucket.name!r}: {error}") from error
-            for key, at, digest in heads:
-                self._heads[key] = (at, bytes.fromhex(digest) or None)
+            for key, at, digest, ms in heads:
+                self._heads[key] = (at, bytes.fromhex(digest) or None, ms)
 
     @property
     def is_new(self) -> bool:
@@ -91,25 +92,25 @@ class BucketGroup:
         heads, bucket = self._heads, self.bucket
         if expected:
             for key, want in expected.items():
-                at, digest = heads.get(key, _ABSENT)
+                at, digest, _ = heads.get(key, _ABSENT)
                 if (digest is not None) if want == 0 else (at != want):
                     return Conflict(bucket.name, key, want, at)
         revision = bucket.revision + 1
         changed: dict[str, bytes | bool | None] = {}
         for key, value in writes.items():
-            at, digest = heads.get(key, _ABSENT)
+            at, digest, ms = heads.get(key, _ABSENT)
             new = None if value is None else sha256(value).digest()
             if new == digest:
                 continue
             blob = key.startswith(BLOB)
             if digest is not None:
-                bucket.seal -= entry_sum(key, at, digest)
+                bucket.seal -= entry_sum(key, at, digest, ms)
                 if blob:
                     bucket.floor = max(
                         bucket.floor, at
                     )  # the earlier history cannot return that blob any more
             if new is not None:
-                bucket.seal += entry_sum(key, revision, new)
+                bucket.seal += entry_sum(key, revision, new, self._at_ms)
             if blob:
                 self._blobs = True
                 self._forgotten.discard(key)
@@ -118,12 +119,13 @@ class BucketGroup:
                 self._rows.pop(key, None)
                 self._forgotten.add(key)
             else:
-                heads[key] = (revision, new)
-                self._rows[key] = (revision, new, value)
+                heads[key] = (revision, new, self._at_ms)
+                self._rows[key] = (revision, new, value, self._at_ms)
             changed[key] = True if blob and new is not None else value
         if changed:
             bucket.epoch, bucket.revision = self._epoch, revision
             body = _encode(changed)
+            bucket.unmeasured_bytes += len(body)
             name = commit_id.to_bytes(16, "big")
             self._history += (
                 bucket.id,
@@ -141,6 +143,9 @@ class BucketGroup:
         bucket.at_ms = self._at_ms
         if bucket.revision - bucket.floor >= HISTORY_REVISIONS + SLACK:
             bucket.floor = bucket.revision - HISTORY_REVISIONS
+        write_history(connection, self._history)
+        if bucket.unmeasured_bytes >= UNMEASURED_BYTES:
+            bucket.floor, bucket.unmeasured_bytes = floor_by_bytes(connection, bucket), 0
         self._value_bytes = written_bytes = value_bytes(self._rows)
         folds = self._blobs or written_bytes > LARGE_BYTES
         if folds:
@@ -149,7 +154,6 @@ class BucketGroup:
             insert_bucket(connection, bucket)
         else:
             update_bucket(connection, path, bucket, self._held)
-        write_history(connection, self._history)
         if folds:
             rows = self._unfolded.rows | self._rows
             if self._forgotten:

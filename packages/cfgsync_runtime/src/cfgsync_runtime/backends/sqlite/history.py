@@ -9,7 +9,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from .counters import Bucket
+from cfgsync_core.store import HISTORY_BYTES
+
+from .counters import UNMEASURED_BYTES, Bucket
 from .failures import damaged
 from .rows import Row
 from .sums import history_digest
@@ -45,6 +47,19 @@ def read_history(connection: sqlite3.Connection, path: str, held: Bucket, since:
     return history
 
 
+def floor_by_bytes(connection: sqlite3.Connection, held: Bucket) -> int:
+    """The floor that leaves room for `UNMEASURED_BYTES` more in `HISTORY_BYTES`; at least the one that it has."""
+    kept, sizes = HISTORY_BYTES - UNMEASURED_BYTES, "select revision, length(writes) from history"
+    rows = connection.execute(
+        f"{sizes} where bucket = ? and revision > ? order by revision desc", (held.id, held.floor)
+    )
+    for revision, size in rows:
+        kept -= size
+        if kept < 0:
+            return int(revision)
+    return held.floor
+
+
 def replay(connection: sqlite3.Connection, path: str, held: Bucket, since: int) -> dict[str, Row]:
     """The newest state of each key that a commit after `since` wrote. Raises `StoreDamaged`."""
     rows: dict[str, Row] = {}
@@ -52,5 +67,5 @@ def replay(connection: sqlite3.Connection, path: str, held: Bucket, since: int) 
         for key, value in row.writes.items():
             if isinstance(value, bool):  # its commit would have written its entry, and all before it
                 raise damaged(path, f"{held.name}/{key} of revision {row.revision} is lost")
-            rows[key] = (row.revision, None if value is None else sha256(value).digest(), value)
+            rows[key] = (row.revision, None if value is None else sha256(value).digest(), value, row.at_ms)
     return rows

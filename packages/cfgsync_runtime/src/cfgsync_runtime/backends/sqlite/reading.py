@@ -59,24 +59,25 @@ class Reader:
             if known == version:
                 return Unchanged(version)
             found = self._connection.execute(
-                "select key, value, revision, digest from entry"
+                "select key, value, revision, digest, at_ms from entry"
                 " where bucket = ? and digest is not null order by key",
                 (held.id,),
             ).fetchall()
             unfolded = replay(self._connection, self._path, held, held.folded)
-        if unfolded:
-            rows = {key: (revision, digest, value) for key, value, revision, digest in found} | unfolded
-            found = [
-                (key, value, revision, digest)
-                for key, (revision, digest, value) in sorted(rows.items())
-                if digest is not None
-            ]
-        for key, value, _, digest in found:
-            if value is None or sha256(value).digest() != digest:
-                raise self._damaged_value(bucket, key)
-        entries = tuple([Entry(key, value, revision) for key, value, revision, _ in found])
-        if seal((key, revision, digest) for key, _, revision, digest in found) != held.seal:
-            raise damaged(self._path, f"entries of bucket {bucket!r} do not match its seal")
+        with self._translated():
+            if unfolded:
+                rows = {key: (at, digest, value, ms) for key, value, at, digest, ms in found} | unfolded
+                found = [
+                    (key, value, at, digest, ms)
+                    for key, (at, digest, value, ms) in sorted(rows.items())
+                    if digest is not None
+                ]
+            for key, value, _, digest, _ in found:
+                if value is None or sha256(value).digest() != digest:
+                    raise self._damaged_value(bucket, key)
+            entries = tuple([Entry(key, value, at, ms) for key, value, at, _, ms in found])
+            if seal((key, at, digest, ms) for key, _, at, digest, ms in found) != held.seal:
+                raise damaged(self._path, f"entries of bucket {bucket!r} do not match its seal")
         self._unfolded.checked.add(bucket)
         whole = digest_entries(version, entries, [row[3] for row in found])
         return BucketSnapshot(version, entries, whole, version.resets(known))
@@ -101,10 +102,10 @@ class Reader:
         self._connection.close()
 
     def _entry(self, bucket: str, key: str, row: Row) -> Entry:
-        revision, digest, value = row
+        revision, digest, value, at_ms = row
         if value is None or sha256(value).digest() != digest:
             raise self._damaged_value(bucket, key)
-        return Entry(key, value, revision)
+        return Entry(key, value, revision, at_ms)
 
     def _damaged_value(self, bucket: str, key: str) -> CfgsyncError:
         return damaged(self._path, f"the value of {bucket}/{key} does not match its digest")
@@ -124,7 +125,7 @@ class Reader:
 
     def _folded(self, held: Bucket, key: str) -> Row | None:
         row: Row | None = self._connection.execute(
-            "select revision, digest, value from entry where bucket = ? and key = ?", (held.id, key)
+            "select revision, digest, value, at_ms from entry where bucket = ? and key = ?", (held.id, key)
         ).fetchone()
         return row
 

@@ -6,8 +6,9 @@ import sqlite3
 from collections.abc import Mapping
 from typing import Any, Final, TypeAlias
 
-Row: TypeAlias = tuple[int, bytes | None, bytes | None]
-"""The revision that wrote a key, the digest of its value and the value; both None for a tombstone."""
+Row: TypeAlias = tuple[int, bytes | None, bytes | None, int]
+"""The revision that wrote a key, the digest of its value, the value, and the time of the commit in milliseconds. Digest and
+value are None for a tombstone."""
 
 
 def _by_rows(table: str, columns: int) -> dict[int, str]:
@@ -19,7 +20,7 @@ def _by_rows(table: str, columns: int) -> dict[int, str]:
     }
 
 
-_ENTRIES: Final = _by_rows("entry", 5)
+_ENTRIES: Final = _by_rows("entry", 6)
 _HISTORY: Final = _by_rows("history", 6)
 
 
@@ -28,7 +29,7 @@ def write_entries(connection: sqlite3.Connection, bucket: int, rows: Mapping[str
     values: list[Any] = []
     for key in sorted(rows):
         values += (bucket, key, *rows[key])
-    _write(connection, _ENTRIES, 5, values)
+    _write(connection, _ENTRIES, 6, values)
 
 
 def write_history(connection: sqlite3.Connection, values: list[Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
-from cfgsync_core import CfgsyncError, Entry, StoreRefused, Version
+from cfgsync_core import NEVER, CfgsyncError, Entry, StoreRefused, Version
 from cfgsync_core.store import mint_epoch, uuid7
 
 from .counters import Bucket, insert_bucket, read_buckets, update_bucket
@@ -139,8 +139,9 @@ class Writer:
             bucket = Bucket(name, number, *version, floor=version.revision, folded=version.revision)
             rows = {}
             for entry in entries:
-                rows[entry.key] = (entry.revision, sha256(entry.value).digest(), entry.value)
-            bucket.seal = seal((key, at, digest) for key, (at, digest, _) in rows.items())
+                rows[entry.key] = (entry.revision, sha256(entry.value).digest(), entry.value, entry.at_ms)
+            bucket.at_ms = max((entry.at_ms for entry in entries), default=0)
+            bucket.seal = seal((key, at, digest, ms) for key, (at, digest, _, ms) in rows.items())
             write_entries(self._connection, bucket.id, rows)
             insert_bucket(self._connection, bucket)
             self.transactions.logged_bytes += sum(len(entry.value) for entry in entries)
@@ -149,6 +150,27 @@ class Writer:
         self._transaction(insert)
         self.unfolded.put(name, Unfolded(version.revision))
         self.unfolded.checked.add(name)
+
+    def drop(self, name: str) -> Version:
+        """Delete a bucket's keys and history; its new epoch begins at the next revision."""
+
+        def delete() -> tuple[Version, dict[str, Bucket]]:
+            held = self._buckets.get(name)
+            if held is None:
+                return NEVER, {}
+            version = Version(mint_epoch(self._epochs()), held.revision + 1)
+            bucket = Bucket(
+                name, held.id, *version, held.at_ms, floor=version.revision, folded=version.revision
+            )
+            update_bucket(self._connection, self._path, bucket, held.version)
+            for table in ("entry", "history"):
+                self._connection.execute(f"delete from {table} where bucket = ?", (held.id,))
+            return version, {name: bucket}
+
+        version = self._transaction(delete)
+        if version != NEVER:
+            self.unfolded.put(name, Unfolded(version.revision))
+        return version
 
     def new_epoch(self, after: str | None) -> dict[str, Version]:
         """Give every bucket one new epoch; revisions stay."""

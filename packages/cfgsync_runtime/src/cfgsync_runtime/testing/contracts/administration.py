@@ -7,7 +7,7 @@ import time
 from cfgsync_core import NEVER, Entry, Gap, StoreRefused, Version
 from cfgsync_core.store import epoch_ms, uuid7
 
-from .checked_reads import B, OpenBackend, is_refused_as_value, the_changes, the_snapshot
+from .checked_reads import B, OpenBackend, is_refused_as_value, the_changes, the_snapshot, timeless
 
 
 async def check_export_and_load_move_a_bucket_with_its_version(open_backend: OpenBackend) -> None:
@@ -16,7 +16,7 @@ async def check_export_and_load_move_a_bucket_with_its_version(open_backend: Ope
         await store.commit(B, {"a": b"1", "b": b"1"})
         version = await store.commit(B, {"b": b"2", "c": None})
         entries = [entry async for entry in admin.export(B)]
-        assert entries == [Entry("a", b"1", 1), Entry("b", b"2", 2)]
+        assert timeless(*entries) == [Entry("a", b"1", 1), Entry("b", b"2", 2)]
         await admin.load("copy", version, entries)
         copy = await the_snapshot(store, "copy")
         assert (copy.version, list(copy.entries)) == (version, entries)
@@ -47,3 +47,21 @@ async def check_a_new_epoch_is_later_than_all_and_keeps_the_revisions(open_backe
             assert await store.version(name) == new[name]
             assert (await the_snapshot(store, name, known=before)).reset
         assert epoch_ms((await store.commit("three", {"a": b"1"})).epoch) > epoch_ms(new["two"].epoch)
+
+
+async def check_a_dropped_bucket_is_empty_and_strands_no_reader(open_backend: OpenBackend) -> None:
+    async with open_backend() as (store, admin, *_):
+        assert await admin.drop("never written") == NEVER
+        await store.commit("other", {"a": b"1"})
+        before = await store.commit(B, {"a": b"1", "b": b"1"})
+        dropped = await admin.drop(B)
+        assert (dropped.epoch > before.epoch, dropped.revision) == (True, before.revision + 1)
+        cut = await the_snapshot(store, known=before)
+        assert (cut.version, cut.entries, cut.reset) == (dropped, (), True)
+        assert await store.get(B, "a") is None
+        assert await store.changes(B, before) == Gap(dropped)
+        after = await store.commit(B, {"a": b"2"}, {"a": 0})
+        assert after == Version(dropped.epoch, dropped.revision + 1)
+        assert timeless(await store.get(B, "a")) == [Entry("a", b"2", after.revision)]
+        assert [change.revision for change in await the_changes(store, dropped)] == [after.revision]
+        assert timeless(await store.get("other", "a")) == [Entry("a", b"1", 1)]

@@ -6,7 +6,19 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import TypeAlias
 
-from cfgsync_core import NEVER, Backend, BucketSnapshot, Change, Conflict, Gap, RevisionedStore, Version
+import msgspec
+
+from cfgsync_core import (
+    NEVER,
+    Backend,
+    BucketSnapshot,
+    Change,
+    Conflict,
+    Entry,
+    Gap,
+    RevisionedStore,
+    Version,
+)
 
 OpenBackend: TypeAlias = Callable[[], AbstractAsyncContextManager[Backend]]
 Check: TypeAlias = Callable[[OpenBackend], Awaitable[None]]
@@ -32,6 +44,12 @@ async def the_changes(store: RevisionedStore, since: Version = NEVER, bucket: st
     current = await store.version(bucket)
     assert [change.revision for change in found] == list(range(since.revision + 1, current.revision + 1))
     return list(found)
+
+
+def timeless(*entries: Entry | None) -> list[Entry | None]:
+    """The entries without their times, each of which must be known."""
+    assert all(entry is None or entry.at_ms > 0 for entry in entries), entries
+    return [entry and msgspec.structs.replace(entry, at_ms=0) for entry in entries]
 
 
 def values(snapshot: BucketSnapshot) -> dict[str, bytes]:

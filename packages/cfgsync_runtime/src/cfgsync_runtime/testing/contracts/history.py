@@ -8,9 +8,9 @@ from hashlib import sha256
 from random import Random
 
 from cfgsync_core import NEVER, Conflict, Entry, Gap, Unchanged, Version
-from cfgsync_core.store import BLOB, HISTORY_REVISIONS, uuid7
+from cfgsync_core.store import BLOB, HISTORY_BYTES, HISTORY_REVISIONS, uuid7
 
-from .checked_reads import B, OpenBackend, the_changes, the_snapshot, values
+from .checked_reads import B, OpenBackend, the_changes, the_snapshot, timeless, values
 
 
 async def check_unchanged_exactly_when_the_version_is_the_current_one(open_backend: OpenBackend) -> None:
@@ -83,7 +83,7 @@ async def check_history_returns_a_blob_until_it_is_deleted_and_then_a_gap(open_b
         assert [dict(c.writes) for c in await the_changes(store, third)] == [{blob: None}]
         again = await store.commit(B, {blob: content}, {blob: 0})
         assert dict((await the_changes(store, third))[-1].writes) == {blob: content}
-        assert await store.get(B, blob) == Entry(blob, content, again.revision)
+        assert timeless(await store.get(B, blob)) == [Entry(blob, content, again.revision)]
 
 
 async def check_time_in_history_never_goes_backwards(open_backend: OpenBackend) -> None:
@@ -162,7 +162,41 @@ async def check_folding_the_history_gives_the_snapshot(
                 held = model.pop(key, None)
                 assert value != (held and held.value), "a key that did not change is in a change"
                 if value is not None:
-                    model[key] = Entry(key, value, change.revision)
+                    model[key] = Entry(key, value, change.revision, change.at_ms)
         assert (await the_snapshot(store)).entries == tuple(model[key] for key in sorted(model))
         for key, entry in model.items():
             assert await store.get(B, key) == entry
+
+
+async def check_an_entry_has_the_time_of_its_commit_which_never_goes_backwards(
+    open_backend: OpenBackend,
+) -> None:
+    async with open_backend() as (store, *_):
+        for number in range(40):
+            await store.commit(B, {f"k{number % 7}": b"%d" % number, "blob/x": b"%d" % (number // 20)})
+        changes = await the_changes(store, Version((await store.version(B)).epoch, 21))
+        times = {change.revision: change.at_ms for change in changes}
+        assert list(times.values()) == sorted(times.values())
+        found = await the_snapshot(store)
+        assert {entry.revision: entry.at_ms for entry in found.entries if entry.revision in times} == {
+            entry.revision: times[entry.revision] for entry in found.entries if entry.revision in times
+        }
+        for entry in found.entries:
+            assert await store.get(B, entry.key) == entry
+
+
+async def check_history_is_bounded_by_bytes_as_well(open_backend: OpenBackend) -> None:
+    async with open_backend() as (store, *_):
+        value = 1024 * 1024
+        for number in range(70):
+            await store.commit(B, {f"k{number % 3}": b"%d" % number + bytes(value)})
+        epoch, head = await store.version(B)
+        assert await store.changes(B, Version(epoch, 0)) == Gap(Version(epoch, head))
+        recent = await the_changes(store, Version(epoch, head - 40))
+        assert sum(len(each) for change in recent for each in change.writes.values() if each) > 40 * value
+        every = [
+            since
+            for since in range(head)
+            if not isinstance(await store.changes(B, Version(epoch, since)), Gap)
+        ]
+        assert (head - every[0]) * value <= HISTORY_BYTES

@@ -19,7 +19,7 @@ from ..failures import at_open, damaged
 log = logging.getLogger("cfgsync")
 
 APPLICATION_ID = 0x63666773  # "cfgs"
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 SCHEMA = """
 create table bucket (
@@ -39,6 +39,7 @@ create table entry (
     revision integer not null,
     digest blob,                -- SHA-256 of the value; null with it for a tombstone
     value blob,
+    at_ms integer not null,     -- when; 0 is unknown
     primary key (bucket, key)
 ) strict, without rowid;
 create table history (
