@@ -133,10 +133,13 @@ async def test_the_page_is_for_anyone_off_loopback_only_where_anyone_may_join() 
         return Reply(200)
 
     route = Route("GET", "/", page, "page", "reader")
-    closed = await Admission(readers_of("0.0.0.0", ("no-tls",))).answer(route, Call())
-    assert closed.status == 403
-    assert b"--insecure-no-auth" in b"".join(closed.chunks)
-    assert (await Admission(readers_of("0.0.0.0", ("no-tls", "no-auth"))).answer(route, Call())).status == 200
+    closed = Admission(readers_of("0.0.0.0", ("no-tls",))).before_body(route, Call())
+    assert closed is not None
+    assert (closed.status, b"readers with a token" in b"".join(closed.chunks)) == (403, True)
+    asked = Admission(readers_of("0.0.0.0", ("no-tls",), requires_tokens=True)).before_body(route, Call())
+    assert asked is not None
+    assert asked.status == 401
+    assert Admission(readers_of("0.0.0.0", ("no-tls", "no-auth"))).before_body(route, Call()) is None
 
 
 async def raw(session: aiohttp.ClientSession, target: str, body: bytes = b"") -> int:

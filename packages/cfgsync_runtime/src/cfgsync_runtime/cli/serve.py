@@ -21,7 +21,8 @@ from cfgsync_core.log_events import event
 from cfgsync_core.server import Sign
 
 from ..access.signatures import Signer
-from ..compose import serving_snapshot, serving_source
+from ..compose.fleet_server import serving_snapshot
+from ..compose.source_server import serving_source
 from ..errors import InputError, MachineRefused
 from ..listening import load_http_server, raise_file_limit
 from ..materializer.account import Account
