@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from ipaddress import IPv4Address
 from typing import Any
 
 import msgspec
@@ -49,6 +51,81 @@ class Unresolved:
 def test_a_value_of_each_type_travels_and_comes_back(value: Any) -> None:
     assert NODE.with_metadata(value).metadata_as(type(value)) == value
     assert NODE.with_metadata(value).payload.deserialize(type(value)) == value
+
+
+class Aliased(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="forbid", alias_generator=lambda name: name.upper())
+
+    cluster_port: int
+    inner: Aliased | None = None
+    zone: str = pydantic.Field(default="a", alias="Zone")
+
+    @pydantic.computed_field  # type: ignore[prop-decorator]
+    @property
+    def twice(self) -> int:
+        return 2 * self.cluster_port
+
+
+class Extras(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="allow")
+
+
+class Timed(pydantic.BaseModel):
+    at: datetime
+    where: IPv4Address
+    keys: frozenset[int] = frozenset()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Aliased(CLUSTER_PORT=70, INNER=Aliased(CLUSTER_PORT=71, Zone="b")),  # type: ignore[call-arg]
+        Extras(port=70),  # type: ignore[call-arg]
+        Timed(at=datetime(2026, 1, 1, tzinfo=UTC), where=IPv4Address("10.0.0.1"), keys=frozenset({1})),
+    ],
+)
+def test_a_model_reads_again_what_it_wrote_under_its_aliases(value: pydantic.BaseModel) -> None:
+    assert NODE.with_metadata(value).metadata_as(type(value)) == value
+    assert NODE.with_metadata({"b": [value]}).metadata_as(dict[str, list[type(value)]]) == {"b": [value]}  # type: ignore[misc]
+
+
+class Hidden(pydantic.BaseModel):
+    password: pydantic.SecretStr
+
+
+class Excluded(pydantic.BaseModel):
+    port: int = pydantic.Field(default=1, exclude=True)
+
+
+class Required(pydantic.BaseModel):
+    port: int = pydantic.Field(exclude=True)
+
+
+class TwoNames(pydantic.BaseModel):
+    port: int = pydantic.Field(validation_alias="in", serialization_alias="out")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        (
+            Hidden(password=pydantic.SecretStr("secret-word")),
+            "Hidden.password comes back from JSON with another value",
+        ),
+        (Excluded(port=70), "Excluded.port comes back from JSON with another value"),
+        (Required(port=70), "Required cannot read its own JSON value: port: Field required"),
+        (TwoNames.model_validate({"in": 70}), "TwoNames cannot read its own JSON value: in: Field required"),
+    ],
+)
+def test_a_model_that_would_not_read_its_own_value_again_is_refused_when_it_is_written(
+    value: pydantic.BaseModel, words: str
+) -> None:
+    for metadata in (value, [value]):
+        with pytest.raises(InvalidRegistration) as refused:
+            NODE.with_metadata(metadata)
+        assert str(refused.value) == f"metadata: {words}"
+        assert refused.value.__notes__[0].startswith("give the model fields whose JSON it reads again")
+    assert "secret-word" not in str(refused.value)
 
 
 def test_a_model_is_json_on_the_wire() -> None:

@@ -95,6 +95,8 @@ class RegistrationPayload(msgspec.Struct, frozen=True, gc=False):
             if isinstance(built, dict | list | tuple):
                 built = msgspec.to_builtins(built, str_keys=True, enc_hook=_dumped)
             text = strict_json.canonical(built)
+        except InvalidRegistration:
+            raise
         except (ValueError, TypeError, NotImplementedError, RecursionError) as error:
             raise InvalidRegistration("metadata", str(error)) from error
         return cls(check_metadata(text))
@@ -149,11 +151,29 @@ def _first_of(error: ValueError) -> str:
 
 
 def _dumped(value: Any) -> object:
-    """The JSON value of a pydantic model."""
+    """The JSON value of a pydantic model. Raises `InvalidRegistration` if the same model would not read it back equal: the
+    application would see another value than the node's, for example the asterisks of a `SecretStr`."""
     dump = getattr(value, "model_dump", None)
     if dump is None:
         raise NotImplementedError(f"objects of type {type(value).__name__} are no JSON values")
-    return dump(mode="json")
+    dumped: object = dump(mode="json", by_alias=True, round_trip=True)
+    model = type(value)
+    try:
+        read = model.model_validate(dumped)
+    except ValueError as error:
+        raise _lossy(f"{model.__name__} cannot read its own JSON value: {_first_of(error)}") from None
+    for field in [*model.model_fields, "model_extra"]:
+        if getattr(read, field) != getattr(value, field):
+            raise _lossy(f"{model.__name__}.{field} comes back from JSON with another value")
+    return dumped
+
+
+def _lossy(why: str) -> InvalidRegistration:
+    error = InvalidRegistration("metadata", why)
+    error.add_note(
+        "give the model fields whose JSON it reads again: no SecretStr, no exclude=True, one alias for both directions"
+    )
+    return error
 
 
 def _name(type: object) -> str:
