@@ -35,6 +35,7 @@ class Mine:
 def place(tmp_path: Path) -> Iterator[Place]:
     with Place(tmp_path / "place") as made:
         made.write("breaks.py", BREAKS)
+        made.write("breaks_later.py", BREAKS.replace("    def ", "    async def "))
         made.write("fails.py", FAILS)
         made.write("broken.py", "def port():\n    return 1 // 0\nport()\n")
         yield made
@@ -50,8 +51,11 @@ def only_of_the_application(text: str, file: str) -> bool:
     )
 
 
-def test_a_breakpoint_stops_in_the_servers_terminal_and_the_server_goes_on_answering(place: Place) -> None:
-    words = [BIN / "cfgsync", "serve", "breaks:Mine", "--debug", "--store", "memory:", "--port", "0"]
+@pytest.mark.parametrize("module", ["breaks", "breaks_later"])
+def test_a_breakpoint_stops_in_the_servers_terminal_and_the_server_goes_on_answering(
+    place: Place, module: str
+) -> None:
+    words = [BIN / "cfgsync", "serve", f"{module}:Mine", "--debug", "--store", "memory:", "--port", "0"]
     words += ["--run-timeout", "0.5"]
     terminal = Terminal(words, environment=place.environment(), cwd=place.directory, columns=200)
     with terminal as shown:

@@ -259,6 +259,28 @@ async def test_system_exit_in_a_materializer_is_a_failed_run_and_not_the_end_of_
             await source.resolve("a")
 
 
+@pytest.mark.parametrize("is_async", [False, True])
+async def test_a_materializer_that_cancels_itself_has_failed_and_runs_again(is_async: bool) -> None:
+    class Cancels:
+        def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializationResult:
+            if "b" in registrations:
+                return one_file_each(registrations)
+            raise asyncio.CancelledError
+
+    class CancelsLater:
+        async def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializationResult:
+            await asyncio.sleep(0)
+            return Cancels().materialize_snapshot(registrations)
+
+    async with RegistrationConfigSource(CancelsLater() if is_async else Cancels()) as source:
+        await source.register(node("a"))
+        with pytest.raises(MaterializationFailed, match=r"CancelledError in test_generation\.py") as failure:
+            await source.resolve("a", wait=10)
+        await source.register(node("b"))
+        assert isinstance(await source.resolve("b", wait=10), Ready)
+    assert failure.value.at.startswith("CancelledError in ")
+
+
 async def test_a_run_past_its_deadline_has_failed_and_no_second_one_starts_beside_it() -> None:
     active: list[int] = []
 

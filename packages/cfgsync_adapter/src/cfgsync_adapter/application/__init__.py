@@ -6,5 +6,6 @@ from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
     from .materializer import expected_nodes as expected_nodes
+    from .wrapper import Wrapper as Wrapper
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -74,10 +74,22 @@ class ThreadDecider:
         if isinstance(first, NotReady | Prepared):
             return Decision(first, spent)
         metered = _Metered(first)
+        task = asyncio.current_task()
+        cancelled = 0 if task is None else task.cancelling()
         try:
             answer = await metered
-        except SystemExit as error:  # as in a thread: a failed run, and not the end of the server
-            raise failed(error) from error
+        except (SystemExit, KeyboardInterrupt, asyncio.CancelledError) as error:
+            ours = (
+                isinstance(error, asyncio.CancelledError)
+                and task is not None
+                and task.cancelling() > cancelled
+            )
+            pressed = (
+                isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread()
+            )
+            if ours or pressed:
+                raise
+            raise failed(error) from error  # as in a thread: a failed run, and not the end of the server
         last, more = await self._in_thread(lambda: checked(answer))
         return Decision(last, spent + more + metered.seconds)
 

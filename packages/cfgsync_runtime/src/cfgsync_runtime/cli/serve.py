@@ -28,6 +28,7 @@ from ..listening import load_http_server, raise_file_limit
 from ..materializer.account import Account
 from ..materializer.child import ChildDecider
 from ..materializer.loading import load_materializer
+from ..materializer.own_loop import OwnLoop
 from ..process.dumpable import refuse_inspection
 from ..process.garbage import collect_rarely, collection_paused
 from ..process.lines import Lines
@@ -210,7 +211,7 @@ def _served(
         return partial(_deciding_elsewhere, decider, **common), None
     log_of_application(handler=lines)
     try:
-        return partial(_running, load_materializer(settings.materializer), **common), None
+        return partial(_running, OwnLoop(load_materializer(settings.materializer)), **common), None
     except InputError as error:
         if error.trace:
             lines.say(error.trace)

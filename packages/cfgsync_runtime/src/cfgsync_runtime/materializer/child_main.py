@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import fcntl
-import inspect
 import io
 import logging
 import os
@@ -18,15 +17,14 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import Final, NoReturn
 
 import msgspec
 
 from cfgsync_adapter import (
-    MaterializationResult,
     NodeRegistration,
     NotReady,
     RegistrationSnapshot,
@@ -57,9 +55,7 @@ from .messages import (
     ToServer,
     framed,
 )
-
-if TYPE_CHECKING:
-    import asyncio
+from .own_loop import OwnLoop
 
 PIECE_BYTES: Final = 512 * 1024
 """The size of a message to the server's event loop."""
@@ -105,10 +101,9 @@ class Child:
     """A materializer and its copy of the registrations."""
 
     def __init__(self, materializer: RegistrationSnapshotMaterializer, pid: int) -> None:
-        self._materializer = materializer
+        self._materializer = OwnLoop(materializer)
         self._registrations: dict[str, NodeRegistration] = {}
         self._sent: frozenset[str] = frozenset()
-        self._runner: asyncio.Runner | None = None
         self._pid = pid
 
     def answers(self, message: ToChild) -> Iterator[bytes]:
@@ -129,7 +124,7 @@ class Child:
         began = time.process_time()
         try:
             try:
-                result = self._run(snapshot)
+                result = checked(self._materializer.materialize_snapshot(snapshot))
             finally:
                 end_a_twin(self._pid)
             if isinstance(result, NotReady):
@@ -155,23 +150,6 @@ class Child:
             yield from _pieces(message.run, fresh)
             self._sent = frozenset(result.blobs)
         yield frame
-
-    def _run(self, snapshot: RegistrationSnapshot) -> NotReady | Prepared:
-        result = self._materializer.materialize_snapshot(snapshot)
-        if inspect.isawaitable(result):
-            result = self._awaited(result)
-        return checked(result)
-
-    def _awaited(self, awaitable: Awaitable[MaterializationResult]) -> MaterializationResult:
-        """The result of an `async def`, on an event loop that is kept: a session that it opened serves its next run."""
-        import asyncio
-
-        async def settled() -> MaterializationResult:
-            return await awaitable
-
-        if self._runner is None:
-            self._runner = asyncio.Runner()
-        return self._runner.run(settled())
 
 
 def close_all_but(*kept: int) -> None:
