@@ -1,5 +1,6 @@
 """Servers and fleets in a line, as a test of an application has them: no loop of its own is needed, nothing is left."""
 
+import asyncio
 import http.client
 import socket
 import threading
@@ -54,6 +55,45 @@ class RaisesLater(Raises):
         return super().materialize_snapshot(registrations)
 
 
+def leaves():
+    raise SystemExit("I leave")
+
+
+def cancels():
+    raise asyncio.CancelledError
+
+
+def interrupts():
+    raise KeyboardInterrupt
+
+
+def forgets():
+    return None
+
+
+def misnames():
+    return MaterializedArtifacts.from_nodes(
+        {f"node-{n}": [ArtifactFile("/../etc/passwd", "x")] for n in range(1, 4)}
+    )
+
+
+class Ends:
+    """A run that ends in another way than with files."""
+
+    def __init__(self, how):
+        self.how = how
+
+    def materialize_snapshot(self, registrations):
+        return self.how()
+
+
+class EndsLater(Ends):
+    """The same behind an await."""
+
+    async def materialize_snapshot(self, registrations):
+        return self.how()
+
+
 @pytest.fixture(autouse=True)
 def nothing_is_left():
     before = set(threading.enumerate())
@@ -93,8 +133,10 @@ def test_what_is_wrong_with_a_bundle_is_said_before_anything_listens(tmp_path):
 
 
 def test_a_name_that_is_not_in_a_bundle_is_told_at_once():
-    with serving_bundle({"node-1": {"/a": "one"}}) as server, pytest.raises(FetchFailed, match="node-2"):
-        server.files("node-2", wait=60)
+    with serving_bundle({"node-1": {"/a": "one"}}) as server:
+        with pytest.raises(FetchFailed, match="node-2") as failed:
+            server.files("node-2", wait=60)
+        assert failed.value.hint == "check the identifier: server.status() shows the nodes that get files"
 
 
 # ── a materializer ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -118,8 +160,11 @@ def test_what_is_no_materializer_is_refused_with_what_would_be_one(given):
 def test_status_says_who_waits_and_why():
     with serving_materializer(Peers(2)) as server:
         server.register("node-1")
-        with pytest.raises(FetchFailed, match="1 of 2 nodes"):
+        with pytest.raises(FetchFailed, match="1 of 2 nodes") as failed:
             server.files("node-1", wait=2)
+        assert failed.value.__notes__[0].startswith(
+            "register what the materializer waits for, for example server"
+        )
         assert server.status().reason == "1 of 2 nodes"
         assert server.node_status("node-1").registered
         assert not server.node_status("node-2").registered
@@ -129,7 +174,7 @@ def test_status_says_who_waits_and_why():
 def test_what_the_materializer_raised_is_the_cause_of_the_failure(application):
     with serving_materializer(application) as server:
         with pytest.raises(FetchFailed, match="no-such-port") as failed:
-            server.files("node-1", wait=2)
+            server.files("node-1", wait=100)  # and not after these: the test would time out
         assert isinstance(failed.value.__cause__, KeyError)
         trace = failed.value.__cause__.__traceback__
         while trace.tb_next is not None:
@@ -269,6 +314,30 @@ def test_a_materializer_that_raises_for_all_nodes_ends_the_boot_at_once(tmp_path
         ) as refused:
             fleet.boot(3, wait=100)  # and not after these: the test would time out
         assert isinstance(refused.value.__cause__, KeyError)
+
+
+@pytest.mark.parametrize("kind", [Ends, EndsLater])
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        (leaves, "SystemExit: I leave"),
+        (cancels, "CancelledError"),
+        (interrupts, "KeyboardInterrupt"),
+        (forgets, "InvalidResult: materialize_snapshot returned NoneType, expected MaterializedArtifacts or NotReady"),
+        (misnames, "InvalidArtifact: artifact '/../etc/passwd': "),
+    ],
+)  # fmt: skip
+def test_a_run_that_ends_in_any_other_way_than_with_files_fails_a_test_at_once(tmp_path, kind, how, words):
+    with serving_materializer(kind(how)) as server, Fleet(server, tmp_path) as fleet:
+        with pytest.raises(FetchFailed) as failed:
+            server.files("node-1", wait=100)  # and not after these: the test would time out
+        with pytest.raises(FleetNotBooted) as refused:
+            fleet.boot(2, wait=100)
+        assert str(failed.value).startswith(f"the materializer raised {words}")
+        assert failed.value.__notes__ == ["fix the materializer: its own traceback is shown first"]
+        assert str(refused.value).startswith(f"2 of 2 nodes have no files; the materializer raised {words}")
+        for error in (failed.value, refused.value):
+            assert type(error.__cause__).__name__ == words.partition(":")[0]
 
 
 def test_a_node_that_cannot_write_its_files_is_named_and_the_fleet_is_not_in_step(tmp_path):

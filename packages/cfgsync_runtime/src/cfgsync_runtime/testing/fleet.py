@@ -21,7 +21,7 @@ from cfgsync_core.text import counted
 from ..node.outputs import OutputDirectory, write
 from ..node.programs import fetch_and_write_artifacts, refuse_no_seconds
 from ..node.state import NodeState
-from .served import WAIT, Served, registered_as
+from .served import WAIT, Served, raised, registered_as
 
 Nodes: TypeAlias = int | Iterable[str | NodeRegistration]
 """A number of nodes (`node-1`, `node-2`, …), their names, or their registrations."""
@@ -155,23 +155,11 @@ class Fleet(Mapping[str, FleetNode]):
         return registrations
 
     async def _booted(self, started: Mapping[str, FleetNode], wait: float) -> FleetNotBooted | None:
-        loop = asyncio.get_running_loop()
-        booting = {asyncio.create_task(self._first_files(node, wait)): name for name, node in started.items()}
-
-        def give_up(seen: frozenset[str]) -> None:
-            if started.keys() <= seen:
-                for task in booting:
-                    loop.call_soon_threadsafe(task.cancel)
-
-        observed = self.server.observed
-        if observed is not None:
-            observed.on_failure = give_up
-        try:
-            await asyncio.gather(*booting, return_exceptions=True)
-        finally:
-            if observed is not None:
-                observed.on_failure = lambda _: None
-        refused = self._refused(booting)
+        booting = await self.server.unless_failed(
+            [node.registration for node in started.values()],
+            [self._first_files(node, wait) for node in started.values()],
+        )
+        refused = self._refused(dict(zip(booting, started, strict=True)))
         if refused is None:
             self._nodes |= started
             for node in started.values():
@@ -191,7 +179,7 @@ class Fleet(Mapping[str, FleetNode]):
             return None
         failure = self.server.failure
         if failure is not None:
-            reasons.insert(0, f"the materializer raised {type(failure).__name__}: {failure}")
+            reasons.insert(0, raised(failure))
         return FleetNotBooted(
             f"{without} of {counted(len(booting), 'node')} {'has' if without == 1 else 'have'} no files; {_few(reasons)}"
         )

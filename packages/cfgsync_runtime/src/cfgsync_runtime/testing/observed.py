@@ -8,19 +8,20 @@ from contextlib import contextmanager
 
 from cfgsync_adapter import MaterializationResult, RegistrationSnapshot, RegistrationSnapshotMaterializer
 from cfgsync_adapter.application import expected_nodes
+from cfgsync_adapter.generations import checked
 
 
 class ObservedMaterializer:
-    """Returns what `inner` returns. `failure` is the exception of the last run, or None, and `runs` counts the runs.
-    `on_failure` is called, in the thread of the run, with the names that the run saw."""
+    """Returns what `inner` returns. `failure` is what made the last run fail, or None: what `inner` raised, or what is wrong
+    with its result. `runs` counts the runs."""
 
     def __init__(self, inner: RegistrationSnapshotMaterializer) -> None:
         self.inner = inner
         self.revision = str(getattr(inner, "revision", ""))
         self.expected_nodes = expected_nodes(inner)
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self.runs = 0
-        self.on_failure: Callable[[frozenset[str]], object] = lambda _: None
+        self._watching: set[Callable[[RegistrationSnapshot, BaseException], object]] = set()
 
     def materialize_snapshot(
         self, registrations: RegistrationSnapshot
@@ -29,16 +30,28 @@ class ObservedMaterializer:
         self.runs += 1
         with self._observed(registrations):
             result = self.inner.materialize_snapshot(registrations)
+            if not inspect.isawaitable(result):
+                checked(result)
         if inspect.isawaitable(result):
             return self._awaited(result, registrations)
         self.failure = None
         return result
+
+    @contextmanager
+    def on_failure(self, call: Callable[[RegistrationSnapshot, BaseException], object]) -> Iterator[None]:
+        """Call `call`, in the thread of the run, with what each run saw that fails, and why it does."""
+        self._watching.add(call)
+        try:
+            yield
+        finally:
+            self._watching.discard(call)
 
     async def _awaited(
         self, awaitable: Awaitable[MaterializationResult], registrations: RegistrationSnapshot
     ) -> MaterializationResult:
         with self._observed(registrations):
             result = await awaitable
+            checked(result)
         self.failure = None
         return result
 
@@ -46,7 +59,8 @@ class ObservedMaterializer:
     def _observed(self, registrations: RegistrationSnapshot) -> Iterator[None]:
         try:
             yield
-        except Exception as error:
+        except BaseException as error:  # SystemExit and CancelledError are failed runs, too
             self.failure = error
-            self.on_failure(frozenset(node.identifier for node in registrations))
+            for call in tuple(self._watching):
+                call(registrations, error)
             raise

@@ -9,25 +9,28 @@ from __future__ import annotations
 import asyncio
 import http.client
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, ExitStack, closing
-from typing import Final, Self, TypeAlias, TypedDict, TypeVar, Unpack
+from contextlib import AbstractAsyncContextManager, ExitStack, closing, nullcontext
+from typing import Any, Final, Self, TypeAlias, TypedDict, TypeVar, Unpack
 
 import msgspec
 
-from cfgsync_adapter import Late, MaterializedArtifactsSink
+from cfgsync_adapter import Late, MaterializedArtifactsSink, RegistrationSnapshot
 from cfgsync_artifacts import ArtifactFile, ArtifactSet
 from cfgsync_core import (
     Backend,
     CfgsyncClient,
     Engine,
+    Fetched,
     FetchFailed,
     FleetStatus,
     HttpServer,
+    MissingForGood,
     NodeArtifactsBundle,
     NodeRegistration,
     NodeStatus,
+    NotReadyInTime,
     StaticConfigSource,
 )
 
@@ -43,6 +46,14 @@ T = TypeVar("T")
 
 WAIT: Final = 10.0
 """Seconds that a test waits for files by default."""
+
+FIX: Final = "fix the materializer: its own traceback is shown first"
+HINTS: Final[dict[type, str]] = {
+    NotReadyInTime: "register what the materializer waits for, for example server.register(…) for another node, or give a"
+    " longer wait=",
+    MissingForGood: "check the identifier: server.status() shows the nodes that get files",
+}
+"""What to do in a test, where a command line's advice does not fit."""
 
 Files: TypeAlias = ArtifactSet | Iterable[ArtifactFile] | Mapping[str, str | bytes]
 """A node's files: a set, a list, or contents by path."""
@@ -162,20 +173,49 @@ class Served:
     ) -> dict[str, str | bytes]:
         """Register `node`, wait up to `wait` seconds, and return its files: content by path, in order. Writes nothing.
 
-        Raises `FetchFailed`, whose `__cause__` is what the materializer raised, if anything.
+        Raises `FetchFailed`, whose `__cause__` is what the materializer raised, if anything: at once when it has seen the
+        node and raises.
         """
         registration = registered_as(node, ip, metadata)
 
-        async def fetch() -> dict[str, str | bytes]:
+        async def fetch() -> Fetched:
             async with CfgsyncClient(self.url) as client:
-                fetched = await client.fetch(registration, wait=wait)
-            return {file.path: file.content for file in fetched.payload.files}
+                return await client.fetch(registration, wait=wait)
 
         try:
-            return self.loop.run(fetch())
+            fetched = self.loop.run(self._fetched(registration, fetch()))
         except FetchFailed as error:
             error.add_note(error.hint)
             raise error from self.failure
+        return {file.path: file.content for file in fetched.payload.files}
+
+    async def _fetched(self, registration: NodeRegistration, fetch: Coroutine[Any, Any, Fetched]) -> Fetched:
+        (fetching,) = await self.unless_failed([registration], [fetch])
+        if fetching.cancelled():
+            assert self.failure is not None
+            raise FetchFailed(NotReadyInTime(raised(self.failure), FIX, raised(self.failure)))
+        error = fetching.exception()
+        if isinstance(error, FetchFailed) and type(error.outcome) in HINTS:
+            raise FetchFailed(
+                msgspec.structs.replace(error.outcome, hint=HINTS[type(error.outcome)])
+            ) from None
+        return fetching.result()
+
+    async def unless_failed(
+        self, registrations: Sequence[NodeRegistration], work: Iterable[Coroutine[Any, Any, T]]
+    ) -> list[asyncio.Task[T]]:
+        """Do the work, and return its tasks: done, or cancelled as soon as the materializer failed on all registrations."""
+        loop = asyncio.get_running_loop()
+        tasks = [loop.create_task(one) for one in work]
+
+        def give_up(seen: RegistrationSnapshot, _: BaseException) -> None:
+            if all(seen.get(one.identifier) == one for one in registrations):
+                for task in tasks:
+                    loop.call_soon_threadsafe(task.cancel)
+
+        with nullcontext() if self.observed is None else self.observed.on_failure(give_up):
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return tasks
 
     def register(
         self, node: str | NodeRegistration, *, ip: str = "127.0.0.1", metadata: object = None
@@ -190,8 +230,8 @@ class Served:
         self.loop.run(register())
 
     @property
-    def failure(self) -> Exception | None:
-        """The exception of the materializer's last run, or None."""
+    def failure(self) -> BaseException | None:
+        """What made the materializer's last run fail, or None."""
         return None if self.observed is None else self.observed.failure
 
     def status(self) -> FleetStatus:
@@ -226,6 +266,11 @@ def registered_as(node: str | NodeRegistration, ip: str, metadata: object) -> No
     if isinstance(node, NodeRegistration):
         return node
     return NodeRegistration(node, ip).with_metadata(metadata)
+
+
+def raised(failure: BaseException) -> str:
+    """What the materializer raised, or what is wrong with its result, in a sentence."""
+    return f"the materializer raised {type(failure).__name__}{f': {failure}' if str(failure) else ''}"
 
 
 async def _ended(living: Future[None], stop: asyncio.Event) -> None:
