@@ -190,6 +190,30 @@ def test_the_watcher_would_have_seen_a_socket_and_a_loop(run_pytest):
     assert "loop True threads 1 " in last
 
 
+NODE_ONLY = """
+    import sys
+
+    class WithoutTheServer:
+        def find_spec(self, name, path=None, target=None):
+            if name in ("aiohttp", "pydantic"):
+                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+    sys.meta_path.insert(0, WithoutTheServer())
+"""
+
+
+def test_where_only_a_node_is_installed_it_says_in_one_line_what_is_missing(run_pytest):
+    code, printed = run_pytest(conftest=NODE_ONLY, test_ours="def test_ours(cfgsync_fleet): pass")
+    assert code == 1, printed
+    (line,) = (line for line in printed.splitlines() if line.startswith("cfgsync's fixtures need "))
+    assert line.endswith(
+        ", which a node does not have: install cfgsync too, from the checkout (pip install CHECKOUT/packages/*) or the"
+        " wheels (docs/install.md)"
+    )
+    assert "Traceback" not in printed
+    assert "pytest_plugin.py" not in printed
+
+
 # ── whom it gets along with ──────────────────────────────────────────────────────────────────────────────────────────
 
 PYTEST_ASYNCIO = "asyncio_default_fixture_loop_scope = function\nasyncio_mode = {}"

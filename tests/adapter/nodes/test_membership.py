@@ -10,7 +10,8 @@ import pytest
 
 from cfgsync_adapter import MaterializationResult, Quorum, RegistrationConfigSource, RegistrationSnapshot
 from cfgsync_adapter.nodes.last_seen import LastSeen
-from cfgsync_core import Acknowledgement, Entry, MemoryStore, Missing, NotReady, Ready, Unavailable
+from cfgsync_core import Acknowledgement, Condition, Entry, MemoryStore, Missing, NotReady, Ready, Unavailable
+from cfgsync_core.wire import describe
 from tests.adapter.fleets import RandomKeys, ReadyAt, node, one_file_each
 from tests.faults import BrokenStore
 
@@ -350,7 +351,12 @@ async def test_many_missing_are_counted_after_the_first_and_all_there_as_data() 
 
 
 async def test_names_that_a_materializer_waits_for_cannot_move_a_terminals_cursor() -> None:
-    async with RegistrationConfigSource(Quorum(Anybody(), expected=["a", "\x1b[2J\x9b1m"])) as source:
+    class Waits:
+        def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializationResult:
+            conditions = (Condition("quorum", 1, 2, ("\x1b[2J\x9b1m",)),)
+            return NotReady(describe("", conditions), conditions)
+
+    async with RegistrationConfigSource(Waits()) as source:
         await source.register(node("a"))
         await until_settled(source)
         assert source.fleet(10, "").reason.isprintable()

@@ -132,6 +132,22 @@ def test_what_is_wrong_with_a_bundle_is_said_before_anything_listens(tmp_path):
     assert StaticConfigSource({}) is not None  # an empty one is legal, as everywhere else
 
 
+@pytest.mark.parametrize(
+    ("bundle", "shared", "what"),
+    [
+        (["x"], (), "list is no bundle: it has the files of each node by its name"),
+        ({"/c": "x"}, (), "the files of node '/c' are text: the name of a node is missing around them"),
+        ({"a": ArtifactFile("/c", "x")}, (), "files are a list of ArtifactFile or contents by path, not ArtifactFile"),
+        ({}, "x", "files are a list of ArtifactFile or contents by path, not str"),
+    ],
+)  # fmt: skip
+def test_what_is_no_bundle_is_refused_with_what_would_be_one(bundle, shared, what):
+    with pytest.raises(InputError) as refused:
+        serving_bundle(bundle, shared)
+    assert str(refused.value) == what
+    assert '{"/config.yaml": "a: 1\\n"}' in refused.value.hint
+
+
 def test_a_name_that_is_not_in_a_bundle_is_told_at_once():
     with serving_bundle({"node-1": {"/a": "one"}}) as server:
         with pytest.raises(FetchFailed, match="node-2") as failed:

@@ -63,7 +63,7 @@ def _text_if_it_is(raw: bytes) -> str | bytes:
 
 
 class ArtifactSet:
-    """An ordered, immutable set of files with distinct paths. Raises `DuplicatePath`.
+    """An ordered, immutable set of files with distinct paths. Raises `DuplicatePath`; `TypeError` for one file instead of a list.
 
     `a + b` is the set of a's files, then b's. `len`, iteration, indexing, equality.
     """
@@ -73,6 +73,11 @@ class ArtifactSet:
     files: tuple[ArtifactFile, ...]
 
     def __init__(self, files: Iterable[ArtifactFile] = ()) -> None:
+        if isinstance(files, str | bytes) or not isinstance(files, Iterable):
+            write = ": write ArtifactSet([…])" if isinstance(files, ArtifactFile) else ""
+            raise TypeError(
+                f"an ArtifactSet is made of a list of ArtifactFile, not {type(files).__name__}{write}"
+            )
         self.files = tuple(files)
         self._manifest: bytes | None = None
         seen: set[str] = set()

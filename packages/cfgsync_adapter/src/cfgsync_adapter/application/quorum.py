@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterable
 from math import isfinite
 
-from cfgsync_core import Condition, NotReady
+from cfgsync_core import Condition, InvalidRegistration, NotReady
 from cfgsync_core.text import counted
-from cfgsync_core.wire import describe
+from cfgsync_core.wire import check_identifier, describe
 
 from .materializer import RegistrationSnapshotMaterializer, type_of
 from .snapshot import RegistrationSnapshot
@@ -131,6 +131,17 @@ def _identifiers(expected: object) -> tuple[str, ...]:
     for name in names:
         if not isinstance(name, str):
             raise TypeError(f"expected= is a list of identifiers as text, and holds {type_of(name)}")
+    impossible, why = [], ""
+    for name in names:
+        try:
+            check_identifier(name)
+        except InvalidRegistration as error:
+            impossible.append(repr(name))
+            why = error.why
+    if impossible:
+        raise ValueError(
+            f"expected= has names that no node can have: {', '.join(impossible[:5])} (a name is {why})"
+        )
     return tuple(sorted(set(names)))
 
 

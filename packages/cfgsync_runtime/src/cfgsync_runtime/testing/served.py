@@ -91,7 +91,7 @@ def serving_bundle(bundle: Bundle, shared: Files = (), *, port: int = 0) -> Serv
             )
         source = StaticConfigSource.from_bundle(bundle)
     else:
-        source = StaticConfigSource({node: as_set(files) for node, files in bundle.items()}, as_set(shared))
+        source = StaticConfigSource(_files_by_node(bundle), as_set(shared))
     return Served(lambda: serving_source(source, source, acknowledging=source, details=source, port=port))
 
 
@@ -258,7 +258,28 @@ def as_set(files: Files) -> ArtifactSet:
         return files
     if isinstance(files, Mapping):
         return ArtifactSet(ArtifactFile(path, content) for path, content in files.items())
+    if isinstance(files, str | bytes | ArtifactFile):
+        raise InputError(
+            f"files are a list of ArtifactFile or contents by path, not {type(files).__name__}", _FILES
+        )
     return ArtifactSet(files)
+
+
+def _files_by_node(bundle: Mapping[str, Files]) -> dict[str, ArtifactSet]:
+    if not isinstance(bundle, Mapping):
+        raise InputError(
+            f"{type(bundle).__name__} is no bundle: it has the files of each node by its name", _BUNDLE
+        )
+    for node, files in bundle.items():
+        if isinstance(files, str | bytes):
+            raise InputError(
+                f"the files of node {node!r} are text: the name of a node is missing around them", _BUNDLE
+            )
+    return {node: as_set(files) for node, files in bundle.items()}
+
+
+_FILES: Final = 'write {"/config.yaml": "a: 1\\n"}'
+_BUNDLE: Final = 'write {"node-1": {"/config.yaml": "a: 1\\n"}}, or the path of a YAML file'
 
 
 def registered_as(node: str | NodeRegistration, ip: str, metadata: object) -> NodeRegistration:

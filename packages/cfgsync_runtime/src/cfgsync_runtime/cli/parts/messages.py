@@ -27,6 +27,11 @@ def fail(code: int, happened: str, do: str) -> int:
     return code
 
 
+INSTALL_SERVER: Final = (
+    "install cfgsync too, from the checkout (pip install CHECKOUT/packages/*) or the wheels (docs/install.md)"
+)
+
+
 def failed(error: CfgsyncError) -> int:
     """Print why a command failed; the exit code."""
     code = 2 if isinstance(error, InputError) else error.code if isinstance(error, NoAnswer) else 1
@@ -40,7 +45,7 @@ def not_installed(error: ModuleNotFoundError, prefix: str = "") -> int:
     return fail(
         2,
         f"{prefix}this command is not installed: it needs {error.name}, which a node does not have",
-        "install cfgsync too, from the checkout (pip install CHECKOUT/packages/*) or the wheels (docs/install.md)",
+        INSTALL_SERVER,
     )
 
 
