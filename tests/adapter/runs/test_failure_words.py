@@ -7,16 +7,19 @@ import logging
 import subprocess
 from pathlib import Path
 
+import pydantic
 import pytest
 
 from cfgsync_adapter import (
     ArtifactFile,
     ArtifactSet,
     MaterializedArtifacts,
+    NodeRegistration,
     PersistingSnapshotMaterializer,
     RegistrationConfigSource,
     RegistrationSnapshot,
 )
+from cfgsync_adapter.application.failure import application_traceback
 from cfgsync_core import MaterializationFailed, MetadataMismatch, Unavailable
 from tests.adapter.fleets import ReadyAt, node
 
@@ -235,3 +238,43 @@ async def test_a_generation_for_nobody_is_published_with_a_warning_that_names_bo
         await source.resolve("nobody", wait=5)
         assert "it names no node, and registered are" in source.fleet(9, "").reason
         assert len(warned()) == 2
+
+
+class Port(pydantic.BaseModel):
+    port: int
+
+
+class Parsed:
+    """Fails in a library below cfgsync, or in one below the application."""
+
+    def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializedArtifacts:
+        for one in registrations:
+            if one.metadata == "library":
+                try:
+                    Port.model_validate_json("{}")
+                except ValueError as error:
+                    raise LookupError("no port") from error
+            one.metadata_as(Port)
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("metadata", "errors", "frames"),
+    [
+        ({"prot": SECRET}, ["MetadataMismatch: metadata of node a: port: Field required"], 1),
+        ("library", ["ValidationError: 1 validation error for Port", "LookupError: no port"], 2),
+    ],
+)
+def test_a_traceback_has_the_applications_frames_and_the_exceptions_that_it_has_seen(
+    metadata: object, errors: list[str], frames: int
+) -> None:
+    snapshot = RegistrationSnapshot([NodeRegistration("a", "10.0.0.1").with_metadata(metadata)])
+    with pytest.raises((MetadataMismatch, LookupError)) as caught:
+        Parsed().materialize_snapshot(snapshot)
+    trace = application_traceback(caught.value)
+    places = [line.partition(",")[0] for line in trace.splitlines() if line.startswith("  File ")]
+    assert places == [f'  File "{__file__}"'] * (frames + 1)
+    assert trace.count("Traceback (most recent call last):") == len(errors)
+    for words in errors:
+        assert words in trace
+    assert SECRET not in trace

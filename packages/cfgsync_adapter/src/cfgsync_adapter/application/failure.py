@@ -45,22 +45,49 @@ def failed(error: BaseException) -> MaterializationFailed:
 
 
 def application_traceback(error: BaseException) -> str:
-    """The traceback without the frames of cfgsync, asyncio and importlib, `""` when no other is left. For the author of the
-    application: it may hold a secret."""
+    """The traceback with the application's frames only, `""` when there is none: without those of cfgsync, of Python and of
+    libraries, and without the exceptions in its chain that only those have seen. For the author of the application: it may
+    hold a secret."""
     chain = [error]
     for one in chain:
         inner = one.exceptions if isinstance(one, BaseExceptionGroup) else ()
         chain += [other for other in (one.__cause__, one.__context__, *inner) if other and other not in chain]
-    frames = [frame for one in chain for frame, _ in traceback.walk_tb(one.__traceback__)]
-    ours = {frame.f_code.co_filename for frame in frames if _is_plumbing(_module(frame.f_globals))}
-    if all(frame.f_code.co_filename in ours for frame in frames):
+    frames = [
+        (frame.f_code.co_filename, _module(frame.f_globals))
+        for one in chain
+        for frame, _ in traceback.walk_tb(one.__traceback__)
+    ]
+    candidates = [(file, module) for file, module in frames if not _is_not_the_applications(module)]
+    application = candidates[0][1].partition(".")[0] if candidates else ""  # it may itself be installed
+    files = {
+        file
+        for file, module in candidates
+        if module.partition(".")[0] == application or not _INSTALLED & set(file.split(os.sep))
+    }
+    if not files:
         return ""
     made = traceback.TracebackException.from_exception(error)
     shown = [made]
     for each in shown:
-        each.stack[:] = [frame for frame in each.stack if frame.filename not in ours]
         shown += [other for other in (each.__cause__, each.__context__, *(each.exceptions or ())) if other]
+    for each in reversed(shown):  # what an exception leads to comes before it
+        each.__cause__, each.__context__ = _seen_in(files, each.__cause__), _seen_in(files, each.__context__)
+    for each in shown:
+        each.stack[:] = [frame for frame in each.stack if frame.filename in files]
     return shortened("".join(made.format()).rstrip(), MAX_TRACEBACK_CHARACTERS)
+
+
+_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
+
+
+def _seen_in(
+    files: set[str], made: traceback.TracebackException | None
+) -> traceback.TracebackException | None:
+    """This exception, or if it went through none of the files, the next one in its chain. One without a traceback is the
+    application's: `raise … from OSError(…)`."""
+    if made is None or not made.stack or any(frame.filename in files for frame in made.stack):
+        return made
+    return made.__cause__ or (None if made.__suppress_context__ else made.__context__)
 
 
 def _first(group: BaseException) -> tuple[BaseException, int]:
@@ -95,8 +122,3 @@ def _is_not_the_applications(module: str) -> bool:
 def _module(names: dict[str, Any]) -> str:
     """A module's name, also when `python -m …` runs it as `__main__`."""
     return str(getattr(names.get("__spec__"), "name", None) or names.get("__name__", ""))
-
-
-def _is_plumbing(module: str) -> bool:
-    """True for a module of cfgsync, of the event loop that calls an `async def`, or of an import."""
-    return module.startswith(("cfgsync_", "asyncio.", "importlib", "_frozen_importlib"))
