@@ -16,6 +16,7 @@ import pytest
 from cfgsync_runtime.process import lines as module
 from cfgsync_runtime.process.lines import RECORD, Lines, read_lines
 from cfgsync_runtime.process.logs import JsonLines, TextLines, passing_on
+from tests.processes import eventually
 
 Pipe = tuple[int, int]
 
@@ -184,6 +185,33 @@ def test_a_log_record_is_on_a_line_of_its_own_also_after_a_part_of_a_line() -> N
     os.close(writing)
     reader.join(10)
     assert "\n".join(got) == "first\nprinted\nsecond\nthird\nprinted again\nlast"
+
+
+def test_a_part_of_a_line_is_passed_on_when_silence_follows_and_its_end_is_no_second_line() -> None:
+    reading, writing = os.pipe()
+    got: list[str] = []
+    reader = read_lines(reading, got.append)
+    os.write(writing, b"whole\nbefore the hang")
+    eventually(lambda: got == ["whole", "before the hang"])
+    os.write(writing, f"\n{RECORD}half of ".encode())
+    time.sleep(1.5 * module.SILENCE)  # a record is never cut
+    os.write(writing, b"a record\nagain")
+    eventually(lambda: got[-1] == "again")
+    os.write(writing, f"{RECORD}last\n".encode())
+    os.close(writing)
+    reader.join(10)
+    assert got == ["whole", "before the hang", "half of a record", "again", "last"]
+
+
+def test_what_is_printed_or_logged_moves_no_terminals_cursor_and_hides_no_line(pipe: Pipe) -> None:
+    lines = Lines(to=pipe[1])
+    said = "a\x1b[2J\r2026 INFO forged\x9b\u202e\tü\r\nend"
+    shown = ["a\\x1b[2J\\r2026 INFO forged\\x9b\\u202e\tü", "end"]
+    passing_on(lines, False)(said)
+    assert read_until(pipe[0], "end") == shown
+    record = logging.LogRecord("app", logging.INFO, "", 1, said, (), None)
+    assert TextLines().format(record).partition("app: ")[2].split("\n") == shown
+    lines.end()
 
 
 def test_a_line_without_an_end_is_passed_on_in_pieces() -> None:

@@ -19,6 +19,7 @@ HELD: Final = 1_000  # lines, or pieces of output; more than that are dropped an
 PATIENCE: Final = (
     1.0  # s that the last lines get at the end, and another process's output when no room is left
 )
+SILENCE: Final = 1.0  # s without output, after which a part of a line is passed on
 PIECE_BYTES: Final = 16 * 1024
 RECORD: Final = "\x1e"
 """Begins a log record of another process (ASCII's record separator), which may have printed a part of a line before it."""
@@ -124,7 +125,8 @@ class Lines(logging.Handler):
 
 def read_lines(pipe: int, write: Callable[[str], object]) -> threading.Thread:
     """Give what another process prints to `write`, whole lines at a time, in a thread that ends, and closes the pipe, when
-    the last writer has closed it. What follows a `RECORD` is on a line of its own."""
+    the last writer has closed it. A part of a line is passed on after `SILENCE`: the process may hang. What follows a
+    `RECORD` is on a line of its own, and is never cut there."""
     mark = RECORD.encode()
 
     def pass_on(text: bytes) -> None:
@@ -132,9 +134,18 @@ def read_lines(pipe: int, write: Callable[[str], object]) -> threading.Thread:
         write(lines.decode("utf-8", "backslashreplace"))
 
     def read() -> None:
-        rest = b""
+        rest, is_cut = b"", False
+        silence = select.poll()
+        silence.register(pipe, select.POLLIN)
         with open(pipe, "rb", buffering=0) as output, suppress(OSError):
-            while piece := output.read(PIECE_BYTES):
+            while True:
+                if rest and mark not in rest and not silence.poll(SILENCE * 1000):
+                    pass_on(rest)
+                    rest, is_cut = b"", True
+                if not (piece := output.read(PIECE_BYTES)):
+                    break
+                if is_cut:  # its end is no empty line
+                    piece, is_cut = piece.removeprefix(b"\n"), False
                 whole, newline, rest = (rest + piece).rpartition(b"\n")
                 if newline:
                     pass_on(whole)

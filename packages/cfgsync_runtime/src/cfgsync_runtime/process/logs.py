@@ -7,6 +7,7 @@ have level debug, which is off here. What the application logs and prints is in 
 from __future__ import annotations
 
 import logging
+import re
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -31,7 +32,7 @@ class TextLines(logging.Formatter):
         """See `logging.Formatter`."""
         logger = "" if record.name.partition(".")[0] in OURS else f"{record.name}: "
         line = f"{_at(record)} {record.levelname} {logger}{record.getMessage()}"
-        return "\n".join(filter(None, (line, _traceback(self, record))))
+        return visible("\n".join(filter(None, (line, _traceback(self, record)))))
 
 
 class JsonLines(logging.Formatter):
@@ -95,10 +96,10 @@ def log_of_application(as_json: bool = False, handler: logging.Handler | None = 
 
 
 def passing_on(lines: Lines, as_json: bool) -> Callable[[str], None]:
-    """A function that writes what the materializer's process prints: as it is, but with `as_json` one object for each line
+    """A function that writes what the materializer's process prints: `visible`, but with `as_json` one object for each line
     that is not one of its log."""
     if not as_json:
-        return lines.pass_on
+        return lambda text: lines.pass_on(visible(text))
 
     def pass_on(text: str) -> None:
         lines.pass_on(
@@ -106,6 +107,19 @@ def passing_on(lines: Lines, as_json: bool) -> Callable[[str], None]:
         )
 
     return pass_on
+
+
+def visible(text: str) -> str:
+    """The text with every control character but tabs and newlines as `\\x1b`: a node's metadata that an application prints
+    must move no terminal's cursor, and overwrite no line of the log."""
+    return _UNUSUAL.sub(_escaped, text.replace("\r\n", "\n"))
+
+
+_UNUSUAL: Final = re.compile(r"[^\n\t -~]")
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return found[0] if found[0].isprintable() else found[0].encode("unicode_escape").decode()
 
 
 def _printed(line: str) -> str:
