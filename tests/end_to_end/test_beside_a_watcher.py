@@ -57,9 +57,12 @@ def test_metadata_given_by_hand_beside_a_watcher_are_kept_until_it_starts_again(
     eventually(lambda: watch.text == "nothing")
     done = place.run(*place.fetching(server.url, "a", "--metadata", "2"))
     assert done.returncode == 0
-    assert done.stderr.splitlines()[1] == (
-        "note: --metadata changed what the watcher registered for a; the watcher keeps the change until it starts again"
+    out = place.directory / "out/a"
+    assert done.stderr.splitlines()[0] == (
+        f"note: the watcher of a ({out}) reports for it; --metadata of this fetch changed its registration, and the watcher"
+        " keeps the change until it starts again"
     )
+    assert "only writes files" not in done.stderr
     assert registered(server, "a") == 2
     assert server.status("a")["keepalive"] == 60
     server.kill()

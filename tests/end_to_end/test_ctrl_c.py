@@ -161,7 +161,7 @@ def test_whoever_asks_a_server(
         else:
             eventually(lambda: bool(server.heard))
         left = interrupted(shown)
-    assert left in ("", "generation -, 1 registered, 0 waiting, 0\n  applied\nnot ready: alone")  # 40 columns
+    assert left in ("", "generation -, 1 registered, 0 applied\nnot ready: alone")  # 40 columns
     assert below(place.directory) == before
 
 

@@ -21,6 +21,11 @@ class Mine:
         logging.getLogger("app").warning("went on with %d", found)
         return MaterializedArtifacts.from_nodes({n: [ArtifactFile("/a", str(found))] for n in nodes.identifiers})
 """
+MISSPELT = """
+from cfgsync_adapter import ArtifactFile, MaterializedArtifacts
+def Mine():
+    return MaterializedArtifacts.from_nodes({"a_1": [ArtifactFile("/a", "x")]})
+"""
 FAILS = """
 from cfgsync_adapter import ArtifactFile, MaterializedArtifacts
 class Mine:
@@ -37,6 +42,7 @@ def place(tmp_path: Path) -> Iterator[Place]:
         made.write("breaks.py", BREAKS)
         made.write("breaks_later.py", BREAKS.replace("    def ", "    async def "))
         made.write("fails.py", FAILS)
+        made.write("misspelt.py", MISSPELT)
         made.write("broken.py", "def port():\n    return 1 // 0\nport()\n")
         yield made
 
@@ -95,9 +101,14 @@ def test_a_check_shows_the_traceback_and_then_its_two_lines(place: Place) -> Non
     assert failed.returncode == 1
     assert only_of_the_application(failed.stderr, "fails.py"), failed.stderr
     assert [line.strip() for line in failed.stderr.splitlines()[-2:]] == [
-        "failed: 'port'",
+        "failed: 'port' (KeyError in fails.py, line 7)",
         "fix the materializer",
     ]
+    misspelt = place.run("check", "misspelt:Mine", "--store", "sqlite:s.db")
+    assert (
+        "note: the result has files for a_1, which is not registered, and none for a; is a name"
+        in misspelt.stderr
+    )
     broken = place.run("check", "broken:Mine", "--store", "sqlite:s.db")
     assert broken.returncode == 2
     assert only_of_the_application(broken.stderr, "broken.py"), broken.stderr

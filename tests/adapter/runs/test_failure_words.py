@@ -203,6 +203,12 @@ async def test_one_misspelt_name_is_a_warning_that_names_both_sides(caplog: pyte
             await source.register(node(name))
         await source.resolve("db-1", wait=5)
         assert await source.resolve("db-2", wait=5)
+        assert source.node("db-2").reason == (
+            "the materializer gave it no files; it gave files to db_2, which is not registered; is a name misspelt?"
+        )
+        await source.register(node("other"))
+        await source.resolve("other", wait=5)
+        assert source.node("other").reason == "the materializer gave it no files"
     words = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
     assert len(words) == 1
     assert words[0].endswith(

@@ -449,7 +449,7 @@ def test_status_is_a_table_within_eighty_columns(run: Run) -> None:
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[0] == "generation 3, 2 registered, 1 waiting, 1 applied"
+    assert lines[0] == "generation 3, 2 registered, 1 held request, 1 applied"
     assert "not ready: waiting for 5 nodes, have 3" in lines
     assert "quorum: 3 of 5 nodes" in lines
     assert [line.split() for line in lines if line.startswith("node-1")] == [

@@ -254,7 +254,7 @@ def test_watch_draws_the_change_and_ctrl_c_leaves_the_terminal_as_it_was(
         assert terminal.end() == 130
     screen = terminal.screen
     assert (screen.is_alternate, screen.is_cursor_hidden) == (False, False)
-    assert "generation 3, 1 registered, 0 waiting, 1 applied" in screen.text
+    assert "generation 3, 1 registered, 1 applied" in screen.text
     assert "waiting for 2" not in screen.text, "what is over is not left behind"
     assert "Traceback" not in terminal.written
 
@@ -355,7 +355,7 @@ def test_off_a_terminal_there_is_a_block_for_each_change_with_the_nodes_that_cha
     )
     title = "NODE                   STATE       SERVED     APPLIED    LAST SEEN"
     first, second, third = said.rstrip("\n").split("\n\ngeneration")
-    assert first.splitlines()[0] == "generation -, 2 registered, 2 waiting, 0 applied"
+    assert first.splitlines()[0] == "generation -, 2 registered, 2 held requests, 0 applied"
     assert [line.split()[0] for line in first.partition(title)[2].split("\n")[1:]] == ["a", "b"]
     assert [line.split()[:2] for line in second.partition(title)[2].split("\n")[1:]] == [["a", "applied"]]
     assert third.endswith("1 applied\nconverging\nb has left")
@@ -432,7 +432,7 @@ def test_every_state_of_the_fleet_is_the_first_word_of_its_reason(state: FleetSt
 def test_a_server_that_is_older_than_states_is_shown_without_them() -> None:
     fleet = FleetStatus(registered=1, waiting=0, reason="why")
     shown = list(table(fleet, [NodeStatus("a", registered=True)], Page()))
-    assert shown[:2] == ["generation -, 1 registered, 0 waiting", "reason: why"]
+    assert shown[:2] == ["generation -, 1 registered", "reason: why"]
     assert shown[-1].split() == ["a", "-", "-", "-", "not", "since", "restart"]
 
 
@@ -440,11 +440,13 @@ def test_a_node_is_shown_with_its_promise_and_one_from_before_the_restart_is_not
     before = NodeStatus("a", registered=True, state="applied", applied=GENERATION)
     assert "not since restart" in list(table(FleetStatus(registered=1, waiting=0), [before], Page()))[-1]
     assert "last seen not since restart" in list(one(before, Page()))
-    assert "promised to keep in touch: no (--ttl does not remove it)" in list(one(before, Page()))
+    assert "promised to keep in touch: no (serve --ttl does not remove it)" in list(one(before, Page()))
     watches = NodeStatus("b", registered=True, last_seen=SEEN, keepalive=60)
     shown = list(table(FleetStatus(registered=2, waiting=0), [before, watches], Page()))
     assert shown[-1] == "promised to keep in touch: b"
-    assert "promised to keep in touch: every 60 s (--ttl removes it)" in list(one(watches, Page()))
+    assert "promised to keep in touch: every 60 s (if silent, serve --ttl removes it)" in list(
+        one(watches, Page())
+    )
     assert "last seen never" in list(one(NodeStatus("stranger"), Page()))
 
 
@@ -469,7 +471,7 @@ def test_the_head_has_the_counts_of_the_states_and_names_every_missing_node() ->
     )
     shown = list(summary(fleet, Page(width=300)))
     assert shown == [
-        "generation -, 0 registered, 0 waiting, 12 not_registered, 0 applied",
+        "generation -, 0 registered, 12 not_registered, 0 applied",
         f"empty: {reason}",
         f"also missing: {', '.join(names[2:])}",
     ]

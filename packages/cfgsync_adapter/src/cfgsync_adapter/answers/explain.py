@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from difflib import get_close_matches
+from itertools import islice
 
 import msgspec
 
@@ -19,6 +21,7 @@ SUPERSEDED = (
     "another server has claimed with another revision; this one serves what it has and publishes nothing"
 )
 NAMES_SHOWN = 8
+MAX_COMPARED = 200  # names: the event loop compares them
 
 WhenSeen = Callable[[str], str]
 """An identifier → `never seen`, `last seen 40 s ago`."""
@@ -78,14 +81,27 @@ def for_nobody(current: Generation | None, registered: Collection[str]) -> str:
 
 def for_strangers(current: Generation, registered: Collection[str]) -> str:
     """A warning when a generation names nodes that are not registered and leaves out some that are; `""` otherwise."""
-    strangers = [name for name in current.nodes if name not in registered]
-    without = [name for name in registered if name not in current.nodes] if strangers else []
+    words = strangers(current.nodes, registered)
+    return f"generation {current.number} has {words}" if words else ""
+
+
+def strangers(nodes: Collection[str], registered: Collection[str]) -> str:
+    """`files for db_2, which is not registered, and none for db-2; is a name misspelt?`, `""` unless both sides exist."""
+    unknown = [name for name in nodes if name not in registered]
+    without = [name for name in registered if name not in nodes] if unknown else []
     if not without:
         return ""
     return (
-        f"generation {current.number} has files for {_first_of(strangers)}, which is not registered, and none for"
-        f" {_first_of(without)}; is a name misspelt?"
+        f"files for {_first_of(unknown)}, which is not registered, and none for {_first_of(without)};"
+        " is a name misspelt?"
     )
+
+
+def misspelt(identifier: str, current: Generation, registered: Collection[str]) -> str:
+    """A note on a node without files when a similar name, which is not registered, has some; `""` otherwise."""
+    unknown = islice((name for name in current.nodes if name not in registered), MAX_COMPARED)
+    similar = get_close_matches(identifier, unknown, n=1)
+    return f"it gave files to {similar[0]}, which is not registered; is a name misspelt?" if similar else ""
 
 
 def _first_of(names: Collection[str]) -> str:

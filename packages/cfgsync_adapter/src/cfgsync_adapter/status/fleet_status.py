@@ -114,6 +114,8 @@ class StatusReader:
         current = self._publisher.current
         replaced = current is not None and identifier in current.replaced
         note = explain.replaced(identifier in self._replacements, replaced, self._runs)
+        if not note and node.state == "no_files" and current is not None:
+            note = explain.misspelt(identifier, current, self._registry.entries)
         reason = f"{node.reason}; {note}" if note else node.reason
         missing = self._missing(conditions)
         return msgspec.structs.replace(node, reason=reason, conditions=conditions, missing=missing)

@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from cfgsync_adapter import NotReady
+from cfgsync_adapter.answers import strangers
 from cfgsync_adapter.generations import Prepared
 from cfgsync_adapter.status import (
     FileChange,
@@ -131,11 +132,13 @@ async def _check(target: str, file: str | None, store: str | None, run_timeout: 
             return Checked("failed", 1, f"no answer within {run_timeout:g} s", served)
         except MaterializationFailed as error:
             _show(error.trace)
-            return Checked("failed", 1, error.cause, served)
+            return Checked("failed", 1, f"{error.cause}{f' ({error.at})' if error.at else ''}", served)
         except CfgsyncError as error:
             return Checked("failed", 1, str(error), served)
     if isinstance(answer, NotReady):
         return Checked("not_ready", 0 if served is None else 1, answer.reason, served)
+    if words := strangers(answer.nodes, fleet.identifiers):
+        note(f"the result has {words}")
     return await asyncio.to_thread(_compared, recorded, served, answer)
 
 

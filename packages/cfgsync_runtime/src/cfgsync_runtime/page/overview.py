@@ -201,10 +201,12 @@ def _counts(fleet: FleetScan, selected: str, static: bool) -> Markup:
         at = upto
     cut = "+" if is_cut(fleet.status) else None
     status = fleet.status
+    held = status.waiting and status.state != "converged"
     here = (
         many(fleet.nodes, "node")
         if static
-        else f"{status.registered:,} registered, {status.waiting:,} waiting"
+        else f"{status.registered:,} registered"
+        + (f", {many(status.waiting, 'held request')}" if held else "")
     )
     label = ", ".join(f"{counts[state]:,} {spelled(state)}" for state in NODE_STATES)
     tiles = [

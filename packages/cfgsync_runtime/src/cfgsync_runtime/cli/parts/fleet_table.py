@@ -132,9 +132,11 @@ def _counts(fleet: FleetStatus) -> str:
     if is_static(fleet):
         head = f"a bundle of {counted(sum(fleet.counts.values()), 'node')}, {fleet.registered} registered"
     else:
-        head = (
-            f"generation {number(fleet.generation)}, {fleet.registered} registered, {fleet.waiting} waiting"
-        )
+        head = f"generation {number(fleet.generation)}, {fleet.registered} registered"
+        if (
+            fleet.waiting and fleet.state != "converged"
+        ):  # then they are watchers that wait for the next generation
+            head += f", {counted(fleet.waiting, 'held request')}"
     if not fleet.counts:  # an older server
         return head if fleet.converged is UNSET else f"{head}, {fleet.applied} applied"
     shown = [(state, fleet.counts.get(state, 0)) for state in NODE_STATES]
@@ -184,9 +186,9 @@ def one(node: NodeStatus, page: Page) -> Iterator[str]:
     yield from wrapped(f"last seen {_seen(node)}", page)
     if node.registered:
         kept = (
-            f"every {node.keepalive} s (--ttl removes it)"
+            f"every {node.keepalive} s (if silent, serve --ttl removes it)"
             if node.keepalive
-            else "no (--ttl does not remove it)"
+            else "no (serve --ttl does not remove it)"
         )
         yield from wrapped(f"promised to keep in touch: {kept}", page)
     if node.rebound:

@@ -153,18 +153,16 @@ def _keep(keeper: WatcherLock, identifier: str) -> None:
 
 def _beside(watcher: Beside, fixed: str | None, node: NodeRegistration) -> tuple[NodeRegistration, bool]:
     """What a fetch beside a watcher asks for, and whether it registers that."""
-    where = f" ({watcher.places})" if watcher.places else ""
-    note(
-        f"the watcher of {node.identifier}{where} registers and reports for it; this fetch only writes files"
-    )
+    the_watcher = f"the watcher of {node.identifier}{f' ({watcher.places})' if watcher.places else ''}"
     changed = watcher.changes(fixed, node)
     if not changed:
+        note(f"{the_watcher} registers and reports for it; this fetch only writes files")
         return node, False
     node = watcher.merged(fixed, node)
     watcher.hand_over(node)
     note(
-        f"{' and '.join(changed)} changed what the watcher registered for {node.identifier}; the watcher keeps the change"
-        " until it starts again"
+        f"{the_watcher} reports for it; {' and '.join(changed)} of this fetch changed its registration, and the watcher keeps"
+        " the change until it starts again"
     )
     return node, True
 
