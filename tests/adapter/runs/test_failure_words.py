@@ -20,7 +20,7 @@ from cfgsync_adapter import (
     RegistrationSnapshot,
 )
 from cfgsync_adapter.application.failure import application_traceback
-from cfgsync_core import MaterializationFailed, MetadataMismatch, Unavailable
+from cfgsync_core import MaterializationFailed, MetadataMismatch, Ready, Unavailable
 from tests.adapter.fleets import ReadyAt, node
 
 SECRET = "hunter2"
@@ -284,3 +284,25 @@ def test_a_traceback_has_the_applications_frames_and_the_exceptions_that_it_has_
     for words in errors:
         assert words in trace
     assert SECRET not in trace
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("error", [SystemExit(3), asyncio.CancelledError()], ids=repr)
+async def test_a_sink_that_exits_or_cancels_itself_has_failed_and_the_server_goes_on(
+    error: BaseException, is_async: bool
+) -> None:
+    class Ends:
+        def persist(self, artifacts: MaterializedArtifacts) -> None:
+            raise error
+
+    class EndsLater:
+        async def persist(self, artifacts: MaterializedArtifacts) -> None:
+            raise error
+
+    async with RegistrationConfigSource(ReadyAt(1), sink=EndsLater() if is_async else Ends()) as source:
+        await source.register(node("a"))
+        assert isinstance(await source.resolve("a", wait=5), Ready)
+        async with asyncio.timeout(10):
+            while "the sink failed: " not in source.fleet(9, "").reason:
+                await asyncio.sleep(0.01)
+        assert type(error).__name__ in source.fleet(9, "").reason

@@ -55,7 +55,10 @@ class Delivery:
                 if inspect.isawaitable(done):
                     await done
                 await self._publisher.delivered(generation)
-            except Exception as error:
+            except (Exception, SystemExit, asyncio.CancelledError) as error:
+                task = asyncio.current_task()
+                if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+                    raise
                 words, at = sentence(error), raised_at(error)
                 self.failure = f"the sink failed: {words if self._expose_errors or not at else at}"
                 log.warning(
