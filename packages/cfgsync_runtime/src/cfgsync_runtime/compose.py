@@ -17,16 +17,19 @@ from cfgsync_adapter import (
     RegistrationSnapshotMaterializer,
 )
 from cfgsync_core import Backend, CfgsyncServerState, ChangeHints, Engine, MemoryHints, NodeConfigSource
+from cfgsync_core.follow import OtherServers
 from cfgsync_core.log_events import event
-from cfgsync_core.server import Route, WatchStreams, init_with_node_routes
+from cfgsync_core.server import Route, WatchStreams, health_routes, init_with_node_routes
 from cfgsync_core.store import NotifyingStore
 from cfgsync_core.text import counted
 from cfgsync_core.wire import AcknowledgingSource, NodeDetails, StatusSource
+from cfgsync_documents import Documents
+from cfgsync_documents.http import document_routes
 
 from .access.admin_socket import AdminPlace
 from .access.admission import Admission, readers_of
 from .access.identity import Identities
-from .access.insecure import InsecureOption, InsecureStatus, exposes_errors
+from .access.insecure import InsecureOption, InsecureStatus, exposes_errors, warn_of_open_documents
 from .backends.engines import open_backend
 from .listening import listening, load_http_server
 from .metrics.observed import Observed
@@ -68,6 +71,8 @@ async def serving_snapshot(
     page: bool = True,
     page_contents: bool = False,
     legacy_replace: bool = False,
+    documents: bool = False,
+    open_documents: bool = False,
     admin_socket: AdminPlace = None,
     title: str | None = None,
     hints: ChangeHints | None = None,
@@ -87,7 +92,8 @@ async def serving_snapshot(
     `on_open` gets the source before it serves. With `page`, `GET /` shows the fleet under `title` (default: this host's name);
     off loopback it refuses unless `lacking` has "no-auth". `admin_socket` is the path of a Unix socket for `cfgsync node` and
     `cfgsync generation`; True is where they look for it. On loopback only: `page_contents` shows files on the page,
-    `legacy_replace` takes `/node/replace` over TCP.
+    `legacy_replace` takes `/node/replace` over TCP. `documents` serves config documents from the same store, and on loopback
+    `open_documents` lets every program of the machine read and write them.
     `store` is a URL (opened and closed here), an open backend, or a store that is its own `StoreAdmin`. Raises
     `StoreRefused`; `MachineRefused` for a port that is in use. Leaving answers every waiting node 503 with `Retry-After`.
     """
@@ -137,7 +143,8 @@ async def serving_snapshot(
         status = InsecureStatus(source, lacking, identities.rebound) if lacking else source
         pages = WatchStreams(source)
         over_tcp = ("replace",) if legacy_replace else ()
-        access = RequestCounts(Admission(readers_of(host, lacking), identities, page_contents, over_tcp))
+        readers = readers_of(host, lacking)
+        access = RequestCounts(Admission(readers, identities, page_contents, over_tcp, open_documents))
         observed = Observed(access, None, status, source, hinting.tally, pages, lacking)
         routes = fleet_routes(
             source, status, pages, evict=partial(_evicted, source, identities), shared=hints is not None
@@ -146,14 +153,62 @@ async def serving_snapshot(
             routes += page_routes(status, source, title=title)
         if legacy_init_with_node:
             routes += init_with_node_routes(routes)
+        drains: list[Callable[[], object]] = [pages.close, source.drain]
+        if documents:
+            kept = await stack.enter_async_context(_documents(hinting, hints, interval, open_documents))
+            routes += document_routes(kept)
+            drains.append(kept.drain)
         listens = listening(await loading, routes, observed, host, port, admin_socket)
         server = await stack.enter_async_context(listens)
         try:
             yield server
         finally:
             server.drain()
-            pages.close()
-            source.drain()
+            for drain in drains:
+                drain()
+
+
+@asynccontextmanager
+async def serving_documents(
+    *,
+    host: str | Sequence[str] = "127.0.0.1",
+    port: int = 0,
+    store: Backend | Engine | str = "memory:",
+    open_documents: bool = False,
+    lacking: tuple[InsecureOption, ...] = (),
+    admin_socket: AdminPlace = None,
+    hints: ChangeHints | None = None,
+    interval: float = 15.0,
+    on_fatal: Callable[[BaseException], None] | None = None,
+) -> AsyncIterator[HttpServer]:
+    """A server of config documents alone, while the context lasts; arguments as for `serving_snapshot`."""
+    async with AsyncExitStack() as stack:
+        loading = asyncio.create_task(load_http_server(), name="cfgsync-load-http")
+        stack.callback(loading.cancel)
+        backend = await stack.enter_async_context(_opened(store, on_fatal))
+        hints = backend.hints if hints is None else hints
+        hinting = await stack.enter_async_context(
+            NotifyingStore(backend.store, MemoryHints() if hints is None else hints, backend.events)
+        )
+        kept = await stack.enter_async_context(_documents(hinting, hints, interval, open_documents))
+        access = RequestCounts(Admission(readers_of(host, lacking), open_documents=open_documents))
+        observed = Observed(access, store=hinting.tally, lacking=lacking)
+        routes = [*health_routes(backend.admin.ping), *document_routes(kept)]
+        listens = listening(await loading, routes, observed, host, port, admin_socket)
+        server = await stack.enter_async_context(listens)
+        try:
+            yield server
+        finally:
+            server.drain()
+            kept.drain()
+
+
+def _documents(
+    store: NotifyingStore, hints: ChangeHints | None, interval: float, are_open: bool
+) -> Documents:
+    if are_open:
+        warn_of_open_documents()
+    return Documents(store, None if hints is None else OtherServers(hints, interval))
 
 
 @asynccontextmanager

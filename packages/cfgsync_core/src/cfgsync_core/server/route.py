@@ -24,7 +24,7 @@ log = logging.getLogger("cfgsync")
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
 Caller: TypeAlias = Literal["public", "node", "reader", "writer", "operator"]
-Role: TypeAlias = Literal["anyone", "node", "reader", "operator"]
+Role: TypeAlias = Literal["anyone", "node", "reader", "writer", "operator"]
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -119,7 +119,9 @@ class Route(msgspec.Struct, frozen=True):
     """One method on one path, which may have names in it: `/status/{identifier}`.
 
     `name` is the route's label in the metrics; without it requests are not counted. GET also answers HEAD, unless the
-    answer is `endless` (a stream, a WebSocket). A route without `operation` is not in `/openapi.json`.
+    answer is `endless` (a stream, a WebSocket). A route without `operation` is not in `/openapi.json`. `scope` names the scope
+    (`app/env`) that a call reads or writes: a token that has scopes permits the calls in them, and no others. `errors` writes an
+    error reply, which has the common error body, in the form of the route's surface.
     """
 
     method: str
@@ -130,6 +132,8 @@ class Route(msgspec.Struct, frozen=True):
     body: Body | None = None
     operation: Operation | None = None
     endless: bool = False
+    scope: Callable[[Call], str] | None = None
+    errors: Callable[[Reply], Reply] | None = None
 
 
 def page_of(query: Mapping[str, str]) -> tuple[int, str]:

@@ -19,7 +19,7 @@ from cfgsync_core import BundleConfigSource, StoreRefused
 from cfgsync_core.log_events import event
 
 from ..access.insecure import is_loopback
-from ..compose import serving_snapshot, serving_source
+from ..compose import serving_documents, serving_snapshot, serving_source
 from ..errors import InputError, MachineRefused
 from ..listening import load_http_server, raise_file_limit
 from ..materializer.child import ChildDecider
@@ -39,7 +39,10 @@ from .parts.unfailing_stream import make_stdout_unfailing
 if TYPE_CHECKING:
     from cfgsync_core import HttpServer
 
-Served: TypeAlias = ChildDecider | RegistrationSnapshotMaterializer | FileArtifacts | BundleConfigSource
+Served: TypeAlias = (
+    ChildDecider | RegistrationSnapshotMaterializer | FileArtifacts | BundleConfigSource | None
+)
+"""None: documents alone."""
 
 log = logging.getLogger("cfgsync")
 
@@ -58,7 +61,7 @@ def command(
     ] = None,
     **flags: object,
 ) -> None:
-    """Serve a materializer, a bundle or a server configuration.
+    """Serve a materializer, a bundle or a server configuration, and config documents.
 
     \b
     Examples:
@@ -66,6 +69,7 @@ def command(
       cfgsync serve app:MyMaterializer --port 0 --store memory:
       cfgsync serve --bundle bundle.yaml
       cfgsync serve --config server.yaml --json-logs
+      cfgsync serve --documents
 
     Serves until SIGTERM or Ctrl-C; waiting nodes then reconnect. SIGHUP reads a bundle or server file again. Exit codes: 0 after SIGTERM, 130 after Ctrl-C, 1 the
     machine refuses (port, store), 2 an argument is wrong. flag > environment > file > default.
@@ -144,7 +148,8 @@ def _served(settings: ServeSettings, lines: Lines) -> Served:
         return BundleConfigSource(settings.server.bundle, settings.server.file)
     if isinstance(settings.server, RegistrationServer):
         return FileArtifacts(settings.server)
-    assert settings.materializer is not None  # one of the two is set
+    if settings.materializer is None:
+        return None
     if not settings.debug:
         printed = passing_on(lines, settings.json_logs)
         return ChildDecider(settings.materializer, printed=printed, json_logs=settings.json_logs)
@@ -223,7 +228,7 @@ def _exit_code(stopped: asyncio.Future[signal.Signals]) -> int:
 
 def _say_where(settings: ServeSettings, made: Served, server: HttpServer) -> None:
     kept = "" if isinstance(made, BundleConfigSource) else f", store {settings.store}"
-    what = settings.materializer or getattr(settings.server, "file", "")
+    what = settings.materializer or getattr(settings.server, "file", "documents")
     print(f"serving {what} on {server.url}{kept}", flush=True)
     for url in server.urls[1:]:
         print(f"also on {url}", flush=True)
@@ -240,6 +245,13 @@ def _running(
     )
     common |= {"lacking": settings.lacking, "page": not settings.no_page}
     common |= {"admin_socket": settings.admin_socket or True}
+    if made is None:
+        return serving_documents(
+            lacking=settings.lacking,
+            admin_socket=settings.admin_socket or True,
+            on_fatal=on_fatal,
+            **settings.model_dump(include={"host", "port", "store", "open_documents"}),
+        )
     if isinstance(made, BundleConfigSource):
         return serving_source(made, made, acknowledging=made, details=made, **common)
     return serving_snapshot(
@@ -249,12 +261,13 @@ def _running(
         rebind=settings.insecure_no_auth and not is_loopback(settings.host),
         on_fatal=on_fatal,
         on_open=on_open,
+        documents=settings.has_documents,
         run_timeout=math.inf if settings.debug else settings.run_timeout,
         **common,
         **settings.model_dump(
             include={
                 *("store", "late", "revision", "shrink_guard", "ttl"),
-                *("expose_errors", "legacy_replace"),
+                *("expose_errors", "legacy_replace", "open_documents"),
             }
         ),
     )

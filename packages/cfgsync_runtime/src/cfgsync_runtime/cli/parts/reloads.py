@@ -21,6 +21,7 @@ INSTEAD: Final = (
     "SIGHUP: a materializer has no file to read again; a changed program takes effect with a restart,"
     " and `cfgsync generation renew` runs this one again"
 )
+NO_FILE: Final = "SIGHUP: documents have no file to read again; cfgsync config set writes one"
 
 log = logging.getLogger("cfgsync")
 
@@ -70,7 +71,7 @@ class Reloads:
     async def _reload(self) -> None:
         """Raises `CfgsyncError`."""
         if self._settings.server is None:
-            log.warning(INSTEAD, extra=event("reload_refused"))
+            log.warning(INSTEAD if self._settings.materializer else NO_FILE, extra=event("reload_refused"))
             return
         new = await asyncio.to_thread(self._read)
         old, server = self._settings, new.server

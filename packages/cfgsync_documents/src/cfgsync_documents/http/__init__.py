@@ -1,0 +1,10 @@
+"""The documents over HTTP: each surface is a list of routes."""
+
+from typing import TYPE_CHECKING
+
+from cfgsync_artifacts import door
+
+if TYPE_CHECKING:
+    from .by_name import document_routes as document_routes
+
+__getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -1,0 +1,1 @@
+"""The documents over one store: scopes in memory, the verbs, and their history."""
