@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .requests import HOLD as HOLD
     from .requests import KEEPALIVE_SECONDS as KEEPALIVE_SECONDS
     from .requests import Lost as Lost
+    from .requests import Method as Method
     from .requests import Request as Request
     from .requests import acknowledge_request as acknowledge_request
     from .requests import is_final as is_final

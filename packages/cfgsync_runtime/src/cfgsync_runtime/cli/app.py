@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "check": "Run a materializer on a recorded fleet; no server.",
     "generation": "List, show and compare generations, or make a new one.",
     "node": "List and show nodes, let one leave, or replace its files.",
+    "config": "Read and write config documents, and their history.",
     "store": "Check a store, or begin a new epoch in it.",
 }
 """Every command and its line in `cfgsync --help`; its module has the same name."""
@@ -98,7 +99,9 @@ def _tidied(command: Any, path: str) -> Any:
         if parameter.param_type_name == "option":
             flag = parameter.opts[0].removeprefix("--")
             parameter.show_envvar = False
-            shared = shared or (f", but CFGSYNC_{flag.upper()}" if flag in SHARED else "")
+            shared = shared or (
+                f", but {variable_of(path, flag).name}" if flag in SHARED and flag != "env" else ""
+            )
             if parameter.envvar is None:
                 variable = variable_of(path, flag)
                 parameter.envvar = variable.name

@@ -5,14 +5,14 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Annotated, Final, Literal, Self, TypeAlias, TypeVar
+from typing import Annotated, Final, Self, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 import typer
 
 from cfgsync_core import FleetStatus, InvalidServerUrl, NodeStatus, ServerUrl
-from cfgsync_core.node import Lost, ReceivedAnswer, Request
+from cfgsync_core.node import Lost, Method, ReceivedAnswer, Request
 from cfgsync_core.text import plain
 
 from ...access import admin_socket
@@ -23,6 +23,7 @@ from .messages import NoAnswer
 
 STATUS_WITHIN: Final = 10.0
 ANSWER_WITHIN: Final = 30.0
+NOTHING: Final[Mapping[str, str]] = {}
 NOT_OURS: Final = "is this a cfgsync server? check --server, and that the server is not an old one"
 DEFAULT_SERVER: Final = "http://127.0.0.1:4400"
 WORDS_SHOWN: Final = 2_000
@@ -133,11 +134,17 @@ class ServerClient:
             raise NoAnswer(code, f"{self.at}{path} answers something else: {error}", NOT_OURS) from error
 
     def _send(
-        self, method: Literal["GET", "POST"], target: str, within: float = ANSWER_WITHIN, body: bytes = b""
+        self,
+        method: Method,
+        target: str,
+        within: float = ANSWER_WITHIN,
+        body: bytes = b"",
+        more: Mapping[str, str] = NOTHING,
     ) -> ReceivedAnswer:
         headers = {"Accept": "application/json"} | (
-            {"Content-Type": "application/json"} if method == "POST" else {}
+            {"Content-Type": "application/json"} if method in ("POST", "PUT", "PATCH") else {}
         )
+        headers |= more
         try:
             return self._transport.send(Request(target, headers, body, within, within, method))
         except Lost as error:

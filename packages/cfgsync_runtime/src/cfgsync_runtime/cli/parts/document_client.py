@@ -1,0 +1,102 @@
+"""The client of `cfgsync config`: documents by name over the admin socket or a URL, and its refusals as exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from cfgsync_core.node import Method, ReceivedAnswer
+from cfgsync_core.text import plain
+
+from .messages import NoAnswer
+from .server_client import ANSWER_WITHIN, NOTHING, OperatorClient
+
+ROUTE: Final = "/api/v1/config"
+CONFLICT: Final = 10
+MERGE_PATCH: Final = "application/merge-patch+json"
+_CODES: Final = {400: 2, 401: 5, 403: 5, 409: CONFLICT, 412: CONFLICT, 413: 2, 415: 2, 422: 2, 503: 7, 507: 7}
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where the documents of a command are."""
+
+    environment: str = "default"
+    app: str = "default"
+    namespace: str = "default"
+
+    def named(self, name: str) -> str:
+        """A document for people: `theme (production)`."""
+        return f"{plain(name, 200)} ({plain(self.environment, 100)})"
+
+
+class _Error(msgspec.Struct, frozen=True):
+    error: str = ""
+    message: str = ""
+    expected: int | None = None
+    found: int | None = None
+
+
+class DocumentClient(OperatorClient):
+    """`with DocumentClient(server, admin_socket, place) as client: client.call("GET", "theme")`."""
+
+    def __init__(self, server: str, admin_socket: str | None, place: Place) -> None:
+        super().__init__(server, admin_socket)
+        self._place = place
+
+    def call(
+        self,
+        method: Method,
+        name: str = "",
+        body: bytes = b"",
+        headers: Mapping[str, str] = NOTHING,
+        *,
+        within: float = ANSWER_WITHIN,
+    ) -> ReceivedAnswer:
+        """The answer below 400. Raises `NoAnswer`: 1 absent, 2 invalid, 5 not allowed, 7 no answer, 10 conflict."""
+        where = {"app": self._place.app, "namespace": self._place.namespace}
+        path = f"{ROUTE}/{quote(name, safe='')}" if name else ROUTE
+        answer = self._send(
+            method,
+            f"{path}?{urlencode(where)}",
+            within,
+            body,
+            {"X-Cfgsync-Environment": self._place.environment, **headers},
+        )
+        if answer.status >= 400:
+            raise self._refused(name, answer)
+        return answer
+
+    def _refused(self, name: str, answer: ReceivedAnswer) -> NoAnswer:
+        try:
+            said = msgspec.json.decode(answer.body, type=_Error)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            said = _Error()
+        why = plain(said.error or said.message, 2_000) or f"status {answer.status}"
+        if answer.status == 404 and said.error:
+            return NoAnswer(
+                1, f"there is no {self._place.named(name)}", "cfgsync config list shows which there are"
+            )
+        if answer.status == 404:
+            return NoAnswer(
+                7, f"{self.at} serves no documents: {why}", "serve them: cfgsync serve --documents"
+            )
+        if said.expected is not None:
+            expected = f"revision {said.expected}" if said.expected else "no document"
+            found = f"revision {said.found}" if said.found else "no document"
+            return NoAnswer(
+                CONFLICT,
+                f"{self._place.named(name)} was not written: expected {expected}, found {found}",
+                f"read it again (cfgsync config get {plain(name, 200)}), and decide again",
+            )
+        code = _CODES.get(answer.status, 7)
+        hint = {
+            2: "correct that, and run it again",
+            5: self._refused_hint,
+            CONFLICT: "cfgsync config set replaces it",
+        }
+        return NoAnswer(
+            code, f"{self.at} refuses: {why}", hint.get(code, "run it again in a moment"), code == 7
+        )
