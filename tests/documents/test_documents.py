@@ -8,10 +8,10 @@ import pytest
 from cfgsync_core import InvalidRequest, MemoryHints, MemoryStore
 from cfgsync_core.follow import OtherServers
 from cfgsync_core.store import NotifyingStore
-from cfgsync_documents import DocumentConflict, DocumentName, Documents, NotAnObject, Scope
+from cfgsync_documents import DocumentConflict, DocumentName, NotAnObject, Scope
 from cfgsync_documents import document as limits
 from cfgsync_documents.merge import rfc7396, shallow
-from cfgsync_documents.service import scope_mirror
+from cfgsync_documents.service import Documents, scope_mirror
 
 SCOPE = Scope("lobby", "production")
 

@@ -11,7 +11,5 @@ if TYPE_CHECKING:
     from .errors import DocumentConflict as DocumentConflict
     from .errors import DocumentMissing as DocumentMissing
     from .errors import NotAnObject as NotAnObject
-    from .service.documents import Documents as Documents
-    from .service.documents import ScopeSnapshot as ScopeSnapshot
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -23,8 +23,8 @@ from cfgsync_core.server import Route, WatchStreams, health_routes, init_with_no
 from cfgsync_core.store import NotifyingStore
 from cfgsync_core.text import counted
 from cfgsync_core.wire import AcknowledgingSource, NodeDetails, StatusSource
-from cfgsync_documents import Documents
-from cfgsync_documents.http import document_routes
+from cfgsync_documents.http import name_routes, scope_routes
+from cfgsync_documents.service import Documents, History
 
 from .access.admin_socket import AdminPlace
 from .access.admission import Admission, readers_of
@@ -155,8 +155,8 @@ async def serving_snapshot(
             routes += init_with_node_routes(routes)
         drains: list[Callable[[], object]] = [pages.close, source.drain]
         if documents:
-            kept = await stack.enter_async_context(_documents(hinting, hints, interval, open_documents))
-            routes += document_routes(kept)
+            kept, its = await stack.enter_async_context(_documents(hinting, hints, interval, open_documents))
+            routes += its
             drains.append(kept.drain)
         listens = listening(await loading, routes, observed, host, port, admin_socket)
         server = await stack.enter_async_context(listens)
@@ -190,10 +190,10 @@ async def serving_documents(
         hinting = await stack.enter_async_context(
             NotifyingStore(backend.store, MemoryHints() if hints is None else hints, backend.events)
         )
-        kept = await stack.enter_async_context(_documents(hinting, hints, interval, open_documents))
+        kept, its = await stack.enter_async_context(_documents(hinting, hints, interval, open_documents))
         access = RequestCounts(Admission(readers_of(host, lacking), open_documents=open_documents))
         observed = Observed(access, store=hinting.tally, lacking=lacking)
-        routes = [*health_routes(backend.admin.ping), *document_routes(kept)]
+        routes = [*health_routes(backend.admin.ping), *its]
         listens = listening(await loading, routes, observed, host, port, admin_socket)
         server = await stack.enter_async_context(listens)
         try:
@@ -203,12 +203,16 @@ async def serving_documents(
             kept.drain()
 
 
-def _documents(
+@asynccontextmanager
+async def _documents(
     store: NotifyingStore, hints: ChangeHints | None, interval: float, are_open: bool
-) -> Documents:
+) -> AsyncIterator[tuple[Documents, list[Route]]]:
+    """The documents in a store while the context lasts, and their routes."""
     if are_open:
         warn_of_open_documents()
-    return Documents(store, None if hints is None else OtherServers(hints, interval))
+    others = None if hints is None else OtherServers(hints, interval)
+    async with Documents(store, others) as documents, History(store, documents) as history:
+        yield documents, [*name_routes(documents), *scope_routes(documents, history)]
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
-    from .by_name import document_routes as document_routes
+    from .by_name import name_routes as name_routes
+    from .by_scope import scope_routes as scope_routes
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -69,7 +69,7 @@ class ConfigError(msgspec.Struct, frozen=True):
     found: int | msgspec.UnsetType = msgspec.UNSET
 
 
-def document_routes(documents: Documents) -> list[Route]:
+def name_routes(documents: Documents) -> list[Route]:
     """The routes of surface one."""
     handlers = _ByName(documents)
     written = {"200": Response((WrittenConfig,))}
