@@ -1,10 +1,18 @@
-"""Environment-scoped config documents: set by hand, kept with their history, never stale unawares."""
+"""Environment-scoped config documents: set by hand, kept with their history, bound to a type."""
 
 from typing import TYPE_CHECKING
 
 from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
+    from .client.definition import ConfigDefinition as ConfigDefinition
+    from .client.definition import ConfigNotReady as ConfigNotReady
+    from .client.definition import ConfigNotRegistered as ConfigNotRegistered
+    from .client.definition import ConfigRegistrationException as ConfigRegistrationException
+    from .client.definition import ConfigRegistrationResult as ConfigRegistrationResult
+    from .client.definition import ConfigStartupMode as ConfigStartupMode
+    from .client.definition import ConfigStatus as ConfigStatus
+    from .client.manager import ConfigManager as ConfigManager
     from .document import Document as Document
     from .document import DocumentName as DocumentName
     from .document import Scope as Scope

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from .protocol import describe as describe
     from .protocol import encode_registration as encode_registration
     from .registration import check_identifier as check_identifier
+    from .registration import decode_json as decode_json
     from .replacement import NO_REPLACEMENT as NO_REPLACEMENT
     from .replacement import REPLACEMENT as REPLACEMENT
     from .replacement import Replacement as Replacement
