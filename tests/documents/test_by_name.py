@@ -207,9 +207,86 @@ async def test_a_hundred_callers_increment_with_if_match_and_the_sum_is_right():
         assert (await answer(session, "GET", "/counter"))[1]["data"] == {"count": 100}
 
 
+# ── watching ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+async def frame(socket: aiohttp.ClientWebSocketResponse) -> dict:
+    message = await socket.receive_json(timeout=30)
+    assert message.pop("type") == "config_update"
+    return message
+
+
+async def test_a_watcher_gets_the_present_value_at_once_and_then_each_newest():
+    async with opened() as session, session.ws_connect(f"{ROOT}/a/watch") as socket:
+        absent = {"name": "a", "data": None, "revision": 0, "epoch": "", "deleted": True}
+        assert await frame(socket) == absent
+        await answer(session, "POST", "/other", json={})
+        for number in range(3):
+            await answer(session, "POST", "/a", json={"x": number})
+            got = await frame(socket)
+            assert (got["name"], got["data"], got["revision"]) == ("a", {"x": number}, number + 2)
+            tag = (await session.get(f"{ROOT}/a")).headers["ETag"]
+            assert tag == f'"{got["epoch"]}.{got["revision"]}"'
+            assert got["updatedAt"].endswith("Z")
+        await answer(session, "DELETE", "/a")
+        gone = await frame(socket)
+        assert (gone["data"], gone["deleted"], gone["revision"]) == (None, True, 5)
+        async with session.ws_connect(f"{ROOT}/other/watch") as late:
+            assert (await frame(late))["revision"] == 1
+
+
+async def test_a_watcher_of_the_environment_gets_every_document_and_no_other_s():
+    async with opened() as session:
+        await answer(session, "POST", "/a", json={})
+        await answer(session, "POST", "/b", json={})
+        async with session.ws_connect(f"{ROOT}/watch") as socket:
+            assert [(await frame(socket))["name"] for _ in "ab"] == ["a", "b"]
+            await answer(session, "POST", "/c", json={}, headers={"X-Cfgsync-Environment": "staging"})
+            await answer(session, "PATCH", "/b", json={"x": 1})
+            got = await frame(socket)
+            assert (got["name"], got["data"]) == ("b", {"x": 1})
+            await answer(session, "DELETE", "/a")
+            got = await frame(socket)
+            assert (got["name"], got["deleted"]) == ("a", True)
+            await answer(session, "POST", "/d", json={})
+            assert (await frame(socket))["name"] == "d"
+
+
+async def test_a_dropped_bucket_strands_no_watcher():
+    store = MemoryStore()
+    async with opened(store=store) as session, session.ws_connect(f"{ROOT}/a/watch") as socket:
+        await frame(socket)
+        for number in range(3):
+            await answer(session, "POST", "/a", json={"x": number})
+            before = await frame(socket)
+        await store.drop("config/default/production")
+        await answer(session, "POST", "/a", json={"x": "new"})
+        got = await frame(socket)
+        assert (got["data"], got["epoch"] > before["epoch"]) == ({"x": "new"}, True)
+
+
+async def test_a_plain_get_of_a_watch_is_426_and_a_stopping_server_ends_it():
+    serving = serving_documents(open_documents=True)
+    server = await serving.__aenter__()
+    async with aiohttp.ClientSession(server.url, headers=PRODUCTION) as session:
+        assert (await session.get(f"{ROOT}/a/watch")).status == 426
+        assert (await session.get(f"{ROOT}/watch")).status == 426
+        assert (await session.get(f"{ROOT}/a%20b/watch")).status == 400
+        async with session.ws_connect(f"{ROOT}/a/watch") as socket:
+            await frame(socket)
+            ending = asyncio.create_task(serving.__aexit__(None, None, None))
+            assert (await socket.receive(timeout=30)).type in (
+                aiohttp.WSMsgType.CLOSE,
+                aiohttp.WSMsgType.CLOSED,
+                aiohttp.WSMsgType.CLOSING,
+            )
+            await ending
+
+
 # ── who may call ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 CALLS = [("GET", ""), ("GET", "/a"), ("GET", "/absent"), ("POST", "/a"), ("PATCH", "/a"), ("DELETE", "/a")]
+WATCHES = [("GET", "/a/watch"), ("GET", "/watch")]
 
 
 class Nobody:
@@ -256,6 +333,12 @@ async def test_open_documents_are_for_loopback_only():
     with pytest.raises(ValueError, match="loopback"):
         async with serving_documents(open_documents=True, host="0.0.0.0", lacking=("no-tls", "no-auth")):
             pass
+
+
+async def test_a_watch_without_a_right_is_401():
+    async with serving_documents() as server, aiohttp.ClientSession(server.url) as session:
+        for method, path in WATCHES:
+            assert (await answer(session, method, path))[0] == 401
 
 
 async def test_without_documents_a_server_has_no_route_of_theirs():

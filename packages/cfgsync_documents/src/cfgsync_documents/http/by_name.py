@@ -18,10 +18,13 @@ from ..document import Document, DocumentName, Scope, canonical
 from ..errors import DocumentConflict, DocumentMissing, NotAnObject
 from ..merge import rfc7396, shallow
 from ..service.documents import Documents
+from . import watch_socket
 from .parts import MAX_BODY, is_known, newest, writer_of
 
 LIST: Final = "/api/v1/config"
 ONE: Final = "/api/v1/config/{name}"
+WATCH_ALL: Final = "/api/v1/config/watch"
+WATCH_ONE: Final = "/api/v1/config/{name}/watch"
 DEFAULT: Final = "default"
 ENVIRONMENT: Final = ("X-Cfgsync-Environment", "X-Ironflow-Environment")
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -125,6 +128,8 @@ def name_routes(documents: Documents) -> list[Route]:
             "400 401 403 412 503 507",
             headers=with_match,
         ),
+        _watching(WATCH_ALL, handlers.watch_all),
+        _watching(WATCH_ONE, handlers.watch),
     ]
 
 
@@ -168,6 +173,16 @@ class _ByName:
     async def delete(self, call: Call) -> Reply:
         await self._documents.delete(_name(call), writer_of(call), await self._expected(call))
         return Reply(204)
+
+    async def watch(self, call: Call) -> Reply:
+        name = _name(call)
+        read = partial(watch_socket.one, self._documents, name)
+        return Reply(200, converse=partial(watch_socket.watch, self._documents, name.scope, read))
+
+    async def watch_all(self, call: Call) -> Reply:
+        scope, namespace = _scope(call), call.query.get("namespace", DEFAULT)
+        read = partial(watch_socket.all_of, self._documents, scope, namespace)
+        return Reply(200, converse=partial(watch_socket.watch, self._documents, scope, read))
 
     async def _expected(self, call: Call) -> int | None:
         """The revision that the document must have: 0 for `If-None-Match: *`, that of `If-Match`, None without both."""
@@ -245,6 +260,16 @@ _BODY: Final = Body(partial(canonical, what="the body"), MAX_BODY)
 _QUERY: Final = {word: {"type": "string"} for word in ("environment", "app", "namespace")}
 
 
+def _watching(path: str, handler: Handler) -> Route:
+    return Route(
+        "GET", path, handler, "config_watch", "reader", endless=True, scope=_scope_of, errors=_spelled
+    )
+
+
+def _scope_of(call: Call) -> str:
+    return "/".join(_scope_words(call))
+
+
 def _route(
     method: str,
     path: str,
@@ -275,6 +300,6 @@ def _route(
         access,
         body,
         operation,
-        scope=lambda call: "/".join(_scope_words(call)),
+        scope=_scope_of,
         errors=spelled,
     )
