@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from cfgsync_core import InvalidRequest, MemoryHints, MemoryStore
+from cfgsync_core import InvalidRequest, MemoryHints, MemoryStore, Unavailable
 from cfgsync_core.follow import OtherServers
 from cfgsync_core.store import NotifyingStore
 from cfgsync_documents import DocumentConflict, DocumentName, NotAnObject, Scope
@@ -205,6 +205,30 @@ async def test_a_bucket_that_is_dropped_does_not_strand_its_readers():
         assert [one.name.name for one in found.documents] == ["b"]
         assert found.version.epoch != before.epoch
         assert found.version.revision > before.revision
+
+
+class WithoutHistory(MemoryStore):
+    """It commits, and then cannot read its history while `away`."""
+
+    away = False
+
+    async def changes(self, bucket, since):
+        if self.away:
+            raise Unavailable("the disk is gone")
+        return await super().changes(bucket, since)
+
+
+async def test_a_write_that_is_committed_is_never_reported_as_failed():
+    store = WithoutHistory()
+    async with Documents(store) as documents:
+        await documents.set(named("a"), b"1", "ana")
+        store.away = True
+        assert await documents.set(named("a"), b"2", "ana") == 2
+        found = await documents.get(named("a"))
+        assert (found.data, found.revision, found.at_ms) == (b"2", 2, 0)
+        store.away = False
+        assert await documents.set(named("a"), b"3", "ana") == 3
+        assert (await documents.get(named("a"))).at_ms > 0
 
 
 class sharing:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+
 import pytest
 
 from tests.processes import Place, Server
@@ -56,6 +59,26 @@ def test_documents_are_set_by_hand_changed_over_http_and_outlive_the_server(plac
     assert "expected no document" in config(
         place, server, "set", "flags", "flags.json", "--if-revision", "0", code=10
     )
+    config(place, server, "patch", "flags", '{"by": "mistake"}')
+    rows = [line.split(maxsplit=3) for line in config(place, server, "history", "flags").splitlines()]
+    assert [row[0] for row in rows] == ["REVISION", "6", "5", "4", "3", "1"]
+    assert rows[4][2:] == ["anyone", '{"on":false,"ratio":1.0}']  # over HTTP, open to everyone
+    assert rows[2][2] == pwd.getpwuid(os.geteuid()).pw_name
+    rolled = config(place, server, "rollback", "flags", "5")
+    assert rolled == "flags revision 7 has the value of revision 5\n"
+    assert config(place, server, "get", "flags") == shown
+    assert "has no version 99" in config(place, server, "rollback", "flags", "99", code=1)
+    staging = place.run(
+        *("config", "set", "flags", "flags.json", "--env", "staging", "--server", server.url), environment={}
+    )
+    assert staging.returncode == 0, staging.stderr
+    two = ("--from", "staging", "--to", "production", "--server", server.url)
+    differing = place.run("config", "diff", "flags", *two)
+    assert differing.returncode == 1
+    assert {'-  "on": true,', '+  "on": false,'} <= set(differing.stdout.splitlines())
+    config(place, server, "set", "flags", "flags.json")
+    same = place.run("config", "diff", "flags", *two)
+    assert (same.returncode, same.stdout) == (0, "flags is the same in both\n")
     assert config(place, server, "delete", "flags") == "flags is deleted\n"
     assert "there is no flags (production)" in config(place, server, "get", "flags", code=1)
     assert "must be valid JSON" in config(place, server, "patch", "flags", '{"a"', code=2)

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from ..errors import Conflict
+from ..errors import Conflict, Unavailable
 from ..store.contract import NEVER, BucketSnapshot, Change, Gap, RevisionedStore, Unchanged, Version
 from ..store.hints import ChangeHints
 from .bucket_view import BucketView
@@ -125,7 +125,12 @@ class BucketMirror(Generic[T]):
         if follows and not self._timed:
             self._apply(version, writes)
         elif version != held:
-            await self._refresh(version)
+            try:
+                await self._refresh(version)
+            except Unavailable:
+                if not follows or self.version != held:
+                    raise
+                self._apply(version, writes)  # it is committed, and only its time cannot be read
         return version
 
     async def catch_up(self) -> None:

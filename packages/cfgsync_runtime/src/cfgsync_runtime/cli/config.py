@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeAlias
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -13,45 +13,21 @@ from cfgsync_core.text import cause, plain
 
 from ..errors import InputError
 from .app import PLAIN
-from .parts.document_client import MERGE_PATCH, DocumentClient, Place
+from .parts.document_client import (
+    DEFAULT,
+    MERGE_PATCH,
+    App,
+    DocumentClient,
+    Environment,
+    IfRevision,
+    Name,
+    Namespace,
+    Place,
+)
+from .parts.document_words import HistoryOf, Listed, Shown, Written, difference, history_lines, pretty
 from .parts.server_client import DEFAULT_SERVER, AdminSocket, AsJson, Server
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
-
-Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
-Environment: TypeAlias = Annotated[
-    str, typer.Option("--env", metavar="NAME", help="The environment (CFGSYNC_ENVIRONMENT).")
-]
-App: TypeAlias = Annotated[str, typer.Option("--app", metavar="NAME", help="The app.")]
-Namespace: TypeAlias = Annotated[
-    str, typer.Option("--namespace", metavar="NAME", help="The namespace in the app.")
-]
-IfRevision: TypeAlias = Annotated[
-    int | None,
-    typer.Option(
-        "--if-revision",
-        metavar="N",
-        min=0,
-        help="Only at this revision; 0: only if absent.",
-    ),
-]
-DEFAULT: Final = "default"
-
-
-class _Written(msgspec.Struct, frozen=True):
-    name: str
-    revision: int
-
-
-class _Shown(msgspec.Struct, frozen=True, rename="camel"):
-    name: str
-    revision: int
-    updated_at: str
-    data: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class _Listed(msgspec.Struct, frozen=True):
-    configs: tuple[_Shown, ...]
 
 
 @app.callback()
@@ -87,11 +63,11 @@ def get(
     """
     with DocumentClient(server, admin_socket, Place(environment, app, namespace)) as client:
         answer = client.call("GET", name)
-        shown = client.decoded(name, answer, _Shown)
+        shown = client.decoded(name, answer, Shown)
     if json:
         print(answer.body.decode())
     else:
-        print(msgspec.json.format(bytes(shown.data), indent=2).decode())
+        print(pretty(shown.data), end="")
 
 
 @app.command("set", short_help="Replace a document by the JSON object in a file.")
@@ -117,7 +93,7 @@ def set_(
     """
     with DocumentClient(server, admin_socket, Place(environment, app, namespace)) as client:
         answer = client.call("POST", name, _content(file), _match(if_revision))
-        _say_written(client.decoded(name, answer, _Written), json)
+        _say_written(client.decoded(name, answer, Written), json)
 
 
 @app.command(short_help="Merge a JSON object into a document.")
@@ -148,7 +124,7 @@ def patch(
     body = change.encode("utf-8", "surrogateescape") if change.lstrip().startswith("{") else _content(change)
     headers = _match(if_revision) | ({"Content-Type": MERGE_PATCH} if merge_patch else {})
     with DocumentClient(server, admin_socket, Place(environment, app, namespace)) as client:
-        _say_written(client.decoded(name, client.call("PATCH", name, body, headers), _Written), json)
+        _say_written(client.decoded(name, client.call("PATCH", name, body, headers), Written), json)
 
 
 @app.command("list", short_help="The documents of an environment.")
@@ -169,7 +145,7 @@ def list_(
     place = Place(environment, app, namespace)
     with DocumentClient(server, admin_socket, place) as client:
         answer = client.call("GET")
-        listed = client.decoded("", answer, _Listed).configs
+        listed = client.decoded("", answer, Listed).configs
     if json:
         print(answer.body.decode())
         return
@@ -203,6 +179,83 @@ def delete(
     print(f"{plain(name, 200)} is deleted")
 
 
+@app.command(short_help="The values that a document had.")
+def history(
+    name: Name,
+    environment: Environment = DEFAULT,
+    app: App = DEFAULT,
+    namespace: Namespace = DEFAULT,
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    json: AsJson = False,
+) -> None:
+    """The values that a document had, newest first: revision, when, by whom, and the value.
+
+    \b
+    Examples:
+      cfgsync config history flags --env production
+    """
+    with DocumentClient(server, admin_socket, Place(environment, app, namespace)) as client:
+        answer = client.call_scope("GET", name, "history")
+        entries = client.decoded(name, answer, HistoryOf).entries
+    if json:
+        print(answer.body.decode())
+    elif entries:
+        print("\n".join(history_lines(entries)))
+    else:
+        print(f"{plain(name, 200)} has no history")
+
+
+@app.command(short_help="Write an earlier value again.")
+def rollback(
+    name: Name,
+    revision: Annotated[int, typer.Argument(metavar="REVISION", min=1, show_default=False)],
+    environment: Environment = DEFAULT,
+    app: App = DEFAULT,
+    namespace: Namespace = DEFAULT,
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+) -> None:
+    """Write the value of an earlier revision again. This makes a new revision.
+
+    \b
+    Examples:
+      cfgsync config rollback flags 7 --env production
+    """
+    body = msgspec.json.encode({"toVersion": revision})
+    with DocumentClient(server, admin_socket, Place(environment, app, namespace)) as client:
+        client.call_scope("POST", name, "rollback", body)
+        shown = client.decoded(name, client.call("GET", name), Shown)
+    print(f"{plain(name, 200)} revision {shown.revision} has the value of revision {revision}")
+
+
+@app.command(short_help="What differs between two environments.")
+def diff(
+    name: Name,
+    before: Annotated[str, typer.Option("--from", metavar="NAME", help="The one environment.")],
+    after: Annotated[str, typer.Option("--to", metavar="NAME", help="The other environment.")],
+    app: App = DEFAULT,
+    namespace: Namespace = DEFAULT,
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+) -> None:
+    """What differs in a document between two environments, line by line.
+
+    \b
+    Examples:
+      cfgsync config diff flags --from staging --to production
+
+    Exit codes: 1 they differ, or one is absent; 5 not allowed, 7 no answer.
+    """
+    texts = []
+    for environment in (before, after):
+        with DocumentClient(server, admin_socket, Place(environment, app, namespace)) as client:
+            texts.append(pretty(client.decoded(name, client.call("GET", name), Shown).data))
+    lines = difference(texts[0], texts[1], f"{name} ({before})", f"{name} ({after})")
+    print("\n".join(lines) or f"{plain(name, 200)} is the same in both")
+    raise typer.Exit(int(bool(lines)))
+
+
 def _content(file: str) -> bytes:
     """What is in a file, or on standard input. Raises `InputError`."""
     try:
@@ -217,7 +270,7 @@ def _match(revision: int | None) -> dict[str, Any]:
     return {"If-Match": str(revision)} if revision else {"If-None-Match": "*"}
 
 
-def _say_written(written: _Written, json: bool) -> None:
+def _say_written(written: Written, json: bool) -> None:
     if json:
         print(msgspec.json.encode(written).decode())
     else:

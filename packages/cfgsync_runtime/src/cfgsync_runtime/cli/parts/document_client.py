@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Annotated, Final, TypeAlias
 from urllib.parse import quote, urlencode
 
 import msgspec
+import typer
 
 from cfgsync_core.node import Method, ReceivedAnswer
 from cfgsync_core.text import plain
@@ -15,9 +16,26 @@ from .messages import NoAnswer
 from .server_client import ANSWER_WITHIN, NOTHING, OperatorClient
 
 ROUTE: Final = "/api/v1/config"
+ADMIN: Final = "/v1/config/admin/apps"
 CONFLICT: Final = 10
 MERGE_PATCH: Final = "application/merge-patch+json"
 _CODES: Final = {400: 2, 401: 5, 403: 5, 409: CONFLICT, 412: CONFLICT, 413: 2, 415: 2, 422: 2, 503: 7, 507: 7}
+
+
+DEFAULT: Final = "default"
+
+Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
+Environment: TypeAlias = Annotated[
+    str, typer.Option("--env", metavar="NAME", help="The environment (CFGSYNC_ENVIRONMENT).")
+]
+App: TypeAlias = Annotated[str, typer.Option("--app", metavar="NAME", help="The app.")]
+Namespace: TypeAlias = Annotated[
+    str, typer.Option("--namespace", metavar="NAME", help="The namespace in the app.")
+]
+IfRevision: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--if-revision", metavar="N", min=0, help="Only at this revision; 0: only if absent."),
+]
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -35,6 +53,7 @@ class Place(msgspec.Struct, frozen=True):
 class _Error(msgspec.Struct, frozen=True):
     error: str = ""
     message: str = ""
+    detail: str = ""
     expected: int | None = None
     found: int | None = None
 
@@ -52,19 +71,23 @@ class DocumentClient(OperatorClient):
         name: str = "",
         body: bytes = b"",
         headers: Mapping[str, str] = NOTHING,
-        *,
-        within: float = ANSWER_WITHIN,
     ) -> ReceivedAnswer:
         """The answer below 400. Raises `NoAnswer`: 1 absent, 2 invalid, 5 not allowed, 7 no answer, 10 conflict."""
         where = {"app": self._place.app, "namespace": self._place.namespace}
         path = f"{ROUTE}/{quote(name, safe='')}" if name else ROUTE
-        answer = self._send(
-            method,
-            f"{path}?{urlencode(where)}",
-            within,
-            body,
-            {"X-Cfgsync-Environment": self._place.environment, **headers},
+        headers = {"X-Cfgsync-Environment": self._place.environment, **headers}
+        return self._checked(
+            name, self._send(method, f"{path}?{urlencode(where)}", ANSWER_WITHIN, body, headers)
         )
+
+    def call_scope(self, method: Method, name: str, what: str, body: bytes = b"") -> ReceivedAnswer:
+        """The same for what the second surface does with a document: its `history`, a `rollback`."""
+        place = self._place
+        words = (place.app, "envs", place.environment, "namespaces", place.namespace, "documents", name, what)
+        path = "/".join(quote(word, safe="") for word in words)
+        return self._checked(name, self._send(method, f"{ADMIN}/{path}", ANSWER_WITHIN, body))
+
+    def _checked(self, name: str, answer: ReceivedAnswer) -> ReceivedAnswer:
         if answer.status >= 400:
             raise self._refused(name, answer)
         return answer
@@ -74,11 +97,13 @@ class DocumentClient(OperatorClient):
             said = msgspec.json.decode(answer.body, type=_Error)
         except (msgspec.DecodeError, UnicodeDecodeError):
             said = _Error()
-        why = plain(said.error or said.message, 2_000) or f"status {answer.status}"
+        why = plain(said.error or said.detail or said.message, 2_000) or f"status {answer.status}"
         if answer.status == 404 and said.error:
             return NoAnswer(
                 1, f"there is no {self._place.named(name)}", "cfgsync config list shows which there are"
             )
+        if answer.status == 404 and said.detail:
+            return NoAnswer(1, why, f"cfgsync config history {plain(name, 200)} shows which there are")
         if answer.status == 404:
             return NoAnswer(
                 7, f"{self.at} serves no documents: {why}", "serve them: cfgsync serve --documents"
