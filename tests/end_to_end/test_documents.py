@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 
 import pytest
 
-from tests.processes import Place, Server
+from tests.processes import Place, Server, eventually
 
 PRODUCTION = {"X-Cfgsync-Environment": "production"}
 
@@ -90,3 +91,35 @@ def test_a_server_without_documents_says_how_to_serve_them(place: Place) -> None
     server = place.serve("app:Mine")
     said = config(place, server, "list", code=7)
     assert said.endswith("serve them: cfgsync serve --documents\n")
+
+
+def test_a_document_is_watched_on_a_terminal_and_runs_a_command_until_that_succeeds(place: Place) -> None:
+    server = place.serve("--documents")
+    place.write(
+        "apply",
+        '#!/bin/sh\ncat >>got; echo " $CFGSYNC_CONFIG_NAME $CFGSYNC_CONFIG_REVISION" >>got\ntest -e ok\n',
+    )
+    (place.directory / "apply").chmod(0o755)
+    at = {"CFGSYNC_ENVIRONMENT": "production", "CFGSYNC_SERVER": server.url}
+    printing, _ = place.start("config", "watch", "flags", environment=at)
+    assert printing.stdout.readline() == "null\n"
+    running, _ = place.start("config", "watch", "flags", "--", "./apply", environment=at)
+    got = place.directory / "got"
+    eventually(
+        lambda: got.exists() and got.read_text().count("null flags 0\n") >= 2
+    )  # it failed, and ran again
+    place.write("ok", "")
+    for revision, on in ((1, "true"), (2, "false")):
+        config(place, server, "patch", "flags", f'{{"on": {on}}}')
+        assert printing.stdout.readline() == f'{{"on":{on}}}\n'
+        eventually(lambda line=f'{{"on":{on}}} flags {revision}\n': line in got.read_text())
+    port = server.port
+    server.kill()
+    server = place.serve("--documents", port=port)
+    config(place, server, "delete", "flags")
+    assert printing.stdout.readline() == "null\n"
+    eventually(lambda: got.read_text().endswith("null flags 0\n"))
+    assert got.read_text().count('{"on":false} flags 2\n') == 1  # once, also over a restart of the server
+    for process in (printing, running):
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 130

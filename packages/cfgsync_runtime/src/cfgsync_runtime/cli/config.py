@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
 
-from cfgsync_core.text import cause, plain
+from cfgsync_core.text import plain
 
-from ..errors import InputError
 from .app import PLAIN
 from .parts.document_client import (
     DEFAULT,
@@ -23,8 +20,20 @@ from .parts.document_client import (
     Name,
     Namespace,
     Place,
+    content_of,
+    precondition,
 )
-from .parts.document_words import HistoryOf, Listed, Shown, Written, difference, history_lines, pretty
+from .parts.document_watch import WatchedDocument, run_for_each, values
+from .parts.document_words import (
+    HistoryOf,
+    Listed,
+    Shown,
+    Written,
+    difference,
+    history_lines,
+    pretty,
+    say_written,
+)
 from .parts.server_client import DEFAULT_SERVER, AdminSocket, AsJson, Server
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
@@ -92,8 +101,8 @@ def set_(
     Exit codes: 2 not valid, 5 not allowed, 7 no answer, 10 another revision.
     """
     with DocumentClient(server, admin_socket, Place(environment, app, namespace)) as client:
-        answer = client.call("POST", name, _content(file), _match(if_revision))
-        _say_written(client.decoded(name, answer, Written), json)
+        answer = client.call("POST", name, content_of(file), precondition(if_revision))
+        say_written(client.decoded(name, answer, Written), json)
 
 
 @app.command(short_help="Merge a JSON object into a document.")
@@ -121,10 +130,12 @@ def patch(
     Exit codes: 2 not valid, 5 not allowed, 7 no answer, 10 another revision,
     or the document is no object.
     """
-    body = change.encode("utf-8", "surrogateescape") if change.lstrip().startswith("{") else _content(change)
-    headers = _match(if_revision) | ({"Content-Type": MERGE_PATCH} if merge_patch else {})
+    body = (
+        change.encode("utf-8", "surrogateescape") if change.lstrip().startswith("{") else content_of(change)
+    )
+    headers = precondition(if_revision) | ({"Content-Type": MERGE_PATCH} if merge_patch else {})
     with DocumentClient(server, admin_socket, Place(environment, app, namespace)) as client:
-        _say_written(client.decoded(name, client.call("PATCH", name, body, headers), Written), json)
+        say_written(client.decoded(name, client.call("PATCH", name, body, headers), Written), json)
 
 
 @app.command("list", short_help="The documents of an environment.")
@@ -175,7 +186,7 @@ def delete(
       cfgsync config delete flags --env staging
     """
     with DocumentClient(server, admin_socket, Place(environment, app, namespace)) as client:
-        client.call("DELETE", name, headers=_match(if_revision))
+        client.call("DELETE", name, headers=precondition(if_revision))
     print(f"{plain(name, 200)} is deleted")
 
 
@@ -256,22 +267,31 @@ def diff(
     raise typer.Exit(int(bool(lines)))
 
 
-def _content(file: str) -> bytes:
-    """What is in a file, or on standard input. Raises `InputError`."""
-    try:
-        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    except OSError as error:
-        raise InputError(f"{file}: {cause(error)}", "give a JSON file, or - for standard input") from error
+@app.command(short_help="Print each newest value, or run a command for it.")
+def watch(
+    name: Name,
+    command: Annotated[list[str] | None, typer.Argument(metavar="[-- COMMAND]", show_default=False)] = None,
+    environment: Environment = DEFAULT,
+    app: App = DEFAULT,
+    namespace: Namespace = DEFAULT,
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+) -> None:
+    """Print the value now and each newest one, a line each; or run COMMAND once for each distinct value.
 
+    COMMAND gets the value on standard input, null for an absent document,
+    and CFGSYNC_CONFIG_NAME, CFGSYNC_CONFIG_REVISION, CFGSYNC_ENVIRONMENT.
+    When it fails, it is run again after a growing pause.
 
-def _match(revision: int | None) -> dict[str, Any]:
-    if revision is None:
-        return {}
-    return {"If-Match": str(revision)} if revision else {"If-None-Match": "*"}
-
-
-def _say_written(written: Written, json: bool) -> None:
-    if json:
-        print(msgspec.json.encode(written).decode())
-    else:
-        print(f"{plain(written.name, 200)} revision {written.revision}")
+    \b
+    Examples:
+      cfgsync config watch flags --env production
+      cfgsync config watch flags -- ./apply-flags
+    """
+    place = Place(environment, app, namespace)
+    with DocumentClient(server, admin_socket, place) as client:
+        watched = WatchedDocument(client, name)
+        if command:
+            run_for_each(watched, command, name, place)
+        for value in values(watched):
+            print((value.data or b"null").decode(), flush=True)

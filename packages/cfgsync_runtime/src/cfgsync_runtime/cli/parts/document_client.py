@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 from urllib.parse import quote, urlencode
 
@@ -10,8 +12,9 @@ import msgspec
 import typer
 
 from cfgsync_core.node import Method, ReceivedAnswer
-from cfgsync_core.text import plain
+from cfgsync_core.text import cause, plain
 
+from ...errors import InputError
 from .messages import NoAnswer
 from .server_client import ANSWER_WITHIN, NOTHING, OperatorClient
 
@@ -125,3 +128,18 @@ class DocumentClient(OperatorClient):
         return NoAnswer(
             code, f"{self.at} refuses: {why}", hint.get(code, "run it again in a moment"), code == 7
         )
+
+
+def content_of(file: str) -> bytes:
+    """What is in a file, or on standard input. Raises `InputError`."""
+    try:
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise InputError(f"{file}: {cause(error)}", "give a JSON file, or - for standard input") from error
+
+
+def precondition(revision: int | None) -> dict[str, str]:
+    """The headers of a write at this revision only; 0: only if the document is absent."""
+    if revision is None:
+        return {}
+    return {"If-Match": str(revision)} if revision else {"If-None-Match": "*"}

@@ -69,3 +69,11 @@ def difference(before: str, after: str, old: str, new: str) -> list[str]:
     """A unified diff, no lines for equal texts."""
     lines = unified_diff(before.splitlines(), after.splitlines(), plain(old), plain(new), lineterm="")
     return [plain(line, None) if not line.startswith((" ", "+", "-")) else line for line in lines]
+
+
+def say_written(written: Written, json: bool) -> None:
+    """Print what was written."""
+    if json:
+        print(msgspec.json.encode(written).decode())
+    else:
+        print(f"{plain(written.name, 200)} revision {written.revision}")
