@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from cfgsync_core import MemoryStore
 from cfgsync_core.follow import ReaderState
 from cfgsync_documents import (
+    BlockingConfigManager,
     ConfigDefinition,
     ConfigManager,
     ConfigNotReady,
@@ -263,6 +265,31 @@ async def test_a_dropped_bucket_strands_no_application():
         await there.store.drop("config/proxy/prod")
         await there.put({"players": 5})
         await eventually(lambda: there.manager.get(one).players == 5)
+
+
+async def test_a_program_without_a_loop_binds_a_value_and_is_called_back():
+    one, seen = definition(), []
+
+    def program(url: str, put: Callable[[object], None]) -> list[object]:
+        with BlockingConfigManager.connect(url) as manager:
+            results: list[object] = [manager.register(one, app="proxy", env="prod"), manager.get(one)]
+            changed = threading.Event()
+            manager.on_change(one, lambda new: (seen.append(new), changed.set()))
+            put({"players": 60})
+            assert changed.wait(30)
+            with pytest.raises(ConfigNotRegistered):
+                manager.get(definition())
+            return [*results, manager.get(one), manager.status(one).error]
+
+    async with serving() as there:
+        loop = asyncio.get_running_loop()
+
+        def put(content: object) -> None:
+            asyncio.run_coroutine_threadsafe(there.put(content), loop).result(30)
+
+        got = await asyncio.to_thread(program, there.url, put)
+    assert got == [ConfigRegistrationResult("READY"), Limits(50), Limits(60), ""]
+    assert seen == [Limits(60)]
 
 
 async def test_a_cache_that_was_cut_is_not_used(tmp_path, caplog):

@@ -69,14 +69,13 @@ async def test_a_get_after_a_patch_on_the_other_server_is_never_older(hints):
 
 @pytest.mark.parametrize(("hints", "interval"), [(MemoryHints, 15.0), (LostHints, 0.2)])
 async def test_a_held_get_and_a_watcher_see_a_write_on_the_other_server(hints, interval):
-    async with two(hints(), interval) as (one, other):
-        async with other.ws_connect(f"{ONE}/watch") as socket:
-            assert (await socket.receive_json(timeout=30))["deleted"]
-            await patch(one, "x", 1)
-            assert (await socket.receive_json(timeout=30))["data"] == {"x": 1}
-            tag = (await other.get(ONE)).headers["ETag"]
-            headers = {"If-None-Match": tag, "Prefer": "wait=30"}
-            held = asyncio.create_task(other.get(ONE, headers=headers))
-            await patch(one, "x", 2)
-            assert (await (await held).json())["data"] == {"x": 2}
-            assert (await socket.receive_json(timeout=30))["data"] == {"x": 2}
+    async with two(hints(), interval) as (one, other), other.ws_connect(f"{ONE}/watch") as socket:
+        assert (await socket.receive_json(timeout=30))["deleted"]
+        await patch(one, "x", 1)
+        assert (await socket.receive_json(timeout=30))["data"] == {"x": 1}
+        tag = (await other.get(ONE)).headers["ETag"]
+        headers = {"If-None-Match": tag, "Prefer": "wait=30"}
+        held = asyncio.create_task(other.get(ONE, headers=headers))
+        await patch(one, "x", 2)
+        assert (await (await held).json())["data"] == {"x": 2}
+        assert (await socket.receive_json(timeout=30))["data"] == {"x": 2}

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
+    from .client.blocking import BlockingConfigManager as BlockingConfigManager
     from .client.definition import ConfigDefinition as ConfigDefinition
     from .client.definition import ConfigNotReady as ConfigNotReady
     from .client.definition import ConfigNotRegistered as ConfigNotRegistered
