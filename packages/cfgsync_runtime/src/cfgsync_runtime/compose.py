@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,20 +17,18 @@ from cfgsync_adapter import (
     RegistrationSnapshotMaterializer,
 )
 from cfgsync_core import Backend, CfgsyncServerState, ChangeHints, Engine, MemoryHints, NodeConfigSource
-from cfgsync_core.follow import OtherServers
 from cfgsync_core.log_events import event
-from cfgsync_core.server import Route, WatchStreams, health_routes, init_with_node_routes
+from cfgsync_core.server import Route, WatchStreams, init_with_node_routes
 from cfgsync_core.store import NotifyingStore
 from cfgsync_core.text import counted
 from cfgsync_core.wire import AcknowledgingSource, NodeDetails, StatusSource
-from cfgsync_documents.http import name_routes, scope_routes
-from cfgsync_documents.service import Documents, History
 
 from .access.admin_socket import AdminPlace
 from .access.admission import Admission, readers_of
 from .access.identity import Identities
-from .access.insecure import InsecureOption, InsecureStatus, exposes_errors, warn_of_open_documents
-from .backends.engines import open_backend
+from .access.insecure import InsecureOption, InsecureStatus, exposes_errors
+from .backends.engines import opened_backend
+from .document_server import documents_in
 from .listening import listening, load_http_server
 from .metrics.observed import Observed
 from .metrics.requests import RequestCounts
@@ -100,7 +98,7 @@ async def serving_snapshot(
     async with AsyncExitStack() as stack:
         loading = asyncio.create_task(load_http_server(), name="cfgsync-load-http")
         stack.callback(loading.cancel)
-        backend = await stack.enter_async_context(_opened(store, on_fatal))
+        backend = await stack.enter_async_context(opened_backend(store, on_fatal))
         hints = backend.hints if hints is None else hints
         hinting = await stack.enter_async_context(
             NotifyingStore(backend.store, MemoryHints() if hints is None else hints, backend.events)
@@ -155,7 +153,9 @@ async def serving_snapshot(
             routes += init_with_node_routes(routes)
         drains: list[Callable[[], object]] = [pages.close, source.drain]
         if documents:
-            kept, its = await stack.enter_async_context(_documents(hinting, hints, interval, open_documents))
+            kept, its = await stack.enter_async_context(
+                documents_in(hinting, hints, interval, open_documents)
+            )
             routes += its
             drains.append(kept.drain)
         listens = listening(await loading, routes, observed, host, port, admin_socket)
@@ -166,53 +166,6 @@ async def serving_snapshot(
             server.drain()
             for drain in drains:
                 drain()
-
-
-@asynccontextmanager
-async def serving_documents(
-    *,
-    host: str | Sequence[str] = "127.0.0.1",
-    port: int = 0,
-    store: Backend | Engine | str = "memory:",
-    open_documents: bool = False,
-    lacking: tuple[InsecureOption, ...] = (),
-    admin_socket: AdminPlace = None,
-    hints: ChangeHints | None = None,
-    interval: float = 15.0,
-    on_fatal: Callable[[BaseException], None] | None = None,
-) -> AsyncIterator[HttpServer]:
-    """A server of config documents alone, while the context lasts; arguments as for `serving_snapshot`."""
-    async with AsyncExitStack() as stack:
-        loading = asyncio.create_task(load_http_server(), name="cfgsync-load-http")
-        stack.callback(loading.cancel)
-        backend = await stack.enter_async_context(_opened(store, on_fatal))
-        hints = backend.hints if hints is None else hints
-        hinting = await stack.enter_async_context(
-            NotifyingStore(backend.store, MemoryHints() if hints is None else hints, backend.events)
-        )
-        kept, its = await stack.enter_async_context(_documents(hinting, hints, interval, open_documents))
-        access = RequestCounts(Admission(readers_of(host, lacking), open_documents=open_documents))
-        observed = Observed(access, store=hinting.tally, lacking=lacking)
-        routes = [*health_routes(backend.admin.ping), *its]
-        listens = listening(await loading, routes, observed, host, port, admin_socket)
-        server = await stack.enter_async_context(listens)
-        try:
-            yield server
-        finally:
-            server.drain()
-            kept.drain()
-
-
-@asynccontextmanager
-async def _documents(
-    store: NotifyingStore, hints: ChangeHints | None, interval: float, are_open: bool
-) -> AsyncIterator[tuple[Documents, list[Route]]]:
-    """The documents in a store while the context lasts, and their routes."""
-    if are_open:
-        warn_of_open_documents()
-    others = None if hints is None else OtherServers(hints, interval)
-    async with Documents(store, others) as documents, History(store, documents) as history:
-        yield documents, [*name_routes(documents), *scope_routes(documents, history)]
 
 
 @asynccontextmanager
@@ -309,11 +262,3 @@ def fleet_routes(
 async def _evicted(source: RegistrationConfigSource, identities: Identities, name: str) -> bool:
     """Make a node leave, and free a name that a crash has left bound but not registered."""
     return await source.evict(name) or await identities.release([name])
-
-
-def _opened(
-    store: Backend | Engine | str, on_fatal: Callable[[BaseException], None] | None
-) -> AbstractAsyncContextManager[Backend]:
-    if isinstance(store, str):
-        return open_backend(store, on_fatal=on_fatal)
-    return nullcontext(store if isinstance(store, Backend) else Backend(store, store))

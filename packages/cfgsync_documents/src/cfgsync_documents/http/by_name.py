@@ -19,6 +19,7 @@ from ..errors import DocumentConflict, DocumentMissing, NotAnObject
 from ..merge import rfc7396, shallow
 from ..service.documents import Documents
 from . import watch_socket
+from .name_bodies import Config, ConfigError, ConfigList, ConfigObject, ListedConfig, WrittenConfig
 from .parts import MAX_BODY, is_known, newest, writer_of
 
 LIST: Final = "/api/v1/config"
@@ -28,48 +29,6 @@ WATCH_ONE: Final = "/api/v1/config/{name}/watch"
 DEFAULT: Final = "default"
 ENVIRONMENT: Final = ("X-Cfgsync-Environment", "X-Ironflow-Environment")
 MERGE_PATCH: Final = "application/merge-patch+json"
-
-
-class WrittenConfig(msgspec.Struct, frozen=True):
-    """The document that was written, and its revision."""
-
-    name: str
-    revision: int
-
-
-class ListedConfig(msgspec.Struct, frozen=True, rename="camel"):
-    """A document without its data."""
-
-    name: str
-    revision: int
-    updated_at: str
-
-
-class ConfigList(msgspec.Struct, frozen=True):
-    """The documents of an environment by name."""
-
-    configs: tuple[ListedConfig, ...]
-
-
-class Config(msgspec.Struct, frozen=True, rename="camel"):
-    """A document."""
-
-    name: str
-    data: Any
-    revision: int
-    updated_at: str
-
-
-class ConfigObject(msgspec.Struct, frozen=True):
-    """Any JSON object."""
-
-
-class ConfigError(msgspec.Struct, frozen=True):
-    """Why a call did nothing. A failed precondition names both revisions, 0 for an absent document."""
-
-    error: str
-    expected: int | msgspec.UnsetType = msgspec.UNSET
-    found: int | msgspec.UnsetType = msgspec.UNSET
 
 
 def name_routes(documents: Documents) -> list[Route]:

@@ -19,7 +19,8 @@ from cfgsync_core import BundleConfigSource, StoreRefused
 from cfgsync_core.log_events import event
 
 from ..access.insecure import is_loopback
-from ..compose import serving_documents, serving_snapshot, serving_source
+from ..compose import serving_snapshot, serving_source
+from ..document_server import serving_documents
 from ..errors import InputError, MachineRefused
 from ..listening import load_http_server, raise_file_limit
 from ..materializer.child import ChildDecider
