@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import signal
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -54,3 +56,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
             return next((place for place in TOGETHER if nodeid.startswith(place)), nodeid)
 
     return Together(config, log)
+
+
+@pytest.fixture(autouse=True)
+def _levels_of_the_log() -> Iterator[None]:
+    """A command that a test runs in its own process changes them."""
+    loggers = {logger: logger.level for logger in (logging.getLogger(), logging.getLogger("cfgsync"))}
+    yield
+    for logger, level in loggers.items():
+        logger.setLevel(level)

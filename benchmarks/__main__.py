@@ -18,7 +18,19 @@ from .processes import raise_file_limit
 from .scale import QUICK, WHOLE
 from .table import Row, lines
 
-FIGURES = ("node", "register", "fetch", "boot", "held", "shared", "restart", "groups", "follow", "idle")
+FIGURES = (
+    "node",
+    "register",
+    "fetch",
+    "boot",
+    "held",
+    "shared",
+    "restart",
+    "groups",
+    "follow",
+    "idle",
+    "tls",
+)
 RESULTS = Path(__file__).with_name("results.json")
 
 

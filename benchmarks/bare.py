@@ -1,19 +1,23 @@
 """The yardstick: an ordinary aiohttp application that decodes the same bodies and answers the same bytes.
 
 `python -m benchmarks.bare` prints its URL. `/node` with `Prefer` is held until `/release`, as the fleet's is, or until
-as many have registered as the environment says.
+as many have registered as the environment says. With a certificate in the environment it speaks TLS.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 
 import msgspec
 from aiohttp import web
 
 from . import words
 from .materializers import NODES
+
+PAIR = "CFGSYNC_BENCH_PAIR"
+"""The variable with a certificate's file, a colon and its key's file: with it, the application speaks TLS."""
 
 
 class Registration(msgspec.Struct):
@@ -59,9 +63,13 @@ async def main() -> None:
     app.router.add_post("/release", release)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096)
+    context = None
+    if pair := os.environ.get(PAIR):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*pair.split(":"))
+    site = web.TCPSite(runner, "127.0.0.1", 0, backlog=4096, ssl_context=context)
     await site.start()
-    print(f"serving bare on http://127.0.0.1:{runner.addresses[0][1]}", flush=True)
+    print(f"serving bare on http{'s' if context else ''}://127.0.0.1:{runner.addresses[0][1]}", flush=True)
     await asyncio.Event().wait()
 
 

@@ -16,6 +16,7 @@ class Job(msgspec.Struct, omit_defaults=True):
     """`flood`: `count` requests `what` spread over `connections`, identifiers from `first` on, modulo `cycle`.
     `boot`: `count` nodes at once, each `register`, then `held_node`, each on a connection of its own.
     `wake`: `count` nodes ask `held_node`; when all are held, one request `what` numbered `first` frees them.
+    `handshakes`: `count` connections are opened at once, and nothing is asked.
     `follow` and `idle`: `count` nodes that watch, see `watchers.py`: every `interval` seconds, hinted if `held`, through
     `turns` changes."""
 
@@ -31,6 +32,8 @@ class Job(msgspec.Struct, omit_defaults=True):
     interval: float = 15.0
     held: bool = True
     turns: int = 1
+    ca: str = ""
+    """The CA file that verifies the server: with one, every connection speaks TLS."""
 
 
 class Result(msgspec.Struct, omit_defaults=True):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -87,21 +88,38 @@ class Connection(asyncio.Protocol):
 
 
 async def connect(
-    port: int, requests: Iterator[tuple[bytes, bytes]], at: list[float] | None = None
+    port: int,
+    requests: Iterator[tuple[bytes, bytes]],
+    at: list[float] | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> tuple[Connection, asyncio.Future[None]]:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
-    _, protocol = await loop.create_connection(lambda: Connection(requests, done, at), "127.0.0.1", port)
+    _, protocol = await loop.create_connection(
+        lambda: Connection(requests, done, at),
+        "127.0.0.1",
+        port,
+        ssl=tls,
+        server_hostname="localhost" if tls else None,
+    )
     return protocol, done
 
 
+def trusting(job: Job) -> ssl.SSLContext | None:
+    """What verifies the server of a job that has a CA file."""
+    return ssl.create_default_context(cafile=job.ca) if job.ca else None
+
+
 async def connect_all(
-    port: int, scripts: Iterable[Iterator[tuple[bytes, bytes]]], at: list[float] | None = None
+    port: int,
+    scripts: Iterable[Iterator[tuple[bytes, bytes]]],
+    at: list[float] | None = None,
+    tls: ssl.SSLContext | None = None,
 ) -> list[tuple[Connection, asyncio.Future[None]]]:
     made: list[tuple[Connection, asyncio.Future[None]]] = []
     waiting = list(scripts)
     for start in range(0, len(waiting), 100):  # fewer than the backlog at once
-        made += await asyncio.gather(*(connect(port, s, at) for s in waiting[start : start + 100]))
+        made += await asyncio.gather(*(connect(port, s, at, tls) for s in waiting[start : start + 100]))
     return made
 
 
@@ -110,7 +128,7 @@ async def flood(job: Job) -> Result:
     status = str(job.status).encode()
     numbers = range(job.first, job.first + job.count)
     requests = iter([(build(n % job.cycle if job.cycle else n), status) for n in numbers])
-    made = await connect_all(job.port, [requests] * job.connections)
+    made = await connect_all(job.port, [requests] * job.connections, tls=trusting(job))
     return await _timed(job, made)
 
 
@@ -121,6 +139,17 @@ async def boot(job: Job) -> Result:
         for n in range(job.first, job.first + job.count)
     ]
     return await _timed(job, await connect_all(job.port, scripts, at))
+
+
+async def handshakes(job: Job) -> Result:
+    tls = trusting(job)
+    cpu, began = processor_seconds(job.pid), time.perf_counter()
+    made = await asyncio.gather(*(connect(job.port, iter(()), tls=tls) for _ in range(job.count)))
+    seconds = time.perf_counter() - began
+    await _settled(job.pid)
+    if lost := sum(done.done() for _, done in made):
+        raise Failed(f"{lost} connections were closed")
+    return Result(seconds, processor_seconds(job.pid) - cpu)
 
 
 async def wake(job: Job) -> Result:
@@ -173,7 +202,14 @@ async def _settled(pid: int) -> None:
 
 def main() -> None:
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
-    kinds = {"flood": flood, "boot": boot, "wake": wake, "follow": watchers.follow, "idle": watchers.idle}
+    kinds = {
+        "flood": flood,
+        "boot": boot,
+        "wake": wake,
+        "handshakes": handshakes,
+        "follow": watchers.follow,
+        "idle": watchers.idle,
+    }
     try:
         result = asyncio.run(kinds[job.kind](job))
     except (Failed, OSError, RuntimeError, TimeoutError) as error:

@@ -21,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from . import words
+from .bare import PAIR
 from .materializers import NODES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,17 +61,24 @@ def most_resident_bytes(pid: int) -> int:
 
 
 @contextmanager
-def bare(nodes: int = 0) -> Iterator[Process]:
-    """The bare aiohttp yardstick, which releases whom it holds when `nodes` have registered."""
-    with _announced([sys.executable, "-m", "benchmarks.bare"], {NODES: str(nodes)}) as process:
+def bare(nodes: int = 0, pair: tuple[Path, Path] | None = None) -> Iterator[Process]:
+    """The bare aiohttp yardstick, which releases whom it holds when `nodes` have registered; over TLS with a certificate and
+    its key."""
+    env = {NODES: str(nodes)} | ({} if pair is None else {PAIR: f"{pair[0]}:{pair[1]}"})
+    with _announced([sys.executable, "-m", "benchmarks.bare"], env) as process:
         yield process
 
 
 @contextmanager
-def fleet_server(store: Path, nodes: int, materializer: str = "Fleet") -> Iterator[Process]:
-    """`cfgsync serve` on a SQLite file, with a materializer that is ready at `nodes` registrations."""
+def fleet_server(
+    store: Path, nodes: int, materializer: str = "Fleet", pair: tuple[Path, Path] | None = None
+) -> Iterator[Process]:
+    """`cfgsync serve` on a SQLite file, with a materializer that is ready at `nodes` registrations; over TLS with a certificate
+    and its key."""
     command = [str(CFGSYNC), "serve", f"benchmarks.materializers:{materializer}"]
     options = ["--store", f"sqlite:{store}", "--port", "0"]
+    if pair is not None:
+        options += ["--tls-cert", str(pair[0]), "--tls-key", str(pair[1])]
     with _announced(command + options, {NODES: str(nodes)}) as process:
         yield process
 
@@ -166,7 +174,7 @@ def _announced(command: Sequence[str], env: dict[str, str] | None = None) -> Ite
         )
         with _ended(started) as process:
             assert process.stdout is not None
-            found = re.search(r"http://127\.0\.0\.1:(\d+)", process.stdout.readline())
+            found = re.search(r"https?://127\.0\.0\.1:(\d+)", process.stdout.readline())
             if found is None:
                 log.seek(0)
                 raise RuntimeError(

@@ -32,10 +32,19 @@ MENU = {
     "index": {
         "Begin": ["tutorial", "install"],
         "How to": [
-            *("howto/materializer", "howto/waiting", "howto/secrets", "howto/compose", "howto/kubernetes"),
+            *(
+                "howto/materializer",
+                "howto/waiting",
+                "howto/secrets",
+                "howto/tokens",
+                "howto/compose",
+                "howto/kubernetes",
+            ),
             *(
                 "howto/systemd",
+                "howto/network",
                 "howto/proxies",
+                "howto/signatures",
                 "howto/testing",
                 "howto/engine",
                 "howto/not-ready",

@@ -19,38 +19,43 @@ from python_api import python_api
 
 from cfgsync_adapter import MaterializationResult, NotReady, RegistrationConfigSource, RegistrationSnapshot
 from cfgsync_artifacts import paths
+from cfgsync_core import MemoryStore
 from cfgsync_core.server.access import LocalOperators
 from cfgsync_core.server.connection import connections
 from cfgsync_core.server.connection.body import BODY_SECONDS
 from cfgsync_core.server.watch_stream import WatchStreams
 from cfgsync_core.wire import limits as wire_limits
 from cfgsync_core.wire.protocol import CODE, STATUS
+from cfgsync_runtime.access.tokens.credentials import credentials
+from cfgsync_runtime.access.tokens.tokens import Tokens
 from cfgsync_runtime.cli import app, client_dropin
-from cfgsync_runtime.compose import fleet_routes
+from cfgsync_runtime.compose.fleet_server import fleet_routes
 from cfgsync_runtime.metrics.endpoint import metrics_routes
 from cfgsync_runtime.metrics.observed import Observed
 from cfgsync_runtime.metrics.requests import RequestCounts
-from cfgsync_runtime.node.fetch import EXIT, REASON
+from cfgsync_runtime.node.ending import EXIT, REASON
+from cfgsync_runtime.operator.token_routes import token_routes
 from cfgsync_runtime.page.answering import page_routes
 from cfgsync_runtime.settings import server_file
 from cfgsync_runtime.settings.serve_settings import ServeSettings, variable_of_field
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    """`cfgsync serve` and the rest, each with its click command; a group before what is in it."""
+    """`cfgsync serve` and the rest, each with its click command; a group before what is in it. An older name is left out."""
     group = app.LazyGroup(name="cfgsync")
     for name in app.COMMANDS:
         command = group.get_command(None, name)
         yield f"cfgsync {name}", command
         for inner, one in getattr(command, "commands", {}).items():
-            yield f"cfgsync {name} {inner}", one
+            if not one.hidden:
+                yield f"cfgsync {name} {inner}", one
 
 
 def command_line() -> str:
     """The help of each command, as `--help` prints it on a terminal of 80 columns, each under its own heading."""
     parts = []
     for path, command in commands():
-        context = typer.Context(command, info_name=path, terminal_width=78, max_content_width=78)
+        context = typer.Context(command, info_name=path, terminal_width=78, max_content_width=78, **app.HELP)
         with context:
             parts.append(f"## `{path}`\n\n```text\n{command.get_help(context).rstrip()}\n```\n")
     return "\n".join(parts)
@@ -120,8 +125,9 @@ class _Nothing:
 _CALLERS: Final = {
     "public": "every client that reaches the server",
     "node": "a node, by its secret",
-    "reader": "every client that reaches the server",
-    "operator": "an operator, over the admin socket",
+    "reader": "every client that reaches the server; with tokens required, a reader or an operator with a token",
+    "writer": "a writer or an operator with a token",
+    "operator": "an operator, over the admin socket or with a token",
 }
 
 
@@ -129,10 +135,12 @@ def routes() -> str:
     """Every route but the two that the page shows by hand, and `/openapi.json`."""
     rows = ["| route | method | body up to | for |", "| --- | --- | --- | --- |"]
     source = RegistrationConfigSource(_Nothing())
+    tokens = Tokens(credentials(MemoryStore()))
     routes = [
-        *page_routes(source, source),
+        *page_routes(source, source, tokens=tokens),
         *metrics_routes(Observed(RequestCounts(LocalOperators()))),
         *fleet_routes(source, source, WatchStreams(source), evict=source.evict),
+        *token_routes(tokens),
     ]
     for route in routes:
         if route.path not in ("/register", "/node"):

@@ -266,7 +266,7 @@ def listening(process: subprocess.Popen[str], log: Path) -> Server:
     output = select.poll()  # not select(), which takes no descriptor beyond 1,023
     output.register(process.stdout, select.POLLIN)
     line = process.stdout.readline() if output.poll(PATIENCE * 1000) else ""
-    assert " on http://" in line, f"serve did not begin: {line!r}\n{log.read_text()}"
+    assert " on http" in line, f"serve did not begin: {line!r}\n{log.read_text()}"
     return Server(process, line.partition(" on ")[2].split()[0].rstrip(","), line.strip(), log)
 
 

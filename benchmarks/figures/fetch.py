@@ -34,7 +34,7 @@ def measure(scale: Scale, scratch: Path) -> Iterator[Row]:
         best: dict[str, tuple[float, float]] = {}
         for name in names:
             commands = {
-                "ours": _fetch(server.port, name, scratch),
+                "ours": fetching(f"http://127.0.0.1:{server.port}", name, scratch),
                 "aiohttp": [sys.executable, "-c", "import aiohttp"],
             }
             if etcd is not None:
@@ -71,10 +71,11 @@ def measure(scale: Scale, scratch: Path) -> Iterator[Row]:
         )
 
 
-def _fetch(port: int, name: str, scratch: Path) -> Sequence[str]:
+def fetching(url: str, name: str, scratch: Path) -> Sequence[str]:
+    """The command of a node that registers as the load generator does."""
     number = int(name.rpartition("-")[2])
     return [
-        str(processes.CFGSYNC), "fetch", "--id", name, "--server", f"http://127.0.0.1:{port}",
+        str(processes.CFGSYNC), "fetch", "--id", name, "--server", url,
         "--ip", f"10.0.0.{number}", "--metadata", f'{{"port":{3000 + number},"zone":"b"}}',
         "--out", str(scratch / f"out-{name}"), "--state", str(scratch / f"state-{name}"),
     ]  # fmt: skip

@@ -37,18 +37,19 @@ def test_a_misspelt_word_would_have_been_found(tmp_path):
     assert "restrat" in result.stdout
 
 
-def test_no_port_is_published_while_anybody_could_join(compose):
+def test_no_port_is_published_without_tls_and_nodes_join_with_a_token(compose):
     server = compose["services"]["cfgsync"]
-    assert {"--insecure-no-tls", "--insecure-no-auth"} <= set(server["command"])
+    assert "--insecure-no-tls" in server["command"]
+    assert "--insecure-no-auth" not in server["command"]
     assert [name for name, service in compose["services"].items() if "ports" in service] == []
 
 
 def test_every_mounted_file_is_there_and_every_secret_is_a_nodes_own(compose):
     nodes = {name: service for name, service in compose["services"].items() if name != "cfgsync"}
     assert [service["secrets"] for service in nodes.values()] == [
-        [{"source": name, "target": "node"}] for name in nodes
+        [{"source": name, "target": "node"}, "join"] for name in nodes
     ]
-    assert list(compose["secrets"]) == list(nodes)
+    assert list(compose["secrets"]) == ["join", *nodes]
     server = compose["services"]["cfgsync"]
     mounted = [volume.partition(":")[0] for volume in server["volumes"] if volume.startswith("./")]
     assert [name for name in mounted if not (HERE / name).is_file()] == []
@@ -68,14 +69,18 @@ def test_the_commands_of_its_containers_boot_three_nodes_which_keep_their_names(
     subprocess.run([HERE / "make-secrets", *names, "stranger"], cwd=tmp_path, check=True)
     with Place(tmp_path / "place") as place:
         here = Here(place, {"--host=::": "--host=127.0.0.1", "/var/lib/cfgsync": str(tmp_path)})
-        server = here.serve(services["cfgsync"]["command"], HERE)
+        server = here.serve([*services["cfgsync"]["command"], "--require-tokens"], HERE)
+        make = ("token", "create", "--for", "node-*", "--uses", "3", "--server", server.url)
+        made = place.run(*make, "--save", str(tmp_path / "secrets/join"))
+        assert made.returncode == 0, made.stderr
 
         def boot(name: str, secret: str, srv: Path) -> subprocess.Popen[str]:
             places = {"http://cfgsync:4400": server.url, "/run/secrets/node": secret, "/srv": str(srv)}
+            places["/run/secrets/join"] = str(tmp_path / compose["secrets"]["join"]["file"])
             return here.also(places).start(services[name]["command"], services[name]["environment"])
 
         def mounted(name: str) -> str:
-            (of,) = services[name]["secrets"]
+            of, _ = services[name]["secrets"]
             return str(tmp_path / compose["secrets"][of["source"]]["file"])
 
         nodes = [boot(name, mounted(name), tmp_path / name) for name in names]
@@ -86,6 +91,6 @@ def test_the_commands_of_its_containers_boot_three_nodes_which_keep_their_names(
 
         # a new container has no files and no state, but has its secret
         assert boot("node-1", mounted("node-1"), tmp_path / "anew").wait(PATIENCE) == 0
-        # without it the server refuses the name (off loopback --insecure-no-auth gives it away, and says so)
+        # without it the server refuses the name
         stranger = str(tmp_path / "secrets/stranger")
         assert boot("node-1", stranger, tmp_path / "other").wait(PATIENCE) == 5

@@ -62,9 +62,10 @@ def test_what_is_mounted_is_there_and_a_pod_gets_its_own_secret_only(manifests):
     assert set(secrets()["stringData"]) == {"peers-0", "peers-1", "peers-2"}
 
 
-def test_only_the_fleet_reaches_a_server_that_anybody_could_join(manifests):
+def test_only_the_fleet_reaches_a_server_without_tls_and_pods_join_with_a_token(manifests):
     server = manifests["StatefulSet/cfgsync"]["spec"]["template"]
-    assert "--insecure-no-auth" in server["spec"]["containers"][0]["args"]
+    assert "--insecure-no-tls" in server["spec"]["containers"][0]["args"]
+    assert "--insecure-no-auth" not in server["spec"]["containers"][0]["args"]
     policy = manifests["NetworkPolicy/cfgsync"]["spec"]
     assert policy["podSelector"]["matchLabels"] == server["metadata"]["labels"]
     (rule,) = policy["ingress"]
@@ -80,7 +81,9 @@ def test_the_commands_of_its_pods_boot_three_of_them(manifests, tmp_path):
     held = secrets()["stringData"]
     with Place(tmp_path / "place") as place:
         here = Here(place, {"--host=::": "--host=127.0.0.1", "/var/lib/cfgsync": str(tmp_path)})
-        server = here.serve(container["args"], tmp_path)
+        server = here.serve([*container["args"], "--require-tokens"], tmp_path)
+        make = ("token", "create", "--for", "peers-*", "--uses", "3", "--server", server.url)
+        assert place.run(*make, "--save", str(tmp_path / "token")).returncode == 0
         pods = []
         for number in range(fleet["replicas"]):
             name, at = f"peers-{number}", f"10.1.0.{number}"
@@ -98,6 +101,7 @@ def test_the_commands_of_its_pods_boot_three_of_them(manifests, tmp_path):
                     "/config": str(tmp_path / name),
                     "/state": str(tmp_path / f"state-{number}"),
                     "/run/cfgsync/secret": str(tmp_path / f"secret-{number}"),
+                    "/run/join/token": str(tmp_path / "token"),
                 }
             )
             pods.append(in_its_pod.start(fetch["args"], environment))

@@ -83,7 +83,10 @@ def place(tmp_path):
 def server(place, tmp_path) -> Server:
     """The server's unit, in the directory of its materializer."""
     here = Here(place, {"0.0.0.0": "127.0.0.1", "${STATE_DIRECTORY}": str(tmp_path)})
-    return here.serve(command("cfgsync-server.service"), HERE)
+    server = here.serve([*command("cfgsync-server.service"), "--require-tokens"], HERE)
+    make = ("token", "create", "--for", "node-*", "--uses", "3", "--server", server.url)
+    assert place.run(*make, "--save", str(tmp_path / "join.token")).returncode == 0
+    return server
 
 
 @pytest.fixture
@@ -100,6 +103,8 @@ def start(place, server, tmp_path):
         }
         words = Here(place, places).words(command(name))
         env = {"CFGSYNC_SERVER": server.url, "CFGSYNC_METADATA": '{"port":8000}', **environment}
+        assert unit(name)["Service"]["Environment"].endswith("/join.token")
+        env["CFGSYNC_TOKEN_FILE"] = str(tmp_path / "join.token")
         process, _ = place.start(*words, *more, environment=env)
         return process
 

@@ -53,3 +53,23 @@ def test_the_help_of_fetch_loads_neither_aiohttp_nor_pydantic(run_python):
     printed = run_python("-c", textwrap.dedent(program))
     assert "--server" in printed
     assert json.loads(printed.splitlines()[-1]) == []
+
+
+def test_a_node_that_verifies_loads_the_libraries_only_when_files_have_come(run_python, tmp_path):
+    key = tmp_path / "signing.key"
+    program = f"""
+    import sys
+    from cfgsync_runtime.access.signatures import make_key_pair
+    make_key_pair({str(key)!r})
+    """
+    run_python("-c", textwrap.dedent(program))
+    program = f"""
+    import sys
+    from cfgsync_runtime.cli.parts.fetch import node_start
+    from cfgsync_runtime.access.signatures import Verifier
+    verify = Verifier([{str(key)!r} + ".pub"])
+    heavy = {{"asyncio", "aiohttp", "pydantic", "ssl", "cryptography", "securesystemslib"}}
+    print(sorted(heavy & sys.modules.keys()))
+    """
+    # msgspec and http.client load these because they are there: the command hides them meanwhile
+    assert set(json.loads(run_python("-c", textwrap.dedent(program)).replace("'", '"'))) <= {"ssl"}

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from cfgsync_core import MemoryHints, MemoryStore
-from cfgsync_runtime.compose import serving_snapshot
+from cfgsync_runtime.compose.fleet_server import serving_snapshot
 from tests.chaos.form import LONG, sized
 from tests.chaos.watchers import Watcher, until, watching
 from tests.end_to_end.watched import Told

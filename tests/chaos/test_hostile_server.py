@@ -7,6 +7,7 @@ through the same code without a process of its own.
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 import os
@@ -14,27 +15,38 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cfgsync_core import CfgsyncClient, Fetched, NodeRegistration, ServerUrl
+from cfgsync_runtime import Signer, Verifier
+from cfgsync_runtime.access.signatures import make_key_pair
 from cfgsync_runtime.node.fetch import fetch
 from cfgsync_runtime.node.outputs import OutputDirectory
 from cfgsync_runtime.node.state import NodeState
 from tests.chaos.form import LONG, sized
 from tests.chaos.hostile import (
     CASES,
+    EPOCH,
     LARGE,
     MIB,
     SEEN,
+    SETS,
     Case,
     HostileServer,
+    Play,
     content_of,
+    digest,
     large,
+    says,
     serves,
     serves_large,
+)
+from tests.chaos.hostile import (
+    file as artifact,
 )
 from tests.processes import BIN
 
@@ -84,14 +96,14 @@ class Disk:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    async def fetched_here(self, url: str, wait: float) -> Any:
+    async def fetched_here(self, url: str, wait: float, verify: Verifier | None = None) -> Any:
         began = time.monotonic()
         ending = await asyncio.to_thread(
             fetch,
             NodeRegistration("node-1", "127.0.0.1"),
             ServerUrl.parse(url),
             OutputDirectory(str(self.out)),
-            NodeState(self.state, "node-1"),
+            NodeState(self.state, "node-1", verify=verify),
             wait=wait,
         )
         report = ending.report
@@ -150,6 +162,94 @@ async def test_a_hostile_server_ends_the_fetch_in_time_and_changes_nothing(
         assert (await disk.fetched_here(server.url, 30))["exit"] == 0
     assert (disk.out / "current" / "tls" / "key").read_text() == "secret\n"
     assert disk.print() != untouched
+
+
+# ── a server that a node is connected to rightly, and that has not the key ───────────────────────────────────────────
+
+
+NOW, OTHERS = f"{EPOCH}.3", "0" * 64
+WRONG: dict[str, Callable[[Signer, Signer, str], tuple[str | None, str | None]]] = {
+    "no signature": lambda ours, theirs, it: (NOW, None),
+    "an empty one": lambda ours, theirs, it: (NOW, ""),
+    "no envelope": lambda ours, theirs, it: (NOW, "e30="),
+    "another key": lambda ours, theirs, it: (NOW, theirs("node-1", NOW, it)),
+    "another node": lambda ours, theirs, it: (NOW, ours("node-2", NOW, it)),
+    "a node with another case": lambda ours, theirs, it: (NOW, ours("Node-1", NOW, it)),
+    "other files": lambda ours, theirs, it: (NOW, ours("node-1", NOW, f"sha256-{OTHERS}")),
+    "an older generation": lambda ours, theirs, it: (NOW, ours("node-1", f"{EPOCH}.1", it)),
+    "an older generation, named": lambda ours, theirs, it: (f"{EPOCH}.1", ours("node-1", f"{EPOCH}.1", it)),
+    "a later generation": lambda ours, theirs, it: (NOW, ours("node-1", f"{EPOCH}.4", it)),
+    "a generation that is not named": lambda ours, theirs, it: (None, ours("node-1", NOW, it)),
+    "a revision of a bundle": lambda ours, theirs, it: (NOW, ours("node-1", "3", it)),
+    "half of it": lambda ours, theirs, it: (NOW, ours("node-1", NOW, it)[:-20]),
+    "twice": lambda ours, theirs, it: (NOW, ours("node-1", NOW, it) * 2),
+    "our envelope around their signature": lambda ours, theirs, it: (
+        NOW,
+        _mixed(ours("node-1", NOW, it), theirs("node-1", NOW, it)),
+    ),
+}
+SIGNED = [
+    [artifact("/config.yaml", "id: node-1\n")],
+    [artifact("/config.yaml", "")],
+    [artifact("/tls/key", "secret", mode="0600")],
+    [artifact("/a", "AAE=", encoding="base64")],
+    [artifact("/a"), artifact("/b"), artifact("/c/d/e")],
+    [artifact("/canary.txt", "other")],
+    [artifact(f"/f{n}", str(n)) for n in range(200)],
+    [artifact("/emoji", "\U0001f642" * 1000)],
+]
+
+
+def _mixed(ours: str, theirs: str) -> str:
+    """The envelope of `ours` with the signature of `theirs` under the name of our key."""
+    first, second = (json.loads(base64.b64decode(text)) for text in (ours, theirs))
+    first["signatures"][0]["sig"] = second["signatures"][0]["sig"]
+    return base64.b64encode(json.dumps(first).encode()).decode()
+
+
+async def test_whatever_a_server_without_the_key_sends_is_exit_6_and_changes_nothing(
+    before: Path, tmp_path: Path
+) -> None:
+    for name in ("ours", "theirs"):
+        make_key_pair(str(tmp_path / name))
+    ours, theirs = Signer(str(tmp_path / "ours")), Signer(str(tmp_path / "theirs"))
+    verify = Verifier([str(tmp_path / "ours.pub")])
+    disk = Disk(tmp_path / "disk")
+    shutil.copytree(before, disk.root, symlinks=True)
+    untouched = disk.print()
+    ended = 0
+    async with HostileServer() as server:
+        for name, made in WRONG.items():
+            for files in SIGNED:
+                generation, text = made(ours, theirs, digest(files).strip('"'))
+                headers = {} if text is None else {"Cfgsync_Signature": text}
+                play = says_signed(files, generation, headers)
+                server.case = Case(name, play)
+                done = await disk.fetched_here(server.url, 30, verify)
+                assert done["exit"] == 6, (name, files[0], done)
+                assert disk.print() == untouched, (name, files[0])
+                ended += 1
+        for name, files in SETS.items():  # the key's holder is not trusted with places on the disk either
+            signature = ours("node-1", NOW, digest(files).strip('"'))
+            server.case = Case(name, serves(*files, generation=NOW, Cfgsync_Signature=signature))
+            assert (await disk.fetched_here(server.url, 30, verify))["exit"] == 6, name
+            assert disk.print() == untouched, name
+            ended += 1
+        for files in SIGNED[:3]:
+            signature = ours("node-1", NOW, digest(files).strip('"'))
+            server.case = Case("honest", serves(*files, generation=NOW, Cfgsync_Signature=signature))
+            shutil.rmtree(disk.root)
+            shutil.copytree(before, disk.root, symlinks=True)
+            assert (await disk.fetched_here(server.url, 30, verify))["exit"] == 0, files
+    assert ended >= 110
+    print(f"{ended} answers, every one refused")
+
+
+def says_signed(files: list[dict[str, object]], generation: str | None, headers: dict[str, str]) -> Play:
+    """A payload with its right digest, and with these headers."""
+    named = {} if generation is None else {"Cfgsync_Generation": generation}
+    body = json.dumps({"schema_version": 1, "files": files}).encode()
+    return says(body, ETag=digest(files), **named, **headers)
 
 
 async def test_what_a_proxy_says_before_the_answer_is_passed_over(tmp_path: Path) -> None:

@@ -33,9 +33,9 @@ SETTINGS = """
 [checks]
 positive_data_acceptance.expected-statuses = ["2xx", "3xx", "401", "403", "404", "409", "425"]
 
-# which paths a file may have, and which generations are held, is more than a schema can say
+# which paths a file may have, which generations are held, and what a token of each role has, is more than a schema can say
 [[operations]]
-include-path-regex = "^/(admin/generations|admin/snapshot|node/replace)$"
+include-path-regex = "^/(admin/generations|admin/snapshot|admin/token/create|node/replace)$"
 [operations.checks]
 positive_data_acceptance.expected-statuses = ["2xx", "404", "422"]
 """

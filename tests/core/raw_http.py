@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,11 @@ DIFFERENT = {
 REFUSED_PEERS = {"", "a\0b", "arr", "nœud-1"}
 
 
-async def send(port: int, request: bytes) -> tuple[int, dict[str, str], bytes]:
+async def send(
+    port: int, request: bytes, tls: ssl.SSLContext | None = None
+) -> tuple[int, dict[str, str], bytes]:
     """The answer to raw bytes: status, headers with lower-case names, body."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=tls)
     try:
         writer.write(request)
         head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)

@@ -49,8 +49,25 @@ def test_a_command_that_is_not_installed_names_the_extra_that_has_it(
     assert done.returncode == 2
     happened, do = done.stderr.splitlines()
     assert "is not installed: it needs " in happened
-    assert do == "run: pip install 'cfgsync-runtime[server]'"
+    assert do == (
+        "install cfgsync too, from the checkout (pip install CHECKOUT/packages/*) or the wheels (docs/install.md)"
+    )
     assert do in PAGE.read_text()
+
+
+def test_a_node_that_is_to_verify_signatures_names_the_extra_that_has_the_libraries(
+    of_a_node: Path, tmp_path: Path
+) -> None:
+    words = ("fetch", "--id", "n", "--out", "o", "--verify-key", "signing.key.pub")
+    done = cfgsync(of_a_node, tmp_path, "cfgsync", *words)
+    assert (done.returncode, done.stderr.splitlines()) == (
+        2,
+        [
+            "signatures need the libraries securesystemslib and cryptography",
+            "run: pip install 'cfgsync-runtime[signatures]'",
+        ],
+    )
+    assert "`cfgsync-runtime[signatures]`" in PAGE.read_text()
 
 
 def test_pip_on_the_whole_repository_says_what_to_install_instead(of_a_node: Path) -> None:

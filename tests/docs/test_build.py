@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from cfgsync_runtime.cli import app, main
-from cfgsync_runtime.node.fetch import EXIT
+from cfgsync_runtime.node.ending import EXIT
 from cfgsync_runtime.settings.serve_settings import ServeSettings, variable_of_field
 from tests.once import once
 

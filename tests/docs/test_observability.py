@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import urllib.request
 import warnings
@@ -19,7 +20,8 @@ import yaml
 
 from cfgsync_adapter import ArtifactFile, MaterializedArtifacts, RegistrationSnapshot
 from cfgsync_adapter.runs.run_log import OUTCOMES
-from cfgsync_runtime import serving_snapshot
+from cfgsync_runtime import ServerCertificate, serving_snapshot
+from tests.certificates import Authority
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = ROOT / "docs" / "observability"
@@ -35,15 +37,19 @@ class Ready:
         )
 
 
-async def scraped() -> bytes:
-    """The page of a server of registrations that has one."""
-    async with serving_snapshot(Ready()) as server:
+async def scraped(place: Path) -> bytes:
+    """The page of a server of registrations that has one, and a certificate."""
+    authority = Authority(place)
+    cert, key = authority.pair()
+    trusting = ssl.create_default_context(cafile=str(authority.file))
+    trusting.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    async with serving_snapshot(Ready(), tls=ServerCertificate(str(cert), str(key))) as server:
         words = b'{"identifier":"node-1","ip":"10.0.0.1"}'
         kind = {"Content-Type": "application/json"}
 
         def ask(path: str, body: bytes | None = None) -> bytes:
             request = urllib.request.Request(f"{server.url}{path}", body, kind)
-            with urllib.request.urlopen(request, timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=30, context=trusting) as answer:
                 return bytes(answer.read())
 
         await asyncio.to_thread(ask, "/register", words)
@@ -52,9 +58,9 @@ async def scraped() -> bytes:
 
 
 @pytest.fixture
-async def served() -> set[str]:
+async def served(tmp_path: Path) -> set[str]:
     """The names of all samples that a server has, or has once something happened."""
-    page = (await scraped()).decode()
+    page = (await scraped(tmp_path)).decode()
     names: set[str] = set()
     for name, kind in re.findall(r"(?m)^# TYPE (\S+) (\S+)$", page):
         names.add(name)
@@ -143,7 +149,7 @@ def test_promtool_finds_the_rules_right(promtool: str, arguments: tuple[str, ...
     assert "SUCCESS" in ran.stdout
 
 
-async def test_promtool_reads_the_page_and_finds_its_names_well_chosen(promtool: str) -> None:
-    page = await scraped()
+async def test_promtool_reads_the_page_and_finds_its_names_well_chosen(promtool: str, tmp_path: Path) -> None:
+    page = await scraped(tmp_path)
     ran = subprocess.run([promtool, "check", "metrics"], input=page, capture_output=True, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"", b"")

@@ -13,7 +13,7 @@ import pytest
 
 from cfgsync_adapter import NodeRegistration
 from cfgsync_runtime import OutputDirectory, fetch_and_write_artifacts
-from cfgsync_runtime.node.fetch import EXIT
+from cfgsync_runtime.node.ending import EXIT
 
 from .blocks import Block, blocks, free_ports, run_page
 

@@ -15,7 +15,7 @@ import pytest
 from cfgsync_adapter import MaterializedArtifacts
 from cfgsync_core import MemoryStore
 from cfgsync_runtime.compose import serving_snapshot
-from cfgsync_runtime.document_server import serving_documents
+from cfgsync_runtime.compose.document_server import serving_documents
 
 ROOT = "/api/v1/config"
 PRODUCTION = {"X-Cfgsync-Environment": "production"}

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from cfgsync_core import MemoryStore
-from cfgsync_runtime.document_server import serving_documents
+from cfgsync_runtime.compose.document_server import serving_documents
 
 APP = "/v1/config/apps/lobby/envs/prod"
 ADMIN = "/v1/config/admin/apps/lobby/envs/prod"

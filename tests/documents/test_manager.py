@@ -29,7 +29,7 @@ from cfgsync_documents import (
 )
 from cfgsync_documents.client.transport import ScopeTransport
 from cfgsync_documents.service import Documents
-from cfgsync_runtime.document_server import serving_documents
+from cfgsync_runtime.compose.document_server import serving_documents
 
 SCOPE = Scope("proxy", "prod")
 NOWHERE = "http://127.0.0.1:9"

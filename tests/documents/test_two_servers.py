@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from cfgsync_core import MemoryHints, MemoryStore
-from cfgsync_runtime.document_server import serving_documents
+from cfgsync_runtime.compose.document_server import serving_documents
 
 ONE = "/api/v1/config/a"
 HISTORY = "/v1/config/admin/apps/default/envs/default/namespaces/default/documents/a/history"

@@ -147,7 +147,7 @@ TOLD = Says(
         (["node", "replace", "n", "--clear"], HANGS, ""),
         (["generation", "list"], HANGS, ""),
         (["generation", "diff"], HANGS, ""),
-        (["generation", "renew"], HANGS, ""),
+        (["generation", "rebuild"], HANGS, ""),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

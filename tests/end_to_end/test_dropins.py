@@ -110,10 +110,8 @@ def test_without_a_host_it_listens_on_this_machine_only_and_says_so(place: Place
 @pytest.mark.parametrize(
     ("there", "lacking"),
     [
-        ("", ("insecure_no_tls: true", "insecure_no_auth: true")),
-        ("insecure_no_tls: true\n", ("insecure_no_auth: true",)),
-        ("insecure_no_tls: true\ninsecure_no_auth: false\n", ("insecure_no_auth: true",)),
-        ("allow_anonymous: true\n", ("insecure_no_tls: true", "insecure_no_auth: true")),
+        ("allow_anonymous: true\n", ("insecure_no_tls: true",)),
+        ("insecure_no_auth: true\n", ("insecure_no_tls: true",)),
     ],
 )
 async def test_off_loopback_the_refusal_names_the_lines_that_make_it_serve(
@@ -126,12 +124,18 @@ async def test_off_loopback_the_refusal_names_the_lines_that_make_it_serve(
     assert what.startswith("host 0.0.0.0 is open to other machines, without ")
     assert do.endswith("add " + " and ".join(f"`{line}`" for line in lacking) + " to server.yaml")
 
-    kept = there.replace("insecure_no_auth: false\n", "")
-    running = server(place, config + kept + "".join(f"{line}\n" for line in lacking))
+    running = server(place, config + there + "".join(f"{line}\n" for line in lacking))
     assert running.url.startswith("http://0.0.0.0:")
     for exchange in named("client_reg_source"):  # an original client needs no secret there
         check(exchange, *await send(running.port, raw(exchange)))
     assert "open to other machines" in running.log
+
+
+def test_off_loopback_an_original_client_has_no_token_and_the_log_says_what_lets_it_in(place: Place) -> None:
+    place.write("artifacts.yaml", ARTIFACTS)
+    running = server(place, REGISTRATION + "host: 0.0.0.0\ninsecure_no_tls: true\n")
+    assert running.ask("POST", "/register", body("node-1")).status == 401
+    assert "add `allow_anonymous: true` to server.yaml" in running.log
 
 
 # ── the server: exit codes ───────────────────────────────────────────────────────────────────────────────────────────

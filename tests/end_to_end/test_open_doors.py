@@ -38,14 +38,26 @@ def test_what_is_lacking_is_said_in_the_log_and_in_status(place: Place) -> None:
     assert "insecure: no-tls, no-auth" in shown.stdout.splitlines()
 
 
-def test_to_take_nodes_without_a_secret_is_no_rule_for_who_may_join(place: Place) -> None:
+def test_a_bundle_off_loopback_is_given_to_nodes_that_have_joined(place: Place) -> None:
     place.write("bundle.yaml", BUNDLE)
-    open_door = ("--bundle", "bundle.yaml", "--host", "0.0.0.0", "--insecure-no-tls", "--allow-anonymous")
-    refused = place.run("serve", *open_door, "--port", "0")
-    assert refused.returncode == 2
-    assert refused.stderr.splitlines()[-1].endswith("add --insecure-no-auth")
-    server = place.serve(*open_door, "--insecure-no-auth")
-    eventually(lambda: len(banners(server)) == 2)
+    open_door = ("--bundle", "bundle.yaml", "--host", "0.0.0.0", "--insecure-no-tls")
+    server = place.serve(*open_door, "--store", "sqlite:tokens.db")
+    mine = {"Authorization": "Bearer the-secret-of-node-1"}
+    assert server.ask("POST", "/node", body("node-1"), mine).status == 401
+    assert server.ask("POST", "/register", body("node-1"), mine).status == 401
+    made = server.operate("POST", "/admin/token/create", b'{"for":"node-1"}').words["token"]
+    assert server.ask("POST", "/register", body("node-1"), mine | {"Cfgsync-Join-Token": made}).status == 202
+    assert server.ask("POST", "/node", body("node-1"), mine).words["files"][0]["path"] == "/a"
+    assert server.ask("POST", "/node", body("node-1")).status == 401
+    server.kill()
+    again = place.serve(*open_door, "--store", "sqlite:tokens.db")
+    assert again.ask("POST", "/node", body("node-1"), mine).status == 200
+    assert place.run("node", "evict", "node-1", "--server", again.url).returncode == 0
+    assert again.ask("POST", "/node", body("node-1"), mine).status == 401
+    again.stop()
+    anonymous = place.serve(*open_door, "--store", "memory:", "--allow-anonymous")
+    assert anonymous.ask("POST", "/node", body("node-1")).status == 200
+    assert len(banners(anonymous)) == 1
 
 
 @pytest.mark.parametrize("given", [(), ("--insecure-no-tls", "--insecure-no-auth")])

@@ -1,4 +1,4 @@
-"""The operator's commands against a real `cfgsync serve`: renew, generations, replace, snapshots and check."""
+"""The operator's commands against a real `cfgsync serve`: rebuild, generations, replace, snapshots and check."""
 
 from __future__ import annotations
 
@@ -64,26 +64,28 @@ def files(server: Server, name: str) -> dict[str, str]:
 def test_a_result_that_leaves_most_out_is_refused_until_it_is_accepted(place: Place) -> None:
     server = booted(place)
     decides(place, "two", keep=2)
-    done = place.run("generation", "renew", "--server", server.url)
+    done = place.run("generation", "rebuild", "--server", server.url)
     assert done.returncode == 1
     assert "leaves out 3 of the 5 registered nodes" in done.stderr
-    assert "renew --accept" in done.stderr
+    assert "rebuild --accept" in done.stderr
     assert len(done.stderr.splitlines()) == 2
     assert "leaves out 3 of the 5" in server.status()["reason"]
     assert all("text: one" in files(server, name)["/config.yaml"] for name in NODES)
-    done = place.run("generation", "renew", "--accept", "--server", server.url)
+    done = place.run("generation", "rebuild", "--accept", "--server", server.url)
     assert (done.returncode, done.stdout) == (0, "generation 2\n")
     assert server.ask("POST", "/node", body("node-4")).status == 404
-    done = place.run("generation", "renew", "--server", server.url)
+    done = place.run("generation", "rebuild", "--server", server.url)
     assert (done.returncode, done.stdout) == (0, "generation 2 is unchanged: the files are the same\n")
     decides(place, "three", keep=0)
-    assert place.run("generation", "renew", "--server", server.url).returncode == 1  # accepted once
+    assert (
+        place.run("generation", "renew", "--server", server.url).returncode == 1
+    )  # accepted once, and its older name
 
 
 def test_the_guard_is_a_setting(place: Place) -> None:
     server = booted(place, "--shrink-guard", "0")
     decides(place, "two", keep=1)
-    assert place.run("generation", "renew", "--server", server.url).returncode == 0
+    assert place.run("generation", "rebuild", "--server", server.url).returncode == 0
     refused = place.run("serve", "app:Mine", "--port", "0", environment={"CFGSYNC_SERVE_SHRINK_GUARD": "101"})
     assert refused.returncode == 2
     assert "CFGSYNC_SERVE_SHRINK_GUARD" in refused.stderr
@@ -92,12 +94,12 @@ def test_the_guard_is_a_setting(place: Place) -> None:
 
 def test_a_renewal_says_why_nothing_was_made(place: Place) -> None:
     server = booted(place, nodes=NODES[:2])
-    done = place.run("generation", "renew", "--server", server.url)
+    done = place.run("generation", "rebuild", "--server", server.url)
     assert done.returncode == 1
     assert "not ready: waiting for 5 nodes, have 2" in done.stderr
     assert place.run("generation", "list", "--server", server.url).stdout.startswith("no generation yet")
     server.stop()
-    done = place.run("generation", "renew", "--server", server.url)
+    done = place.run("generation", "rebuild", "--server", server.url)
     assert done.returncode == 7
 
 
@@ -105,15 +107,23 @@ def test_a_frozen_fleet_takes_in_who_came_later(place: Place) -> None:
     server = booted(place, "--late", "freeze")
     server.ask("POST", "/register", body("late"))
     assert server.ask("POST", "/node", body("late")).status == 404
-    assert place.run("generation", "renew", "--server", server.url).stdout == "generation 2\n"
+    assert place.run("generation", "rebuild", "--server", server.url).stdout == "generation 2\n"
     assert "/config.yaml" in files(server, "late")
 
 
 def test_generations_are_listed_shown_and_compared(place: Place) -> None:
     server = booted(place)
     at = ("--server", server.url)
+    done = place.run("generation", "diff", *at)
+    assert (done.returncode, done.stderr.splitlines()) == (
+        1,
+        [
+            "generation 1 is the only one: there is nothing to compare it with",
+            "cfgsync generation show prints its files",
+        ],
+    )
     decides(place, "two")
-    place.run("generation", "renew", *at)
+    place.run("generation", "rebuild", *at)
     listed = place.run("generation", "list", *at).stdout.splitlines()
     assert [line.split()[0] for line in listed] == ["epoch", "NUMBER", "2", "1"]
     assert all(len(line) <= 80 for line in listed)
@@ -141,7 +151,7 @@ def test_generations_are_listed_shown_and_compared(place: Place) -> None:
         ["there is no generation 7", "the files of 2 and 1 are held: cfgsync generation list"],
     )
     decides(place, "three")
-    place.run("generation", "renew", *at)
+    place.run("generation", "rebuild", *at)
     for words in (("show", "1"), ("diff", "1", "3")):
         done = place.run("generation", *words, *at)
         assert (done.returncode, done.stderr.splitlines()) == (
@@ -174,6 +184,19 @@ def test_a_node_s_files_are_replaced_and_come_back(place: Place) -> None:
     assert place.run(*clear).stdout == "node-1: it had no replacement: nothing to clear\n"
 
 
+def test_a_replacement_for_a_name_that_is_not_registered_is_kept_for_it_and_said(place: Place) -> None:
+    server = booted(place)
+    place.write("mended.yaml", "mended\n")
+    done = place.run(
+        *("node", "replace", "late", "--file", "/config.yaml=mended.yaml", "--server", server.url)
+    )
+    assert (done.returncode, done.stdout) == (0, "late: it gets 1 replaced file when it has registered\n")
+    assert done.stderr == "note: late is not registered; cfgsync node list shows the names\n"
+    assert server.ask("POST", "/register", body("late")).status == 202
+    eventually(lambda: server.status("late")["state"] == "ready")
+    assert files(server, "late")["/config.yaml"] == "mended\n"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -196,9 +219,13 @@ def test_a_static_source_has_nothing_to_replace_or_renew(place: Place) -> None:
     place.write("bundle.yaml", "nodes: [{identifier: node-1, files: [{path: /a, content: a}]}]\n")
     server = place.serve("--bundle", "bundle.yaml")
     assert server.operate("POST", "/node/replace", b'{"identifier":"node-1","files":[]}').status == 404
-    done = place.run("generation", "renew", "--server", server.url)
+    done = place.run("generation", "rebuild", "--server", server.url)
     assert done.returncode == 1
-    assert "static source" in done.stderr
+    happened, do = done.stderr.splitlines()
+    assert happened.endswith(
+        "has no /admin/renew: the server of a bundle has no generations, and no registrations to change"
+    )
+    assert do == "edit the bundle, and send the server SIGHUP; cfgsync node list shows its nodes"
 
 
 def test_check_works_offline_on_a_saved_snapshot(place: Place) -> None:
@@ -279,7 +306,7 @@ def test_a_server_that_is_killed_in_the_middle_has_done_it_whole_or_not_at_all(
     before = {name: files(server, name) for name in NODES}
     decides(place, "two")
     started = [
-        place.start("generation", "renew", "--server", server.url)[0],
+        place.start("generation", "rebuild", "--server", server.url)[0],
         place.start(
             "node", "replace", "node-1", "--file", "/config.yaml=mended.yaml", "--server", server.url
         )[0],

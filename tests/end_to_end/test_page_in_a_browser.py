@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 
+import aiohttp
 import pytest
 
 from cfgsync_adapter import (
@@ -25,6 +27,7 @@ from cfgsync_core import (
     Ready,
 )
 from cfgsync_core.server.watch_stream import WatchStreams
+from cfgsync_runtime import serving_snapshot
 from cfgsync_runtime.access.admission import Admission
 from cfgsync_runtime.page.answering import page_routes
 from tests.chromium import Browser, Tab, started
@@ -425,3 +428,34 @@ async def test_a_generation_that_is_no_longer_held_is_said_to_be_gone(browser: B
             await fleet.register([text])
             await fleet.fetch(text)
         await tab.until("document.body.innerText.includes('generation 1 are not held')")
+
+
+async def test_a_browser_logs_in_with_a_token_stays_logged_in_and_logs_out(browser: Browser) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        path = f"{directory}/admin.sock"
+        async with (
+            serving_snapshot(App(), admin_socket=path, requires_tokens=True, anonymous=False) as server,
+            aiohttp.ClientSession(server.url, connector=aiohttp.UnixConnector(path)) as unix,
+        ):
+            made = await unix.post("/admin/token/create", json={"role": "reader", "name": "ana"})
+            token = (await made.json())["token"]
+            tab = await browser.open(f"{server.url}/")
+            await tab.until("location.pathname === '/login' && !!document.querySelector('#token')")
+
+            async def submit(text: str) -> None:
+                await tab.value(f"document.querySelector('#token').value = {json.dumps(text)}; 1")
+                await tab.value("document.querySelector('form.login').requestSubmit(); 1")
+
+            await submit("not a token")
+            await tab.until("!!document.querySelector('[role=alert]')")
+            await submit(token)
+            await tab.until("!!document.querySelector('#verdict')")
+            assert await tab.value("document.cookie") == "", "no script reads the cookie"
+            await tab.go(f"{server.url}/?state=ready")
+            await tab.until("!!document.querySelector('#nodes')")
+            await tab.go(f"{server.url}/login")
+            await tab.until("document.body.textContent.includes('With the token ana')")
+            await tab.value("document.querySelector('form.login').requestSubmit(); 1")
+            await tab.until("!!document.querySelector('#token')")
+            await tab.go(f"{server.url}/")
+            await tab.until("location.pathname === '/login'")

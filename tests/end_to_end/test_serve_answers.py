@@ -8,7 +8,7 @@ from openapi_spec_validator import validate
 
 from cfgsync_adapter import RegistrationConfigSource
 from cfgsync_core.server.watch_stream import WatchStreams
-from cfgsync_runtime.compose import fleet_routes
+from cfgsync_runtime.compose.fleet_server import fleet_routes
 from tests.end_to_end.application import Fleet
 from tests.processes import Place, body, ended
 

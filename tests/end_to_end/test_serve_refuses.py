@@ -110,7 +110,7 @@ def test_a_bad_server_file_is_its_line_and_what_was_expected(place: Place, text:
     happened, do = refused(place, 2, "--config", "server.yaml")
     assert what in happened
     if "host" in what:
-        assert do.endswith("add `insecure_no_tls: true` and `insecure_no_auth: true` to server.yaml")
+        assert do.endswith("add `insecure_no_tls: true` to server.yaml")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_bad_server_file_is_its_line_and_what_was_expected(place: Place, text:
         ((), "nothing to serve"),
         (("app:Good", "--bundle", "bundle.yaml"), "MODULE:CLASS and --bundle each name something to serve"),
         (("app:Good", "--port", "70000"), "--port"),
-        (("app:Good", "--host", "0.0.0.0"), "open to other machines, without TLS and without a rule"),
+        (("app:Good", "--host", "0.0.0.0"), "open to other machines, without TLS"),
     ],
 )
 def test_bad_flags_are_two_lines_and_2(place: Place, arguments: tuple[str, ...], what: str) -> None:
@@ -171,7 +171,7 @@ def flipped(path: Path) -> None:
     [
         (False, Path.mkdir, "is a directory"),
         (False, lambda path: path.write_bytes(b""), "has 0 bytes"),
-        (False, lambda path: path.write_bytes(b"this is a letter\n" * 100), "is damaged"),
+        (False, lambda path: path.write_bytes(b"this is a letter\n" * 100), "is not a cfgsync store"),
         (False, foreign, "is a database of another program"),
         (True, newer, "was written by a newer cfgsync (schema 99, this one knows "),
         (True, flipped, "is damaged"),

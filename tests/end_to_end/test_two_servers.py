@@ -9,7 +9,7 @@ import pytest
 
 from cfgsync_adapter import ArtifactFile, ArtifactSet, MaterializedArtifacts, NotReady
 from cfgsync_core import CfgsyncClient, MemoryHints, MemoryStore, NodeRegistration, Version
-from cfgsync_runtime.compose import serving_snapshot
+from cfgsync_runtime.compose.fleet_server import serving_snapshot
 from tests.faults import LostHints
 from tests.processes import ask
 

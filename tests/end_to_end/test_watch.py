@@ -103,8 +103,11 @@ def test_without_a_command_a_signal_ends_it(place: Place, sent: signal.Signals, 
 
 def test_a_command_that_ends_ends_the_watch_with_its_code(place: Place) -> None:
     server = serve(place)
-    arguments = place.fetching(server.url, "a", "--watch", "--", "sh", "-c", "exit 9")
-    assert place.run(*arguments).returncode == 9
+    done = place.run(*place.fetching(server.url, "a", "--watch", "--", "sh", "-c", "exit 9"))
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (9, "a: sh ended with exit code 9")
+    assert server.status("a")["last_failure"].endswith(": program ended with exit code 9 after its start")
+    killed = place.run(*place.fetching(server.url, "a", "--watch", "--", "sh", "-c", "kill -KILL $$"))
+    assert (killed.returncode, killed.stderr.splitlines()[-1]) == (137, "a: sh ended by SIGKILL")
     assert place.run(*place.fetching(server.url, "a", "--watch", "--", "no-such-command")).returncode == 127
 
 

@@ -14,7 +14,9 @@ _ARTIFACTS = "cfgsync_artifacts/src/cfgsync_artifacts"
 _CORE = "cfgsync_core/src/cfgsync_core"
 _ADAPTER = "cfgsync_adapter/src/cfgsync_adapter"
 _SQLITE = "cfgsync_runtime/src/cfgsync_runtime/backends/sqlite"
+_ACCESS = "cfgsync_runtime/src/cfgsync_runtime/access"
 _PAGE = "cfgsync_runtime/src/cfgsync_runtime/page"
+_TOKENS = "cfgsync_runtime/src/cfgsync_runtime/access/tokens"
 _TESTING = "cfgsync_runtime/src/cfgsync_runtime/testing"
 
 
@@ -261,6 +263,47 @@ FAULTS = (
         ),
     ),
     Fault(
+        "a pinned server is looked at and not verified",
+        (
+            Edit(
+                f"{_CORE}/node/server_trust.py",
+                "        context = ssl.create_default_context(cadata=known)\n",
+                "        return looking()\n",
+            ),
+        ),
+        (
+            "tests/runtime/node/network/test_verified_server.py"
+            "::test_a_ca_that_a_stranger_shows_along_with_its_own_certificate_proves_nothing",
+        ),
+    ),
+    Fault(
+        "a certificate file that cannot be used ends the one before",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/access/tls.py",
+                "                self.is_refused = True\n",
+                "                self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)\n                self.is_refused = True\n",
+            ),
+        ),
+        (
+            "tests/runtime/access/test_tls.py::test_a_replaced_pair_is_taken_and_a_mismatching_or_broken_one_is_not",
+        ),
+    ),
+    Fault(
+        "a connection counts when its handshake is done",
+        (
+            Edit(
+                f"{_CORE}/server/connection/listening.py",
+                "            self._server.accepted(handler, task.cancel)\n",
+                "            task.add_done_callback(lambda done, one=handler: self._server.accepted(one, done.cancel))\n",
+            ),
+        ),
+        (
+            "tests/core/server/connection/test_tls.py"
+            "::test_silent_peers_keep_no_speaking_one_out_and_are_within_the_limit",
+        ),
+    ),
+    Fault(
         "a run per commit",
         (
             Edit(
@@ -424,7 +467,7 @@ FAULTS = (
         (
             Edit(
                 f"{_CORE}/server/access.py",
-                "        return _NO_SOCKET\n",
+                "        return NO_SOCKET\n",
                 "        return None\n",
             ),
         ),
@@ -467,6 +510,65 @@ FAULTS = (
             ),
         ),
         ("tests/runtime/page/test_page.py",),
+    ),
+    Fault(
+        "a join token is never used up",
+        (Edit(f"{_TOKENS}/joining.py", "uses=token.uses - 1)", "uses=token.uses)"),),
+        ("tests/runtime/access/tokens/test_joining.py",),
+    ),
+    Fault(
+        "a use is spent without the revision that it was read at",
+        (Edit(f"{_TOKENS}/joining.py", "commit(writes, expected)", "commit(writes)"),),
+        ("tests/runtime/access/tokens/test_joining.py",),
+    ),
+    Fault(
+        "a token with scopes is good everywhere",
+        (Edit(f"{_TOKENS}/tokens.py", "return not token.scopes or (", "return True or ("),),
+        ("tests/runtime/access/tokens/test_tokens.py",),
+    ),
+    Fault(
+        "a session of the page is as good as its token",
+        (
+            Edit(
+                f"{_TOKENS}/tokens.py",
+                'return Principal("reader", token.name)',
+                "return Shown(session.token, token).principal()",
+            ),
+        ),
+        ("tests/runtime/access/tokens/test_tokens.py",),
+    ),
+    Fault(
+        "the old secret stays good after the new one was used",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/access/identity.py",
+                "now = Binding(bound.next) if is_next else",
+                "now = bound if is_next else",
+            ),
+        ),
+        ("tests/runtime/access/tokens/test_rotation.py",),
+    ),
+    Fault(
+        "a node uses its new secret before the server has confirmed it",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/node/rotation.py",
+                "if answer.headers.get(NEXT_SECRET.lower()) != hashed:",
+                "if answer.status >= 300:",
+            ),
+        ),
+        ("tests/runtime/node/test_rotation.py",),
+    ),
+    Fault(
+        "a form of another site logs a browser in",
+        (
+            Edit(
+                f"{_PAGE}/login.py",
+                "return origin is None or",
+                "return True or",
+            ),
+        ),
+        ("tests/runtime/page/test_login.py",),
     ),
     Fault(
         "a look that began before the question is good enough",
@@ -513,6 +615,31 @@ FAULTS = (
             ),
         ),
         ("tests/runtime/node/test_degraded_start.py",),
+    ),
+    Fault(
+        "a fetch beside a watcher acknowledges for it",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/node/fetch.py",
+                " and reports and not later",
+                " and not later",
+            ),
+        ),
+        (
+            "tests/end_to_end/test_beside_a_watcher.py"
+            "::test_a_fetch_beside_a_watcher_registers_nothing_and_reports_nothing",
+        ),
+    ),
+    Fault(
+        "the last words of a check go to the server",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/node/check.py",
+                "return self._for_others or str(self)",
+                "return str(self)",
+            ),
+        ),
+        ("tests/runtime/node/test_check.py::test_a_refusal_keeps_the_old_files_and_leaves_nothing_behind",),
     ),
     Fault(
         "an old set goes at once",
@@ -579,5 +706,54 @@ FAULTS = (
             ),
         ),
         ("tests/adapter/application/test_wrappers.py",),
+    ),
+    Fault(
+        "a signature is good for any node",
+        (
+            Edit(
+                f"{_ACCESS}/signatures.py",
+                "        if statement.identifier != identifier:\n",
+                "        if False:\n",
+            ),
+        ),
+        ("tests/runtime/access/test_signatures.py",),
+    ),
+    Fault(
+        "a cache is used whoever signed it",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/node/degraded_start.py",
+                "    if state.verify is not None:\n",
+                "    if False:\n",
+            ),
+        ),
+        ("tests/runtime/node/test_signed_files.py",),
+    ),
+    Fault(
+        "an unchanged answer needs no signature",
+        (
+            Edit(
+                f"{_CORE}/node/answers.py",
+                "        if generation is not None:  # the node would accept nothing older from then on\n",
+                "        if False:\n",
+            ),
+        ),
+        ("tests/runtime/node/test_signed_files.py",),
+    ),
+    Fault(
+        "the materializer's process keeps what the server has open",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/materializer/child_main.py",
+                "    close_all_but(descriptor, lifeline)\n",
+                "",
+            ),
+        ),
+        ("tests/runtime/materializer/test_child.py",),
+    ),
+    Fault(
+        "the server's memory is open to its own user",
+        (Edit("cfgsync_runtime/src/cfgsync_runtime/cli/serve.py", "        refuse_inspection()\n", ""),),
+        ("tests/end_to_end/test_signed_files.py",),
     ),
 )

@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 
 from cfgsync_adapter import MaterializedArtifacts
-from cfgsync_core import CfgsyncClient, MemoryStore, NodeRegistration, Unavailable
-from cfgsync_runtime import serving_snapshot
+from cfgsync_core import CfgsyncClient, MemoryStore, NodeRegistration, StaticConfigSource, Unavailable
+from cfgsync_runtime import InputError, serve_snapshot_cfgsync, serving_snapshot, serving_source
 
 
 class Nobody:
@@ -76,6 +76,37 @@ async def test_the_words_of_a_failure_are_exposed_if_asked_and_on_loopback_only(
         asked and not exposed
     )
     assert any("the materializer failed: hunter2 (OSError in " in line for line in said)
+
+
+async def test_a_program_opens_no_server_to_other_machines_without_saying_so():
+    with pytest.raises(InputError) as refused:
+        await serve_snapshot_cfgsync(0, Nobody(), host="0.0.0.0")
+    assert str(refused.value) == "host 0.0.0.0 is open to other machines, without TLS"
+    (shown,) = refused.value.__notes__
+    assert shown.endswith("add insecure_no_tls=True")
+    with pytest.raises(InputError) as refused:
+        await serve_snapshot_cfgsync(0, Nobody(), host=["127.0.0.1", "::"], insecure_no_auth=True)
+    assert refused.value.hint.endswith("add insecure_no_tls=True")
+    for serving in (
+        serving_snapshot(Nobody(), host="0.0.0.0"),
+        serving_source(StaticConfigSource({}), host="::"),
+    ):
+        with pytest.raises(InputError) as refused:
+            async with serving:
+                pass
+        assert refused.value.hint.endswith("add to lacking= 'no-tls' and 'no-auth'")
+
+
+async def test_a_program_that_says_so_serves_other_machines_and_warns(caplog):
+    waived = {"insecure_no_tls": True, "insecure_no_auth": True}
+    serving = asyncio.create_task(serve_snapshot_cfgsync(0, Nobody(), host="0.0.0.0", **waived))
+    async with asyncio.timeout(10):
+        while sum("INSECURE" in line.getMessage() for line in caplog.records) < 2:
+            assert not serving.done()
+            await asyncio.sleep(0.01)
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
 
 
 async def test_a_promise_travels_and_a_client_that_keeps_in_touch_promises_it():

@@ -141,7 +141,7 @@ async def test_a_frozen_fleet_takes_it_with_a_renewal() -> None:
         await source.resolve("a")
         await source.parts.operator.replace("a", MINE)
         assert (await paths(source, "a"))[0] == ("/config", "a", "0644")
-        assert "waits for cfgsync generation renew" in source.node("a").reason
+        assert "waits for cfgsync generation rebuild" in source.node("a").reason
         await newest(source)
         assert (await paths(source, "a"))[0] == ("/config", "mine", "0600")
 

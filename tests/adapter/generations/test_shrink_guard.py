@@ -67,7 +67,7 @@ async def test_over_half_of_the_registered_nodes_may_not_be_left_out(left: int, 
     assert (cause is not None) is is_refused
     if cause is not None:
         assert f"{10 - left} of the 10 registered nodes of generation 7" in cause
-        for way in ("cfgsync generation renew --accept", "accept_shrink()", "--shrink-guard"):
+        for way in ("cfgsync generation rebuild --accept", "accept_shrink()", "--shrink-guard"):
             assert way in cause
 
 

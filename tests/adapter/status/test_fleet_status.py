@@ -16,8 +16,10 @@ from cfgsync_adapter import (
     RegistrationSnapshot,
 )
 from cfgsync_core import Acknowledgement, Condition, MemoryStore, NotReady, Ready
+from cfgsync_core.wire.status import NodeDrift
 from cfgsync_runtime.testing.observed import ObservedMaterializer
 from tests.adapter.fleets import Obedient, ReadyAt, node
+from tests.adapter.nodes.test_membership import Clock
 
 
 def states(source: RegistrationConfigSource, *names: str) -> tuple[str, ...]:
@@ -170,3 +172,38 @@ async def test_a_reader_of_the_page_is_told_when_a_node_was_served() -> None:
         before = len(hints)
         await source.resolve("a")
         assert len(hints) == before + 1
+
+
+async def test_files_changed_on_a_nodes_disk_are_named_in_the_fleets_status_and_change_no_state() -> None:
+    async with RegistrationConfigSource(ReadyAt(2)) as source:
+        for name in ("a", "b"):
+            await source.register(node(name))
+        for name in ("a", "b"):
+            answer = await answered(source, name)
+            assert answer.generation is not None
+            drifted = ("/x", "/y") if name == "b" else ()
+            await source.acknowledge(
+                Acknowledgement(name, answer.generation, answer.payload.digest, "applied", drifted=drifted)
+            )
+        fleet = source.fleet(10, "")
+        assert (fleet.drifted, fleet.drifted_count) == ((NodeDrift("b", ("/x", "/y")),), 1)
+        assert states(source, "a", "b") == ("converged", "applied", "applied")
+        await says(source, "b", "applied")
+        assert not source.fleet(0, "").drifted_count
+        assert not source.fleet(0, "").drifted
+
+
+async def test_a_promise_that_is_overdue_is_said_in_the_nodes_status() -> None:
+    clock = Clock()
+    async with RegistrationConfigSource(ReadyAt(1), seen=clock.seen()) as source:
+        await source.register(node("a"))
+        await source.promise("a", 20)
+        await answered(source, "a")
+        clock.now += 20
+        assert not source.node("a").overdue
+        clock.now += 20
+        shown = source.node("a")
+        assert (shown.overdue, shown.state) == (40, "served")
+        assert shown.reason.endswith("; last seen 40 s ago, promised 20 s")
+        await source.promise("a", None)
+        assert not source.node("a").overdue, "it promised nothing"

@@ -236,3 +236,14 @@ def test_a_url_that_is_none_is_refused_before_anything_is_sent() -> None:
     ):
         with pytest.raises(InvalidServerUrl):
             CfgsyncClient(text)
+
+
+async def test_a_join_token_is_shown_with_the_registration_and_with_nothing_else() -> None:
+    node = NodeRegistration("a", "10.0.0.1")
+    with ScriptedServer([REGISTERED, files([CONFIG], f"{EPOCH}.1"), REGISTERED]) as server:
+        async with CfgsyncClient(server.url, join_token="a-join-token-of-the-fleet") as client:
+            await client.register_and_fetch(node)
+            await client.register(node)
+    shown = [heard.headers.get("cfgsync-join-token") for heard in server.heard]
+    assert [heard.path for heard in server.heard] == ["/register", "/node", "/register"]
+    assert shown == ["a-join-token-of-the-fleet", None, "a-join-token-of-the-fleet"]

@@ -517,3 +517,10 @@ def test_files_that_are_known_may_be_confirmed_instead_of_sent() -> None:
     )
     assert run.sent[1][1].headers["If-None-Match"] == f'"{FILES.digest}"'
     assert run.outcome == Current(f"{EPOCH}.3", FILES.digest)
+
+
+def test_a_fetch_whose_watcher_registers_never_does_and_waits_for_it_to() -> None:
+    run = Run(replies(UNKNOWN, "connection refused", said(500, "internal"), GIVEN), registers=False)
+    assert isinstance(run.outcome, Fetched)
+    assert run.paths == ["/node"] * 4
+    assert run.waited[0].endswith("the watcher of this node registers it")

@@ -19,6 +19,7 @@ from cfgsync_core import (
     StaleGeneration,
     StaticConfigSource,
 )
+from cfgsync_core.wire import NodeDrift
 
 LOCAL = ArtifactSet([ArtifactFile("/config.yaml", "id: node-1\n")])
 SHARED = ArtifactSet([ArtifactFile("/shared.yaml", "cluster: ready")])
@@ -178,6 +179,7 @@ async def test_a_bundles_nodes_are_ready_then_served_then_applied_and_the_fleet_
     )
     assert fleet.behind[0].reason == "could not apply its files: disk full"
     assert source.node("node-1").drifted == ("/a",)
+    assert (fleet.drifted, fleet.drifted_count) == ((NodeDrift("node-1", ("/a",)),), 1)
     await source.acknowledge(Acknowledgement("node-2", None, digest, "applied"))
     assert states() == ("converged", "applied", "applied")
     assert source.fleet(0, "").converged
@@ -225,3 +227,18 @@ async def test_other_files_answer_a_held_node_which_is_then_served_them_and_has_
     assert sum(source.fleet(0, "").counts.values()) == 1
     await source.acknowledge(Acknowledgement("node-1", None, SHARED.digest, "applied"))
     assert source.fleet(0, "").converged
+
+
+async def test_other_files_than_a_node_has_applied_or_refused_are_new_to_it() -> None:
+    source = StaticConfigSource({"node-1": LOCAL, "node-2": LOCAL, "node-3": LOCAL})
+    for name, status in (("node-1", "applied"), ("node-2", "failed")):
+        await source.resolve(name)
+        await source.acknowledge(Acknowledgement(name, None, LOCAL.digest, status))  # type: ignore[arg-type]
+    source.adopt(StaticConfigSource({"node-1": SHARED, "node-2": SHARED, "node-3": SHARED}))
+    changed = "its files have changed, and it has not asked for the new ones yet"
+    never = "its files are ready, and it has not asked for them since this server started"
+    assert [(node.state, node.reason) for node in source.nodes(3, "")] == [
+        ("ready", changed),
+        ("ready", changed),
+        ("ready", never),
+    ]

@@ -233,7 +233,9 @@ async def test_a_reader_that_does_not_read_is_dropped_and_others_hear_on() -> No
         while len(pages) < 2:
             await asyncio.sleep(0.01)
         kept = next(
-            t for t in server._server._open.values() if t.get_extra_info("peername") == deaf.getsockname()
+            t
+            for one in server._server.connections
+            if (t := one.transport) and t.get_extra_info("peername") == deaf.getsockname()
         )
         kept.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         async with asyncio.timeout(30):

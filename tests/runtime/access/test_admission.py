@@ -15,8 +15,9 @@ import aiohttp
 import pytest
 
 from cfgsync_adapter import ArtifactFile, MaterializedArtifacts, RegistrationSnapshot
+from cfgsync_core.server import Call, Reply, Route
 from cfgsync_runtime import serving_snapshot
-from cfgsync_runtime.access.admission import Admission
+from cfgsync_runtime.access.admission import Admission, readers_of
 
 OPERATORS = [
     ("POST", "/admin/renew", {}),
@@ -125,6 +126,20 @@ def test_what_is_for_the_server_s_own_machine_is_not_for_a_server_that_others_re
 ) -> None:
     with pytest.raises(ValueError, match="on loopback only"):
         Admission(readers, **more)
+
+
+async def test_the_page_is_for_anyone_off_loopback_only_where_anyone_may_join() -> None:
+    async def page(_: Call) -> Reply:
+        return Reply(200)
+
+    route = Route("GET", "/", page, "page", "reader")
+    closed = Admission(readers_of("0.0.0.0", ("no-tls",))).before_body(route, Call())
+    assert closed is not None
+    assert (closed.status, b"readers with a token" in b"".join(closed.chunks)) == (403, True)
+    asked = Admission(readers_of("0.0.0.0", ("no-tls",), requires_tokens=True)).before_body(route, Call())
+    assert asked is not None
+    assert asked.status == 401
+    assert Admission(readers_of("0.0.0.0", ("no-tls", "no-auth"))).before_body(route, Call()) is None
 
 
 async def raw(session: aiohttp.ClientSession, target: str, body: bytes = b"") -> int:

@@ -32,7 +32,9 @@ from cfgsync_core.server.route import Call, Reply
 from cfgsync_core.wire.acknowledgement import encode_acknowledgement
 from cfgsync_core.wire.protocol import encode_registration
 from cfgsync_runtime.access.admission import Admission
-from cfgsync_runtime.access.identity import BUCKET, Identities
+from cfgsync_runtime.access.identity import Identities
+from cfgsync_runtime.access.tokens.credentials import BUCKET, credentials
+from cfgsync_runtime.access.tokens.tokens import Tokens
 from tests.routes import routes_of
 
 MINE, OTHER = "m" * 43, "o" * 43
@@ -61,7 +63,8 @@ class Guarded:
         seen: LastSeen | None = None,
     ) -> None:
         self.store = store
-        self._identities = Identities(store, anonymous=anonymous, rebind=rebind)
+        self._held = credentials(store)
+        self._identities = Identities(self._held, Tokens(self._held), anonymous=anonymous, rebind=rebind)
         self.source = RegistrationConfigSource(
             Secrets(), store=store, before_leaving=self._identities.release, ttl=ttl, seen=seen
         )
@@ -86,7 +89,7 @@ class Guarded:
         return await access.answer(route, call)
 
     async def __aenter__(self) -> Guarded:
-        await self._identities.open()
+        await self._held.open()
         await self.source.open()
         return self
 

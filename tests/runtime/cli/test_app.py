@@ -67,6 +67,7 @@ def test_fetch_writes_the_files_and_says_so_in_one_line(run: Run, tmp_path: Path
 
 def test_every_flag_is_an_environment_variable_and_the_flag_wins(run: Run, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("s" * 32)
+    (tmp_path / "secret").write_text("s" * 32)
     (tmp_path / "meta.json").write_text('{"port": 3000}')
     with ScriptedServer(ready) as server:
         done = run(
@@ -115,7 +116,7 @@ def test_a_variable_of_fetch_is_none_of_another_command_and_its_former_name_work
         "note: CFGSYNC_JSON is now called CFGSYNC_FETCH_JSON; the old name works in this release only\n"
     )
     shared = {"CFGSYNC_TIMEOUT": "soon", "CFGSYNC_WATCH": "1", "CFGSYNC_JSON": "no", "CFGSYNC_PORT": "x"}
-    for words in (["status"], ["generation", "renew"], ["node", "list"]):
+    for words in (["status"], ["generation", "rebuild"], ["node", "list"]):
         assert run(*words, CFGSYNC_SERVER="http://127.0.0.1:9", **shared).returncode == 7, words
 
 
@@ -175,6 +176,7 @@ def test_json_is_one_object_with_the_same_keys_when_it_fails(run: Run) -> None:
 
 
 DEGRADED = ["--id", "n", "--out", "o", "--startup-mode", "degraded"]
+TLS: list[str] = ["--id", "n", "--out", "o", "--server", "https://a"]
 USAGE: list[tuple[str, list[str], str]] = [
     ("no id", ["--out", "o"], "--id"),
     ("no place", ["--id", "n"], "--out"),
@@ -210,7 +212,19 @@ USAGE: list[tuple[str, list[str], str]] = [
         for name in ("SIGNONE", "0", "999", "KILL", "SIGSTOP", "-1", "")
     ],
     ("a word too much", ["--id", "n", "--out", "o", "etcd"], "etcd"),
-    *[(flag, ["--id", "n", "--out", "o", flag], flag) for flag in ("--token-file", "--ca-file", "--ca-hash")],
+    ("a CA file that is not there", [*TLS, "--ca-file", "nothing"], "--ca-file: nothing: no such file"),
+    ("no certificate in a CA file", [*TLS, "--ca-file", __file__], "no certificate in it"),
+    ("half a hash", [*TLS, "--ca-hash", "sha256:12"], "64 hexadecimal digits"),
+    (
+        "a CA file and a hash",
+        [*TLS, "--ca-file", __file__, "--ca-hash", f"sha256:{'0' * 64}"],
+        "give one of them",
+    ),
+    (
+        "a hash for plain HTTP",
+        ["--id", "n", "--out", "o", "--server", "http://a", "--ca-hash", f"sha256:{'0' * 64}"],
+        "it verifies an https server",
+    ),
 ]
 
 

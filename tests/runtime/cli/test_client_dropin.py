@@ -18,9 +18,12 @@ from pathlib import Path
 import pytest
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet
-from cfgsync_core import RegistrationPayload
+from cfgsync_core import RegistrationPayload, StaticConfigSource
+from cfgsync_runtime import ServerCertificate, serving_source
 from cfgsync_runtime.cli.client_dropin import OriginalOutputs, read_environment
 from cfgsync_runtime.errors import InputError
+from cfgsync_runtime.testing.served import Served
+from tests.certificates import Authority
 from tests.scripted_server import (
     OriginalServer,
     Says,
@@ -434,3 +437,34 @@ def test_a_whole_run_loads_no_event_loop_no_command_line_library_and_no_validato
         done = subprocess.run(arguments, capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout == "[]\n"
     assert (tmp_path / "c").read_text() == "id: node-1\n"
+
+
+# ── over TLS ─────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_it_verifies_an_https_server_by_the_variables_that_cfgsync_fetch_has(
+    run: Run, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    cert, key = authority.pair()
+    files = {"unidentified-node": ArtifactSet([ArtifactFile("/config.yaml", "over TLS")])}
+    source = StaticConfigSource(files)
+    shown = ServerCertificate(str(cert), str(key))
+    with Served(lambda: serving_source(source, source, tls=shown)) as server:
+        to = {"CFG_SERVER_ADDR": server.url, "CFG_FILE_PATH": "c", "CFGSYNC_WAIT": "0.3"}
+        assert run(**to, CFGSYNC_CA_HASH=authority.hash).returncode == 0
+        assert run(**to, CFGSYNC_CA_FILE=str(authority.file)).returncode == 0
+        unknown = run(**to)
+    assert unknown.returncode == 1
+    *_, happened, do = unknown.stderr.splitlines()
+    assert happened.startswith(
+        "Error: registering node with cfgsync: the server cannot be verified after 0.3 s: unknown CA"
+    )
+    assert do.startswith("give CFGSYNC_CA_FILE FILE, or the CFGSYNC_CA_HASH that")
+    for given, says in (
+        ({"CFGSYNC_CA_HASH": "sha256:1"}, "Error: CFGSYNC_CA_HASH: "),
+        ({"CFGSYNC_CA_FILE": "absent"}, "Error: CFGSYNC_CA_FILE: absent: no such file"),
+        ({"CFGSYNC_CA_HASH": authority.hash, "CFG_SERVER_ADDR": "http://a"}, "Error: CFG_SERVER_ADDR: "),
+    ):
+        refused = run(**{**to, **given})
+        assert (refused.returncode, refused.stderr.startswith(says)) == (1, True), refused.stderr

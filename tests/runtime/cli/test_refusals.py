@@ -74,6 +74,7 @@ ASKING = {
     "generation show N": ["generation", "show", "1"],
     "generation diff": ["generation", "diff"],
     "generation diff A B": ["generation", "diff", "1", "2"],
+    "generation rebuild": ["generation", "rebuild", "--timeout", "0"],
     "generation renew": ["generation", "renew", "--timeout", "0"],
 }
 HTML = b"<html>" + EVIL.encode() + b"</html>"
@@ -119,6 +120,13 @@ def test_nobody_there_is_two_lines_and_exit_7(run: Run, words: list[str]) -> Non
 @pytest.mark.parametrize("words", ASKING.values(), ids=ASKING)
 def test_what_is_no_url_is_two_lines_and_exit_2(run: Run, words: list[str], url: str) -> None:
     refused(run(*words, "--server", url), 2)
+
+
+def test_an_empty_place_of_the_admin_socket_is_usage_and_asks_nothing(run: Run) -> None:
+    for words in (["node", "list"], ["generation", "list"], ["status", "--save-snapshot", "x.json"]):
+        ended = run(*words, "--admin-socket", "")
+        refused(ended, 2)
+        assert "--admin-socket: give the path of a socket" in ended.err
 
 
 def test_a_node_or_a_generation_that_is_not_there_is_two_lines_and_exit_1(run: Run) -> None:
@@ -171,7 +179,7 @@ def test_words_of_a_server_are_never_commands_to_the_terminal(run: Run) -> None:
         ["generation", "show"],
         ["generation", "show", "--contents"],
         ["generation", "diff"],
-        ["generation", "renew"],
+        ["generation", "rebuild"],
         ["node", "evict", EVIL],
         ["status", "--save-snapshot", "fleet.json"],
     ):
@@ -251,7 +259,7 @@ LOCAL: list[tuple[str, int]] = [
     ("generation show zero", 2),
     ("generation show 0", 2),
     ("generation diff 1 2 3", 2),
-    ("generation renew --timeout 31", 2),
+    ("generation rebuild --timeout 31", 2),
     ("status a b", 2),
     ("status --timeout -1", 2),
     ("status a --wait-applied", 2),
@@ -274,3 +282,12 @@ def test_what_was_wanted_is_said_in_people_s_words(run: Run) -> None:
     assert "'soon' is not a number." in run("status", "--timeout", "soon").err
     away = run("serve", "app:X", "--store", "memory:", "--host", "203.0.113.7", "--port", "0")
     assert "--insecure-no-tls" in away.err
+
+
+def test_a_secret_file_that_does_not_exist_is_a_usage_error_and_no_secret_is_made(
+    run: Run, tmp_path: Path
+) -> None:
+    ended = run("fetch", "--id", "node-1", "--out", "out", "--secret-file", "secrte")
+    refused(ended, 2)
+    assert "--secret-file: there is no file secrte" in ended.err
+    assert list(tmp_path.iterdir()) == []

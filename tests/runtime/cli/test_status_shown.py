@@ -18,8 +18,16 @@ from typing import get_args
 import msgspec
 import pytest
 
-from cfgsync_core import FleetStatus, NodeStatus
-from cfgsync_core.wire.status import NODE_STATES, FleetState, MissingNode, NodeBehind, State
+from cfgsync_core import FleetStatus, NodeStatus, ServerUrl
+from cfgsync_core.wire.status import (
+    NODE_STATES,
+    FleetState,
+    MissingNode,
+    NodeBehind,
+    NodeDrift,
+    State,
+    TlsStatus,
+)
 from cfgsync_runtime.cli.node import list_nodes
 from cfgsync_runtime.cli.parts.fleet_table import Page, is_known, one, summary, table
 from cfgsync_runtime.cli.parts.live_status import watch
@@ -323,7 +331,7 @@ def blocks(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., str]]:
     def look(script: list[Says | Cut], identifier: str | None = None, as_json: bool = False) -> str:
         with (
             ScriptedServer(script) as server,
-            ServerClient(server.url) as client,
+            ServerClient(ServerUrl.parse(server.url)) as client,
             pytest.raises(Enough),
         ):
             watch(client, identifier, as_json, every=0.0, sleep=after(len(script)))
@@ -363,7 +371,7 @@ def test_a_server_that_is_away_for_a_while_is_a_line_and_is_waited_for(blocks: C
 def test_a_server_that_is_not_there_at_first_is_told_at_once() -> None:
     with (
         ScriptedServer([Says(200, b"<html>")]) as server,
-        ServerClient(server.url) as client,
+        ServerClient(ServerUrl.parse(server.url)) as client,
         pytest.raises(NoAnswer) as told,
     ):
         watch(client, None, False, every=0.0, sleep=after(1))
@@ -525,6 +533,20 @@ def test_a_node_is_known_that_is_registered_or_gets_files(state: str, node: Node
 
 
 @pytest.mark.parametrize(
+    ("tls", "says"),
+    [
+        (TlsStatus(ends="", days_left=14), None),
+        (TlsStatus(ends="", days_left=13), "certificate: it ends in 13 days"),
+        (TlsStatus(ends="", days_left=-1), "certificate: it has expired"),
+        (TlsStatus(ends="", days_left=99, problem="it cannot be used"), "certificate: it cannot be used"),
+    ],
+)
+def test_a_certificate_that_ends_soon_or_cannot_be_used_is_a_line(tls: TlsStatus, says: str | None) -> None:
+    lines = table(FleetStatus(registered=0, waiting=0, tls=tls), [], Page.of())
+    assert [line for line in lines if line.startswith("certificate")] == ([] if says is None else [says])
+
+
+@pytest.mark.parametrize(
     ("fleet", "code", "says"),
     [
         (
@@ -547,6 +569,19 @@ def test_a_node_is_known_that_is_registered_or_gets_files(state: str, node: Node
             "2 nodes have applied generation 3; 1 node has no files from it",
         ),
         (
+            FleetStatus(
+                registered=1,
+                waiting=0,
+                generation=GENERATION,
+                applied=1,
+                converged=True,
+                drifted=(NodeDrift("a", ("/x",)),),
+                drifted_count=1,
+            ),
+            0,
+            "1 node has applied generation 3; changed on the node's disk: a (/x)",
+        ),
+        (
             FleetStatus(registered=0, waiting=0, applied=2, converged=True, counts=counts(applied=2)),
             0,
             "2 nodes have applied the files of the bundle",
@@ -564,14 +599,14 @@ def test_a_node_is_known_that_is_registered_or_gets_files(state: str, node: Node
             "1 of 1 node has not applied the files of the bundle within 0 s: a (it has not asked)",
         ),
     ],
-    ids=["one", "one left out", "bundle", "bundle behind"],
+    ids=["one", "one left out", "drifted", "bundle", "bundle behind"],
 )
 def test_what_waiting_for_applied_ends_with_agrees_in_number(
     fleet: FleetStatus, code: int, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with (
         ScriptedServer([Says(200, msgspec.json.encode(fleet))]) as server,
-        ServerClient(server.url) as client,
+        ServerClient(ServerUrl.parse(server.url)) as client,
     ):
         assert wait_until_applied(client, 0.0, False) == code
     printed = capsys.readouterr()
@@ -588,7 +623,7 @@ def test_all_pages_of_a_large_bundle_are_read_although_no_node_has_registered() 
         )
         return Says(200, msgspec.json.encode(fleet))
 
-    with ScriptedServer(told) as server, ServerClient(server.url) as client:
+    with ScriptedServer(told) as server, ServerClient(ServerUrl.parse(server.url)) as client:
         assert [node.identifier for node in client.fleet()[1]] == ["a", "b", "c"]
 
 
@@ -613,3 +648,22 @@ def test_without_an_admin_socket_nodes_are_listed_from_status_and_a_note_says_wh
     ]
     assert "without addresses and metadata, which only an operator gets" in printed.err
     assert "operator routes are elsewhere" in printed.err
+
+
+def test_drifted_and_overdue_nodes_are_marked_in_the_table() -> None:
+    b = NodeStatus("b", registered=True, state="applied", drifted=("/x", "/y"))
+    a = NodeStatus("a", registered=True, state="served", keepalive=20, overdue=40)
+    fleet = FleetStatus(
+        registered=2, waiting=0, generation=GENERATION, state="converging", drifted=(NodeDrift("b", ("/x", "/y")),), drifted_count=1
+    )  # fmt: skip
+    lines = list(table(fleet, [a, b], Page(width=120)))
+    assert "* changed on the node's disk: b (/x, /y)" in lines
+    assert [line.split()[:2] for line in lines if line[:2] in ("a ", "b ")] == [
+        ["a", "served"],
+        ["b", "applied*"],
+    ]
+    assert lines[-2:] == ["promised to keep in touch: a", "overdue: a (last seen 40 s ago, promised 20 s)"]
+    assert (
+        list(node_lines([ListedNode("b", state="applied", drifted=("/x",))], Page()))[1].split()[1]
+        == "applied*"
+    )

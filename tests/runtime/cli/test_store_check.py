@@ -56,6 +56,7 @@ async def test_a_file_that_is_no_store_is_named_and_never_made_one(tmp_path: Pat
         code, _, err = check(path)
         assert (code, len(err)) == (1, 2), name
         assert path.read_bytes() == content
+    assert err[0] == f"{path} is not a cfgsync store (not an SQLite file)"
     (tmp_path / "directory").mkdir()
     os.mkfifo(tmp_path / "pipe")
     for name, what in {"directory": "is a directory", "pipe": "is not a regular file"}.items():

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable
@@ -24,7 +25,9 @@ from cfgsync_adapter import (
 )
 from cfgsync_adapter.generations.generation import Prepared, checked
 from cfgsync_core import CfgsyncError, MaterializationFailed, Ready
+from cfgsync_runtime.cli.entry import main
 from cfgsync_runtime.errors import InputError
+from cfgsync_runtime.materializer.account import Account
 from cfgsync_runtime.materializer.child import ChildDecider
 
 Application = Callable[[str], str]
@@ -188,12 +191,15 @@ async def test_what_the_application_logs_has_its_level_and_what_it_prints_is_bes
 ) -> None:
     target = application(
         """
-        import logging
+        import logging, sys
         logging.basicConfig(level=logging.DEBUG, format="mine: %(message)s")
         class Mine:
             def materialize_snapshot(self, nodes):
                 print("printed")
+                print("no newline", end="", flush=True)
                 logging.getLogger("app").debug("thought of %d", len(nodes))
+                sys.stderr.write("nor here")
+                sys.stderr.flush()
                 logging.error("wrong")
                 return NotReady("well")
         """
@@ -202,7 +208,8 @@ async def test_what_the_application_logs_has_its_level_and_what_it_prints_is_bes
     async with ChildDecider(target, printed=printed.append, json_logs=json_logs) as child:
         assert await said(child, nodes("a")) == "well"
     lines = "\n".join(printed).splitlines()
-    assert "printed" in lines
+    assert {"printed", "no newline", "nor here"} < set(lines)
+    assert all(line.isprintable() for line in lines)
     if json_logs:
         logged = [json.loads(line) for line in lines if line.startswith("{")]
         assert [(one["level"], one["logger"], one["msg"]) for one in logged] == [
@@ -580,3 +587,124 @@ async def test_a_shrink_that_is_meant_is_meant_through_the_process_too(applicati
             answer = (await child.decide(RegistrationSnapshot(nodes(*names)))).answer
             assert isinstance(answer, Prepared)
             assert answer.accepts_shrink is (len(names) > 1)
+
+
+@pytest.mark.parametrize("library", ["asyncio", "uvloop"])
+def test_the_child_has_no_descriptor_and_no_variable_of_the_server(
+    application: Application, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    """uvloop, which `cfgsync serve` runs on, closes nothing that the server has inherited."""
+    monkeypatch.setenv("CFGSYNC_SERVE_STORE", "sqlite:canary.db")
+    monkeypatch.setenv("CFGSYNC_SERVE_SIGNING_KEY", "canary.key")
+    monkeypatch.setenv("APPLICATION", "its own")
+    target = application(
+        """
+        listed = os.listdir("/proc/self/fd")
+        links = [os.readlink(f"/proc/self/fd/{n}") for n in listed if os.path.exists(f"/proc/self/fd/{n}")]
+        ours = [name for name in os.environ if name.startswith("CFG")]
+        return NotReady(f"{sorted(link.split(':')[0] for link in links)} {ours} {os.environ['APPLICATION']}")
+        """
+    )
+
+    loops = pytest.importorskip(library).new_event_loop
+
+    async def reason_of_the_child() -> str:
+        async with ChildDecider(target) as child:
+            return await said(child, nodes("a"))
+
+    with open(tmp_path / "canary", "w") as canary, asyncio.Runner(loop_factory=loops) as runner:
+        os.set_inheritable(canary.fileno(), True)  # as one that a shell or a service manager passes on
+        reason = runner.run(reason_of_the_child())
+    assert reason == "['/dev/null', 'pipe', 'pipe', 'pipe', 'socket'] [] its own"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may start a process as another user")
+async def test_a_process_of_another_user_has_its_rights_and_no_way_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    account = Account.of("nobody")
+    with tempfile.TemporaryDirectory() as place:  # pytest's own are closed to other users
+        os.chmod(place, 0o755)
+        monkeypatch.chdir(place)
+        Path("app.py").write_text(
+            AS_NOBODY
+        )  # it imports only what is loaded: this Python may lie in root's home
+        Path("store.db").touch(0o600)
+        async with ChildDecider("app:Mine", account=account) as child:
+            reason = await said(child, nodes("a"))
+    ids = [account.uid] * 3 + [account.gid] * 3 + sorted(account.groups)
+    assert (
+        reason
+        == f"{ids} nobody {account.home} store.db: permission denied; setresuid: operation not permitted"
+    )
+
+
+AS_NOBODY = """
+import os
+from cfgsync_adapter import NotReady
+
+def refusal(call, *arguments):
+    try:
+        call(*arguments)
+    except OSError as error:
+        return error.strerror.lower()
+    return "done"
+
+class Mine:
+    def materialize_snapshot(self, nodes):
+        ids = [*os.getresuid(), *os.getresgid(), *sorted(os.getgroups())]
+        reads = f"store.db: {refusal(open, 'store.db')}; setresuid: {refusal(os.setresuid, 0, 0, 0)}"
+        return NotReady(f"{ids} {os.environ['USER']} {os.environ['HOME']} {reads}")
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may start a process as another user")
+async def test_what_another_user_cannot_read_is_refused_and_the_hint_says_so(
+    application: Application,
+) -> None:
+    target = application("return NotReady()")  # in a directory of pytest's, which is closed to other users
+    with pytest.raises(InputError) as caught:
+        async with ChildDecider(target, account=Account.of("nobody")):
+            pass
+    assert "; user nobody must be able to read the module, its directory, " in caught.value.hint
+
+
+def test_an_account_that_is_none_is_refused() -> None:
+    with pytest.raises(InputError, match="there is no user 'no-such-user' on this machine"):
+        Account.of("no-such-user")
+
+
+PERSISTS = """
+    class Inner:
+        def materialize_snapshot(self, nodes):
+            return MaterializedArtifacts.from_nodes({n.identifier: [ArtifactFile("/id", "x")] for n in nodes})
+
+    class Mine:
+        hidden = PersistingSnapshotMaterializer(Quorum(Inner(), at_least=1), DirectorySink("kept"))
+        def materialize_snapshot(self, nodes):
+            return self.hidden.materialize_snapshot(nodes)
+"""
+RECORDED = {
+    "cfgsync_snapshot": 1,
+    "taken_at": "",
+    "version": "0199a3c2-7d00-7000-8000-000000000000.1",
+    "generation": None,
+    "registrations": [{"identifier": "a", "ip": "10.0.0.1"}],
+    "shared": [],
+    "nodes": [],
+}
+
+
+def test_check_writes_nothing_also_where_a_class_hides_what_persists(application, tmp_path, capsys):
+    target = application(PERSISTS)
+    (tmp_path / "fleet.json").write_text(json.dumps(RECORDED))
+    with pytest.raises(SystemExit) as ended:
+        main(["check", target, "--snapshot", "fleet.json"])
+    assert (ended.value.code, "+ a" in capsys.readouterr().out) == (1, True)
+    assert not (tmp_path / "kept").exists()
+
+
+async def test_a_run_that_is_served_is_persisted(application, tmp_path):
+    async with ChildDecider(application(PERSISTS)) as child:
+        await child.decide(RegistrationSnapshot(nodes("a")))
+    assert (tmp_path / "kept" / "current" / "index.txt").read_text() == "1\ta\n"

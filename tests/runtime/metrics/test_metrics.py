@@ -25,7 +25,7 @@ from cfgsync_core.server.access import LocalOperators
 from cfgsync_core.server.route import Call, Handler, Reply, Route
 from cfgsync_core.store.notifying import NotifyingStore
 from cfgsync_runtime import serving_snapshot
-from cfgsync_runtime.compose import serving_source
+from cfgsync_runtime.compose.source_server import serving_source
 from cfgsync_runtime.metrics.requests import BOUNDS, CANCELLED, RequestCounts
 from tests.routes import get
 
@@ -51,6 +51,7 @@ REGISTRATIONS = {
     "cfgsync_fleet_applied": "gauge",
     "cfgsync_fleet_state": "gauge",
     "cfgsync_fleet_lag": "gauge",
+    "cfgsync_drifted_nodes": "gauge",
     "cfgsync_generations_made_total": "counter",
     "cfgsync_materializer_runs_total": "counter",
     "cfgsync_materializer_run_seconds": "summary",
@@ -368,7 +369,7 @@ async def test_commits_and_hints_are_counted_by_how_they_end() -> None:
 
 
 def test_the_library_is_loaded_by_the_first_scrape_and_not_by_serving() -> None:
-    program = "import sys, cfgsync_runtime.compose, cfgsync_runtime.cli.serve; print('prometheus_client' in sys.modules)"
+    program = "import sys, cfgsync_runtime.compose.fleet_server, cfgsync_runtime.cli.serve; print('prometheus_client' in sys.modules)"
     printed = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout

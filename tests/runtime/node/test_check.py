@@ -11,7 +11,7 @@ import pytest
 from cfgsync_artifacts import ArtifactFile
 from cfgsync_runtime.node.check import Check, CheckRefused, checked_write
 from cfgsync_runtime.node.outputs import ArtifactOutputMap, OutputDirectory
-from cfgsync_runtime.program.shell_line import run_line
+from cfgsync_runtime.program.shell_line import LineEnd, run_line
 
 ONE = (ArtifactFile("/etc/app.conf", "one\n"), ArtifactFile("/b", "b"))
 TWO = (ArtifactFile("/etc/app.conf", "two\n"), ArtifactFile("/b", "b"))
@@ -41,6 +41,9 @@ def test_a_refusal_keeps_the_old_files_and_leaves_nothing_behind(
         CheckRefused, match=r"--check refused the files: exit code 1; its last words: checking"
     ):
         checked_write(outputs, TWO, Check(line))
+    with pytest.raises(CheckRefused) as refused:
+        checked_write(outputs, TWO, Check("echo hunter2; false"))
+    assert refused.value.for_others == "--check refused the files: exit code 1", "others read no words of it"
     assert tree(tmp_path) == before
     assert outputs.plan(ONE).paths == outputs.plan(TWO).paths
     assert Path(outputs.plan(ONE).paths[0]).read_text() == "one\n"
@@ -73,9 +76,9 @@ def test_a_line_that_does_not_end_is_killed_with_all_that_it_started_and_its_las
         f"yes | head -c 300000; echo; echo last; sleep 60 & echo $! > {pid}; wait", dict(os.environ), 0.5
     )
     assert time.monotonic() - began < 20
-    assert said.startswith("it did not end within 0.5 s; its last words: ")
-    assert said.endswith(" last")
-    assert len(said) < 500
+    assert said.wrong == "it did not end within 0.5 s"
+    assert said.words.endswith(" last")
+    assert len(said.words) < 450
     time.sleep(0.1)
     state = Path(f"/proc/{pid.read_text().strip()}/stat")
     assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
@@ -83,7 +86,7 @@ def test_a_line_that_does_not_end_is_killed_with_all_that_it_started_and_its_las
 
 def test_a_line_that_leaves_a_process_with_its_output_behind_does_not_hold_us_up() -> None:
     began = time.monotonic()
-    assert run_line("sleep 5 & exit 0", dict(os.environ)) == ""
-    assert run_line("sleep 5 & exit 4", dict(os.environ)) == "exit code 4"
-    assert run_line("kill -9 $$", dict(os.environ)) == "exit code 137"
+    assert run_line("sleep 5 & exit 0", dict(os.environ)) == LineEnd()
+    assert run_line("sleep 5 & exit 4", dict(os.environ)) == LineEnd("exit code 4")
+    assert run_line("kill -9 $$", dict(os.environ)) == LineEnd("exit code 137")
     assert time.monotonic() - began < 4

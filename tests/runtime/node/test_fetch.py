@@ -7,13 +7,15 @@ import json
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet
 from cfgsync_core import Acknowledgement, NodeRegistration, ServerUrl, Version
 from cfgsync_core.wire.acknowledgement import decode_acknowledgement
-from cfgsync_runtime.node.fetch import EXIT, REASON, Ending, fetch
+from cfgsync_runtime.node.ending import EXIT, REASON, Ending
+from cfgsync_runtime.node.fetch import fetch
 from cfgsync_runtime.node.network.own_address import own_address
 from cfgsync_runtime.node.outputs import ArtifactOutputMap, OutputDirectory
 from cfgsync_runtime.node.programs import fetch_and_write_artifacts
@@ -413,3 +415,19 @@ async def test_a_program_fetches_and_writes_in_one_call(
     assert Path("node-data/node-1/config.yaml").read_text() == "id: node-1\n"
     assert written.changed
     assert os.fspath(written.paths[0]) == "node-data/node-1/config.yaml"
+
+
+@pytest.mark.parametrize(
+    ("outputs", "wait", "words"),
+    [
+        ("out", 1, r"outputs is an OutputDirectory\(DIR\), or an ArtifactOutputMap\(\), not str"),
+        (ArtifactOutputMap(), -1, "wait=-1: give a number of seconds, 0 or more"),
+    ],
+)
+async def test_arguments_that_mean_nothing_are_refused_before_anything_is_asked(
+    outputs: Any, wait: float, words: str
+) -> None:
+    with ScriptedServer([]) as server:
+        with pytest.raises((TypeError, ValueError), match=words):
+            await fetch_and_write_artifacts(NodeRegistration("a", "10.0.0.1"), server.url, outputs, wait=wait)
+        assert server.paths == []

@@ -110,11 +110,11 @@ def test_a_given_secret_file_is_used_instead(tmp_path: Path, end: str) -> None:
     assert not (tmp_path / "state").exists()
 
 
-def test_a_given_secret_file_that_is_not_there_is_made(tmp_path: Path) -> None:
-    state = NodeState(tmp_path / "state", NAME, secret_file=tmp_path / "volume" / "node-secret")
-    secret = state.secret()
-    assert (tmp_path / "volume" / "node-secret").read_text() == secret + "\n"
-    assert stat.S_IMODE((tmp_path / "volume" / "node-secret").stat().st_mode) == 0o600
+def test_a_given_secret_file_that_is_not_there_is_refused_and_none_is_made(tmp_path: Path) -> None:
+    with pytest.raises(DiskError, match=r"there is no file .*node-secret") as refused:
+        NodeState(tmp_path / "state", NAME, secret_file=tmp_path / "node-secret").secret()
+    assert "leave out --secret-file" in refused.value.hint
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.timeout(30)
@@ -129,7 +129,7 @@ def test_a_given_secret_file_without_a_secret_is_refused_and_left(tmp_path: Path
     (tmp_path / "mounted").write_text("not a secret\n")
     with pytest.raises(DiskError, match="holds no secret") as refused:
         NodeState(tmp_path / "state", NAME, secret_file=tmp_path / "mounted").secret()
-    assert "remove the file" in refused.value.hint
+    assert "put the node's secret there" in refused.value.hint
     assert os.listdir(tmp_path) == ["mounted"]
 
 

@@ -145,7 +145,7 @@ class Asking:
         assert status == 200
         return headers
 
-    async def acknowledge(self, name: str, failed: str | None = None) -> None:
+    async def acknowledge(self, name: str, failed: str | None = None, drifted: Sequence[str] = ()) -> None:
         headers = await self.fetch(name)
         of = {"generation": headers["Cfgsync-Generation"]} if "Cfgsync-Generation" in headers else {}
         words = {
@@ -154,6 +154,7 @@ class Asking:
             "digest": headers["ETag"].strip('"'),
             "status": "applied" if failed is None else "failed",
             **({} if failed is None else {"reason": failed}),
+            **({"drifted": list(drifted)} if drifted else {}),
         }
         assert (await self.post("/ack", words))[0] == 204
 
@@ -236,6 +237,16 @@ async def test_everybody_has_applied_and_the_page_says_so(ask: Asking) -> None:
     await ask.register("node-1")
     await ask.acknowledge("node-1")
     assert "Every node has its files" in (await ask.page()).words
+
+
+async def test_files_changed_on_a_node_are_named_and_the_page_is_not_green(ask: Asking) -> None:
+    await ask.register("node-1")
+    await ask.acknowledge("node-1", drifted=["/a", "/b"])
+    page = await ask.page()
+    assert "Files were changed on 1 node: node-1 (/a, /b)" in page.words
+    assert "Every node has its files" not in page.words
+    assert "applieddrifted" in row(page, "node-1").replace(" ", "")
+    assert "changed on its disk" in (await ask.page("?node=node-1")).words
 
 
 async def test_a_run_that_fails_is_said_beside_what_is_still_served(ask: Asking, app: App) -> None:
@@ -491,10 +502,6 @@ async def test_a_request_that_a_proxy_or_another_page_sends_gets_no_contents(
 
 
 async def test_off_loopback_it_is_served_only_where_nothing_is_asked_of_anybody(app: App) -> None:
-    async with serving(app, host="0.0.0.0", lacking=("no-tls",)) as ask:
-        said = json.loads(await ask.get("/", 403))
-        assert said["code"] == "forbidden"
-        assert "--insecure-no-auth" in said["message"]
     async with serving(app, host="0.0.0.0", lacking=("no-tls", "no-auth")) as ask:
         page = await ask.page(Host="cfgsync.internal:4400")
         assert "Insecure" in page.words
@@ -536,7 +543,9 @@ async def test_a_bundle_has_the_same_page_with_the_same_states() -> None:
         assert "/a0644 · 1 B\nx" not in files
         assert "/key0600secret" in files
         await ask.acknowledge("node-2", failed="disk full")
-        assert "The bundle is served. 1 node could not apply it." in (await ask.page()).words
+        words = (await ask.page()).words
+        assert "A node could not apply its files" in words
+        assert "The bundle is served. 1 node could not apply it." in words
         await ask.acknowledge("node-2")
         assert "Every node has applied the bundle." in (await ask.page()).words
     async with (

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from cfgsync_runtime.process import lines as module
-from cfgsync_runtime.process.lines import Lines, read_lines
+from cfgsync_runtime.process.lines import RECORD, Lines, read_lines
 from cfgsync_runtime.process.logs import JsonLines, TextLines, passing_on
 
 Pipe = tuple[int, int]
@@ -166,6 +166,24 @@ def test_output_is_passed_on_in_whole_lines_until_its_last_writer_has_gone() -> 
     os.close(writing)
     reader.join(10)
     assert got == ["one", "two", "three\\xff"]
+
+
+def test_a_log_record_is_on_a_line_of_its_own_also_after_a_part_of_a_line() -> None:
+    reading, writing = os.pipe()
+    got: list[str] = []
+    reader = read_lines(reading, got.append)
+    for piece in (
+        f"{RECORD}first\n",
+        "prin",
+        f"ted{RECORD}second\n{RECORD}third\nprinted again\n",
+        RECORD,
+        "last",
+    ):
+        os.write(writing, piece.encode())
+        time.sleep(0.01)
+    os.close(writing)
+    reader.join(10)
+    assert "\n".join(got) == "first\nprinted\nsecond\nthird\nprinted again\nlast"
 
 
 def test_a_line_without_an_end_is_passed_on_in_pieces() -> None:

@@ -288,6 +288,21 @@ async def test_a_reload_signal_waits_until_the_program_handles_it(tmp_path: Path
     await running
 
 
+async def test_a_program_that_blocks_its_reload_signal_and_looks_for_it_gets_it(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    script = (
+        "import signal, sys, time; signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGHUP])\n"
+        "while signal.SIGHUP not in signal.sigpending(): time.sleep(0.02)\n"
+        "open(sys.argv[1], 'w').write('hup')"
+    )
+    command = Command([sys.executable, "-c", script, str(log)], reload=signal.SIGHUP)
+    running = asyncio.create_task(command.run())
+    await until(lambda: command.pid is not None)
+    await command.tell()
+    await until(lambda: log.exists() and log.read_text() == "hup")
+    assert await running == 0
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc says what a process handles")
 async def test_a_program_without_a_handler_for_its_reload_signal_is_restarted_and_that_is_said(
     tmp_path: Path,

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from cfgsync_runtime.access.insecure import is_loopback
 from cfgsync_runtime.errors import InputError
 from cfgsync_runtime.settings.serve_settings import (
     ServeSettings,
-    is_loopback,
     variable_of_field,
 )
-from cfgsync_runtime.settings.server_file import RegistrationServer, StaticServer
+from cfgsync_runtime.settings.server_file import BundleServer
 from cfgsync_runtime.settings.settings_reader import read_serve_settings
 
 BUNDLE = "nodes: [{identifier: a, files: [{path: /x, content: y}]}]\n"
@@ -56,7 +56,10 @@ def test_the_defaults_are_those_of_the_contract():
         "json_logs": False,
         "debug": False,
         "late": "follow",
+        "signing_key": None,
+        "materializer_user": None,
         "revision": None,
+        "require_tokens": False,
         "allow_anonymous": False,
         "insecure_no_tls": False,
         "legacy_init_with_node": False,
@@ -71,6 +74,9 @@ def test_the_defaults_are_those_of_the_contract():
         "ttl": None,
         "expose_errors": False,
         "title": None,
+        "tls_cert": None,
+        "tls_key": None,
+        "trusted_proxy": (),
     }
 
 
@@ -101,6 +107,7 @@ def test_every_flag_is_also_a_variable():
         "CFGSYNC_SERVE_ALLOW_ANONYMOUS": "1",
         "CFGSYNC_SERVE_INSECURE_NO_TLS": "1",
         "CFGSYNC_SERVE_INSECURE_NO_AUTH": "1",
+        "CFGSYNC_SERVE_REQUIRE_TOKENS": "0",
         "CFGSYNC_SERVE_LEGACY_INIT_WITH_NODE": "1",
         "CFGSYNC_SERVE_LEGACY_REPLACE": "1",
         "CFGSYNC_SERVE_NO_PAGE": "1",
@@ -112,11 +119,15 @@ def test_every_flag_is_also_a_variable():
         "CFGSYNC_SERVE_SHRINK_GUARD": "20",
         "CFGSYNC_SERVE_TTL": "90",
         "CFGSYNC_SERVE_TITLE": "blue fleet",
+        "CFGSYNC_SERVE_TLS_CERT": "c.pem",
+        "CFGSYNC_SERVE_TLS_KEY": "c.key",
+        "CFGSYNC_SERVE_TRUSTED_PROXY": "10.0.0.0/8,::1",
+        "CFGSYNC_SERVE_SIGNING_KEY": "signing.key",
         "CFGSYNC_SERVE_JSON_LOGS": "1",
         "CFGSYNC_SERVE_DEBUG": "1",
         "CFGSYNC_SERVE_PORT": "1",
     }
-    given = read(variables).model_dump(exclude={"materializer", "server"})
+    given = read(variables).model_dump(exclude={"materializer", "server", "materializer_user"})
     assert {variable_of_field(field).name for field in given} == set(variables)
     assert given == {
         "store": "memory:",
@@ -124,10 +135,15 @@ def test_every_flag_is_also_a_variable():
         "host": ("::1",),
         "late": "freeze",
         "revision": "v2",
+        "require_tokens": False,
         "run_timeout": 1.5,
         "shrink_guard": 20.0,
         "ttl": 90.0,
         "title": "blue fleet",
+        "tls_cert": "c.pem",
+        "tls_key": "c.key",
+        "trusted_proxy": ("10.0.0.0/8", "::1/128"),
+        "signing_key": "signing.key",
         "port": 1,
         **dict.fromkeys(
             ("allow_anonymous", "insecure_no_tls", "insecure_no_auth", "json_logs", "debug"), True
@@ -183,20 +199,21 @@ def test_a_value_that_no_shell_would_have_passed_on_is_refused_by_its_name(text:
 
 def test_a_bundle_or_a_server_file_is_read_with_the_settings(here: Path):
     bundle = read(materializer=None, bundle="b.yaml").server
-    assert isinstance(bundle, StaticServer)
-    assert bundle.file == "b.yaml"
+    assert bundle is not None
+    assert (bundle.file, bundle.registered_only) == ("b.yaml", False)
     (here / "s.yaml").write_text(
         "port: 1\nbundle_path: b.yaml\nserving_mode: registration\nstore: 'sqlite:x.db'\n"
     )
     made = read(materializer=None, config="s.yaml")
-    assert isinstance(made.server, RegistrationServer)
+    assert made.server is not None
+    assert made.server.registered_only
     assert (made.port, made.store) == (1, f"sqlite:{here}/x.db")
 
 
 def test_what_to_serve_is_taken_from_the_environment_only_when_no_flag_says_it(here: Path):
     variables = {"CFGSYNC_SERVE_BUNDLE": "b.yaml"}
     assert read(variables).materializer == "app:Mine"
-    assert isinstance(read(variables, materializer=None).server, StaticServer)
+    assert isinstance(read(variables, materializer=None).server, BundleServer)
     assert read({"CFGSYNC_SERVE_MATERIALIZER": "a:B"}, materializer=None).materializer == "a:B"
 
 
@@ -298,16 +315,45 @@ def test_a_variable_that_is_no_boolean_is_refused():
 # ── off loopback ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def test_a_host_that_others_reach_needs_tls_and_a_rule_or_the_operators_word():
+def test_a_host_that_others_reach_needs_tls_or_the_operators_word():
     assert refusal(host=["0.0.0.0"]) == (
-        "host 0.0.0.0 is open to other machines, without TLS and without a rule for which nodes may join",
-        "if its network is to be trusted with that, add --insecure-no-tls --insecure-no-auth",
+        "host 0.0.0.0 is open to other machines, without TLS",
+        "make a certificate (cfgsync tls init) and give --tls-cert and --tls-key; or,"
+        " if its network is to be trusted with that, add --insecure-no-tls",
     )
+    pair = {"tls_cert": "c.pem", "tls_key": "c.key"}
+    assert (read(host=["0.0.0.0"], **pair).lacking, read(host=["0.0.0.0"], **pair).requires_tokens) == (
+        (),
+        True,
+    )
+    assert read(host=["0.0.0.0"], insecure_no_auth=True, **pair).lacking == ("no-auth",)
+    assert read(host=["0.0.0.0"], insecure_no_auth=True, insecure_no_tls=True, **pair).lacking == ("no-auth",)
     assert refusal(host=["0.0.0.0"], insecure_no_auth=True)[1].endswith("add --insecure-no-tls")
     assert read(host=["0.0.0.0"], insecure_no_tls=True, insecure_no_auth=True).host == ("0.0.0.0",)
-    assert refusal(host=["0.0.0.0"], insecure_no_tls=True, allow_anonymous=True)[1].endswith(
-        "add --insecure-no-auth"
-    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "required"),
+    [
+        ({}, False),
+        ({"require_tokens": True}, True),
+        ({"host": ["0.0.0.0"], "insecure_no_tls": True}, True),
+        ({"host": ["0.0.0.0"], "insecure_no_tls": True, "allow_anonymous": True}, True),
+        ({"host": ["127.0.0.1", "10.0.0.1"], "insecure_no_tls": True}, True),
+        ({"host": ["0.0.0.0"], "insecure_no_tls": True, "insecure_no_auth": True}, False),
+        ({"insecure_no_auth": True}, False),
+    ],
+)
+def test_tokens_are_required_off_loopback_and_where_the_operator_says_so(
+    flags: dict[str, object], required: bool
+):
+    assert read(**flags).requires_tokens is required
+
+
+def test_to_require_tokens_and_to_switch_them_off_is_a_contradiction():
+    assert "contradicts" in refusal(require_tokens=True, insecure_no_auth=True)[0]
+    for field in ("page_contents", "legacy_replace"):
+        assert "--require-tokens" in refusal(require_tokens=True, **{field: True})[0]
 
 
 def test_each_of_several_hosts_is_judged():
@@ -333,8 +379,8 @@ def test_what_a_server_opens_to_its_own_machine_it_does_not_open_to_others(here:
 def test_a_server_file_that_opens_a_host_is_answered_with_the_lines_to_add_and_they_suffice(here: Path):
     what, hint = refusal(materializer=None, config=server_file(here, "host: 0.0.0.0\n"))
     assert what.startswith("host 0.0.0.0 is open to other machines")
-    assert hint.endswith("add `insecure_no_tls: true` and `insecure_no_auth: true` to s.yaml")
-    lines = "host: 0.0.0.0\ninsecure_no_tls: true\ninsecure_no_auth: true\n"
+    assert hint.endswith("add `insecure_no_tls: true` to s.yaml")
+    lines = "host: 0.0.0.0\ninsecure_no_tls: true\n"
     assert read(materializer=None, config=server_file(here, lines)).host == ("0.0.0.0",)
 
 
@@ -377,3 +423,31 @@ def test_documents_are_refused_beside_a_bundle_which_has_no_store(here: Path):
 def test_documents_are_opened_on_loopback_only():
     what, _ = refusal(host=["0.0.0.0"], insecure_no_tls=True, insecure_no_auth=True, open_documents=True)
     assert what.startswith("--open-documents: host 0.0.0.0 is open to other machines")
+
+
+def test_a_signing_key_of_a_server_file_begins_at_its_directory(here: Path) -> None:
+    settings = read(materializer=None, config=server_file(here, "signing_key: keys/s.key\n"))
+    assert settings.signing_key is not None
+    assert Path(settings.signing_key) == Path("keys/s.key")
+    inner = here / "inner"
+    inner.mkdir()
+    (inner / "s.yaml").write_text(
+        "port: 1\nsource: {kind: static, artifacts_path: ../b.yaml}\nsigning_key: s.key\n"
+    )
+    assert read(materializer=None, config="inner/s.yaml").signing_key == "inner/s.key"
+
+
+def test_a_bundle_that_is_signed_takes_no_second_key(here: Path) -> None:
+    (here / "b.yaml").write_text(f"{BUNDLE}revision: 3\nsignatures: {{a: xyz}}\n")
+    what, do = refusal(materializer=None, bundle="b.yaml", signing_key="s.key")
+    assert what == "--signing-key: b.yaml is signed already, and a node gets one signature"
+    assert "leave the key out" in do
+
+
+def test_a_materializers_user_needs_a_materializer_in_a_process_of_its_own(here: Path) -> None:
+    assert read({"CFGSYNC_SERVE_MATERIALIZER_USER": "nobody"}).materializer_user == "nobody"
+    assert refusal(materializer_user="nobody", debug=True)[0].startswith(
+        "--materializer-user: --debug runs it"
+    )
+    what, _ = refusal(materializer=None, bundle="b.yaml", materializer_user="nobody")
+    assert what == "--materializer-user: no materializer is served"

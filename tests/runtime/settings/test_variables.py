@@ -19,7 +19,7 @@ from cfgsync_runtime.settings.variables import Variable, variable_of
         ("serve", "store", "CFGSYNC_STORE", ""),
         ("status", "watch", "CFGSYNC_STATUS_WATCH", ""),
         ("status", "wait-applied", "CFGSYNC_STATUS_WAIT_APPLIED", ""),
-        ("generation renew", "timeout", "CFGSYNC_GENERATION_RENEW_TIMEOUT", ""),
+        ("generation rebuild", "timeout", "CFGSYNC_GENERATION_REBUILD_TIMEOUT", ""),
         ("node list", "server", "CFGSYNC_SERVER", ""),
         ("store check", "store", "CFGSYNC_STORE", ""),
     ],

@@ -9,7 +9,7 @@ import pytest
 from cfgsync_artifacts import ArtifactFile, ArtifactSet
 from cfgsync_runtime.errors import InputError
 from cfgsync_runtime.settings.bundle_file import load_bundle
-from cfgsync_runtime.settings.server_file import RegistrationServer, StaticServer, load_server_file
+from cfgsync_runtime.settings.server_file import load_server_file
 
 LISTED = """\
 nodes:
@@ -138,7 +138,7 @@ def test_a_merged_mapping_can_be_merged_again_and_merges_into_server_files(write
         "base: &base {kind: static, artifacts_path: b.yaml}\nsource: {<<: *base}\nport: !!int 4401\n",
         "s.yaml",
     )
-    assert isinstance(load_server_file(server).server, StaticServer)
+    assert not load_server_file(server).server.registered_only
 
 
 def test_binary_of_yaml_is_written_as_its_bytes(write):
@@ -379,13 +379,8 @@ def test_all_three_generations_of_server_files_are_read_with_both_forms_of_bundl
     bundle = write(form)
     server = load_server_file(write(f"port: 4401\n{SERVERS[name]}\n", "s.yaml")).server
     assert server.file == str(bundle)
-    if "registration" in SERVERS[name]:
-        assert isinstance(server, RegistrationServer)
-        assert server.nodes == {"node-1": ArtifactSet([ArtifactFile("/config.yaml", "a: 1")])}
-        assert server.shared == ArtifactSet([ArtifactFile("/deployment.yaml", "x: 1")])
-    else:
-        assert isinstance(server, StaticServer)
-        assert server.bundle == load_bundle(bundle)
+    assert server.registered_only == ("registration" in SERVERS[name])
+    assert server.bundle == load_bundle(bundle)
 
 
 def test_the_settings_of_a_server_file_are_read_with_their_places(write, tmp_path: Path):
@@ -418,9 +413,9 @@ def test_relative_names_begin_at_the_directory_of_the_server_file(write, tmp_pat
     write(LISTED)
     server = write("port: 1\nbundle_path: ../b.yaml\n", "etc/s.yaml")
     monkeypatch.chdir("/")
-    assert isinstance(load_server_file(server).server, StaticServer)
+    assert not load_server_file(server).server.registered_only
     absolute = write(f"port: 1\nbundle_path: {tmp_path}/b.yaml\n", "etc/s.yaml")
-    assert isinstance(load_server_file(absolute).server, StaticServer)
+    assert not load_server_file(absolute).server.registered_only
 
 
 def test_unknown_keys_of_a_server_file_are_ignored_with_a_warning(write, caplog):

@@ -217,6 +217,26 @@ def test_a_fleet_has_its_files_on_disk_and_stays_in_step(tmp_path):
         assert server.status().applied == 4
 
 
+@pytest.mark.parametrize(
+    ("nodes", "wait", "words"),
+    [
+        (-2, 1, "nodes=-2: give a number of nodes, 0 or more"),
+        (True, 1, "their names, or their registrations, not True"),
+        (2.5, 1, "their names, or their registrations, not 2.5"),
+        (["a", "b", "a"], 1, "nodes: a is given twice"),
+        (1, -1, "wait=-1: give a number of seconds, 0 or more"),
+        (1, float("nan"), "wait=nan: give a number of seconds, 0 or more"),
+    ],
+)
+def test_nodes_and_seconds_that_mean_nothing_are_refused_before_anything_boots(nodes, wait, words, tmp_path):
+    with serving_materializer(Peers()) as server, Fleet(server, tmp_path) as fleet:
+        with pytest.raises((TypeError, ValueError), match=words):
+            fleet.boot(nodes, wait=wait)
+        assert server.status().registered == 0
+        with pytest.raises(ValueError, match="wait=-1"):
+            fleet.wait_in_step(-1)
+
+
 def test_a_node_that_starts_again_keeps_its_name_and_its_place(tmp_path):
     with serving_materializer(Peers, shrink_guard=0) as server, Fleet(server, tmp_path) as fleet:
         fleet.boot(2)

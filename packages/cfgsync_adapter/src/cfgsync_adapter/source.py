@@ -168,7 +168,7 @@ class RegistrationConfigSource:
         if not self._told_loopback and (name := self._registry.told_loopback) is not None:
             self._told_loopback = True
             log.warning(
-                "%s has a loopback address (%s), and nodes on other machines are told it, which they cannot reach:"
+                "%s has a loopback address (%s), which nodes on other machines cannot reach:"
                 " let it ask this server by another address, or give it --ip",
                 name,
                 self._registry.entries[name].ip,

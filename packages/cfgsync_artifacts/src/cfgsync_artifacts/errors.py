@@ -6,6 +6,11 @@ from __future__ import annotations
 class CfgsyncError(Exception):
     """The base of every error that cfgsync raises on purpose. `str(error)` is one sentence for a person."""
 
+    @property
+    def for_others(self) -> str:
+        """The sentence as a node acknowledges it: everybody who sees the server's `/status` may read it."""
+        return str(self)
+
 
 class InvalidArtifact(CfgsyncError, ValueError):
     """A file that cannot be delivered: `path` names it, `why` says what is wrong."""

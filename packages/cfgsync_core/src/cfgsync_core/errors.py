@@ -97,6 +97,7 @@ class StoreRefused(CfgsyncError):
     def __init__(self, what: str, hint: str) -> None:
         super().__init__(what)
         self.hint = hint
+        self.add_note(hint)
 
 
 class StoreDamaged(StoreRefused, Unavailable):

@@ -14,6 +14,8 @@ class InputError(CfgsyncError, ValueError):
         super().__init__(" ".join(what.split()))
         self.hint = hint
         self.trace = trace
+        if hint:
+            self.add_note(hint)  # a program shows it with its traceback
 
 
 class MachineRefused(CfgsyncError):
@@ -22,3 +24,4 @@ class MachineRefused(CfgsyncError):
     def __init__(self, what: str, hint: str) -> None:
         super().__init__(" ".join(what.split()))
         self.hint = hint
+        self.add_note(hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import resource
 from collections.abc import AsyncIterator, Sequence
@@ -48,10 +49,19 @@ async def listening(
     host: str | Sequence[str],
     port: int,
     admin: AdminPlace,
+    trusted_proxies: Sequence[str] = (),
 ) -> AsyncIterator[HttpServer]:
-    """The server of `routes` and the common ones."""
+    """The server of `routes` and the common ones, over TLS with the certificate of `observed`."""
     routes = documented([*routes, *metrics_routes(observed)])
-    observed.server = server = kind(routes, host, port, access=observed.traffic)
+    tls = observed.tls
+    observed.server = server = kind(
+        routes,
+        host,
+        port,
+        access=observed.traffic,
+        tls=None if tls is None else tls.context,
+        trusted_proxies=trusted_proxies,
+    )
     try:
         await server.__aenter__()
     except OSError as error:
@@ -61,6 +71,7 @@ async def listening(
             f"cannot listen on {error.filename}: {error.strerror}", f"give another --port, or {do}"
         ) from error
     warn(host, observed.lacking)
+    following = None if tls is None else asyncio.create_task(tls.follow(), name="cfgsync-certificate")
     try:
         # only now is the port known, and that it is ours
         with opened_admin_socket(admin, server.port) as bound:
@@ -68,4 +79,6 @@ async def listening(
                 server.listen(bound)
             yield server
     finally:
+        if following is not None:
+            following.cancel()
         await server.__aexit__(None, None, None)

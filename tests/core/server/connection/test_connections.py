@@ -62,6 +62,7 @@ def test_every_limit_of_a_connection_is_in_one_place() -> None:
         "LINGER_SECONDS": 1.0,
         "RESERVED_FILES": 64,
         "DRAIN_SECONDS": 4.0,
+        "LAST_MESSAGE_SECONDS": 0.25,
         "PIECEWISE_BYTES": 256 * 1024,
         "PIECEWISE_AT_ONCE": 64,
         "STALLED_SECONDS": 0.1,

@@ -193,4 +193,4 @@ def replaced(is_wanted: bool, is_served: bool, runs: Runner) -> str:
     if not is_served and not is_wanted:
         return ""
     what = "an operator's replacement of its files" if is_wanted else "the end of an operator's replacement"
-    return f"{what} waits for {'cfgsync generation renew' if runs.is_frozen else 'the next generation'}"
+    return f"{what} waits for {'cfgsync generation rebuild' if runs.is_frozen else 'the next generation'}"

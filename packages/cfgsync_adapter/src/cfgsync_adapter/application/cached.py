@@ -2,55 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Awaitable
-
-from .materializer import (
-    MaterializationResult,
-    MaterializedArtifacts,
-    RegistrationSnapshotMaterializer,
-    expected_nodes,
-    refuse_no_materializer,
-)
+from .materializer import MaterializationResult, MaterializedArtifacts, RegistrationSnapshotMaterializer
 from .snapshot import RegistrationSnapshot
+from .wrapper import Result, Wrapper, passed_through
 
 
-class CachedSnapshotMaterializer:
+class CachedSnapshotMaterializer(Wrapper):
     """Keeps the last artifacts of `inner`, and returns them for a snapshot with equal entries."""
 
     def __init__(self, inner: RegistrationSnapshotMaterializer) -> None:
-        refuse_no_materializer(inner, "CachedSnapshotMaterializer")
-        self._inner = inner
+        super().__init__(inner)
         self._kept: tuple[RegistrationSnapshot, MaterializedArtifacts] | None = None
 
-    @property
-    def revision(self) -> str:
-        return str(getattr(self._inner, "revision", ""))
-
-    @property
-    def expected_nodes(self) -> tuple[str, ...]:
-        return expected_nodes(self._inner)
-
-    def materialize_snapshot(
-        self, registrations: RegistrationSnapshot
-    ) -> MaterializationResult | Awaitable[MaterializationResult]:
+    def materialize_snapshot(self, registrations: RegistrationSnapshot) -> Result:
         if self._kept is not None and self._kept[0] == registrations:
             return self._kept[1]
-        result = self._inner.materialize_snapshot(registrations)
-        return (
-            self._keep_later(registrations, result)
-            if inspect.isawaitable(result)
-            else self._keep(registrations, result)
-        )
 
-    async def _keep_later(
-        self, registrations: RegistrationSnapshot, result: Awaitable[MaterializationResult]
-    ) -> MaterializationResult:
-        return self._keep(registrations, await result)
+        def keep(result: MaterializationResult) -> MaterializationResult:
+            if isinstance(result, MaterializedArtifacts):
+                self._kept = (registrations, result)
+            return result
 
-    def _keep(
-        self, registrations: RegistrationSnapshot, result: MaterializationResult
-    ) -> MaterializationResult:
-        if isinstance(result, MaterializedArtifacts):
-            self._kept = (registrations, result)
-        return result
+        return passed_through(self._inner.materialize_snapshot(registrations), keep)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
 
@@ -164,13 +165,25 @@ def type_of(value: object) -> str:
     return f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
 
 
+def _needed(made: type) -> list[str]:
+    """The arguments without which no object of this class is made."""
+    with suppress(ValueError):  # a class written in C may have no signature
+        given = inspect.signature(made).parameters.values()
+        return [
+            one.name
+            for one in given
+            if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+        ]
+    return []
+
+
 def _refuse_without(found: object, method: str, argument: str, wanted: str) -> None:
     wanted = f"{wanted}, an object with a method {method}({argument}), not {type_of(found)}"
     verb = getattr(found, method, None)
     if not callable(verb):
         raise TypeError(wanted)
     if isinstance(found, type) and inspect.isfunction(inspect.getattr_static(found, method)):
-        raise TypeError(f"{wanted}: write {found.__name__}()")
+        raise TypeError(f"{wanted}: write {found.__name__}({', '.join(_needed(found))})")
     try:
         inspect.signature(verb).bind(())
     except TypeError as error:

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from math import isfinite
 
 from cfgsync_core import Condition, NotReady
+from cfgsync_core.text import counted
 from cfgsync_core.wire import describe
 
-from .materializer import (
-    MaterializationResult,
-    RegistrationSnapshotMaterializer,
-    refuse_no_materializer,
-    type_of,
-)
+from .materializer import RegistrationSnapshotMaterializer, type_of
 from .snapshot import RegistrationSnapshot
+from .wrapper import Result, Wrapper
 
 SETTLES_WITHIN = 4.0
 """`settle_at_most` is so many times `settle` when it is not given."""
 
 
-class Quorum:
+class Quorum(Wrapper):
     """Calls `inner` only when the rule holds: `Quorum(mine, expected=["node-1", "node-2"], deadline=60, at_least=1)`.
 
     - `expected`: identifiers to wait for; when all of them are registered, the fleet is ready at once.
@@ -51,8 +48,7 @@ class Quorum:
         deadline: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        refuse_no_materializer(inner, "Quorum")
-        self._inner = inner
+        super().__init__(inner)
         self._expected = _identifiers(expected)
         if at_least is None and not self._expected:
             raise ValueError("a Quorum needs at_least=, expected=, or both")
@@ -73,16 +69,10 @@ class Quorum:
         self._clock = clock
 
     @property
-    def revision(self) -> str:
-        return str(getattr(self._inner, "revision", ""))
-
-    @property
     def expected_nodes(self) -> tuple[str, ...]:
         return self._expected
 
-    def materialize_snapshot(
-        self, registrations: RegistrationSnapshot
-    ) -> MaterializationResult | Awaitable[MaterializationResult]:
+    def materialize_snapshot(self, registrations: RegistrationSnapshot) -> Result:
         waiting = self._waiting_for(registrations)
         return waiting if waiting is not None else self._inner.materialize_snapshot(registrations)
 
@@ -131,10 +121,12 @@ class Quorum:
 
 
 def _identifiers(expected: object) -> tuple[str, ...]:
-    if isinstance(expected, str | bytes) or not isinstance(expected, Iterable):
+    if isinstance(expected, str):
         raise TypeError(
             f"expected= is a list of identifiers, not {expected!r}: write expected=[{expected!r}]"
         )
+    if isinstance(expected, bytes) or not isinstance(expected, Iterable):
+        raise TypeError(f"expected= is a list of identifiers as text, not {type_of(expected)}")
     names = tuple(expected)
     for name in names:
         if not isinstance(name, str):
@@ -149,7 +141,7 @@ def _count(at_least: object, expected: tuple[str, ...]) -> int:
         raise ValueError(f"at_least={at_least}: a quorum is at least 1 node")
     if expected and at_least > len(expected):
         raise ValueError(
-            f"at_least={at_least} is more than the {len(expected)} expected nodes: at_least= says how many of them are enough"
+            f"at_least={at_least} is more than the {counted(len(expected), 'expected node')}: at_least= says how many of them are enough"
         )
     return at_least
 

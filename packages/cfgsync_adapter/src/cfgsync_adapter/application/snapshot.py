@@ -17,6 +17,7 @@ class RegistrationSnapshot:
     `first_at`, `changed_at` and `unpublished_at` are the registry's monotonic seconds of its first registration, of its
     last change, and of the first change that no generation holds yet (None: all are published). They are None in a
     snapshot that a program made: `RegistrationSnapshot([NodeRegistration("node-1", "10.0.0.1")])`.
+    `dry_run` is True in `cfgsync check`: a materializer that writes somewhere must not write then.
     `touched` are the identifiers that were written or removed after the registry's snapshot at version `after`.
     """
 
@@ -26,6 +27,7 @@ class RegistrationSnapshot:
         "_order",
         "_touched",
         "changed_at",
+        "dry_run",
         "first_at",
         "unpublished_at",
         "version",
@@ -39,6 +41,7 @@ class RegistrationSnapshot:
         first_at: float | None = None,
         changed_at: float | None = None,
         unpublished_at: float | None = None,
+        dry_run: bool = False,
         after: Version = NEVER,
         touched: Collection[str] = (),
     ) -> None:
@@ -52,6 +55,7 @@ class RegistrationSnapshot:
         self.first_at = first_at
         self.changed_at = changed_at
         self.unpublished_at = unpublished_at
+        self.dry_run = dry_run
 
     def changes_since(self, earlier: RegistrationSnapshot) -> tuple[list[NodeRegistration], list[str]]:
         """The registrations that are new or have changed since `earlier`, and the identifiers that are gone.

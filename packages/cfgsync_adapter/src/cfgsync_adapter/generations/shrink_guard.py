@@ -42,7 +42,7 @@ class ShrinkGuard:
         if what is not None:
             raise ShrinkRefused(
                 f"the result leaves out {what} (over {self.percent:g} %), so generation {last.number} stays;"
-                " if it is meant: cfgsync generation renew --accept, accept_shrink() in the materializer,"
+                " if it is meant: cfgsync generation rebuild --accept, accept_shrink() in the materializer,"
                 " or serve with another --shrink-guard"
             )
 

@@ -51,8 +51,10 @@ class RunLog(msgspec.Struct):
         outcome: RunOutcome
         match result:
             case Generation():
+                number = f"generation {result.number} ({counted(len(result.nodes), 'node')})"
+                kept = result.text == self.generation
+                message = f"{number} is unchanged: the files are the same" if kept else f"published {number}"
                 outcome, self.generation, self.reason = "generation", result.text, ""
-                message = f"published generation {result.number} ({counted(len(result.nodes), 'node')})"
                 facts = {"generation": result.text, "nodes": len(result.nodes)}
                 facts["registrations_revision"] = result.source.registrations.revision
             case NotReady():

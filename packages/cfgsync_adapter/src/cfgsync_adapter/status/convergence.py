@@ -26,12 +26,15 @@ NAMED = 20
 
 class FleetProgress(msgspec.Struct, frozen=True):
     """`counts` are the registered nodes in each state. `behind` counts those that have not acknowledged what the current
-    generation gives them, and those that it does not hold yet; `names` are the first of these. `is_covered`: the
-    generation covers all registrations."""
+    generation gives them, and those that it does not hold yet; `names` are the first of these. `drifted` counts
+    those with files that were changed on their disks; `drifted_names` are the first of these. `is_covered`: the generation
+    covers all registrations."""
 
     counts: Mapping[str, int]
     behind: int
     names: Sequence[str]
+    drifted: int
+    drifted_names: Sequence[str]
     is_covered: bool
 
 
@@ -82,6 +85,7 @@ class Convergence:
         states: list[State] = []
         behind = 0
         names: list[str] = []
+        drifted = [name for name in registry.identifiers() if of(name).drifted]
         for identifier in registry.identifiers():
             revision = registry.revision_of(identifier)
             is_behind = True
@@ -103,7 +107,14 @@ class Convergence:
                 names.append(identifier)
         counts = Counter(states)
         is_covered = covered >= 0 and current is not None and current.source.covers(wanted)
-        return FleetProgress({state: counts[state] for state in NODE_STATES}, behind, names, is_covered)
+        return FleetProgress(
+            {state: counts[state] for state in NODE_STATES},
+            behind,
+            names,
+            len(drifted),
+            drifted[:NAMED],
+            is_covered,
+        )
 
 
 _FILES: Final = Ready(NodeArtifactsPayload(b"", b"", ""))

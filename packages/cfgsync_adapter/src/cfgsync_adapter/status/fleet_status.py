@@ -9,7 +9,7 @@ import msgspec
 
 from cfgsync_core import CfgsyncError, Condition, FleetStatus, NodeStatus
 from cfgsync_core.text import counted, plain
-from cfgsync_core.wire import MAX_NAMES, MissingNode, NodeBehind, fleet_state, node_state
+from cfgsync_core.wire import MAX_NAMES, MissingNode, NodeBehind, NodeDrift, fleet_state, node_state
 
 from ..answers import explain
 from ..answers.node_answer import NodeAnswers
@@ -87,6 +87,11 @@ class StatusReader:
             behind_count=progress.behind,
             converged=registered > 0 and progress.is_covered and not progress.behind,
             missing=missing,
+            drifted=tuple(
+                NodeDrift(name, self._acknowledgements.of(name).drifted) for name in progress.drifted_names
+            )
+            or msgspec.UNSET,
+            drifted_count=progress.drifted or msgspec.UNSET,
         )
 
     def nodes(self, limit: int, after: str) -> Sequence[NodeStatus]:
@@ -132,20 +137,24 @@ class StatusReader:
         revision = self._registry.revision_of(identifier)
         if seen is None and revision is not None and revision <= self.remembered:
             sentence += ", not heard of since the restart"
+        keepalive = None if revision is None else self._promises.get(identifier)
+        is_held = identifier in self._answers.held
+        silent = 0 if seen is None or is_held else int(self._seen.clock() - seen)
+        overdue = silent if keepalive is not None and silent > keepalive else 0
+        if overdue:
+            sentence += f"; {self._when_seen(identifier)}, promised {keepalive} s"
         if acknowledged.drifted:
             sentence += f"; changed on its disk: {plain(', '.join(acknowledged.drifted), 200)}"
         superseded = self._answers.held.superseded.get(identifier, 0)
         if superseded:
             sentence += f"; {counted(superseded, 'held request')} superseded by a newer one: do two processes use this name?"
         if self._registry.tells_loopback(identifier):
-            sentence += (
-                "; its address is a loopback one, which nodes on other machines are told and cannot reach"
-            )
+            sentence += "; it has a loopback address, which nodes on other machines cannot reach"
         node = NodeStatus(
             identifier=identifier,
             registered=revision is not None,
-            keepalive=None if revision is None else self._promises.get(identifier),
-            waiting=identifier in self._answers.held,
+            keepalive=keepalive,
+            waiting=is_held,
             served=served,
             applied=applied,
             last_failure=None
@@ -157,6 +166,7 @@ class StatusReader:
             because=why.because,
             superseded=superseded or msgspec.UNSET,
             drifted=acknowledged.drifted or msgspec.UNSET,
+            overdue=overdue or msgspec.UNSET,
         )
         return node, why.conditions
 

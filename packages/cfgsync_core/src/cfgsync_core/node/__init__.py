@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
+    from .answers import USE_TLS as USE_TLS
     from .answers import ReceivedAnswer as ReceivedAnswer
     from .answers import is_foreign as is_foreign
     from .exchange import Done as Done
@@ -20,5 +21,13 @@ if TYPE_CHECKING:
     from .requests import Request as Request
     from .requests import acknowledge_request as acknowledge_request
     from .requests import is_final as is_final
+    from .requests import register_request as register_request
+    from .server_trust import hash_of as hash_of
+    from .server_trust import looking as looking
+    from .server_trust import secured as secured
+    from .server_trust import shown_chain as shown_chain
+    from .server_trust import why_unverified as why_unverified
+    from .signature import NotSigned as NotSigned
+    from .signature import Verify as Verify
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 
@@ -13,18 +15,31 @@ Transport: TypeAlias = Callable[[Request], Awaitable[ReceivedAnswer]]
 """Sends one request and returns its answer. Raises `Lost`."""
 
 STALE: Final = 409
+FAILURE_AGAIN_AFTER: Final = 30.0
+"""Seconds after which an equal failure is sent again: another process of this node, with a state directory of its own, may
+have reported the same files as applied."""
 
 
 class Acknowledger:
-    """Sends acknowledgements over `transport`. A newer one replaces one that could not be sent; an equal one is not sent
-    twice. `repeat`: report the files in place when a server next confirms them."""
+    """Sends acknowledgements over `transport`, one at a time and in order. A newer one replaces one that could not be sent;
+    an equal one is not sent twice, but for a failure that lasts. `repeat`: report the files in place when a server next
+    confirms them. `clock` is in seconds."""
 
-    def __init__(self, transport: Transport, secret: str | None, repeat: bool) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        secret: str | None,
+        repeat: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.repeat = repeat
         self._transport = transport
         self._secret = secret
+        self._clock = clock
         self._pending: Acknowledgement | None = None
         self._sent: Acknowledgement | None = None
+        self._sent_at = 0.0
+        self._sending = asyncio.Lock()
 
     async def report(
         self,
@@ -39,12 +54,17 @@ class Acknowledger:
         is another transport, for use beside a held request."""
         acknowledgement = Acknowledgement.of(identifier, generation, digest, failure, drifted)
         if acknowledgement is not None:
-            self._pending = acknowledgement if acknowledgement != self._sent else None
+            again = failure is not None and self._clock() - self._sent_at >= FAILURE_AGAIN_AFTER
+            self._pending = acknowledgement if again or acknowledgement != self._sent else None
         await self.send(over)
         return acknowledgement is not None
 
     async def send(self, over: Transport | None = None) -> None:
         """Send what is pending. Without an answer it stays pending; after a refusal it does not."""
+        async with self._sending:
+            await self._send(over)
+
+    async def _send(self, over: Transport | None) -> None:
         acknowledgement = self._pending
         if acknowledgement is None:
             return
@@ -62,7 +82,7 @@ class Acknowledger:
             if self._pending is acknowledgement:
                 self._pending = None
         elif is_final(answer.status):
-            self._sent = acknowledgement
+            self._sent, self._sent_at = acknowledgement, self._clock()
             if self._pending is acknowledgement:  # nothing newer came during the request
                 self._pending = None
 

@@ -8,18 +8,22 @@ from typing import Final, Literal, TypeAlias
 
 import msgspec
 
-from ..errors import IntegrityError
+from cfgsync_artifacts import CfgsyncError
+
+from ..errors import IntegrityError, Unavailable
 from ..store.contract import Version
 from ..store.epoch import epoch_ms
 from ..text import plain
-from ..wire.headers import GENERATION, VERSION, parse_digest
+from ..wire.headers import GENERATION, SIGNATURE, VERSION, parse_digest
 from ..wire.limits import MAX_PAYLOAD_BYTES
 from ..wire.payload import decode_payload
 from ..wire.protocol import CODE, ErrorBody, NotReady, decode_error, describe
 from .history import Regression, checked_generation, refuse_contradiction
-from .outcomes import Current, Fetched, MissingForGood, Outcome, Refused, Rejected, Untrusted
+from .outcomes import Current, Fetched, FetchFailed, MissingForGood, Outcome, Refused, Rejected, Untrusted
+from .signature import NotSigned, Verify, signed
 
-RETRIED: Final = frozenset({404, 408, 425, 429})
+USE_TLS: Final = "give --server with https://"
+RETRIED: Final = frozenset({404, 408, 425, 426, 429})
 """Statuses below 500 that are retried although cfgsync itself answers them; every 5xx is retried, too."""
 
 CODES: Final = frozenset(
@@ -50,13 +54,14 @@ class ReceivedAnswer(msgspec.Struct, frozen=True):
 
 class RequestContext(msgspec.Struct, frozen=True):
     """The request. `known` is the digest sent in `If-None-Match`, `seen` the newest generation that this node ever got,
-    and `seen_digest` the digest of its files then."""
+    and `seen_digest` the digest of its files then. With `verify`, files must be signed."""
 
     path: Literal["/register", "/node"]
     identifier: str
     known: str | None = None
     seen: Version | None = None
     seen_digest: str | None = None
+    verify: Verify | None = None
 
 
 class Registered(msgspec.Struct, frozen=True):
@@ -128,13 +133,24 @@ def _files(answer: ReceivedAnswer, context: RequestContext) -> Outcome:
         digest = parse_digest(answer.headers.get("etag"))
         payload = decode_payload(answer.body, digest)
         refuse_contradiction(generation, payload.digest, context.seen, context.seen_digest)
+        signature, revision = _signed(answer, context, generation, payload.digest)
     except Regression as error:
         return _regressed(error, answer, context)
+    except NotSigned as error:
+        return _untrusted(str(error), error.hint, *_refused(answer))
     except IntegrityError as error:
         is_json = "json" in answer.headers.get("content-type", "json").lower()
         return _untrusted(str(error), _PROXY if is_json else NOT_OURS, *_refused(answer))
     to_acknowledge = digest if generation is None else payload.digest
-    return Fetched(payload, generation, payload.digest, notice, to_acknowledge=to_acknowledge)
+    return Fetched(
+        payload,
+        generation,
+        payload.digest,
+        notice,
+        to_acknowledge=to_acknowledge,
+        signature=signature,
+        revision=revision,
+    )
 
 
 def _current(answer: ReceivedAnswer, context: RequestContext, known: str) -> Outcome:
@@ -143,13 +159,25 @@ def _current(answer: ReceivedAnswer, context: RequestContext, known: str) -> Out
         digest = parse_digest(answer.headers.get("etag"))
         if digest in (None, known):
             refuse_contradiction(generation, known, context.seen, context.seen_digest)
+        signature = ""
+        if generation is not None:  # the node would accept nothing older from then on
+            signature, _ = _signed(answer, context, generation, known)
     except Regression as error:
         return _regressed(error, answer, context)
+    except NotSigned as error:
+        return _untrusted(str(error), error.hint, *_refused(answer))
     except IntegrityError as error:
         return _untrusted(str(error), _PROXY)
     if digest not in (None, known):
         return _untrusted(f"the server says unchanged, but names {digest} and not {known}", _PROXY)
-    return Current(generation, known, notice)
+    return Current(generation, known, notice, signature=signature)
+
+
+def _signed(
+    answer: ReceivedAnswer, context: RequestContext, generation: str | None, digest: str
+) -> tuple[str, int]:
+    text = answer.headers.get(SIGNATURE.lower())
+    return signed(text, context.verify, context.identifier, generation, digest)
 
 
 def _regressed(error: Regression, answer: ReceivedAnswer, context: RequestContext) -> Untrusted:
@@ -189,6 +217,8 @@ def _error(answer: ReceivedAnswer, identifier: str) -> Meaning:
             "give the node the secret that it registered with (--state, --secret-file); if another node has taken its"
             f" name, free the name on the server: cfgsync node evict {identifier}"
         )
+        if isinstance(body.hint, str) and body.hint:
+            hint = plain(body.hint)
         return Refused(f"the server refused node {identifier}: {message}", hint)
     if status == 425:
         return _not_ready(answer, body)
@@ -234,6 +264,8 @@ def _retried_hint(status: int) -> str:
         return "fix the materializer on the server; `cfgsync status` shows its reason"
     if status == 404:
         return NOT_OURS
+    if status == 426:
+        return USE_TLS
     if status == 429:
         return "the server limits the rate of requests: wait longer (--wait)"
     return "read the server's log, then wait longer (--wait)"
@@ -268,3 +300,16 @@ def _foreign(answer: ReceivedAnswer) -> Retry:
 
 
 _HAS_VERSION: Final = re.compile(rb'^\s*\{.*"schema_version"', re.DOTALL)
+
+
+def as_error(meaning: Meaning) -> CfgsyncError:
+    """The exception for a meaning that the call does not return."""
+    match meaning:
+        case Retry():
+            return Unavailable(meaning.why)
+        case Untrusted():
+            return IntegrityError(meaning.message)
+        case Registered() | Fetched() | Current():
+            return IntegrityError("the answer does not fit the request")
+        case _:
+            return FetchFailed(meaning)

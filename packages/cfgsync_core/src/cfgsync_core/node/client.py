@@ -3,45 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random as _random
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final, Self
-
-import aiohttp
-
-from cfgsync_artifacts import CfgsyncError
+from functools import partial
+from typing import TYPE_CHECKING, Final, Self
 
 from ..errors import IntegrityError, MaterializationFailed, Unavailable
 from ..follow.acceptance import Alarm
 from ..follow.timing import INTERVAL, ReaderState
 from ..store.contract import NEVER, Version
-from ..text import error_text
 from ..wire.acknowledgement import Acknowledgement
-from ..wire.limits import MAX_PAYLOAD_BYTES
 from ..wire.payload import NodeArtifactsPayload
 from ..wire.protocol import Missing, NotReady, Ready
 from ..wire.registration import NodeRegistration
 from ..wire.source import Resolution
-from .answers import Meaning, ReceivedAnswer, Registered, RequestContext, Retry, read
+from .aiohttp_transport import AiohttpTransport
+from .answers import Meaning, Registered, RequestContext, Retry, as_error, read
 from .exchange import Done, Exchange, Pause, Send
-from .outcomes import Current, Fetched, FetchFailed, MissingForGood, Untrusted
-from .requests import (
-    CONNECT_WITHIN,
-    PATIENCE,
-    Lost,
-    Request,
-    acknowledge_request,
-    node_request,
-    register_request,
-)
+from .outcomes import Current, Fetched, FetchFailed, MissingForGood
+from .requests import PATIENCE, Lost, Request, acknowledge_request, node_request, register_request
+from .server_trust import Trust
 from .server_url import ServerUrl
+from .signature import Verify
 from .watch import NodeWatch
 from .watched_node import AppliedFiles
 
-ANYWHERE: Final = "0.0.0.0"
-"""An original server requires an address on `/node`, too."""
+if TYPE_CHECKING:
+    import ssl
+
+    import aiohttp
+
+ANYWHERE: Final = "0.0.0.0"  # an original server requires an address on `/node`, too
 
 
 class CfgsyncClient:
@@ -50,9 +43,12 @@ class CfgsyncClient:
     `async with CfgsyncClient("http://127.0.0.1:4400") as client: payload = await client.register_and_fetch(registration)`
 
     `secret` is the node's own; without one the name stays unbound. `keepalive` promises that this program will be heard of
-    again within so many seconds (1 to 3600), for a server with `--ttl`; `watch` promises it by itself. A `session` that is given is used as it is and not
-    closed; else the client opens one that follows no redirect, uses no proxy from the environment, keeps no cookie and
-    decompresses nothing.
+    again within so many seconds (1 to 3600), for a server with `--ttl`; `watch` promises it by itself. `join_token` lets a new
+    name join a server that requires tokens. With `verify` the files must be signed. A `session` that is given is used as it
+    is and not closed; else the client opens one that follows no redirect, uses no proxy from the environment, keeps no
+    cookie and decompresses nothing. An https server is verified by the authorities of this machine, or by one of: the
+    certificates in `ca_file`; the CA, or self-signed certificate, with the `ca_hash` that `cfgsync tls show` prints;
+    `ssl_context`. Raises `InvalidServerUrl` and `InvalidTrust`, both `ValueError`.
     """
 
     def __init__(
@@ -62,14 +58,21 @@ class CfgsyncClient:
         session: aiohttp.ClientSession | None = None,
         secret: str | None = None,
         keepalive: int | None = None,
+        join_token: str | None = None,
+        ca_file: str = "",
+        ca_hash: str = "",
+        ssl_context: ssl.SSLContext | None = None,
+        verify: Verify | None = None,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = _random.random,
     ) -> None:
-        self._server = ServerUrl.parse(url)
-        self._given = session
-        self._own: aiohttp.ClientSession | None = None
+        self._server = ServerUrl.parse(url, Trust.parse(ca_file, ca_hash, ssl_context))
+        self._transport = AiohttpTransport(self._server, session)
         self._secret = secret
         self._keepalive = keepalive
+        self._join_token = join_token
+        self._verify = verify
+        self._node_request = partial(node_request, secret=secret, keepalive=keepalive)
         self._clock = clock
         self._random = random
         self._version: str | None = None  # the answer to the last registration, repeated on every request
@@ -82,16 +85,19 @@ class CfgsyncClient:
 
     async def close(self) -> None:
         """Close the session that this client opened."""
-        if self._own is not None:
-            await self._own.close()
-            self._own = None
+        await self._transport.close()
 
     async def register(self, registration: NodeRegistration) -> Version | Missing:
         """Record the registration. `Missing` when the server has files, but none for it; `NEVER` from an original server.
-
         Raises `Unavailable`; `FetchFailed` (refused, or not taken); `IntegrityError`.
         """
-        request = register_request(registration, self._secret, PATIENCE, keepalive=self._keepalive)
+        request = register_request(
+            registration,
+            self._secret,
+            PATIENCE,
+            keepalive=self._keepalive,
+            join_token=self._join_token,
+        )
         meaning = await self._ask(request, RequestContext("/register", registration.identifier))
         match meaning:
             case Registered(version):
@@ -100,23 +106,16 @@ class CfgsyncClient:
             case MissingForGood():
                 return Missing(meaning.message)
             case _:
-                raise _error(meaning)
+                raise as_error(meaning)
 
     async def resolve(self, node: NodeRegistration | str, *, wait: float = 0.0) -> Resolution:
         """What this node gets. `wait` asks the server to hold the request for up to so many seconds (at most 30).
-
         Raises `MaterializationFailed`; `Unavailable`; `FetchFailed` (refused); `IntegrityError`.
         """
         registration = NodeRegistration(node, ANYWHERE) if isinstance(node, str) else node
-        request = node_request(
-            registration,
-            self._secret,
-            wait + PATIENCE,
-            hold=wait,
-            version=self._version,
-            keepalive=self._keepalive,
-        )
-        meaning = await self._ask(request, RequestContext("/node", registration.identifier))
+        request = self._node_request(registration, within=wait + PATIENCE, hold=wait, version=self._version)
+        context = RequestContext("/node", registration.identifier, verify=self._verify)
+        meaning = await self._ask(request, context)
         match meaning:
             case Fetched():
                 return Ready(meaning.payload, meaning.generation)
@@ -127,7 +126,7 @@ class CfgsyncClient:
             case MissingForGood():
                 return Missing(meaning.message)
             case _:
-                raise _error(meaning)
+                raise as_error(meaning)
 
     async def register_and_fetch(
         self, registration: NodeRegistration, *, wait: float = 300.0
@@ -153,6 +152,8 @@ class CfgsyncClient:
             seen=seen,
             seen_digest=seen_digest,
             keepalive=self._keepalive,
+            join_token=self._join_token,
+            verify=self._verify,
             random=self._random,
         )
         while True:
@@ -161,9 +162,9 @@ class CfgsyncClient:
                     await asyncio.sleep(seconds)
                 case Send(request):
                     try:
-                        answer = await self._send(request)
+                        answer = await self._transport.send(request)
                     except Lost as error:
-                        exchange.lost(self._clock(), str(error))
+                        exchange.lost(self._clock(), str(error), error.hint)
                     else:
                         exchange.answered(self._clock(), answer)
                 case Done(Fetched() as fetched):
@@ -175,7 +176,7 @@ class CfgsyncClient:
     async def acknowledge(self, acknowledgement: Acknowledgement) -> bool:
         """Acknowledge a generation; False, and no exception, for a refusal or no answer: the node goes on."""
         try:
-            answer = await self._send(acknowledge_request(acknowledgement, self._secret))
+            answer = await self._transport.send(acknowledge_request(acknowledgement, self._secret))
         except Lost:
             return False
         return 200 <= answer.status < 300
@@ -195,7 +196,6 @@ class CfgsyncClient:
 
             async def apply(fetched: Fetched) -> None:
                 await asyncio.to_thread(write, outputs.plan(fetched.payload.files))
-
             async with client.watch(registration, apply) as watch:
                 ...                              # watch.state, watch.why, watch.held
 
@@ -203,81 +203,24 @@ class CfgsyncClient:
         """
         return NodeWatch(
             registration,
-            self._send,
+            self._transport.send,
             apply,
             secret=self._secret,
+            join_token=self._join_token,
             held=held,
             interval=interval,
             confirmed=confirmed,
+            verify=self._verify,
             on_state=on_state,
             on_alarm=on_alarm,
             random=self._random,
         )
 
-    # ── sending ─────────────────────────────────────────────────────────────────────────────────────────────────────
-
     async def _ask(self, request: Request, context: RequestContext) -> Meaning:
         try:
-            return read(await self._send(request), context)
+            return read(await self._transport.send(request), context)
         except Lost as error:
             raise Unavailable(f"{self._server}: {error}") from error
-
-    async def _send(self, request: Request) -> ReceivedAnswer:
-        timeout = aiohttp.ClientTimeout(
-            total=request.end_within,
-            sock_connect=min(CONNECT_WITHIN, request.end_within),
-            sock_read=request.begin_within,
-        )
-        try:
-            async with self._session().request(
-                request.method,
-                f"{self._server}{request.path}",
-                data=request.body,
-                headers=request.headers,
-                skip_auto_headers=("Accept-Encoding", "User-Agent"),
-                allow_redirects=False,
-                timeout=timeout,
-            ) as response:
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                body = await _body(response)
-                return ReceivedAnswer(response.status, headers, body or b"", cut=body is None)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise Lost(_why(error)) from error
-
-    def _session(self) -> aiohttp.ClientSession:
-        if self._given is not None:
-            return self._given
-        if self._own is None:
-            self._own = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=10.0),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-            )
-        return self._own
-
-
-async def _body(response: aiohttp.ClientResponse) -> bytes | None:
-    """The whole body; None when it is larger than a node takes."""
-    if (response.content_length or 0) > MAX_PAYLOAD_BYTES:
-        response.close()
-        return None
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > MAX_PAYLOAD_BYTES:
-            response.close()
-            return None
-    return bytes(body)
-
-
-def _why(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        number = error.os_error.errno
-        return os.strerror(number).lower() if isinstance(number, int) and number > 0 else str(error.os_error)
-    return error_text(error)
 
 
 def _version(text: str | None) -> Version:
@@ -285,16 +228,3 @@ def _version(text: str | None) -> Version:
         return NEVER if text is None else Version.parse(text)
     except ValueError as error:
         raise IntegrityError(f"the server sends no valid version: {error}") from error
-
-
-def _error(meaning: Meaning) -> CfgsyncError:
-    """The exception for a meaning that the call does not return."""
-    match meaning:
-        case Retry():
-            return Unavailable(meaning.why)
-        case Untrusted():
-            return IntegrityError(meaning.message)
-        case Registered() | Fetched() | Current():
-            return IntegrityError("the answer does not fit the request")
-        case _:
-            return FetchFailed(meaning)

@@ -18,6 +18,7 @@ from .answers import ReceivedAnswer, Registered, RequestContext, Retry, read
 from .hold import NOTICED, Hold
 from .outcomes import NotReadyInTime, Outcome, Unreachable
 from .requests import HOLD, Request, node_request, register_request
+from .signature import Verify
 
 BASE: Final = 0.1  # s; full jitter: a pause is drawn between 0 and BASE doubled with each failure in a row
 CAP: Final = 5.0
@@ -26,6 +27,7 @@ FIRST: Final = 10.0
 CUT_WITHIN: Final = 2.0  # s after its hold by which an answer must have begun, or nobody is there
 LAST_TRY: Final = 0.25  # s before the end: no pause is longer, so that the last request still has time
 ONCE: Final = 5.0  # s in all when `wait` is 0
+ELSEWHERE: Final = "the watcher of this node registers it"
 
 
 class Send(msgspec.Struct, frozen=True):
@@ -56,7 +58,8 @@ class Exchange:
     that the node ever got, `seen_digest` the digest of its files then; an older answer, and other files under the same
     number, are `Untrusted`. With `known`, the digest of the files in place, the answer may be `Current`, and the server
     holds the request until they change, at most `hold` seconds. `keepalive` promises that the node will be heard of within
-    so many seconds, also after this exchange. `random` draws from [0, 1).
+    so many seconds, also after this exchange. `join_token` is sent with each registration. Without `registers`, another
+    process of this node does that. `verify` checks that the files are signed. `random` draws from [0, 1).
     """
 
     def __init__(
@@ -71,34 +74,41 @@ class Exchange:
         known: str | None = None,
         hold: float = HOLD,
         keepalive: int | None = None,
+        join_token: str | None = None,
+        registers: bool = True,
+        verify: Verify | None = None,
         random: Callable[[], float] = _random.random,
     ) -> None:
         self.waiting = ""  # why there are no files yet; changes with the answers
         self.registered = False  # a server has taken the registration, at least once
-        self._registration = registration
+        self.registration = registration
         self._secret = secret
         self._seen = seen
         self._seen_digest = seen_digest
         self._known = known
         self._hold = Hold(hold)
         self._keepalive = keepalive
+        self._join_token = join_token
+        self._verify = verify
         self._held = 0.0  # s; for which the request that was sent last may be held
         self._random = random
         self._wait = wait
         self._deadline = now + (wait if wait > 0 else ONCE)
-        self._path: Literal["/register", "/node"] = "/register"
+        self._first: Literal["/register", "/node"] = "/register" if registers else "/node"
+        self._path = self._first
         self._version: str | None = None
         self._asked_at = now
         self._resume_at = now
         self._outcome: Outcome | None = None
         self._last: Retry | str = "no request was sent"  # how the last try failed; text for a lost connection
+        self._hint = ""  # what to do about a server that could not be verified
         self._ours: Retry | None = None  # what cfgsync itself answered last, while it is not lost
         self._failures = 0  # in a row, of one kind
         self._lost_since: float | None = None
 
     @property
     def identifier(self) -> str:
-        return self._registration.identifier
+        return self.registration.identifier
 
     def next(self, now: float) -> Step:
         """What to do now."""
@@ -113,7 +123,9 @@ class Exchange:
 
     def answered(self, now: float, answer: ReceivedAnswer) -> None:
         """The request that `next` gave was answered."""
-        context = RequestContext(self._path, self.identifier, self._known, self._seen, self._seen_digest)
+        context = RequestContext(
+            self._path, self.identifier, self._known, self._seen, self._seen_digest, self._verify
+        )
         meaning = read(answer, context)
         if isinstance(meaning, Registered):
             self.registered = True
@@ -126,10 +138,11 @@ class Exchange:
         else:
             self._outcome = meaning
 
-    def lost(self, now: float, why: str) -> None:
-        """The request that `next` gave has no answer: `why` says how (refused, timed out, cut off)."""
+    def lost(self, now: float, why: str, hint: str = "") -> None:
+        """The request that `next` gave has no answer: `why` says how (refused, timed out, cut off). `hint` is what to do about
+        a server that could not be verified."""
         # registering is idempotent, and an original server forgets all nodes when it restarts
-        self._path = "/register"
+        self._path = self._first
         if now >= self._deadline and isinstance(self._last, Retry):
             return  # our own deadline cut it off: the server's last answer says why there are no files
         if self._was_cut(now):
@@ -140,21 +153,22 @@ class Exchange:
             self._failures = 0
         if self._lost_since is None:
             self._lost_since = now
-        self._last = self.waiting = why
+        self._last, self._hint = why, hint
+        self.waiting = f"{why}; retrying" if hint else why
         self._pause(now, None, CAP_AT_FIRST if now - self._lost_since < FIRST else CAP)
 
     def moved(self, ip: str) -> None:
         """The machine has this address now; the next registration says it."""
-        if ip != self._registration.ip:
-            self._registration = NodeRegistration(self.identifier, ip, self._registration.payload)
-            self._path = "/register"
+        if ip != self.registration.ip:
+            self.registration = NodeRegistration(self.identifier, ip, self.registration.payload)
+            self._path = self._first
 
     # ── deciding ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _foreign(self, now: float, meaning: Retry) -> None:
         """Somebody answered in cfgsync's place."""
         if meaning.register:
-            self._path = "/register"
+            self._path = self._first
         if meaning.register and self._was_cut(now):
             return
         self._last, self.waiting, self._lost_since = meaning, f"{meaning.why}; retrying", None
@@ -173,10 +187,12 @@ class Exchange:
         return self._ours is not None
 
     def _retry(self, now: float, meaning: Retry) -> None:
+        if meaning.register and self._first == "/node":
+            meaning = msgspec.structs.replace(meaning, why=f"{meaning.why}; {ELSEWHERE}")
         if meaning.not_ready is not None and not self._was_well():
             self._failures = 0  # the server is healthy again: only "not ready" counts from here on
         if meaning.register:
-            self._path = "/register"
+            self._path = self._first
         self._last, self.waiting, self._lost_since = meaning, meaning.why, None
         self._ours = meaning
         if meaning.retry_after == 0 and now - self._asked_at >= NOTICED:
@@ -207,11 +223,17 @@ class Exchange:
     def _request(self, left: float) -> Request:
         self._held = 0.0
         if self._path == "/register":
-            return register_request(self._registration, self._secret, left, keepalive=self._keepalive)
+            return register_request(
+                self.registration,
+                self._secret,
+                left,
+                keepalive=self._keepalive,
+                join_token=self._join_token,
+            )
         hold = min(self._hold.seconds, left - LAST_TRY) if self._wait > 0 else 0.0
         self._held = float(int(max(hold, 0.0)))  # the server takes whole seconds
         return node_request(
-            self._registration,
+            self.registration,
             self._secret,
             left,
             hold=hold,
@@ -222,6 +244,8 @@ class Exchange:
 
     def _over(self) -> Outcome:
         last, time = self._last, f"after {round(self._wait, 1):g} s"
+        if isinstance(last, str) and self._hint:
+            return Unreachable(f"the server cannot be verified {time}: {last}", self._hint)
         if isinstance(last, str):
             return Unreachable(
                 f"no answer from the server {time}: {last}",

@@ -16,7 +16,8 @@ class Fetched(msgspec.Struct, frozen=True):
 
     `generation` is `<epoch>.<number>`, None for a static source or an original server. `to_acknowledge` is the digest
     again, None for an original server: it names none, and takes no acknowledgement. `notice` is a sentence for the
-    operator (a new epoch), or "".
+    operator (a new epoch), or "". `signature` came with the files, "" without one, and `revision` is that of a static
+    source as it was signed, 0 when nothing was verified.
     """
 
     payload: NodeArtifactsPayload
@@ -26,6 +27,8 @@ class Fetched(msgspec.Struct, frozen=True):
     message: str = "the files are here"
     hint: str = ""
     to_acknowledge: str | None = None
+    signature: str = ""
+    revision: int = 0
 
 
 class Current(msgspec.Struct, frozen=True):
@@ -36,6 +39,7 @@ class Current(msgspec.Struct, frozen=True):
     notice: str = ""
     message: str = "the files are unchanged"
     hint: str = ""
+    signature: str = ""
 
 
 class Failure(msgspec.Struct, frozen=True):

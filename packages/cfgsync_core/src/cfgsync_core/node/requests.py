@@ -9,7 +9,7 @@ import msgspec
 from cfgsync_artifacts import CfgsyncError
 
 from ..wire.acknowledgement import Acknowledgement, encode_acknowledgement
-from ..wire.headers import ACCEPT, ACCEPT_EXTENDED, KEEPALIVE, VERSION
+from ..wire.headers import ACCEPT, ACCEPT_EXTENDED, JOIN_TOKEN, KEEPALIVE, NEXT_SECRET, VERSION
 from ..wire.limits import MAX_KEEPALIVE
 from ..wire.protocol import encode_registration
 from ..wire.registration import NodeRegistration
@@ -35,17 +35,37 @@ class Request(msgspec.Struct, frozen=True):
     end_within: float
     method: Method = "POST"
 
+    def __repr__(self) -> str:
+        """Without the headers, which may hold a secret."""
+        return f"<{self.method} {self.path}, {len(self.body)} bytes>"
+
 
 class Lost(CfgsyncError):
-    """A request without an answer: no connection, no answer in time, or half of one."""
+    """A request without an answer: no connection, no answer in time, or half of one. `hint`: what to do about a server that
+    could not be verified, else ""."""
+
+    def __init__(self, why: str, hint: str = "") -> None:
+        super().__init__(why)
+        self.hint = hint
 
 
 def register_request(
-    node: NodeRegistration, secret: str | None, within: float, *, keepalive: int | None = None
+    node: NodeRegistration,
+    secret: str | None,
+    within: float,
+    *,
+    keepalive: int | None = None,
+    join_token: str | None = None,
+    next_secret: str | None = None,
 ) -> Request:
     """Register `node`; the whole answer is awaited for `within` seconds. `keepalive` promises that the node will be heard
-    of again within so many seconds; without it, an earlier promise is withdrawn."""
+    of again within so many seconds; without it, an earlier promise is withdrawn. `join_token` allows it to bind its name,
+    and `next_secret` is the SHA-256 (hex) of the secret that will replace this one."""
     headers = _headers(secret, keepalive)
+    if join_token is not None:
+        headers[JOIN_TOKEN] = join_token
+    if next_secret is not None:
+        headers[NEXT_SECRET] = next_secret
     return Request("/register", headers, encode_registration(node), min(within, PATIENCE), within)
 
 

@@ -10,6 +10,8 @@ import msgspec
 
 from cfgsync_artifacts import CfgsyncError
 
+from .server_trust import Trust
+
 _PORTS: Final = {"http": 80, "https": 443}
 _HOST_AND_PORT: Final = re.compile(r"(\[[^/]+\]|[^:/]+):[0-9]+/*")
 
@@ -19,15 +21,16 @@ class InvalidServerUrl(CfgsyncError, ValueError):
 
 
 class ServerUrl(msgspec.Struct, frozen=True):
-    """Where a server is: `prefix` is "" or begins with `/` and does not end with it."""
+    """Where a server is: `prefix` is "" or begins with `/` and does not end with it. `trust` is how an https server is known."""
 
     scheme: str
     host: str
     port: int
     prefix: str = ""
+    trust: Trust = Trust()
 
     @classmethod
-    def parse(cls, text: str) -> Self:
+    def parse(cls, text: str, trust: Trust = Trust()) -> Self:  # noqa: B008  # it is frozen
         """The server in `text`, which may be `HOST:PORT`. Raises `InvalidServerUrl`."""
         if any(c.isspace() or not c.isprintable() for c in text) or "," in text:
             raise InvalidServerUrl(
@@ -46,7 +49,8 @@ class ServerUrl(msgspec.Struct, frozen=True):
             raise InvalidServerUrl("a server's URL has no user, password, '?' or '#' in it")
         if port == 0:
             raise InvalidServerUrl(f"{text[:200]!r} names port 0")
-        return cls(parts.scheme, parts.hostname, port or _PORTS[parts.scheme], parts.path.rstrip("/"))
+        path = parts.path.rstrip("/")
+        return cls(parts.scheme, parts.hostname, port or _PORTS[parts.scheme], path, trust)
 
     @property
     def name(self) -> str | bytes:

@@ -18,6 +18,7 @@ from ..store.contract import Version
 from ..wire.registration import NodeRegistration
 from .acknowledger import Transport
 from .outcomes import Fetched
+from .signature import Verify
 from .watched_node import ANSWER_WITHIN, AppliedFiles, WatchedNode
 
 
@@ -34,7 +35,9 @@ class NodeWatch(Reconciler[Fetched]):
     `is_used(digest)`: whether the program uses these files; until then they are not acknowledged as applied, and
     `acknowledge` reports them later. `inspect()` is awaited after each request that brought no new files, and returns the
     payload paths that were changed on this machine. `held` is what is in place from before (None: nothing), `told`
-    whether the server knows it; `seen` is the newest generation that the node ever accepted, if it holds nothing. `registration` may be a function, for an address that is not known yet. With a
+    whether the server knows it; `join_token` lets a new name join; `seen` is the newest generation that the node ever
+    accepted, if it holds nothing.
+    `registration` may be a function, for an address that is not known yet. With `verify` the files must be signed. With a
     server that does not hold requests, a change arrives within one `interval` (seconds, ± 10 %).
     """
 
@@ -45,6 +48,7 @@ class NodeWatch(Reconciler[Fetched]):
         apply: Callable[[Fetched], Awaitable[object]],
         *,
         secret: str | None = None,
+        join_token: str | None = None,
         held: AppliedFiles | None = None,
         told: bool = True,
         seen: Version | None = None,
@@ -53,22 +57,38 @@ class NodeWatch(Reconciler[Fetched]):
         confirmed: Callable[[AppliedFiles], Awaitable[object]] | None = None,
         is_used: Callable[[str], bool] = lambda _: True,
         inspect: Callable[[], Awaitable[Sequence[str]]] | None = None,
+        verify: Verify | None = None,
         on_state: Callable[[ReaderState], object] | None = None,
         on_alarm: Callable[[Alarm], object] | None = None,
         on_failure: Callable[[str], object] | None = None,
         clock: Clock | None = None,
         random: Callable[[], float] = _random.random,
     ) -> None:
-        name = name or (registration.identifier if isinstance(registration, NodeRegistration) else "node")
+        name = name or (registration.identifier if isinstance(registration, NodeRegistration) else "")
         self._node = WatchedNode(
-            registration, transport, apply, secret, held, told, seen, interval, confirmed, is_used, inspect
+            *(
+                registration,
+                transport,
+                apply,
+                secret,
+                join_token,
+                held,
+                told,
+                seen,
+                interval,
+                confirmed,
+                is_used,
+                inspect,
+                name,
+            ),
+            verify=verify,
         )
         super().__init__(
             self._node,
             interval=interval,
             held_reads=True,
             read_within=ANSWER_WITHIN,
-            name=name,
+            name=name or "node",
             on_state=on_state,
             on_alarm=on_alarm,
             on_failure=on_failure,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import InitVar, dataclass
+from dataclasses import InitVar, dataclass, field
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -21,6 +22,7 @@ from .answers import Meaning, Registered, RequestContext, Retry, read
 from .hold import NOTICED, SHORTEST, Hold
 from .outcomes import Current, Fetched, Untrusted
 from .requests import HOLD, Lost, node_request, promise_of, register_request
+from .signature import Verify
 
 ANSWER_WITHIN: Final = 60.0  # s for a whole answer, beyond what it may be held
 
@@ -39,7 +41,8 @@ class WatchedNode:
     registration: NodeRegistration | Callable[[], Awaitable[NodeRegistration]]
     transport: Transport
     write: Callable[[Fetched], Awaitable[object]]
-    secret: str | None
+    secret: str | None = field(repr=False)
+    join_token: str | None = field(repr=False)
     held: AppliedFiles | None
     told: InitVar[bool]
     seen: Version | None
@@ -47,12 +50,16 @@ class WatchedNode:
     confirmed: Callable[[AppliedFiles], Awaitable[object]] | None
     is_used: Callable[[str], bool]
     inspect: Callable[[], Awaitable[Sequence[str]]] | None
+    name: str = ""
+    """The identifier, where a failure may have to be reported before the first request."""
+    verify: Verify | None = None
 
     def __post_init__(self, told: bool) -> None:
         self._acknowledger = Acknowledger(
             self.transport, self.secret, repeat=self.held is not None and not told
         )
         self._promise = promise_of(self.interval)
+        self._request = partial(node_request, secret=self.secret, keepalive=self._promise)
         self._drifted: tuple[str, ...] = ()
         self._identifier = ""
         self._registered = False
@@ -82,13 +89,13 @@ class WatchedNode:
         return answer
 
     async def acknowledge(self, over: Transport, failure: str | None = None) -> None:
-        held = self.held
-        if held is None or not self._identifier:
-            return  # the first answer of a server repeats it
-        if failure is None:
+        held, identifier = self.held, self._identifier or self.name
+        if held is None:
+            return
+        if failure is None:  # without an identifier, the first answer of a server repeats it
             await self._report_applied(over)
-        else:
-            await self._report_failure(self._identifier, _generation(held), held.digest, failure, over)
+        elif identifier:
+            await self._report_failure(identifier, _generation(held), held.digest, failure, over)
 
     async def _read(self, ask: Ask) -> Whole[Fetched] | Same | Away:
         try:
@@ -123,9 +130,8 @@ class WatchedNode:
             await self.write(fetched)
         except Exception as error:
             self._failed = fetched
-            kind = "" if isinstance(error, CfgsyncError) else f"{type(error).__name__}: "
-            why = kind + plain(str(error))
-            await self._report_failure(identifier, fetched.generation, fetched.to_acknowledge, why)
+            why = error.for_others if isinstance(error, CfgsyncError) else f"{type(error).__name__}: {error}"
+            await self._report_failure(identifier, fetched.generation, fetched.to_acknowledge, plain(why))
             raise
         self._failed = None
         self.held = AppliedFiles(news.version, news.digest)
@@ -135,7 +141,9 @@ class WatchedNode:
     # ── asking ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _register(self, node: NodeRegistration) -> Meaning:
-        request = register_request(node, self.secret, ANSWER_WITHIN, keepalive=self._promise)
+        request = register_request(
+            node, self.secret, ANSWER_WITHIN, keepalive=self._promise, join_token=self.join_token
+        )
         answer = await self.transport(request)
         meaning = read(answer, RequestContext("/register", node.identifier))
         if isinstance(meaning, Registered):
@@ -153,7 +161,7 @@ class WatchedNode:
         meaning = await self._held(
             node,
             HOLD if self._not_ready else ask.hold,
-            RequestContext("/node", node.identifier, known, floor),
+            RequestContext("/node", node.identifier, known, floor, verify=self.verify),
         )
         self._not_ready = False
         match meaning:
@@ -166,11 +174,11 @@ class WatchedNode:
                 self._acknowledges = meaning.to_acknowledge is not None
                 version = NEVER if generation is None else Version.parse(generation)
                 return await self._judged(ask, Whole(version, digest, meaning))
-            case Current(generation=generation):
+            case Current(generation=generation, signature=signature):
                 self._acknowledges = True
                 version = self.known or NEVER if generation is None else Version.parse(generation)
                 if offered is not None:
-                    again = msgspec.structs.replace(offered, generation=generation)
+                    again = msgspec.structs.replace(offered, generation=generation, signature=signature)
                     return Whole(version, offered.digest, again)
                 return await self._judged(ask, Same(version))
             case _:
@@ -181,14 +189,9 @@ class WatchedNode:
         clock = asyncio.get_running_loop().time
         while True:
             hold = int(min(longest, self._hold.seconds))
-            request = node_request(
-                node,
-                self.secret,
-                hold + ANSWER_WITHIN,
-                hold=hold,
-                version=self._version,
-                known=context.known,
-                keepalive=self._promise,
+            within = hold + ANSWER_WITHIN
+            request = self._request(
+                node, within=within, hold=hold, version=self._version, known=context.known
             )
             asked_at = clock()
             meaning = read(await self.transport(request), context)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
+    from .access import NO_SOCKET as NO_SOCKET
     from .access import Access as Access
     from .access import LocalOperators as LocalOperators
     from .access import is_own_name as is_own_name
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from .access import why_no_operator as why_no_operator
     from .access import why_not_here as why_not_here
     from .bundle import spell_path as spell_path
+    from .node_routes import Sign as Sign
     from .node_routes import init_with_node_routes as init_with_node_routes
     from .openapi import documented as documented
     from .route import ANYONE as ANYONE

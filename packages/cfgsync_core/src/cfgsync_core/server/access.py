@@ -1,6 +1,6 @@
 """Access to the routes. An operator is a caller on the admin socket that the kernel names as root or as the server's user.
 
-Over TCP nothing makes a caller an operator: behind a proxy on the server's machine that adds no header (the default of
+Over TCP no address and no name makes a caller an operator, only a token (in the runtime): behind a proxy on the server's machine that adds no header (the default of
 nginx and haproxy), every caller has a loopback address and this machine's name in `Host`.
 """
 
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 """Headers that some proxies add."""
 
-_NO_SOCKET = "operator routes answer on the server's admin socket only: run the command on its machine, as its user or root"
+NO_SOCKET = (
+    "operator routes answer on the server's admin socket only: run the command on its machine, as its user or root, or with"
+    " an operator token (--token-file FILE)"
+)
 _PEER = "the admin socket answers root and the server's user only"
 _ORIGIN = "operator routes refuse requests that a web page made (`Origin`)"
 
@@ -74,7 +77,7 @@ def why_no_operator(call: Call) -> str | None:
     if "Origin" in call.headers:
         return _ORIGIN
     if call.peer is None:
-        return _NO_SOCKET
+        return NO_SOCKET
     return None if call.peer in (0, os.geteuid()) else _PEER
 
 

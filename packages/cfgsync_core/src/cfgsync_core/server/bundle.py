@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
 import msgspec
@@ -67,10 +67,13 @@ class NodeArtifactsBundle(msgspec.Struct, frozen=True):
 
     Raises `InvalidBundle` when two nodes have one identifier, when a shared file has the path of a node's own file (in the
     original the last one won without a word), and for files that no node takes: illegal paths, too many, too large.
+    `signatures` are those that `cfgsync bundle sign` made for the identifiers, of this `revision`; 0: the bundle has none.
     """
 
     nodes: tuple[NodeArtifactsBundleEntry, ...] = ()
     shared_files: ArtifactSet = ArtifactSet()
+    revision: int = 0
+    signatures: Mapping[str, str] = {}
 
     def __post_init__(self) -> None:
         msgspec.structs.force_setattr(self, "nodes", tuple(self.nodes))

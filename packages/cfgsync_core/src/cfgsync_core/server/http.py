@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Mapping, Sequence
-from typing import Self
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
 from aiohttp.payload import Payload
@@ -27,17 +27,22 @@ from .connection.connections import (
     has_more,
 )
 from .connection.endless import converse, stream
+from .connection.forwarded import TrustedProxies
 from .connection.listening import Acceptor, address_of, listening_sockets
 from .connection.response import whole
 from .route import Call, Reply, Route, failure, refusal, unavailable
 from .route_table import RouteTable
+
+if TYPE_CHECKING:
+    import ssl
 
 
 class HttpServer:
     """Serves routes: `async with HttpServer(routes, host, port) as server: server.url`.
 
     `host` is one address or name, or several, which share the port; `::` hears IPv4 too. `port` 0 takes a free one. `access`
-    decides each call (default: an operator's routes answer on a Unix socket only).
+    decides each call (default: an operator's routes answer on a Unix socket only). With `tls`, which gives the context of the
+    moment, the addresses speak TLS. A proxy in `trusted_proxies` (`10.0.0.0/8`, `::1`) names the client in `X-Forwarded-For`.
     Raises `OSError` for an address that is not available. `drain` answers every new request 503 with `Retry-After`, and
     so does leaving the context. A reader that takes nothing of a large answer for `piece_seconds` is cut off.
     """
@@ -51,6 +56,8 @@ class HttpServer:
         port: int = 4400,
         *,
         access: Access | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+        trusted_proxies: Sequence[str] = (),
         max_connections: int | None = None,
         piece_seconds: float = PIECE_SECONDS,
     ) -> None:
@@ -58,6 +65,8 @@ class HttpServer:
         self._access = LocalOperators() if access is None else access
         self._hosts = (host,) if isinstance(host, str) else tuple(host)
         self._port = port
+        self._tls = tls
+        self._proxies = TrustedProxies(trusted_proxies)
         self._draining = False
         self._runner: web.ServerRunner | None = None
         self._acceptors: list[Acceptor] = []
@@ -81,8 +90,9 @@ class HttpServer:
 
     @property
     def urls(self) -> list[str]:
-        """`http://host:port` of each host, the real port once it listens."""
-        return [f"http://{address_of(host, self.port)}" for host in self._hosts]
+        """`http://host:port` of each host, `https://` with TLS; the real port once it listens."""
+        scheme = "http" if self._tls is None else "https"
+        return [f"{scheme}://{address_of(host, self.port)}" for host in self._hosts]
 
     @property
     def url(self) -> str:
@@ -99,7 +109,7 @@ class HttpServer:
             await self._stop()
             raise
         self.port = sockets[0].getsockname()[1]
-        self._acceptors = [Acceptor(one, self._server) for one in sockets]
+        self._acceptors = [Acceptor(one, self._server, self._tls) for one in sockets]
         return self
 
     def listen(self, on: socket.socket) -> None:
@@ -120,6 +130,7 @@ class HttpServer:
             acceptor.close()
         if self._runner is not None:
             await self._runner.cleanup()
+            await self._server.ended()
 
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
@@ -174,12 +185,15 @@ class HttpServer:
         call = Call(judged_headers(request.raw_path, request.headers), names, query)
         if route.access != "node":
             call.peer = self._server.peers.get(request.protocol)
+            call.address = self._proxies.client(request.remote or "", request.headers)
+            transport = request.transport
+            call.secure = transport is not None and transport.get_extra_info("ssl_object") is not None
             refused = self._access.before_body(route, call)
             if refused is not None:
                 return refused
         takes = route.body
         if takes is not None:
-            call.body = body = await read_body(request, takes.at_most)
+            call.body = body = await read_body(request, takes.at_most, form=takes.form)
             self._server.busy(request.protocol)
             decode = takes.decode
             call.value = (

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 
@@ -17,7 +17,10 @@ from ..wire.acknowledgement import (
 from ..wire.headers import (
     ACCEPT,
     GENERATION,
+    JOIN_TOKEN,
     KEEPALIVE,
+    NEXT_SECRET,
+    SIGNATURE,
     VERSION,
     parse_etags,
     parse_keepalive,
@@ -38,6 +41,9 @@ from ..wire.protocol import (
 from ..wire.registration import Identifier
 from ..wire.source import AcknowledgingSource, NodeConfigSource, PresenceSource, SharedSource
 from .route import Body, Call, Operation, Reply, Response, Route, refusal
+
+Sign: TypeAlias = Callable[[str, str | None, str], str | None]
+"""The text of `Cfgsync-Signature` for this identifier, generation (None: a static source) and digest; None: unsigned."""
 
 Ip = Annotated[
     str, msgspec.Meta(extra_json_schema={"anyOf": [{"format": "ipv4"}, {"format": "ipv6"}]})
@@ -82,9 +88,9 @@ _REGISTER: Final = Operation(
             },
         )
     },
-    "400 401 404 409 413 415 422 503 507",
+    "400 401 403 404 409 413 415 422 503 507",
     Registration,
-    headers={KEEPALIVE: "60"},
+    headers={KEEPALIVE: "60", JOIN_TOKEN: "cfgsync_0123456789ab_A", NEXT_SECRET: "0" * 64},
 )
 _NODE: Final = Operation(
     "Get this node's files; held while not ready with `Prefer: wait=SECONDS`",
@@ -95,6 +101,7 @@ _NODE: Final = Operation(
             {
                 "ETag": _header("digest of the file set"),
                 GENERATION: _header("<epoch>.<number>; absent from a static source"),
+                SIGNATURE: _header("a DSSE envelope in base64, from a server or a bundle that is signed"),
             },
         ),
         "304": Response(description="this node has these files"),
@@ -132,10 +139,13 @@ def register_route(source: NodeConfigSource, presence: PresenceSource | None = N
 
 
 def node_route(
-    source: NodeConfigSource, shared: SharedSource | None = None, presence: PresenceSource | None = None
+    source: NodeConfigSource,
+    shared: SharedSource | None = None,
+    presence: PresenceSource | None = None,
+    sign: Sign | None = None,
 ) -> Route:
     """`POST /node`. With `shared`, an answer is never older than the request's `Cfgsync-Version`. With `presence`, a
-    promise is kept."""
+    promise is kept. With `sign`, files and what confirms them carry a signature."""
 
     async def node(call: Call) -> Reply:
         identifier, headers = call.value.identifier, call.headers
@@ -155,6 +165,8 @@ def node_route(
             fields = {"ETag": f'"{payload.digest}"', **applied}
             if answer.generation is not None:
                 fields[GENERATION] = answer.generation
+            if sign is not None and (signature := sign(identifier, answer.generation, payload.digest)):
+                fields[SIGNATURE] = signature
             if payload.digest in etags or "*" in etags:
                 return Reply(304, (), fields)
             if payload.extended is not None and not takes_extended(headers.get(ACCEPT, "")):

@@ -28,8 +28,8 @@ Role: TypeAlias = Literal["anyone", "node", "reader", "writer", "operator"]
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """The caller of a route: an operator, a reader of file contents, the node that proved its `name` with its secret, or
-    anyone."""
+    """The caller of a route: an operator, a reader of file contents, a writer of documents, the node that proved its `name`
+    with its secret, or anyone. `name` is also that of an operator's, a reader's or a writer's token."""
 
     role: Role
     name: str = ""
@@ -44,6 +44,8 @@ class Call(msgspec.Struct, gc=False):
     """One request. `names` are those of the path, decoded; `headers` ignores case; `value` is the decoded `body`.
 
     `peer` is the user at the other end of a Unix socket; None over TCP, and on a node's route. `Access` sets `principal`.
+    `address` is the client's over TCP, for logs only (a proxy may have written it), and `secure` whether TLS ends here; neither
+    is set on a node's route.
     """
 
     headers: Mapping[str, str] = NOTHING
@@ -53,6 +55,12 @@ class Call(msgspec.Struct, gc=False):
     value: Any = None
     peer: int | None = None
     principal: Principal = ANYONE
+    address: str = ""
+    secure: bool = False
+
+    def __repr__(self) -> str:
+        """Without headers and body, which may hold a secret."""
+        return f"<Call names={dict(self.names)!r} principal={self.principal!r}>"
 
 
 Write: TypeAlias = Callable[[bytes], Awaitable[None]]
@@ -87,10 +95,11 @@ Handler: TypeAlias = Callable[[Call], Awaitable[Reply]]
 
 class Body(msgspec.Struct, frozen=True):
     """The body that a route takes: `decode` makes the call's `value` or raises `InvalidRequest`; above `MAX_BODY_BYTES` it
-    runs in a thread."""
+    runs in a thread. A `form` is what a browser sends without a script; else the body is JSON."""
 
     decode: Callable[[bytes], Any]
     at_most: int = MAX_BODY_BYTES
+    form: bool = False
 
 
 class Response(msgspec.Struct, frozen=True):
@@ -147,9 +156,12 @@ def page_of(query: Mapping[str, str]) -> tuple[int, str]:
 RETRY_AFTER_SECONDS: Final = 1
 
 
-def refusal(status: int, code: str, message: str, headers: Mapping[str, str] = NOTHING) -> Reply:
-    """An error reply, with the error body that all routes share."""
-    return Reply(status, (encode_error(code, message),), headers)
+def refusal(
+    status: int, code: str, message: str, headers: Mapping[str, str] = NOTHING, *, hint: str = ""
+) -> Reply:
+    """An error reply, with the error body that all routes share; `hint` is what to do about it."""
+    body = encode_error(code, message, hint=hint) if hint else encode_error(code, message)
+    return Reply(status, (body,), headers)
 
 
 def unavailable(message: str) -> Reply:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from ..wire.source import AcknowledgingSource, NodeConfigSource, PresenceSource, SharedSource
 from ..wire.status import StatusSource
-from .node_routes import ack_route, node_route, register_route
+from .node_routes import Sign, ack_route, node_route, register_route
 from .route import Route
 from .status_routes import evict_route, health_routes, status_routes
 
@@ -17,7 +17,7 @@ class CfgsyncServerState:
     Each further argument is something that the source can do, and adds its routes: report on the fleet (`status`), record
     acknowledgements (`acknowledging`), keep what nodes promise (`presence`), make a node leave (`evict`). Without
     `has_generations` an acknowledgement names only a digest, as for a static source. `shared` is the source if other servers write to its
-    store.
+    store. `sign` signs each node's files.
     """
 
     def __init__(
@@ -30,8 +30,9 @@ class CfgsyncServerState:
         presence: PresenceSource | None = None,
         has_generations: bool = True,
         evict: Callable[[str], Awaitable[bool]] | None = None,
+        sign: Sign | None = None,
     ) -> None:
-        self._routes = [register_route(source, presence), node_route(source, shared, presence)]
+        self._routes = [register_route(source, presence), node_route(source, shared, presence, sign)]
         if acknowledging is not None:
             self._routes.append(ack_route(acknowledging, has_generations=has_generations))
         self._routes += (

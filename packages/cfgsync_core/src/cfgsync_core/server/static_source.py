@@ -27,6 +27,7 @@ from ..wire.status import (
     FleetStatus,
     NodeBehind,
     NodeDetails,
+    NodeDrift,
     NodeStatus,
     StatusSource,
     fleet_state,
@@ -151,6 +152,7 @@ class StaticConfigSource(NodeConfigSource, AcknowledgingSource, StatusSource, No
         every = [self.node(identifier) for identifier in self._identifiers]
         states = Counter(node.state for node in every)
         behind = [node for node in every if node.state != "applied"]
+        drifted = [node for node in every if node.drifted]
         return FleetStatus(
             state=fleet_state(len(every), is_covered=True, has_failed=False, behind=len(behind)),
             registered=sum(node.registered for node in every),
@@ -161,6 +163,9 @@ class StaticConfigSource(NodeConfigSource, AcknowledgingSource, StatusSource, No
             behind=tuple(NodeBehind(node.identifier, node.reason) for node in behind[:_NAMED]),
             behind_count=len(behind),
             converged=bool(every) and not behind,
+            drifted=tuple(NodeDrift(node.identifier, node.drifted or ()) for node in drifted[:_NAMED])
+            or msgspec.UNSET,
+            drifted_count=len(drifted) or msgspec.UNSET,
         )
 
     def nodes(self, limit: int, after: str) -> Sequence[NodeStatus]:
@@ -172,10 +177,10 @@ class StaticConfigSource(NodeConfigSource, AcknowledgingSource, StatusSource, No
         """See `StatusSource`."""
         known = self._known.get(identifier, _NOTHING)
         payload = self._payloads.get(identifier)
-        has = payload is not None and payload.digest == known.applied and payload.digest != known.failed
+        has = payload is not None and payload.digest == known.applied != known.failed
         state = node_state(
             Missing() if payload is None else Ready(payload),
-            has_failed=known.failed is not None and not has,
+            has_failed=payload is not None and known.failed == payload.digest,
             has_applied=has,
             was_served=payload is not None and known.served == payload.digest,
         )
@@ -211,6 +216,8 @@ class StaticConfigSource(NodeConfigSource, AcknowledgingSource, StatusSource, No
                 words = "applied its files"
             case "served":
                 words = "was sent its files, which it has not acknowledged yet"
+            case _ if known.served is not None:
+                words = "its files have changed, and it has not asked for the new ones yet"
             case _:
                 words = "its files are ready, and it has not asked for them since this server started"
         return (
@@ -225,7 +232,8 @@ class StaticConfigSource(NodeConfigSource, AcknowledgingSource, StatusSource, No
 
 class BundleConfigSource(StaticConfigSource):
     """The source of a bundle file that the runtime's `load_bundle` has read:
-    `BundleConfigSource(bundle, "cfgsync.bundle.yaml")`. `/status` names the file to the operator; a node never sees it."""
+    `BundleConfigSource(bundle, "cfgsync.bundle.yaml")`. `/status` names the file to the operator; a node never sees it.
+    `signatures` are by identifier, of this `revision`."""
 
     def __init__(
         self, bundle: NodeArtifactsBundle, file: str, *, clock: Callable[[], float] = time.time
@@ -234,12 +242,23 @@ class BundleConfigSource(StaticConfigSource):
             {entry.identifier: entry.files for entry in bundle.nodes}, bundle.shared_files, clock=clock
         )
         self.file = file
+        self.revision = bundle.revision
+        self.signatures = bundle.signatures
 
     def adopt(self, other: StaticConfigSource) -> None:
         """See `StaticConfigSource`."""
         super().adopt(other)
         if isinstance(other, BundleConfigSource):
-            self.file = other.file
+            self.file, self.revision, self.signatures = other.file, other.revision, other.signatures
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digest of each node's files."""
+        return {identifier: payload.digest for identifier, payload in self._payloads.items()}
+
+    def signature(self, identifier: str, generation: str | None, digest: str) -> str | None:
+        """The signature in the bundle file, for `CfgsyncServerState`; None when the bundle has none for the node."""
+        return self.signatures.get(identifier)
 
     def _place(self) -> str:
         return f"of {self.file}"

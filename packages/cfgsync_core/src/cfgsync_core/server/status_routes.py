@@ -75,12 +75,13 @@ def status_routes(source: StatusSource) -> list[Route]:
     of_fleet = Operation(
         "The nodes that are registered, those that are missing, and why the fleet is not ready",
         {"200": Response((FleetStatus,))},
+        "400 401 403 503",
         query={"limit": limit, "after": {"type": "string"}},
     )
-    of_node = Operation("One node, and why", {"200": Response((NodeStatus,))})
+    of_node = Operation("One node, and why", {"200": Response((NodeStatus,))}, "400 401 403 503")
     return [
-        Route("GET", "/status", fleet, "status", operation=of_fleet),
-        Route("GET", "/status/{identifier}", node, "status", operation=of_node),
+        Route("GET", "/status", fleet, "status", "reader", operation=of_fleet),
+        Route("GET", "/status/{identifier}", node, "status", "reader", operation=of_node),
     ]
 
 

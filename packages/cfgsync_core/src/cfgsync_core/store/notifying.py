@@ -139,7 +139,7 @@ class NotifyingStore:
                 what,
                 bucket,
                 error_text(error),
-                extra=event("whisper_lost", what=what, bucket=bucket),
+                extra=event("hint_lost", what=what, bucket=bucket),
             )
             return _LOST
 

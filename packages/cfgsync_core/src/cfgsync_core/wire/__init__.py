@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
+    from .headers import JOIN_TOKEN as JOIN_TOKEN
+    from .headers import NEXT_SECRET as NEXT_SECRET
     from .headers import parse_etags as parse_etags
     from .headers import parse_wait as parse_wait
     from .limits import MAX_BODY_BYTES as MAX_BODY_BYTES
@@ -39,14 +41,17 @@ if TYPE_CHECKING:
     from .replacement import encode_replacement as encode_replacement
     from .request_body import RequestBody as RequestBody
     from .source import AcknowledgingSource as AcknowledgingSource
+    from .status import CERTIFICATE_ENDS_SOON as CERTIFICATE_ENDS_SOON
     from .status import FLEET_COLOURS as FLEET_COLOURS
     from .status import NODE_STATES as NODE_STATES
     from .status import FleetState as FleetState
     from .status import MissingNode as MissingNode
     from .status import NodeBehind as NodeBehind
     from .status import NodeDetails as NodeDetails
+    from .status import NodeDrift as NodeDrift
     from .status import State as State
     from .status import StatusSource as StatusSource
+    from .status import TlsStatus as TlsStatus
     from .status import fleet_state as fleet_state
     from .status import generation_number as generation_number
     from .status import last_seen as last_seen

@@ -13,7 +13,10 @@ ACCEPT_EXTENDED: Final = "base64, mode"
 
 ACCEPT = "Cfgsync-Accept"
 GENERATION = "Cfgsync-Generation"
+JOIN_TOKEN = "Cfgsync-Join-Token"
 KEEPALIVE = "Cfgsync-Keepalive"
+NEXT_SECRET = "Cfgsync-Next-Secret"
+SIGNATURE = "Cfgsync-Signature"
 VERSION = "Cfgsync-Version"
 
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)

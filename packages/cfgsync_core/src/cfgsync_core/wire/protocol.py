@@ -218,7 +218,7 @@ def _metadata(raw: msgspec.Raw) -> RegistrationPayload:
 
 
 class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Every body that is not a payload. `not_ready` adds the keys after `message`."""
+    """Every body that is not a payload. `not_ready` adds the keys after `message`, a refusal may add what to do (`hint`)."""
 
     code: str
     message: str
@@ -226,6 +226,7 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str | msgspec.UnsetType = msgspec.UNSET
     conditions: tuple[Condition, ...] | msgspec.UnsetType = msgspec.UNSET
     retry_after: float | msgspec.UnsetType = msgspec.UNSET
+    hint: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def encode_error(code: str, message: str, **more: object) -> bytes:

@@ -121,12 +121,19 @@ class NodeBehind(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
+class NodeDrift(msgspec.Struct, frozen=True):
+    """A registered node on whose disk files were changed: the first of their payload paths."""
+
+    identifier: str
+    paths: tuple[str, ...] = ()
+
+
 class NodeStatus(msgspec.Struct, frozen=True):
     """One node as the server sees it. `keepalive`: it promised to be heard of within so many seconds, None for a node that
     promised nothing. `served` and `applied` are generation text (from a static source digests), `last_seen` is RFC 3339. `rebound`
     is there when another secret has taken this name, and counts how often since this server started; `superseded`
     counts held requests that a newer request of the same name has ended. `drifted` are payload paths whose files were
-    changed on the node's disk, at most 10.
+    changed on the node's disk, at most 10. `overdue`: it was last heard of so many seconds ago, longer than it promised.
 
     `reason` is one sentence; its parts as data are `state` (`""` from an older server), `because` (the text of the
     materializer, its error, or the node's own failure), `conditions`, and the nodes that are `missing`.
@@ -148,6 +155,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     superseded: int | msgspec.UnsetType = msgspec.UNSET
     drifted: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     keepalive: int | None = None
+    overdue: int | msgspec.UnsetType = msgspec.UNSET
 
 
 def last_seen(node: NodeStatus) -> str:
@@ -155,14 +163,28 @@ def last_seen(node: NodeStatus) -> str:
     return node.last_seen or ("not since restart" if node.registered else "never")
 
 
+CERTIFICATE_ENDS_SOON: Final = 14
+"""Days before the end of a server's certificate from which its log and its status warn."""
+
+
+class TlsStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """The certificate that the server shows: when it ends, in how many days (negative: it has), and what is wrong with newer
+    files, or ""."""
+
+    ends: str
+    days_left: int
+    problem: str = ""
+
+
 class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The fleet. `registered` and `waiting` are counts, `revision` the registrations' number, `pending` says that a run
     of the materializer is under way or due. `insecure` is there when the server is open to other machines and lacks
-    something: "no-tls", "no-auth".
+    something: "no-tls", "no-auth"; `tls` when it speaks TLS.
 
     `counts` has the number of nodes in each state; `not_registered` are the `missing` ones. `applied` counts the nodes
     that have acknowledged what the current generation gives them, and `behind` names the first of those `behind_count` that have not. `converged`: a generation covers all registrations, and no
-    node is behind; an older server leaves it out. `missing` are the nodes that the conditions wait for.
+    node is behind; an older server leaves it out. `missing` are the nodes that the conditions wait for. `drifted`
+    names the first of the `drifted_count` nodes on whose disks files were changed; both are absent when there are none.
     """
 
     generation: str | None = None
@@ -181,6 +203,9 @@ class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
     converged: bool | msgspec.UnsetType = msgspec.UNSET
     missing: tuple[MissingNode, ...] = ()
     insecure: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    tls: TlsStatus | msgspec.UnsetType = msgspec.UNSET
+    drifted: tuple[NodeDrift, ...] | msgspec.UnsetType = msgspec.UNSET
+    drifted_count: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class StatusSource(Protocol):

@@ -1,4 +1,5 @@
-"""The access rule of a composed server: nodes by their secret, the page by the server's address, operators by its socket."""
+"""The access rule of a composed server: nodes by their secret, readers by a token or the server's address, operators by its
+socket or a token."""
 
 from __future__ import annotations
 
@@ -6,10 +7,13 @@ from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
 
 from cfgsync_core.server import (
+    ANYONE,
+    NO_SOCKET,
     OPERATOR,
     READER,
     Call,
     LocalOperators,
+    Principal,
     Reply,
     Route,
     is_own_name,
@@ -18,27 +22,39 @@ from cfgsync_core.server import (
     why_not_here,
 )
 
+from .audit import record
 from .identity import Identities
 from .insecure import InsecureOption, is_loopback
+from .tokens.credentials import bearer_of
+from .tokens.tokens import Tokens
 
-Readers: TypeAlias = Literal["loopback", "anyone", "none"]
-"""The callers that may read a `reader` route: those on this machine, all, none."""
+Readers: TypeAlias = Literal["loopback", "anyone", "tokens", "none"]
+"""The callers that may read a `reader` route without a token: those on this machine, all, none; with `none` the page alone
+is refused, as for a program that can have no tokens."""
 
-_CLOSED: Final = "the page is served on loopback only until read tokens exist; --insecure-no-auth shows it to anyone who can reach the server"
+COOKIE: Final = "cfgsync-session"
+
+_CLOSED: Final = "the page of this server is for readers with a token"
 _FOREIGN: Final = "the page answers to this machine's own names and addresses only (`Host`): call it as http://127.0.0.1, with its port"
+_HINT: Final = "on the server's machine: cfgsync token create --role reader --name NAME (operator: --role operator), then --token-file FILE"
 
 _NO_DOCUMENTS: Final = "documents answer on the server's admin socket only: run `cfgsync config` on its machine, as its user or root; on loopback, serve --open-documents opens them to every program of the machine"
 
 
-def readers_of(host: str | Sequence[str], lacking: Sequence[InsecureOption]) -> Readers:
+def readers_of(
+    host: str | Sequence[str], lacking: Sequence[InsecureOption], requires_tokens: bool = False
+) -> Readers:
     """The readers of a server on `host`, or on several; `lacking` are the protections that its operator switched off."""
+    if requires_tokens:
+        return "tokens"
     if is_loopback(host):
         return "loopback"
     return "anyone" if "no-auth" in lacking else "none"
 
 
 class Admission(LocalOperators):
-    """With `identities` None, the routes of nodes check no secret, as for a static source.
+    """With `identities` None, the routes of nodes check no secret, as for a static source; with `tokens` None, no token is
+    valid.
 
     A server on loopback may open two things to the programs of its machine: to readers of the page the contents of files
     (`page_contents`), and to everyone the operator's routes with the names `over_tcp` and all documents (`open_documents`).
@@ -51,6 +67,8 @@ class Admission(LocalOperators):
         identities: Identities | None = None,
         page_contents: bool = False,
         over_tcp: Sequence[str] = (),
+        *,
+        tokens: Tokens | None = None,
         open_documents: bool = False,
     ) -> None:
         if readers != "loopback" and (page_contents or over_tcp or open_documents):
@@ -62,17 +80,24 @@ class Admission(LocalOperators):
         self._page_contents = page_contents
         self._over_tcp = over_tcp
         self._open_documents = open_documents
+        self._tokens = tokens
 
     def before_body(self, route: Route, call: Call) -> Reply | None:
         if call.peer is None and route.access == "operator" and route.name in self._over_tcp:
             why = why_not_here(call.headers)
-            if why is not None:
-                return refusal(403, "forbidden", why)
-            call.principal = OPERATOR
-            return None
-        if route.scope is not None:
-            return self._document(route, call)
-        return super().before_body(route, call)
+            if why is None:
+                call.principal = OPERATOR
+                return None
+            refused: Reply | None = refusal(403, "forbidden", why)
+        elif call.peer is not None or (route.access == "operator" and "Origin" in call.headers):
+            refused = super().before_body(route, call)
+            if refused is None and call.principal is not OPERATOR:
+                refused = self._judged(route, call)
+        else:
+            refused = self._judged(route, call)
+        if refused is not None and route.access == "operator":
+            record(route, call, refused)
+        return refused
 
     def _document(self, route: Route, call: Call) -> Reply | None:
         """The refusal of a call that reads or writes documents: they are for operators, or open to all on this machine."""
@@ -90,11 +115,78 @@ class Admission(LocalOperators):
     async def answer(self, route: Route, call: Call) -> Reply:
         if route.access == "node" and self._identities is not None:
             return await self._identities.answer(route, call)
-        if route.access == "reader" and route.scope is None and call.principal != OPERATOR:
-            if self._readers == "none":
-                return refusal(403, "forbidden", _CLOSED)
-            if self._readers == "loopback" and not is_own_name(call.headers.get("Host", "")):
-                return refusal(403, "forbidden", _FOREIGN)
-            if self._page_contents and why_not_here(call.headers) is None:
-                call.principal = READER
-        return await route.handler(call)
+        reply = await route.handler(call)
+        if route.access == "operator":
+            record(route, call, reply)
+        return reply
+
+    def _judged(self, route: Route, call: Call) -> Reply | None:
+        """The refusal of a call over TCP; else None, and the principal is set."""
+        text = bearer_of(call.headers.get("Authorization"))
+        shown = None if text is None or self._tokens is None else self._tokens.shown(text)
+        opened = route.access == "reader" and route.scope is None and self._readers != "tokens"
+        if shown is not None and (route.access == "public" or shown.permits(route, call)):
+            call.principal = shown.principal()
+            return None
+        if route.access in ("public", "node"):
+            return None
+        if route.scope is not None and self._open_documents:
+            foreign = why_not_here(call.headers)
+            return None if foreign is None else refusal(403, "forbidden", foreign)
+        if opened or (route.access == "reader" and route.scope is None and text is None):
+            return self._read(route, call)
+        if shown is not None:
+            call.principal = shown.principal()  # for the log
+            token = shown.token
+            scopes = f" for {', '.join(token.scopes)}" if token.scopes else ""
+            why = f"the token {token.name} (role {token.role}{scopes}) does not permit this"
+            return refusal(403, "forbidden", why, hint=_HINT)
+        if route.access == "operator":
+            why = NO_SOCKET if text is None else f"the token is unknown, revoked or over; {NO_SOCKET}"
+            return refusal(403, "forbidden", why)
+        why = (
+            f"this needs a token of role {route.access}"
+            if text is None
+            else "the token is unknown, revoked or over"
+        )
+        return refusal(401, "unauthorized", why, _BEARER, hint=_HINT)
+
+    def _read(self, route: Route, call: Call) -> Reply | None:
+        """The refusal of a reader that shows no token; else None, and the principal is set."""
+        principal = self._session(call) if route.method == "GET" else ANYONE
+        if principal is not ANYONE:
+            call.principal = principal
+            return None
+        is_page = route.name == "page"
+        if self._readers == "tokens":
+            if is_page and "text/html" in call.headers.get("Accept", ""):
+                return Reply(303, (), {"Location": "login", "Cache-Control": "no-store"})
+            return refusal(
+                401, "unauthorized", "this needs a token of a reader or an operator", _BEARER, hint=_HINT
+            )
+        if not is_page:
+            return None  # `/status` has no check of the Host: docs/howto/page.md
+        if self._readers == "none":
+            return refusal(403, "forbidden", _CLOSED)
+        if self._readers == "loopback" and not is_own_name(call.headers.get("Host", "")):
+            return refusal(403, "forbidden", _FOREIGN)
+        if self._page_contents and why_not_here(call.headers) is None:
+            call.principal = READER
+        return None
+
+    def _session(self, call: Call) -> Principal:
+        cookie = cookie_of(call)
+        found = self._tokens.session(cookie) if cookie and self._tokens is not None else None
+        return found or ANYONE
+
+
+def cookie_of(call: Call) -> str:
+    """The text of the session's cookie, `""` without one."""
+    for pair in call.headers.get("Cookie", "").split(";"):
+        name, _, value = pair.strip().partition("=")
+        if name == COOKIE:
+            return value
+    return ""
+
+
+_BEARER: Final = {"WWW-Authenticate": "Bearer"}

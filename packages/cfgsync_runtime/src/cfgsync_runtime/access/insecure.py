@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from cfgsync_core import FleetStatus, NodeStatus
 from cfgsync_core.log_events import event
-from cfgsync_core.wire import StatusSource
+from cfgsync_core.wire import StatusSource, TlsStatus
+
+from ..errors import InputError
 
 InsecureOption: TypeAlias = Literal["no-tls", "no-auth"]
 
@@ -21,6 +24,7 @@ _BANNER: Final[dict[InsecureOption, str]] = {
     "no-tls": "nothing is encrypted, and anyone on the network path can read secrets and files",
     "no-auth": "anyone who can reach it may join, and take a name from a node with another secret",
 }
+_NEEDED: Final[dict[InsecureOption, str]] = {"no-tls": "TLS", "no-auth": "a rule for which nodes may join"}
 
 
 def is_loopback(host: str | Sequence[str]) -> bool:
@@ -41,6 +45,36 @@ def _is_loopback(host: str) -> bool:
     except ValueError:
         return False
     return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+
+
+def lacking_of(host: str | Sequence[str], *, no_tls: bool, no_auth: bool) -> tuple[InsecureOption, ...]:
+    """The protections that a server on `host` lacks when its operator waives these; none on loopback."""
+    waived: dict[InsecureOption, bool] = {"no-tls": no_tls, "no-auth": no_auth}
+    return () if is_loopback(host) else tuple(option for option, is_waived in waived.items() if is_waived)
+
+
+def refuse_insecure(
+    host: str | Sequence[str],
+    lacking: Sequence[InsecureOption],
+    spelled: Callable[[list[InsecureOption]], str],
+    *,
+    certificate: str,
+    has_tls: bool,
+    has_rule: bool,
+) -> None:
+    """Off loopback a server needs TLS and a rule for which nodes may join, unless `lacking` says that its operator waives
+    them. Raises `InputError`, whose hint has the exact text to add: `certificate` says how one is given, and what waives
+    the protections is `spelled` by the caller."""
+    has = [*lacking, *(["no-tls"] if has_tls else ()), *(["no-auth"] if has_rule else ())]
+    missing = [option for option in _NEEDED if option not in has]
+    make = (
+        f"make a certificate (cfgsync tls init) and give {certificate}; or, " if "no-tls" in missing else ""
+    )
+    if (hosts := open_hosts(host)) and missing:
+        raise InputError(
+            f"host {' and '.join(hosts)} is open to other machines, without {' and without '.join(map(_NEEDED.__getitem__, missing))}",
+            f"{make}if its network is to be trusted with that, add {spelled(missing)}",
+        )
 
 
 def warn(host: str | Sequence[str], lacking: tuple[InsecureOption, ...]) -> None:
@@ -76,19 +110,30 @@ def exposes_errors(asked: bool, host: str | Sequence[str]) -> bool:
     return asked
 
 
-class InsecureStatus(StatusSource):
-    """The status of another source, with `insecure` and `rebound`, the names that another secret has taken."""
+class ProtectionStatus(StatusSource):
+    """The status of another source, with how its server is protected: `insecure`, `tls`, and `rebound`, the names that another
+    secret has taken."""
 
     def __init__(
-        self, source: StatusSource, lacking: tuple[InsecureOption, ...], rebound: Mapping[str, int]
+        self,
+        source: StatusSource,
+        lacking: tuple[InsecureOption, ...],
+        rebound: Mapping[str, int],
+        tls: Callable[[], TlsStatus] | None = None,
     ) -> None:
         self._source = source
-        self._lacking = lacking
+        self._lacking = lacking or UNSET
         self._rebound = rebound
+        self._tls = tls
 
     def fleet(self, limit: int, after: str) -> FleetStatus:
         fleet = self._source.fleet(limit, after)
-        return replace(fleet, insecure=self._lacking, nodes=tuple(map(self._marked, fleet.nodes)))
+        return replace(
+            fleet,
+            insecure=self._lacking,
+            tls=UNSET if self._tls is None else self._tls(),
+            nodes=tuple(map(self._marked, fleet.nodes)),
+        )
 
     def nodes(self, limit: int, after: str) -> Sequence[NodeStatus]:
         return [self._marked(node) for node in self._source.nodes(limit, after)]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
 
-from cfgsync_core import Backend, Engine, OpenEngine, StoreRefused
+from cfgsync_core import Backend, OpenEngine, StoreRefused
 
 GROUP: Final = "cfgsync.engines"
 """The entry point group: the name is the URL scheme, the value an `OpenEngine`."""
@@ -56,12 +56,3 @@ def _engine(url: str) -> EntryPoint:
             f"give a store as {known}" if known else "install cfgsync-runtime again: it has lost its engines",
         )
     return engines[scheme]
-
-
-def opened_backend(
-    store: Backend | Engine | str, on_fatal: Callable[[BaseException], None] | None
-) -> AbstractAsyncContextManager[Backend]:
-    """The backend of a URL, open while the context lasts; or an open one, or a store that is its own `StoreAdmin`, left open."""
-    if isinstance(store, str):
-        return open_backend(store, on_fatal=on_fatal)
-    return nullcontext(store if isinstance(store, Backend) else Backend(store, store))

@@ -28,8 +28,11 @@ COMMANDS: Final = {
     "status": "Which nodes are here, which are missing, and why.",
     "check": "Run a materializer on a recorded fleet; no server.",
     "generation": "List, show and compare generations, or make a new one.",
-    "node": "List and show nodes, let one leave, or replace its files.",
+    "node": "List and show nodes, remove one, or replace its files.",
     "config": "Read and write config documents, and their history.",
+    "token": "Make, list and revoke tokens of nodes, readers and operators.",
+    "bundle": "Check a bundle, sign it, or verify its signatures.",
+    "tls": "Make a server's certificate, or show one.",
     "store": "Check a store, or begin a new epoch in it.",
 }
 """Every command and its line in `cfgsync --help`; its module has the same name."""
@@ -37,6 +40,9 @@ COMMANDS: Final = {
 COMPLETION: Final = ("--install-completion", "--show-completion")
 
 VARIABLES: Final = "Every flag is also an environment variable, {names}; the flag wins."
+
+HELP: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"]}
+"""What shows the help, for every command below the one that has it."""
 
 PLAIN: Final[dict[str, Any]] = {
     "add_completion": False,
@@ -94,14 +100,12 @@ def _tidied(command: Any, path: str) -> Any:
 
     `envvar=[]` marks a flag whose variable the command reads itself.
     """
-    shared = ""
+    shared: list[str] = []
     for parameter in command.params:
         if parameter.param_type_name == "option":
             flag = parameter.opts[0].removeprefix("--")
             parameter.show_envvar = False
-            shared = shared or (
-                f", but {variable_of(path, flag).name}" if flag in SHARED and flag != "env" else ""
-            )
+            shared += [variable_of(path, flag).name] if flag in SHARED and flag != "env" else []
             if parameter.envvar is None:
                 variable = variable_of(path, flag)
                 parameter.envvar = variable.name
@@ -115,7 +119,9 @@ def _tidied(command: Any, path: str) -> Any:
         _tidied(one, f"{path} {name}")
     if not commands:
         own = variable_of(path, "flag").name.removesuffix("FLAG")
-        names = f"{own}<FLAG>{shared if own != PREFIX else ''}"
+        names = f"{own}<FLAG>"
+        if shared and own != PREFIX:
+            names += f" (but {', '.join(shared)})"
         if path == "fetch":
             names += " (but CFGSYNC_FETCH_WATCH, _JSON, _STATE)"
         command.epilog = VARIABLES.format(names=names)
@@ -175,7 +181,9 @@ def _root(
 
 def command_line() -> Any:
     """The whole command line, as a click group."""
-    app = typer.Typer(cls=LazyGroup, no_args_is_help=True, **{**PLAIN, "add_completion": True})
+    app = typer.Typer(
+        cls=LazyGroup, no_args_is_help=True, **{**PLAIN, "add_completion": True}, context_settings=HELP
+    )
     app.callback()(_root)
     return typer.main.get_command(app)
 

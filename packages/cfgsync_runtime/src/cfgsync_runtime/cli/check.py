@@ -80,7 +80,7 @@ def command(
     Exit codes: 0 equal; 1 different, failed, or NotReady where a generation was served (NotReady where none was is
     equal); 2 usage, a snapshot or a class that cannot be loaded. Nodes whose files an operator replaced are not
     compared. A traceback shows the application's frames only. It needs no server, and assumes that every deadline of a Quorum has passed.
-    It calls the materializer with all that this does: a PersistingSnapshotMaterializer writes, so check what it wraps.
+    A PersistingSnapshotMaterializer does not write in it; a class of your own that writes must look at registrations.dry_run.
     """
     if snapshot is None and store is None:  # a flag for one wins over a variable for the other
         found = {flag: variable_of("check", flag).read(say=note) for flag in ("snapshot", "store")}
@@ -110,7 +110,7 @@ def _deadline(text: str) -> float:
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--run-timeout") from error
     if not seconds:
-        raise typer.BadParameter("give more than no time", param_hint="--run-timeout")
+        raise typer.BadParameter("give a duration above 0", param_hint="--run-timeout")
     return seconds
 
 

@@ -18,13 +18,16 @@ from cfgsync_core import (
     IntegrityError,
     InvalidRegistration,
     InvalidServerUrl,
+    InvalidTrust,
     NodeRegistration,
     RegistrationPayload,
     ServerUrl,
+    Trust,
 )
 
 from ..errors import InputError
-from ..node.fetch import EXIT, Ending, fetch
+from ..node.ending import EXIT, Ending
+from ..node.fetch import fetch
 from ..node.outputs import ArtifactOutputMap, Placeable, Plan
 from .parts.messages import WaitingLine, fail, note
 from .parts.unfailing_stream import open_standard_descriptors, unfailing
@@ -43,6 +46,8 @@ Register this node, wait for its files, write them. Exit codes: 0 files in place
   CFG_DEPLOYMENT_PATH             where /deployment.yaml goes
   CFG_ALLOW_ANY_PATH              1: write every other file to the path that the server names
   CFGSYNC_WAIT                    how many seconds to wait  [300]
+  CFGSYNC_CA_FILE                 the CA certificates that verify an https server
+  CFGSYNC_CA_HASH                 the hash of its CA, instead: cfgsync tls show prints it
 """
 
 ROUTES: Final = {
@@ -57,6 +62,8 @@ ROUTES: Final = {
 _SPELLED: Final = {
     "--server": "CFG_SERVER_ADDR",
     "--wait": "CFGSYNC_WAIT",
+    "--ca-file": "CFGSYNC_CA_FILE",
+    "--ca-hash": "CFGSYNC_CA_HASH",
     "--state, --secret-file": "cfgsync fetch --secret-file: cfgsync-client sends none",
 }
 """What hints call by the flags of `cfgsync fetch`, by its name here."""
@@ -144,10 +151,17 @@ class Client(msgspec.Struct, frozen=True):
 def read_environment(environment: Mapping[str, str]) -> Client:
     """Read the original's variables, with its defaults; an empty one counts as given. Raises `InputError`."""
     address = environment.get("CFG_SERVER_ADDR", f"http://127.0.0.1:{_default_port(environment)}")
+    ca_file, ca_hash = environment.get("CFGSYNC_CA_FILE", ""), environment.get("CFGSYNC_CA_HASH", "")
     try:
-        server = ServerUrl.parse(address.rstrip("/"))
+        server = ServerUrl.parse(address.rstrip("/"), Trust.parse(ca_file, ca_hash))
     except InvalidServerUrl as error:
         raise InputError(f"CFG_SERVER_ADDR: {error}", "set it to the server's URL, or unset it") from error
+    except InvalidTrust as error:
+        name = "CFGSYNC_CA_FILE" if ca_file else "CFGSYNC_CA_HASH"
+        raise InputError(f"{name}: {error}", "correct it, or unset it") from error
+    if server.trust and server.scheme == "http":
+        why = f"CFG_SERVER_ADDR: {server} is no https server, and CFGSYNC_CA_FILE or _HASH verifies one"
+        raise InputError(why, "set it to https://…, or unset the other")
     ip = environment.get("CFG_HOST_IP", "127.0.0.1")
     try:
         IPv4Address(ip)

@@ -34,7 +34,7 @@ from .parts.document_words import (
     pretty,
     say_written,
 )
-from .parts.server_client import DEFAULT_SERVER, AdminSocket, AsJson, Server
+from .parts.server_client import DEFAULT_SERVER, AdminSocket, AsJson, Server, TokenFile, asking_a_server
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 
@@ -52,6 +52,7 @@ def group() -> None:
 
 
 @app.command(short_help="Print a document.")
+@asking_a_server
 def get(
     name: Name,
     environment: Environment = DEFAULT,
@@ -59,6 +60,7 @@ def get(
     namespace: Namespace = DEFAULT,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
     json: AsJson = False,
 ) -> None:
     """Print a document; with --json its revision and time, too.
@@ -70,7 +72,7 @@ def get(
 
     Exit codes: 1 absent, 5 not allowed, 7 no answer.
     """
-    with DocumentClient(server, admin_socket, Place(environment, app, namespace)) as client:
+    with DocumentClient(server, admin_socket, token_file, Place(environment, app, namespace)) as client:
         answer = client.call("GET", name)
         shown = client.decoded(name, answer, Shown)
     if json:
@@ -80,6 +82,7 @@ def get(
 
 
 @app.command("set", short_help="Replace a document by the JSON object in a file.")
+@asking_a_server
 def set_(
     name: Name,
     file: Annotated[str, typer.Argument(metavar="FILE|-", show_default=False)],
@@ -89,6 +92,7 @@ def set_(
     namespace: Namespace = DEFAULT,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
     json: AsJson = False,
 ) -> None:
     """Replace the whole document by the JSON object in FILE, or on standard input. An equal one makes no revision.
@@ -100,12 +104,13 @@ def set_(
 
     Exit codes: 2 not valid, 5 not allowed, 7 no answer, 10 another revision.
     """
-    with DocumentClient(server, admin_socket, Place(environment, app, namespace)) as client:
+    with DocumentClient(server, admin_socket, token_file, Place(environment, app, namespace)) as client:
         answer = client.call("POST", name, content_of(file), precondition(if_revision))
         say_written(client.decoded(name, answer, Written), json)
 
 
 @app.command(short_help="Merge a JSON object into a document.")
+@asking_a_server
 def patch(
     name: Name,
     change: Annotated[str, typer.Argument(metavar="JSON|FILE|-", show_default=False)],
@@ -118,6 +123,7 @@ def patch(
     namespace: Namespace = DEFAULT,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
     json: AsJson = False,
 ) -> None:
     """Replace members of the document by those of a JSON object; an absent document is created.
@@ -134,17 +140,19 @@ def patch(
         change.encode("utf-8", "surrogateescape") if change.lstrip().startswith("{") else content_of(change)
     )
     headers = precondition(if_revision) | ({"Content-Type": MERGE_PATCH} if merge_patch else {})
-    with DocumentClient(server, admin_socket, Place(environment, app, namespace)) as client:
+    with DocumentClient(server, admin_socket, token_file, Place(environment, app, namespace)) as client:
         say_written(client.decoded(name, client.call("PATCH", name, body, headers), Written), json)
 
 
 @app.command("list", short_help="The documents of an environment.")
+@asking_a_server
 def list_(
     environment: Environment = DEFAULT,
     app: App = DEFAULT,
     namespace: Namespace = DEFAULT,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
     json: AsJson = False,
 ) -> None:
     """The documents of an environment: name, revision, and when each was written.
@@ -154,7 +162,7 @@ def list_(
       cfgsync config list --env production
     """
     place = Place(environment, app, namespace)
-    with DocumentClient(server, admin_socket, place) as client:
+    with DocumentClient(server, admin_socket, token_file, place) as client:
         answer = client.call("GET")
         listed = client.decoded("", answer, Listed).configs
     if json:
@@ -170,6 +178,7 @@ def list_(
 
 
 @app.command(short_help="Delete a document.")
+@asking_a_server
 def delete(
     name: Name,
     if_revision: IfRevision = None,
@@ -178,6 +187,7 @@ def delete(
     namespace: Namespace = DEFAULT,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
 ) -> None:
     """Delete a document; an absent one stays absent.
 
@@ -185,12 +195,13 @@ def delete(
     Examples:
       cfgsync config delete flags --env staging
     """
-    with DocumentClient(server, admin_socket, Place(environment, app, namespace)) as client:
+    with DocumentClient(server, admin_socket, token_file, Place(environment, app, namespace)) as client:
         client.call("DELETE", name, headers=precondition(if_revision))
     print(f"{plain(name, 200)} is deleted")
 
 
 @app.command(short_help="The values that a document had.")
+@asking_a_server
 def history(
     name: Name,
     environment: Environment = DEFAULT,
@@ -198,6 +209,7 @@ def history(
     namespace: Namespace = DEFAULT,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
     json: AsJson = False,
 ) -> None:
     """The values that a document had, newest first: revision, when, by whom, and the value.
@@ -206,7 +218,7 @@ def history(
     Examples:
       cfgsync config history flags --env production
     """
-    with DocumentClient(server, admin_socket, Place(environment, app, namespace)) as client:
+    with DocumentClient(server, admin_socket, token_file, Place(environment, app, namespace)) as client:
         answer = client.call_scope("GET", name, "history")
         entries = client.decoded(name, answer, HistoryOf).entries
     if json:
@@ -218,6 +230,7 @@ def history(
 
 
 @app.command(short_help="Write an earlier value again.")
+@asking_a_server
 def rollback(
     name: Name,
     revision: Annotated[int, typer.Argument(metavar="REVISION", min=1, show_default=False)],
@@ -226,6 +239,7 @@ def rollback(
     namespace: Namespace = DEFAULT,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
 ) -> None:
     """Write the value of an earlier revision again. This makes a new revision.
 
@@ -234,13 +248,14 @@ def rollback(
       cfgsync config rollback flags 7 --env production
     """
     body = msgspec.json.encode({"toVersion": revision})
-    with DocumentClient(server, admin_socket, Place(environment, app, namespace)) as client:
+    with DocumentClient(server, admin_socket, token_file, Place(environment, app, namespace)) as client:
         client.call_scope("POST", name, "rollback", body)
         shown = client.decoded(name, client.call("GET", name), Shown)
     print(f"{plain(name, 200)} revision {shown.revision} has the value of revision {revision}")
 
 
 @app.command(short_help="What differs between two environments.")
+@asking_a_server
 def diff(
     name: Name,
     before: Annotated[str, typer.Option("--from", metavar="NAME", help="The one environment.")],
@@ -249,6 +264,7 @@ def diff(
     namespace: Namespace = DEFAULT,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
 ) -> None:
     """What differs in a document between two environments, line by line.
 
@@ -260,7 +276,7 @@ def diff(
     """
     texts = []
     for environment in (before, after):
-        with DocumentClient(server, admin_socket, Place(environment, app, namespace)) as client:
+        with DocumentClient(server, admin_socket, token_file, Place(environment, app, namespace)) as client:
             texts.append(pretty(client.decoded(name, client.call("GET", name), Shown).data))
     lines = difference(texts[0], texts[1], f"{name} ({before})", f"{name} ({after})")
     print("\n".join(lines) or f"{plain(name, 200)} is the same in both")
@@ -268,6 +284,7 @@ def diff(
 
 
 @app.command(short_help="Print each newest value, or run a command for it.")
+@asking_a_server
 def watch(
     name: Name,
     command: Annotated[list[str] | None, typer.Argument(metavar="[-- COMMAND]", show_default=False)] = None,
@@ -276,6 +293,7 @@ def watch(
     namespace: Namespace = DEFAULT,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
 ) -> None:
     """Print the value now and each newest one, a line each; or run COMMAND once for each distinct value.
 
@@ -289,7 +307,7 @@ def watch(
       cfgsync config watch flags -- ./apply-flags
     """
     place = Place(environment, app, namespace)
-    with DocumentClient(server, admin_socket, place) as client:
+    with DocumentClient(server, admin_socket, token_file, place) as client:
         watched = WatchedDocument(client, name)
         if command:
             run_for_each(watched, command, name, place)

@@ -36,8 +36,8 @@ def command_of(run: Callable[[FetchArguments], int]) -> Callable[..., None]:
     def command(ctx: typer.Context, **given: Any) -> None:
         """Register this node, wait for its files, write them, start a command.
 
-        COMMAND replaces this process when every file is in place; with --watch it is started then, ends with this process,
-        and its end is the end.
+        COMMAND replaces this process when every file is in place. With --watch it is started then, and stopped with this
+        process, which ends when COMMAND does.
 
         \b
         Examples:

@@ -21,6 +21,8 @@ from .parts.server_client import (
     OperatorClient,
     Server,
     ServerClient,
+    TokenFile,
+    asking_a_server,
 )
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
@@ -43,7 +45,7 @@ class _Renewed(msgspec.Struct, frozen=True):
 
 @app.callback()
 def group() -> None:
-    """Which generations there are, what changed, and a new one by hand.
+    """List, show and compare generations, or make a new one.
 
     \b
     Examples:
@@ -53,7 +55,13 @@ def group() -> None:
 
 
 @app.command("list", short_help="The generations that the server knows.")
-def list_(server: Server = DEFAULT_SERVER, admin_socket: AdminSocket = None, json: AsJson = False) -> None:
+@asking_a_server
+def list_(
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
+    json: AsJson = False,
+) -> None:
     """The generations that the server knows, newest first.
 
     The server holds the files of the current and the previous one (FILES yes) for show and diff.
@@ -63,7 +71,7 @@ def list_(server: Server = DEFAULT_SERVER, admin_socket: AdminSocket = None, jso
       cfgsync generation list
       cfgsync generation list --json
     """
-    with OperatorClient(server, admin_socket) as client:
+    with OperatorClient(server, admin_socket, token_file) as client:
         found = _all(client)
     if json:
         print(msgspec.json.encode({"generations": found}).decode())
@@ -81,6 +89,7 @@ def list_(server: Server = DEFAULT_SERVER, admin_socket: AdminSocket = None, jso
 
 
 @app.command(short_help="The nodes of a generation, and their files.")
+@asking_a_server
 def show(
     number: Number = None,
     contents: Annotated[
@@ -88,6 +97,7 @@ def show(
     ] = False,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
     json: AsJson = False,
 ) -> None:
     """The nodes of generation N (default: the current one) and their files: mode, size, digest, path.
@@ -99,7 +109,7 @@ def show(
       cfgsync generation show
       cfgsync generation show 3 --contents
     """
-    with OperatorClient(server, admin_socket) as client:
+    with OperatorClient(server, admin_socket, token_file) as client:
         wanted = _held(client, number)
         query: dict[str, object] = {"number": wanted, **({"contents": 1} if contents else {})}
         pages = client.pages(ROUTE, query, GenerationPage)
@@ -116,6 +126,7 @@ def show(
 
 
 @app.command(short_help="What changed from one generation to another.")
+@asking_a_server
 def diff(
     before: Annotated[int | None, typer.Argument(metavar="[A]", min=1)] = None,
     after: Annotated[int | None, typer.Argument(metavar="[B]", min=1)] = None,
@@ -124,6 +135,7 @@ def diff(
     ] = False,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
     json: AsJson = False,
 ) -> None:
     """What generation B (default: the current one) changed since A (default: the previous one).
@@ -136,10 +148,11 @@ def diff(
       cfgsync generation diff 2 3 --exit-code
     """
     different = False
-    with OperatorClient(server, admin_socket) as client:
+    with OperatorClient(server, admin_socket, token_file) as client:
         new = _held(client, after)
         if before is None and new == 1:
-            raise typer.Exit(fail(1, "there is no generation before 1", "name two: generation diff A B"))
+            only = "generation 1 is the only one: there is nothing to compare it with"
+            raise typer.Exit(fail(1, only, "cfgsync generation show prints its files"))
         old = _held(client, before or new - 1)
         pages = client.pages(ROUTE, {"from": old, "to": new}, DiffPage)
         all_pages: list[DiffPage] = []
@@ -159,8 +172,10 @@ def diff(
     raise typer.Exit(int(exit_code and different))
 
 
+@app.command("renew", hidden=True)
 @app.command(short_help="Run the materializer again: one new generation.")
-def renew(
+@asking_a_server
+def rebuild(
     accept: Annotated[
         bool, typer.Option("--accept", help="Let it leave out what the shrink guard would refuse, this once.")
     ] = False,
@@ -169,22 +184,23 @@ def renew(
     ] = LONGEST_HOLD,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
     json: AsJson = False,
 ) -> None:
     """Run the materializer again, and make one new generation of every node; equal files keep the number.
 
-    A frozen fleet (serve --late freeze) takes in the nodes that came later.
+    A frozen fleet (serve --late freeze) takes in the nodes that came later. cfgsync generation renew is its older name.
 
     \b
     Examples:
-      cfgsync generation renew
-      cfgsync generation renew --accept
+      cfgsync generation rebuild
+      cfgsync generation rebuild --accept
 
     Exit codes: 0 a generation is published, 1 none was made
     (not ready, failed, or no run in time), 5 refused, 7 no answer.
     """
     body = msgspec.json.encode({"accept": accept})
-    with OperatorClient(server, admin_socket) as client:
+    with OperatorClient(server, admin_socket, token_file) as client:
         answer = client.post(f"/admin/renew?wait={timeout:g}", body, timeout + 10.0)
         renewed = client.decoded("/admin/renew", answer, _Renewed)
     made = renewed.outcome in ("new", "equal")

@@ -76,6 +76,10 @@ def run(arguments: Sequence[str]) -> int:
                 file=sys.stderr,
                 flush=True,
             )
+        if settings.requires_tokens and not settings.allow_anonymous:
+            note(
+                f"nodes need a join token; the original's clients have none: add `allow_anonymous: true` to {file}"
+            )
         return serve(settings, read)
     except CfgsyncError as error:
         return fail(1, f"Error: {error}", getattr(error, "hint", ""))

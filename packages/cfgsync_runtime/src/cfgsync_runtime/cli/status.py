@@ -12,9 +12,10 @@ from cfgsync_core.wire import check_identifier
 
 from .parts.fetch.flags import is_flag
 from .parts.fleet_table import Page, is_known, one, table
-from .parts.server_client import DEFAULT_SERVER, AdminSocket, Server, ServerClient
+from .parts.server_client import DEFAULT_SERVER, AdminSocket, Server, StatusClient, TokenFile, asking_a_server
 
 
+@asking_a_server
 def command(
     ctx: typer.Context,
     identifier: Annotated[str | None, typer.Argument(metavar="[ID]", help="One node only.")] = None,
@@ -26,7 +27,7 @@ def command(
         bool,
         typer.Option(
             "--wait-applied",
-            help="Wait until every node has applied its files: exit 0, else 1 and the nodes that have not.",
+            help="Wait until every node has applied its files, and exit 0; after --timeout, name those that have not, and exit 1.",
         ),
     ] = False,
     timeout: Annotated[
@@ -37,6 +38,7 @@ def command(
         typer.Option(metavar="FILE", help="Record the fleet for cfgsync check, on the server's machine."),
     ] = None,
     admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
     json: Annotated[bool, typer.Option("--json", help="Print the server's answer unchanged.")] = False,
 ) -> None:
     """Which nodes are here, which are missing, and why.
@@ -49,17 +51,22 @@ def command(
       cfgsync status --wait-applied --timeout 30
       cfgsync status --save-snapshot fleet.json
 
-    It fits its terminal; off a terminal it has 80 columns, no colours, and with --watch a block for each change.
+    The table fits the terminal; off a terminal it has 80 columns, no colours, and with --watch a block for each change.
 
-    Exit codes: 0 shown; 1 no such node, or with --wait-applied one that has not; 5 refused, 6 no status, 7 no answer, 130 after Ctrl-C.
+    Exit codes: 0 shown; 1 no such node, or with --wait-applied a node that has not applied its files; 5 refused, 6 no status, 7 no answer, 130 after Ctrl-C.
     """
     if wait_applied and watch and is_flag(ctx, "wait_applied") != is_flag(ctx, "watch"):
         watch = is_flag(ctx, "watch")  # a flag wins over a variable that says the opposite
         wait_applied = not watch
     if wait_applied and (identifier is not None or save_snapshot is not None or watch):
-        raise typer.BadParameter("it is about the whole fleet, and alone", param_hint="--wait-applied")
+        raise typer.BadParameter(
+            "it waits for the whole fleet: give no ID, --watch or --save-snapshot with it",
+            param_hint="--wait-applied",
+        )
     if save_snapshot is not None and (identifier is not None or watch):
-        raise typer.BadParameter("it is about the whole fleet, once", param_hint="--save-snapshot")
+        raise typer.BadParameter(
+            "it records the whole fleet once: give no ID or --watch with it", param_hint="--save-snapshot"
+        )
     if identifier is not None:
         try:
             check_identifier(identifier)
@@ -69,9 +76,9 @@ def command(
     if save_snapshot is not None:
         from .parts.snapshot_file import save_snapshot as save
 
-        save(server, save_snapshot, admin_socket)
+        save(server, save_snapshot, admin_socket, token_file)
         return
-    with ServerClient(server) as client:
+    with StatusClient(server, admin_socket, token_file) as client:
         if wait_applied:
             from .parts.wait_applied import wait_until_applied
 

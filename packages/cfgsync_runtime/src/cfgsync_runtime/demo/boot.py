@@ -20,7 +20,7 @@ from cfgsync_adapter import Quorum
 from cfgsync_core import CfgsyncError, FleetStatus, HttpServer
 from cfgsync_core.text import counted
 
-from ..compose import serving_snapshot
+from ..compose.fleet_server import serving_snapshot
 from ..node.outputs import OutputDirectory
 from ..node.programs import fetch_and_write_artifacts
 from .fleet import DEFECT, FILES, DemoFailed, DemoNode, Peers, checked, fleet_of, tree

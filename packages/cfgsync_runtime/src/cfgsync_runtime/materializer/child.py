@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Final, Self
@@ -21,6 +22,7 @@ from cfgsync_core import MaterializationFailed
 from cfgsync_core.log_events import event
 
 from ..errors import InputError
+from .account import Account
 from .child_process import LEAVE, ChildProcess, Ended, to_stderr
 from .messages import (
     MAX_ANSWER_BYTES,
@@ -49,7 +51,8 @@ class ChildDecider:
 
     Entering starts the process, waits until it has loaded the materializer, and sets `revision` and `expected_nodes`. Raises `InputError` when
     it cannot be loaded. A process that replaces it has `load_within` seconds to load it, or twice as long as the first one.
-    `printed` gets the lines that the process prints and logs, in a thread; with `json_logs` its log is JSON.
+    `printed` gets the lines that the process prints and logs, in a thread; with `json_logs` its log is JSON. The process runs
+    as `account`, which must be able to read the module, Python and cfgsync.
     """
 
     busy = False  # a cancelled run is killed: it never goes on in the background
@@ -61,8 +64,10 @@ class ChildDecider:
         *,
         printed: Callable[[str], object] = to_stderr,
         json_logs: bool = False,
+        account: Account | None = None,
     ) -> None:
         self._target = target
+        self._account = account
         self._load_within = load_within
         self._printed = printed
         self._json_logs = json_logs
@@ -83,8 +88,13 @@ class ChildDecider:
         except Ended as ended:
             await self._end()
             raise InputError(
-                f"loading {self._target} ended its process: {ended}", "import it in Python to see why"
+                f"loading {self._target} ended its process: {ended}",
+                f"import it in Python to see why{self._must_read()}",
             ) from ended
+        except InputError as error:
+            await self._end()
+            error.hint += self._must_read()
+            raise
         except BaseException:
             await self._end()
             raise
@@ -128,7 +138,13 @@ class ChildDecider:
         return answer
 
     async def _started(self) -> ChildProcess:
-        return await ChildProcess.start(self._target, self._printed, self._json_logs)
+        return await ChildProcess.start(self._target, self._printed, self._json_logs, self._account)
+
+    def _must_read(self) -> str:
+        """The end of a hint, for a process that runs as another user."""
+        if self._account is None:
+            return ""
+        return f"; user {self._account.name} must be able to read the module, its directory, {sys.executable} and its packages"
 
     async def _load(self, process: ChildProcess) -> None:
         try:
@@ -154,9 +170,9 @@ class ChildDecider:
             await process.send(Changed(changed[at : at + BATCH], []))
         if gone:
             await process.send(Changed([], gone))
-        times = (snapshot.first_at, snapshot.changed_at, snapshot.unpublished_at)
+        facts = (snapshot.first_at, snapshot.changed_at, snapshot.unpublished_at, snapshot.dry_run)
         self._run += 1
-        await process.send(Decide(self._run, snapshot.version, *times))
+        await process.send(Decide(self._run, snapshot.version, *facts))
         self._sent = snapshot
 
     async def _answer(self, process: ChildProcess) -> Decision | Failed:

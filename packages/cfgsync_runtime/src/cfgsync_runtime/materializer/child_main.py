@@ -1,7 +1,7 @@
 """The child's side: loads MODULE:CLASS, keeps its own copy of the registrations, and runs the materializer on request.
 
-`python -P -m cfgsync_runtime.materializer.child_main FD PIPE LOG MODULE:CLASS`: FD is a socket to the server, PIPE closes
-when the server ends, LOG is `json` or `text`. It ends when the server hangs up.
+`python -P -m cfgsync_runtime.materializer.child_main FD PIPE LOG ACCOUNT MODULE:CLASS`: FD is a socket to the server, PIPE
+closes when the server ends, LOG is `json` or `text`, ACCOUNT is whom to run as or `""`. It ends when the server hangs up.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from cfgsync_core.wire import MAX_NOT_READY_CHARACTERS
 
 from ..errors import InputError
 from ..process.logs import log_of_application
+from .account import become
 from .loading import load_materializer
 from .messages import (
     LENGTH_BYTES,
@@ -68,12 +69,14 @@ PR_SET_PDEATHSIG: Final = 1
 def main() -> None:
     """Serve the server at the other end of the socket until it hangs up."""
     descriptor, lifeline = int(sys.argv[1]), int(sys.argv[2])
-    as_json, target = sys.argv[3] == "json", sys.argv[4]
+    as_json, account, target = sys.argv[3] == "json", sys.argv[4], sys.argv[5]
+    close_all_but(descriptor, lifeline)
+    prefer_for_oom_kill()
+    become(account)  # the kernel forgets by it whose death ends this process
     line = socket.socket(fileno=descriptor)
     for each in (descriptor, lifeline):
         os.set_inheritable(each, False)  # not for programs that the application starts
     die_with_server(lifeline)
-    prefer_for_oom_kill()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # output before a kill −9 is not lost
     log_of_application(as_json)
@@ -121,6 +124,7 @@ class Child:
             first_at=message.first_at,
             changed_at=message.changed_at,
             unpublished_at=message.unpublished_at,
+            dry_run=message.dry_run,
         )
         began = time.process_time()
         try:
@@ -168,6 +172,14 @@ class Child:
         if self._runner is None:
             self._runner = asyncio.Runner()
         return self._runner.run(settled())
+
+
+def close_all_but(*kept: int) -> None:
+    """Close what the server has inherited, and what its event loop leaves open, but for stdin, stdout, stderr and these."""
+    first = 3
+    for descriptor in (*sorted(kept), os.sysconf("SC_OPEN_MAX")):
+        os.closerange(first, descriptor)
+        first = descriptor + 1
 
 
 def end_a_twin(pid: int) -> None:

@@ -20,6 +20,8 @@ import msgspec
 from cfgsync_core import MaterializationFailed
 
 from ..process.lines import read_lines
+from ..program.environment import for_materializers
+from .account import Account
 from .messages import LENGTH_BYTES, MAX_FRAME_BYTES, ToChild, ToServer, framed
 
 BUFFER_BYTES: Final = 1024 * 1024
@@ -53,8 +55,10 @@ class ChildProcess:
         self._exit = asyncio.create_task(self._watch(), name="cfgsync-child")
 
     @classmethod
-    async def start(cls, target: str, printed: Callable[[str], object], json_logs: bool) -> ChildProcess:
-        """Spawn it; `printed` gets its output, in a thread. The kernel ends it when the calling thread ends (call it from the main loop), and its whole group when
+    async def start(
+        cls, target: str, printed: Callable[[str], object], json_logs: bool, account: Account | None = None
+    ) -> ChildProcess:
+        """Spawn it, as `account` if there is one; `printed` gets its output, in a thread. The kernel ends it when the calling thread ends (call it from the main loop), and its whole group when
         the lifeline closes, a pipe whose other end only the server holds."""
         ours, theirs = socket.socketpair()
         tied, lifeline = os.pipe()
@@ -63,12 +67,14 @@ class ChildProcess:
             with theirs:
                 process = await asyncio.create_subprocess_exec(
                     *(sys.executable, "-P", "-m", "cfgsync_runtime.materializer.child_main"),
-                    *(str(theirs.fileno()), str(tied), "json" if json_logs else "text", target),
+                    *(str(theirs.fileno()), str(tied), "json" if json_logs else "text"),
+                    *("" if account is None else account.words(), target),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=its_output,
                     stderr=its_output,  # a pipe of its own: the server's stderr may be unread, or gone
                     pass_fds=(theirs.fileno(), tied),
                     start_new_session=True,  # Ctrl-C in a terminal reaches the server only
+                    env=for_materializers() | ({} if account is None else account.environment()),
                 )
             reader, writer = await asyncio.open_connection(sock=ours, limit=BUFFER_BYTES)
         except BaseException:

@@ -31,6 +31,7 @@ class Decide(msgspec.Struct, frozen=True, tag=True):
     first_at: float | None
     changed_at: float | None
     unpublished_at: float | None = None
+    dry_run: bool = False
 
 
 class Loaded(msgspec.Struct, frozen=True, tag=True):

@@ -9,7 +9,7 @@ import platform
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib.metadata import version
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from prometheus_client import CollectorRegistry, GCCollector, Metric, ProcessCollector, generate_latest
 from prometheus_client.core import (
@@ -29,6 +29,9 @@ from cfgsync_core.wire import NODE_STATES, FleetState
 
 from .observed import Observed
 from .requests import BOUNDS, CANCELLED, RequestCounts
+
+if TYPE_CHECKING:
+    from ..access.tls import ServerCertificate
 
 _OUTCOMES: Mapping[int, str] = {
     304: "unchanged",
@@ -73,6 +76,8 @@ class _Figures(Collector):
             "what",
             {what: float(what in seen.lacking) for what in ("no-tls", "no-auth")},
         )
+        if seen.tls is not None:
+            yield from _tls(seen.tls)
         yield from _traffic(seen.traffic)
         if seen.server is not None:
             yield from _connections(seen.server)
@@ -84,6 +89,24 @@ class _Figures(Collector):
             yield from _fleet(seen.status.fleet(0, ""))
         if seen.source is not None:
             yield from _runs(seen.source)
+
+
+def _tls(tls: ServerCertificate) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "cfgsync_tls_certificate_days_left",
+        "Whole days until the server's certificate ends, negative afterwards.",
+        tls.days_left,
+    )
+    yield GaugeMetricFamily(
+        "cfgsync_tls_certificate_refused",
+        "1 while the newest certificate files cannot be used, and the ones before are.",
+        float(tls.is_refused),
+    )
+    yield CounterMetricFamily(
+        "cfgsync_tls_certificate_reloads",
+        "Times that the certificate files were read again and taken.",
+        tls.reloads,
+    )
 
 
 def _fleet(fleet: FleetStatus) -> Iterator[Metric]:
@@ -128,6 +151,11 @@ def _fleet(fleet: FleetStatus) -> Iterator[Metric]:
         "cfgsync_fleet_lag",
         "Nodes that have not acknowledged what the current generation gives them, or are not in it yet.",
         fleet.behind_count,
+    )
+    yield GaugeMetricFamily(
+        "cfgsync_drifted_nodes",
+        "Nodes on whose disks files were changed and not restored.",
+        fleet.drifted_count or 0,
     )
 
 

@@ -17,6 +17,8 @@ from .requests import RequestCounts
 if TYPE_CHECKING:
     from cfgsync_core import HttpServer
 
+    from ..access.tls import ServerCertificate
+
 
 class Observed(msgspec.Struct):
     """What `/metrics` reads; a part that is None has no figures."""
@@ -28,3 +30,4 @@ class Observed(msgspec.Struct):
     store: StoreCounts | None = None
     pages: WatchStreams | None = None
     lacking: tuple[InsecureOption, ...] = ()
+    tls: ServerCertificate | None = None

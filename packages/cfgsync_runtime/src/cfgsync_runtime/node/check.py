@@ -20,6 +20,15 @@ class CheckRefused(CfgsyncError):
 
     hint = "the files in place are unchanged; correct the files, or the command of --check"
 
+    def __init__(self, sentence: str, for_others: str = "") -> None:
+        super().__init__(sentence)
+        self._for_others = for_others
+
+    @property
+    def for_others(self) -> str:
+        """Without the last words of the command: they may quote a file."""
+        return self._for_others or str(self)
+
 
 class Check:
     """One shell line, run with `CFGSYNC_STAGED`, the directory of the new files; any exit code but 0 refuses them."""
@@ -39,9 +48,10 @@ class Check:
 
         environment = for_programs()
         environment["CFGSYNC_STAGED"] = os.path.abspath(directory)
-        wrong = run_line(self._line, environment, self._within, lambda: self._is_stopped)
-        if wrong:
-            raise CheckRefused(f"--check refused the files: {wrong}")
+        end = run_line(self._line, environment, self._within, lambda: self._is_stopped)
+        if end.wrong:
+            refused = "--check refused the files"
+            raise CheckRefused(f"{refused}: {end.sentence}", f"{refused}: {end.wrong}")
 
     def in_copy(self, files: Sequence[Placeable]) -> None:
         """Run it on a private copy of files that go to several places, by payload path. Raises `CheckRefused`."""

@@ -9,6 +9,8 @@ import time
 from enum import StrEnum
 from typing import Final
 
+from cfgsync_core.node import NotSigned
+
 from .state import CachedPayload, NodeState
 
 LOADED: Final = "loaded_cached_snapshot"
@@ -18,6 +20,9 @@ WAIT: Final = 5.0
 
 MAY_DEGRADE: Final = frozenset({3, 7})
 """Exit codes for which the cache is used: not ready and unreachable. A cache must not hide any other answer."""
+
+WATCHER_MAY_DEGRADE: Final = MAY_DEGRADE | {9}
+"""Also files that `--check` refused: a watcher starts on the last good ones, and goes on asking for the next."""
 
 
 class ConfigStartupMode(StrEnum):
@@ -29,14 +34,20 @@ class ConfigStartupMode(StrEnum):
 
 def usable(state: NodeState | None, max_stale: float | None) -> tuple[CachedPayload | None, str]:
     """The cached payload if it is whole and a server confirmed it within `max_stale` seconds (None: at any time), otherwise
-    None and the reason. Raises `DiskError` when it cannot be read."""
+    None and the reason. Raises `DiskError` when it cannot be read; `NotSigned` when the node trusts keys and none of them
+    signed it."""
     cached = state.cached() if state is not None else None
-    if cached is None:
+    if state is None or cached is None:
         wrong = state.unusable.get("payload") if state is not None else None
         return None, f"the cached payload {wrong}" if wrong else "there is no cached payload"
     age = age_of(cached)
     if max_stale is not None and age > max_stale:
         return None, f"the cached payload is {age:.0f} s old, more than --max-stale {max_stale:g} s"
+    if state.verify is not None:
+        try:
+            state.verify(cached.signature or None, state.identifier, cached.signed, cached.payload.digest)
+        except NotSigned as error:
+            raise NotSigned(f"the cached payload cannot be used: {error}") from error
     return cached, ""
 
 

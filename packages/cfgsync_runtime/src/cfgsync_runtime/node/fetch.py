@@ -10,7 +10,6 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Final, Literal
 
 import msgspec
 
@@ -19,76 +18,33 @@ from cfgsync_core import (
     Acknowledgement,
     Fetched,
     IntegrityError,
-    MissingForGood,
     NodeRegistration,
-    NotReadyInTime,
     Outcome,
-    Refused,
-    Rejected,
     ServerUrl,
-    Unreachable,
     Untrusted,
     Version,
 )
-from cfgsync_core.node import HOLD, Current, Done, Exchange, Lost, Pause, Send, acknowledge_request, is_final
+from cfgsync_core.node import (
+    HOLD,
+    Done,
+    Exchange,
+    Lost,
+    NotSigned,
+    Pause,
+    Send,
+    acknowledge_request,
+    is_final,
+)
 from cfgsync_core.store import epoch_ms
 from cfgsync_core.text import counted
 
 from .check import Check, CheckRefused, checked_write
 from .degraded_start import FAILED, LOADED, MAY_DEGRADE, ConfigStartupMode, age_of, usable
+from .ending import EXIT, Ending, Report, failed
 from .network.transport import HttpTransport
 from .outputs import Planner, write
+from .rotation import rotated
 from .state import KnownGeneration, NodeState
-
-EXIT: Final[dict[type, int]] = {
-    Fetched: 0,
-    Current: 0,
-    Rejected: 2,
-    NotReadyInTime: 3,
-    MissingForGood: 4,
-    Refused: 5,
-    Untrusted: 6,
-    IntegrityError: 6,
-    Unreachable: 7,
-    DiskError: 8,
-    CheckRefused: 9,
-}
-"""The exit code of `cfgsync fetch` for each ending."""
-
-REASON: Final = {
-    2: "rejected",
-    3: "not_ready",
-    4: "missing_config",
-    5: "refused",
-    6: "integrity",
-    7: "unreachable",
-    8: "disk",
-    9: "check",
-}
-"""The word for an exit code in `--json`."""
-
-
-class Report(msgspec.Struct, frozen=True):
-    """The object that `--json` prints; `files` are the paths on disk."""
-
-    status: Literal["ready", "degraded", "failed"]
-    exit: int
-    identifier: str
-    generation: str | None
-    digest: str | None
-    files: tuple[str, ...]
-    reason: str | None
-    message: str
-
-
-class Ending(msgspec.Struct, frozen=True):
-    """A report and what to do about it (`hint`, may be ""). `registered`: a server has accepted the registration.
-    `acknowledged`: a server has answered the acknowledgement, or needs none."""
-
-    report: Report
-    hint: str = ""
-    registered: bool = False
-    acknowledged: bool = False
 
 
 def fetch(
@@ -107,14 +63,21 @@ def fetch(
     notice: Callable[[str], None] = lambda _: None,
     check: Check | None = None,
     acknowledge: bool = True,
+    join_token: str | None = None,
+    rotate: bool = False,
+    may_degrade: frozenset[int] = MAY_DEGRADE,
+    registers: bool = True,
+    reports: bool = True,
 ) -> Ending:
-    """Get the files of `registration` and install them within `wait` seconds. With `mode` DEGRADED, fall back to files that
-    a server confirmed at most `max_stale` seconds ago.
+    """Get the files of `registration` and install them within `wait` seconds. With `mode` DEGRADED, an ending with a code of
+    `may_degrade` falls back to files that a server confirmed at most `max_stale` seconds ago.
 
     Without `state` the node has no secret, remembers nothing and acknowledges nothing, as the original's client.
     `own` gives this machine's address anew for each connection after the first (it may change); it may raise `Lost`.
     `waiting` gets the reason for waiting whenever it changes; `notice` gets what an operator should know after a success.
     New files must pass `check`. `keepalive`: the node stays, and will be heard of within so many seconds. Without `acknowledge` success is reported later, by a watching node.
+    `join_token` is shown with the registration. `rotate`: the node's secret is replaced when the files are in place.
+    Without `registers` or `reports`, another process of this node does that: nothing is registered, or acknowledged.
     """
     identifier = registration.identifier
     patience = Patience(time.monotonic() + wait, waiting)
@@ -132,6 +95,9 @@ def fetch(
         seen_digest=seen.digest if seen is not None else None,
         hold=hold,
         keepalive=keepalive,
+        join_token=join_token,
+        registers=registers,
+        verify=None if state is None else state.verify,
         random=random.random,
     )
     with HttpTransport(server) as transport:
@@ -143,12 +109,14 @@ def fetch(
         else:
             code = EXIT[type(outcome)]
             ending = failed(identifier, code, outcome.message, outcome.hint, exchange.registered)
+        if rotate and state is not None and secret is not None and not ending.report.exit:
+            secret = rotated(state, secret, exchange.registration, transport, keepalive, notice)
         later = not acknowledge and not ending.report.exit
-        if state is not None and isinstance(outcome, Fetched | Untrusted) and not later:
+        if state is not None and isinstance(outcome, Fetched | Untrusted) and reports and not later:
             ending = msgspec.structs.replace(
-                ending, acknowledged=_acknowledge(transport, secret, outcome, ending.report)
+                ending, acknowledged=_acknowledge(transport, secret, outcome, ending)
             )
-    if mode is ConfigStartupMode.DEGRADED and ending.report.exit in MAY_DEGRADE:
+    if mode is ConfigStartupMode.DEGRADED and ending.report.exit in may_degrade:
         return degraded(ending, outputs, state, max_stale)
     return ending
 
@@ -206,19 +174,22 @@ def _not_installed(
     identifier: str, error: IntegrityError | DiskError | CheckRefused, registered: bool
 ) -> Ending:
     if isinstance(error, CheckRefused):
-        return failed(identifier, EXIT[CheckRefused], str(error), error.hint, registered)
+        ending = failed(identifier, EXIT[CheckRefused], str(error), error.hint, registered)
+        return msgspec.structs.replace(ending, for_others=error.for_others)
     if isinstance(error, DiskError):
         return failed(identifier, EXIT[DiskError], str(error), error.hint, registered)
-    hint = "nothing was written; correct the materializer or the bundle that makes the files"
+    do = "correct the materializer or the bundle that makes the files"
+    hint = f"nothing was written; {error.hint if isinstance(error, NotSigned) else do}"
     return failed(identifier, EXIT[IntegrityError], str(error), hint, registered)
 
 
 def _acknowledge(
-    transport: HttpTransport, secret: str | None, outcome: Fetched | Untrusted, report: Report
+    transport: HttpTransport, secret: str | None, outcome: Fetched | Untrusted, ending: Ending
 ) -> bool:
     """Acknowledge the files once, over the open connection, just before the program starts (docs/adr/0011). The answer
     changes nothing. False when a watching node has to acknowledge it again."""
-    failure = report.message if report.exit else None
+    report = ending.report
+    failure = (ending.for_others or report.message) if report.exit else None
     digest = outcome.to_acknowledge if isinstance(outcome, Fetched) else outcome.digest
     words = Acknowledgement.of(report.identifier, outcome.generation, digest, failure)
     if words is None:
@@ -247,7 +218,7 @@ def drive(
                 try:
                     answer = transport.send(request)
                 except Lost as error:
-                    exchange.lost(time.monotonic(), str(error))
+                    exchange.lost(time.monotonic(), str(error), error.hint)
                     if own is not None:
                         with suppress(Lost):
                             exchange.moved(own())
@@ -271,13 +242,11 @@ def newest_generation(seen: KnownGeneration | None) -> Version | None:
 
 def remember(state: NodeState, fetched: Fetched, notice: Callable[[str], None]) -> None:
     """Keep the payload and its generation. The files are already installed, so a full disk here is only a notice."""
-    epoch, number = Version.parse(fetched.generation) if fetched.generation else ("", 0)
+    epoch, number = Version.parse(fetched.generation) if fetched.generation else ("", fetched.revision)
     try:
-        state.keep(fetched.payload, KnownGeneration(epoch, number, fetched.digest, time.time()))
+        at = time.time()
+        state.keep(
+            fetched.payload, KnownGeneration(epoch, number, fetched.digest, at, signature=fetched.signature)
+        )
     except DiskError as error:
         notice(f"the files are in place, but cannot be remembered: {error}; {error.hint}")
-
-
-def failed(identifier: str, code: int, message: str, hint: str, registered: bool = False) -> Ending:
-    """The ending of a fetch that installed no files; `code` is its exit code."""
-    return Ending(Report("failed", code, identifier, None, None, (), REASON[code], message), hint, registered)

@@ -14,7 +14,7 @@ import stat
 import sys
 from collections.abc import Callable
 from hashlib import sha256
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -28,6 +28,7 @@ from cfgsync_artifacts import (
     replace_files,
 )
 from cfgsync_core import NodeArtifactsPayload
+from cfgsync_core.node import Verify
 from cfgsync_core.wire import decode_payload
 
 SECRET_BYTES = 32
@@ -35,17 +36,22 @@ _SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")  # what `Authorization: Bear
 _PRIVATE = 0o600
 _SEAL = "cfgsync-state 1 "
 _MAX_SECRET_FILE_BYTES = 4096
+NO_SECRET_FILE: Final = (
+    "put the node's secret there, or leave out --secret-file: the node then makes one in its state directory"
+)
 
 
-class KnownGeneration(msgspec.Struct, frozen=True):
-    """The last answer that this node accepted, `at` seconds since 1970. `epoch` is `""` and `number` 0 for a static source.
-    `NodeState` fills in `identifier`; older versions wrote none."""
+class KnownGeneration(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The last answer that this node accepted, `at` seconds since 1970. `epoch` is `""` for a static source, and `number`
+    the revision that its signature names, else 0.
+    `NodeState` fills in `identifier`; older versions wrote none. `signature` came with the files, "" without one."""
 
     epoch: str
     number: int
     digest: str
     at: float
     identifier: str = ""
+    signature: str = ""
 
 
 class _Told(msgspec.Struct, frozen=True):
@@ -56,12 +62,15 @@ class _Told(msgspec.Struct, frozen=True):
 
 
 class CachedPayload(msgspec.Struct, frozen=True):
-    """The last good payload, checked by its digest. A server last confirmed it `at` seconds since 1970."""
+    """The last good payload, checked by its digest. A server last confirmed it `at` seconds since 1970. `signature` came
+    with it, "" without one, and is for the generation `signed`, None for a static source."""
 
     payload: NodeArtifactsPayload
     epoch: str
     number: int
     at: float
+    signature: str = ""
+    signed: str | None = None
 
 
 _T = TypeVar("_T")
@@ -75,8 +84,8 @@ def warn(sentence: str) -> None:
 class NodeState:
     """The memory of the node `identifier` in `directory`, which is made (0700) when something is kept.
 
-    `secret_file` is used instead of `directory/secret`. `complain` gets a sentence about each part that is damaged or
-    belongs to another node. Every method raises `DiskError`.
+    `secret_file`, which must exist, is used instead of `directory/secret`. `complain` gets a sentence about each part that is
+    damaged or belongs to another node. With `verify` the node takes only signed files. Every method raises `DiskError`.
     """
 
     def __init__(
@@ -85,19 +94,38 @@ class NodeState:
         identifier: str,
         *,
         secret_file: str | os.PathLike[str] | None = None,
+        verify: Verify | None = None,
         complain: Callable[[str], None] = warn,
     ) -> None:
         self.directory = os.fspath(directory)
         self.identifier = identifier
         self.unusable: dict[str, str] = {}
         """Part → what is wrong with it, for each part that was treated as absent when it was last read."""
+        self.verify = verify
         self._given = None if secret_file is None else os.fspath(secret_file)
         self._complain = complain
 
     def secret(self) -> str:
         """The node's secret: 32 random bytes as URL-safe text. A new one (0600) is durable before it is returned: a secret
         that is used and then lost locks the node out of its own name."""
+        return self._secret_at(self._given or self._path("secret"))
+
+    def next_secret(self) -> str:
+        """A new secret, durable beside the old one before it is returned, or the one of a rotation that was cut off."""
+        return self._secret_at((self._given or self._path("secret")) + ".next")
+
+    def adopt_next_secret(self) -> None:
+        """Put the next secret in the place of the node's, durably on return."""
         path = self._given or self._path("secret")
+        with on_disk(path):
+            os.replace(path + ".next", path)
+            directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+
+    def _secret_at(self, path: str) -> str:
         for _ in range(3):
             try:
                 found = _read(path, _MAX_SECRET_FILE_BYTES)
@@ -110,8 +138,9 @@ class NodeState:
                 if _SECRET.fullmatch(text):
                     return text
                 self._set_aside(path)
-            if self._given is None:
-                self._make_directory()
+            if self._given is not None:  # a misspelt name must not make a new identity
+                raise DiskError(f"there is no file {path}", NO_SECRET_FILE)
+            self._make_directory()
             fresh = base64.urlsafe_b64encode(os.urandom(SECRET_BYTES)).rstrip(b"=")
             if create_file(path, fresh + b"\n", _PRIVATE):
                 return fresh.decode()
@@ -128,6 +157,8 @@ class NodeState:
         held = None if seen.epoch else self.seen()
         if held is not None and held.epoch:
             return False
+        if held is not None:  # the answer names no revision
+            seen = msgspec.structs.replace(seen, number=held.number)
         self._make_directory()
         note = Placed(self.directory, ("seen",), _sealed(self._signed(seen)), _PRIVATE)
         return replace_files([note], unless=lambda: self._is_behind(seen))
@@ -163,7 +194,7 @@ class NodeState:
             return None
         seen = self.seen()
         if seen is not None and seen.digest == cached.payload.digest and seen.at > cached.at:
-            return CachedPayload(cached.payload, seen.epoch, seen.number, seen.at)
+            return msgspec.structs.replace(cached, epoch=seen.epoch, number=seen.number, at=seen.at)
         return cached
 
     def _is_behind(self, seen: KnownGeneration) -> bool:
@@ -190,7 +221,9 @@ class NodeState:
     def _cached(self, body: bytes) -> CachedPayload:
         head, _, rest = body.partition(b"\n")
         seen = self._seen(head)
-        return CachedPayload(decode_payload(rest, seen.digest), seen.epoch, seen.number, seen.at)
+        payload = decode_payload(rest, seen.digest)
+        signed = f"{seen.epoch}.{seen.number}" if seen.epoch else None
+        return CachedPayload(payload, seen.epoch, seen.number, seen.at, seen.signature, signed)
 
     def _path(self, name: str) -> str:
         return os.path.join(self.directory, name)
@@ -204,7 +237,7 @@ class NodeState:
             # The operator's own file: a new secret in its place would only be refused by the server.
             raise DiskError(
                 f"{path} holds no secret: 16 to 512 characters of A-Z a-z 0-9 . _ ~ + / = - in one line",
-                "put the node's secret there, or remove the file to get a new secret",
+                NO_SECRET_FILE,
             )
         with on_disk(path):
             os.replace(path, path + ".damaged")

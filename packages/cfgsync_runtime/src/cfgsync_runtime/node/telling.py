@@ -1,7 +1,7 @@
 """The program is notified whenever the digest that it was last notified of differs from what is in place.
 
-What it was told is remembered on disk, not inferred from what was just written: a `fetch` by hand, a crash between writing
-and telling, and a repair are all told the same way.
+Its last notification is remembered on disk, not inferred from what was just written: a `fetch` by hand, a crash between
+writing and notifying, and a repair are all notified of in the same way.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ CAP: Final = 60.0
 
 
 class Telling:
-    """Keeps the program told. `tell()` returns "" when the program knows what is in place, otherwise why it does not;
-    `settled(why)` is awaited after each try.
+    """Keeps the program notified. `tell()` notifies it and returns "", or why it could not; `settled(why)` is awaited after
+    each try.
 
-    `told` is the digest that it was told last, `in_place` that of the files on disk. `splay` is the longest random pause
-    before it is told, in seconds.
+    `told` is the digest that it was last notified of, `in_place` that of the files on disk. `splay` is the longest random
+    pause before a notification, in seconds.
     """
 
     def __init__(
@@ -59,8 +59,8 @@ class Telling:
         self._compare()
 
     async def will_change(self) -> None:
-        """The same files will be written again, since somebody changed them. A crash must not leave that untold. Raises
-        `DiskError`."""
+        """The same files will be written again, since somebody changed them: also after a crash the program is notified of
+        that. Raises `DiskError`."""
         await in_thread(lambda: self._state.tell(""))
 
     def changed(self) -> None:
@@ -75,7 +75,7 @@ class Telling:
         try:
             await in_thread(lambda: self._state.tell(digest))
         except DiskError as error:
-            self._say(f"what the program was told cannot be remembered: {error}; {error.hint}")
+            self._say(f"cannot remember which files the program was notified of: {error}; {error.hint}")
 
     async def told_within(self, seconds: float) -> bool:
         """True when the program knows what is in place; waits for one try, so many seconds at most."""
@@ -84,9 +84,9 @@ class Telling:
         return self._is_told
 
     async def run(self) -> None:
-        """Tell the program whenever that is due, until cancelled."""
+        """Notify the program whenever that is due, until cancelled."""
         failures, last = 0, ""
-        spreads = self._is_told  # what a start finds untold has no splay: nothing has just changed everywhere
+        spreads = self._is_told  # what is due at the start has no splay: nothing has just changed everywhere
         while True:
             if self._is_told:
                 await self._changed.wait()

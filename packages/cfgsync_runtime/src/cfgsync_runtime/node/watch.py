@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 from typing import Final
 
 from cfgsync_artifacts import DiskError
-from cfgsync_core import NEVER, AppliedFiles, CfgsyncError, Fetched, NodeRegistration, NodeWatch, ServerUrl
+from cfgsync_core import NEVER, AppliedFiles, Fetched, NodeRegistration, NodeWatch, ServerUrl
 from cfgsync_core.follow import Alarm, ReaderState
 from cfgsync_core.text import counted
 
@@ -25,21 +25,24 @@ from ..program.environment import for_programs
 from ..program.sd_notify import ServiceManager, without_us
 from ..program.shell_line import run_line
 from ..program.signals import ENDING, PASSED_ON, in_foreground
-from .check import CheckRefused, checked_write
+from .check import CheckRefused
 from .drift import InstalledFiles
 from .drift_guard import DriftGuard
-from .fetch import remember
+from .installer import Installer
 from .network.threads import ThreadedTransport
 from .on_changes import OnChange, OnChanges
-from .outputs import OutputDirectory, Planner, Written
+from .outputs import OutputDirectory, Planner
 from .state import KnownGeneration, NodeState
 from .telling import Telling
 
 INTERVAL: Final = 15.0
 CONFIRMED_EVERY: Final = 60.0
 """Seconds between two notes that a server confirmed the files: the precision of `--max-stale`."""
-TOLD_WITHIN: Final = 2.0
-"""Seconds that the next request waits for the program to be told, so that one connection carries the acknowledgement too."""
+TOLD_WITHIN: Final = 2.0  # s to tell the program before the next request, so that one connection carries both
+HEALTHY_AFTER: Final = 5.0
+"""Seconds that a program must live with its files, from its start or a change on, or these count as failed."""
+REPORTED_WITHIN: Final = 3.0
+"""Seconds that the end of the program waits until that is reported."""
 
 
 class Watcher:
@@ -52,7 +55,7 @@ class Watcher:
 
     def __init__(
         self,
-        registration: NodeRegistration | Callable[[], Awaitable[NodeRegistration]],
+        registration: Callable[[], Awaitable[NodeRegistration]],
         server: ServerUrl,
         outputs: Planner,
         state: NodeState,
@@ -62,6 +65,7 @@ class Watcher:
         degraded: bool = False,
         acknowledged: bool = True,
         told: str | None = None,
+        join_token: str | None = None,
         start: Sequence[str] = (),
         on_changes: OnChanges = OnChanges(),  # noqa: B008  # it is frozen
         interval: float = INTERVAL,
@@ -69,25 +73,23 @@ class Watcher:
         moved: Callable[[], Awaitable[str]] | None = None,
     ) -> None:
         self._identifier = identifier
-        self._outputs = outputs
         self._state = state
         self._say = say
         self._degraded = degraded
         self._on = on_changes
         self._noted = (held.version, time.monotonic())
-        self._notes: tuple[str, ...] = ()  # of the last write: one that stays is said once
-        self._failed = ""  # why the last files could not be applied
-        self._advice = ""  # what to do about it; printed after the reader's line
-        self._refused: tuple[str, CheckRefused] | None = None  # a digest is checked once
+        self._installer = Installer(outputs, state, on_changes.check, say)
         self._alarm: Alarm | None = None
         self._manager = ServiceManager()
         self._server = server
         self._transport = ThreadedTransport(server, moved)
+        self._untold = ""  # why the program could not be told, for others
         self._reported = ""  # the digest that an apply acknowledges itself, over its own connection
         self._is_applied = asyncio.Event()  # `watch.held` is what is in place
         self._is_applied.set()
         self._ended = asyncio.Event()
         self._code = 0
+        self._is_dead = False
         self._interrupts = 0
         self.telling = (
             Telling(
@@ -113,13 +115,15 @@ class Watcher:
             self._transport.send,
             self._apply,
             secret=state.secret(),
+            join_token=join_token,
             held=held,
             told=acknowledged and not degraded and held.version != NEVER,  # a static source may forget it
             interval=interval,
             name=identifier,
             confirmed=self._confirmed,
-            is_used=lambda digest: self.telling is None or self.telling.told == digest,
+            is_used=self._is_used,
             inspect=self._guard.inspect,
+            verify=state.verify,
             on_state=self._state_changed,
             on_alarm=self._alarmed,
             on_failure=self._nothing_came,
@@ -157,7 +161,10 @@ class Watcher:
             for task in endless:
                 if task.done() and not task.cancelled():  # cancelled: SIGTERM has stopped a check
                     task.result()  # it ends only by an exception
-            return await running
+            code = await running
+            if self.command is not None and not self._ended.is_set():
+                await self._program_ended(self.command, code)
+            return code
         finally:
             self._manager.stopping()
             for ending in (alive, running, *endless):
@@ -167,6 +174,17 @@ class Watcher:
             self._manager.close()
             for number in (*numbers, signal.SIGCHLD):
                 loop.remove_signal_handler(number)
+
+    async def _program_ended(self, command: Command, code: int) -> None:
+        """The program has ended by itself. Files that it did not live with for a while count as failed."""
+        self._say(f"{self._identifier}: {command.name} {command.outcome}")
+        if code and command.seconds_since < HEALTHY_AFTER:
+            self._is_dead = True  # from now on nothing is reported as applied
+            after = f" after {command.last_step}" if command.last_step else ""
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REPORTED_WITHIN):
+                    await self._is_applied.wait()
+                    await self._acknowledge(f"program {command.outcome}{after}")
 
     async def _run_alone(self) -> int:
         self._manager.ready(self._said())
@@ -183,12 +201,9 @@ class Watcher:
             await asyncio.sleep(self._manager.watchdog)
 
     async def _apply(self, fetched: Fetched) -> None:
-        if self._refused is not None and self._refused[0] == fetched.digest:
-            raise self._refused[1]
         self._is_applied.clear()
         try:
-            written = await in_thread(lambda: self._bring(fetched))
-            self._failed = ""
+            written = await self._installer.install(fetched)
             self._guard.installed(fetched.digest)
             if written.changed:
                 of = f" of generation {fetched.generation.rpartition('.')[2]}" if fetched.generation else ""
@@ -197,37 +212,19 @@ class Watcher:
                 self.telling.installed(fetched.digest)
                 within = 0.0 if self._ended.is_set() else TOLD_WITHIN
                 self._reported = fetched.digest if await self.telling.told_within(within) else ""
-        except CfgsyncError as error:
-            self._not_applied(fetched.digest, error)
+        except CheckRefused:
+            if self._ended.is_set():
+                raise asyncio.CancelledError from None  # we stopped the check: it is no answer
             raise
         finally:
             asyncio.get_running_loop().call_soon(self._is_applied.set)  # `watch.held` is set before that
 
-    def _not_applied(self, digest: str, error: CfgsyncError) -> None:
-        if isinstance(error, CheckRefused):
-            if self._ended.is_set():
-                raise asyncio.CancelledError  # we stopped the check: it is no answer
-            self._refused = digest, error
-        if str(error) != self._failed:
-            self._failed = str(error)
-            hint = f": {error.hint}" if isinstance(error, DiskError | CheckRefused) else ""
-            again = "" if isinstance(error, CheckRefused) else "; cfgsync will try again"
-            self._advice = f"{self._identifier}: the old files stay{again}{hint}"
-
-    def _bring(self, fetched: Fetched) -> Written:
-        written = checked_write(self._outputs, tuple(fetched.payload.raw_files()), self._on.check)
-        for note in written.notes:
-            if note not in self._notes:
-                self._say(f"note: {note}")
-        self._notes = written.notes
-        remember(self._state, fetched, self._say)
-        return written
-
     async def _tell(self) -> str:
         if self._on.how is OnChange.COMMAND:
             environment = without_us(for_programs())
-            wrong = await in_thread(lambda: run_line(self._on.line, environment))
-            return f"--reload-command failed: {wrong}" if wrong else ""
+            end = await in_thread(lambda: run_line(self._on.line, environment))
+            self._untold = f"--reload-command failed: {end.wrong}"
+            return f"--reload-command failed: {end.sentence}" if end.wrong else ""
         assert self.command is not None
         await self.command.tell()
         return ""
@@ -237,8 +234,14 @@ class Watcher:
         if not why and self.telling is not None and self._reported == self.telling.told:
             return
         self._reported = ""
+        await self._acknowledge(self._untold if why else None)
+
+    async def _acknowledge(self, failure: str | None) -> None:
         with closing(ThreadedTransport(self._server)) as transport:  # a request may be held on the other one
-            await self.watch.acknowledge(transport.send, why or None)
+            await self.watch.acknowledge(transport.send, failure)
+
+    def _is_used(self, digest: str) -> bool:
+        return not self._is_dead and (self.telling is None or self.telling.told == digest)
 
     async def _confirmed(self, held: AppliedFiles) -> None:
         now = time.monotonic()
@@ -256,9 +259,8 @@ class Watcher:
         self._manager.status(self._said())
 
     def _nothing_came(self, _: str) -> None:
-        if self._advice:
-            self._say(self._advice)
-            self._advice = ""
+        if advice := self._installer.advice():
+            self._say(f"{self._identifier}: {advice}")
 
     def _alarmed(self, alarm: Alarm) -> None:
         if alarm == self._alarm:

@@ -49,13 +49,15 @@ class Recorded(_Fleet, frozen=True):
     cfgsync_snapshot: int
 
     def fleet(self) -> RegistrationSnapshot:
-        """The registrations as a materializer sees them. Raises `InputError`."""
+        """The registrations as a materializer sees them in a dry run. Raises `InputError`."""
         try:
             registrations = [decode_registration(bytes(one)) for one in self.registrations]
             version = Version.parse(self.version)
         except (InvalidRequest, ValueError) as error:
             raise InputError(f"a registration in the snapshot is invalid: {error}", _AGAIN) from error
-        return RegistrationSnapshot(registrations, version=version, first_at=LONG_AGO, changed_at=LONG_AGO)
+        return RegistrationSnapshot(
+            registrations, version=version, first_at=LONG_AGO, changed_at=LONG_AGO, dry_run=True
+        )
 
 
 class _CutFleet(_Fleet, frozen=True):

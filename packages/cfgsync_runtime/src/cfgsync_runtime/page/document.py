@@ -17,9 +17,12 @@ _MARK: Final = (
 )
 
 
-def document(view: str, *sections: Child, title: str, live: bool) -> bytes:
+def document(
+    view: str, *sections: Child, title: str, live: bool, has_login: bool = False, bare: bool = False
+) -> bytes:
     """The HTML of a view, under the `title` of the fleet; the script replaces a section, which it finds by its id, when it
-    has changed. `live`: the server has `GET /watch`."""
+    has changed. `live`: the server has `GET /watch`. `has_login`: it has `/login`. `bare`: the view shows nothing of the fleet
+    and has no script."""
     at = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime())
     ours = assets()
     head = el(
@@ -34,7 +37,9 @@ def document(view: str, *sections: Child, title: str, live: bool) -> bytes:
     bar = el(
         "header",
         el("a", Markup(_MARK), el("span", title or "cfgsync", class_="words"), href="./", class_="brand"),
-        el(
+        None
+        if bare
+        else el(
             "p",
             el("i", class_="dot"),
             el("span", "as of when the page was loaded", id="live-text"),
@@ -54,6 +59,7 @@ def document(view: str, *sections: Child, title: str, live: bool) -> bytes:
             el("a", "metrics", href="metrics"),
             " · ",
             el("a", "openapi", href="openapi.json"),
+            (" · ", el("a", "log in or out", href="login")) if has_login else None,
         ),
     )
     body = el(
@@ -62,7 +68,7 @@ def document(view: str, *sections: Child, title: str, live: bool) -> bytes:
         bar,
         el("main", sections, id="main", tabindex="-1"),
         foot,
-        el("script", Markup(ours.script)),
+        None if bare else el("script", Markup(ours.script)),
         data_live="yes" if live else "no",
     )
     return f"<!doctype html>\n{el('html', head, body, lang='en')}\n".encode()

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from cfgsync_core import NodeStatus
 from cfgsync_core.wire import NODE_STATES, MissingNode, generation_number
 
 from .markup import Child, Markup, el, query
 
 NOT_SHOWN: Final = (
-    "Contents are not shown here: on the server's machine, use cfgsync generation show --contents, or cfgsync serve"
-    " --page-contents."
+    "Contents are not shown here: log in with a reader's token, or on the server's machine use cfgsync generation show"
+    " --contents, or cfgsync serve --page-contents."
 )
 
 NOT_SHOWN_OF_A_BUNDLE: Final = (
@@ -40,6 +41,11 @@ def badge(state: str) -> Markup:
     """A state with its colour beside it."""
     words = meaning(state)
     return el("span", el("i", class_="dot"), spelled(state), class_=f"state {state}", title=words or None)
+
+
+def drift_mark(node: NodeStatus) -> Markup | None:
+    """Beside the state of a node on whose disk files were changed."""
+    return el("span", "drifted", class_="mark", title=", ".join(node.drifted)) if node.drifted else None
 
 
 def meaning(state: str) -> str:

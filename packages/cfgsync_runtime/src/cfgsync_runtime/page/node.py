@@ -17,6 +17,7 @@ from .formatting import (
     badge,
     chips,
     crumbs,
+    drift_mark,
     many,
     number,
     section,
@@ -60,13 +61,15 @@ def node_view(
             facts.append(("metadata", el("pre", "\n", shown)))
     if node.last_failure:
         facts.append(("last failure", el("span", node.last_failure, class_="words")))
+    if node.drifted:
+        facts.append(("changed on its disk", el("span", ", ".join(node.drifted), class_="words")))
     if node.rebound:
         facts.append(("another secret took it", many(int(node.rebound), "time")))
     return [
         section(
             "node",
             crumbs("node"),
-            el("h1", node.identifier, " ", badge(node.state), class_="words"),
+            el("h1", node.identifier, " ", badge(node.state), drift_mark(node), class_="words"),
             el("p", el("span", node.reason or "its files are ready", class_="words"), class_="said"),
         ),
         section(

@@ -12,7 +12,7 @@ from cfgsync_core.wire import NODE_STATES
 from .formatting import badge, chips, many, number, section, spelled
 from .grid import grid
 from .history import generations
-from .markup import Markup, el, query
+from .markup import Child, Markup, el, query
 from .node import MISSING_SHOWN
 from .scan import FleetScan, is_cut, missing_names
 from .table import NodeTable, table
@@ -53,18 +53,18 @@ def _verdict(fleet: FleetScan, static: bool) -> Markup:
     )
 
 
-def _summary(fleet: FleetScan, static: bool) -> tuple[Severity, str, list[str]]:
+def _summary(fleet: FleetScan, static: bool) -> tuple[Severity, str, list[Child]]:
     """How good the state of the fleet is, its title, and the lines below the title."""
     status = fleet.status
     which = "the bundle" if static else f"generation {number(status.generation)}"
     served = static or status.generation is not None
-    lines: list[str] = (
+    lines: list[Child] = (
         [el("span", status.reason, class_="words")] if status.reason and not status.pending else []
     )
     match status.state:
         case "converged" | "converging":
             severity, title, now = _progress(fleet, which)
-            return severity, title, [now, *lines]
+            return severity, title, [now, *lines, *_drifted(status)]
     if served and not static:
         lines.append(f"{which.capitalize()} is still served.")
     match status.state:
@@ -79,6 +79,15 @@ def _summary(fleet: FleetScan, static: bool) -> tuple[Severity, str, list[str]]:
     return "calm", "The bundle has no nodes" if static else "No node is registered", lines
 
 
+def _drifted(status: FleetStatus) -> list[Markup]:
+    if not status.drifted:
+        return []
+    named = ", ".join(f"{node.identifier} ({', '.join(node.paths)})" for node in status.drifted)
+    count = status.drifted_count or 0
+    more = f" and {count - len(status.drifted):,} more" if count > len(status.drifted) else ""
+    return [el("span", f"Files were changed on {many(count, 'node')}: {named}{more}", class_="words bad")]
+
+
 def _progress(fleet: FleetScan, which: str) -> tuple[Severity, str, str]:
     """The same for a fleet to which all files are offered: how many nodes have applied them."""
     counts, behind = fleet.counts, fleet.status.behind_count
@@ -91,9 +100,10 @@ def _progress(fleet: FleetScan, which: str) -> tuple[Severity, str, str]:
         )
     if not behind:
         headline = "Every node that gets files has them" if without else "Every node has its files"
+        is_changed = bool(fleet.status.drifted)
         return (
-            "good",
-            headline,
+            "wait" if is_changed else "good",
+            "Files were changed on some nodes" if is_changed else headline,
             f"{'Each of them' if without else 'Every node'} has applied {which}.{without}",
         )
     failed = counts["not_applied"]
@@ -103,7 +113,8 @@ def _progress(fleet: FleetScan, which: str) -> tuple[Severity, str, str]:
     elif failed:
         now += f"; {failed:,} of them could not"
     if failed:
-        return "bad", "Some nodes could not apply their files", f"{now}.{without}"
+        which_nodes = "A node could not apply its" if failed == 1 else "Some nodes could not apply their"
+        return "bad", f"{which_nodes} files", f"{now}.{without}"
     return "calm", "Converging", f"{now}.{without}"
 
 

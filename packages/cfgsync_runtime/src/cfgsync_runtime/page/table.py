@@ -10,7 +10,19 @@ import msgspec
 from cfgsync_core import NodeStatus
 from cfgsync_core.wire import last_seen
 
-from .formatting import badge, data_table, many, meaning, node_link, number, pager, section, spelled, when
+from .formatting import (
+    badge,
+    data_table,
+    drift_mark,
+    many,
+    meaning,
+    node_link,
+    number,
+    pager,
+    section,
+    spelled,
+    when,
+)
 from .markup import Child, Markup, el
 from .scan import SHARED_REASON
 
@@ -87,7 +99,7 @@ def _row(row: NodeRow) -> Sequence[Child]:
     return (
         node_link(node.identifier),
         el("span", row.address, class_="words") if row.address else el("span", "–", class_="muted"),
-        badge(node.state),
+        (badge(node.state), drift_mark(node)),
         number(node.served),
         number(node.applied),
         when(node.last_seen, last_seen(node)),

@@ -46,7 +46,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
 class Views:
     """Answers `GET /`: the fleet from `status`, its generations from `source`, what a node registered and is given from
-    `details`. `title` is the name of the fleet."""
+    `details`. `title` is the name of the fleet; `has_login`: there is `/login`."""
 
     def __init__(
         self,
@@ -54,11 +54,13 @@ class Views:
         source: RegistrationConfigSource | None,
         details: NodeDetails | None = None,
         title: str = "",
+        has_login: bool = False,
     ) -> None:
         self._status = status
         self._source = source
         self._details = source if details is None else details
         self._title = title
+        self._has_login = has_login
         self._scanner = FleetScanner(status, self._address)
         self._making = asyncio.Lock()
         self._made: tuple[FleetScan, Wanted, Reply] | None = None
@@ -159,7 +161,9 @@ class Views:
 
     async def _shown(self, view: str, sections: _Sections, status: int = 200) -> Reply:
         live = self._source is not None
-        made = await asyncio.to_thread(lambda: document(view, sections(), title=self._title, live=live))
+        made = await asyncio.to_thread(
+            lambda: document(view, sections(), title=self._title, live=live, has_login=self._has_login)
+        )
         return Reply(status, (made,), assets().headers)
 
 

@@ -20,6 +20,8 @@ PATIENCE: Final = (
     1.0  # s that the last lines get at the end, and another process's output when no room is left
 )
 PIECE_BYTES: Final = 16 * 1024
+RECORD: Final = "\x1e"
+"""Begins a log record of another process (ASCII's record separator), which may have printed a part of a line before it."""
 
 
 class Lines(logging.Handler):
@@ -122,7 +124,12 @@ class Lines(logging.Handler):
 
 def read_lines(pipe: int, write: Callable[[str], object]) -> threading.Thread:
     """Give what another process prints to `write`, whole lines at a time, in a thread that ends, and closes the pipe, when
-    the last writer has closed it."""
+    the last writer has closed it. What follows a `RECORD` is on a line of its own."""
+    mark = RECORD.encode()
+
+    def pass_on(text: bytes) -> None:
+        lines = text.replace(b"\n" + mark, b"\n").removeprefix(mark).replace(mark, b"\n")
+        write(lines.decode("utf-8", "backslashreplace"))
 
     def read() -> None:
         rest = b""
@@ -130,12 +137,12 @@ def read_lines(pipe: int, write: Callable[[str], object]) -> threading.Thread:
             while piece := output.read(PIECE_BYTES):
                 whole, newline, rest = (rest + piece).rpartition(b"\n")
                 if newline:
-                    write(whole.decode("utf-8", "backslashreplace"))
+                    pass_on(whole)
                 elif len(rest) >= PIECE_BYTES:
-                    write(rest.decode("utf-8", "backslashreplace"))
+                    pass_on(rest)
                     rest = b""
         if rest:
-            write(rest.decode("utf-8", "backslashreplace"))
+            pass_on(rest)
 
     reader = threading.Thread(target=read, name="cfgsync-output", daemon=True)
     reader.start()

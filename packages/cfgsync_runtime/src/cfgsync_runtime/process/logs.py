@@ -10,14 +10,14 @@ import logging
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import msgspec
 
 from cfgsync_core.log_events import event, event_of
 from cfgsync_core.text import as_unicode
 
-from .lines import Lines
+from .lines import RECORD, Lines
 
 OURS: Final = ("cfgsync", "cfgsync_runtime", "asyncio")
 _BEGIN: Final = '{"ts":"'
@@ -29,7 +29,7 @@ class TextLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """See `logging.Formatter`."""
-        logger = "" if record.name in OURS else f"{record.name}: "
+        logger = "" if record.name.partition(".")[0] in OURS else f"{record.name}: "
         line = f"{_at(record)} {record.levelname} {logger}{record.getMessage()}"
         return "\n".join(filter(None, (line, _traceback(self, record))))
 
@@ -55,6 +55,13 @@ class JsonLines(logging.Formatter):
         return msgspec.json.encode(line).decode()
 
 
+class _Records(logging.StreamHandler[TextIO]):
+    """Marks where a record begins, for `read_lines` in the server."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return RECORD + super().format(record)
+
+
 def log_to_stderr(as_json: bool = False) -> Lines:
     """Write the log of cfgsync to stderr from now on; call `end()` of the result last."""
     lines = Lines()
@@ -69,9 +76,9 @@ def log_to_stderr(as_json: bool = False) -> Lines:
 
 def log_of_application(as_json: bool = False, handler: logging.Handler | None = None) -> None:
     """Write what the application in this process logs, from level info on, as the server writes its own log: to `handler`,
-    else to stderr. `logging.basicConfig(level=…)` sets the level only; with other arguments it works as always."""
+    else to stderr, which the server reads. `logging.basicConfig(level=…)` sets the level only; with other arguments it works as always."""
     if handler is None:
-        handler = logging.StreamHandler(sys.stderr)
+        handler = _Records(sys.stderr)
         handler.setFormatter(JsonLines() if as_json else TextLines())
     root = logging.getLogger()
     root.handlers[:] = [handler]

@@ -4,11 +4,16 @@ gone."""
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
+
+from cfgsync_core.log_events import event
+
+log = logging.getLogger("cfgsync")
 
 LOOK_AGAIN: Final = 0.5
 """Seconds after a SIGHUP: a shell that exits sends it first, and gives its terminal up then."""
@@ -64,6 +69,8 @@ async def server_signals() -> AsyncIterator[ServerSignals]:
     if before[signal.SIGHUP] is not signal.SIG_IGN:
         loop.add_signal_handler(signal.SIGHUP, heard.hang_up)
         caught.append(signal.SIGHUP)
+    else:
+        log.info("SIGHUP is ignored: started under nohup", extra=event("sighup_ignored"))
     try:
         yield heard
     finally:

@@ -22,7 +22,7 @@ from cfgsync_core.text import cause
 
 from ..process.threads import in_thread
 from . import children
-from .process_group import GRACE, ProcessGroup, catches
+from .process_group import BLOCKED_LOOKS, GRACE, ProcessGroup, catches
 
 HANDLER_WITHIN: Final = 10.0
 """Seconds that a program has to install the handler of its reload signal; then it is restarted instead."""
@@ -68,6 +68,22 @@ class Command:
         self._ending = False
         self._overdue: asyncio.TimerHandle | None = None
         self._look = asyncio.Event()
+        self.outcome = ""
+        """How the program ended, after `run()`: `ended with exit code 3`."""
+        self.last_step = ""
+        """What was done with the program last: `its start`, `the restart`, or the signal that was sent; "" when it could
+        not be started."""
+        self._last_step_at = 0.0
+
+    @property
+    def name(self) -> str:
+        """The program, as the command line names it."""
+        return self._words[0]
+
+    @property
+    def seconds_since(self) -> float:
+        """Seconds since the last step."""
+        return time.monotonic() - self._last_step_at
 
     @property
     def pid(self) -> int | None:
@@ -125,6 +141,7 @@ class Command:
             look.cancel()
             self._look.clear()
             if self._ended.done():
+                self.outcome = f"ended {_how(self._ended.result())}"
                 return shell_code(self._ended.result())
             if self._told and not self._ending:
                 told = self._taken()  # a change from now on is told again
@@ -154,8 +171,9 @@ class Command:
         """Send the reload signal once the program handles it: before that, it would end the program. False when it is to
         be restarted instead."""
         assert self._process is not None
-        until = time.monotonic() + self._handler_within
-        while not catches(self._process.pid, number):
+        until, blocked = time.monotonic() + self._handler_within, 0
+        while not catches(self._process.pid, number, blocked_counts=blocked > BLOCKED_LOOKS):
+            blocked = blocked + 1 if catches(self._process.pid, number) else 0
             if not self._runs() or self._ending:
                 return True
             if time.monotonic() >= until:
@@ -166,6 +184,7 @@ class Command:
                 return False
             await asyncio.sleep(0.05)
         self.send(number)
+        self._step(signal.Signals(number).name)
         return True
 
     async def _end(self) -> int:
@@ -207,6 +226,7 @@ class Command:
 
     def _start(self) -> int | None:
         """Start the program; an exit code when that fails."""
+        self._step("its start" if self._process is None else "the restart")
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError, AttributeError):
                 stream.flush()
@@ -221,10 +241,10 @@ class Command:
                     process_group=None if self._shares else 0,
                 )
         except FileNotFoundError:
-            self._say(f"{self._words[0]}: command not found")
+            self.outcome, self.last_step = "could not be started: command not found", ""
             return 127
         except (OSError, ValueError) as error:
-            self._say(f"{self._words[0]}: {cause(error)}")
+            self.outcome, self.last_step = f"could not be started: {cause(error)}", ""
             return 126
         process = self._process
         self._ended = asyncio.ensure_future(in_thread(lambda: children.wait(process)))
@@ -232,6 +252,9 @@ class Command:
         if self._ending:  # SIGTERM arrived before the program started
             self._to_all(signal.SIGTERM)
         return None
+
+    def _step(self, what: str) -> None:
+        self.last_step, self._last_step_at = what, time.monotonic()
 
     def _runs(self) -> bool:
         return self._ended is not None and not self._ended.done()
@@ -247,6 +270,13 @@ class Command:
         for future in told:
             if not future.done():
                 future.set_result(None)
+
+
+def _how(code: int) -> str:
+    try:
+        return f"by {signal.Signals(-code).name}" if code < 0 else f"with exit code {code}"
+    except ValueError:  # a real-time signal has no name
+        return f"by signal {-code}"
 
 
 def shell_code(code: int) -> int:

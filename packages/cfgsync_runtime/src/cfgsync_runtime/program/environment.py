@@ -8,11 +8,17 @@ from collections.abc import Mapping
 from typing import Final
 
 _SECRET: Final = re.compile(
-    r"CFGSYNC_(.*_)?(SECRET|TOKEN|PASSWORD|KEY)(_.*)?(?<!_FILE)|CFGSYNC_(.*_)?(STORE|HINTS)"
+    r"CFGSYNC_(.*_)?(SECRET|TOKEN|PASSWORD|(?<!VERIFY_)KEY)(_.*)?(?<!_FILE)|CFGSYNC_(.*_)?(STORE|HINTS)"
 )
-"""A path is no secret; the URL of a store may hold a password."""
+"""A path is no secret, nor is a public key; the URL of a store may hold a password."""
 
 
 def for_programs(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """A copy for a program that cfgsync starts."""
     return {name: value for name, value in environment.items() if not _SECRET.fullmatch(name)}
+
+
+def for_materializers(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """A copy for the application that a server runs, without every variable of cfgsync: they say where the server keeps its
+    store, tokens and keys."""
+    return {name: value for name, value in environment.items() if not name.startswith(("CFGSYNC_", "CFG_"))}

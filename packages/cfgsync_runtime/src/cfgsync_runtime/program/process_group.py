@@ -44,12 +44,18 @@ class ProcessGroup:
         return int(words[_GROUP]) == self.number and words[_STATE] not in (b"Z", b"X")
 
 
-def catches(process: int, signal: int) -> bool:
+BLOCKED_LOOKS: Final = 5
+"""A signal that is blocked at so many looks in a row is read by the program (`signalfd`), and not blocked for a moment."""
+
+
+def catches(process: int, signal: int, *, blocked_counts: bool = True) -> bool:
     """True when a process handles or blocks this signal, which would end it otherwise; True where the system does not say
-    (no /proc)."""
+    (no /proc). A process that starts another one blocks every signal for a moment: see `blocked_counts`."""
     try:
         with open(f"/proc/{process}/status", encoding="ascii", errors="replace") as status:
             masks = dict(line.split(":", 1) for line in status if line.startswith(("SigCgt:", "SigBlk:")))
     except OSError:
         return not os.path.exists("/proc/self/status")
+    if not blocked_counts:
+        masks.pop("SigBlk", None)
     return any(int(mask, 16) >> (signal - 1) & 1 for mask in masks.values())

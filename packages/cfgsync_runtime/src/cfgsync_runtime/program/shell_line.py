@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
 
+import msgspec
+
 from cfgsync_core.text import plain
 
 from . import children
@@ -22,14 +24,26 @@ _KEPT_BYTES: Final = 4096
 _SHOWN: Final = 400  # characters of its output in a message
 
 
+class LineEnd(msgspec.Struct, frozen=True):
+    """How a shell line ended: what went `wrong`, "" after a success, and its last `words`, which may hold a secret."""
+
+    wrong: str = ""
+    words: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """For the log of this machine."""
+        return f"{self.wrong}; its last words: {self.words}" if self.words else self.wrong
+
+
 def run_line(
     line: str,
     environment: Mapping[str, str],
     within: float = WITHIN,
     is_stopped: Callable[[], bool] = lambda: False,
-) -> str:
-    """Run a shell line; "" when it succeeds, otherwise what went wrong, with its last words. What it leaves running after
-    a success is left alone; without a success its process group is killed."""
+) -> LineEnd:
+    """Run a shell line. What it leaves running after a success is left alone; without a success its process group is
+    killed."""
     reader, writer = os.pipe()
     with open(reader, "rb", buffering=0) as output:
         try:
@@ -42,19 +56,18 @@ def run_line(
                 process_group=0,
             )
         except OSError as error:
-            return f"it cannot be run: {error.strerror}"
+            return LineEnd(f"it cannot be run: {error.strerror}")
         finally:
             os.close(writer)
         words, code = _followed(process, output.fileno(), time.monotonic() + within, is_stopped)
         if code == 0:
-            return ""
+            return LineEnd()
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         if code is None:
             children.wait(process)
     wrong = f"it did not end within {within:g} s" if code is None else f"exit code {code}"
-    said = plain(words.decode("utf-8", "replace"), None)
-    return f"{wrong}; its last words: {said[-_SHOWN:]}" if said else wrong
+    return LineEnd(wrong, plain(words.decode("utf-8", "replace"), None)[-_SHOWN:])
 
 
 def _followed(

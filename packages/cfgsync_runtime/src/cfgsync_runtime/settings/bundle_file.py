@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, DuplicatePath, InvalidArtifact
 from cfgsync_core import InvalidBundle, NodeArtifactsBundle, NodeArtifactsBundleEntry
@@ -30,7 +30,9 @@ _TOP: Final = "a bundle begins with `nodes:`, then `- identifier: node-1` and it
 _NODE: Final = "a node is `{identifier: node-1, files: [{path, content}, …]}`"
 _NAMED_NODE: Final = "with `nodes` as a mapping, a node is `node-1: {files: [{path, content}, …]}`"
 _SHARED: Final = "with `nodes` as a mapping, what all share is `shared: {files: [{path, content}, …]}`"
+_SIGNED: Final = "`cfgsync bundle sign` writes `revision` and `signatures`: run it again"
 _LISTED: Final = "with `nodes` as a list, what all share is `shared_files: [{path, content}, …]`"
+_OF_SIGNING: Final = ("revision", "signatures")
 _LEGAL: Final = {
     "identifier": "give each node a legal name of its own: letters, digits, `.`, `_` and `-`",
     "path": "give each file of a node, and each shared file, a legal path of its own (docs/reference/files.md)",
@@ -58,7 +60,7 @@ def load_bundle(path: str | Path) -> NodeArtifactsBundle:
 
 
 def _listed(place: Place, top: Mapping[str, Place], nodes: Place) -> NodeArtifactsBundle:
-    check_keys(place, top, ("nodes", "shared_files"), foreign="shared", hint=_LISTED)
+    check_keys(place, top, ("nodes", "shared_files", *_OF_SIGNING), foreign="shared", hint=_LISTED)
     entries = []
     for node in nodes.items(_TOP):
         fields = node.entries(_NODE)
@@ -69,11 +71,11 @@ def _listed(place: Place, top: Mapping[str, Place], nodes: Place) -> NodeArtifac
         with _located(node):
             entries.append(NodeArtifactsBundleEntry(identifier, _files(fields.get("files"), _NODE)))
     with _located(place):
-        return NodeArtifactsBundle(tuple(entries), _files(top.get("shared_files"), _LISTED))
+        return NodeArtifactsBundle(tuple(entries), _files(top.get("shared_files"), _LISTED), **_signing(top))
 
 
 def _named(place: Place, top: Mapping[str, Place], nodes: Place) -> NodeArtifactsBundle:
-    check_keys(place, top, ("nodes", "shared"), foreign="shared_files", hint=_SHARED)
+    check_keys(place, top, ("nodes", "shared", *_OF_SIGNING), foreign="shared_files", hint=_SHARED)
     entries = []
     for identifier, node in nodes.entries(_NAMED_NODE).items():
         fields = node.entries(_NAMED_NODE)
@@ -94,7 +96,14 @@ def _named(place: Place, top: Mapping[str, Place], nodes: Place) -> NodeArtifact
         return (at[0], entries[int(at[1])].identifier, *at[2:])
 
     with _located(place, spelled):
-        return NodeArtifactsBundle(tuple(entries), _files(shared.get("files"), _SHARED))
+        return NodeArtifactsBundle(tuple(entries), _files(shared.get("files"), _SHARED), **_signing(top))
+
+
+def _signing(top: Mapping[str, Place]) -> dict[str, Any]:
+    """The revision and the signatures, if the bundle has them."""
+    revision = top["revision"].number(_SIGNED) if "revision" in top else 0
+    listed = top["signatures"].entries(_SIGNED) if "signatures" in top else {}
+    return {"revision": revision, "signatures": {name: one.text(_SIGNED) for name, one in listed.items()}}
 
 
 def _files(listed: Place | None, hint: str) -> ArtifactSet:

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from typing import Annotated, Final, Literal, TypeAlias
 
 import pydantic
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from ..access.insecure import InsecureOption, is_loopback
+from ..access.insecure import InsecureOption, is_loopback, lacking_of
 from .durations import seconds_of
-from .server_file import RegistrationServer, StaticServer
+from .server_file import BundleServer
 from .variables import Variable, variable_of
 
 Duration: TypeAlias = Annotated[
     float, BeforeValidator(lambda given: seconds_of(given) if isinstance(given, str) else given)
 ]
 """Seconds, or text such as `90` or `1h30m`."""
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ip_network(text))
+    except ValueError as error:
+        raise ValueError(f"not an address or a network: {error}") from error
 
 
 class ServeSettings(pydantic.BaseModel):
@@ -31,7 +39,7 @@ class ServeSettings(pydantic.BaseModel):
     )
 
     materializer: str | None = None
-    server: StaticServer | RegistrationServer | None = None
+    server: BundleServer | None = None
     store: str = Field(
         min_length=1,
         title="URL",
@@ -41,7 +49,7 @@ class ServeSettings(pydantic.BaseModel):
         ("127.0.0.1",),
         min_length=1,
         title="ADDRESS",
-        description="The address to listen on; may be repeated, and :: hears IPv4 too.  [default: 127.0.0.1]",
+        description="The address to listen on; may be repeated, and :: is IPv4 too.  [default: 127.0.0.1]",
     )
     port: int = Field(4400, ge=0, le=65535, title="PORT", description="0 takes a free one.  [default: 4400]")
     admin_socket: str | None = Field(
@@ -54,7 +62,19 @@ class ServeSettings(pydantic.BaseModel):
     late: Literal["follow", "freeze"] = Field(
         "follow",
         title="follow|freeze",
-        description="What happens to nodes that come after a generation is published.  [default: follow]",
+        description="Nodes that come after a generation is published get a new one, or none until generation rebuild.  [default: follow]",
+    )
+    signing_key: str | None = Field(
+        None,
+        min_length=1,
+        title="FILE",
+        description="Sign what nodes get with this private key (`cfgsync bundle keygen` makes one).",
+    )
+    materializer_user: str | None = Field(
+        None,
+        min_length=1,
+        title="NAME",
+        description="Run the materializer as this user; the server must be started by root.",
     )
     revision: str | None = Field(
         None, title="TEXT", description="The program's version: another one makes a new generation."
@@ -70,19 +90,41 @@ class ServeSettings(pydantic.BaseModel):
         None,
         gt=0,
         title="DURATION",
-        description="Remove a node that promised to keep in touch and has been silent for so long.  [default: no node is removed]",
+        description="Remove a node that promised to keep in touch and has been silent for this long.  [default: no node is removed]",
     )
     shrink_guard: float = Field(
         50.0,
         ge=0,
         le=100,
         title="PERCENT",
-        description="Refuse a result that leaves out over so much of the fleet; 0 is off.  [default: 50]",
+        description="Refuse a result that leaves out more than this share of the fleet; 0 turns it off.  [default: 50]",
     )
-    allow_anonymous: bool = Field(False, description="Off loopback: take nodes without a secret.")
+    tls_cert: str | None = Field(
+        None,
+        min_length=1,
+        title="FILE",
+        description="Serve over TLS: the certificate, and its CA after it. A changed file is read again.",
+    )
+    tls_key: str | None = Field(
+        None,
+        min_length=1,
+        title="FILE",
+        description="The key of --tls-cert; one is not given without the other.",
+    )
+    trusted_proxy: tuple[Annotated[str, AfterValidator(_network)], ...] = Field(
+        (),
+        title="CIDR",
+        description="A proxy's address or network, whose X-Forwarded-For the log believes; may be repeated.",
+    )
+    require_tokens: bool = Field(
+        False, description="On loopback, too, as behind a proxy: nodes need a join token, readers a token."
+    )
+    allow_anonymous: bool = Field(
+        False, description="With tokens required: take nodes that have neither secret nor token."
+    )
     insecure_no_tls: bool = Field(False, description="Off loopback: serve without TLS.")
     insecure_no_auth: bool = Field(
-        False, description="Off loopback: anyone may join, and another secret re-binds."
+        False, description="Off loopback: anyone may join and read, and another secret re-binds."
     )
     legacy_init_with_node: bool = Field(
         False, description="Answer /init-with-node as /node, for the oldest clients."
@@ -116,15 +158,23 @@ class ServeSettings(pydantic.BaseModel):
         return self.documents or self.open_documents
 
     @property
+    def requires_tokens(self) -> bool:
+        """Whether nodes join with a token, and readers show one: off loopback, unless the operator switched it off."""
+        return self.require_tokens or not (is_loopback(self.host) or self.insecure_no_auth)
+
+    @property
+    def is_static(self) -> bool:
+        """Whether no node has to register, so that there is no store."""
+        return self.server is not None and not self.server.registered_only
+
+    @property
     def lacking(self) -> tuple[InsecureOption, ...]:
         """The protections that the operator allows a server off loopback to lack; none on loopback."""
-        if is_loopback(self.host):
-            return ()
-        tls: tuple[InsecureOption, ...] = ("no-tls",) if self.insecure_no_tls else ()
-        return (*tls, "no-auth") if self.insecure_no_auth else tls
+        no_tls = self.insecure_no_tls and self.tls_cert is None
+        return lacking_of(self.host, no_tls=no_tls, no_auth=self.insecure_no_auth)
 
 
-REPEATED: Final = frozenset({"host"})
+REPEATED: Final = frozenset({"host", "trusted_proxy"})
 """The flags that may be repeated; in a variable, commas or line ends separate the values."""
 
 

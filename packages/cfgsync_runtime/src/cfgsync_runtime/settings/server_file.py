@@ -13,7 +13,6 @@ from typing import Final
 
 import msgspec
 
-from cfgsync_artifacts import ArtifactSet
 from cfgsync_core import NodeArtifactsBundle
 
 from .bundle_file import check_keys, load_bundle
@@ -31,9 +30,13 @@ KEYS: Final[Mapping[str, tuple[Callable[[Place, str], object], str]]] = {
     "ttl": (Place.scalar, "60"),
     "run_timeout": (Place.scalar, "60"),
     "title": (Place.text, "my fleet"),
+    "tls_cert": (Place.text, "server.pem"),
+    "tls_key": (Place.text, "server.key"),
+    "trusted_proxy": (Place.texts, "10.0.0.0/8"),
+    "signing_key": (Place.text, "signing.key"),
     **dict.fromkeys(
         (
-            *("insecure_no_tls", "insecure_no_auth", "allow_anonymous", "expose_errors"),
+            *("insecure_no_tls", "insecure_no_auth", "allow_anonymous", "require_tokens", "expose_errors"),
             *("legacy_init_with_node", "legacy_replace", "no_page", "page_contents"),
             *("documents", "open_documents"),
         ),
@@ -43,26 +46,20 @@ KEYS: Final[Mapping[str, tuple[Callable[[Place, str], object], str]]] = {
 """The settings in a server file: how a value is read, and an example of one."""
 
 
-class StaticServer(msgspec.Struct, frozen=True):
-    """Serve the files of a bundle to the nodes in it, registered or not. `file` is the name of the bundle."""
+class BundleServer(msgspec.Struct, frozen=True):
+    """Serve the files of a bundle to the nodes in it, or to those that are registered only. `file` is the name of the
+    bundle."""
 
     bundle: NodeArtifactsBundle
     file: str
-
-
-class RegistrationServer(msgspec.Struct, frozen=True):
-    """Serve files that are known beforehand, but to registered nodes only."""
-
-    nodes: Mapping[str, ArtifactSet]
-    shared: ArtifactSet
-    file: str
+    registered_only: bool = False
 
 
 class ServerFile(msgspec.Struct, frozen=True):
     """A server file as read: what to serve, and the settings in it by the name of the field in `ServeSettings`, each
     with the place it was written (`cfgsync.yaml:3:7: host`)."""
 
-    server: StaticServer | RegistrationServer
+    server: BundleServer
     settings: Mapping[str, tuple[object, str]]
 
 
@@ -82,28 +79,32 @@ def load_server_file(path: str | Path) -> ServerFile:
     if "store" in settings:
         url, where = settings["store"]
         settings["store"] = (_beside(place.file, str(url)), where)
+    for name in ("tls_cert", "tls_key", "signing_key"):
+        if name in settings:
+            file, where = settings[name]
+            settings[name] = (str(place.file.parent / str(file)), where)
     if "source" in top:
         check_keys(place, top, ("source", *KEYS))
         return ServerFile(_from_source(top["source"]), settings)
     check_keys(place, top, ("source", *KEYS, "bundle_path", "serving_mode"))
     if "bundle_path" not in top:
         place.refuse("cfgsync server config requires source.kind or legacy bundle_path", _FORM)
-    with_registration = "serving_mode" in top and _choice(top["serving_mode"], _MODES)
-    return ServerFile(_load(top["bundle_path"], with_registration), settings)
+    registered_only = "serving_mode" in top and _choice(top["serving_mode"], _MODES)
+    return ServerFile(_load(top["bundle_path"], registered_only), settings)
 
 
-def _from_source(source: Place) -> StaticServer | RegistrationServer:
+def _from_source(source: Place) -> BundleServer:
     fields = source.entries(_FORM)
     if "kind" not in fields:
         source.refuse("no `kind` in it", _FORM)
-    with_registration = _choice(fields["kind"], _KINDS)
+    registered_only = _choice(fields["kind"], _KINDS)
     given = [fields[name] for name in _PATHS if name in fields]
     if not given:
         source.refuse("no `artifacts_path` in it", _FORM)
     if len(given) == 2 and given[0].text(_FORM) != given[1].text(_FORM):
         given[1].refuse("names another file than `artifacts_path`", "keep one of the two")
     check_keys(source, fields, ("kind", *_PATHS))
-    return _load(given[0], with_registration)
+    return _load(given[0], registered_only)
 
 
 def _choice(place: Place, known: Mapping[str, bool]) -> bool:
@@ -113,16 +114,11 @@ def _choice(place: Place, known: Mapping[str, bool]) -> bool:
     return known[word]
 
 
-def _load(place: Place, with_registration: bool) -> StaticServer | RegistrationServer:
+def _load(place: Place, registered_only: bool) -> BundleServer:
     file = place.file.parent / place.text(_FORM)
     if not file.exists():
         place.refuse(f"{file} does not exist", "a relative name begins at the directory of the server file")
-    bundle = load_bundle(file)
-    if not with_registration:
-        return StaticServer(bundle, str(file))
-    return RegistrationServer(
-        {node.identifier: node.files for node in bundle.nodes}, bundle.shared_files, str(file)
-    )
+    return BundleServer(load_bundle(file), str(file), registered_only)
 
 
 def _beside(file: Path, url: str) -> str:

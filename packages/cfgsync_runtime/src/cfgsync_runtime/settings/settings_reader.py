@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -14,13 +14,13 @@ import pydantic
 
 from cfgsync_core import StoreRefused
 
-from ..access.insecure import open_hosts
+from ..access.insecure import InsecureOption, open_hosts, refuse_insecure
 from ..backends.engines import scheme_of
 from ..errors import InputError
 from ..materializer.loading import lies_in, split_target
 from .bundle_file import load_bundle
 from .serve_settings import REPEATED, ServeSettings, flag_of, variable_of_field
-from .server_file import StaticServer, load_server_file
+from .server_file import BundleServer, load_server_file
 from .variables import refuse_unusable
 
 TARGETS: Final = ("materializer", "bundle", "config")
@@ -58,8 +58,8 @@ def read_serve_settings(
     elif target == "documents":
         pass
     elif target == "bundle":
-        file = str(named.value)
-        settings["server"] = _Given(StaticServer(load_bundle(file), file), named.origin)
+        bundle = str(named.value)
+        settings["server"] = _Given(BundleServer(load_bundle(bundle), bundle), named.origin)
     else:
         read = load_server_file(str(named.value))
         settings["server"] = _Given(read.server, named.origin)
@@ -75,8 +75,26 @@ def read_serve_settings(
         scheme_of(made.store)
     except StoreRefused as error:  # the setting is wrong, not the machine
         raise InputError(f"{settings['store'].origin}: {error}", error.hint) from error
-    _refuse_insecure(made, str(named.value) if target == "config" else None)
+    _refuse_contradiction(made)
+    _refuse_half_a_pair(made, settings)
+    file = str(named.value) if target == "config" else None
+    refuse_insecure(
+        made.host,
+        made.lacking,
+        lambda missing: _to_add(missing, file),
+        certificate="--tls-cert and --tls-key" if file is None else "`tls_cert` and `tls_key`",
+        has_tls=made.tls_cert is not None,
+        has_rule=made.requires_tokens,
+    )
     _refuse_off_loopback(made, settings)
+    if made.signing_key and made.is_static and made.server is not None and made.server.bundle.signatures:
+        raise InputError(
+            f"{settings['signing_key'].origin}: {made.server.file} is signed already, and a node gets one signature",
+            "leave the key out, or remove `signatures` from the bundle",
+        )
+    if made.materializer_user and (made.debug or made.materializer is None):
+        why = "--debug runs it in the server's process" if made.debug else "no materializer is served"
+        raise InputError(f"{settings['materializer_user'].origin}: {why}", "leave one of the two out")
     return made
 
 
@@ -164,10 +182,12 @@ def _validated(settings: Mapping[str, _Given]) -> ServeSettings:
 _EXPECTED: Final = {
     "store": "a store is sqlite:FILE or memory:",
     "host": "give an address of this machine, such as 127.0.0.1",
+    "admin_socket": "give the path of a socket, or leave it out",
     "port": "give a port from 1 to 65535, or 0 for one that is free",
     "late": "follow makes a new generation for late nodes, freeze refuses them",
     "run_timeout": "give seconds, or a duration such as 5m, above 0",
     "ttl": "give seconds, or a duration such as 5m, above 0; or leave it out and no node is removed",
+    "trusted_proxy": "give an address or a network, such as 10.0.0.0/8",
     "title": "give at most 100 characters",
     "shrink_guard": "give a percentage from 0 (off) to 100",
     **{
@@ -178,32 +198,32 @@ _EXPECTED: Final = {
 }
 
 
-def _refuse_insecure(settings: ServeSettings, file: str | None) -> None:
-    """Off loopback a server needs TLS and a rule for which nodes may join, unless its operator waives them. The hint holds
-    the exact text to add."""
-    hosts = open_hosts(settings.host)
-    if not hosts:
-        return
-    lacking = [
-        name for name in _WANTS if not getattr(settings, name)
-    ]  # allow_anonymous is no rule for joining
-    if not lacking:
-        return
-    without = " and without ".join(_WANTS[name] for name in lacking)
+def _refuse_contradiction(settings: ServeSettings) -> None:
+    if settings.require_tokens and settings.insecure_no_auth:
+        raise InputError("--require-tokens contradicts --insecure-no-auth", "leave one of them out")
+
+
+def _to_add(missing: Sequence[InsecureOption], file: str | None) -> str:
+    """The flags, or the lines of the server file, that waive what is missing."""
+    names = [f"insecure_{option.replace('-', '_')}" for option in missing]
     if file is None:
-        add = " ".join(flag_of(name) for name in lacking)
-    else:
-        add = " and ".join(f"`{name}: true`" for name in lacking) + f" to {file}"
-    raise InputError(
-        f"host {' and '.join(hosts)} is open to other machines, without {without}",
-        f"if its network is to be trusted with that, add {add}",
-    )
+        return " ".join(map(flag_of, names))
+    return " and ".join(f"`{name}: true`" for name in names) + f" to {file}"
+
+
+def _refuse_half_a_pair(settings: ServeSettings, given: Mapping[str, _Given]) -> None:
+    for one, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert")):
+        if getattr(settings, one) is not None and getattr(settings, other) is None:
+            raise InputError(
+                f"{given[one].origin}: {flag_of(other)} is not given",
+                "a certificate and its key belong together: `cfgsync tls init` makes both",
+            )
 
 
 def _refuse_documents(settings: ServeSettings, given: Mapping[str, _Given], target: str) -> None:
     if target == "documents" and not settings.has_documents:
         raise _NOTHING
-    if isinstance(settings.server, StaticServer) and settings.has_documents:
+    if settings.is_static and settings.has_documents:
         field = "documents" if settings.documents else "open_documents"
         raise InputError(
             f"{given[field].origin}: a bundle has no store to keep documents in",
@@ -214,11 +234,13 @@ def _refuse_documents(settings: ServeSettings, given: Mapping[str, _Given], targ
 def _refuse_off_loopback(settings: ServeSettings, given: Mapping[str, _Given]) -> None:
     """What a server opens to every program of its machine, it does not open to others."""
     for field in ("page_contents", "legacy_replace", "open_documents"):
+        if getattr(settings, field) and settings.require_tokens:
+            raise InputError(
+                f"{given[field].origin} opens something to every program of the machine, and --require-tokens forbids that",
+                "leave one of them out; a token of a reader or an operator needs neither",
+            )
         if getattr(settings, field) and (hosts := open_hosts(settings.host)):
             raise InputError(
                 f"{given[field].origin}: host {' and '.join(hosts)} is open to other machines, and this is for loopback only",
                 "leave it out; on the server's machine, `cfgsync generation show`, `node replace` and `config` need no flag",
             )
-
-
-_WANTS: Final = {"insecure_no_tls": "TLS", "insecure_no_auth": "a rule for which nodes may join"}

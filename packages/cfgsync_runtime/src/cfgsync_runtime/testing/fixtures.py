@@ -5,14 +5,11 @@ For a fixture of another scope use the context managers: `with serving_materiali
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Unpack
 
-from cfgsync_core import StoreRefused
-
-from ..errors import InputError, MachineRefused
 from .fleet import Fleet, Nodes
 from .served import WAIT, Bundle, Files, Served, ServingOptions, serving_bundle, serving_materializer
 
@@ -25,8 +22,7 @@ class ServeBundle:
 
     def __call__(self, bundle: Bundle, shared: Files = (), *, port: int = 0) -> Served:
         """See `serving_bundle`."""
-        with _with_hint():
-            return self._started.enter_context(serving_bundle(bundle, shared, port=port))
+        return self._started.enter_context(serving_bundle(bundle, shared, port=port))
 
 
 class ServeMaterializer:
@@ -37,8 +33,7 @@ class ServeMaterializer:
 
     def __call__(self, materializer: object, **options: Unpack[ServingOptions]) -> Served:
         """See `serving_materializer`."""
-        with _with_hint():
-            return self._started.enter_context(serving_materializer(materializer, **options))
+        return self._started.enter_context(serving_materializer(materializer, **options))
 
 
 class BootFleet:
@@ -66,13 +61,3 @@ class BootFleet:
         fleet = self._started.enter_context(Fleet(server, self._directory()))
         fleet.boot(nodes, metadata=metadata, wait=wait)
         return fleet
-
-
-@contextmanager
-def _with_hint() -> Iterator[None]:
-    """Show the hint of an error below its message."""
-    try:
-        yield
-    except (InputError, MachineRefused, StoreRefused) as error:
-        error.add_note(error.hint)
-        raise

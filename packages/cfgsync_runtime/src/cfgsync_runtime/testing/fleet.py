@@ -19,7 +19,7 @@ from cfgsync_core import AppliedFiles, CfgsyncClient, Fetched, NodeRegistration,
 from cfgsync_core.text import counted
 
 from ..node.outputs import OutputDirectory, write
-from ..node.programs import fetch_and_write_artifacts
+from ..node.programs import fetch_and_write_artifacts, refuse_no_seconds
 from ..node.state import NodeState
 from .served import WAIT, Served, registered_as
 
@@ -103,8 +103,9 @@ class Fleet(Mapping[str, FleetNode]):
 
         A node given by name registers with address 127.0.0.1, 127.0.0.2, …, on which a test can listen, and with
         `metadata` (a value, or a function of the name). A name that is already in the fleet restarts with its state.
-        Raises `FleetNotBooted` after `wait` seconds, or at once when the materializer has seen all of them and raises.
+        Raises `TypeError` and `ValueError` for what is neither nodes nor seconds; `FleetNotBooted` after `wait` seconds, or at once when the materializer has seen all of them and raises.
         """
+        refuse_no_seconds("wait", wait)
         registrations = self._registrations(nodes, metadata)
         started = {one.identifier: FleetNode(one, self.directory / one.identifier) for one in registrations}
         self.stop(*started)
@@ -123,7 +124,8 @@ class Fleet(Mapping[str, FleetNode]):
 
     def wait_in_step(self, wait: float = WAIT) -> None:
         """Return when every registered node has acknowledged what the current generation gives it, and it covers all
-        registrations. Raises `NotInStep` after `wait` seconds."""
+        registrations. Raises `NotInStep` after `wait` seconds; `ValueError` for a negative number."""
+        refuse_no_seconds("wait", wait)
         why = self.server.loop.run(self._in_step(wait))
         if why:
             __tracebackhide__ = True
@@ -132,7 +134,11 @@ class Fleet(Mapping[str, FleetNode]):
     def _registrations(
         self, nodes: Nodes, metadata: object | Callable[[str], object]
     ) -> list[NodeRegistration]:
+        if isinstance(nodes, bool) or not isinstance(nodes, int | Iterable):
+            raise TypeError(f"nodes is a number of nodes, their names, or their registrations, not {nodes!r}")
         if isinstance(nodes, int):
+            if nodes < 0:
+                raise ValueError(f"nodes={nodes}: give a number of nodes, 0 or more")
             nodes = [f"node-{number}" for number in range(1, nodes + 1)]
         elif isinstance(nodes, str):
             nodes = [nodes]
@@ -143,6 +149,9 @@ class Fleet(Mapping[str, FleetNode]):
             if name in self._nodes and isinstance(node, str):
                 ip = self._nodes[name].registration.ip  # it restarts with its old address
             registrations.append(registered_as(node, ip, metadata(name) if callable(metadata) else metadata))
+        names = [one.identifier for one in registrations]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"nodes: {', '.join(twice)} is given twice; each node has a name of its own")
         return registrations
 
     async def _booted(self, started: Mapping[str, FleetNode], wait: float) -> FleetNotBooted | None:

@@ -31,7 +31,8 @@ from cfgsync_core import (
     StaticConfigSource,
 )
 
-from ..compose import serving_snapshot, serving_source
+from ..compose.fleet_server import serving_snapshot
+from ..compose.source_server import serving_source
 from ..errors import InputError
 from ..materializer.loading import materializer_from
 from ..settings.bundle_file import load_bundle

@@ -11,10 +11,16 @@ from ...errors import InvalidRequest
 BODY_SECONDS = 10.0
 
 
-async def read_body(request: web.BaseRequest, at_most: int) -> bytes:
-    """The whole body. Raises `InvalidRequest` (413, 415, 400)."""
+FORM = "application/x-www-form-urlencoded"
+
+
+async def read_body(request: web.BaseRequest, at_most: int, *, form: bool = False) -> bytes:
+    """The whole body, JSON or a `form`. Raises `InvalidRequest` (413, 415, 400)."""
     kind = request.headers.get("Content-Type", "")
-    if kind != "application/json" and not _is_json(kind):
+    if form:
+        if kind.partition(";")[0].strip().lower() != FORM:
+            raise InvalidRequest(415, f"Expected request with `Content-Type: {FORM}`")
+    elif kind != "application/json" and not _is_json(kind):
         raise InvalidRequest(415, "Expected request with `Content-Type: application/json`")
     content = request.content
     if content.is_eof():

@@ -8,6 +8,7 @@ import resource
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from aiohttp import web
@@ -27,6 +28,8 @@ LINGER_SECONDS = 1.0
 """How long the rest of a refused body is read, so that its sender sees the answer and not a reset."""
 RESERVED_FILES = 64
 DRAIN_SECONDS = 4.0
+LAST_MESSAGE_SECONDS = 0.25
+"""How long a server that ends waits for connections that are closed, and are not ended by their peer."""
 PIECEWISE_BYTES = 256 * 1024
 """A body beyond this is written piece by piece with back-pressure, so that slow readers do not hold copies of it."""
 PIECEWISE_AT_ONCE = 64
@@ -37,7 +40,7 @@ PIECE_SECONDS = 30.0
 """The connection of a reader that has not taken a piece after this is closed."""
 BACKLOG = 4096
 ACCEPTED_AT_ONCE = 16
-"""Connections that are accepted before the server has seen them, and could close others."""
+"""Connections that are accepted in one turn of the event loop: those that are closed for them close in the next one."""
 
 log = logging.getLogger("cfgsync.http")
 
@@ -90,11 +93,13 @@ class LimitedServer(web.Server):
         max_connections: int | None = None,
     ) -> None:
         self._most = max_connections if max_connections is not None else _connections_allowed()
-        self._open: dict[RequestHandler, asyncio.Transport] = {}
+        self._open: dict[RequestHandler, Callable[[], object]] = {}  # what ends each
         self._idle: dict[RequestHandler, None] = {}  # in the order in which they became idle
         self.peers: dict[RequestHandler, int] = {}
         """The user at the other end of each connection to a Unix socket."""
         self.evicted = 0
+        self._none_open = asyncio.Event()
+        self._none_open.set()
         super().__init__(
             handler,
             request_factory=_request,
@@ -112,29 +117,52 @@ class LimitedServer(web.Server):
     def __call__(self) -> RequestHandler:
         return _Protocol(self, loop=self._loop, **self._kwargs)
 
-    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
-        """A connection begins idle."""
-        super().connection_made(handler, transport)
-        self._open[handler] = transport
+    def accepted(self, handler: RequestHandler, end: Callable[[], object]) -> None:
+        """A connection is open from here on, whatever its handshake does, and begins idle; `end` closes it until it is made."""
+        self._open[handler] = end
         self._idle[handler] = None
+        self._none_open.clear()
+        if len(self._open) > self._most:
+            longest = next(iter(self._idle))
+            del self._idle[longest]
+            self.evicted += 1
+            self._open.pop(longest)()
+
+    def given_up(self, handler: RequestHandler) -> None:
+        """An accepted connection that will not be made."""
+        self._open.pop(handler, None)
+        self._idle.pop(handler, None)
+        if not self._open:
+            self._none_open.set()
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        """An accepted connection has its transport."""
+        super().connection_made(handler, transport)
+        if handler not in self._open:  # it was closed meanwhile, since there were too many
+            transport.abort()
+            return
+        self._open[handler] = transport.abort
         one = transport.get_extra_info("socket")
         if one.family == socket.AF_UNIX:
             with socket.fromfd(
                 one.fileno(), one.family, one.type
             ) as same:  # some loops' own has fewer methods
                 self.peers[handler] = peer_user(same)
-        if len(self._open) > self._most:
-            longest = next(iter(self._idle))
-            del self._idle[longest]
-            self.evicted += 1
-            self._open.pop(longest).abort()
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         """See `connection_made`."""
-        self._open.pop(handler, None)
-        self._idle.pop(handler, None)
+        self.given_up(handler)
         self.peers.pop(handler, None)
         super().connection_lost(handler, exc)
+
+    async def ended(self) -> None:
+        """End the connections that are closed and wait for their peer's last message, as TLS does: the loop ends soon."""
+        for _ in range(2):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_MESSAGE_SECONDS):
+                    await self._none_open.wait()
+            for end in tuple(self._open.values()):
+                end()
 
     @property
     def open_connections(self) -> int:

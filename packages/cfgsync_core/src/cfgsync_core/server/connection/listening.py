@@ -7,9 +7,15 @@ import errno
 import socket
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Final
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
-from .connections import ACCEPTED_AT_ONCE, BACKLOG
+from aiohttp.web_protocol import RequestHandler
+
+from .connections import ACCEPTED_AT_ONCE, BACKLOG, LimitedServer
+
+if TYPE_CHECKING:
+    import ssl
 
 ALL_6: Final = "::"
 ALL_4: Final = "0.0.0.0"
@@ -19,34 +25,43 @@ _AGAIN_SECONDS: Final = 1.0
 
 
 class Acceptor:
-    """Accepts the connections of a bound socket, of which at most `ACCEPTED_AT_ONCE` are not given to `protocol` yet: an
-    event loop's own server accepts its whole backlog, which passes the limit of open files before others can be closed.
+    """Accepts the connections of a bound socket for `server`, at most `ACCEPTED_AT_ONCE` in one turn: an event loop's own
+    server accepts its whole backlog, which passes the limit of open files before others can be closed. With `tls`, which
+    gives the context of the moment, they begin with a handshake.
 
     While no file is left it tells the loop's exception handler, and tries again every second. `close` closes the socket.
     """
 
-    def __init__(self, listening: socket.socket, protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+    def __init__(
+        self,
+        listening: socket.socket,
+        server: LimitedServer,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._socket = listening
-        self._protocol = protocol
-        self._connecting: set[asyncio.Task[None]] = set()
+        self._server = server
+        self._tls = tls
+        self._connecting: set[asyncio.Task[bool]] = set()
         self._again: asyncio.TimerHandle | None = None
         listening.listen(BACKLOG)
         self._begin()
 
     def close(self) -> None:
-        """Accept no more."""
+        """Accept no more; connections that are not made yet are closed."""
         if self._again is not None:
             self._again.cancel()
         self._loop.remove_reader(self._socket)
         self._socket.close()
+        for task in self._connecting:
+            task.cancel()
 
     def _begin(self) -> None:
         self._again = None
         self._loop.add_reader(self._socket, self._accept)
 
     def _accept(self) -> None:
-        for _ in range(ACCEPTED_AT_ONCE - len(self._connecting)):
+        for _ in range(ACCEPTED_AT_ONCE):
             try:
                 peer, _ = self._socket.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -58,15 +73,30 @@ class Acceptor:
                 self._loop.remove_reader(self._socket)
                 self._again = self._loop.call_later(_AGAIN_SECONDS, self._begin)
                 return
-            task = self._loop.create_task(self._connect(peer))
+            handler = self._server()
+            task = self._loop.create_task(self._connect(peer, handler))
             self._connecting.add(task)
-            task.add_done_callback(self._connecting.discard)
+            task.add_done_callback(partial(self._connected, peer, handler))
+            self._server.accepted(handler, task.cancel)
 
-    async def _connect(self, peer: socket.socket) -> None:
+    async def _connect(self, peer: socket.socket, handler: RequestHandler) -> bool:
+        """False for a peer that has gone, or whose handshake failed."""
+        peer.setblocking(False)
         try:
-            peer.setblocking(False)
-            await self._loop.connect_accepted_socket(self._protocol, peer)
-        except OSError:  # it has gone already
+            if self._tls is None:
+                await self._loop.connect_accepted_socket(lambda: handler, peer)
+            else:
+                from .handshake import shake_hands  # loads `ssl`
+
+                await shake_hands(peer, lambda: handler, self._tls)
+        except OSError:
+            return False
+        return True
+
+    def _connected(self, peer: socket.socket, handler: RequestHandler, task: asyncio.Task[bool]) -> None:
+        self._connecting.discard(task)
+        if task.cancelled() or task.exception() is not None or not task.result():
+            self._server.given_up(handler)
             peer.close()
 
 

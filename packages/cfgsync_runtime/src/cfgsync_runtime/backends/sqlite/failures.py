@@ -18,6 +18,8 @@ ACCEPT = (
     " cfgsync store new-epoch --store sqlite:FILE, which says what is left"
 )
 
+NO_STORE = "give the path of a cfgsync store; if this was one, its first bytes are damaged: restore a backup"
+
 DAMAGE = (TypeError, UnicodeDecodeError)
 """What Python raises when a damaged column has another type, or when an error message of SQLite quotes damaged bytes."""
 
@@ -65,7 +67,9 @@ def at_open(error: sqlite3.Error | OSError, path: str) -> CfgsyncError:
             f"cannot open {path}: {error.strerror or error}", "check the path and its permissions"
         )
     code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+    if code == sqlite3.SQLITE_NOTADB:
+        return StoreDamaged(f"{path} is not a cfgsync store (not an SQLite file)", NO_STORE)
+    if code == sqlite3.SQLITE_CORRUPT:
         return damaged(path, str(error))
     # SQLite does not say why it could not create a file
     if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_CANTOPEN and _full(path) == NO_INODES):

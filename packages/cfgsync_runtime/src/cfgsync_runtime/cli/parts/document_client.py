@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 import typer
 
+from cfgsync_core import ServerUrl
 from cfgsync_core.node import Method, ReceivedAnswer
 from cfgsync_core.text import cause, plain
 
@@ -64,8 +65,10 @@ class _Error(msgspec.Struct, frozen=True):
 class DocumentClient(OperatorClient):
     """`with DocumentClient(server, admin_socket, place) as client: client.call("GET", "theme")`."""
 
-    def __init__(self, server: str, admin_socket: str | None, place: Place) -> None:
-        super().__init__(server, admin_socket)
+    def __init__(
+        self, server: ServerUrl, admin_socket: str | None, token_file: str | None, place: Place
+    ) -> None:
+        super().__init__(server, admin_socket, token_file)
         self._place = place
 
     def call(

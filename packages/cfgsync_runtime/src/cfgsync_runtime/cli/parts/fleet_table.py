@@ -15,7 +15,14 @@ from msgspec import UNSET
 
 from cfgsync_core import FleetStatus, NodeStatus
 from cfgsync_core.text import counted, plain
-from cfgsync_core.wire import FLEET_COLOURS, NODE_STATES, describe, generation_number, last_seen
+from cfgsync_core.wire import (
+    CERTIFICATE_ENDS_SOON,
+    FLEET_COLOURS,
+    NODE_STATES,
+    describe,
+    generation_number,
+    last_seen,
+)
 
 from .terminal import COLUMNS, cells, filled, fitted, has_colours, is_live, size
 
@@ -62,6 +69,14 @@ def table(fleet: FleetStatus, nodes: Sequence[NodeStatus], page: Page) -> Iterat
     if promised:
         more = f" and {len(promised) - _NAMED} more" if len(promised) > _NAMED else ""
         yield from wrapped(f"promised to keep in touch: {', '.join(promised[:_NAMED])}{more}", page)
+    overdue = [node for node in nodes if node.overdue]
+    if overdue:
+        silent = [
+            f"{plain(node.identifier)} (last seen {node.overdue} s ago, promised {node.keepalive} s)"
+            for node in overdue[:_NAMED]
+        ]
+        more = f" and {len(overdue) - _NAMED} more" if len(overdue) > _NAMED else ""
+        yield from wrapped(f"overdue: {', '.join(silent)}{more}", page, "yellow")
 
 
 def summary(fleet: FleetStatus, page: Page) -> Iterator[str]:
@@ -69,6 +84,8 @@ def summary(fleet: FleetStatus, page: Page) -> Iterator[str]:
     yield from wrapped(_counts(fleet), page, "bold")
     if fleet.insecure:
         yield from wrapped(f"insecure: {plain(', '.join(fleet.insecure))}", page, "red")
+    if fleet.tls and (why := fleet.tls.problem or _ends(fleet.tls.days_left)):
+        yield from wrapped(f"certificate: {plain(why)}", page, "red")
     state = plain(fleet.state.replace("_", " ") or "reason")  # older than states: there is only a reason
     if fleet.state or fleet.reason:
         joined = ", but " if fleet.state in ("converging", "converged") else ": "
@@ -84,11 +101,30 @@ def summary(fleet: FleetStatus, page: Page) -> Iterator[str]:
             yield from wrapped(f"{plain(condition.name)}: {describe('', (condition,))}", page)
     if fleet.behind and (fleet.generation or is_static(fleet)):
         yield from wrapped(f"behind: {_behind(fleet)}", page, "yellow")
+    if fleet.drifted:
+        yield from wrapped(f"* changed on the node's disk: {drifted(fleet)}", page, "yellow")
+
+
+def drifted(fleet: FleetStatus) -> str:
+    """The first of the nodes on whose disks files were changed, each with the paths."""
+    named = [
+        f"{plain(node.identifier)} ({plain(', '.join(node.paths), 200)})"
+        for node in (fleet.drifted or ())[:_BEHIND]
+    ]
+    more = (fleet.drifted_count or 0) - len(named)
+    return ", ".join(named) + (f" and {more} more" if more > 0 else "")
 
 
 def is_static(fleet: FleetStatus) -> bool:
     """True for a server that has files for nodes but no generations: it serves a bundle."""
     return fleet.generation is None and any(fleet.counts.get(state) for state in _WITH_FILES)
+
+
+def _ends(days_left: int) -> str:
+    """What is said of a certificate that ends soon or has ended; "" for another."""
+    if days_left < 0:
+        return "it has expired"
+    return f"it ends in {counted(days_left, 'day')}" if days_left < CERTIFICATE_ENDS_SOON else ""
 
 
 def _counts(fleet: FleetStatus) -> str:
@@ -127,6 +163,8 @@ def row(node: NodeStatus, widths: Sequence[int], page: Page) -> str:
     seen = _seen(node)
     if len(widths) > 4 and widths[4] < len(seen):
         seen = seen.partition("T")[2] or seen  # the time of the day
+    if node.drifted:
+        state = f"{state}*"
     texts = (node.identifier, state, number(node.served), number(node.applied), seen)
     return _row(texts, widths, page.painted(filled(state, widths[1]), colour(node.state)))
 

@@ -154,7 +154,8 @@ def _changes(client: ServerClient, identifier: str | None) -> Iterator[Block]:
 
 
 def _shown(node: NodeStatus) -> tuple[object, ...]:
-    return node.state, number(node.served), number(node.applied), node.last_failure
+    marks = node.drifted or (), bool(node.overdue)
+    return node.state, number(node.served), number(node.applied), node.last_failure, *marks
 
 
 def _json(client: ServerClient, identifier: str | None) -> Iterator[Block]:
@@ -179,7 +180,9 @@ def _json(client: ServerClient, identifier: str | None) -> Iterator[Block]:
 
 def _without_times(value: object) -> object:
     if isinstance(value, dict):
-        return {key: _without_times(inner) for key, inner in value.items() if key != "last_seen"}
+        return {
+            key: _without_times(inner) for key, inner in value.items() if key not in ("last_seen", "overdue")
+        }
     return [_without_times(inner) for inner in value] if isinstance(value, list) else value
 
 

@@ -11,7 +11,9 @@ from cfgsync_core.text import plain
 from ...errors import InputError
 from .terminal import fitted, is_live, size
 
-OF_THE_SERVER: Final = frozenset({"aiofiles", "aiohttp", "prometheus_client", "pydantic", "rich", "yaml"})
+OF_THE_SERVER: Final = frozenset(
+    {"aiofiles", "aiohttp", "cryptography", "prometheus_client", "pydantic", "rich", "yaml"}
+)
 """The modules of the extra `server`, which a node's commands do not load."""
 
 _TO_THE_END: Final = "\x1b[K"  # erases what is right of the cursor
@@ -32,13 +34,13 @@ def failed(error: CfgsyncError) -> int:
 
 
 def not_installed(error: ModuleNotFoundError, prefix: str = "") -> int:
-    """Print which extra brings a module that a node does not need; the exit code. Any other module: raise `error`."""
+    """Print that a module which a node does not need is missing, and what brings it; the exit code. Any other module: raise `error`."""
     if (error.name or "").partition(".")[0] not in OF_THE_SERVER:
         raise error
     return fail(
         2,
         f"{prefix}this command is not installed: it needs {error.name}, which a node does not have",
-        "run: pip install 'cfgsync-runtime[server]'",
+        "install cfgsync too, from the checkout (pip install CHECKOUT/packages/*) or the wheels (docs/install.md)",
     )
 
 

@@ -42,7 +42,7 @@ def _widths(table: Sequence[Sequence[str]]) -> Sequence[int]:
 def _words(node: ListedNode) -> Sequence[str]:
     return (
         plain(node.identifier, 200),
-        plain(node.state, 40) or "-",
+        (plain(node.state, 40) or "-") + ("*" if node.drifted else ""),
         plain(node.address or "-", 60),
         number(node.served),
         number(node.applied),

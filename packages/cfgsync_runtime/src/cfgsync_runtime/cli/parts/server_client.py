@@ -3,34 +3,39 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from typing import Annotated, Final, Self, TypeAlias, TypeVar
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from typing import Annotated, Any, Final, Self, TypeAlias, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 import typer
+from msgspec.structs import replace
 
-from cfgsync_core import FleetStatus, InvalidServerUrl, NodeStatus, ServerUrl
-from cfgsync_core.node import Lost, Method, ReceivedAnswer, Request
+from cfgsync_core import FleetStatus, InvalidServerUrl, InvalidTrust, NodeStatus, ServerUrl, Trust
+from cfgsync_core.node import USE_TLS, Lost, Method, ReceivedAnswer, Request
 from cfgsync_core.text import plain
 
 from ...access import admin_socket
 from ...access.insecure import is_loopback
 from ...node.network.addresses import Address, Addresses, resolve
 from ...node.network.transport import HttpTransport
+from ...node.token_file import read_token
 from .messages import NoAnswer
 
 STATUS_WITHIN: Final = 10.0
 ANSWER_WITHIN: Final = 30.0
 NOTHING: Final[Mapping[str, str]] = {}
 NOT_OURS: Final = "is this a cfgsync server? check --server, and that the server is not an old one"
-DEFAULT_SERVER: Final = "http://127.0.0.1:4400"
+DEFAULT_SERVER: Final = ServerUrl("http", "127.0.0.1", 4400)
 WORDS_SHOWN: Final = 2_000
 
 T = TypeVar("T")
 
-Server: TypeAlias = Annotated[str, typer.Option("--server", metavar="URL", help="The server's URL.")]
+Server: TypeAlias = ServerUrl
+"""The `--server` of a command that is `asking_a_server`."""
 AdminSocket: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -39,26 +44,68 @@ AdminSocket: TypeAlias = Annotated[
         help="The server's admin socket.  [default: by the port of --server]",
     ),
 ]
+TokenFile: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        help="A token (cfgsync token create --role …), sent to --server instead of the admin socket.",
+    ),
+]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
+def asking_a_server(command: Callable[..., None]) -> Callable[..., None]:
+    """A command's function whose parameter `server` is made of `--server`, `--ca-file` and `--ca-hash`."""
+
+    @wraps(command)
+    def reading(
+        *, server: str, ca_file: str | None = None, ca_hash: str | None = None, **others: Any
+    ) -> None:
+        command(server=_parsed(server, ca_file or "", ca_hash or ""), **others)
+
+    parameters: list[Parameter] = []
+    for one in signature(command, eval_str=True).parameters.values():
+        own = one.replace(kind=Parameter.KEYWORD_ONLY)
+        parameters += [own] if one.name != "server" else _SERVER_FLAGS
+    reading.__dict__["__signature__"] = Signature(parameters)
+    return reading
+
+
+def _flag(name: str, default: str | None, metavar: str, text: str) -> Parameter:
+    option = typer.Option(f"--{name.replace('_', '-')}", metavar=metavar, help=text)
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[str | None, option])
+
+
+_SERVER_FLAGS: Final = (
+    _flag("server", str(DEFAULT_SERVER), "URL", "The server's URL."),
+    _flag("ca_file", None, "FILE", "The CA certificates that verify an https server."),
+    _flag("ca_hash", None, "sha256:HEX", "The hash of the server's CA, instead: cfgsync tls show prints it."),
+)
+
+
 class _Refusal(msgspec.Struct, frozen=True):
+    code: str = ""
     message: str = ""
     identifier: str | None = None
+    hint: str = ""
 
 
 class ServerClient:
-    """Sends requests to one server over one connection: `with ServerClient("http://127.0.0.1:4400") as client:`.
+    """Sends requests to one server over one connection: `with ServerClient(ServerUrl.parse("http://127.0.0.1:4400")) as client:`.
 
     Every method raises `NoAnswer` for an unusable answer: exit 5 when the server refuses, 7 when it does not answer, 1 for
     what an operator's route cannot do, 6 for a `/status` that is not cfgsync's.
     """
 
-    def __init__(self, server: str) -> None:
-        self._url = _parsed(server)
-        self.at = str(self._url)
+    def __init__(self, server: ServerUrl, token_file: str | None = None) -> None:
+        self._url = server
+        self.at = str(server)
         self._way = "--server"
-        self._refused_hint = "run it on the server's machine"
+        self._refused_hint = (
+            "give a reader's or an operator's token (--token-file), or run it on the server's machine"
+        )
+        self._token = None if token_file is None else read_token(token_file)
         self._transport = HttpTransport(self._url)
 
     def __enter__(self) -> Self:
@@ -66,6 +113,11 @@ class ServerClient:
 
     def __exit__(self, *_: object) -> None:
         self._transport.close()
+
+    def _use_socket(self, path: str) -> None:
+        self.at, self._way = path, "--admin-socket"
+        here = ServerUrl("http", "localhost", self._url.port)
+        self._transport = HttpTransport(here, _OneSocket(here, path))
 
     def body(self, identifier: str | None) -> bytes:
         """The body of a status as the server sends it."""
@@ -145,11 +197,14 @@ class ServerClient:
             {"Content-Type": "application/json"} if method in ("POST", "PUT", "PATCH") else {}
         )
         headers |= more
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token}"
         try:
             return self._transport.send(Request(target, headers, body, within, within, method))
         except Lost as error:
             why = f"no answer from {self.at}: {error}"
-            raise NoAnswer(7, why, f"is the server running, and is {self._way} right?", again=True) from error
+            hint = error.hint or f"is the server running, and is {self._way} right?"
+            raise NoAnswer(7, why, hint, again=True) from error
 
     def _refusal(self, path: str, answer: ReceivedAnswer, code: int = 1) -> NoAnswer:
         try:
@@ -159,39 +214,80 @@ class ServerClient:
         message = plain(refusal.message, WORDS_SHOWN)
         why = message or f"status {answer.status}"
         if answer.status in (401, 403):
-            return NoAnswer(5, f"{self.at} refuses: {why}", self._refused_hint)
+            return NoAnswer(5, f"{self.at} refuses: {why}", plain(refusal.hint) or self._refused_hint)
         if answer.status == 503:
-            return NoAnswer(7, f"{self.at} cannot now: {why}", "run it again in a moment", again=True)
+            return NoAnswer(7, f"{self.at} is not available: {why}", "run it again in a moment", again=True)
+        if answer.status == 426:
+            return NoAnswer(7, f"{self.at}: {why}", USE_TLS)
         if answer.status == 404 and refusal.identifier is not None:  # the route is there, the node is not
             return NoAnswer(1, message, "cfgsync node list shows the registered nodes")
+        if answer.status == 404 and refusal.hint:
+            return NoAnswer(1, message, plain(refusal.hint))
         if answer.status == 404 and code == 1:
-            why = f"{self.at} has no {path}; a static source has nothing to operate"
-            return NoAnswer(1, why, NOT_OURS)
+            if refusal.code != "not_found":
+                return NoAnswer(1, f"{self.at} has no {path}", NOT_OURS)
+            why = f"{self.at} has no {path}: the server of a bundle has no generations, and no registrations to change"
+            return NoAnswer(
+                1, why, "edit the bundle, and send the server SIGHUP; cfgsync node list shows its nodes"
+            )
         hint = "correct that, and run it again" if message and code == 1 else NOT_OURS
         return NoAnswer(code, f"{self.at}{path} answers {answer.status}: {message or 'no message'}", hint)
 
 
+class StatusClient(ServerClient):
+    """Asks `server`; where it requires a token and none is given, the admin socket at `path`, or that of the server on this
+    machine."""
+
+    def __init__(self, server: ServerUrl, path: str | None = None, token_file: str | None = None) -> None:
+        super().__init__(server, token_file)
+        self._path = path
+
+    def _send(
+        self,
+        method: Method,
+        target: str,
+        within: float = ANSWER_WITHIN,
+        body: bytes = b"",
+        more: Mapping[str, str] = NOTHING,
+    ) -> ReceivedAnswer:
+        answer = super()._send(method, target, within, body, more)
+        if answer.status != 401 or self._token is not None or self._way != "--server":
+            return answer
+        places = admin_socket.places(self._url.port) if self._path is None and _is_here(self._url) else []
+        path = self._path or next(filter(_answers, places), None)
+        if path is None:
+            return answer
+        self._use_socket(path)
+        return super()._send(method, target, within, body, more)
+
+
 class OperatorClient(ServerClient):
-    """Asks by the admin socket at `path`, or else by the one of the server on this machine that `server` names. Without a
-    socket it asks `server`, which refuses operators there or says why not. Raises `NoAnswer` when that is another machine.
+    """With a token it asks `server`. Else it asks by the admin socket at `path`, or by the one of the server on this machine
+    that `server` names. Without a socket it asks `server`, which refuses operators there or says why not. Raises `NoAnswer`
+    when that is another machine.
     """
 
-    def __init__(self, server: str, path: str | None = None) -> None:
-        super().__init__(server)
+    def __init__(self, server: ServerUrl, path: str | None = None, token_file: str | None = None) -> None:
+        super().__init__(server, token_file)
+        if path == "":
+            raise typer.BadParameter("give the path of a socket", param_hint="--admin-socket")
+        if token_file is not None:
+            self._refused_hint = (
+                "give an operator's token: cfgsync token list, on the server's machine, shows which there are"
+            )
+            return
         looked = []
         if path is None:
             if not _is_here(self._url):
                 raise NoAnswer(
                     5,
                     f"{self.at} is another machine, and operator commands work on the server's own only",
-                    f"run it there (ssh {self._url.host} cfgsync …, or kubectl exec), or give --admin-socket",
+                    f"give an operator's token (--token-file), or run it there (ssh {self._url.host} cfgsync …, or kubectl exec)",
                 )
             looked = admin_socket.places(self._url.port)
             path = next(filter(_answers, looked), None)
         if path is not None:
-            self.at, self._way = path, "--admin-socket"
-            here = ServerUrl("http", "localhost", self._url.port)
-            self._transport = HttpTransport(here, _OneSocket(here, path))
+            self._use_socket(path)
         self._refused_hint = (
             f"no admin socket at {' or '.join(looked)}: run it as the server's user or root, or give --admin-socket PATH"
             if looked and path is None
@@ -230,11 +326,18 @@ def _is_here(server: ServerUrl) -> bool:
     return False
 
 
-def _parsed(server: str) -> ServerUrl:
+def _parsed(server: str, ca_file: str, ca_hash: str) -> ServerUrl:
+    flag = "--ca-file" if ca_file else "--ca-hash"
     try:
-        return ServerUrl.parse(server)
+        at = ServerUrl.parse(server)
+        trust = Trust.parse(ca_file, ca_hash)
     except InvalidServerUrl as error:
         raise typer.BadParameter(str(error), param_hint="--server") from error
+    except InvalidTrust as error:
+        raise typer.BadParameter(str(error), param_hint=flag) from error
+    if trust and at.scheme == "http" and not is_loopback(at.host):
+        raise typer.BadParameter(f"it verifies an https server, and {at} is none", param_hint=flag)
+    return replace(at, trust=trust)
 
 
 def _path(identifier: str) -> str:

@@ -10,9 +10,9 @@ import msgspec
 
 from cfgsync_core import FleetStatus
 from cfgsync_core.text import counted, plain
-from cfgsync_core.wire import NodeBehind
+from cfgsync_core.wire import NodeBehind, NodeDrift
 
-from .fleet_table import is_static, number
+from .fleet_table import drifted, is_static, number
 from .messages import NoAnswer, WaitingLine, fail
 from .server_client import NOT_OURS, ServerClient
 
@@ -21,7 +21,8 @@ NAMED: Final = 5
 
 
 class Waited(msgspec.Struct, frozen=True):
-    """The `--json` object. `behind` names the first nodes that have not applied their files, and why."""
+    """The `--json` object. `behind` names the first nodes that have not applied their files, and why; `drifted` the first on
+    whose disks files were changed."""
 
     status: Literal["converged", "behind", "unreachable", "refused"]
     exit: int
@@ -31,6 +32,7 @@ class Waited(msgspec.Struct, frozen=True):
     behind_count: int
     behind: tuple[NodeBehind, ...]
     message: str
+    drifted: tuple[NodeDrift, ...] = ()
 
 
 def wait_until_applied(
@@ -96,7 +98,8 @@ def _message(fleet: FleetStatus, timeout: float) -> str:
     if fleet.converged:
         without = fleet.counts.get("no_files", 0)
         left_out = f"; {counted(without, 'node')} {_have(without)} no files from it" if without else ""
-        return f"{counted(fleet.applied, 'node')} {_have(fleet.applied)} applied {what}{left_out}"
+        changed = f"; changed on the node's disk: {drifted(fleet)}" if fleet.drifted else ""
+        return f"{counted(fleet.applied, 'node')} {_have(fleet.applied)} applied {what}{left_out}{changed}"
     if (fleet.generation is None and not is_static(fleet)) or not fleet.behind_count:
         return f"not converged within {timeout:g} s: {_why(fleet)}"
     named = [f"{plain(node.identifier)} ({plain(node.reason)})" for node in fleet.behind[:NAMED]]
@@ -130,6 +133,7 @@ def _end(last: FleetStatus | NoAnswer, timeout: float, as_json: bool) -> int:
             last.behind_count,
             last.behind,
             _message(last, timeout),
+            last.drifted or (),
         )
         if last.behind:
             hint = (

@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from cfgsync_core import ServerUrl
-from cfgsync_core.node import CONNECT_WITHIN, Lost, ReceivedAnswer, Request, is_foreign
+from cfgsync_core.node import CONNECT_WITHIN, Lost, ReceivedAnswer, Request, is_foreign, secured
 from cfgsync_core.text import cause, error_text, plain
 from cfgsync_core.wire import MAX_PAYLOAD_BYTES
 
@@ -141,13 +141,24 @@ class _Line:
         self.ended = False  # the server has sent its last byte
         self._readers = 0
         self._closing = False
-        opened, self.address = addresses.connected(until)
+        self._socket = self._opened(addresses)
+        if server.scheme == "https":
+            try:
+                self._socket = secured(
+                    self._socket, server.host, server.trust, lambda: self._opened(addresses)
+                )
+            except Exception:
+                addresses.was_silent(self.address)  # another address may show another certificate
+                raise
+
+    def _opened(self, addresses: Addresses) -> socket.socket:
+        opened, self.address = addresses.connected(self.until)
         try:
             opened.settimeout(self.left())
-            self._socket = _tls(opened, server.host) if server.scheme == "https" else opened
         except BaseException:
             opened.close()
             raise
+        return opened
 
     def sendall(self, data: bytes) -> None:
         self._socket.settimeout(self.left())
@@ -169,7 +180,9 @@ class _Line:
     def interrupt(self) -> None:
         """Wake a thread that reads; closing alone would not wake it."""
         with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(
+                self._socket, socket.SHUT_RDWR
+            )  # a TLS socket's own would take its TLS away
 
     def opened(self) -> None:
         self._readers += 1
@@ -211,12 +224,6 @@ class _Reader(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # narrower than Buffer: what io passes
         return self._line.receive(buffer)
-
-
-def _tls(opened: socket.socket, host: str) -> socket.socket:
-    import ssl  # 20 ms that a plain connection does not spend
-
-    return ssl.create_default_context().wrap_socket(opened, server_hostname=host)
 
 
 def _why(error: Exception) -> str:

@@ -41,7 +41,27 @@ class FetchArguments(msgspec.Struct, frozen=True, kw_only=True):
             "Where this node remembers its secret and what it saw.  [default: below $XDG_STATE_HOME/cfgsync]",
         ),
     ] = None
-    secret_file: Annotated[str | None, Flag("FILE", "The node's secret, kept elsewhere.")] = None
+    secret_file: Annotated[
+        str | None, Flag("FILE", "The node's secret, kept elsewhere; the file must exist.")
+    ] = None
+    token_file: Annotated[
+        str | None, Flag("FILE", "The join token with which a new node joins: cfgsync token create.")
+    ] = None
+    rotate_secret: Annotated[
+        bool, Flag(None, "Replace the node's secret by a new one when its files are in place.")
+    ] = False
+    ca_file: Annotated[str | None, Flag("FILE", "The CA certificates that verify an https server.")] = None
+    ca_hash: Annotated[
+        str | None,
+        Flag("sha256:HEX", "The hash of the server's CA, instead: cfgsync tls show prints it."),
+    ] = None
+    verify_key: Annotated[
+        list[str] | None,
+        Flag(
+            "FILE",
+            "Take only files that are signed with this public key; repeat to trust another one too.",
+        ),
+    ] = None
     startup_mode: Annotated[
         ConfigStartupMode,
         Flag(
@@ -74,14 +94,15 @@ class FetchArguments(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         Flag(
             "COMMAND",
-            "Run this shell line on new files first, in $CFGSYNC_STAGED; unless it exits with 0, the old files stay.",
+            "Run this shell line on new files first, in $CFGSYNC_STAGED; unless it exits with 0, the old files stay. At the"
+            " start COMMAND then does not start (exit 9), but with --watch --startup-mode degraded on the old files.",
         ),
     ] = None
     splay: Annotated[
         str | None,
         Flag(
             "DURATION",
-            "Wait a random part of this (30, 5m) before COMMAND is told, so that a fleet does not restart at once.",
+            "Wait a random part of this (30, 5m) before each restart, signal or reload command, so that a fleet does not restart at once.",
         ),
     ] = None
     on_drift: Annotated[
@@ -101,7 +122,7 @@ class FetchArguments(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         Flag(
             "USER[:GROUP]",
-            "Who the files belong to; names or numbers. Without it a target of --route keeps its owner and group.",
+            "The owner of the files, by names or numbers. Without it a target of --route keeps its owner and group.",
         ),
     ] = None
     keep: Annotated[

@@ -8,11 +8,21 @@ import os
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from cfgsync_core import InvalidRegistration, InvalidServerUrl, RegistrationPayload
+import msgspec
+
+from cfgsync_core import (
+    InvalidRegistration,
+    InvalidServerUrl,
+    InvalidTrust,
+    RegistrationPayload,
+    ServerUrl,
+    Trust,
+)
 
 from ....errors import InputError
 from ....node.degraded_start import WAIT, ConfigStartupMode
 from ....node.outputs import ArtifactOutputMap, OutputDirectory
+from ....node.state import NO_SECRET_FILE
 from .arguments import FetchArguments
 
 T = TypeVar("T")
@@ -27,6 +37,23 @@ class UnusableFlag(InputError):
     def __init__(self, why: str, flag: str = "") -> None:
         of = f" for {flag}" if flag else ""
         super().__init__(f"cfgsync fetch: Invalid value{of}: {why}", "see: cfgsync fetch --help")
+
+
+def server_of(flags: FetchArguments) -> ServerUrl:
+    """The server, and what verifies it. Raises `UnusableFlag`."""
+    at = parsed("--server", flags.server, ServerUrl.parse)
+    ca_file, ca_hash = flags.ca_file or "", flags.ca_hash or ""
+    if ca_file and ca_hash:  # a flag beats a variable
+        by_hand = flags.by_hand & {"ca_file", "ca_hash"}
+        if by_hand == {"ca_file"}:
+            ca_hash = ""
+        elif by_hand == {"ca_hash"}:
+            ca_file = ""
+    flag = "--ca-file" if ca_file else "--ca-hash"
+    trust = parsed(flag, ca_file, lambda _: Trust.parse(ca_file, ca_hash))
+    if trust and at.scheme == "http":
+        raise UnusableFlag(f"it verifies an https server, and {at} is none: give --server https://…", flag)
+    return msgspec.structs.replace(at, trust=trust)
 
 
 def seconds(flag: str, value: float) -> float:
@@ -92,6 +119,12 @@ def refuse_one_directory(state: str, places: OutputDirectory | ArtifactOutputMap
         )
 
 
+def refuse_missing_secret(file: str | None) -> None:
+    """Refuse a --secret-file that does not exist. Raises `UnusableFlag`."""
+    if file is not None and not os.path.exists(file):
+        raise UnusableFlag(f"there is no file {file}: {NO_SECRET_FILE}", "--secret-file")
+
+
 def is_flag(ctx: Any, name: str) -> bool:
     """Whether the command line gave it; `ctx` is typer's."""
     source = ctx.get_parameter_source(name)
@@ -150,5 +183,5 @@ def parsed(flag: str, text: str, parse: Callable[[str], T]) -> T:
     """`parse(text)`; what it refuses is a usage error of this flag."""
     try:
         return parse(text)
-    except (InvalidRegistration, InvalidServerUrl) as error:
+    except (InvalidRegistration, InvalidServerUrl, InvalidTrust) as error:
         raise UnusableFlag(getattr(error, "why", str(error)), flag) from error

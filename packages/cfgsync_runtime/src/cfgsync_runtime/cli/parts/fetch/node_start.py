@@ -6,30 +6,43 @@ import os
 import signal
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Final
 
 import msgspec
 
 from cfgsync_artifacts import DiskError, locked_directory
-from cfgsync_core import NodeRegistration, ServerUrl
-from cfgsync_core.node import HOLD, KEEPALIVE_SECONDS, Lost
+from cfgsync_core import NodeRegistration
+from cfgsync_core.node import HOLD, KEEPALIVE_SECONDS, Lost, Verify
 from cfgsync_core.text import as_unicode, cause
 
-from ....node.degraded_start import ConfigStartupMode
-from ....node.fetch import EXIT, Ending, degraded, failed, fetch
+from ....node.degraded_start import MAY_DEGRADE, WATCHER_MAY_DEGRADE, ConfigStartupMode
+from ....node.ending import EXIT, Ending, failed
+from ....node.fetch import degraded, fetch
 from ....node.network.own_address import own_address
 from ....node.on_changes import OnChange
 from ....node.outputs import OutputDirectory
 from ....node.state import NodeState, told_before
 from ....node.state_directory import state_directory
+from ....node.token_file import read_token
+from ....node.watcher_lock import Beside, WatcherLock, watcher_beside, watching
 from ....program.environment import for_programs
 from ..messages import Over, WaitingLine, fail, note
 from ..unfailing_stream import make_stdout_unfailing
 from .arguments import FetchArguments
 from .change_flags import on_changes
-from .flags import outputs, parsed, payload, refuse_one_directory, refuse_unreachable, stale_of, wait_of
-from .places import command_refused, owned, refuse_places
+from .flags import (
+    outputs,
+    parsed,
+    payload,
+    refuse_missing_secret,
+    refuse_one_directory,
+    refuse_unreachable,
+    server_of,
+    stale_of,
+    wait_of,
+)
+from .places import command_refused, owned, refuse_places, shown
 
 LIVE_HOLD: Final = 2.0  # s; a terminal shows the reason soon, and again when it changes
 
@@ -37,7 +50,7 @@ LIVE_HOLD: Final = 2.0  # s; a terminal shows the reason soon, and again when it
 def start_node(flags: FetchArguments) -> int:
     """The exit code; but a command replaces this process. Raises `InputError` for a flag that cannot be used."""
     identifier, ip, start = flags.identifier, flags.ip, flags.start
-    at = parsed("--server", flags.server, ServerUrl.parse)
+    at = server_of(flags)
     make_stdout_unfailing()
     places = owned(outputs(flags), flags.chown, flags.keep)
     refuse_places(places)
@@ -50,10 +63,13 @@ def start_node(flags: FetchArguments) -> int:
         refuse_unreachable(ip)
     within = wait_of(flags.wait, flags.startup_mode)
     stale = stale_of(flags)
+    join_token = None if flags.token_file is None else read_token(flags.token_file)
     after = on_changes(flags)
+    fixed = None if ip == "auto" else ip
     told: str | None = None
     if flags.watch and flags.state is not None:
         refuse_one_directory(flags.state, places)
+    refuse_missing_secret(flags.secret_file)
     waiting = WaitingLine()
     if waiting.live:
         waiting(f"asking {at}")
@@ -70,11 +86,16 @@ def start_node(flags: FetchArguments) -> int:
                 secret_file=flags.secret_file,
                 complain=note,
             )
+            memory.verify = _verifier(flags.verify_key, memory)
+            keeper = WatcherLock(memory.directory, shown(places))
+            if flags.watch:
+                _keep(alone.enter_context(watching(keeper)), identifier)
             if flags.watch and after.how is OnChange.COMMAND:
                 told = told_before(memory)
+            beside = None if flags.watch else watcher_beside(memory.directory, identifier)
             try:
                 node = NodeRegistration(
-                    identifier, own_address(at, within, waiting) if ip == "auto" else ip, registered
+                    identifier, own_address(at, within, waiting) if fixed is None else fixed, registered
                 )
             except Lost as error:
                 message = f"no answer from the server after {within:g} s: {error}"
@@ -82,6 +103,9 @@ def start_node(flags: FetchArguments) -> int:
                 if flags.startup_mode is ConfigStartupMode.DEGRADED:
                     ending = degraded(ending, places, memory, stale)
             else:
+                with suppress(DiskError):  # a fetch by hand then does not see what is registered
+                    keeper.note(node)
+                node, registers = (node, True) if beside is None else _beside(beside, fixed, node)
                 ending = fetch(
                     node,
                     at,
@@ -89,14 +113,19 @@ def start_node(flags: FetchArguments) -> int:
                     memory,
                     wait=max(within - (time.monotonic() - began), 0.001) if within else 0.0,
                     hold=LIVE_HOLD if waiting.live else HOLD,
-                    keepalive=KEEPALIVE_SECONDS if flags.watch else None,
+                    keepalive=KEEPALIVE_SECONDS if flags.watch or beside is not None else None,
                     mode=flags.startup_mode,
                     max_stale=stale,
-                    own=(lambda: own_address(at, 0)) if ip == "auto" else None,
+                    own=(lambda: own_address(at, 0)) if fixed is None and beside is None else None,
                     waiting=waiting,
                     notice=note,
                     check=after.check,
                     acknowledge=told is None,
+                    join_token=join_token,
+                    rotate=flags.rotate_secret,
+                    may_degrade=WATCHER_MAY_DEGRADE if flags.watch else MAY_DEGRADE,
+                    registers=registers,
+                    reports=beside is None,
                 )
         except DiskError as error:
             ending = failed(identifier, EXIT[DiskError], str(error), error.hint)
@@ -108,9 +137,46 @@ def start_node(flags: FetchArguments) -> int:
         if flags.watch:
             from .watching import OwnRegistration, stay  # loaded when the files are in place
 
-            who = OwnRegistration(identifier, registered, at, node) if ip == "auto" or node is None else node
-            return Over(stay(who, at, places, memory, ending, start, after, told))
+            own = OwnRegistration(identifier, registered, at, node, keeper, fixed)
+            return Over(stay(own, at, places, memory, ending, start, after, told, join_token))
     return Over(become(start) if start else 0)
+
+
+def _keep(keeper: WatcherLock, identifier: str) -> None:
+    """Take the watcher's lock. A watcher without it works; only a fetch by hand beside it cannot know of it."""
+    try:
+        if not keeper.take():
+            note(f"another watcher uses the state directory of {identifier} too: both report for it")
+    except DiskError as error:
+        note(f"a fetch by hand beside this watcher cannot know of it: {error}; {error.hint}")
+
+
+def _beside(watcher: Beside, fixed: str | None, node: NodeRegistration) -> tuple[NodeRegistration, bool]:
+    """What a fetch beside a watcher asks for, and whether it registers that."""
+    where = f" ({watcher.places})" if watcher.places else ""
+    note(
+        f"the watcher of {node.identifier}{where} registers and reports for it; this fetch only writes files"
+    )
+    changed = watcher.changes(fixed, node)
+    if not changed:
+        return node, False
+    node = watcher.merged(fixed, node)
+    watcher.hand_over(node)
+    note(
+        f"{' and '.join(changed)} changed what the watcher registered for {node.identifier}; the watcher keeps the change"
+        " until it starts again"
+    )
+    return node, True
+
+
+def _verifier(keys: list[str] | None, memory: NodeState) -> Verify | None:
+    """The check of signatures, None without keys. Raises `InputError`; `DiskError`."""
+    if not keys:
+        return None
+    from ....access.signatures import Verifier  # only a node with keys loads it
+
+    seen = memory.seen()
+    return Verifier(keys, 0 if seen is None or seen.epoch else seen.number)
 
 
 def _print(ending: Ending, json: bool) -> None:

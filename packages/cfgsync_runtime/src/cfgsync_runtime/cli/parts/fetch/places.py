@@ -26,6 +26,13 @@ def owned(
     return msgspec.structs.replace(places, owner=owner_of(chown))
 
 
+def shown(places: OutputDirectory | ArtifactOutputMap) -> str:
+    """The places in a sentence."""
+    if isinstance(places, OutputDirectory):
+        return os.path.abspath(places.directory)
+    return ", ".join(places.unsplit)
+
+
 def owner_of(text: str | None) -> Owner:
     """`USER`, `USER:GROUP`, `:GROUP`, or `USER:` with the group that USER logs in with; names or numbers. Raises
     `UnusableFlag` for one that does not exist, or that this process may not give a file to."""

@@ -7,22 +7,24 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
+from cfgsync_artifacts import DiskError
 from cfgsync_core import NEVER, AppliedFiles, NodeRegistration, RegistrationPayload, ServerUrl, Version
 from cfgsync_core.node import Lost
 
-from ....node.fetch import Ending
+from ....node.ending import Ending
 from ....node.network.own_address import own_address
 from ....node.on_changes import OnChanges
 from ....node.outputs import Planner
 from ....node.state import NodeState
 from ....node.watch import Watcher
+from ....node.watcher_lock import WatcherLock
 from ....process.lines import Lines
 from ....process.threads import in_thread
 
 
 class OwnRegistration:
-    """The registration with the address of this machine that routes to the server, found anew at each call. `last` is what
-    was registered before."""
+    """What a watcher registers: its own flags, until a fetch by hand hands over others. The address is `fixed`, or the one
+    of this machine that routes to the server, found anew at each call. `last` is what was registered before."""
 
     def __init__(
         self,
@@ -30,35 +32,50 @@ class OwnRegistration:
         payload: RegistrationPayload,
         at: ServerUrl,
         last: NodeRegistration | None,
+        keeper: WatcherLock,
+        fixed: str | None,
     ) -> None:
         self._identifier = identifier
         self._payload = payload
         self._at = at
         self._last = last
+        self._keeper = keeper
+        self._fixed = fixed
         self.say: Callable[[str], object] = lambda _: None
 
     async def __call__(self) -> NodeRegistration:
         """Raises `Lost` while no address routes to the server."""
-        address = await in_thread(lambda: own_address(self._at, 0))
-        if self._last is None or address != self._last.ip:
-            if self._last is not None:
-                self.say(
-                    f"{self._identifier}: this machine's address is {address} now; it was {self._last.ip}"
-                )
-            self._last = NodeRegistration(self._identifier, address, self._payload)
-        return self._last
+        last = self._last
+        given = await in_thread(self._keeper.registration)
+        if last is not None and given is not None and given != last:
+            self.say(f"{self._identifier}: a fetch by hand has changed what this node registers")
+            self._payload, self._last = given.payload, given
+            if given.ip != last.ip:
+                self._fixed = given.ip
+            return given
+        address = await self._address()
+        if last is None or address != last.ip:
+            if last is not None:
+                self.say(f"{self._identifier}: this machine's address is {address} now; it was {last.ip}")
+            self._last = last = NodeRegistration(self._identifier, address, self._payload)
+            with suppress(DiskError):
+                self._keeper.note(last)
+        return last
+
+    async def _address(self) -> str:
+        return await in_thread(lambda: own_address(self._at, 0)) if self._fixed is None else self._fixed
 
     async def moved(self) -> str:
         """What has happened to the address that is registered; `""` when it is still the one."""
         with suppress(Lost):
-            address = await in_thread(lambda: own_address(self._at, 0))
+            address = await self._address()
             if self._last is not None and address != self._last.ip:
                 return f"this machine's address has changed to {address}"
         return ""
 
 
 def stay(
-    node: NodeRegistration | OwnRegistration,
+    node: OwnRegistration,
     at: ServerUrl,
     outputs: Planner,
     memory: NodeState,
@@ -66,13 +83,13 @@ def stay(
     start: list[str],
     after: OnChanges,
     told: str | None,
+    join_token: str | None = None,
 ) -> int:
     """Keep the node's files current, from those of `ending` on, and return the exit code. `told` is the digest of the
-    files that another program was told of last."""
+    files that another program was told of last; `join_token` is shown at each registration."""
     lines = Lines()
     _log_to(lines)
-    if isinstance(node, OwnRegistration):
-        node.say = lines.say
+    node.say = lines.say
     report = ending.report
     assert report.digest is not None  # files are in place
     version = Version.parse(report.generation) if report.generation else NEVER
@@ -88,10 +105,11 @@ def stay(
             degraded=report.status == "degraded",
             acknowledged=ending.acknowledged,
             told=told,
+            join_token=join_token,
             start=start,
             on_changes=after,
             say=lines.say,
-            moved=None if isinstance(node, NodeRegistration) else node.moved,
+            moved=node.moved,
         ).run()
 
     try:

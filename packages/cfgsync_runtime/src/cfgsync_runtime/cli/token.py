@@ -1,0 +1,271 @@
+"""`cfgsync token …`: tokens for nodes that join, for readers, writers and operators."""
+
+from __future__ import annotations
+
+import shlex
+import socket
+from typing import Annotated, Any, Final
+
+import msgspec
+import typer
+
+from cfgsync_artifacts import DiskError, replace_file
+from cfgsync_core import ServerUrl
+from cfgsync_core.text import counted, plain
+
+from ..access.insecure import is_loopback
+from ..settings.durations import seconds_of
+from .app import PLAIN
+from .parts.messages import fail, note
+from .parts.server_client import (
+    DEFAULT_SERVER,
+    AdminSocket,
+    AsJson,
+    OperatorClient,
+    Server,
+    TokenFile,
+    asking_a_server,
+)
+
+app = typer.Typer(no_args_is_help=True, **PLAIN)
+
+ROUTE: Final = "/admin/token"
+
+Save = Annotated[
+    str | None,
+    typer.Option(
+        "--save",
+        metavar="FILE",
+        help="Write the token to FILE (0600), or with - alone to stdout, and print no line.",
+    ),
+]
+Ttl = Annotated[str, typer.Option(metavar="DURATION", help="How long it is valid (30m, 24h, 90d).")]
+
+
+class _Token(msgspec.Struct, frozen=True, rename={"covers": "for"}):
+    id: str
+    role: str
+    name: str
+    covers: str
+    uses: int
+    granted: int
+    expires: str
+    expired: bool = False
+    reclaim: bool = False
+    scopes: tuple[str, ...] = ()
+
+
+class _Made(_Token, frozen=True, kw_only=True, rename={"covers": "for"}):
+    token: str
+    scheme: str = "http"
+    ca_hash: str = ""
+
+
+class _List(msgspec.Struct, frozen=True):
+    tokens: tuple[_Token, ...]
+
+
+class _Revoked(msgspec.Struct, frozen=True):
+    ids: tuple[str, ...]
+
+
+@app.callback()
+def group() -> None:
+    """Tokens: with one a node joins, and a person or a program reads, writes or operates from another machine.
+
+    \b
+    Examples:
+      cfgsync token create --for 'web-*' --uses 3
+      cfgsync token create --role reader --name ana
+      cfgsync token list
+      cfgsync token revoke ana
+    """
+
+
+@app.command(short_help="Make a token, and print the line that uses it.")
+@asking_a_server
+def create(
+    covers: Annotated[
+        str,
+        typer.Option("--for", metavar="GLOB", help="The names of the nodes that may join with it (* and ?)."),
+    ] = "",
+    uses: Annotated[int, typer.Option(metavar="N", min=1, help="How many names it binds.")] = 1,
+    ttl: Ttl = "24h",
+    reclaim: Annotated[
+        bool,
+        typer.Option(
+            "--reclaim", help="Bind also names that belong to another secret: it takes their place."
+        ),
+    ] = False,
+    role: Annotated[
+        str, typer.Option(metavar="join|reader|writer|operator", help="What it permits.")
+    ] = "join",
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(metavar="APP/ENV", help="The documents of a writer; repeat it for several."),
+    ] = None,
+    name: Annotated[str, typer.Option(metavar="NAME", help="What the log calls it, such as its owner.")] = "",
+    save: Save = None,
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
+    json: AsJson = False,
+) -> None:
+    """Make a token. It is printed this once, in a line to paste where it is used; the server keeps its hash only.
+
+    \b
+    Examples:
+      cfgsync token create --for 'web-*' --uses 3
+      cfgsync token create --for db-1 --reclaim --ttl 1h
+      cfgsync token create --role operator --name ana
+
+    Run it on the server's machine, or with an operator's token. Exit codes: 0 made, 5 refused, 7 no answer.
+    """
+    if role == "join" and not covers:
+        raise typer.BadParameter("name the nodes that may join with it, such as 'web-*'", param_hint="--for")
+    wanted: dict[str, Any] = {"role": role, "name": name, "for": covers, "uses": uses, "reclaim": reclaim}
+    made = _made(OperatorClient(server, admin_socket, token_file), wanted | {"scopes": scope or []}, ttl)
+    _print_made(made, server, save, json)
+
+
+@app.command(short_help="The first operator's token.")
+@asking_a_server
+def bootstrap(
+    name: Annotated[str, typer.Option(metavar="NAME", help="What the log calls it.")] = "operator",
+    ttl: Ttl = "24h",
+    save: Save = None,
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    json: AsJson = False,
+) -> None:
+    """Make an operator's token on the server's machine, over its admin socket: the first one, or one after all are lost.
+
+    \b
+    Example:
+      cfgsync token bootstrap --name ana
+
+    Exit codes: 0 made, 5 refused, 7 no answer.
+    """
+    wanted = {"role": "operator", "name": name}
+    _print_made(_made(OperatorClient(server, admin_socket), wanted, ttl), server, save, json)
+
+
+@app.command("list", short_help="The tokens, without their text.")
+@asking_a_server
+def list_(
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
+    json: AsJson = False,
+) -> None:
+    """The tokens: role, name, the nodes or documents that each is for, uses left, and end. Their text is kept nowhere.
+
+    \b
+    Examples:
+      cfgsync token list
+      cfgsync token list --json
+    """
+    with OperatorClient(server, admin_socket, token_file) as client:
+        found = client.get(f"{ROUTE}s", {}, _List)
+    assert found is not None  # `missing` is not given
+    if json:
+        print(msgspec.json.encode(found).decode())
+        return
+    rows = [("ID", "ROLE", "NAME", "FOR", "USES", "ENDS"), *map(_row, found.tokens)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows if found.tokens else ():
+        print("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+    if not found.tokens:
+        print("there is no token")
+
+
+@app.command(short_help="Refuse a token from now on.")
+@asking_a_server
+def revoke(
+    which: Annotated[str, typer.Argument(metavar="ID|NAME")],
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Refuse a token, or all of one name, from now on; the sessions of the page that they began end. Nodes that have
+    joined stay.
+
+    \b
+    Example:
+      cfgsync token revoke ana
+
+    Exit codes: 0 revoked, 1 there is no such token, 5 refused, 7 no answer.
+    """
+    with OperatorClient(server, admin_socket, token_file) as client:
+        answer = client.post(f"{ROUTE}/revoke", msgspec.json.encode({"which": which}))
+        ids = client.decoded(f"{ROUTE}/revoke", answer, _Revoked).ids
+    print(f"revoked {counted(len(ids), 'token')}: {', '.join(plain(id, 40) for id in ids)}")
+
+
+def _made(client: OperatorClient, wanted: dict[str, Any], ttl: str) -> _Made:
+    try:
+        body = msgspec.json.encode(wanted | {"ttl": seconds_of(ttl)})
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--ttl") from error
+    with client:
+        return client.decoded(f"{ROUTE}/create", client.post(f"{ROUTE}/create", body), _Made)
+
+
+def _print_made(made: _Made, server: ServerUrl, save: str | None, json: bool) -> None:
+    if save == "-":
+        print(made.token, flush=True)
+        return
+    if save is not None:
+        try:
+            replace_file(save, made.token.encode() + b"\n", 0o600)
+        except DiskError as error:
+            raise typer.Exit(fail(8, str(error), error.hint)) from error
+    if json:
+        print(msgspec.json.encode(made).decode())
+        return
+    if save is None:
+        at = f"{_reachable(server, made.scheme)}{f' --ca-hash {made.ca_hash}' if made.ca_hash else ''}"
+        print(paste_line(made.role, made.name, made.covers, made.token, at), flush=True)
+    what = (
+        f"{counted(made.uses, 'node')} named {made.covers} may join"
+        if made.role == "join"
+        else f"role {made.role}"
+    )
+    note(
+        f"{what} until {plain(made.expires)}; the token is shown this once, and cfgsync token revoke {made.id} ends it"
+    )
+
+
+def paste_line(role: str, name: str, covers: str, token: str, server: str) -> str:
+    """A line for a shell; `server` may have flags after it. `printf` is the shell's own, so that no list of processes shows the token."""
+    file = f"{name}.token"
+    kept = f"(umask 077 && printf '%s\\n' {token} >{shlex.quote(file)})"
+    if role == "writer":
+        return kept
+    if role != "join":
+        return f"{kept} && cfgsync status --server {server} --token-file {shlex.quote(file)}"
+    node = '"$(hostname)"' if set("*?") & set(covers) else shlex.quote(covers)
+    return (
+        f"{kept} && cfgsync fetch --server {server} --token-file {shlex.quote(file)} --id {node} --out files"
+    )
+
+
+def _reachable(server: ServerUrl, scheme: str) -> str:
+    """The URL that other machines use: the one that was given, but with this machine's name for a loopback address."""
+    if is_loopback(server.host):
+        return f"{scheme}://{socket.gethostname()}:{server.port}"
+    return str(server)
+
+
+def _row(one: _Token) -> tuple[str, ...]:
+    uses = f"{one.uses}/{one.granted}" if one.role == "join" else "-"
+    about = one.covers if one.role == "join" else ", ".join(one.scopes)
+    ends = f"{one.expires} (over)" if one.expired else one.expires
+    return (
+        one.id,
+        one.role,
+        plain(one.name, 64),
+        f"{about or '-'}{' (reclaim)' if one.reclaim else ''}",
+        uses,
+        ends,
+    )

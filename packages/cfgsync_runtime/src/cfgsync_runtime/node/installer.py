@@ -1,0 +1,71 @@
+"""A watcher's new files come into place checked, or the old ones stay; each reason and each note is printed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cfgsync_artifacts import DiskError
+from cfgsync_core import CfgsyncError, Fetched
+
+from ..process.threads import in_thread
+from .check import Check, CheckRefused, checked_write
+from .fetch import remember
+from .outputs import Planner, Written, in_place
+from .state import NodeState
+
+
+class Installer:
+    """Installs files at `outputs` and remembers them in `state`. `say` gets a sentence for each thing that an operator should
+    see."""
+
+    def __init__(
+        self, outputs: Planner, state: NodeState, check: Check | None, say: Callable[[str], None]
+    ) -> None:
+        self._outputs = outputs
+        self._state = state
+        self._check = check
+        self._say = say
+        self._notes: tuple[str, ...] = ()  # of the last write: one that stays is printed once
+        self._failed = ""  # why the last files could not be applied
+        self._advice = ""
+        self._refused: tuple[str, CheckRefused] | None = None  # a digest is checked once
+
+    async def install(self, fetched: Fetched) -> Written:
+        """Raises `CfgsyncError`, and the old files stay."""
+        try:
+            written = await in_thread(lambda: self._install(fetched))
+        except CfgsyncError as error:
+            self._not_installed(error)
+            raise
+        self._failed = ""
+        for note in written.notes:
+            if note not in self._notes:
+                self._say(f"note: {note}")
+        self._notes = written.notes
+        return written
+
+    def advice(self) -> str:
+        """What to do about the last failure; "" when it was given before."""
+        advice, self._advice = self._advice, ""
+        return advice
+
+    def _install(self, fetched: Fetched) -> Written:
+        files = tuple(fetched.payload.raw_files())
+        refused = self._refused
+        if refused is not None and refused[0] == fetched.digest and not in_place(self._outputs.plan(files)):
+            raise refused[1]  # in place: an operator has installed them by hand all the same
+        try:
+            written = checked_write(self._outputs, files, self._check)
+        except CheckRefused as error:
+            self._refused = fetched.digest, error
+            raise
+        remember(self._state, fetched, self._say)
+        return written
+
+    def _not_installed(self, error: CfgsyncError) -> None:
+        if str(error) == self._failed:
+            return
+        self._failed = str(error)
+        hint = f": {error.hint}" if isinstance(error, DiskError | CheckRefused) else ""
+        again = "" if isinstance(error, CheckRefused) else "; cfgsync will try again"
+        self._advice = f"the old files stay{again}{hint}"

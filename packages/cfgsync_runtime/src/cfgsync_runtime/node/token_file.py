@@ -1,0 +1,30 @@
+"""A token is read from a file: in an argument every user of the machine could read it."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from cfgsync_core.text import cause
+
+from ..errors import InputError
+
+_TEXT: Final = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")  # what a header can carry (RFC 6750)
+_MAX_BYTES: Final = 4_096
+
+
+def read_token(path: str) -> str:
+    """The token in a file, one line of text. Raises `InputError`, which does not show what is in the file."""
+    try:
+        with open(path, "rb") as file:
+            text = file.read(_MAX_BYTES).decode("ascii", "replace").strip()
+    except OSError as error:
+        raise InputError(
+            f"--token-file {path}: {cause(error)}", "put the token there, in a file of mode 0600"
+        ) from error
+    if not _TEXT.fullmatch(text):
+        raise InputError(
+            f"--token-file {path}: there is no token in it",
+            "it holds one line, as cfgsync token create has printed it",
+        )
+    return text

@@ -1,0 +1,151 @@
+"""`/login`: a token once, a session for an hour, contents for its reader; no script, and no request of another site."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import pytest
+
+from cfgsync_adapter import ArtifactFile, MaterializedArtifacts, RegistrationSnapshot
+from cfgsync_runtime import serving_snapshot
+
+HTML = {"Accept": "text/html"}
+
+
+class Each:
+    def materialize_snapshot(self, nodes: RegistrationSnapshot) -> MaterializedArtifacts:
+        return MaterializedArtifacts.from_nodes(
+            {
+                n.identifier: [ArtifactFile("/id", "the words in it"), ArtifactFile("/key", "SECRET", "0600")]
+                for n in nodes
+            }
+        )
+
+
+class Browser:
+    """Sends what a browser sends, with the cookie that it was given last; follows no redirect by itself."""
+
+    def __init__(self, url: str, tcp: aiohttp.ClientSession, unix: aiohttp.ClientSession) -> None:
+        self.url = url
+        self.tcp = tcp
+        self.unix = unix
+        self.cookie = ""
+
+    async def token(self, **wanted: Any) -> str:
+        answer = await self.unix.post("/admin/token/create", json=wanted)
+        return str((await answer.json())["token"])
+
+    async def get(self, path: str) -> tuple[int, str, str]:
+        cookie = {"Cookie": f"other=1; {self.cookie}"} if self.cookie else {}
+        answer = await self.tcp.get(path, headers={**HTML, **cookie}, allow_redirects=False)
+        return answer.status, answer.headers.get("Location", ""), await answer.text()
+
+    async def post(self, path: str, data: Any = None, **headers: str) -> aiohttp.ClientResponse:
+        sent = {"Origin": self.url, "Cookie": self.cookie, **headers}
+        answer = await self.tcp.post(path, data=data or {"x": "y"}, headers=sent, allow_redirects=False)
+        if "Set-Cookie" in answer.headers:
+            self.cookie = answer.headers["Set-Cookie"].partition(";")[0]
+        return answer
+
+
+@asynccontextmanager
+async def browsing(**more: Any) -> AsyncIterator[Browser]:
+    with tempfile.TemporaryDirectory() as directory:
+        path = f"{directory}/admin.sock"
+        async with (
+            serving_snapshot(Each(), admin_socket=path, **more) as server,
+            aiohttp.ClientSession(server.url, cookie_jar=aiohttp.DummyCookieJar()) as tcp,
+            aiohttp.ClientSession(server.url, connector=aiohttp.UnixConnector(path)) as unix,
+        ):
+            browser = Browser(server.url, tcp, unix)
+            join = {
+                "Cfgsync-Join-Token": await browser.token(**{"for": "a"}),
+                "Authorization": "Bearer " + "s" * 40,
+                "Cfgsync-Accept": "base64, mode",
+            }
+            words = {"identifier": "a", "ip": "10.0.0.1"}
+            assert (await tcp.post("/register", json=words, headers=join)).status == 202
+            assert (await tcp.post("/node", json=words, headers=join)).status == 200
+            yield browser
+
+
+async def test_a_browser_is_sent_to_the_form_logs_in_sees_contents_and_logs_out() -> None:
+    async with browsing(requires_tokens=True, anonymous=False) as browser:
+        assert (await browser.get("/?node=a"))[:2] == (303, "login")
+        status, _, form = await browser.get("/login")
+        assert status == 200
+        assert 'action="login"' in form
+        assert "<script" not in form
+        assert "the words in it" not in form
+        made = await browser.post(
+            "/login", {"token": await browser.token(role="reader", name="ana") + "\r\n"}
+        )
+        assert (made.status, made.headers["Location"]) == (303, "./")
+        said = made.headers["Set-Cookie"]
+        assert {"HttpOnly", "SameSite=Strict", "Max-Age=3600"} <= set(said.split("; "))
+        assert "Secure" not in said, "this server has no TLS"
+        status, _, page = await browser.get("/?node=a")
+        assert status == 200
+        assert "the words in it" in page
+        assert "SECRET" not in page
+        assert (await browser.get("/status"))[0] == 200
+        assert (await browser.get("/admin/nodes"))[0] == 403, "a session only reads the page and the status"
+        assert "ana" in (await browser.get("/login"))[2]
+        before = browser.cookie
+        out = await browser.post("/logout")
+        assert (out.status, out.headers["Location"]) == (303, "login")
+        assert "Max-Age=0" in out.headers["Set-Cookie"]
+        browser.cookie = before
+        assert (await browser.get("/?node=a"))[:2] == (303, "login"), (
+            "the session has ended on the server, too"
+        )
+
+
+async def test_on_loopback_the_page_is_open_and_a_session_shows_contents() -> None:
+    async with browsing() as browser:
+        status, _, page = await browser.get("/?node=a")
+        assert (status, "the words in it" in page) == (200, False)
+        assert 'href="login"' in page
+        await browser.post("/login", {"token": await browser.token(role="operator", name="bea")})
+        assert "the words in it" in (await browser.get("/?node=a"))[2]
+
+
+@pytest.mark.parametrize("origin", ["http://attacker.example", "null", "http://127.0.0.1:1", "", "http://["])
+async def test_a_form_of_another_origin_neither_logs_in_nor_out(origin: str) -> None:
+    async with browsing(requires_tokens=True, anonymous=False) as browser:
+        token = await browser.token(role="reader", name="ana")
+        assert (await browser.post("/login", {"token": token}, Origin=origin)).status == 403
+        assert browser.cookie == ""
+        await browser.post("/login", {"token": token})
+        assert (await browser.post("/logout", Origin=origin)).status == 403
+        assert (await browser.get("/"))[0] == 200
+
+
+async def test_a_wrong_token_gets_the_form_again_and_is_not_in_it_nor_in_the_log(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with browsing(requires_tokens=True, anonymous=False) as browser:
+        caplog.set_level("DEBUG")
+        for wrong in ("canary-of-a-token", await browser.token(**{"for": "*"})):
+            answer = await browser.post("/login", {"token": wrong})
+            text = await answer.text()
+            assert (answer.status, browser.cookie) == (401, "")
+            assert "unknown, revoked or over" in text
+            assert wrong not in text + caplog.text
+        assert caplog.text.count("login of the page from 127.0.0.1: refused") == 2
+        for body in (b"token=\xff", b"not a form", b"token=x" * 2000):
+            kind = {"Content-Type": "application/x-www-form-urlencoded"}
+            answer = await browser.tcp.post("/login", data=body, headers=kind)
+            assert answer.status in (400, 401, 413)
+        assert (await browser.tcp.post("/login", json={"token": "x"})).status == 415
+
+
+async def test_a_page_of_the_script_gets_the_refusal_as_json() -> None:
+    async with browsing(requires_tokens=True, anonymous=False) as browser:
+        answer = await browser.tcp.get("/", headers={"Accept": "application/json"}, allow_redirects=False)
+        assert (answer.status, (await answer.json())["code"]) == (401, "unauthorized")
+        assert answer.headers["WWW-Authenticate"] == "Bearer"
