@@ -14,8 +14,8 @@ import pytest
 
 from cfgsync_adapter import MaterializedArtifacts
 from cfgsync_core import MemoryStore
-from cfgsync_runtime.compose import serving_snapshot
 from cfgsync_runtime.compose.document_server import serving_documents
+from cfgsync_runtime.compose.fleet_server import serving_snapshot
 
 ROOT = "/api/v1/config"
 PRODUCTION = {"X-Cfgsync-Environment": "production"}
@@ -317,7 +317,7 @@ async def test_over_tcp_every_call_is_401_and_the_admin_socket_answers(alone):
                 status, _ = await answer(unix, method, target, **body)
                 assert status in (200, 204, 404), (method, target)
                 from_a_page = {"Origin": "http://127.0.0.1"}
-                assert (await answer(unix, method, target, headers=from_a_page, **body))[0] == 403
+                assert (await answer(unix, method, target, headers=from_a_page, **body))[0] == 401
 
 
 @pytest.mark.parametrize(
