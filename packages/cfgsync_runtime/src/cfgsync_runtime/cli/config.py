@@ -10,7 +10,7 @@ import typer
 from cfgsync_core.text import plain
 
 from .app import PLAIN
-from .parts.document_client import (
+from .parts.documents.client import (
     DEFAULT,
     MERGE_PATCH,
     App,
@@ -23,8 +23,8 @@ from .parts.document_client import (
     content_of,
     precondition,
 )
-from .parts.document_watch import WatchedDocument, run_for_each, values
-from .parts.document_words import (
+from .parts.documents.watch import WatchedDocument, run_for_each, values
+from .parts.documents.words import (
     HistoryOf,
     Listed,
     Shown,

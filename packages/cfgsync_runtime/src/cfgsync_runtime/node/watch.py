@@ -29,10 +29,10 @@ from .check import CheckRefused
 from .drift import InstalledFiles
 from .drift_guard import DriftGuard
 from .installer import Installer
+from .memory.state import KnownGeneration, NodeState
 from .network.threads import ThreadedTransport
 from .on_changes import OnChange, OnChanges
 from .outputs import OutputDirectory, Planner
-from .state import KnownGeneration, NodeState
 from .telling import Telling
 
 INTERVAL: Final = 15.0

@@ -20,9 +20,9 @@ from cfgsync_core.text import plain
 
 from ...access import admin_socket
 from ...access.insecure import is_loopback
+from ...node.memory.token_file import read_token
 from ...node.network.addresses import Address, Addresses, resolve
 from ...node.network.transport import HttpTransport
-from ...node.token_file import read_token
 from .messages import NoAnswer
 
 STATUS_WITHIN: Final = 10.0

@@ -10,11 +10,11 @@ from typing import Final, NamedTuple
 
 from cfgsync_core.text import cause, plain
 
-from ...errors import InputError
-from ...program.environment import for_programs
-from .document_client import DocumentClient, Place
-from .document_words import Shown
-from .messages import NoAnswer, note
+from ....errors import InputError
+from ....program.environment import for_programs
+from ..messages import NoAnswer, note
+from .client import DocumentClient, Place
+from .words import Shown
 
 HOLD_SECONDS: Final = 20
 ABSENT_SECONDS: Final = 1.0

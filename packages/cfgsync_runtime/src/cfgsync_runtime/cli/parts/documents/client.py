@@ -15,9 +15,9 @@ from cfgsync_core import ServerUrl
 from cfgsync_core.node import Method, ReceivedAnswer
 from cfgsync_core.text import cause, plain
 
-from ...errors import InputError
-from .messages import NoAnswer
-from .server_client import ANSWER_WITHIN, NOTHING, OperatorClient
+from ....errors import InputError
+from ..messages import NoAnswer
+from ..server_client import ANSWER_WITHIN, NOTHING, OperatorClient
 
 ROUTE: Final = "/api/v1/config"
 ADMIN: Final = "/v1/config/admin/apps"
