@@ -10,31 +10,23 @@ import typer
 from cfgsync_core.text import plain
 
 from .app import PLAIN
+from .parts.documents import words
 from .parts.documents.client import (
     DEFAULT,
+    HERE,
     MERGE_PATCH,
     App,
     DocumentClient,
-    Environment,
     IfRevision,
     Name,
     Namespace,
     Place,
     content_of,
+    in_a_place,
     precondition,
 )
 from .parts.documents.watch import WatchedDocument, run_for_each, values
-from .parts.documents.words import (
-    HistoryOf,
-    Listed,
-    Shown,
-    Written,
-    difference,
-    history_lines,
-    pretty,
-    say_written,
-)
-from .parts.server_client import DEFAULT_SERVER, AdminSocket, AsJson, Server, TokenFile, asking_a_server
+from .parts.server_flags import DEFAULT_SERVER, AdminSocket, AsJson, Server, TokenFile, asking_a_server
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 
@@ -53,11 +45,10 @@ def group() -> None:
 
 @app.command(short_help="Print a document.")
 @asking_a_server
+@in_a_place
 def get(
     name: Name,
-    environment: Environment = DEFAULT,
-    app: App = DEFAULT,
-    namespace: Namespace = DEFAULT,
+    place: Place = HERE,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
     token_file: TokenFile = None,
@@ -72,24 +63,23 @@ def get(
 
     Exit codes: 1 absent, 5 not allowed, 7 no answer.
     """
-    with DocumentClient(server, admin_socket, token_file, Place(environment, app, namespace)) as client:
+    with DocumentClient(server, admin_socket, token_file, place) as client:
         answer = client.call("GET", name)
-        shown = client.decoded(name, answer, Shown)
+        shown = client.decoded(name, answer, words.Shown)
     if json:
         print(answer.body.decode())
     else:
-        print(pretty(shown.data), end="")
+        print(words.pretty(shown.data), end="")
 
 
 @app.command("set", short_help="Replace a document by the JSON object in a file.")
 @asking_a_server
+@in_a_place
 def set_(
     name: Name,
     file: Annotated[str, typer.Argument(metavar="FILE|-", show_default=False)],
     if_revision: IfRevision = None,
-    environment: Environment = DEFAULT,
-    app: App = DEFAULT,
-    namespace: Namespace = DEFAULT,
+    place: Place = HERE,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
     token_file: TokenFile = None,
@@ -104,13 +94,14 @@ def set_(
 
     Exit codes: 2 not valid, 5 not allowed, 7 no answer, 10 another revision.
     """
-    with DocumentClient(server, admin_socket, token_file, Place(environment, app, namespace)) as client:
+    with DocumentClient(server, admin_socket, token_file, place) as client:
         answer = client.call("POST", name, content_of(file), precondition(if_revision))
-        say_written(client.decoded(name, answer, Written), json)
+        words.say_written(client.decoded(name, answer, words.Written), json)
 
 
 @app.command(short_help="Merge a JSON object into a document.")
 @asking_a_server
+@in_a_place
 def patch(
     name: Name,
     change: Annotated[str, typer.Argument(metavar="JSON|FILE|-", show_default=False)],
@@ -118,9 +109,7 @@ def patch(
         bool, typer.Option("--merge-patch", help="Merge deeply, and null removes (RFC 7396).")
     ] = False,
     if_revision: IfRevision = None,
-    environment: Environment = DEFAULT,
-    app: App = DEFAULT,
-    namespace: Namespace = DEFAULT,
+    place: Place = HERE,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
     token_file: TokenFile = None,
@@ -140,16 +129,17 @@ def patch(
         change.encode("utf-8", "surrogateescape") if change.lstrip().startswith("{") else content_of(change)
     )
     headers = precondition(if_revision) | ({"Content-Type": MERGE_PATCH} if merge_patch else {})
-    with DocumentClient(server, admin_socket, token_file, Place(environment, app, namespace)) as client:
-        say_written(client.decoded(name, client.call("PATCH", name, body, headers), Written), json)
+    with DocumentClient(server, admin_socket, token_file, place) as client:
+        words.say_written(
+            client.decoded(name, client.call("PATCH", name, body, headers), words.Written), json
+        )
 
 
 @app.command("list", short_help="The documents of an environment.")
 @asking_a_server
+@in_a_place
 def list_(
-    environment: Environment = DEFAULT,
-    app: App = DEFAULT,
-    namespace: Namespace = DEFAULT,
+    place: Place = HERE,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
     token_file: TokenFile = None,
@@ -161,15 +151,14 @@ def list_(
     Examples:
       cfgsync config list --env production
     """
-    place = Place(environment, app, namespace)
     with DocumentClient(server, admin_socket, token_file, place) as client:
         answer = client.call("GET")
-        listed = client.decoded("", answer, Listed).configs
+        listed = client.decoded("", answer, words.Listed).configs
     if json:
         print(answer.body.decode())
         return
     if not listed:
-        print(f"{plain(environment, 100)} has no documents")
+        print(f"{plain(place.environment, 100)} has no documents")
         return
     width = max(len("NAME"), *(len(one.name) for one in listed))
     print(f"{'NAME':{width}}  {'REVISION':>8}  UPDATED")
@@ -179,12 +168,11 @@ def list_(
 
 @app.command(short_help="Delete a document.")
 @asking_a_server
+@in_a_place
 def delete(
     name: Name,
     if_revision: IfRevision = None,
-    environment: Environment = DEFAULT,
-    app: App = DEFAULT,
-    namespace: Namespace = DEFAULT,
+    place: Place = HERE,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
     token_file: TokenFile = None,
@@ -195,18 +183,17 @@ def delete(
     Examples:
       cfgsync config delete flags --env staging
     """
-    with DocumentClient(server, admin_socket, token_file, Place(environment, app, namespace)) as client:
+    with DocumentClient(server, admin_socket, token_file, place) as client:
         client.call("DELETE", name, headers=precondition(if_revision))
     print(f"{plain(name, 200)} is deleted")
 
 
 @app.command(short_help="The values that a document had.")
 @asking_a_server
+@in_a_place
 def history(
     name: Name,
-    environment: Environment = DEFAULT,
-    app: App = DEFAULT,
-    namespace: Namespace = DEFAULT,
+    place: Place = HERE,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
     token_file: TokenFile = None,
@@ -218,25 +205,24 @@ def history(
     Examples:
       cfgsync config history flags --env production
     """
-    with DocumentClient(server, admin_socket, token_file, Place(environment, app, namespace)) as client:
+    with DocumentClient(server, admin_socket, token_file, place) as client:
         answer = client.call_scope("GET", name, "history")
-        entries = client.decoded(name, answer, HistoryOf).entries
+        entries = client.decoded(name, answer, words.HistoryOf).entries
     if json:
         print(answer.body.decode())
     elif entries:
-        print("\n".join(history_lines(entries)))
+        print("\n".join(words.history_lines(entries)))
     else:
         print(f"{plain(name, 200)} has no history")
 
 
 @app.command(short_help="Write an earlier value again.")
 @asking_a_server
+@in_a_place
 def rollback(
     name: Name,
     revision: Annotated[int, typer.Argument(metavar="REVISION", min=1, show_default=False)],
-    environment: Environment = DEFAULT,
-    app: App = DEFAULT,
-    namespace: Namespace = DEFAULT,
+    place: Place = HERE,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
     token_file: TokenFile = None,
@@ -248,9 +234,9 @@ def rollback(
       cfgsync config rollback flags 7 --env production
     """
     body = msgspec.json.encode({"toVersion": revision})
-    with DocumentClient(server, admin_socket, token_file, Place(environment, app, namespace)) as client:
+    with DocumentClient(server, admin_socket, token_file, place) as client:
         client.call_scope("POST", name, "rollback", body)
-        shown = client.decoded(name, client.call("GET", name), Shown)
+        shown = client.decoded(name, client.call("GET", name), words.Shown)
     print(f"{plain(name, 200)} revision {shown.revision} has the value of revision {revision}")
 
 
@@ -277,20 +263,19 @@ def diff(
     texts = []
     for environment in (before, after):
         with DocumentClient(server, admin_socket, token_file, Place(environment, app, namespace)) as client:
-            texts.append(pretty(client.decoded(name, client.call("GET", name), Shown).data))
-    lines = difference(texts[0], texts[1], f"{name} ({before})", f"{name} ({after})")
+            texts.append(words.pretty(client.decoded(name, client.call("GET", name), words.Shown).data))
+    lines = words.difference(texts[0], texts[1], f"{name} ({before})", f"{name} ({after})")
     print("\n".join(lines) or f"{plain(name, 200)} is the same in both")
     raise typer.Exit(int(bool(lines)))
 
 
 @app.command(short_help="Print each newest value, or run a command for it.")
 @asking_a_server
+@in_a_place
 def watch(
     name: Name,
     command: Annotated[list[str] | None, typer.Argument(metavar="[-- COMMAND]", show_default=False)] = None,
-    environment: Environment = DEFAULT,
-    app: App = DEFAULT,
-    namespace: Namespace = DEFAULT,
+    place: Place = HERE,
     server: Server = DEFAULT_SERVER,
     admin_socket: AdminSocket = None,
     token_file: TokenFile = None,
@@ -306,7 +291,6 @@ def watch(
       cfgsync config watch flags --env production
       cfgsync config watch flags -- ./apply-flags
     """
-    place = Place(environment, app, namespace)
     with DocumentClient(server, admin_socket, token_file, place) as client:
         watched = WatchedDocument(client, name)
         if command:

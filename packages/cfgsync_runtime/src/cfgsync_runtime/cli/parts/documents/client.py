@@ -18,6 +18,7 @@ from cfgsync_core.text import cause, plain
 from ....errors import InputError
 from ..messages import NoAnswer
 from ..server_client import ANSWER_WITHIN, NOTHING, OperatorClient
+from ..server_flags import flag, made_of_flags
 
 ROUTE: Final = "/api/v1/config"
 ADMIN: Final = "/v1/config/admin/apps"
@@ -52,6 +53,20 @@ class Place(msgspec.Struct, frozen=True):
     def named(self, name: str) -> str:
         """A document for people: `theme (production)`."""
         return f"{plain(name, 200)} ({plain(self.environment, 100)})"
+
+
+HERE: Final = Place()
+
+in_a_place: Final = made_of_flags(
+    "place",
+    (
+        flag("environment", DEFAULT, "NAME", "The environment (CFGSYNC_ENVIRONMENT).", "--env"),
+        flag("app", DEFAULT, "NAME", "The app."),
+        flag("namespace", DEFAULT, "NAME", "The namespace in the app."),
+    ),
+    Place,
+)
+"""For a command with a parameter `place`."""
 
 
 class _Error(msgspec.Struct, frozen=True):
