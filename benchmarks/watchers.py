@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from cfgsync_core import Fetched, NodeRegistration, NodeWatch
-from cfgsync_core.node.answers import ReceivedAnswer
+from cfgsync_core.node.received_answer import ReceivedAnswer
 from cfgsync_core.node.requests import Request
 from tests.wires import Wire, Wires
 

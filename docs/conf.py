@@ -49,6 +49,7 @@ MENU = {
                 "howto/engine",
                 "howto/not-ready",
                 "howto/page",
+                "howto/documents",
                 "observability/README",
             ),
         ],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from cfgsync_core.node.answers import ReceivedAnswer
+from cfgsync_core.node.received_answer import ReceivedAnswer
 from cfgsync_core.node.requests import Lost, Request
 
 

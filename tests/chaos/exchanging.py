@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from cfgsync_core import Fetched, NodeRegistration, Outcome, Version
-from cfgsync_core.node.answers import ReceivedAnswer
 from cfgsync_core.node.exchange import Done, Exchange, Pause, Send
+from cfgsync_core.node.received_answer import ReceivedAnswer
 from cfgsync_core.node.requests import Request
 
 

@@ -25,8 +25,8 @@ from cfgsync_core import CfgsyncClient, Fetched, NodeRegistration, ServerUrl
 from cfgsync_runtime import Signer, Verifier
 from cfgsync_runtime.access.signatures import make_key_pair
 from cfgsync_runtime.node.fetch import fetch
+from cfgsync_runtime.node.memory.state import NodeState
 from cfgsync_runtime.node.outputs import OutputDirectory
-from cfgsync_runtime.node.state import NodeState
 from tests.chaos.form import LONG, sized
 from tests.chaos.hostile import (
     CASES,

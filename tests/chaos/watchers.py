@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from cfgsync_core import AppliedFiles, Fetched, NodeRegistration, NodeWatch
-from cfgsync_core.node.answers import ReceivedAnswer
+from cfgsync_core.node.received_answer import ReceivedAnswer
 from cfgsync_core.node.requests import Lost, Request
 from cfgsync_core.wire.acknowledgement import decode_acknowledgement
 from tests.wires import Wires

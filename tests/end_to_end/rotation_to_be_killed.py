@@ -1,6 +1,6 @@
 """`cfgsync fetch` that is killed before its Nth step inside the rotation of its secret: `rotation_to_be_killed.py N ARGUMENTS`.
 
-A step is a line that runs in `node/rotation`, in the state's two methods for it, or in what they share.
+A step is a line that runs in `node/memory/rotation`, in the state's two methods for it, or in what they share.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from cfgsync_runtime.node.state import NodeState
+from cfgsync_runtime.node.memory.state import NodeState
 from tests.chaos.form import sized
 from tests.end_to_end import writer_to_be_killed as writer
 

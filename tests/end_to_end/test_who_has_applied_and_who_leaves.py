@@ -230,7 +230,7 @@ def test_a_bundles_nodes_apply_and_are_waited_for_like_others(place: Place) -> N
     for words in (("status", "c"), ("status", "c", "--json"), ("node", "show", "c")):
         assert place.run(*words, *at).returncode == 1, words
     evicted = place.run("node", "evict", "a", *at)
-    assert (evicted.returncode, "a static source has nothing to operate" in evicted.stderr) == (1, True)
+    assert (evicted.returncode, "the server of a bundle has no generations" in evicted.stderr) == (1, True)
 
 
 def test_a_watching_node_tells_a_bundles_server_again_that_has_restarted(place: Place) -> None:

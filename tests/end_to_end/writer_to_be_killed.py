@@ -12,8 +12,8 @@ from typing import NoReturn
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet
 from cfgsync_core import NodeArtifactsPayload
+from cfgsync_runtime.node.memory.state import KnownGeneration, NodeState
 from cfgsync_runtime.node.outputs import ArtifactOutputMap, OutputDirectory, write
-from cfgsync_runtime.node.state import KnownGeneration, NodeState
 
 FILES = 64
 

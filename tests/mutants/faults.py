@@ -552,12 +552,12 @@ FAULTS = (
         "a node uses its new secret before the server has confirmed it",
         (
             Edit(
-                "cfgsync_runtime/src/cfgsync_runtime/node/rotation.py",
+                "cfgsync_runtime/src/cfgsync_runtime/node/memory/rotation.py",
                 "if answer.headers.get(NEXT_SECRET.lower()) != hashed:",
                 "if answer.status >= 300:",
             ),
         ),
-        ("tests/runtime/node/test_rotation.py",),
+        ("tests/runtime/node/memory/test_rotation.py",),
     ),
     Fault(
         "a form of another site logs a browser in",
@@ -609,7 +609,7 @@ FAULTS = (
         "another node's memory is taken for one's own",
         (
             Edit(
-                "cfgsync_runtime/src/cfgsync_runtime/node/state.py",
+                "cfgsync_runtime/src/cfgsync_runtime/node/memory/state.py",
                 '        if seen.identifier not in ("", self.identifier):\n',
                 "        if False:\n",
             ),

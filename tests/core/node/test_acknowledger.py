@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from cfgsync_core.node.acknowledger import Acknowledger
-from cfgsync_core.node.answers import ReceivedAnswer
+from cfgsync_core.node.received_answer import ReceivedAnswer
 from cfgsync_core.node.requests import Request
 from cfgsync_core.store.epoch import uuid7
 

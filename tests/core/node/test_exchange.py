@@ -11,7 +11,6 @@ import pytest
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet
 from cfgsync_core import Fetched, NodeRegistration, Outcome, Version
-from cfgsync_core.node.answers import ReceivedAnswer
 from cfgsync_core.node.exchange import Done, Exchange, Pause, Send
 from cfgsync_core.node.outcomes import (
     Current,
@@ -22,6 +21,7 @@ from cfgsync_core.node.outcomes import (
     Unreachable,
     Untrusted,
 )
+from cfgsync_core.node.received_answer import ReceivedAnswer
 from cfgsync_core.node.requests import Request
 from cfgsync_core.wire.payload import encode_files
 

@@ -22,7 +22,7 @@ from cfgsync_core import (
     Version,
 )
 from cfgsync_core.follow.timing import ReaderState
-from cfgsync_core.node.answers import ReceivedAnswer
+from cfgsync_core.node.received_answer import ReceivedAnswer
 from cfgsync_core.node.requests import Lost, Request
 from cfgsync_core.store.epoch import uuid7
 from cfgsync_core.wire.acknowledgement import decode_acknowledgement

@@ -14,8 +14,8 @@ from cfgsync_core.store.epoch import uuid7
 from cfgsync_runtime.node.degraded_start import FAILED, LOADED, ConfigStartupMode
 from cfgsync_runtime.node.ending import Ending
 from cfgsync_runtime.node.fetch import fetch
+from cfgsync_runtime.node.memory.state import KnownGeneration, NodeState
 from cfgsync_runtime.node.outputs import OutputDirectory
-from cfgsync_runtime.node.state import KnownGeneration, NodeState
 from tests.scripted_server import Cut, Says, Script, ScriptedServer, error, files
 
 EPOCH = "0000001e-8480-7000-8000-000000000000"

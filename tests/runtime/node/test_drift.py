@@ -12,8 +12,8 @@ from cfgsync_artifacts import ArtifactFile, ArtifactSet
 from cfgsync_core import NodeArtifactsPayload
 from cfgsync_runtime.node.drift import InstalledFiles
 from cfgsync_runtime.node.drift_guard import DriftGuard
+from cfgsync_runtime.node.memory.state import KnownGeneration, NodeState
 from cfgsync_runtime.node.outputs import ArtifactOutputMap, OutputDirectory, write
-from cfgsync_runtime.node.state import KnownGeneration, NodeState
 
 PAYLOAD = NodeArtifactsPayload.from_files(
     ArtifactSet([ArtifactFile("/a", "good"), ArtifactFile("/x/b", "good", mode="0600")])

@@ -16,10 +16,10 @@ from cfgsync_core import Acknowledgement, NodeRegistration, ServerUrl, Version
 from cfgsync_core.wire.acknowledgement import decode_acknowledgement
 from cfgsync_runtime.node.ending import EXIT, REASON, Ending
 from cfgsync_runtime.node.fetch import fetch
+from cfgsync_runtime.node.memory.state import NodeState
 from cfgsync_runtime.node.network.own_address import own_address
 from cfgsync_runtime.node.outputs import ArtifactOutputMap, OutputDirectory
 from cfgsync_runtime.node.programs import fetch_and_write_artifacts
-from cfgsync_runtime.node.state import NodeState
 from tests.scripted_server import (
     Act,
     Cut,

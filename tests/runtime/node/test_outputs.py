@@ -181,7 +181,9 @@ def test_writing_again_changes_nothing_unless_something_was_altered(
 
 
 def test_outputs_load_no_event_loop_and_no_web_client() -> None:
-    program = "import sys, cfgsync_runtime.node.outputs, cfgsync_runtime.node.state; print(*sys.modules)"
+    program = (
+        "import sys, cfgsync_runtime.node.outputs, cfgsync_runtime.node.memory.state; print(*sys.modules)"
+    )
     loaded = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     ).stdout.split()

@@ -32,7 +32,7 @@ from cfgsync_runtime.access.signatures import make_key_pair
 from cfgsync_runtime.node.degraded_start import ConfigStartupMode
 from cfgsync_runtime.node.ending import Report
 from cfgsync_runtime.node.fetch import fetch
-from cfgsync_runtime.node.state import KnownGeneration, NodeState
+from cfgsync_runtime.node.memory.state import KnownGeneration, NodeState
 from tests.scripted_server import Cut, Says, Script, ScriptedServer, files
 
 EPOCH = uuid7(2_000_000)

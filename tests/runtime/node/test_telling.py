@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from cfgsync_runtime.node.state import KnownGeneration, NodeState, told_before
+from cfgsync_runtime.node.memory.state import KnownGeneration, NodeState, told_before
 from cfgsync_runtime.node.telling import Telling
 from tests.runtime.program.test_command import until
 

@@ -66,6 +66,8 @@ def test_the_defaults_are_those_of_the_contract():
         "legacy_replace": False,
         "no_page": False,
         "page_contents": False,
+        "documents": False,
+        "open_documents": False,
         "insecure_no_auth": False,
         "run_timeout": 60.0,
         "shrink_guard": 50.0,
@@ -111,6 +113,8 @@ def test_every_flag_is_also_a_variable():
         "CFGSYNC_SERVE_NO_PAGE": "1",
         "CFGSYNC_SERVE_EXPOSE_ERRORS": "1",
         "CFGSYNC_SERVE_PAGE_CONTENTS": "1",
+        "CFGSYNC_SERVE_DOCUMENTS": "1",
+        "CFGSYNC_SERVE_OPEN_DOCUMENTS": "1",
         "CFGSYNC_SERVE_RUN_TIMEOUT": "1.5",
         "CFGSYNC_SERVE_SHRINK_GUARD": "20",
         "CFGSYNC_SERVE_TTL": "90",
@@ -149,6 +153,8 @@ def test_every_flag_is_also_a_variable():
         "no_page": True,
         "expose_errors": True,
         "page_contents": True,
+        "documents": True,
+        "open_documents": True,
     }
 
 
@@ -395,6 +401,28 @@ def test_a_server_file_that_opens_a_host_is_answered_with_the_lines_to_add_and_t
 )
 def test_loopback_is_what_only_this_machine_reaches(host: str, near: bool):
     assert is_loopback(host) is near
+
+
+def test_documents_alone_are_something_to_serve_and_have_a_store_of_their_own():
+    made = read(materializer=None, documents=True)
+    assert (made.has_documents, made.materializer, made.server) == (True, None, None)
+    assert made.store == "sqlite:/home/me/.local/state/cfgsync/serve-documents.db"
+    assert read(materializer=None, open_documents=True).has_documents
+    assert not read().has_documents
+    for value in ({}, {"CFGSYNC_SERVE_DOCUMENTS": "false"}):
+        assert refusal(value, materializer=None)[0] == "nothing to serve"
+
+
+def test_documents_are_refused_beside_a_bundle_which_has_no_store(here: Path):
+    (here / "b.yaml").write_text("nodes: []\n")
+    what, hint = refusal(materializer=None, bundle="b.yaml", documents=True)
+    assert what == "--documents: a bundle has no store to keep documents in"
+    assert hint == "give documents a server of their own: cfgsync serve --documents"
+
+
+def test_documents_are_opened_on_loopback_only():
+    what, _ = refusal(host=["0.0.0.0"], insecure_no_tls=True, insecure_no_auth=True, open_documents=True)
+    assert what.startswith("--open-documents: host 0.0.0.0 is open to other machines")
 
 
 def test_a_signing_key_of_a_server_file_begins_at_its_directory(here: Path) -> None:

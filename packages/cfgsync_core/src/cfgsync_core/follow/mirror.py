@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from ..errors import Conflict
+from ..errors import Conflict, Unavailable
 from ..store.contract import NEVER, BucketSnapshot, Change, Gap, RevisionedStore, Unchanged, Version
 from ..store.hints import ChangeHints
 from .bucket_view import BucketView
@@ -36,7 +36,8 @@ class BucketMirror(Generic[T]):
 
     `on_change(writes)` is called after each step: with the keys and values that one commit wrote (None: deleted), or with
     None after the whole bucket was replaced. `others`: other servers commit too, and the mirror follows them (None: this
-    process is the only writer). `whole`: always read the bucket as one snapshot, never as steps of its history.
+    process is the only writer). `whole`: always read the bucket as one snapshot, never as steps of its history. `timed`: keep
+    when each value was committed; this server's own commits are then read from the history, too, which has their times.
     """
 
     def __init__(
@@ -49,12 +50,15 @@ class BucketMirror(Generic[T]):
         on_change: Callable[[Mapping[str, T | None] | None], object] = lambda writes: None,
         others: OtherServers | None = None,
         whole: bool = False,
+        timed: bool = False,
     ) -> None:
         self._store = store
         self._bucket = bucket
         self._decode = decode
         self._encode = encode
         self._whole = whole
+        self._timed = timed
+        self._times: dict[str, int] = {}
         self._refreshing = asyncio.Lock()
         self._revisions: dict[str, int] = {}
         self._others = others
@@ -80,6 +84,10 @@ class BucketMirror(Generic[T]):
     def revision_of(self, key: str) -> int | None:
         """The revision that wrote a key, None without a value."""
         return self._revisions.get(key)
+
+    def at_ms_of(self, key: str) -> int:
+        """When a key was written (milliseconds since 1970), of a `timed` mirror; 0 is an unknown time."""
+        return self._times.get(key, 0)
 
     async def open(self) -> None:
         """Read the bucket and begin to follow the other servers. Raises `Unavailable`."""
@@ -113,10 +121,16 @@ class BucketMirror(Generic[T]):
             await self._refresh(await self._store.version(self._bucket))
             raise
         held = self.version
-        if version.revision == held.revision + 1 and version.epoch == (held.epoch or version.epoch):
+        follows = version.revision == held.revision + 1 and version.epoch == (held.epoch or version.epoch)
+        if follows and not self._timed:
             self._apply(version, writes)
         elif version != held:
-            await self._refresh(version)
+            try:
+                await self._refresh(version)
+            except Unavailable:
+                if not follows or self.version != held:
+                    raise
+                self._apply(version, writes)  # it is committed, and only its time cannot be read
         return version
 
     async def catch_up(self) -> None:
@@ -138,6 +152,8 @@ class BucketMirror(Generic[T]):
         elif entry.revision > self._revisions.get(key, 0):
             self.entries[key] = self._decode(entry.value)
             self._revisions[key] = entry.revision
+            if self._timed:
+                self._times[key] = entry.at_ms
 
     # ── a BucketHolder ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -152,6 +168,7 @@ class BucketMirror(Generic[T]):
             return
         self.entries = {entry.key: self._decode(entry.value) for entry in snapshot.entries}
         self._revisions = {entry.key: entry.revision for entry in snapshot.entries}
+        self._times = {entry.key: entry.at_ms for entry in snapshot.entries} if self._timed else {}
         self.version = snapshot.version
         self.on_change(None)
 
@@ -159,7 +176,7 @@ class BucketMirror(Generic[T]):
         """Apply the change, unless this server's own commit has moved the mirror past it."""
         if version == (self.version.epoch, self.version.revision + 1):
             writes = {key: None if raw is None else self._decode(raw) for key, raw in change.writes.items()}
-            self._apply(version, writes)
+            self._apply(version, writes, change.at_ms)
 
     def holds(self, snapshot: BucketSnapshot) -> bool:
         """See `BucketHolder`."""
@@ -167,14 +184,17 @@ class BucketMirror(Generic[T]):
             self.entries[entry.key] == self._decode(entry.value) for entry in snapshot.entries
         )
 
-    def _apply(self, version: Version, writes: Mapping[str, T | None]) -> None:
+    def _apply(self, version: Version, writes: Mapping[str, T | None], at_ms: int = 0) -> None:
         for key, value in writes.items():
             if value is None:
                 self.entries.pop(key, None)
                 self._revisions.pop(key, None)
+                self._times.pop(key, None)
             else:
                 self.entries[key] = value
                 self._revisions[key] = version.revision
+                if self._timed:
+                    self._times[key] = at_ms
         self.version = version
         self.on_change(writes)
 

@@ -6,17 +6,18 @@ from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
     from .answers import USE_TLS as USE_TLS
-    from .answers import ReceivedAnswer as ReceivedAnswer
     from .answers import is_foreign as is_foreign
     from .exchange import Done as Done
     from .exchange import Exchange as Exchange
     from .exchange import Pause as Pause
     from .exchange import Send as Send
     from .outcomes import Current as Current
+    from .received_answer import ReceivedAnswer as ReceivedAnswer
     from .requests import CONNECT_WITHIN as CONNECT_WITHIN
     from .requests import HOLD as HOLD
     from .requests import KEEPALIVE_SECONDS as KEEPALIVE_SECONDS
     from .requests import Lost as Lost
+    from .requests import Method as Method
     from .requests import Request as Request
     from .requests import acknowledge_request as acknowledge_request
     from .requests import is_final as is_final

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeAlias
 
 from ..wire.acknowledgement import Acknowledgement
-from .answers import ReceivedAnswer
+from .received_answer import ReceivedAnswer
 from .requests import PATIENCE, Lost, Request, acknowledge_request, is_final
 
 Transport: TypeAlias = Callable[[Request], Awaitable[ReceivedAnswer]]

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Final, Literal, TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -20,7 +19,8 @@ from ..wire.payload import decode_payload
 from ..wire.protocol import CODE, ErrorBody, NotReady, decode_error, describe
 from .history import Regression, checked_generation, refuse_contradiction
 from .outcomes import Current, Fetched, FetchFailed, MissingForGood, Outcome, Refused, Rejected, Untrusted
-from .signature import NotSigned, Verify, signed
+from .received_answer import ReceivedAnswer, RequestContext
+from .signature import NotSigned, signed
 
 USE_TLS: Final = "give --server with https://"
 RETRIED: Final = frozenset({404, 408, 425, 426, 429})
@@ -41,27 +41,6 @@ CODES: Final = frozenset(
 """The codes in cfgsync's error bodies. An answer with another one, or without, is somebody else's."""
 
 NOT_OURS: Final = "is this a cfgsync server? check the URL"
-
-
-class ReceivedAnswer(msgspec.Struct, frozen=True):
-    """One answer: header names in lower case; `cut` when the body was over the limit and is incomplete."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes = b""
-    cut: bool = False
-
-
-class RequestContext(msgspec.Struct, frozen=True):
-    """The request. `known` is the digest sent in `If-None-Match`, `seen` the newest generation that this node ever got,
-    and `seen_digest` the digest of its files then. With `verify`, files must be signed."""
-
-    path: Literal["/register", "/node"]
-    identifier: str
-    known: str | None = None
-    seen: Version | None = None
-    seen_digest: str | None = None
-    verify: Verify | None = None
 
 
 class Registered(msgspec.Struct, frozen=True):

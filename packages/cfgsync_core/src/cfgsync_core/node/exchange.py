@@ -14,9 +14,10 @@ import msgspec
 
 from ..store.contract import Version
 from ..wire.registration import NodeRegistration
-from .answers import ReceivedAnswer, Registered, RequestContext, Retry, read
+from .answers import Registered, Retry, read
 from .hold import NOTICED, Hold
 from .outcomes import NotReadyInTime, Outcome, Unreachable
+from .received_answer import ReceivedAnswer, RequestContext
 from .requests import HOLD, Request, node_request, register_request
 from .signature import Verify
 

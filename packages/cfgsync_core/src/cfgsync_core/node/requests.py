@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 
@@ -21,6 +21,9 @@ KEEPALIVE_SECONDS: Final = 60  # within which a watching node is heard of again
 ACKNOWLEDGE_WITHIN: Final = 1.0  # s for an acknowledgement
 
 
+Method: TypeAlias = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+
 class Request(msgspec.Struct, frozen=True):
     """One request, whose answer must begin within `begin_within` seconds and be whole within `end_within`. `path` may have
     a query; a GET has no body."""
@@ -30,7 +33,7 @@ class Request(msgspec.Struct, frozen=True):
     body: bytes
     begin_within: float
     end_within: float
-    method: Literal["GET", "POST"] = "POST"
+    method: Method = "POST"
 
     def __repr__(self) -> str:
         """Without the headers, which may hold a secret."""

@@ -18,9 +18,10 @@ from ..store.contract import NEVER, Version
 from ..text import plain
 from ..wire.registration import NodeRegistration
 from .acknowledger import Acknowledger, Transport
-from .answers import Meaning, Registered, RequestContext, Retry, read
+from .answers import Meaning, Registered, Retry, read
 from .hold import NOTICED, SHORTEST, Hold
 from .outcomes import Current, Fetched, Untrusted
+from .received_answer import RequestContext
 from .requests import HOLD, Lost, node_request, promise_of, register_request
 from .signature import Verify
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .access import LocalOperators as LocalOperators
     from .access import is_own_name as is_own_name
     from .access import peer_user as peer_user
+    from .access import why_no_operator as why_no_operator
     from .access import why_not_here as why_not_here
     from .bundle import spell_path as spell_path
     from .node_routes import Sign as Sign
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .route import failure as failure
     from .route import page_of as page_of
     from .route import refusal as refusal
+    from .status_routes import health_routes as health_routes
     from .watch_stream import ChangingSource as ChangingSource
     from .watch_stream import WatchStreams as WatchStreams
 

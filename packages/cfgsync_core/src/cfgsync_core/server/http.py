@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
@@ -135,11 +135,8 @@ class HttpServer:
     async def _dispatch(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             reply = await self._answer(request)
-        except InvalidRequest as error:
-            self.unread[error.status] = self.unread.get(error.status, 0) + 1
-            reply = refusal(error.status, "invalid_request", str(error))
         except Exception as error:
-            reply = failure(error)
+            reply = self._failed(error)
         finally:
             self._server.idle(request.protocol)
         if has_more(request.protocol):
@@ -168,6 +165,23 @@ class HttpServer:
         if isinstance(found, Reply):
             return found
         route, names, query = found
+        if route.errors is None:
+            return await self._routed(request, route, names, query)
+        try:
+            reply = await self._routed(request, route, names, query)
+        except Exception as error:
+            reply = self._failed(error)
+        return reply if reply.status < 400 else route.errors(reply)
+
+    def _failed(self, error: Exception) -> Reply:
+        if not isinstance(error, InvalidRequest):
+            return failure(error)
+        self.unread[error.status] = self.unread.get(error.status, 0) + 1
+        return refusal(error.status, "invalid_request", str(error))
+
+    async def _routed(
+        self, request: web.BaseRequest, route: Route, names: Mapping[str, str], query: Mapping[str, str]
+    ) -> Reply:
         call = Call(judged_headers(request.raw_path, request.headers), names, query)
         if route.access != "node":
             call.peer = self._server.peers.get(request.protocol)

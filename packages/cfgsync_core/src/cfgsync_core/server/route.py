@@ -129,7 +129,8 @@ class Route(msgspec.Struct, frozen=True):
 
     `name` is the route's label in the metrics; without it requests are not counted. GET also answers HEAD, unless the
     answer is `endless` (a stream, a WebSocket). A route without `operation` is not in `/openapi.json`. `scope` names the scope
-    (`app/env`) that a call reads or writes: a token that has scopes permits the calls in them, and no others.
+    (`app/env`) that a call reads or writes: a token that has scopes permits the calls in them, and no others. `errors` writes an
+    error reply, which has the common error body, in the form of the route's surface.
     """
 
     method: str
@@ -141,6 +142,7 @@ class Route(msgspec.Struct, frozen=True):
     operation: Operation | None = None
     endless: bool = False
     scope: Callable[[Call], str] | None = None
+    errors: Callable[[Reply], Reply] | None = None
 
 
 def page_of(query: Mapping[str, str]) -> tuple[int, str]:

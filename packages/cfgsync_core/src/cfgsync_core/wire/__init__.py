@@ -7,6 +7,8 @@ from cfgsync_artifacts import door
 if TYPE_CHECKING:
     from .headers import JOIN_TOKEN as JOIN_TOKEN
     from .headers import NEXT_SECRET as NEXT_SECRET
+    from .headers import parse_etags as parse_etags
+    from .headers import parse_wait as parse_wait
     from .limits import MAX_BODY_BYTES as MAX_BODY_BYTES
     from .limits import MAX_CONDITIONS as MAX_CONDITIONS
     from .limits import MAX_FILE_BYTES as MAX_FILE_BYTES
@@ -24,12 +26,14 @@ if TYPE_CHECKING:
     from .payload import encode_files as encode_files
     from .payload import first_extended as first_extended
     from .payload import paths_of as paths_of
+    from .protocol import ErrorBody as ErrorBody
     from .protocol import NodeRequest as NodeRequest
     from .protocol import decode_registration as decode_registration
     from .protocol import decode_stored as decode_stored
     from .protocol import describe as describe
     from .protocol import encode_registration as encode_registration
     from .registration import check_identifier as check_identifier
+    from .registration import decode_json as decode_json
     from .replacement import NO_REPLACEMENT as NO_REPLACEMENT
     from .replacement import REPLACEMENT as REPLACEMENT
     from .replacement import Replacement as Replacement
@@ -52,5 +56,6 @@ if TYPE_CHECKING:
     from .status import generation_number as generation_number
     from .status import last_seen as last_seen
     from .status import node_state as node_state
+    from .strict_json import depth as depth
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

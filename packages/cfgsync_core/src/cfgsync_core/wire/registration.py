@@ -108,7 +108,7 @@ class RegistrationPayload(msgspec.Struct, frozen=True, gc=False):
     def deserialize(self, type: type[T]) -> T | None:
         """The metadata as `type` (a Struct, dataclass or pydantic model), None when absent. Raises
         `msgspec.ValidationError`; `TypeError` for a type that no metadata can be read as."""
-        return None if self.json is None else _decoded(self.json, type)
+        return None if self.json is None else decode_json(self.json, type)
 
     @property
     def value(self) -> object:
@@ -119,13 +119,16 @@ class RegistrationPayload(msgspec.Struct, frozen=True, gc=False):
 EMPTY = RegistrationPayload()
 
 
-def _decoded(text: str, type: type[T]) -> T:
-    """The JSON text as a value of `type`, whose pydantic models may be nested."""
+def decode_json(text: str | bytes, type: type[T], what: str = "metadata") -> T:
+    """The JSON text as a value of `type`, whose pydantic models may be nested.
+
+    Raises `msgspec.ValidationError`; `TypeError` for a type that no JSON can be read as.
+    """
     try:
         return msgspec.json.decode(text, type=type, dec_hook=_validated)
     except (TypeError, NameError, NotImplementedError) as error:
         raise TypeError(
-            f"metadata cannot be read as {_name(type)}: {error}; give a Struct, a dataclass or a pydantic model"
+            f"{what} cannot be read as {_name(type)}: {error}; give a Struct, a dataclass or a pydantic model"
         ) from error
 
 
@@ -231,7 +234,7 @@ class NodeRegistration(msgspec.Struct, frozen=True, gc=False):
         type that no metadata can be read as.
         """
         try:
-            return _decoded(self.payload.json or "null", type)
+            return decode_json(self.payload.json or "null", type)
         except msgspec.ValidationError as error:
             why = f"absent, {_name(type)} expected" if self.payload.json is None else str(error)
             raise MetadataMismatch(self.identifier, why) from error

@@ -18,6 +18,7 @@ from cfgsync_core.server import (
     Route,
     is_own_name,
     refusal,
+    why_no_operator,
     why_not_here,
 )
 
@@ -37,6 +38,8 @@ _CLOSED: Final = "the page of this server is for readers with a token"
 _FOREIGN: Final = "the page answers to this machine's own names and addresses only (`Host`): call it as http://127.0.0.1, with its port"
 _HINT: Final = "on the server's machine: cfgsync token create --role reader --name NAME (operator: --role operator), then --token-file FILE"
 
+_NO_DOCUMENTS: Final = "documents answer on the server's admin socket only: run `cfgsync config` on its machine, as its user or root; on loopback, serve --open-documents opens them to every program of the machine"
+
 
 def readers_of(
     host: str | Sequence[str], lacking: Sequence[InsecureOption], requires_tokens: bool = False
@@ -54,7 +57,8 @@ class Admission(LocalOperators):
     valid.
 
     A server on loopback may open two things to the programs of its machine: to readers of the page the contents of files
-    (`page_contents`), and to everyone the operator's routes with the names `over_tcp`. Raises `ValueError` for another one.
+    (`page_contents`), and to everyone the operator's routes with the names `over_tcp` and all documents (`open_documents`).
+    Raises `ValueError` for another one.
     """
 
     def __init__(
@@ -65,15 +69,17 @@ class Admission(LocalOperators):
         over_tcp: Sequence[str] = (),
         *,
         tokens: Tokens | None = None,
+        open_documents: bool = False,
     ) -> None:
-        if readers != "loopback" and (page_contents or over_tcp):
+        if readers != "loopback" and (page_contents or over_tcp or open_documents):
             raise ValueError(
-                "contents on the page and replacements over TCP are for a server on loopback only"
+                "contents on the page, replacements over TCP and open documents are for a server on loopback only"
             )
         self._readers = readers
         self._identities = identities
         self._page_contents = page_contents
         self._over_tcp = over_tcp
+        self._open_documents = open_documents
         self._tokens = tokens
 
     def before_body(self, route: Route, call: Call) -> Reply | None:
@@ -93,6 +99,19 @@ class Admission(LocalOperators):
             record(route, call, refused)
         return refused
 
+    def _document(self, route: Route, call: Call) -> Reply | None:
+        """The refusal of a call that reads or writes documents: they are for operators, or open to all on this machine."""
+        if call.peer is not None:
+            why = why_no_operator(call)
+            if why is None:
+                call.principal = OPERATOR
+                return None
+            return refusal(403, "forbidden", why)
+        if self._open_documents:
+            why = why_not_here(call.headers)
+            return None if why is None else refusal(403, "forbidden", why)
+        return refusal(401, "unauthorized", _NO_DOCUMENTS, {"WWW-Authenticate": "Bearer"})
+
     async def answer(self, route: Route, call: Call) -> Reply:
         if route.access == "node" and self._identities is not None:
             return await self._identities.answer(route, call)
@@ -105,13 +124,16 @@ class Admission(LocalOperators):
         """The refusal of a call over TCP; else None, and the principal is set."""
         text = bearer_of(call.headers.get("Authorization"))
         shown = None if text is None or self._tokens is None else self._tokens.shown(text)
-        opened = route.access == "reader" and self._readers != "tokens"
+        opened = route.access == "reader" and route.scope is None and self._readers != "tokens"
         if shown is not None and (route.access == "public" or shown.permits(route, call)):
             call.principal = shown.principal()
             return None
         if route.access in ("public", "node"):
             return None
-        if opened or (route.access == "reader" and text is None):
+        if route.scope is not None and self._open_documents:
+            foreign = why_not_here(call.headers)
+            return None if foreign is None else refusal(403, "forbidden", foreign)
+        if opened or (route.access == "reader" and route.scope is None and text is None):
             return self._read(route, call)
         if shown is not None:
             call.principal = shown.principal()  # for the log

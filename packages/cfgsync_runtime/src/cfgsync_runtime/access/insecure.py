@@ -89,6 +89,14 @@ def warn(host: str | Sequence[str], lacking: tuple[InsecureOption, ...]) -> None
         )
 
 
+def warn_of_open_documents() -> None:
+    """Log that every program of this machine may read and write the documents."""
+    log.warning(
+        "OPEN DOCUMENTS (--open-documents): every program and user of this machine may read and write them; for development",
+        extra=event("open_documents"),
+    )
+
+
 def exposes_errors(asked: bool, host: str | Sequence[str]) -> bool:
     """Whether nodes and `/status` get the words of a failure: if `asked`, and only this machine can reach `host`."""
     if asked and not is_loopback(host):

@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "check": "Run a materializer on a recorded fleet; no server.",
     "generation": "List, show and compare generations, or make a new one.",
     "node": "List and show nodes, remove one, or replace its files.",
+    "config": "Read and write config documents, and their history.",
     "token": "Make, list and revoke tokens of nodes, readers and operators.",
     "bundle": "Check a bundle, sign it, or verify its signatures.",
     "tls": "Make a server's certificate, or show one.",
@@ -104,7 +105,7 @@ def _tidied(command: Any, path: str) -> Any:
         if parameter.param_type_name == "option":
             flag = parameter.opts[0].removeprefix("--")
             parameter.show_envvar = False
-            shared += [variable_of(path, flag).name] if flag in SHARED else []
+            shared += [variable_of(path, flag).name] if flag in SHARED and flag != "env" else []
             if parameter.envvar is None:
                 variable = variable_of(path, flag)
                 parameter.envvar = variable.name

@@ -31,7 +31,8 @@ from ..settings.durations import seconds_of
 from ..settings.variables import variable_of
 from .parts.file_diff import contents_lines, diff_lines
 from .parts.messages import Over, fail, note
-from .parts.server_client import WORDS_SHOWN, AsJson
+from .parts.server_client import WORDS_SHOWN
+from .parts.server_flags import AsJson
 
 
 class Checked(msgspec.Struct, frozen=True):

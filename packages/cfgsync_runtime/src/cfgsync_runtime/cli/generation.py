@@ -13,17 +13,8 @@ from cfgsync_core.text import counted, plain
 from .app import PLAIN
 from .parts.file_diff import contents_lines, diff_lines
 from .parts.messages import fail
-from .parts.server_client import (
-    DEFAULT_SERVER,
-    WORDS_SHOWN,
-    AdminSocket,
-    AsJson,
-    OperatorClient,
-    Server,
-    ServerClient,
-    TokenFile,
-    asking_a_server,
-)
+from .parts.server_client import WORDS_SHOWN, OperatorClient, ServerClient
+from .parts.server_flags import DEFAULT_SERVER, AdminSocket, AsJson, Server, TokenFile, asking_a_server
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 

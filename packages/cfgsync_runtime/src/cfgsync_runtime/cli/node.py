@@ -21,17 +21,8 @@ from .app import PLAIN
 from .parts.fleet_table import Page, is_known
 from .parts.messages import NoAnswer, note
 from .parts.node_lines import node_lines, shown_lines
-from .parts.server_client import (
-    DEFAULT_SERVER,
-    AdminSocket,
-    AsJson,
-    OperatorClient,
-    Server,
-    ServerClient,
-    StatusClient,
-    TokenFile,
-    asking_a_server,
-)
+from .parts.server_client import OperatorClient, ServerClient, StatusClient
+from .parts.server_flags import DEFAULT_SERVER, AdminSocket, AsJson, Server, TokenFile, asking_a_server
 from .parts.terminal import is_live, size
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)

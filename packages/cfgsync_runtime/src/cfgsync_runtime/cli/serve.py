@@ -4,42 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import signal
 import termios
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from inspect import Parameter, signature
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cfgsync_adapter import RegistrationSnapshotMaterializer
-from cfgsync_core import BundleConfigSource, StoreRefused
+from cfgsync_core import StoreRefused
 from cfgsync_core.log_events import event
-from cfgsync_core.server import Sign
 
-from ..access.signatures import Signer
-from ..compose.fleet_server import serving_snapshot
-from ..compose.source_server import serving_source
 from ..errors import InputError, MachineRefused
 from ..listening import load_http_server, raise_file_limit
-from ..materializer.account import Account
-from ..materializer.child import ChildDecider
-from ..materializer.loading import load_materializer
-from ..materializer.own_loop import OwnLoop
 from ..process.dumpable import refuse_inspection
 from ..process.garbage import collect_rarely, collection_paused
-from ..process.lines import Lines
-from ..process.logs import log_of_application, log_to_stderr, passing_on
+from ..process.logs import log_to_stderr
 from ..process.loop_faults import LoopFaults
 from ..process.server_signals import server_signals
 from ..settings.serve_settings import REPEATED, ServeSettings, flag_of
-from ..settings.server_file import BundleServer
 from ..settings.settings_reader import read_serve_settings
 from .parts.messages import Over, fail, note
-from .parts.reloads import Adopt, FileArtifacts, Reloads, bundle_source
+from .parts.reloads import Reloads
+from .parts.served import Running, served
 from .parts.unfailing_stream import make_stdout_unfailing
 
 if TYPE_CHECKING:
@@ -47,8 +35,6 @@ if TYPE_CHECKING:
 
     from ..access.tls import ServerCertificate
 
-OnFatal: TypeAlias = Callable[[BaseException], None]
-Running: TypeAlias = Callable[[OnFatal], AbstractAsyncContextManager["HttpServer"]]
 
 log = logging.getLogger("cfgsync")
 
@@ -67,7 +53,7 @@ def command(
     ] = None,
     **flags: object,
 ) -> None:
-    """Serve a materializer, a bundle or a server configuration.
+    """Serve a materializer, a bundle or a server configuration, and config documents.
 
     \b
     Examples:
@@ -75,6 +61,7 @@ def command(
       cfgsync serve app:MyMaterializer --port 0 --store memory:
       cfgsync serve --bundle bundle.yaml
       cfgsync serve --config server.yaml --json-logs
+      cfgsync serve --documents
 
     Serves until SIGTERM or Ctrl-C; waiting nodes then reconnect. SIGHUP reads a bundle, server file or certificate again. Exit codes: 0 after SIGTERM, 130 after Ctrl-C, 1 the
     machine refuses (port, store), 2 an argument is wrong. flag > environment > file > default.
@@ -123,7 +110,7 @@ def serve(settings: ServeSettings, read_again: Callable[[], ServeSettings]) -> i
     terminal = _terminal()
     try:
         tls = _certificate(settings)
-        running, adopt = _served(settings, lines, tls)
+        running, adopt = served(settings, lines, tls)
         reloads = Reloads(settings, adopt, read_again, None if tls is None else tls.reload)
         raise_file_limit()
         with asyncio.Runner(loop_factory=_event_loop()) as runner:
@@ -157,65 +144,6 @@ def _certificate(settings: ServeSettings) -> ServerCertificate | None:
     from ..access.tls import ServerCertificate
 
     return ServerCertificate(settings.tls_cert, settings.tls_key)
-
-
-def _served(
-    settings: ServeSettings, lines: Lines, tls: ServerCertificate | None
-) -> tuple[Running, Adopt | None]:
-    """How a server of what the settings name is made, and how it takes new contents of its file. Raises `InputError`."""
-    common: dict[str, Any] = settings.model_dump(
-        include={"host", "port", "legacy_init_with_node", "title", "page_contents"}
-    )
-    common |= {"lacking": settings.lacking, "page": not settings.no_page}
-    common |= {"admin_socket": settings.admin_socket or True}
-    common |= {"tls": tls, "trusted_proxies": settings.trusted_proxy}
-    server = settings.server
-    if server is not None and not server.bundle.nodes:
-        log.warning("there is no node in %s: every node gets 404", server.file, extra=event("empty_bundle"))
-    if server is not None and settings.is_static:
-        source = bundle_source(server)
-
-        async def adopt(new: BundleServer) -> None:
-            source.adopt(await asyncio.to_thread(bundle_source, new))
-
-        known: dict[str, Any] = {
-            "acknowledging": source,
-            "details": source,
-            "sign": _signing(settings, source),
-        }
-        if settings.requires_tokens:
-            known |= {"store": settings.store, "anonymous": settings.allow_anonymous}
-        return partial(_of_bundle, source, **known, **common), adopt
-    common |= {
-        "anonymous": settings.allow_anonymous or not settings.requires_tokens,
-        "requires_tokens": settings.requires_tokens,
-        "rebind": "no-auth" in settings.lacking,
-        "run_timeout": math.inf if settings.debug else settings.run_timeout,
-        **settings.model_dump(
-            include={
-                *("store", "late", "revision", "shrink_guard", "ttl"),
-                *("expose_errors", "legacy_replace", "signing_key"),
-            }
-        ),
-    }
-    if server is not None:
-        files = FileArtifacts(server)
-        return partial(_running, files, on_open=files.on_open, **common), files.adopt
-    assert settings.materializer is not None  # one of the two is set
-    if not settings.debug:
-        printed = passing_on(lines, settings.json_logs)
-        account = None if settings.materializer_user is None else Account.of(settings.materializer_user)
-        decider = ChildDecider(
-            settings.materializer, printed=printed, json_logs=settings.json_logs, account=account
-        )
-        return partial(_deciding_elsewhere, decider, **common), None
-    log_of_application(handler=lines)
-    try:
-        return partial(_running, OwnLoop(load_materializer(settings.materializer)), **common), None
-    except InputError as error:
-        if error.trace:
-            lines.say(error.trace)
-        raise
 
 
 async def _serve(settings: ServeSettings, running: Running, reloads: Reloads) -> int:
@@ -282,35 +210,8 @@ def _exit_code(stopped: asyncio.Future[signal.Signals]) -> int:
 def _say_where(settings: ServeSettings, server: HttpServer) -> None:
     has_store = settings.requires_tokens or not settings.is_static
     kept = f", store {settings.store}" if has_store else ""
-    what = settings.materializer if settings.server is None else settings.server.file
+    what = "documents" if settings.server is None else settings.server.file
+    what = settings.materializer or what
     print(f"serving {what} on {server.url}{kept}", flush=True)
     for url in server.urls[1:]:
         print(f"also on {url}", flush=True)
-
-
-def _of_bundle(
-    source: BundleConfigSource, on_fatal: OnFatal, **options: Any
-) -> AbstractAsyncContextManager[HttpServer]:
-    return serving_source(source, source, on_fatal=on_fatal, **options)
-
-
-def _running(
-    materializer: RegistrationSnapshotMaterializer, on_fatal: OnFatal, **options: Any
-) -> AbstractAsyncContextManager[HttpServer]:
-    return serving_snapshot(materializer, on_fatal=on_fatal, **options)
-
-
-@asynccontextmanager
-async def _deciding_elsewhere(
-    decider: ChildDecider, on_fatal: OnFatal, **options: Any
-) -> AsyncIterator[HttpServer]:
-    async with decider, serving_snapshot(decider=decider, on_fatal=on_fatal, **options) as server:
-        yield server
-
-
-def _signing(settings: ServeSettings, bundle: BundleConfigSource) -> Sign:
-    """The signatures in a bundle, or those of the server's own key."""
-    if settings.signing_key is None:
-        return bundle.signature
-    signer = Signer(settings.signing_key)
-    return lambda identifier, _, digest: signer(identifier, str(bundle.revision), digest)

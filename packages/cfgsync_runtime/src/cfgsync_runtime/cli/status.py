@@ -12,7 +12,8 @@ from cfgsync_core.wire import check_identifier
 
 from .parts.fetch.flags import is_flag
 from .parts.fleet_table import Page, is_known, one, table
-from .parts.server_client import DEFAULT_SERVER, AdminSocket, Server, StatusClient, TokenFile, asking_a_server
+from .parts.server_client import StatusClient
+from .parts.server_flags import DEFAULT_SERVER, AdminSocket, Server, TokenFile, asking_a_server
 
 
 @asking_a_server

@@ -16,7 +16,7 @@ from cfgsync_core.text import cause
 from ..errors import InputError, MachineRefused
 from .app import PLAIN
 from .parts.messages import NoAnswer, fail
-from .parts.server_client import AsJson
+from .parts.server_flags import AsJson
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 

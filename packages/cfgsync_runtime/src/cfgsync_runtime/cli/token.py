@@ -17,15 +17,8 @@ from ..access.insecure import is_loopback
 from ..settings.durations import seconds_of
 from .app import PLAIN
 from .parts.messages import fail, note
-from .parts.server_client import (
-    DEFAULT_SERVER,
-    AdminSocket,
-    AsJson,
-    OperatorClient,
-    Server,
-    TokenFile,
-    asking_a_server,
-)
+from .parts.server_client import OperatorClient
+from .parts.server_flags import DEFAULT_SERVER, AdminSocket, AsJson, Server, TokenFile, asking_a_server
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from ..access.tls import ServerCertificate
 from .backend import notifying, opened
+from .document_server import documents_in
 from .protection import protected, refuse_open
 
 CHANGED_PROGRAM = "; has the program changed? `cfgsync generation rebuild`, or serve with another --revision"
@@ -81,6 +82,8 @@ async def serving_snapshot(
     page: bool = True,
     page_contents: bool = False,
     legacy_replace: bool = False,
+    documents: bool = False,
+    open_documents: bool = False,
     admin_socket: AdminPlace = None,
     tls: ServerCertificate | None = None,
     trusted_proxies: Sequence[str] = (),
@@ -105,13 +108,15 @@ async def serving_snapshot(
     off loopback it refuses unless `lacking` has "no-auth", or shows it to readers with a token. `admin_socket` is the path of a Unix socket for `cfgsync node` and
     `cfgsync generation`; True is where they look for it. On loopback only: `page_contents` shows files on the page,
     `legacy_replace` takes `/node/replace` over TCP.
+    `documents` serves config documents from the same store, and on loopback `open_documents` lets every program of the machine
+    read and write them.
     With `tls` the server speaks TLS only, and reads the certificate again when its files change. `trusted_proxies` are the
     networks of proxies whose `X-Forwarded-For` names the client, for logs.
     `signing_key` is the file with the private key that signs what nodes get.
     `store` is a URL (opened and closed here), an open backend, or a store that is its own `StoreAdmin`. Raises `InputError`
     for a `host` that other machines can reach without `tls` or without `requires_tokens`, unless `lacking` names what is
-    missing ("no-tls", "no-auth"); `StoreRefused`;
-    `MachineRefused` for a port that is in use. Leaving answers every waiting node 503 with `Retry-After`.
+    missing ("no-tls", "no-auth"); `StoreRefused`; `MachineRefused` for a port that is in use. Leaving answers every waiting
+    node 503 with `Retry-After`.
     """
     refuse_open(host, lacking, has_tls=tls is not None, has_rule=requires_tokens)
     sign = None if signing_key is None else Signer(signing_key)
@@ -161,7 +166,10 @@ async def serving_snapshot(
         pages = WatchStreams(source)
         over_tcp = ("replace",) if legacy_replace else ()
         readers = readers_of(host, lacking, requires_tokens)
-        access = RequestCounts(Admission(readers, identities, page_contents, over_tcp, tokens=tokens))
+        admission = Admission(
+            readers, identities, page_contents, over_tcp, tokens=tokens, open_documents=open_documents
+        )
+        access = RequestCounts(admission)
         observed = Observed(access, None, status, source, hinting.tally, pages, lacking, tls)
         routes = fleet_routes(
             source,
@@ -176,14 +184,21 @@ async def serving_snapshot(
             routes += page_routes(status, source, title=title, tokens=tokens)
         if legacy_init_with_node:
             routes += init_with_node_routes(routes)
+        drains: list[Callable[[], object]] = [pages.close, source.drain]
+        if documents:
+            kept, its = await stack.enter_async_context(
+                documents_in(hinting, hints, interval, open_documents)
+            )
+            routes += its
+            drains.append(kept.drain)
         listens = listening(await loading, routes, observed, host, port, admin_socket, trusted_proxies)
         server = await stack.enter_async_context(listens)
         try:
             yield server
         finally:
             server.drain()
-            pages.close()
-            source.drain()
+            for drain in drains:
+                drain()
 
 
 def fleet_routes(

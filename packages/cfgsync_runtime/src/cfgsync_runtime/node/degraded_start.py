@@ -11,7 +11,7 @@ from typing import Final
 
 from cfgsync_core.node import NotSigned
 
-from .state import CachedPayload, NodeState
+from .memory.state import CachedPayload, NodeState
 
 LOADED: Final = "loaded_cached_snapshot"
 FAILED: Final = "bootstrap_failed_no_cached_snapshot"

@@ -12,8 +12,8 @@ import msgspec
 from cfgsync_artifacts import Placed, all_hold
 from cfgsync_core import NodeArtifactsPayload
 
+from .memory.state import NodeState
 from .outputs import Plan, Planner, in_place
-from .state import NodeState
 
 REPAIRS: Final = 2
 """So many repairs of one file are made within `WITHIN` seconds; the next one is not."""

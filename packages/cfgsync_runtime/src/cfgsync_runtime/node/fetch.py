@@ -41,10 +41,10 @@ from cfgsync_core.text import counted
 from .check import Check, CheckRefused, checked_write
 from .degraded_start import FAILED, LOADED, MAY_DEGRADE, ConfigStartupMode, age_of, usable
 from .ending import EXIT, Ending, Report, failed
+from .memory.rotation import rotated
+from .memory.state import KnownGeneration, NodeState
 from .network.transport import HttpTransport
 from .outputs import Planner, write
-from .rotation import rotated
-from .state import KnownGeneration, NodeState
 
 
 def fetch(

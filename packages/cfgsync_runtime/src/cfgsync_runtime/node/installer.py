@@ -10,8 +10,8 @@ from cfgsync_core import CfgsyncError, Fetched
 from ..process.threads import in_thread
 from .check import Check, CheckRefused, checked_write
 from .fetch import remember
+from .memory.state import NodeState
 from .outputs import Planner, Written, in_place
-from .state import NodeState
 
 
 class Installer:

@@ -25,8 +25,8 @@ from cfgsync_core.node import Verify
 
 from .degraded_start import WAIT, ConfigStartupMode, usable
 from .fetch import newest_generation, remember
+from .memory.state import NodeState, warn
 from .outputs import ArtifactOutputMap, OutputDirectory, Written, write
-from .state import NodeState, warn
 
 if TYPE_CHECKING:
     import ssl

@@ -15,7 +15,7 @@ from typing import Final
 from cfgsync_artifacts import DiskError
 
 from ..process.threads import in_thread
-from .state import NodeState
+from .memory.state import NodeState
 
 BASE: Final = 1.0  # s; the pause after a failure, doubled with each further one
 CAP: Final = 60.0

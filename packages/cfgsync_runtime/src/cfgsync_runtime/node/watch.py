@@ -29,20 +29,18 @@ from .check import CheckRefused
 from .drift import InstalledFiles
 from .drift_guard import DriftGuard
 from .installer import Installer
+from .memory.state import KnownGeneration, NodeState
 from .network.threads import ThreadedTransport
 from .on_changes import OnChange, OnChanges
 from .outputs import OutputDirectory, Planner
-from .state import KnownGeneration, NodeState
 from .telling import Telling
 
 INTERVAL: Final = 15.0
 CONFIRMED_EVERY: Final = 60.0
 """Seconds between two notes that a server confirmed the files: the precision of `--max-stale`."""
 TOLD_WITHIN: Final = 2.0  # s to tell the program before the next request, so that one connection carries both
-HEALTHY_AFTER: Final = 5.0
-"""Seconds that a program must live with its files, from its start or a change on, or these count as failed."""
-REPORTED_WITHIN: Final = 3.0
-"""Seconds that the end of the program waits until that is reported."""
+HEALTHY_AFTER: Final = 5.0  # s that a program must live with its files, from its start or a change on
+REPORTED_WITHIN: Final = 3.0  # s that the end of the program waits until that is reported
 
 
 class Watcher:

@@ -29,7 +29,8 @@ def _network(text: str) -> str:
 class ServeSettings(pydantic.BaseModel):
     """The settings of `serve`, made by `read_serve_settings`. A field with a description is a flag, shown with its title.
 
-    Exactly one of `materializer` (a MODULE:CLASS, not loaded yet) and `server` (a bundle or server file, read) is set.
+    At most one of `materializer` (a MODULE:CLASS, not loaded yet) and `server` (a bundle or server file, read) is set; neither
+    with `documents` alone.
     `revision` None means the materializer's own.
     """
 
@@ -131,6 +132,13 @@ class ServeSettings(pydantic.BaseModel):
     legacy_replace: bool = Field(
         False, description="On loopback: take POST /node/replace from any program of this machine."
     )
+    documents: bool = Field(
+        False, description="Serve config documents, too; without a materializer nothing else."
+    )
+    open_documents: bool = Field(
+        False,
+        description="On loopback, for development: serve documents that every program of this machine reads and writes.",
+    )
     no_page: bool = Field(False, description="Do not serve the page of the fleet, GET /.")
     expose_errors: bool = Field(
         False,
@@ -143,6 +151,11 @@ class ServeSettings(pydantic.BaseModel):
         title="TEXT",
         description="The name of the fleet on its page.  [default: this host's name]",
     )
+
+    @property
+    def has_documents(self) -> bool:
+        """Whether the server serves documents."""
+        return self.documents or self.open_documents
 
     @property
     def requires_tokens(self) -> bool:

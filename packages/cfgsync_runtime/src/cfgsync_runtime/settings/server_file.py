@@ -38,6 +38,7 @@ KEYS: Final[Mapping[str, tuple[Callable[[Place, str], object], str]]] = {
         (
             *("insecure_no_tls", "insecure_no_auth", "allow_anonymous", "require_tokens", "expose_errors"),
             *("legacy_init_with_node", "legacy_replace", "no_page", "page_contents"),
+            *("documents", "open_documents"),
         ),
         (Place.truth, "true"),
     ),

@@ -26,6 +26,10 @@ from .variables import refuse_unusable
 TARGETS: Final = ("materializer", "bundle", "config")
 """What may be served, by its field; `materializer` is the flagless MODULE:CLASS (`CFGSYNC_SERVE_MATERIALIZER`)."""
 
+_NOTHING: Final = InputError(
+    "nothing to serve", "give MODULE:CLASS, --bundle FILE, --config FILE or --documents"
+)
+
 _FIELDS: Final = tuple(sorted(ServeSettings.model_fields.keys() - {"materializer", "server"}))
 
 
@@ -51,6 +55,8 @@ def read_serve_settings(
     if target == "materializer":
         split_target(str(named.value))
         settings["materializer"] = named
+    elif target == "documents":
+        pass
     elif target == "bundle":
         bundle = str(named.value)
         settings["server"] = _Given(BundleServer(load_bundle(bundle), bundle), named.origin)
@@ -64,6 +70,7 @@ def read_serve_settings(
     if "store" not in settings:
         settings["store"] = _Given(default_store(target, str(named.value), environment), "the default store")
     made = _validated(settings)
+    _refuse_documents(made, settings, target)
     try:
         scheme_of(made.store)
     except StoreRefused as error:  # the setting is wrong, not the machine
@@ -101,6 +108,8 @@ def default_store(target: str, name: str, environment: Mapping[str, str]) -> str
     if target == "materializer":
         lies = str(here) if lies_in(here, split_target(name)[0]) else ""
         stem = name.replace(":", ".")
+    elif target == "documents":
+        lies, stem = "", target
     else:
         lies = str(Path(name).resolve())
         stem = Path(name).stem
@@ -143,8 +152,10 @@ def _target(inputs: Mapping[str, _Given | None]) -> tuple[str, _Given]:
     named = [(field, one) for field in TARGETS if (one := inputs[field]) is not None]
     by_flag = [(field, one) for field, one in named if one.origin == flag_of(field)]
     named = by_flag or named
+    if not named and (documents := inputs["documents"] or inputs["open_documents"]) is not None:
+        return "documents", documents
     if not named:
-        raise InputError("nothing to serve", "give MODULE:CLASS, --bundle FILE or --config FILE")
+        raise _NOTHING
     if len(named) > 1:
         both = " and ".join(given.origin for _, given in named)
         raise InputError(f"{both} each name something to serve", "give one of them")
@@ -209,9 +220,20 @@ def _refuse_half_a_pair(settings: ServeSettings, given: Mapping[str, _Given]) ->
             )
 
 
+def _refuse_documents(settings: ServeSettings, given: Mapping[str, _Given], target: str) -> None:
+    if target == "documents" and not settings.has_documents:
+        raise _NOTHING
+    if settings.is_static and settings.has_documents:
+        field = "documents" if settings.documents else "open_documents"
+        raise InputError(
+            f"{given[field].origin}: a bundle has no store to keep documents in",
+            "give documents a server of their own: cfgsync serve --documents",
+        )
+
+
 def _refuse_off_loopback(settings: ServeSettings, given: Mapping[str, _Given]) -> None:
     """What a server opens to every program of its machine, it does not open to others."""
-    for field in ("page_contents", "legacy_replace"):
+    for field in ("page_contents", "legacy_replace", "open_documents"):
         if getattr(settings, field) and settings.require_tokens:
             raise InputError(
                 f"{given[field].origin} opens something to every program of the machine, and --require-tokens forbids that",
@@ -220,5 +242,5 @@ def _refuse_off_loopback(settings: ServeSettings, given: Mapping[str, _Given]) -
         if getattr(settings, field) and (hosts := open_hosts(settings.host)):
             raise InputError(
                 f"{given[field].origin}: host {' and '.join(hosts)} is open to other machines, and this is for loopback only",
-                "leave it out; on the server's machine, `cfgsync generation show` and `cfgsync node replace` need no flag",
+                "leave it out; on the server's machine, `cfgsync generation show`, `node replace` and `config` need no flag",
             )

@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from ..errors import InputError
 
 PREFIX: Final = "CFGSYNC_"
-SHARED: Final = frozenset({"server", "token-file", "ca-file", "ca-hash", "store", "admin-socket"})
+SHARED: Final = frozenset({"server", "token-file", "ca-file", "ca-hash", "store", "admin-socket", "env"})
 """The flags that mean the same in every command."""
 OF_FETCH: Final = frozenset({"watch", "json", "state", "keep"})
 """The flags of `fetch` whose short name could be another command's."""
@@ -58,6 +58,8 @@ class Variable(NamedTuple):
 def variable_of(command: str, flag: str) -> Variable:
     """The variable of `flag` (without its dashes) in `command`, such as `generation list`."""
     name = _upper(flag)
+    if flag == "env":
+        return Variable(PREFIX + "ENVIRONMENT")
     if flag in SHARED:
         return Variable(PREFIX + name)
     if command == "fetch":

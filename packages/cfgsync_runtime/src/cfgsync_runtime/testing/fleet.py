@@ -18,9 +18,9 @@ from cfgsync_artifacts import CfgsyncError
 from cfgsync_core import AppliedFiles, CfgsyncClient, Fetched, NodeRegistration, Version
 from cfgsync_core.text import counted
 
+from ..node.memory.state import NodeState
 from ..node.outputs import OutputDirectory, write
 from ..node.programs import fetch_and_write_artifacts, refuse_no_seconds
-from ..node.state import NodeState
 from .served import WAIT, Served, raised, registered_as
 
 Nodes: TypeAlias = int | Iterable[str | NodeRegistration]

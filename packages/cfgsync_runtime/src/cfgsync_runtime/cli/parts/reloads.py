@@ -23,6 +23,7 @@ INSTEAD: Final = (
     "SIGHUP: a materializer has no file to read again; a changed program takes effect with a restart,"
     " and `cfgsync generation rebuild` runs this one again"
 )
+NO_FILE: Final = "SIGHUP: documents have no file to read again; cfgsync config set writes one"
 
 log = logging.getLogger("cfgsync")
 
@@ -95,7 +96,7 @@ class Reloads:
         if held is None or self._adopt is None:
             if self._certificate is not None:
                 return
-            log.warning(INSTEAD, extra=event("reload_refused"))
+            log.warning(INSTEAD if self._settings.materializer else NO_FILE, extra=event("reload_refused"))
             return
         new = await asyncio.to_thread(self._read)
         old, server = self._settings, new.server

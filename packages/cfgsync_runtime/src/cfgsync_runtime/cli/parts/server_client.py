@@ -3,84 +3,32 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from functools import wraps
-from inspect import Parameter, Signature, signature
-from typing import Annotated, Any, Final, Literal, Self, TypeAlias, TypeVar
+from typing import Final, Self, TypeVar
 from urllib.parse import quote, urlencode
 
 import msgspec
 import typer
-from msgspec.structs import replace
 
-from cfgsync_core import FleetStatus, InvalidServerUrl, InvalidTrust, NodeStatus, ServerUrl, Trust
-from cfgsync_core.node import USE_TLS, Lost, ReceivedAnswer, Request
+from cfgsync_core import FleetStatus, NodeStatus, ServerUrl
+from cfgsync_core.node import USE_TLS, Lost, Method, ReceivedAnswer, Request
 from cfgsync_core.text import plain
 
 from ...access import admin_socket
 from ...access.insecure import is_loopback
+from ...node.memory.token_file import read_token
 from ...node.network.addresses import Address, Addresses, resolve
 from ...node.network.transport import HttpTransport
-from ...node.token_file import read_token
 from .messages import NoAnswer
 
 STATUS_WITHIN: Final = 10.0
 ANSWER_WITHIN: Final = 30.0
+NOTHING: Final[Mapping[str, str]] = {}
 NOT_OURS: Final = "is this a cfgsync server? check --server, and that the server is not an old one"
-DEFAULT_SERVER: Final = ServerUrl("http", "127.0.0.1", 4400)
 WORDS_SHOWN: Final = 2_000
 
 T = TypeVar("T")
-
-Server: TypeAlias = ServerUrl
-"""The `--server` of a command that is `asking_a_server`."""
-AdminSocket: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--admin-socket",
-        metavar="PATH",
-        help="The server's admin socket.  [default: by the port of --server]",
-    ),
-]
-TokenFile: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--token-file",
-        metavar="FILE",
-        help="A token (cfgsync token create --role …), sent to --server instead of the admin socket.",
-    ),
-]
-AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-
-
-def asking_a_server(command: Callable[..., None]) -> Callable[..., None]:
-    """A command's function whose parameter `server` is made of `--server`, `--ca-file` and `--ca-hash`."""
-
-    @wraps(command)
-    def reading(
-        *, server: str, ca_file: str | None = None, ca_hash: str | None = None, **others: Any
-    ) -> None:
-        command(server=_parsed(server, ca_file or "", ca_hash or ""), **others)
-
-    parameters: list[Parameter] = []
-    for one in signature(command, eval_str=True).parameters.values():
-        own = one.replace(kind=Parameter.KEYWORD_ONLY)
-        parameters += [own] if one.name != "server" else _SERVER_FLAGS
-    reading.__dict__["__signature__"] = Signature(parameters)
-    return reading
-
-
-def _flag(name: str, default: str | None, metavar: str, text: str) -> Parameter:
-    option = typer.Option(f"--{name.replace('_', '-')}", metavar=metavar, help=text)
-    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[str | None, option])
-
-
-_SERVER_FLAGS: Final = (
-    _flag("server", str(DEFAULT_SERVER), "URL", "The server's URL."),
-    _flag("ca_file", None, "FILE", "The CA certificates that verify an https server."),
-    _flag("ca_hash", None, "sha256:HEX", "The hash of the server's CA, instead: cfgsync tls show prints it."),
-)
 
 
 class _Refusal(msgspec.Struct, frozen=True):
@@ -185,11 +133,17 @@ class ServerClient:
             raise NoAnswer(code, f"{self.at}{path} answers something else: {error}", NOT_OURS) from error
 
     def _send(
-        self, method: Literal["GET", "POST"], target: str, within: float = ANSWER_WITHIN, body: bytes = b""
+        self,
+        method: Method,
+        target: str,
+        within: float = ANSWER_WITHIN,
+        body: bytes = b"",
+        more: Mapping[str, str] = NOTHING,
     ) -> ReceivedAnswer:
         headers = {"Accept": "application/json"} | (
-            {"Content-Type": "application/json"} if method == "POST" else {}
+            {"Content-Type": "application/json"} if method in ("POST", "PUT", "PATCH") else {}
         )
+        headers |= more
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
         try:
@@ -236,9 +190,14 @@ class StatusClient(ServerClient):
         self._path = path
 
     def _send(
-        self, method: Literal["GET", "POST"], target: str, within: float = ANSWER_WITHIN, body: bytes = b""
+        self,
+        method: Method,
+        target: str,
+        within: float = ANSWER_WITHIN,
+        body: bytes = b"",
+        more: Mapping[str, str] = NOTHING,
     ) -> ReceivedAnswer:
-        answer = super()._send(method, target, within, body)
+        answer = super()._send(method, target, within, body, more)
         if answer.status != 401 or self._token is not None or self._way != "--server":
             return answer
         places = admin_socket.places(self._url.port) if self._path is None and _is_here(self._url) else []
@@ -246,7 +205,7 @@ class StatusClient(ServerClient):
         if path is None:
             return answer
         self._use_socket(path)
-        return super()._send(method, target, within, body)
+        return super()._send(method, target, within, body, more)
 
 
 class OperatorClient(ServerClient):
@@ -312,20 +271,6 @@ def _is_here(server: ServerUrl) -> bool:
                 if probe.getsockname()[0] == probe.getpeername()[0]:
                     return True
     return False
-
-
-def _parsed(server: str, ca_file: str, ca_hash: str) -> ServerUrl:
-    flag = "--ca-file" if ca_file else "--ca-hash"
-    try:
-        at = ServerUrl.parse(server)
-        trust = Trust.parse(ca_file, ca_hash)
-    except InvalidServerUrl as error:
-        raise typer.BadParameter(str(error), param_hint="--server") from error
-    except InvalidTrust as error:
-        raise typer.BadParameter(str(error), param_hint=flag) from error
-    if trust and at.scheme == "http" and not is_loopback(at.host):
-        raise typer.BadParameter(f"it verifies an https server, and {at} is none", param_hint=flag)
-    return replace(at, trust=trust)
 
 
 def _path(identifier: str) -> str:

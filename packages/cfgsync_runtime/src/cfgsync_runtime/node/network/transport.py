@@ -75,7 +75,7 @@ class HttpTransport:
             self._http.putrequest(request.method, path, skip_accept_encoding=True)
             for name, value in request.headers.items():
                 self._http.putheader(name, value)
-            if request.method == "POST":
+            if request.method != "GET":
                 self._http.putheader("Content-Length", str(len(request.body)))
             self._http.endheaders(request.body)
             address = self._line.address

@@ -21,8 +21,8 @@ from cfgsync_core import (
 
 from ....errors import InputError
 from ....node.degraded_start import WAIT, ConfigStartupMode
+from ....node.memory.state import NO_SECRET_FILE
 from ....node.outputs import ArtifactOutputMap, OutputDirectory
-from ....node.state import NO_SECRET_FILE
 from .arguments import FetchArguments
 
 T = TypeVar("T")

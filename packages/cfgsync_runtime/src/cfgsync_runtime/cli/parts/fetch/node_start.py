@@ -19,13 +19,13 @@ from cfgsync_core.text import as_unicode, cause
 from ....node.degraded_start import MAY_DEGRADE, WATCHER_MAY_DEGRADE, ConfigStartupMode
 from ....node.ending import EXIT, Ending, failed
 from ....node.fetch import degraded, fetch
+from ....node.memory.state import NodeState, told_before
+from ....node.memory.state_directory import state_directory
+from ....node.memory.token_file import read_token
+from ....node.memory.watcher_lock import Beside, WatcherLock, watcher_beside, watching
 from ....node.network.own_address import own_address
 from ....node.on_changes import OnChange
 from ....node.outputs import OutputDirectory
-from ....node.state import NodeState, told_before
-from ....node.state_directory import state_directory
-from ....node.token_file import read_token
-from ....node.watcher_lock import Beside, WatcherLock, watcher_beside, watching
 from ....program.environment import for_programs
 from ..messages import Over, WaitingLine, fail, note
 from ..unfailing_stream import make_stdout_unfailing

@@ -12,12 +12,12 @@ from cfgsync_core import NEVER, AppliedFiles, NodeRegistration, RegistrationPayl
 from cfgsync_core.node import Lost
 
 from ....node.ending import Ending
+from ....node.memory.state import NodeState
+from ....node.memory.watcher_lock import WatcherLock
 from ....node.network.own_address import own_address
 from ....node.on_changes import OnChanges
 from ....node.outputs import Planner
-from ....node.state import NodeState
 from ....node.watch import Watcher
-from ....node.watcher_lock import WatcherLock
 from ....process.lines import Lines
 from ....process.threads import in_thread
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from cfgsync_core.text import cause
 
-from ..errors import InputError
+from ...errors import InputError
 
 _TEXT: Final = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")  # what a header can carry (RFC 6750)
 _MAX_BYTES: Final = 4_096

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 
 from cfgsync_core import NodeRegistration
-from cfgsync_runtime.node.watcher_lock import WatcherLock, watcher_beside, watching
+from cfgsync_runtime.node.memory.watcher_lock import WatcherLock, watcher_beside, watching
 
 NODE = NodeRegistration("a", "10.0.0.1").with_metadata({"port": 1})
 HOLDER = """
 import sys
-from cfgsync_runtime.node.watcher_lock import WatcherLock
+from cfgsync_runtime.node.memory.watcher_lock import WatcherLock
 lock = WatcherLock(sys.argv[1], "/srv/a")
 assert lock.take()
 print("held", flush=True)

@@ -14,7 +14,7 @@ import pytest
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, DiskError
 from cfgsync_core import NodeArtifactsPayload
-from cfgsync_runtime.node.state import KnownGeneration, NodeState
+from cfgsync_runtime.node.memory.state import KnownGeneration, NodeState
 from tests.artifacts.kill_at_each_step import killed_at_each_step
 
 NAME = "node-1"

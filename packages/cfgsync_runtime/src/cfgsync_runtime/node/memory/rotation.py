@@ -14,7 +14,7 @@ from cfgsync_core import NodeRegistration
 from cfgsync_core.node import Lost, register_request
 from cfgsync_core.wire import NEXT_SECRET
 
-from .network.transport import HttpTransport
+from ..network.transport import HttpTransport
 from .state import NodeState
 
 WITHIN = 10.0

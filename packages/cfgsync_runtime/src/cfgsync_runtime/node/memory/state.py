@@ -7,13 +7,10 @@ secret is renamed, never overwritten.
 from __future__ import annotations
 
 import base64
-import errno
 import os
 import re
-import stat
 import sys
 from collections.abc import Callable
-from hashlib import sha256
 from typing import Final, TypeVar
 
 import msgspec
@@ -31,10 +28,12 @@ from cfgsync_core import NodeArtifactsPayload
 from cfgsync_core.node import Verify
 from cfgsync_core.wire import decode_payload
 
+from .sealed_file import NoFile, read, sealed, unsealed
+
 SECRET_BYTES = 32
+
 _SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")  # what `Authorization: Bearer` can carry (RFC 6750)
 _PRIVATE = 0o600
-_SEAL = "cfgsync-state 1 "
 _MAX_SECRET_FILE_BYTES = 4096
 NO_SECRET_FILE: Final = (
     "put the node's secret there, or leave out --secret-file: the node then makes one in its state directory"
@@ -128,8 +127,8 @@ class NodeState:
     def _secret_at(self, path: str) -> str:
         for _ in range(3):
             try:
-                found = _read(path, _MAX_SECRET_FILE_BYTES)
-            except _NoFile as error:
+                found = read(path, _MAX_SECRET_FILE_BYTES)
+            except NoFile as error:
                 if self._given is not None:
                     raise DiskError(f"{path} {error}", "give a regular file") from None
                 found = b""
@@ -160,7 +159,7 @@ class NodeState:
         if held is not None:  # the answer names no revision
             seen = msgspec.structs.replace(seen, number=held.number)
         self._make_directory()
-        note = Placed(self.directory, ("seen",), _sealed(self._signed(seen)), _PRIVATE)
+        note = Placed(self.directory, ("seen",), sealed(self._signed(seen)), _PRIVATE)
         return replace_files([note], unless=lambda: self._is_behind(seen))
 
     def keep(self, payload: NodeArtifactsPayload, seen: KnownGeneration) -> bool:
@@ -173,7 +172,7 @@ class NodeState:
         if held is None or not held.epoch:
             parts.append(("seen", (head,)))
         self._make_directory()
-        files = [Placed(self.directory, (name,), _sealed(*body), _PRIVATE) for name, body in parts]
+        files = [Placed(self.directory, (name,), sealed(*body), _PRIVATE) for name, body in parts]
         return replace_files(files, unless=lambda: self._is_behind(seen))
 
     def told(self) -> str | None:
@@ -184,7 +183,7 @@ class NodeState:
     def tell(self, digest: str) -> None:
         """Remember that the program was told of the files with this digest; "" makes the next look tell it again."""
         self._make_directory()
-        note = _sealed(msgspec.json.encode(_Told(digest, self.identifier)))
+        note = sealed(msgspec.json.encode(_Told(digest, self.identifier)))
         replace_files([Placed(self.directory, ("told",), note, _PRIVATE)])
 
     def cached(self) -> CachedPayload | None:
@@ -247,13 +246,13 @@ class NodeState:
         path = self._path(name)
         self.unusable.pop(name, None)
         try:
-            raw = _read(path)
-            return None if raw is None else decode(_unsealed(raw))
+            raw = read(path)
+            return None if raw is None else decode(unsealed(raw))
         except DiskError:
             raise
         except _Foreign as error:
             why, what_to_do = str(error), ": give each node a state directory of its own"
-        except _NoFile as error:
+        except NoFile as error:
             why, what_to_do = str(error), ""
         except (ValueError, CfgsyncError) as error:
             why, what_to_do = f"is damaged ({error})", ""
@@ -262,47 +261,8 @@ class NodeState:
         return None
 
 
-class _NoFile(Exception):
-    """A pipe, a device or a directory in the place of a part."""
-
-
 class _Foreign(Exception):
     """A part that another node wrote: two nodes share a state directory."""
-
-
-def _sealed(*body: bytes) -> bytes:
-    """The body below a line with its digest, so that a flipped bit is found."""
-    digest = sha256()
-    for piece in body:
-        digest.update(piece)
-    return b"".join((f"{_SEAL}{digest.hexdigest()}\n".encode(), *body))
-
-
-def _unsealed(raw: bytes) -> bytes:
-    seal, _, body = raw.partition(b"\n")
-    if seal != f"{_SEAL}{sha256(body).hexdigest()}".encode():
-        raise ValueError("its first line is not the digest of the rest")
-    return body
-
-
-def _read(path: str, at_most: int = -1) -> bytes | None:
-    with on_disk(path, "read"):
-        try:
-            with open(path, "rb", opener=_without_waiting) as file:
-                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                    raise _NoFile("is not a regular file")
-                return file.read(at_most)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            if error.errno in (errno.EISDIR, errno.ENXIO):  # a directory, a socket
-                raise _NoFile("is not a regular file") from None
-            raise
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    """Opening a pipe without a writer must not block."""
-    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def told_before(state: NodeState) -> str:

@@ -9,9 +9,9 @@ import pytest
 
 from cfgsync_core import NodeRegistration, ServerUrl
 from cfgsync_core.wire import NEXT_SECRET
+from cfgsync_runtime.node.memory.rotation import rotated
+from cfgsync_runtime.node.memory.state import NodeState
 from cfgsync_runtime.node.network.transport import HttpTransport
-from cfgsync_runtime.node.rotation import rotated
-from cfgsync_runtime.node.state import NodeState
 from tests.scripted_server import Act, Cut, Heard, Says, ScriptedServer, error
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cfgsync_artifacts import DiskError
-from cfgsync_runtime.node.state_directory import state_directory
+from cfgsync_runtime.node.memory.state_directory import state_directory
 
 
 def under(root: Path, url: str, identifier: str = "n1") -> Path:

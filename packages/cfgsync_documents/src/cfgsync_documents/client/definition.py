@@ -1,0 +1,88 @@
+"""What an application declares and is told: a definition, how it starts, and how its registration ended."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+import msgspec
+
+from cfgsync_artifacts import CfgsyncError
+from cfgsync_core.follow import ReaderState
+
+T = TypeVar("T")
+
+
+class ConfigDefinition(Generic[T]):
+    """A document and the type it is read as: a Struct, a dataclass or a pydantic model. `default` is its value until an
+    operator writes another one, and again after the document was deleted."""
+
+    __slots__ = ("default", "key", "namespace", "type")
+
+    def __init__(self, namespace: str, key: str, type: type[T], *, default: T) -> None:
+        self.namespace = namespace
+        self.key = key
+        self.type = type
+        self.default = default
+
+    def __repr__(self) -> str:
+        return f"ConfigDefinition({self.namespace!r}, {self.key!r}, {self.type.__name__})"
+
+    def default_json(self) -> str:
+        """The default as JSON."""
+        dump: Any = getattr(
+            self.default, "model_dump_json", None
+        )  # of a pydantic model, which is not imported here
+        return msgspec.json.encode(self.default).decode() if dump is None else str(dump())
+
+
+class ConfigStartupMode(Enum):
+    """What a registration does when the server does not answer."""
+
+    FAIL_CLOSED = "fail_closed"
+    """It raises `ConfigRegistrationException`."""
+    DEGRADED = "degraded"
+    """It takes the value from the cache on disk, if there is one, and goes on trying."""
+
+
+Status: TypeAlias = Literal["READY", "DEGRADED", "NOT_READY", "ALREADY_REGISTERED", "REJECTED"]
+
+
+class ConfigRegistrationResult(msgspec.Struct, frozen=True):
+    """How a registration ended; `reason` is one of the fixed words of the documentation, `""` for READY."""
+
+    status: Status
+    reason: str = ""
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether the definition has a value."""
+        return self.status in ("READY", "DEGRADED")
+
+
+class ConfigStatus(msgspec.Struct, frozen=True):
+    """How current a value is: the state of its reader, the version that was applied last, the seconds since a server
+    confirmed it (None: never), and why it is not current, or `""`."""
+
+    state: ReaderState
+    version: str
+    age: float | None
+    error: str
+
+
+class ConfigRegistrationException(CfgsyncError):
+    """A registration with FAIL_CLOSED failed, and nothing is registered: start without the value, or end."""
+
+    def __init__(self, words: str, definition: ConfigDefinition[Any], app: str, env: str, why: str) -> None:
+        where = f"app={app}, env={env}, namespace={definition.namespace}, key={definition.key}"
+        super().__init__(f"{words} ({where}){f': {why}' if why else ''}")
+        self.definition = definition
+        self.why = why
+
+
+class ConfigNotRegistered(CfgsyncError):
+    """A definition was read before it was registered: await `manager.register(definition, …)` first."""
+
+
+class ConfigNotReady(CfgsyncError):
+    """A definition is registered and has no value yet: look at `status` of its registration."""

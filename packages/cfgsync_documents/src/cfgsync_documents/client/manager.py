@@ -1,0 +1,216 @@
+"""Typed values for an application, in step with their documents: `ConfigManager`.
+
+A change on the server is a value here within a second: the manager's read is held until there is one. Lost connections are
+made up for by the next read, and no error empties what is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final, Self, TypeVar
+
+from cfgsync_core import Unavailable
+from cfgsync_core.follow import INTERVAL, ReaderState, Reconciler
+from cfgsync_core.log_events import event
+from cfgsync_core.text import error_text
+
+from ..document import DocumentName, Scope
+from .binding import Binding
+from .definition import (
+    ConfigDefinition,
+    ConfigNotRegistered,
+    ConfigRegistrationException,
+    ConfigRegistrationResult,
+    ConfigStartupMode,
+    ConfigStatus,
+)
+from .scope_view import ScopeView
+from .snapshot_file import SnapshotFile
+from .transport import ConfigRefused, Contents, ScopeTransport
+
+T = TypeVar("T")
+
+WITHIN: Final = {ConfigStartupMode.FAIL_CLOSED: 15.0, ConfigStartupMode.DEGRADED: 5.0}
+"""Seconds until a registration gives up."""
+RETRY_SECONDS: Final = 0.25
+RETRY_AT_MOST: Final = 1.0
+
+log = logging.getLogger("cfgsync.documents")
+
+
+class _Followed:
+    """One scope: its view, and the loop that keeps it in step."""
+
+    def __init__(self, view: ScopeView, interval: float) -> None:
+        self.view = view
+        self.turn = asyncio.Lock()
+        self.reader: Reconciler[Contents] = Reconciler(
+            view, interval=interval, held_reads=True, name=f"documents {view.scope}"
+        )
+        self.is_running = False
+
+    async def start(self) -> None:
+        if not self.is_running:
+            self.is_running = True
+            await self.reader.__aenter__()
+
+
+class ConfigManager:
+    """Made by `ConfigManager.connect(url)`, in an `async with`.
+
+    Callbacks are called in the event loop, once for each distinct later value, in order; one that raises is logged.
+    """
+
+    def __init__(self, transport: ScopeTransport, cache_dir: str | None, interval: float) -> None:
+        self._transport = transport
+        self._cache = None if cache_dir is None else Path(cache_dir)
+        self._interval = interval
+        self._scopes: dict[Scope, _Followed] = {}
+        self._places: dict[int, tuple[ConfigDefinition[Any], _Followed, str]] = {}
+        self._stack = AsyncExitStack()
+
+    @classmethod
+    def connect(
+        cls,
+        url: str,
+        *,
+        token_file: str | None = None,
+        cache_dir: str | None = None,
+        interval: float = INTERVAL,
+    ) -> Self:
+        """A manager of the server at `url`, which connects as it is first needed. `token_file` has a token, `cache_dir` takes
+        the last applied snapshots, for a degraded start. Raises `InvalidServerUrl`."""
+        return cls(ScopeTransport(url, token_file), cache_dir, interval)
+
+    async def __aenter__(self) -> Self:
+        await self._stack.enter_async_context(self._transport)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        for followed in self._scopes.values():
+            await followed.reader.close()
+        await self._stack.aclose()
+
+    async def register(
+        self,
+        definition: ConfigDefinition[T],
+        *,
+        app: str,
+        env: str,
+        startup_mode: ConfigStartupMode = ConfigStartupMode.FAIL_CLOSED,
+        timeout: float | None = None,
+    ) -> ConfigRegistrationResult:
+        """Create the document with the default if it is absent, read the scope, and keep the value in step from now on.
+
+        Gives up after `timeout` seconds (15, or 5 with DEGRADED). Raises `ConfigRegistrationException` with FAIL_CLOSED;
+        `InvalidRequest` for a name that no document can have.
+        """
+        scope = Scope.checked(app, env)
+        name = DocumentName.checked(scope, definition.namespace, definition.key)
+        if id(definition) in self._places:
+            return ConfigRegistrationResult("ALREADY_REGISTERED", "definition_already_registered")
+        followed = self._followed(scope)
+        view = followed.view
+        if name.key in view.bindings:
+            return ConfigRegistrationResult("REJECTED", "config_key_already_registered")
+        binding = view.bindings[name.key] = Binding(definition, f"{name.key} of {scope}")
+        view.unsent.add(name.key)
+        self._places[id(definition)] = (definition, followed, name.key)
+        within = WITHIN[startup_mode] if timeout is None else timeout
+        try:
+            why = await self._bootstrap(followed, name.key, within)
+        except BaseException:
+            await self._forget(definition)
+            raise
+        if binding.is_ready:
+            return ConfigRegistrationResult("READY")
+        if startup_mode is ConfigStartupMode.FAIL_CLOSED:
+            await self._forget(definition)
+            words = "Config bootstrap failed" if why else "Config bootstrap left binding uninitialized"
+            raise ConfigRegistrationException(words, definition, app, env, why or binding.error)
+        if not why:
+            return ConfigRegistrationResult("NOT_READY", "binding_not_initialized")
+        await followed.start()
+        if await asyncio.to_thread(view.bind_cached, name.key):
+            log.warning(
+                "%s: started from the cache: %s",
+                binding.name,
+                why,
+                extra=event("degraded", document=binding.name),
+            )
+            return ConfigRegistrationResult("DEGRADED", "loaded_cached_snapshot")
+        return ConfigRegistrationResult("NOT_READY", "bootstrap_failed_no_cached_snapshot")
+
+    def get(self, definition: ConfigDefinition[T]) -> T:
+        """The value now. Raises `ConfigNotRegistered`, `ConfigNotReady`."""
+        return self._binding(definition).value
+
+    def on_change(self, definition: ConfigDefinition[T], callback: Callable[[T], object]) -> None:
+        """Call `callback` with each later value. Raises `ConfigNotRegistered`."""
+        self._binding(definition).callbacks.append(callback)
+
+    def status(self, definition: ConfigDefinition[Any]) -> ConfigStatus:
+        """How current the value is. Raises `ConfigNotRegistered`."""
+        binding = self._binding(definition)
+        _, followed, _ = self._places[id(definition)]
+        view, reader = followed.view, followed.reader
+        age = None if view.confirmed_at is None else time.monotonic() - view.confirmed_at
+        state = reader.state if followed.is_running else ReaderState.NEW
+        return ConfigStatus(state, str(view.known or ""), age, binding.error or reader.why)
+
+    async def _bootstrap(self, followed: _Followed, key: str, within: float) -> str:
+        """Send the default, start to follow, and bind what is read; why it failed, or `""`."""
+        why = "the server did not answer in time"
+        view = followed.view
+
+        async def attempt() -> None:
+            nonlocal why
+            pause = RETRY_SECONDS
+            while True:
+                try:
+                    revision = await view.send_defaults()
+                    break
+                except Unavailable as error:
+                    why = error_text(error)
+                    await asyncio.sleep(pause)
+                    pause = min(RETRY_AT_MOST, 2 * pause)
+            await followed.start()
+            await view.reached(revision)
+
+        try:
+            async with asyncio.timeout(within), followed.turn:
+                await attempt()
+        except TimeoutError:
+            return followed.reader.why or why if followed.is_running else why
+        except ConfigRefused as error:
+            return error_text(error)
+        if not view.bindings[key].is_ready:
+            view.bind(key)
+        return ""
+
+    def _followed(self, scope: Scope) -> _Followed:
+        if scope not in self._scopes:
+            file = None if self._cache is None else SnapshotFile(self._cache, scope)
+            self._scopes[scope] = _Followed(ScopeView(scope, self._transport, file), self._interval)
+        return self._scopes[scope]
+
+    async def _forget(self, definition: ConfigDefinition[Any]) -> None:
+        _, followed, key = self._places.pop(id(definition))
+        view = followed.view
+        view.bindings.pop(key, None)
+        view.unsent.discard(key)
+        if not view.bindings and self._scopes.get(view.scope) is followed:
+            del self._scopes[view.scope]
+            await followed.reader.close()
+
+    def _binding(self, definition: ConfigDefinition[T]) -> Binding[T]:
+        try:
+            _, followed, key = self._places[id(definition)]
+        except KeyError:
+            raise ConfigNotRegistered(f"{definition} is not registered") from None
+        return followed.view.bindings[key]

@@ -1,0 +1,60 @@
+"""What both surfaces share: who writes, how a GET is held, and entity tags."""
+
+from __future__ import annotations
+
+import asyncio
+import pwd
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
+
+from cfgsync_core.server import Call
+from cfgsync_core.wire import parse_etags, parse_wait
+
+from ..document import Scope
+from ..service.documents import Documents
+
+MAX_BODY: Final = 1_153_434
+"""1.1 MiB: a document that is all escapes is larger on the wire than in the store."""
+
+T = TypeVar("T")
+
+
+def writer_of(call: Call) -> str:
+    """Who a document's `by` names: the token, the user at the other end of the admin socket, or the role."""
+    if call.principal.name:
+        return call.principal.name
+    if call.peer is None:
+        return call.principal.role
+    try:
+        return pwd.getpwuid(call.peer).pw_name
+    except KeyError:
+        return f"user {call.peer}"
+
+
+def is_known(call: Call, tag: object) -> bool:
+    """Whether `If-None-Match` has this tag."""
+    known = parse_etags(call.headers.get("If-None-Match", ""))
+    return str(tag) in known or "*" in known
+
+
+async def newest(
+    documents: Documents,
+    scope: Scope,
+    call: Call,
+    read: Callable[[], Awaitable[T]],
+    is_news: Callable[[T], bool],
+) -> T:
+    """What `read` gives; when that is no news for the caller, what it gives after the next changes of the scope, for as
+    long as the caller prefers to wait."""
+    loop = asyncio.get_running_loop()
+    until = loop.time() + parse_wait(call.headers.get("Prefer", ""))
+    while True:
+        changed = documents.news(scope)
+        found = await read()
+        if is_news(found) or documents.ending or loop.time() >= until:
+            return found
+        try:
+            async with asyncio.timeout_at(until):
+                await changed.wait()
+        except TimeoutError:
+            pass

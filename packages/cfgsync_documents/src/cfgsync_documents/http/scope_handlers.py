@@ -1,0 +1,164 @@
+"""What each call of surface two does."""
+
+from __future__ import annotations
+
+import msgspec
+
+from cfgsync_core import InvalidRequest
+from cfgsync_core.server import Call, Reply, refusal
+
+from ..document import Document, DocumentName, Scope
+from ..errors import DocumentConflict, DocumentMissing
+from ..service.documents import Documents, ScopeSnapshot
+from ..service.history import MAX_ENTRIES, History
+from .parts import is_known, newest, writer_of
+from .scope_bodies import (
+    Created,
+    CreatedKeys,
+    Deleted,
+    HistoryList,
+    OneDocument,
+    PastVersion,
+    ScopeDocuments,
+    ScopeVersion,
+    Snapshot,
+    expected_version,
+)
+
+
+class ScopeHandlers:
+    """One method for each route."""
+
+    def __init__(self, documents: Documents, history: History) -> None:
+        self._documents = documents
+        self._history = history
+
+    async def snapshot(self, call: Call) -> Reply:
+        scope, namespace = _scope(call), call.names.get("ns")
+        if namespace is not None:
+            DocumentName.checked(scope, namespace, "any")
+
+        def is_news(found: ScopeSnapshot) -> bool:
+            return not is_known(call, found.version)
+
+        async def read() -> ScopeSnapshot:
+            return await self._documents.snapshot(scope, namespace)
+
+        found = await newest(self._documents, scope, call, read, is_news)
+        headers = {"ETag": f'"{found.version}"', "Cache-Control": "no-cache"}
+        if not is_news(found):
+            return Reply(304, (), headers)
+        snapshot = Snapshot(found.version.revision, tuple(map(_shown, found.documents)))
+        return Reply(200, (msgspec.json.encode(snapshot),), headers)
+
+    async def one(self, call: Call) -> Reply:
+        document = await self._documents.get(_name(call))
+        if document is None:
+            raise DocumentMissing(_name(call))
+        return _json(_shown(document))
+
+    async def defaults(self, call: Call) -> Reply:
+        scope = _scope(call)
+        wanted: dict[DocumentName, bytes] = {}
+        for default in call.value.defaults:
+            name = DocumentName.checked(scope, default.namespace, default.config_key)
+            wanted.setdefault(name, default.content)
+        while True:
+            found = await self._documents.snapshot(scope)
+            there = {document.name for document in found.documents}
+            missing = {name: data for name, data in wanted.items() if name not in there}
+            if not missing:
+                return _json(CreatedKeys(found.version.revision, ()))
+            try:
+                done = await self._documents.commit(
+                    scope, missing, writer_of(call), dict.fromkeys(missing, 0)
+                )
+            except DocumentConflict:
+                continue  # another program created one of them
+            created = tuple(Created(name.namespace, name.name) for name in missing)
+            return _json(CreatedKeys(done.version.revision, created))
+
+    async def list(self, call: Call) -> Reply:
+        found = await self._documents.snapshot(_scope(call), call.query.get("namespace") or None)
+        return _json(ScopeDocuments(tuple(map(_shown, found.documents))))
+
+    async def create(self, call: Call) -> Reply:
+        name = DocumentName.checked(_scope(call), call.value.namespace, call.value.config_key)
+        try:
+            return await self._write(call, {name: call.value.content}, {name: 0})
+        except DocumentConflict as error:
+            message = f"config document already exists ({name.described}, currentVersion={error.found})"
+            return refusal(409, "already_exists", message)
+
+    async def put(self, call: Call) -> Reply:
+        name, expected = _name(call), call.value.expected_version
+        return await self._write(
+            call, {name: call.value.content}, {} if expected is None else {name: expected}
+        )
+
+    async def delete(self, call: Call) -> Reply:
+        name, given = _name(call), call.query.get("expectedVersion")
+        expected = {} if given is None else {name: expected_version(given)}
+        if await self._documents.get(name) is None:
+            version = await self._documents.version(name.scope)
+            return _json(Deleted(False, version.revision))
+        done = await self._documents.commit(name.scope, {name: None}, writer_of(call), expected)
+        return _json(Deleted(bool(done.written), done.version.revision))
+
+    async def commit(self, call: Call) -> Reply:
+        scope = _scope(call)
+        writes: dict[DocumentName, bytes | None] = {}
+        expected: dict[DocumentName, int] = {}
+        for write in call.value.writes:
+            name = DocumentName.checked(scope, write.namespace, write.config_key)
+            if name in writes:
+                raise InvalidRequest(400, f"writes has {name.key} twice")
+            writes[name] = write.content
+            if write.expected_version is not None:
+                expected[name] = write.expected_version
+        return await self._write(call, writes, expected)
+
+    async def history(self, call: Call) -> Reply:
+        given = call.query.get("limit", "")
+        limit = (
+            min(int(given), MAX_ENTRIES)
+            if given.isascii() and given.isdigit() and len(given) < 9
+            else MAX_ENTRIES
+        )
+        entries = await self._history.read(_name(call), limit)
+        return _json(
+            HistoryList(
+                tuple(
+                    PastVersion(
+                        one.revision, None if one.data is None else one.data.decode(), one.updated_at, one.by
+                    )
+                    for one in entries
+                )
+            )
+        )
+
+    async def rollback(self, call: Call) -> Reply:
+        await self._history.rollback(_name(call), call.value.to_version, writer_of(call))
+        return _json(ScopeVersion((await self._documents.version(_scope(call))).revision))
+
+    async def _write(
+        self, call: Call, writes: dict[DocumentName, bytes | None], expected: dict[DocumentName, int]
+    ) -> Reply:
+        done = await self._documents.commit(_scope(call), writes, writer_of(call), expected)
+        return _json(ScopeVersion(done.version.revision))
+
+
+def _scope(call: Call) -> Scope:
+    return Scope.checked(call.names["app"], call.names["env"])
+
+
+def _name(call: Call) -> DocumentName:
+    return DocumentName.checked(_scope(call), call.names["ns"], call.names["key"])
+
+
+def _shown(document: Document) -> OneDocument:
+    return OneDocument(document.name.namespace, document.name.name, document.data.decode(), document.revision)
+
+
+def _json(body: msgspec.Struct) -> Reply:
+    return Reply(200, (msgspec.json.encode(body),))

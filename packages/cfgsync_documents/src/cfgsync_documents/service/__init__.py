@@ -1,0 +1,12 @@
+"""The documents over one store: scopes in memory, the verbs, and their history."""
+
+from typing import TYPE_CHECKING
+
+from cfgsync_artifacts import door
+
+if TYPE_CHECKING:
+    from .documents import Documents as Documents
+    from .documents import ScopeSnapshot as ScopeSnapshot
+    from .history import History as History
+
+__getattr__, __dir__, __all__ = door(__name__, __file__)

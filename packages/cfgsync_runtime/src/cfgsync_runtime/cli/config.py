@@ -1,0 +1,299 @@
+"""`cfgsync config …`: config documents, read and written by hand or from a script."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from cfgsync_core.text import plain
+
+from .app import PLAIN
+from .parts.documents import words
+from .parts.documents.client import (
+    DEFAULT,
+    HERE,
+    MERGE_PATCH,
+    App,
+    DocumentClient,
+    IfRevision,
+    Name,
+    Namespace,
+    Place,
+    content_of,
+    in_a_place,
+    precondition,
+)
+from .parts.documents.watch import WatchedDocument, run_for_each, values
+from .parts.server_flags import DEFAULT_SERVER, AdminSocket, AsJson, Server, TokenFile, asking_a_server
+
+app = typer.Typer(no_args_is_help=True, **PLAIN)
+
+
+@app.callback()
+def group() -> None:
+    """Config documents of an environment: read, write, and go back.
+
+    \b
+    Examples:
+      cfgsync config set flags flags.json --env production
+      cfgsync config patch flags change.json --env production
+      cfgsync config get flags --env production
+    """
+
+
+@app.command(short_help="Print a document.")
+@asking_a_server
+@in_a_place
+def get(
+    name: Name,
+    place: Place = HERE,
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
+    json: AsJson = False,
+) -> None:
+    """Print a document; with --json its revision and time, too.
+
+    \b
+    Examples:
+      cfgsync config get flags
+      cfgsync config get flags --env production --json
+
+    Exit codes: 1 absent, 5 not allowed, 7 no answer.
+    """
+    with DocumentClient(server, admin_socket, token_file, place) as client:
+        answer = client.call("GET", name)
+        shown = client.decoded(name, answer, words.Shown)
+    if json:
+        print(answer.body.decode())
+    else:
+        print(words.pretty(shown.data), end="")
+
+
+@app.command("set", short_help="Replace a document by the JSON object in a file.")
+@asking_a_server
+@in_a_place
+def set_(
+    name: Name,
+    file: Annotated[str, typer.Argument(metavar="FILE|-", show_default=False)],
+    if_revision: IfRevision = None,
+    place: Place = HERE,
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
+    json: AsJson = False,
+) -> None:
+    """Replace the whole document by the JSON object in FILE, or on standard input. An equal one makes no revision.
+
+    \b
+    Examples:
+      cfgsync config set flags flags.json
+      cfgsync config set flags - --if-revision 0
+
+    Exit codes: 2 not valid, 5 not allowed, 7 no answer, 10 another revision.
+    """
+    with DocumentClient(server, admin_socket, token_file, place) as client:
+        answer = client.call("POST", name, content_of(file), precondition(if_revision))
+        words.say_written(client.decoded(name, answer, words.Written), json)
+
+
+@app.command(short_help="Merge a JSON object into a document.")
+@asking_a_server
+@in_a_place
+def patch(
+    name: Name,
+    change: Annotated[str, typer.Argument(metavar="JSON|FILE|-", show_default=False)],
+    merge_patch: Annotated[
+        bool, typer.Option("--merge-patch", help="Merge deeply, and null removes (RFC 7396).")
+    ] = False,
+    if_revision: IfRevision = None,
+    place: Place = HERE,
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
+    json: AsJson = False,
+) -> None:
+    """Replace members of the document by those of a JSON object; an absent document is created.
+
+    \b
+    Examples:
+      cfgsync config patch flags change.json
+      cfgsync config patch flags - --merge-patch
+
+    Exit codes: 2 not valid, 5 not allowed, 7 no answer, 10 another revision,
+    or the document is no object.
+    """
+    body = (
+        change.encode("utf-8", "surrogateescape") if change.lstrip().startswith("{") else content_of(change)
+    )
+    headers = precondition(if_revision) | ({"Content-Type": MERGE_PATCH} if merge_patch else {})
+    with DocumentClient(server, admin_socket, token_file, place) as client:
+        words.say_written(
+            client.decoded(name, client.call("PATCH", name, body, headers), words.Written), json
+        )
+
+
+@app.command("list", short_help="The documents of an environment.")
+@asking_a_server
+@in_a_place
+def list_(
+    place: Place = HERE,
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
+    json: AsJson = False,
+) -> None:
+    """The documents of an environment: name, revision, and when each was written.
+
+    \b
+    Examples:
+      cfgsync config list --env production
+    """
+    with DocumentClient(server, admin_socket, token_file, place) as client:
+        answer = client.call("GET")
+        listed = client.decoded("", answer, words.Listed).configs
+    if json:
+        print(answer.body.decode())
+        return
+    if not listed:
+        print(f"{plain(place.environment, 100)} has no documents")
+        return
+    width = max(len("NAME"), *(len(one.name) for one in listed))
+    print(f"{'NAME':{width}}  {'REVISION':>8}  UPDATED")
+    for one in listed:
+        print(f"{plain(one.name, 200):{width}}  {one.revision:>8}  {plain(one.updated_at, 30)}")
+
+
+@app.command(short_help="Delete a document.")
+@asking_a_server
+@in_a_place
+def delete(
+    name: Name,
+    if_revision: IfRevision = None,
+    place: Place = HERE,
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Delete a document; an absent one stays absent.
+
+    \b
+    Examples:
+      cfgsync config delete flags --env staging
+    """
+    with DocumentClient(server, admin_socket, token_file, place) as client:
+        client.call("DELETE", name, headers=precondition(if_revision))
+    print(f"{plain(name, 200)} is deleted")
+
+
+@app.command(short_help="The values that a document had.")
+@asking_a_server
+@in_a_place
+def history(
+    name: Name,
+    place: Place = HERE,
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
+    json: AsJson = False,
+) -> None:
+    """The values that a document had, newest first: revision, when, by whom, and the value.
+
+    \b
+    Examples:
+      cfgsync config history flags --env production
+    """
+    with DocumentClient(server, admin_socket, token_file, place) as client:
+        answer = client.call_scope("GET", name, "history")
+        entries = client.decoded(name, answer, words.HistoryOf).entries
+    if json:
+        print(answer.body.decode())
+    elif entries:
+        print("\n".join(words.history_lines(entries)))
+    else:
+        print(f"{plain(name, 200)} has no history")
+
+
+@app.command(short_help="Write an earlier value again.")
+@asking_a_server
+@in_a_place
+def rollback(
+    name: Name,
+    revision: Annotated[int, typer.Argument(metavar="REVISION", min=1, show_default=False)],
+    place: Place = HERE,
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Write the value of an earlier revision again. This makes a new revision.
+
+    \b
+    Examples:
+      cfgsync config rollback flags 7 --env production
+    """
+    body = msgspec.json.encode({"toVersion": revision})
+    with DocumentClient(server, admin_socket, token_file, place) as client:
+        client.call_scope("POST", name, "rollback", body)
+        shown = client.decoded(name, client.call("GET", name), words.Shown)
+    print(f"{plain(name, 200)} revision {shown.revision} has the value of revision {revision}")
+
+
+@app.command(short_help="What differs between two environments.")
+@asking_a_server
+def diff(
+    name: Name,
+    before: Annotated[str, typer.Option("--from", metavar="NAME", help="The one environment.")],
+    after: Annotated[str, typer.Option("--to", metavar="NAME", help="The other environment.")],
+    app: App = DEFAULT,
+    namespace: Namespace = DEFAULT,
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
+) -> None:
+    """What differs in a document between two environments, line by line.
+
+    \b
+    Examples:
+      cfgsync config diff flags --from staging --to production
+
+    Exit codes: 1 they differ, or one is absent; 5 not allowed, 7 no answer.
+    """
+    texts = []
+    for environment in (before, after):
+        with DocumentClient(server, admin_socket, token_file, Place(environment, app, namespace)) as client:
+            texts.append(words.pretty(client.decoded(name, client.call("GET", name), words.Shown).data))
+    lines = words.difference(texts[0], texts[1], f"{name} ({before})", f"{name} ({after})")
+    print("\n".join(lines) or f"{plain(name, 200)} is the same in both")
+    raise typer.Exit(int(bool(lines)))
+
+
+@app.command(short_help="Print each newest value, or run a command for it.")
+@asking_a_server
+@in_a_place
+def watch(
+    name: Name,
+    command: Annotated[list[str] | None, typer.Argument(metavar="[-- COMMAND]", show_default=False)] = None,
+    place: Place = HERE,
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Print the value now and each newest one, a line each; or run COMMAND once for each distinct value.
+
+    COMMAND gets the value on standard input, null for an absent document,
+    and CFGSYNC_CONFIG_NAME, CFGSYNC_CONFIG_REVISION, CFGSYNC_ENVIRONMENT.
+    When it fails, it is run again after a growing pause.
+
+    \b
+    Examples:
+      cfgsync config watch flags --env production
+      cfgsync config watch flags -- ./apply-flags
+    """
+    with DocumentClient(server, admin_socket, token_file, place) as client:
+        watched = WatchedDocument(client, name)
+        if command:
+            run_for_each(watched, command, name, place)
+        for value in values(watched):
+            print((value.data or b"null").decode(), flush=True)

@@ -1,0 +1,163 @@
+"""The client of `cfgsync config`: documents by name over the admin socket or a URL, and its refusals as exit codes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Final, TypeAlias
+from urllib.parse import quote, urlencode
+
+import msgspec
+import typer
+
+from cfgsync_core import ServerUrl
+from cfgsync_core.node import Method, ReceivedAnswer
+from cfgsync_core.text import cause, plain
+
+from ....errors import InputError
+from ..messages import NoAnswer
+from ..server_client import ANSWER_WITHIN, NOTHING, OperatorClient
+from ..server_flags import flag, made_of_flags
+
+ROUTE: Final = "/api/v1/config"
+ADMIN: Final = "/v1/config/admin/apps"
+CONFLICT: Final = 10
+MERGE_PATCH: Final = "application/merge-patch+json"
+_CODES: Final = {400: 2, 401: 5, 403: 5, 409: CONFLICT, 412: CONFLICT, 413: 2, 415: 2, 422: 2, 503: 7, 507: 7}
+
+
+DEFAULT: Final = "default"
+
+Name: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
+Environment: TypeAlias = Annotated[
+    str, typer.Option("--env", metavar="NAME", help="The environment (CFGSYNC_ENVIRONMENT).")
+]
+App: TypeAlias = Annotated[str, typer.Option("--app", metavar="NAME", help="The app.")]
+Namespace: TypeAlias = Annotated[
+    str, typer.Option("--namespace", metavar="NAME", help="The namespace in the app.")
+]
+IfRevision: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--if-revision", metavar="N", min=0, help="Only at this revision; 0: only if absent."),
+]
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Where the documents of a command are."""
+
+    environment: str = "default"
+    app: str = "default"
+    namespace: str = "default"
+
+    def named(self, name: str) -> str:
+        """A document for people: `theme (production)`."""
+        return f"{plain(name, 200)} ({plain(self.environment, 100)})"
+
+
+HERE: Final = Place()
+
+in_a_place: Final = made_of_flags(
+    "place",
+    (
+        flag("environment", DEFAULT, "NAME", "The environment (CFGSYNC_ENVIRONMENT).", "--env"),
+        flag("app", DEFAULT, "NAME", "The app."),
+        flag("namespace", DEFAULT, "NAME", "The namespace in the app."),
+    ),
+    Place,
+)
+"""For a command with a parameter `place`."""
+
+
+class _Error(msgspec.Struct, frozen=True):
+    error: str = ""
+    message: str = ""
+    detail: str = ""
+    expected: int | None = None
+    found: int | None = None
+
+
+class DocumentClient(OperatorClient):
+    """`with DocumentClient(server, admin_socket, place) as client: client.call("GET", "theme")`."""
+
+    def __init__(
+        self, server: ServerUrl, admin_socket: str | None, token_file: str | None, place: Place
+    ) -> None:
+        super().__init__(server, admin_socket, token_file)
+        self._place = place
+
+    def call(
+        self,
+        method: Method,
+        name: str = "",
+        body: bytes = b"",
+        headers: Mapping[str, str] = NOTHING,
+    ) -> ReceivedAnswer:
+        """The answer below 400. Raises `NoAnswer`: 1 absent, 2 invalid, 5 not allowed, 7 no answer, 10 conflict."""
+        where = {"app": self._place.app, "namespace": self._place.namespace}
+        path = f"{ROUTE}/{quote(name, safe='')}" if name else ROUTE
+        headers = {"X-Cfgsync-Environment": self._place.environment, **headers}
+        return self._checked(
+            name, self._send(method, f"{path}?{urlencode(where)}", ANSWER_WITHIN, body, headers)
+        )
+
+    def call_scope(self, method: Method, name: str, what: str, body: bytes = b"") -> ReceivedAnswer:
+        """The same for what the second surface does with a document: its `history`, a `rollback`."""
+        place = self._place
+        words = (place.app, "envs", place.environment, "namespaces", place.namespace, "documents", name, what)
+        path = "/".join(quote(word, safe="") for word in words)
+        return self._checked(name, self._send(method, f"{ADMIN}/{path}", ANSWER_WITHIN, body))
+
+    def _checked(self, name: str, answer: ReceivedAnswer) -> ReceivedAnswer:
+        if answer.status >= 400:
+            raise self._refused(name, answer)
+        return answer
+
+    def _refused(self, name: str, answer: ReceivedAnswer) -> NoAnswer:
+        try:
+            said = msgspec.json.decode(answer.body, type=_Error)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            said = _Error()
+        why = plain(said.error or said.detail or said.message, 2_000) or f"status {answer.status}"
+        if answer.status == 404 and said.error:
+            return NoAnswer(
+                1, f"there is no {self._place.named(name)}", "cfgsync config list shows which there are"
+            )
+        if answer.status == 404 and said.detail:
+            return NoAnswer(1, why, f"cfgsync config history {plain(name, 200)} shows which there are")
+        if answer.status == 404:
+            return NoAnswer(
+                7, f"{self.at} serves no documents: {why}", "serve them: cfgsync serve --documents"
+            )
+        if said.expected is not None:
+            expected = f"revision {said.expected}" if said.expected else "no document"
+            found = f"revision {said.found}" if said.found else "no document"
+            return NoAnswer(
+                CONFLICT,
+                f"{self._place.named(name)} was not written: expected {expected}, found {found}",
+                f"read it again (cfgsync config get {plain(name, 200)}), and decide again",
+            )
+        code = _CODES.get(answer.status, 7)
+        hint = {
+            2: "correct that, and run it again",
+            5: self._refused_hint,
+            CONFLICT: "cfgsync config set replaces it",
+        }
+        return NoAnswer(
+            code, f"{self.at} refuses: {why}", hint.get(code, "run it again in a moment"), code == 7
+        )
+
+
+def content_of(file: str) -> bytes:
+    """What is in a file, or on standard input. Raises `InputError`."""
+    try:
+        return sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+    except OSError as error:
+        raise InputError(f"{file}: {cause(error)}", "give a JSON file, or - for standard input") from error
+
+
+def precondition(revision: int | None) -> dict[str, str]:
+    """The headers of a write at this revision only; 0: only if the document is absent."""
+    if revision is None:
+        return {}
+    return {"If-Match": str(revision)} if revision else {"If-None-Match": "*"}

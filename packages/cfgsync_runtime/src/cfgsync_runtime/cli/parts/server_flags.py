@@ -1,0 +1,89 @@
+"""The flags of the commands that ask a server: its URL and what verifies it, the admin socket, a token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from typing import Annotated, Any, Final, TypeAlias
+
+import typer
+from msgspec.structs import replace
+
+from cfgsync_core import InvalidServerUrl, InvalidTrust, ServerUrl, Trust
+
+from ...access.insecure import is_loopback
+
+DEFAULT_SERVER: Final = ServerUrl("http", "127.0.0.1", 4400)
+
+Server: TypeAlias = ServerUrl
+"""The `--server` of a command that is `asking_a_server`."""
+AdminSocket: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--admin-socket",
+        metavar="PATH",
+        help="The server's admin socket.  [default: by the port of --server]",
+    ),
+]
+TokenFile: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--token-file",
+        metavar="FILE",
+        help="A token (cfgsync token create --role …), sent to --server instead of the admin socket.",
+    ),
+]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def made_of_flags(
+    name: str, flags: Sequence[Parameter], make: Callable[..., Any]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorates a command's function: its parameter `name` is what `make` makes of the values of `flags`."""
+
+    def decorated(command: Callable[..., None]) -> Callable[..., None]:
+        @wraps(command)
+        def reading(**given: Any) -> None:
+            values = {flag.name: given.pop(flag.name, flag.default) for flag in flags}
+            command(**{name: make(**values)}, **given)
+
+        parameters: list[Parameter] = []
+        for one in signature(command, eval_str=True).parameters.values():
+            own = one.replace(kind=Parameter.KEYWORD_ONLY)
+            parameters += [own] if one.name != name else flags
+        reading.__dict__["__signature__"] = Signature(parameters)
+        return reading
+
+    return decorated
+
+
+def flag(name: str, default: str | None, metavar: str, text: str, spelled: str = "") -> Parameter:
+    """One flag of a command."""
+    option = typer.Option(spelled or f"--{name.replace('_', '-')}", metavar=metavar, help=text)
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[str | None, option])
+
+
+_SERVER_FLAGS: Final = (
+    flag("server", str(DEFAULT_SERVER), "URL", "The server's URL."),
+    flag("ca_file", None, "FILE", "The CA certificates that verify an https server."),
+    flag("ca_hash", None, "sha256:HEX", "The hash of the server's CA, instead: cfgsync tls show prints it."),
+)
+
+
+def _parsed(server: str, ca_file: str | None, ca_hash: str | None) -> ServerUrl:
+    given = "--ca-file" if ca_file else "--ca-hash"
+    try:
+        at = ServerUrl.parse(server)
+        trust = Trust.parse(ca_file or "", ca_hash or "")
+    except InvalidServerUrl as error:
+        raise typer.BadParameter(str(error), param_hint="--server") from error
+    except InvalidTrust as error:
+        raise typer.BadParameter(str(error), param_hint=given) from error
+    if trust and at.scheme == "http" and not is_loopback(at.host):
+        raise typer.BadParameter(f"it verifies an https server, and {at} is none", param_hint=given)
+    return replace(at, trust=trust)
+
+
+asking_a_server: Final = made_of_flags("server", _SERVER_FLAGS, _parsed)
+"""For a command with a parameter `server`."""

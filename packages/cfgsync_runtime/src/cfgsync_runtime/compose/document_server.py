@@ -1,0 +1,87 @@
+"""A server of config documents: what a store needs to keep them, their routes, and a server of nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING
+
+from cfgsync_core import Backend, ChangeHints, Engine
+from cfgsync_core.follow import OtherServers
+from cfgsync_core.server import Route, health_routes
+from cfgsync_core.store import NotifyingStore
+from cfgsync_documents.http import name_routes, scope_routes
+from cfgsync_documents.service import Documents, History
+
+from ..access.admin_socket import AdminPlace
+from ..access.admission import Admission, readers_of
+from ..access.identity import opened_identities
+from ..access.insecure import InsecureOption, warn_of_open_documents
+from ..listening import listening, load_http_server
+from ..metrics.observed import Observed
+from ..metrics.requests import RequestCounts
+from ..operator.token_routes import token_routes
+from .backend import notifying, opened
+from .protection import refuse_open
+
+if TYPE_CHECKING:
+    from cfgsync_core import HttpServer
+
+    from ..access.tls import ServerCertificate
+
+
+@asynccontextmanager
+async def documents_in(
+    store: NotifyingStore, hints: ChangeHints | None, interval: float, are_open: bool
+) -> AsyncIterator[tuple[Documents, list[Route]]]:
+    """The documents in a store while the context lasts, and their routes."""
+    if are_open:
+        warn_of_open_documents()
+    others = None if hints is None else OtherServers(hints, interval)
+    async with Documents(store, others) as documents, History(store, documents) as history:
+        yield documents, [*name_routes(documents), *scope_routes(documents, history)]
+
+
+@asynccontextmanager
+async def serving_documents(
+    *,
+    host: str | Sequence[str] = "127.0.0.1",
+    port: int = 0,
+    store: Backend | Engine | str = "memory:",
+    open_documents: bool = False,
+    requires_tokens: bool = False,
+    lacking: tuple[InsecureOption, ...] = (),
+    tls: ServerCertificate | None = None,
+    trusted_proxies: Sequence[str] = (),
+    admin_socket: AdminPlace = None,
+    hints: ChangeHints | None = None,
+    interval: float = 15.0,
+    on_fatal: Callable[[BaseException], None] | None = None,
+) -> AsyncIterator[HttpServer]:
+    """A server of config documents alone, while the context lasts; arguments as for `serving_snapshot`. Raises what
+    that raises."""
+    refuse_open(host, lacking, has_tls=tls is not None, has_rule=requires_tokens)
+    async with AsyncExitStack() as stack:
+        loading = asyncio.create_task(load_http_server(), name="cfgsync-load-http")
+        stack.callback(loading.cancel)
+        backend = await stack.enter_async_context(opened(store, on_fatal))
+        hints = backend.hints if hints is None else hints
+        hinting = await stack.enter_async_context(notifying(backend, hints))
+        identified = opened_identities(
+            hinting, hints, interval, anonymous=False, requires_tokens=requires_tokens
+        )
+        tokens, _ = await stack.enter_async_context(identified)
+        kept, its = await stack.enter_async_context(documents_in(hinting, hints, interval, open_documents))
+        readers = readers_of(host, lacking, requires_tokens)
+        access = RequestCounts(Admission(readers, tokens=tokens, open_documents=open_documents))
+        observed = Observed(access, store=hinting.tally, lacking=lacking, tls=tls)
+        certified = None if tls is None else lambda: tls.ca_hash
+        routes = [*health_routes(backend.admin.ping), *its, *token_routes(tokens, certified)]
+        listens = listening(await loading, routes, observed, host, port, admin_socket, trusted_proxies)
+        server = await stack.enter_async_context(listens)
+        try:
+            yield server
+        finally:
+            server.drain()
+            kept.drain()

@@ -1,0 +1,190 @@
+"""The history of documents: whole, in order, nothing twice, bounded; and rollback as a new revision."""
+
+import asyncio
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from cfgsync_core import MemoryStore, Unavailable
+from cfgsync_documents import DocumentMissing, DocumentName, Scope
+from cfgsync_documents.service import Documents, History
+from cfgsync_documents.service import history as module
+
+SCOPE = Scope("lobby", "production")
+NAME = DocumentName(SCOPE, "default", "limits")
+OTHER = DocumentName(SCOPE, "default", "other")
+
+
+class kept:
+    """Documents and their history on one store."""
+
+    def __init__(self, store) -> None:
+        self.documents = Documents(store)
+        self.history = History(store, self.documents)
+
+    async def __aenter__(self):
+        await self.documents.__aenter__()
+        await self.history.__aenter__()
+        return self.documents, self.history
+
+    async def __aexit__(self, *error) -> None:
+        await self.history.__aexit__()
+        await self.documents.__aexit__()
+
+
+async def values(history: History, name: DocumentName = NAME) -> list[tuple[int, bytes | None, str]]:
+    return [(entry.revision, entry.data, entry.by) for entry in await history.read(name)]
+
+
+async def test_every_value_is_there_newest_first_with_its_writer():
+    async with kept(MemoryStore()) as (documents, history):
+        await documents.set(NAME, b"1", "ana")
+        await documents.set(OTHER, b"1", "bob")
+        await documents.set(NAME, b"2", "bob")
+        await documents.delete(NAME, "ana")
+        await documents.set(NAME, b"3", "cyd")
+        assert await values(history) == [(5, b"3", "cyd"), (4, None, ""), (3, b"2", "bob"), (1, b"1", "ana")]
+        assert [entry.revision for entry in await history.read(NAME, 2)] == [5, 4]
+        assert await values(history, OTHER) == [(2, b"1", "bob")]
+        assert await values(history, DocumentName(SCOPE, "default", "never")) == []
+
+
+async def test_a_rollback_is_a_new_revision_and_an_unknown_one_is_refused():
+    async with kept(MemoryStore()) as (documents, history):
+        for number in (1, 2):
+            await documents.set(NAME, b"%d" % number, "ana")
+        await documents.delete(NAME, "ana")
+        assert await history.rollback(NAME, 1, "bob") == 4
+        assert (await documents.get(NAME)).data == b"1"
+        assert (await values(history))[0] == (4, b"1", "bob")
+        for unknown in (3, 99):  # it was deleted then; never
+            with pytest.raises(DocumentMissing):
+                await history.rollback(NAME, unknown, "bob")
+
+
+async def test_the_newest_hundred_are_kept_and_the_bucket_stays_bounded():
+    store = MemoryStore()
+    async with kept(store) as (documents, history):
+        await documents.set(OTHER, b"1", "ana")
+        for number in range(350):
+            await documents.set(NAME, b"%d" % number, "ana")
+        assert await values(history) == [(351 - n, b"%d" % (349 - n), "ana") for n in range(100)]
+        assert await values(history, OTHER) == [(1, b"1", "ana")]
+        snapshot = await store.snapshot("history/lobby/production")
+        assert len(snapshot.entries) == 1 + 2 + 101  # the cursor, two indexes, the values
+
+
+async def test_what_was_replaced_over_thirty_days_ago_is_gone_and_what_was_valid_since_is_not():
+    day = 24 * 3_600
+    now = [1_900_000_000.0]
+    store = MemoryStore(clock=lambda: int(now[0] * 1000))
+    async with kept(store) as (documents, history):
+        for number in range(3):
+            await documents.set(NAME, b"%d" % number, "ana")
+            await history.advance(SCOPE)
+            now[0] += 20 * day
+        await documents.set(NAME, b"3", "ana")  # day 60; 0 was replaced on day 20, 1 on day 40
+        await history.advance(SCOPE)
+        lines = await history._lines(SCOPE, NAME.key)
+        assert [line.revision for line in lines] == [4, 3, 2]
+        used_again = await store.get("history/lobby/production", "value/default/limits/0")
+        assert used_again.value == b"4 3"
+
+
+async def test_it_is_copied_in_the_background_without_a_read():
+    store = MemoryStore()
+    async with kept(store) as (documents, _):
+        await documents.set(NAME, b"1", "ana")
+        async with asyncio.timeout(30):
+            while await store.get("history/lobby/production", "index/default/limits") is None:
+                await asyncio.sleep(0.01)
+
+
+async def test_a_copy_that_was_made_twice_at_once_is_there_once():
+    store = MemoryStore()
+    async with kept(store) as (documents, one):
+        for number in range(30):
+            await documents.set(NAME, b"%d" % number, "ana")
+        others = [History(store, documents) for _ in range(4)]
+        await asyncio.gather(*(history.advance(SCOPE) for history in (one, *others)))
+        assert [revision for revision, _, _ in await values(one)] == list(range(30, 0, -1))
+
+
+async def test_what_the_store_s_own_history_has_dropped_is_a_hole_and_the_present_value_is_there():
+    store = MemoryStore()
+    async with Documents(store) as documents:
+        await documents.set(OTHER, b"7", "ana")
+        for number in range(1_100):  # the store keeps a thousand
+            await documents.set(NAME, b"%d" % number, "ana")
+    async with kept(store) as (documents, history):
+        assert await values(history) == [(1_101, b"1099", "ana")]
+        assert await values(history, OTHER) == [(1, b"7", "ana")]
+        await documents.set(NAME, b"-1", "ana")
+        assert [revision for revision, _, _ in await values(history)] == [1_102, 1_101]
+
+
+async def test_a_dropped_bucket_leaves_the_history_and_it_goes_on():
+    store = MemoryStore()
+    async with kept(store) as (documents, history):
+        await documents.set(NAME, b"1", "ana")
+        await history.advance(SCOPE)
+        await store.drop("config/lobby/production")
+        await documents.set(NAME, b"2", "ana")
+        found = await values(history)
+        assert [data for _, data, _ in found] == [b"2", b"1"]
+
+
+class Failing(MemoryStore):
+    """Its history bucket does not answer while `away`."""
+
+    away = True
+
+    async def commit(self, bucket, writes, expected=None):
+        if bucket.startswith("history/") and self.away:
+            raise Unavailable("the disk is gone")
+        return await super().commit(bucket, writes, expected)
+
+
+async def test_a_store_that_fails_delays_the_history_and_no_write(monkeypatch):
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.01)
+    store = Failing()
+    async with kept(store) as (documents, _):
+        assert await documents.set(NAME, b"1", "ana") == 1
+        await asyncio.sleep(0.05)
+        store.away = False
+        async with asyncio.timeout(30):
+            while await store.get("history/lobby/production", "index/default/limits") is None:
+                await asyncio.sleep(0.01)
+
+
+WRITER = """
+    import asyncio, os, signal, sys
+    from cfgsync_documents import DocumentName, Scope
+    from cfgsync_documents.service import Documents, History
+    from cfgsync_runtime.backends.engines import open_backend
+
+    NAME = DocumentName(Scope("lobby", "production"), "default", "limits")
+
+    async def main():
+        async with open_backend(sys.argv[1]) as backend, Documents(backend.store) as documents:
+            async with History(backend.store, documents) as history:
+                for number in range(int(sys.argv[2]), 200):
+                    await documents.set(NAME, b"%d" % number, "ana")
+                    if number % 67 == 66:
+                        os.kill(os.getpid(), signal.SIGKILL)
+
+    asyncio.run(main())
+"""
+
+
+async def test_the_history_is_whole_after_kill_9_between_commit_and_copy(tmp_path):
+    from cfgsync_runtime.backends.engines import open_backend
+
+    url = f"sqlite:{tmp_path / 'store.db'}"
+    for began in (0, 67, 134):
+        done = subprocess.run([sys.executable, "-c", textwrap.dedent(WRITER), url, str(began)], timeout=60)
+        assert done.returncode == (-9 if began < 134 else 0)
+    async with open_backend(url) as backend, kept(backend.store) as (_, history):
+        assert await values(history) == [(200 - n, b"%d" % (199 - n), "ana") for n in range(100)]
