@@ -88,8 +88,10 @@ _LISTENS = "until (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null; do kill -0 $!
 
 
 def environment_of(home: Path, port: int) -> dict[str, str]:
-    """A reader's environment, with a home of its own and `port` instead of 4400."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CFGSYNC_", "CFG_"))}
+    """A reader's environment, with a home of its own and `port` instead of 4400. Without PYTHONUNBUFFERED, which writes a line
+    and its end one after the other, and the server's log may come between."""
+    theirs = ("CFGSYNC_", "CFG_", "PYTHONUNBUFFERED")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(theirs)}
     return (
         kept
         | {

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
 
     from ..access.tls import ServerCertificate
 from .backend import notifying, opened
-from .document_server import documents_in
 from .protection import protected, refuse_open
 
 CHANGED_PROGRAM = "; has the program changed? `cfgsync generation rebuild`, or serve with another --revision"
@@ -186,6 +185,8 @@ async def serving_snapshot(
             routes += init_with_node_routes(routes)
         drains: list[Callable[[], object]] = [pages.close, source.drain]
         if documents:
+            from .document_server import documents_in  # loaded only where they are served
+
             kept, its = await stack.enter_async_context(
                 documents_in(hinting, hints, interval, open_documents)
             )

@@ -6,6 +6,7 @@ No label is an identifier: a fleet of 10,000 nodes has as many series as one of 
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from importlib.metadata import version
@@ -93,9 +94,9 @@ class _Figures(Collector):
 
 def _tls(tls: ServerCertificate) -> Iterator[Metric]:
     yield GaugeMetricFamily(
-        "cfgsync_tls_certificate_days_left",
-        "Whole days until the server's certificate ends, negative afterwards.",
-        tls.days_left,
+        "cfgsync_tls_certificate_left_seconds",
+        "Time until the server's certificate ends, negative afterwards.",
+        tls.ends_at - time.time(),
     )
     yield GaugeMetricFamily(
         "cfgsync_tls_certificate_refused",

@@ -16,7 +16,6 @@ from cfgsync_core.log_events import event
 from cfgsync_core.server import Sign
 
 from ...access.signatures import Signer
-from ...compose.document_server import serving_documents
 from ...compose.fleet_server import serving_snapshot
 from ...compose.source_server import serving_source
 from ...errors import InputError
@@ -106,6 +105,8 @@ def served(
 
 
 def _of_documents(on_fatal: OnFatal, **options: Any) -> AbstractAsyncContextManager[HttpServer]:
+    from ...compose.document_server import serving_documents  # loaded only where they are served
+
     return serving_documents(on_fatal=on_fatal, **options)
 
 
