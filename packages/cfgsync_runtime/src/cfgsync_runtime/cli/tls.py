@@ -43,7 +43,7 @@ def init(
     """Make a CA (10 years) and a server's certificate (397 days): ca.pem, ca.key, server.pem, server.key.
 
     Nothing is overwritten. Run again, it renews server.pem from the CA and the key that are there, for the same names
-    or for new ones; a running server takes it without a restart. Keep ca.key apart from the server: whoever has it can
+    or for new ones; a running server takes it without a restart. Keep ca.key apart from the server: its holder can
     answer in the server's place.
 
     \b

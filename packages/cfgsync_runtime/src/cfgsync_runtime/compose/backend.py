@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from typing import TYPE_CHECKING
 
 from cfgsync_core import (
     Backend,
@@ -15,9 +14,6 @@ from cfgsync_core import (
 from cfgsync_core.store import NotifyingStore
 
 from ..backends.engines import open_backend
-
-if TYPE_CHECKING:
-    pass
 
 
 def opened(

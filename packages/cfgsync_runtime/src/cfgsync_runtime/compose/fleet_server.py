@@ -42,13 +42,14 @@ from ..operator.node_list import node_list_routes
 from ..operator.operator_routes import operator_routes
 from ..operator.token_routes import token_routes
 from ..page.answering import page_routes
+from .backend import notifying, opened
+from .protection import protected, refuse_open
 
 if TYPE_CHECKING:
     from cfgsync_core import HttpServer
 
     from ..access.tls import ServerCertificate
-from .backend import notifying, opened
-from .protection import protected, refuse_open
+
 
 CHANGED_PROGRAM = "; has the program changed? `cfgsync generation rebuild`, or serve with another --revision"
 """Logged with a generation from before the start: a changed program takes effect only with another revision."""

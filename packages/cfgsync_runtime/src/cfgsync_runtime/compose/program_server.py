@@ -22,11 +22,11 @@ from ..access.insecure import (
     is_loopback,
     lacking_of,
 )
+from .fleet_server import serving_snapshot
+from .protection import refuse_open
 
 if TYPE_CHECKING:
     from ..access.tls import ServerCertificate
-from .fleet_server import serving_snapshot
-from .protection import refuse_open
 
 
 async def serve_snapshot_cfgsync(

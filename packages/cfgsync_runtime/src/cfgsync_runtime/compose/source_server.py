@@ -27,13 +27,13 @@ from ..metrics.requests import RequestCounts
 from ..operator.node_list import node_list_routes
 from ..operator.token_routes import token_routes
 from ..page.answering import page_routes
+from .backend import notifying, opened
+from .protection import protected, refuse_open
 
 if TYPE_CHECKING:
     from cfgsync_core import HttpServer
 
     from ..access.tls import ServerCertificate
-from .backend import notifying, opened
-from .protection import protected, refuse_open
 
 
 @asynccontextmanager

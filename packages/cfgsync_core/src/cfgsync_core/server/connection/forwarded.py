@@ -14,7 +14,7 @@ HEADER: Final = "X-Forwarded-For"
 
 
 class TrustedProxies:
-    """The networks whose addresses are proxies of the operator. Raises `ValueError` for a text that is none."""
+    """The networks whose addresses are proxies of the operator. Raises `ValueError` for a text that is not a network."""
 
     def __init__(self, networks: Sequence[str] = ()) -> None:
         self._networks = [ipaddress.ip_network(text) for text in networks]
@@ -45,7 +45,7 @@ class TrustedProxies:
 
 
 def _address(text: str) -> str | None:
-    """The address in a hop, which may have a port; None for what is none."""
+    """The address in a hop, which may have a port; None for what is not an address."""
     text = text.strip()
     if text.startswith("["):
         text = text[1:].partition("]")[0]

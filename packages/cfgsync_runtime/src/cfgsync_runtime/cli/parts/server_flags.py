@@ -81,7 +81,7 @@ def _parsed(server: str, ca_file: str | None, ca_hash: str | None) -> ServerUrl:
     except InvalidTrust as error:
         raise typer.BadParameter(str(error), param_hint=given) from error
     if trust and at.scheme == "http" and not is_loopback(at.host):
-        raise typer.BadParameter(f"it verifies an https server, and {at} is none", param_hint=given)
+        raise typer.BadParameter(f"it verifies an https server, and {at} is not https", param_hint=given)
     return replace(at, trust=trust)
 
 

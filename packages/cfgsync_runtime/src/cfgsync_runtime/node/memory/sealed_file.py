@@ -11,7 +11,6 @@ from cfgsync_artifacts import (
     on_disk,
 )
 
-SECRET_BYTES = 32
 _SEAL = "cfgsync-state 1 "
 
 

@@ -52,7 +52,9 @@ def server_of(flags: FetchArguments) -> ServerUrl:
     flag = "--ca-file" if ca_file else "--ca-hash"
     trust = parsed(flag, ca_file, lambda _: Trust.parse(ca_file, ca_hash))
     if trust and at.scheme == "http":
-        raise UnusableFlag(f"it verifies an https server, and {at} is none: give --server https://…", flag)
+        raise UnusableFlag(
+            f"it verifies an https server, and {at} is not https: give --server https://…", flag
+        )
     return msgspec.structs.replace(at, trust=trust)
 
 
