@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 from collections.abc import Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 
+import aiohttp
 import msgspec
 import pydantic
 import pytest
@@ -24,12 +28,16 @@ from cfgsync_documents import (
     ConfigRegistrationException,
     ConfigRegistrationResult,
     ConfigStartupMode,
+    ConfigUpdate,
     DocumentName,
     Scope,
 )
+from cfgsync_documents.client.snapshot_file import SnapshotFile
 from cfgsync_documents.client.transport import ScopeTransport
 from cfgsync_documents.service import Documents
+from cfgsync_runtime.access.tls import ServerCertificate
 from cfgsync_runtime.compose.document_server import serving_documents
+from tests.certificates import Authority
 
 SCOPE = Scope("proxy", "prod")
 NOWHERE = "http://127.0.0.1:9"
@@ -67,12 +75,11 @@ class serving:
         self.url = (await self.server.__aenter__()).url
         self.manager = ConfigManager.connect(self.url, cache_dir=self.cache)
         await self.manager.__aenter__()
-        self.over = ScopeTransport(self.url)
-        await self.over.__aenter__()
+        self.session = aiohttp.ClientSession()
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        await self.over.__aexit__(None, None, None)
+        await self.session.close()
         await self.manager.__aexit__()
         await self.server.__aexit__(None, None, None)
 
@@ -81,7 +88,7 @@ class serving:
 
     async def put(self, content: object, key: str = "limits") -> None:
         """Write as an operator does, over HTTP."""
-        session = self.over._session
+        session = self.session
         url = f"{self.url}/v1/config/admin/apps/proxy/envs/prod/namespaces/lobby/documents/{key}"
         if content is None:
             assert (await session.delete(url)).status == 200
@@ -113,25 +120,122 @@ async def test_what_an_operator_has_written_before_is_not_overwritten_by_the_def
         assert there.manager.get(one) == Limits(7)
 
 
-async def test_the_default_is_sent_before_the_snapshot_is_read():
-    asked: list[str] = []
+class Recording(ScopeTransport):
+    """What was done, in order."""
 
-    class Recording(ScopeTransport):
-        async def sync_defaults(self, scope, defaults):
-            asked.append(f"defaults {[key for _, key, _ in defaults]}")
-            return await super().sync_defaults(scope, defaults)
+    def __init__(self, url: str, done: list[str]) -> None:
+        super().__init__(url)
+        self.done = done
 
-        async def snapshot(self, scope, ask):
-            asked.append("snapshot" if ask.known is None else "held")
-            return await super().snapshot(scope, ask)
+    async def sync_defaults(self, scope, defaults):
+        self.done.append(f"defaults {[key for _, key, _ in defaults]}")
+        return await super().sync_defaults(scope, defaults)
 
+    async def snapshot(self, scope, ask):
+        self.done.append("snapshot" if ask.known is None else "again")
+        return await super().snapshot(scope, ask)
+
+
+async def test_the_default_is_sent_then_hints_are_subscribed_to_then_the_snapshot_is_read():
+    """A change between subscription and snapshot is in the snapshot, or its hint makes a second read."""
+    done: list[str] = []
+    hints: asyncio.Queue[None] = asyncio.Queue()
+
+    @asynccontextmanager
+    async def bus(app: str, env: str):
+        done.append(f"subscribe {app}/{env}")
+        await there.put({"players": 60})  # after the defaults, before the snapshot
+
+        async def heard():
+            while True:
+                yield await hints.get()
+
+        yield heard()
+
+    one = definition("limits")
     async with serving() as there:
-        async with ConfigManager(Recording(there.url), None, 15.0) as manager:
-            for key in ("a", "b"):
-                await manager.register(definition(key), app="proxy", env="prod")
-        assert asked[:2] == ["defaults ['a']", "snapshot"]
-        assert asked.count("snapshot") == 1
-        assert "defaults ['b']" in asked
+        transport = Recording(there.url, done)
+        async with ConfigManager(transport, None, 600.0, bus) as manager:
+            await manager.register(one, app="proxy", env="prod")
+            assert manager.get(one) == Limits(60)
+            assert done == ["defaults ['limits']", "subscribe proxy/prod", "snapshot"]
+            assert manager.status(one).hinted is None
+            await there.put({"players": 70})
+            hints.put_nowait(None)
+            await eventually(lambda: manager.get(one) == Limits(70))
+            assert done[3:] == ["again"]
+            assert manager.status(one).hinted is not None
+            await manager.register(definition("late"), app="proxy", env="prod")
+            assert done.count("snapshot") == done.count("subscribe proxy/prod") == 1
+            assert "defaults ['late']" in done
+
+
+async def test_a_scope_is_read_at_intervals_when_no_hint_ever_comes():
+    @asynccontextmanager
+    async def deaf(app: str, env: str):
+        raise ConnectionError("no bus")
+        yield
+
+    one = definition()
+    async with serving() as there, ConfigManager.connect(there.url, interval=0.1, hints=deaf) as manager:
+        await manager.register(one, app="proxy", env="prod")
+        await there.put({"players": 60})
+        await eventually(lambda: manager.get(one) == Limits(60))
+
+
+async def test_a_document_without_a_type_is_watched_by_its_name_until_the_watch_stops(caplog):
+    seen: list[ConfigUpdate] = []
+    async with serving() as there:
+        await there.put({"players": 1, "ratio": 2})
+        watch = await there.manager.watch("limits", seen.append, app="proxy", env="prod", namespace="lobby")
+        await there.manager.watch("limits", lambda new: 1 / 0, app="proxy", env="prod", namespace="lobby")
+        await eventually(lambda: len(seen) == 1)
+        await there.put(None)
+        await eventually(lambda: len(seen) == 2)
+        await there.put([True], "other")
+        await there.put("a text")
+        await eventually(lambda: len(seen) == 3)
+        await watch.stop()
+        await watch.stop()
+        assert seen == [
+            ConfigUpdate("limits", {"players": 1, "ratio": 2}, 1),
+            ConfigUpdate("limits", None, 0, deleted=True),
+            ConfigUpdate("limits", "a text", 4),
+        ]
+        assert caplog.text.count("a callback failed") == 3
+
+
+async def test_a_server_is_verified_and_asked_with_the_token_of_a_file(tmp_path):
+    authority = Authority(tmp_path)
+    one = definition()
+    token = tmp_path / "token"
+    socket = str(tmp_path / "admin.sock")
+    cert, key = authority.pair()
+    serves = serving_documents(
+        tls=ServerCertificate(str(cert), str(key)), requires_tokens=True, admin_socket=socket
+    )
+    async with (
+        serves as server,
+        aiohttp.ClientSession(server.url, connector=aiohttp.UnixConnector(socket)) as operator,
+    ):
+        assert server.url.startswith("https://")
+        made = {"role": "writer", "name": "proxy", "scopes": ["proxy/prod"]}
+        async with operator.post("/admin/token/create", json={**made, "role": "reader"}) as answer:
+            token.write_text((await answer.json())["token"] + "\n")
+        for trust in ({"ca_file": str(authority.file)}, {"ca_hash": authority.hash}):
+            async with ConfigManager.connect(server.url, token_file=str(token), **trust) as manager:
+                assert (await manager.register(one, app="proxy", env="prod")).is_usable
+            async with ConfigManager.connect(server.url, **trust) as manager:
+                with pytest.raises(ConfigRegistrationException, match="401"):
+                    await manager.register(one, app="proxy", env="prod")
+        async with ConfigManager.connect(server.url, token_file=str(token)) as manager:
+            with pytest.raises(ConfigRegistrationException, match="unknown CA"):
+                await manager.register(one, app="proxy", env="prod", timeout=0.3)
+        async with ConfigManager.connect(
+            server.url, token_file=str(tmp_path / "none"), ca_hash=authority.hash
+        ) as manager:
+            with pytest.raises(ConfigRegistrationException, match="no such file"):
+                await manager.register(one, app="proxy", env="prod", timeout=0.3)
 
 
 @dataclass
@@ -173,13 +277,89 @@ async def test_a_malformed_document_keeps_the_value_and_says_so_and_the_others_m
         assert manager.status(again).age is None
 
 
-async def test_a_deleted_document_is_the_default_again():
+async def test_a_last_good_value_survives_a_restart_beside_a_malformed_document(tmp_path):
+    """Neither the first snapshot of a new process, nor a binding that cannot be made, takes it from the cache."""
+    one, other = definition(), definition("other")
+    async with serving(tmp_path) as there:
+        await there.put({"players": 60})
+        await there.register(one)
+        await there.register(other)
+        await there.put({"players": "many"})
+        await eventually(lambda: there.manager.status(one).error)
+        async with ConfigManager.connect(there.url, cache_dir=str(tmp_path)) as manager:
+            await manager.register(other, app="proxy", env="prod")
+            result = await manager.register(one, app="proxy", env="prod", **DEGRADED)
+            assert result.reason == "binding_not_initialized"
+            await there.put({"players": 61}, "other")
+            await eventually(lambda: manager.get(other) == Limits(61))
+    async with ConfigManager.connect(NOWHERE, cache_dir=str(tmp_path)) as manager:
+        for again, good in ((definition(), 60), (definition("other"), 61)):
+            await manager.register(again, app="proxy", env="prod", **DEGRADED)
+            assert manager.get(again) == Limits(good)
+
+
+async def test_a_deleted_document_is_the_default_again_also_in_a_degraded_start(tmp_path, caplog):
     one = definition()
-    async with serving() as there:
+    async with serving(tmp_path) as there:
         await there.put({"players": 7})
         await there.register(one)
         await there.put(None)
         await eventually(lambda: there.manager.get(one) == Limits(50))
+        assert "was deleted: its default is used" in caplog.text
+        file = tmp_path / "proxy" / "prod.json"
+        await eventually(lambda: b'"lobby/limits":null' in file.read_bytes())
+    async with ConfigManager.connect(NOWHERE, cache_dir=str(tmp_path)) as manager:
+        again = definition(players=55)
+        result = await manager.register(again, app="proxy", env="prod", **DEGRADED)
+        assert result.status == "DEGRADED"
+        assert manager.get(again) == Limits(55)
+
+
+async def test_a_disk_that_takes_no_cache_takes_no_value_away(tmp_path, caplog):
+    (tmp_path / "proxy").write_text("a file where the cache wants a directory")
+    one = definition()
+    async with serving(tmp_path) as there:
+        assert (await there.register(one)).status == "READY"
+        await there.put({"players": 60})
+        await eventually(lambda: there.manager.get(one) == Limits(60))
+    assert caplog.text.count("cannot be cached") == 1
+
+
+CACHING = """
+import sys
+from pathlib import Path
+from cfgsync_documents import Scope
+from cfgsync_documents.client.snapshot_file import CachedSnapshot, SnapshotFile
+
+file = SnapshotFile(Path(sys.argv[1]), Scope("proxy", "prod"))
+for number in range(int(sys.argv[2]), int(sys.argv[2]) + 1000):
+    file.write(CachedSnapshot(f"e.{number}", {f"lobby/{n}": "x" * 500 + str(number) for n in range(100)}))
+    print(number, flush=True)
+"""
+
+
+async def test_a_kill_during_cache_writes_leaves_the_old_snapshot_or_the_new_one_whole(tmp_path, caplog):
+    random = Random(4)
+    file = SnapshotFile(tmp_path, SCOPE)
+    written = 0
+    for _ in range(4):
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", CACHING, str(tmp_path), str(written + 1), stdout=asyncio.subprocess.PIPE
+        )
+        for _ in range(random.randrange(5, 40)):
+            written = int(await child.stdout.readline())
+        await asyncio.sleep(random.random() * 0.01)
+        child.kill()
+        said = (await child.stdout.read()).split()
+        await child.wait()
+        written = int(said[-1]) if said else written
+        found = file.read()
+        number = int(found.version.partition(".")[2])
+        assert number in (written, written + 1)  # the last one may be in place and not yet said
+        assert all(json.endswith(f"x{number}") for json in found.documents.values())
+        written = number
+    assert "cannot be used" not in caplog.text
+    assert written > 0
 
 
 async def test_a_callback_that_raises_stops_no_other():

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
+    from .client.binding import ConfigWatch as ConfigWatch
     from .client.blocking import BlockingConfigManager as BlockingConfigManager
     from .client.definition import ConfigDefinition as ConfigDefinition
     from .client.definition import ConfigNotReady as ConfigNotReady
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from .client.definition import ConfigRegistrationResult as ConfigRegistrationResult
     from .client.definition import ConfigStartupMode as ConfigStartupMode
     from .client.definition import ConfigStatus as ConfigStatus
+    from .client.definition import ConfigUpdate as ConfigUpdate
     from .client.manager import ConfigManager as ConfigManager
     from .document import Document as Document
     from .document import DocumentName as DocumentName

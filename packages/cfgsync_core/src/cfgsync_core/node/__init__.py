@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
+    from .aiohttp_transport import AiohttpTransport as AiohttpTransport
     from .answers import USE_TLS as USE_TLS
     from .answers import is_foreign as is_foreign
     from .exchange import Done as Done

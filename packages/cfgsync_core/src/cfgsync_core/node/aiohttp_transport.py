@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -20,10 +22,17 @@ if TYPE_CHECKING:
 
 
 class AiohttpTransport:
-    """Sends requests to one server, over `session` or, without one, over a session of its own, which `close` closes."""
+    """Sends requests to one server, over `session` or, without one, over a session of its own, which `close` closes. An answer
+    over `max_bytes` is cut."""
 
-    def __init__(self, server: ServerUrl, session: aiohttp.ClientSession | None = None) -> None:
+    def __init__(
+        self,
+        server: ServerUrl,
+        session: aiohttp.ClientSession | None = None,
+        max_bytes: int = MAX_PAYLOAD_BYTES,
+    ) -> None:
         self._server = server
+        self._max_bytes = max_bytes
         self._given = session
         self._own: aiohttp.ClientSession | None = None
         self._context: ssl.SSLContext | None = None  # kept: the connections of one context are shared
@@ -36,29 +45,60 @@ class AiohttpTransport:
 
     async def send(self, request: Request) -> ReceivedAnswer:
         """The answer to one request. Raises `Lost`."""
-        timeout = aiohttp.ClientTimeout(
-            total=request.end_within,
-            sock_connect=min(CONNECT_WITHIN, request.end_within),
-            sock_read=request.begin_within,
-        )
         try:
-            verified_by = await self._verifying(request.end_within)
-            async with self._session().request(
-                request.method,
-                f"{self._server}{request.path}",
-                data=request.body,
-                headers=request.headers,
-                skip_auto_headers=("Accept-Encoding", "User-Agent"),
-                allow_redirects=False,
-                timeout=timeout,
-                ssl=verified_by,
-            ) as response:
-                headers = {name.lower(): value for name, value in response.headers.items()}
-                body = await _body(response)
-                return ReceivedAnswer(response.status, headers, body or b"", cut=body is None)
+            async with await self._requested(request, request.end_within) as response:
+                return await self._received(response)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            self._context = None  # a replaced CA file is read again
-            raise _lost(error, self._server) from error
+            raise self._lost(error) from error
+
+    @asynccontextmanager
+    async def stream(self, request: Request) -> AsyncIterator[tuple[ReceivedAnswer, AsyncIterator[str]]]:
+        """An answer that goes on, and its lines; one that is not 200 has its body, and no lines. It may be silent for
+        `begin_within` seconds. Raises `Lost`, also while the lines are read."""
+        try:
+            response = await self._requested(request, None)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise self._lost(error) from error
+
+        async def lines() -> AsyncIterator[str]:
+            try:
+                async for line in response.content:
+                    yield line.decode("utf-8", "replace").rstrip("\r\n")
+            except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+                raise self._lost(error) from error  # a ValueError: a line that is too long
+
+        try:
+            headers = _lowered(response)
+            if response.status == 200:
+                yield ReceivedAnswer(200, headers), lines()
+            else:
+                yield await self._received(response), lines()
+        finally:
+            response.close()
+
+    async def _requested(self, request: Request, end_within: float | None) -> aiohttp.ClientResponse:
+        connect_within = min(CONNECT_WITHIN, request.end_within)
+        timeout = aiohttp.ClientTimeout(
+            total=end_within, sock_connect=connect_within, sock_read=request.begin_within
+        )
+        return await self._session().request(
+            request.method,
+            f"{self._server}{request.path}",
+            data=request.body or None,
+            headers=request.headers,
+            skip_auto_headers=("Accept-Encoding", "User-Agent"),
+            allow_redirects=False,
+            timeout=timeout,
+            ssl=await self._verifying(request.end_within),
+        )
+
+    async def _received(self, response: aiohttp.ClientResponse) -> ReceivedAnswer:
+        body = await _body(response, self._max_bytes)
+        return ReceivedAnswer(response.status, _lowered(response), body or b"", cut=body is None)
+
+    def _lost(self, error: Exception) -> Lost:
+        self._context = None  # a replaced CA file is read again
+        return _lost(error, self._server)
 
     async def _verifying(self, within: float) -> ssl.SSLContext | bool:
         """What verifies the server. Raises `Lost`, `OSError`."""
@@ -92,15 +132,19 @@ class AiohttpTransport:
         return self._own
 
 
-async def _body(response: aiohttp.ClientResponse) -> bytes | None:
-    """The whole body; None when it is larger than a node takes."""
-    if (response.content_length or 0) > MAX_PAYLOAD_BYTES:
+def _lowered(response: aiohttp.ClientResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
+
+
+async def _body(response: aiohttp.ClientResponse, at_most: int) -> bytes | None:
+    """The whole body; None when it is larger."""
+    if (response.content_length or 0) > at_most:
         response.close()
         return None
     body = bytearray()
     async for chunk in response.content.iter_any():
         body += chunk
-        if len(body) > MAX_PAYLOAD_BYTES:
+        if len(body) > at_most:
             response.close()
             return None
     return bytes(body)

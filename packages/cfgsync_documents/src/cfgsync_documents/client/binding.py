@@ -1,9 +1,10 @@
-"""One definition's typed value: it changes with its document, keeps the last good value, and calls back in order."""
+"""One definition's typed value: it changes with its document, keeps the last good value, and calls back in order. A watch
+does the same for a document without a type."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -12,7 +13,8 @@ from cfgsync_core.log_events import event
 from cfgsync_core.text import plain
 from cfgsync_core.wire import decode_json
 
-from .definition import ConfigDefinition, ConfigNotReady
+from ..document import DocumentName
+from .definition import ConfigDefinition, ConfigNotReady, ConfigUpdate
 
 T = TypeVar("T")
 
@@ -76,7 +78,40 @@ class Binding(Generic[T]):
         if value == before:
             return
         for callback in tuple(self.callbacks):
-            try:
-                callback(value)
-            except Exception:  # the others are called all the same
-                log.exception("%s: a callback failed", self.name)
+            _call(callback, value, self.name)
+
+
+class ConfigWatch:
+    """A document without a type, whose values `on_update` gets. Made by `ConfigManager.watch`."""
+
+    def __init__(
+        self,
+        name: DocumentName,
+        on_update: Callable[[ConfigUpdate], object],
+        ended: Callable[[ConfigWatch], Awaitable[object]],
+    ) -> None:
+        self.name = name
+        self.key = name.key
+        self._on_update = on_update
+        self._ended = ended
+        self._last: str | None = ""
+
+    async def stop(self) -> None:
+        """No update comes after this. A second call does nothing."""
+        await self._ended(self)
+
+    def apply(self, json: str | None, revision: int = 0) -> None:
+        """Take the newest JSON of the document, None when it is absent."""
+        if json == self._last:
+            return
+        self._last = json
+        data = None if json is None else msgspec.json.decode(json)
+        update = ConfigUpdate(self.name.name, data, revision, json is None)
+        _call(self._on_update, update, f"{self.key} of {self.name.scope}")
+
+
+def _call(callback: Callable[[T], object], value: T, name: str) -> None:
+    try:
+        callback(value)
+    except Exception:  # the others are called all the same
+        log.exception("%s: a callback failed", name)

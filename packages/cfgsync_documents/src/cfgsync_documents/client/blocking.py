@@ -10,8 +10,15 @@ from typing import Any, Self, TypeVar
 
 from cfgsync_core.follow import INTERVAL
 
-from .definition import ConfigDefinition, ConfigRegistrationResult, ConfigStartupMode, ConfigStatus
+from .definition import (
+    ConfigDefinition,
+    ConfigRegistrationResult,
+    ConfigStartupMode,
+    ConfigStatus,
+    ConfigUpdate,
+)
 from .manager import ConfigManager
+from .scope_view import SubscribeToScope
 
 T = TypeVar("T")
 
@@ -35,11 +42,23 @@ class BlockingConfigManager:
         url: str,
         *,
         token_file: str | None = None,
+        ca_file: str | None = None,
+        ca_hash: str | None = None,
+        hints: SubscribeToScope | None = None,
         cache_dir: str | None = None,
         interval: float = INTERVAL,
     ) -> Self:
         """See `ConfigManager.connect`."""
-        return cls(ConfigManager.connect(url, token_file=token_file, cache_dir=cache_dir, interval=interval))
+        manager = ConfigManager.connect(
+            url,
+            token_file=token_file,
+            ca_file=ca_file,
+            ca_hash=ca_hash,
+            hints=hints,
+            cache_dir=cache_dir,
+            interval=interval,
+        )
+        return cls(manager)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -71,6 +90,19 @@ class BlockingConfigManager:
     def on_change(self, definition: ConfigDefinition[T], callback: Callable[[T], object]) -> None:
         """See `ConfigManager.on_change`."""
         self._manager.on_change(definition, callback)
+
+    def watch(
+        self,
+        name: str,
+        on_update: Callable[[ConfigUpdate], object],
+        *,
+        app: str = "default",
+        env: str = "default",
+        namespace: str = "default",
+    ) -> Callable[[], None]:
+        """See `ConfigManager.watch`; call what is returned to stop, outside of a callback."""
+        watch = self._wait(self._manager.watch(name, on_update, app=app, env=env, namespace=namespace))
+        return lambda: self._wait(watch.stop())
 
     def status(self, definition: ConfigDefinition[Any]) -> ConfigStatus:
         """See `ConfigManager.status`."""

@@ -62,12 +62,24 @@ class ConfigRegistrationResult(msgspec.Struct, frozen=True):
 
 class ConfigStatus(msgspec.Struct, frozen=True):
     """How current a value is: the state of its reader, the version that was applied last, the seconds since a server
-    confirmed it (None: never), and why it is not current, or `""`."""
+    confirmed it, and why it is not current, or `""`. `read` and `hinted` are the seconds since a read was answered, and since
+    the server, or a bus, said that there is news. None: never."""
 
     state: ReaderState
     version: str
     age: float | None
     error: str
+    read: float | None = None
+    hinted: float | None = None
+
+
+class ConfigUpdate(msgspec.Struct, frozen=True):
+    """A value of a watched document: its JSON, decoded. An absent one has `data` None, revision 0, and `deleted`."""
+
+    name: str
+    data: Any
+    revision: int
+    deleted: bool = False
 
 
 class ConfigRegistrationException(CfgsyncError):

@@ -20,7 +20,7 @@ from cfgsync_core.log_events import event
 from cfgsync_core.text import error_text
 
 from ..document import DocumentName, Scope
-from .binding import Binding
+from .binding import Binding, ConfigWatch
 from .definition import (
     ConfigDefinition,
     ConfigNotRegistered,
@@ -28,8 +28,9 @@ from .definition import (
     ConfigRegistrationResult,
     ConfigStartupMode,
     ConfigStatus,
+    ConfigUpdate,
 )
-from .scope_view import ScopeView
+from .scope_view import ScopeView, SubscribeToScope
 from .snapshot_file import SnapshotFile
 from .transport import ConfigRefused, Contents, ScopeTransport
 
@@ -46,11 +47,15 @@ log = logging.getLogger("cfgsync.documents")
 class _Followed:
     """One scope: its view, and the loop that keeps it in step."""
 
-    def __init__(self, view: ScopeView, interval: float) -> None:
+    def __init__(self, view: ScopeView, interval: float, hints: SubscribeToScope | None) -> None:
         self.view = view
         self.turn = asyncio.Lock()
         self.reader: Reconciler[Contents] = Reconciler(
-            view, interval=interval, held_reads=True, name=f"documents {view.scope}"
+            view,
+            interval=interval,
+            subscribe=None if hints is None else lambda: view.hinted(hints),
+            held_reads=hints is None,
+            name=f"documents {view.scope}",
         )
         self.is_running = False
 
@@ -66,8 +71,15 @@ class ConfigManager:
     Callbacks are called in the event loop, once for each distinct later value, in order; one that raises is logged.
     """
 
-    def __init__(self, transport: ScopeTransport, cache_dir: str | None, interval: float) -> None:
+    def __init__(
+        self,
+        transport: ScopeTransport,
+        cache_dir: str | None = None,
+        interval: float = INTERVAL,
+        hints: SubscribeToScope | None = None,
+    ) -> None:
         self._transport = transport
+        self._hints = hints
         self._cache = None if cache_dir is None else Path(cache_dir)
         self._interval = interval
         self._scopes: dict[Scope, _Followed] = {}
@@ -80,12 +92,19 @@ class ConfigManager:
         url: str,
         *,
         token_file: str | None = None,
+        ca_file: str | None = None,
+        ca_hash: str | None = None,
+        hints: SubscribeToScope | None = None,
         cache_dir: str | None = None,
         interval: float = INTERVAL,
     ) -> Self:
-        """A manager of the server at `url`, which connects as it is first needed. `token_file` has a token, `cache_dir` takes
-        the last applied snapshots, for a degraded start. Raises `InvalidServerUrl`."""
-        return cls(ScopeTransport(url, token_file), cache_dir, interval)
+        """A manager of the server at `url`, which connects as it is first needed. `token_file` has a token; `ca_file` or
+        `ca_hash` verifies an https server; `cache_dir` takes the last applied values, for a degraded start.
+
+        Without `hints` the server holds each read until there is news. With `hints(app, env)`, a subscription of yours to a
+        bus, a scope is read after each of its hints, and every `interval` seconds. Raises `InvalidServerUrl`, `InvalidTrust`.
+        """
+        return cls(ScopeTransport(url, token_file, ca_file, ca_hash), cache_dir, interval, hints)
 
     async def __aenter__(self) -> Self:
         await self._stack.enter_async_context(self._transport)
@@ -154,14 +173,40 @@ class ConfigManager:
         """Call `callback` with each later value. Raises `ConfigNotRegistered`."""
         self._binding(definition).callbacks.append(callback)
 
+    async def watch(
+        self,
+        name: str,
+        on_update: Callable[[ConfigUpdate], object],
+        *,
+        app: str = "default",
+        env: str = "default",
+        namespace: str = "default",
+    ) -> ConfigWatch:
+        """Call `on_update` with the value of a document without a type, once it is read, and with each newest one, until
+        `await watch.stop()`. Raises `InvalidRequest` for a name that no document can have."""
+        followed = self._followed(Scope.checked(app, env))
+        document = DocumentName.checked(followed.view.scope, namespace, name)
+
+        async def ended(watch: ConfigWatch) -> None:
+            if watch in followed.view.watches:
+                followed.view.watches.remove(watch)
+                await self._leave(followed)
+
+        watch = ConfigWatch(document, on_update, ended)
+        followed.view.watch(watch)
+        await followed.start()
+        return watch
+
     def status(self, definition: ConfigDefinition[Any]) -> ConfigStatus:
         """How current the value is. Raises `ConfigNotRegistered`."""
         binding = self._binding(definition)
         _, followed, _ = self._places[id(definition)]
         view, reader = followed.view, followed.reader
-        age = None if view.confirmed_at is None else time.monotonic() - view.confirmed_at
+        now = time.monotonic()
+        ages = (None if at is None else now - at for at in (view.confirmed_at, view.read_at, view.hinted_at))
+        age, read, hinted = ages
         state = reader.state if followed.is_running else ReaderState.NEW
-        return ConfigStatus(state, str(view.known or ""), age, binding.error or reader.why)
+        return ConfigStatus(state, str(view.known or ""), age, binding.error or reader.why, read, hinted)
 
     async def _bootstrap(self, followed: _Followed, key: str, within: float) -> str:
         """Send the default, start to follow, and bind what is read; why it failed, or `""`."""
@@ -179,6 +224,10 @@ class ConfigManager:
                     why = error_text(error)
                     await asyncio.sleep(pause)
                     pause = min(RETRY_AT_MOST, 2 * pause)
+            if followed.is_running and self._hints is not None:
+                followed.reader.hint(
+                    "a definition was registered"
+                )  # no read is held that would end by itself
             await followed.start()
             await view.reached(revision)
 
@@ -190,13 +239,15 @@ class ConfigManager:
         except ConfigRefused as error:
             return error_text(error)
         if not view.bindings[key].is_ready:
-            view.bind(key)
+            await view.bind(key)
         return ""
 
     def _followed(self, scope: Scope) -> _Followed:
         if scope not in self._scopes:
             file = None if self._cache is None else SnapshotFile(self._cache, scope)
-            self._scopes[scope] = _Followed(ScopeView(scope, self._transport, file), self._interval)
+            self._scopes[scope] = _Followed(
+                ScopeView(scope, self._transport, file), self._interval, self._hints
+            )
         return self._scopes[scope]
 
     async def _forget(self, definition: ConfigDefinition[Any]) -> None:
@@ -204,7 +255,11 @@ class ConfigManager:
         view = followed.view
         view.bindings.pop(key, None)
         view.unsent.discard(key)
-        if not view.bindings and self._scopes.get(view.scope) is followed:
+        await self._leave(followed)
+
+    async def _leave(self, followed: _Followed) -> None:
+        view = followed.view
+        if not view.bindings and not view.watches and self._scopes.get(view.scope) is followed:
             del self._scopes[view.scope]
             await followed.reader.close()
 

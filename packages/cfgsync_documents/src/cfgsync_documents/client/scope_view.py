@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Final, TypeAlias
 
+from cfgsync_artifacts import CfgsyncError
 from cfgsync_core import Version
 from cfgsync_core.follow import Ask, Same, Steps, Whole
+from cfgsync_core.log_events import event
+from cfgsync_core.text import error_text
 
 from ..document import Scope
-from .binding import Binding
+from .binding import Binding, ConfigWatch
 from .snapshot_file import CachedSnapshot, SnapshotFile
 from .transport import Contents, ScopeTransport
+
+SubscribeToScope: TypeAlias = Callable[[str, str], AbstractAsyncContextManager[AsyncIterator[None]]]
+"""Called with app and environment: opens a subscription that yields when the scope may have changed."""
+
+ABSENT: Final = (None, 0)
+"""JSON and revision of a document that is absent."""
+
+log = logging.getLogger("cfgsync.documents")
 
 
 class ScopeView:
@@ -21,10 +35,16 @@ class ScopeView:
     def __init__(self, scope: Scope, transport: ScopeTransport, file: SnapshotFile | None) -> None:
         self.scope = scope
         self.bindings: dict[str, Binding[Any]] = {}
+        self.watches: list[ConfigWatch] = []
         self.unsent: set[str] = set()
         self.confirmed_at: float | None = None
+        """When the last read that was answered began (monotonic seconds), `read_at` when it was answered."""
+        self.read_at: float | None = None
+        self.hinted_at: float | None = None
         self._transport = transport
         self._file = file
+        self._saving = asyncio.Lock()
+        self._unsaved = ""
         self._known: Version | None = None
         self._contents: Contents = {}
         self._moved = asyncio.Event()
@@ -48,10 +68,11 @@ class ScopeView:
             self._moved.clear()
             await self._moved.wait()
 
-    def bind(self, key: str) -> None:
+    async def bind(self, key: str) -> None:
         """Give a new binding what is known of its document."""
         if self._known is not None:
-            self.bindings[key].apply(self._contents.get(key))
+            self.bindings[key].apply(self._contents.get(key, ABSENT)[0])
+            await self._save(self._known, self._contents)
 
     def bind_cached(self, key: str) -> bool:
         """Give a binding what the cache has of it; False when that is nothing that can be used."""
@@ -60,6 +81,24 @@ class ScopeView:
             return False
         self.bindings[key].apply(cached.documents[key])
         return self.bindings[key].is_ready
+
+    def watch(self, watch: ConfigWatch) -> None:
+        """Call it with the document's value, now if it is known, and with each later one."""
+        self.watches.append(watch)
+        if self._known is not None:
+            watch.apply(*self._contents.get(watch.key, ABSENT))
+
+    @asynccontextmanager
+    async def hinted(self, subscribe: SubscribeToScope) -> AsyncIterator[AsyncIterator[None]]:
+        """A subscription to hints that keeps the time of the last one."""
+
+        async def timed(hints: AsyncIterator[None]) -> AsyncIterator[None]:
+            async for hint in hints:
+                self.hinted_at = time.monotonic()
+                yield hint
+
+        async with subscribe(*self.scope) as hints:
+            yield timed(hints)
 
     # ── a View ───────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -70,7 +109,9 @@ class ScopeView:
             await self.send_defaults()
             ask = Ask(ask.known, ask.whole)
         answer = await self._transport.snapshot(self.scope, ask)
-        self.confirmed_at = began
+        self.confirmed_at, self.read_at = began, time.monotonic()
+        if ask.hold and isinstance(answer, Whole):
+            self.hinted_at = self.read_at
         return answer
 
     def same(self, whole: Whole[Contents]) -> bool:
@@ -79,22 +120,40 @@ class ScopeView:
     async def apply(self, news: Whole[Contents] | Steps | Same) -> None:
         if isinstance(news, Whole):
             for key, binding in self.bindings.items():
-                binding.apply(news.content.get(key))
-            if self._file is not None:
-                cached = CachedSnapshot(str(news.version), self._good(news.content))
-                await asyncio.to_thread(self._file.write, cached)
-            self._contents = news.content
+                binding.apply(news.content.get(key, ABSENT)[0])
+            for watch in tuple(self.watches):
+                watch.apply(*news.content.get(watch.key, ABSENT))
+            self._contents = news.content  # for a binding that is made during the next line
+            await self._save(news.version, news.content)
             self._known = news.version
         elif isinstance(news, Same):
             self._known = news.version
         self._moved.set()
 
-    def _good(self, contents: Contents) -> dict[str, str]:
-        """The documents for the cache: of one that could not be applied, the last that was."""
-        kept = dict(contents)
-        for key, binding in self.bindings.items():
-            if binding.error and binding.good is not None:
-                kept[key] = binding.good
-            elif binding.error:
-                kept.pop(key, None)
-        return kept
+    async def _save(self, version: Version, contents: Contents) -> None:
+        """Write the cache. A disk that refuses it is logged, and takes no value away."""
+        if self._file is None:
+            return
+        try:
+            async with self._saving:
+                good = {key: binding.good for key, binding in self.bindings.items() if binding.is_ready}
+                await asyncio.to_thread(_write, self._file, str(version), contents, good)
+            self._unsaved = ""
+        except (OSError, CfgsyncError) as error:
+            if error_text(error) != self._unsaved:
+                log.warning(
+                    "the documents of %s cannot be cached in %s: %s",
+                    self.scope,
+                    self._file.path,
+                    error_text(error),
+                    extra=event("cache_unavailable", path=str(self._file.path)),
+                )
+            self._unsaved = error_text(error)
+
+
+def _write(file: SnapshotFile, version: str, contents: Contents, good: dict[str, str | None]) -> None:
+    """The cache holds what bindings have applied, None for a default in a deleted document's place. What no binding of this
+    program could apply keeps the value that was cached before."""
+    before = file.read()
+    kept = {key: json for key, json in before.documents.items() if key in contents} if before else {}
+    file.write(CachedSnapshot(version, kept | good))

@@ -19,10 +19,10 @@ log = logging.getLogger("cfgsync.documents")
 
 
 class CachedSnapshot(msgspec.Struct, frozen=True):
-    """`documents` maps `namespace/key` to JSON."""
+    """`documents` maps `namespace/key` to JSON, None for the default in a deleted document's place."""
 
     version: str
-    documents: dict[str, str]
+    documents: dict[str, str | None]
 
 
 class _File(msgspec.Struct, frozen=True):

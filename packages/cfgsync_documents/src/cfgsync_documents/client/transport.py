@@ -1,29 +1,46 @@
-"""Surface two over aiohttp, as a client: snapshots, and the defaults of definitions."""
+"""Surface two, as a client: snapshots, the defaults of definitions, and a scope's stream of what has changed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
+from urllib.parse import urlencode
 
-import aiohttp
 import msgspec
 
 from cfgsync_artifacts import CfgsyncError
-from cfgsync_core import ServerUrl, Unavailable, Version
+from cfgsync_core import ServerUrl, Trust, Unavailable, Version
 from cfgsync_core.follow import Ask, Same, Whole
-from cfgsync_core.text import error_text, plain
+from cfgsync_core.node import AiohttpTransport, Lost, Method, ReceivedAnswer, Request
+from cfgsync_core.text import cause, error_text, plain
 
 from ..document import Scope
 
-Contents = Mapping[str, str]
-"""From `namespace/key` to JSON."""
-
-CONNECT_WITHIN: Final = 3.0
 ANSWER_WITHIN: Final = 15.0
+SILENT_AT_MOST: Final = 45.0
+"""Seconds without a line after which a stream counts as broken: the server sends one every 15."""
 MAX_ANSWER: Final = 32 * 1024 * 1024
+
+
+class Held(NamedTuple):
+    """A document of a snapshot: its JSON, and the scope's revision that wrote it."""
+
+    json: str
+    revision: int
+
+
+Contents = Mapping[str, Held]
+"""From `namespace/key`."""
+
+
+class StreamEvent(NamedTuple):
+    """An event of a scope's stream: its name, and its data."""
+
+    name: str
+    data: str
 
 
 class ConfigRefused(CfgsyncError):
@@ -31,45 +48,43 @@ class ConfigRefused(CfgsyncError):
 
 
 class ScopeTransport:
-    """Asks one server. The token in `token_file` is read again for each request."""
+    """Asks one server, which `ca_file` or `ca_hash` verifies. The token in `token_file` is read again for each request.
 
-    def __init__(self, url: str, token_file: str | None = None) -> None:
-        self._server = ServerUrl.parse(url)
+    Raises `InvalidServerUrl`, `InvalidTrust`.
+    """
+
+    def __init__(
+        self, url: str, token_file: str | None = None, ca_file: str | None = None, ca_hash: str | None = None
+    ) -> None:
+        self._server = ServerUrl.parse(url, Trust.parse(ca_file or "", ca_hash or ""))
         self._token_file = token_file
-        self._session: aiohttp.ClientSession | None = None
+        self._transport = AiohttpTransport(self._server, max_bytes=MAX_ANSWER)
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            trust_env=False,
-        )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._transport.close()
 
     async def snapshot(self, scope: Scope, ask: Ask) -> Whole[Contents] | Same:
         """The documents of a scope. Raises `Unavailable`, `ConfigRefused`."""
         headers = {}
         if ask.known is not None and not ask.whole:
             headers = {"If-None-Match": f'"{ask.known}"', "Prefer": f"wait={int(ask.hold)}"}
-        status, etag, body = await self._ask(
-            "GET", scope, "snapshot", headers, within=ask.hold + ANSWER_WITHIN
-        )
-        if status == 304 and ask.known is not None:
+        answer = await self._ask("GET", scope, "snapshot", headers, within=ask.hold + ANSWER_WITHIN)
+        if answer.status == 304 and ask.known is not None:
             return Same(ask.known)
         try:
-            version = Version.parse((etag or "").strip('"'))
-            documents = _read_snapshot(body).documents
+            version = Version.parse(answer.headers.get("etag", "").strip('"'))
+            documents = _read_snapshot(answer.body).documents
         except (ValueError, msgspec.MsgspecError) as error:
             raise Unavailable(f"{self._server}: the answer is not a snapshot: {error_text(error)}") from error
-        contents = {f"{one.namespace}/{one.config_key}": one.content_json for one in documents}
-        return Whole(version, sha256(body).hexdigest(), contents)
+        contents = {
+            f"{one.namespace}/{one.config_key}": Held(one.content_json, one.version) for one in documents
+        }
+        return Whole(version, sha256(answer.body).hexdigest(), contents)
 
     async def sync_defaults(self, scope: Scope, defaults: Sequence[tuple[str, str, str]]) -> int:
         """Create what is missing of (namespace, key, JSON); the scope's revision. Raises `Unavailable`, `ConfigRefused`."""
@@ -78,66 +93,79 @@ class ScopeTransport:
             for namespace, key, content in defaults
         ]
         body = msgspec.json.encode({"defaults": rows})
-        _, _, answer = await self._ask(
+        answer = await self._ask(
             "POST", scope, "defaults", {"Content-Type": "application/json"}, body, ANSWER_WITHIN
         )
         try:
-            return _read_created(answer).version
+            return _read_created(answer.body).version
         except msgspec.MsgspecError as error:
             raise Unavailable(f"{self._server}: the answer is not SyncDefaults': {error}") from error
 
+    async def events(self, scope: Scope) -> AsyncIterator[StreamEvent]:
+        """The scope's stream (`GET /v1/config/watch`) until it ends. Raises `Unavailable`, `ConfigRefused`."""
+        query = urlencode({"app": scope.app, "env": scope.environment})
+        headers = {"Accept": "text/event-stream", **self._authorization()}
+        request = Request(
+            f"/v1/config/watch?{query}", headers, b"", SILENT_AT_MOST, ANSWER_WITHIN, method="GET"
+        )
+        name = ""
+        try:
+            async with self._transport.stream(request) as (answer, lines):
+                self._checked(answer)
+                async for line in lines:
+                    field, _, value = line.partition(":")
+                    value = value.removeprefix(" ")
+                    if field == "event":
+                        name = value
+                    elif field == "data":
+                        yield StreamEvent(name or "message", value)
+                    elif not line:
+                        name = ""
+        except Lost as error:
+            raise Unavailable(f"{self._server}: {error}") from error
+
     async def _ask(
         self,
-        method: str,
+        method: Method,
         scope: Scope,
         what: str,
         headers: dict[str, str],
         body: bytes = b"",
         within: float = 0.0,
-    ) -> tuple[int, str | None, bytes]:
-        assert self._session is not None, "the transport is not open"
-        url = f"{self._server}/v1/config/apps/{scope.app}/envs/{scope.environment}/{what}"
+    ) -> ReceivedAnswer:
+        path = f"/v1/config/apps/{scope.app}/envs/{scope.environment}/{what}"
+        request = Request(path, headers | self._authorization(), body, within, within, method=method)
         try:
-            headers = headers | self._authorization()
-            async with self._session.request(
-                method,
-                url,
-                data=body or None,
-                headers=headers,
-                allow_redirects=False,
-                timeout=aiohttp.ClientTimeout(total=within, sock_connect=CONNECT_WITHIN),
-            ) as answer:
-                received = await _whole(answer)
-                status, etag = answer.status, answer.headers.get("ETag")
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise Unavailable(f"{self._server}: {error_text(error)}") from error
-        if status in (200, 304):
-            return status, etag, received
-        why = f"{self._server} answers {status}: {_detail(received)}"
-        raise (ConfigRefused if 400 <= status < 500 and status != 429 else Unavailable)(why)
+            answer = await self._transport.send(request)
+        except Lost as error:
+            hint = f" ({error.hint})" if error.hint else ""
+            raise Unavailable(f"{self._server}: {error}{hint}") from error
+        if answer.cut:
+            raise Unavailable(f"{self._server}: the answer is over {MAX_ANSWER} bytes")
+        return self._checked(answer)
+
+    def _checked(self, answer: ReceivedAnswer) -> ReceivedAnswer:
+        if answer.status in (200, 304):
+            return answer
+        why = f"{self._server} answers {answer.status}: {_detail(answer.body)}"
+        is_final = 400 <= answer.status < 500 and answer.status != 429
+        raise (ConfigRefused if is_final else Unavailable)(why)
 
     def _authorization(self) -> dict[str, str]:
         if self._token_file is None:
             return {}
-        return {"Authorization": f"Bearer {Path(self._token_file).read_text().strip()}"}
-
-
-async def _whole(answer: aiohttp.ClientResponse) -> bytes:
-    """The body. Raises `OSError` for one that is too large."""
-    parts: list[bytes] = []
-    size = 0
-    async for part in answer.content.iter_any():
-        parts.append(part)
-        size += len(part)
-        if size > MAX_ANSWER:
-            raise OSError(f"the answer is over {MAX_ANSWER} bytes")
-    return b"".join(parts)
+        try:
+            return {"Authorization": f"Bearer {Path(self._token_file).read_text().strip()}"}
+        except (OSError, UnicodeDecodeError) as error:
+            why = cause(error) if isinstance(error, OSError) else "not text"
+            raise Unavailable(f"the token file {self._token_file}: {why}") from error
 
 
 class _Document(msgspec.Struct, rename="camel"):
     namespace: str
     config_key: str
     content_json: str
+    version: int
 
 
 class _Snapshot(msgspec.Struct):
