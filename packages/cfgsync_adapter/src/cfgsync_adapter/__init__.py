@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from cfgsync_artifacts import ArtifactFile as ArtifactFile
     from cfgsync_artifacts import ArtifactSet as ArtifactSet
     from cfgsync_core import Condition as Condition
+    from cfgsync_core import DocumentsSnapshot as DocumentsSnapshot
     from cfgsync_core import NodeRegistration as NodeRegistration
     from cfgsync_core import NotReady as NotReady
 
@@ -16,10 +17,12 @@ if TYPE_CHECKING:
     from .application.deployment import DeploymentFailed as DeploymentFailed
     from .application.deployment import build_materialized_artifacts as build_materialized_artifacts
     from .application.directory_sink import DirectorySink as DirectorySink
+    from .application.materializer import DocumentsMaterializer as DocumentsMaterializer
     from .application.materializer import MaterializationResult as MaterializationResult
     from .application.materializer import MaterializedArtifacts as MaterializedArtifacts
     from .application.materializer import MaterializedArtifactsSink as MaterializedArtifactsSink
     from .application.materializer import RegistrationSnapshotMaterializer as RegistrationSnapshotMaterializer
+    from .application.materializer import SnapshotMaterializer as SnapshotMaterializer
     from .application.persisting import PersistingSnapshotMaterializer as PersistingSnapshotMaterializer
     from .application.quorum import Quorum as Quorum
     from .application.snapshot import RegistrationSnapshot as RegistrationSnapshot

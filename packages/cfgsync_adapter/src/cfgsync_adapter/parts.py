@@ -13,6 +13,7 @@ from cfgsync_core.log_events import event
 
 from .answers.explain import for_nobody, for_strangers
 from .answers.node_answer import NodeAnswers
+from .application.documents_feed import DocumentsFeed
 from .application.materializer import MaterializedArtifactsSink, refuse_no_sink
 from .generations.delivery import Delivery
 from .generations.generation import Generation
@@ -48,6 +49,7 @@ class SourceParts:
         expose_errors: bool,
         expected: Sequence[str],
         guard: ShrinkGuard,
+        documents: DocumentsFeed | None,
         ttl: float | None,
         before_leaving: BeforeLeaving | None,
         seen: LastSeen,
@@ -76,11 +78,15 @@ class SourceParts:
             self.replacements,
             on_verdict=self._decided,
             guard=guard,
+            documents=documents,
             frozen=frozen,
             run_timeout=run_timeout,
             expose_errors=expose_errors,
             expected=expected,
         )
+        self.documents = documents
+        if documents is not None:
+            documents.on_change = self._fleet_changed
         self.answers = NodeAnswers(self.registry, self.publisher, self.runs)
         self.membership = Membership(
             self.registry,

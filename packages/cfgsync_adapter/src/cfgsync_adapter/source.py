@@ -32,11 +32,13 @@ from cfgsync_core.log_events import event
 
 from .answers.held_requests import NodeAnswer
 from .answers.node_answer import not_registered
+from .application.documents_feed import DocumentsFeed
 from .application.materializer import (
     MaterializedArtifactsSink,
-    RegistrationSnapshotMaterializer,
+    SnapshotMaterializer,
     expected_nodes,
     refuse_no_materializer,
+    revision_of,
 )
 from .generations.generation import Generation
 from .generations.shrink_guard import DEFAULT_PERCENT, ShrinkGuard
@@ -65,14 +67,14 @@ class RegistrationConfigSource:
     to be heard of and sends nothing for `ttl` seconds leaves (None: never). `before_leaving` is awaited with the names of the nodes that are about to
     leave, and frees what else belongs to them.
 
-    `ping` calls `admin`, the administrative side of `store`; without it a source is always ready. With `hints`, other
-    servers share the store: this one reads what they commit, after their hints and every `interval` seconds.
+    `documents` feeds a materializer that reads some; without `admin`, which `ping` calls, a source is always ready. With
+    `hints`, other servers share the store: this one reads what they commit, after their hints and every `interval` s.
     `parts.operator` has the commands of an operator.
     """
 
     def __init__(
         self,
-        materializer: RegistrationSnapshotMaterializer | None = None,
+        materializer: SnapshotMaterializer | None = None,
         *,
         decider: Decider | None = None,
         store: RevisionedStore | None = None,
@@ -84,6 +86,7 @@ class RegistrationConfigSource:
         expose_errors: bool = False,
         shrink_guard: float = DEFAULT_PERCENT,
         ttl: float | None = None,
+        documents: DocumentsFeed | None = None,
         before_leaving: BeforeLeaving | None = None,
         seen: LastSeen | None = None,
         hints: ChangeHints | None = None,
@@ -102,13 +105,14 @@ class RegistrationConfigSource:
         self.parts = SourceParts(
             decider,
             self._store,
-            revision=str(getattr(materializer or decider, "revision", "") if revision is None else revision),
+            revision=revision_of(materializer or decider, revision, documents is not None),
             frozen=late == "freeze",
             sink=sink,
             run_timeout=run_timeout,
             expose_errors=expose_errors,
             expected=expected_nodes(materializer or decider),
             guard=ShrinkGuard(shrink_guard),
+            documents=documents,
             ttl=ttl,
             before_leaving=before_leaving,
             seen=LastSeen() if seen is None else seen,
@@ -175,11 +179,8 @@ class RegistrationConfigSource:
                 extra=event("loopback_told", identifier=name),
             )
         if log.isEnabledFor(logging.DEBUG):
-            log.debug(
-                "%s is registered",
-                registration.identifier,
-                extra=event("registered", identifier=registration.identifier, revision=version.revision),
-            )
+            facts = event("registered", identifier=registration.identifier, revision=version.revision)
+            log.debug("%s is registered", registration.identifier, extra=facts)
         return version
 
     async def resolve(

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from .store.memory import MemoryHints as MemoryHints
     from .store.memory import MemoryStore as MemoryStore
     from .wire.acknowledgement import Acknowledgement as Acknowledgement
+    from .wire.documents_snapshot import DocumentsSnapshot as DocumentsSnapshot
     from .wire.payload import NodeArtifactsPayload as NodeArtifactsPayload
     from .wire.protocol import Condition as Condition
     from .wire.protocol import Missing as Missing

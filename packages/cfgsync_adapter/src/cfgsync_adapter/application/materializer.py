@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeAlias, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from cfgsync_artifacts import ArtifactFile, ArtifactSet, InvalidArtifact
-from cfgsync_core import NotReady
+from cfgsync_core import DocumentsSnapshot, NotReady
 from cfgsync_core.text import counted
 
 from .snapshot import RegistrationSnapshot
@@ -135,6 +135,64 @@ class RegistrationSnapshotMaterializer(Protocol):
         """Decide. When it raises, the run has failed: nodes in the last generation keep it, the others get an error."""
 
 
+class DocumentsMaterializer(Protocol):
+    """A materializer that also reads config documents. `documents` names their environment, `"app/environment"`; a change of
+    a document makes a run, as a change of a registration does. `revision` and `expected_nodes` as for
+    `RegistrationSnapshotMaterializer`."""
+
+    documents: str
+
+    def materialize_snapshot(
+        self, registrations: RegistrationSnapshot, documents: DocumentsSnapshot
+    ) -> MaterializationResult | Awaitable[MaterializationResult]:
+        """Decide. `documents` may be empty: an operator writes them when it suits the operator."""
+
+
+SnapshotMaterializer: TypeAlias = RegistrationSnapshotMaterializer | DocumentsMaterializer
+"""What decides, with documents or without."""
+
+
+def documents_of(materializer: object) -> str:
+    """The optional attribute `documents`, `""` without one; an application's attribute that only has this name is ignored.
+    Raises `TypeError` for text that does not name an environment."""
+    named = getattr(materializer, "documents", "")
+    if not isinstance(named, str) or not named:
+        return ""
+    if len(named.split("/")) != 2 or not all(named.split("/")):
+        raise TypeError(
+            f'{type_of(materializer)} has documents = {named[:100]!r}: write "app/environment", for example "default/production"'
+        )
+    return named
+
+
+def called(
+    materializer: SnapshotMaterializer,
+    registrations: RegistrationSnapshot,
+    documents: DocumentsSnapshot | None,
+) -> MaterializationResult | Awaitable[MaterializationResult]:
+    """Call it, with the documents if it reads some."""
+    call: Any = materializer.materialize_snapshot
+    result: MaterializationResult | Awaitable[MaterializationResult] = (
+        call(registrations, documents or DocumentsSnapshot())
+        if documents_of(materializer)
+        else call(registrations)
+    )
+    return result
+
+
+def revision_of(materializer: object, given: str | None, has_documents: bool) -> str:
+    """The version of the program that decides: `given`, or the optional attribute `revision`. Raises `ValueError` for a
+    materializer that reads documents where there are none."""
+    revision = str(getattr(materializer, "revision", "") if given is None else given)
+    reads = documents_of(materializer)
+    if not reads:
+        return revision
+    if not has_documents:
+        raise ValueError(f"the materializer reads the documents of {reads}: give documents=")
+    # the versions of two environments cannot be compared: with another one it is another program
+    return f"{revision} documents={reads}".strip()
+
+
 def expected_nodes(materializer: object) -> tuple[str, ...]:
     """The optional attribute `expected_nodes`; an application's attribute that only has this name is ignored."""
     named = getattr(materializer, "expected_nodes", ())
@@ -150,12 +208,13 @@ class MaterializedArtifactsSink(Protocol):
 
 def refuse_no_materializer(found: object, taker: str) -> None:
     """Raise `TypeError` unless `found` can be called as a materializer; `taker` names what was given it."""
-    _refuse_without(found, "materialize_snapshot", "registrations", f"{taker} takes a materializer")
+    arguments = ("registrations", "documents") if documents_of(found) else ("registrations",)
+    _refuse_without(found, "materialize_snapshot", arguments, f"{taker} takes a materializer")
 
 
 def refuse_no_sink(found: object, taker: str) -> None:
     """Raise `TypeError` unless `found` can be called as a `MaterializedArtifactsSink`."""
-    _refuse_without(found, "persist", "artifacts", f"{taker} takes a sink")
+    _refuse_without(found, "persist", ("artifacts",), f"{taker} takes a sink")
 
 
 def type_of(value: object) -> str:
@@ -177,16 +236,17 @@ def _needed(made: type) -> list[str]:
     return []
 
 
-def _refuse_without(found: object, method: str, argument: str, wanted: str) -> None:
-    wanted = f"{wanted}, an object with a method {method}({argument}), not {type_of(found)}"
+def _refuse_without(found: object, method: str, arguments: Sequence[str], wanted: str) -> None:
+    wanted = f"{wanted}, an object with a method {method}({', '.join(arguments)}), not {type_of(found)}"
     verb = getattr(found, method, None)
     if not callable(verb):
         raise TypeError(wanted)
     if isinstance(found, type) and inspect.isfunction(inspect.getattr_static(found, method)):
         raise TypeError(f"{wanted}: write {found.__name__}({', '.join(_needed(found))})")
     try:
-        inspect.signature(verb).bind(())
+        inspect.signature(verb).bind(*arguments)
     except TypeError as error:
-        raise TypeError(f"{wanted}, whose {method} does not take one argument: {error}") from error
+        number = ("one argument", "two arguments")[len(arguments) - 1]
+        raise TypeError(f"{wanted}, whose {method} does not take {number}: {error}") from error
     except ValueError:
         pass  # a method written in C may have no signature

@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable
 
+from cfgsync_core import DocumentsSnapshot
+
 from .materializer import (
     MaterializationResult,
     MaterializedArtifacts,
     MaterializedArtifactsSink,
-    RegistrationSnapshotMaterializer,
+    SnapshotMaterializer,
     refuse_no_sink,
 )
 from .snapshot import RegistrationSnapshot
@@ -17,39 +19,43 @@ from .wrapper import Result, Wrapper, passed_through
 
 
 class PersistingSnapshotMaterializer(Wrapper):
-    """Gives `sink` the artifacts of `inner` before it returns them, once for each different snapshot in a row;
+    """Gives `sink` the artifacts of `inner` before it returns them, once for each different snapshot (and its documents) in a row;
     not in a dry run (`cfgsync check`).
 
     To receive exactly what is served, also after a crash, pass the sink outside instead:
     `serve_snapshot_cfgsync(…, sink=…)`.
     """
 
-    def __init__(self, inner: RegistrationSnapshotMaterializer, sink: MaterializedArtifactsSink) -> None:
+    def __init__(self, inner: SnapshotMaterializer, sink: MaterializedArtifactsSink) -> None:
         super().__init__(inner)
         refuse_no_sink(sink, "PersistingSnapshotMaterializer")
         self._sink = sink
-        self._persisted: RegistrationSnapshot | None = None
+        self._persisted: tuple[RegistrationSnapshot, DocumentsSnapshot | None] | None = None
 
-    def materialize_snapshot(self, registrations: RegistrationSnapshot) -> Result:
+    def materialize_snapshot(
+        self, registrations: RegistrationSnapshot, documents: DocumentsSnapshot | None = None
+    ) -> Result:
         return passed_through(
-            self._inner.materialize_snapshot(registrations), lambda result: self._keep(registrations, result)
+            self._called(registrations, documents),
+            lambda result: self._keep((registrations, documents), result),
         )
 
-    def _keep(self, registrations: RegistrationSnapshot, result: MaterializationResult) -> Result:
-        if (
-            isinstance(result, MaterializedArtifacts)
-            and not registrations.dry_run
-            and self._persisted != registrations
-        ):
+    def _keep(
+        self, seen: tuple[RegistrationSnapshot, DocumentsSnapshot | None], result: MaterializationResult
+    ) -> Result:
+        if isinstance(result, MaterializedArtifacts) and not seen[0].dry_run and self._persisted != seen:
             done = self._sink.persist(result)
             if inspect.isawaitable(done):
-                return self._finish(registrations, result, done)
-            self._persisted = registrations
+                return self._finish(seen, result, done)
+            self._persisted = seen
         return result
 
     async def _finish(
-        self, registrations: RegistrationSnapshot, result: MaterializationResult, done: Awaitable[None]
+        self,
+        seen: tuple[RegistrationSnapshot, DocumentsSnapshot | None],
+        result: MaterializationResult,
+        done: Awaitable[None],
     ) -> MaterializationResult:
         await done
-        self._persisted = registrations
+        self._persisted = seen
         return result

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterable
 from math import isfinite
 
-from cfgsync_core import Condition, InvalidRegistration, NotReady
+from cfgsync_core import Condition, DocumentsSnapshot, InvalidRegistration, NotReady
 from cfgsync_core.text import counted
 from cfgsync_core.wire import check_identifier, describe
 
-from .materializer import RegistrationSnapshotMaterializer, type_of
+from .materializer import SnapshotMaterializer, type_of
 from .snapshot import RegistrationSnapshot
 from .wrapper import Result, Wrapper
 
@@ -39,7 +39,7 @@ class Quorum(Wrapper):
 
     def __init__(
         self,
-        inner: RegistrationSnapshotMaterializer,
+        inner: SnapshotMaterializer,
         *,
         at_least: int | None = None,
         expected: Iterable[str] = (),
@@ -72,9 +72,11 @@ class Quorum(Wrapper):
     def expected_nodes(self) -> tuple[str, ...]:
         return self._expected
 
-    def materialize_snapshot(self, registrations: RegistrationSnapshot) -> Result:
+    def materialize_snapshot(
+        self, registrations: RegistrationSnapshot, documents: DocumentsSnapshot | None = None
+    ) -> Result:
         waiting = self._waiting_for(registrations)
-        return waiting if waiting is not None else self._inner.materialize_snapshot(registrations)
+        return waiting if waiting is not None else self._called(registrations, documents)
 
     def _waiting_for(self, registrations: RegistrationSnapshot) -> NotReady | None:
         now = self._clock()

@@ -1,4 +1,5 @@
-"""What all wrappers around a materializer do alike: its `revision` and `expected_nodes` show through, sync or async."""
+"""What all wrappers around a materializer do alike: its `revision`, `expected_nodes` and `documents` show through, sync or
+async."""
 
 from __future__ import annotations
 
@@ -6,12 +7,17 @@ import inspect
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
+from cfgsync_core import DocumentsSnapshot
+
 from .materializer import (
     MaterializationResult,
-    RegistrationSnapshotMaterializer,
+    SnapshotMaterializer,
+    called,
+    documents_of,
     expected_nodes,
     refuse_no_materializer,
 )
+from .snapshot import RegistrationSnapshot
 
 Result: TypeAlias = MaterializationResult | Awaitable[MaterializationResult]
 
@@ -19,7 +25,7 @@ Result: TypeAlias = MaterializationResult | Awaitable[MaterializationResult]
 class Wrapper:
     """A materializer that calls `inner`. Raises `TypeError` for what is no materializer."""
 
-    def __init__(self, inner: RegistrationSnapshotMaterializer) -> None:
+    def __init__(self, inner: SnapshotMaterializer) -> None:
         refuse_no_materializer(inner, type(self).__name__)
         self._inner = inner
 
@@ -30,6 +36,13 @@ class Wrapper:
     @property
     def expected_nodes(self) -> tuple[str, ...]:
         return expected_nodes(self._inner)
+
+    @property
+    def documents(self) -> str:
+        return documents_of(self._inner)
+
+    def _called(self, registrations: RegistrationSnapshot, documents: DocumentsSnapshot | None) -> Result:
+        return called(self._inner, registrations, documents)
 
 
 def passed_through(result: Result, through: Callable[[MaterializationResult], Result]) -> Result:

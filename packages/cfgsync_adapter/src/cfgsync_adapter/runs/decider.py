@@ -16,10 +16,10 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from cfgsync_core import NotReady
+from cfgsync_core import DocumentsSnapshot, NotReady
 
 from ..application.failure import failed
-from ..application.materializer import MaterializationResult, RegistrationSnapshotMaterializer
+from ..application.materializer import MaterializationResult, SnapshotMaterializer, called
 from ..application.snapshot import RegistrationSnapshot
 from ..generations.generation import Prepared, checked
 
@@ -43,15 +43,17 @@ class Decider(Protocol):
     async def ready(self) -> None:
         """Return when the materializer can be called, for example after a reload. No run's deadline applies."""
 
-    async def decide(self, snapshot: RegistrationSnapshot) -> Decision:
-        """Call the materializer once. Raises what it raises. Is cancelled at the deadline."""
+    async def decide(
+        self, snapshot: RegistrationSnapshot, documents: DocumentsSnapshot | None = None
+    ) -> Decision:
+        """Call the materializer once, with `documents` if it reads some. Raises what it raises. Is cancelled at the deadline."""
 
 
 class ThreadDecider:
     """Calls the materializer in a new thread for each run. `on_idle` is called when a run returns after its deadline. The
     thread is a daemon: one that never ends prevents the next run, but not the end of the process."""
 
-    def __init__(self, materializer: RegistrationSnapshotMaterializer) -> None:
+    def __init__(self, materializer: SnapshotMaterializer) -> None:
         self._materializer = materializer
         self._busy = False
         self.on_idle: Callable[[], object] = lambda: None
@@ -63,11 +65,13 @@ class ThreadDecider:
     async def ready(self) -> None:
         """See `Decider`."""
 
-    async def decide(self, snapshot: RegistrationSnapshot) -> Decision:
+    async def decide(
+        self, snapshot: RegistrationSnapshot, documents: DocumentsSnapshot | None = None
+    ) -> Decision:
         """See `Decider`."""
 
         def work() -> Awaitable[MaterializationResult] | NotReady | Prepared:
-            result = self._materializer.materialize_snapshot(snapshot)
+            result = called(self._materializer, snapshot, documents)
             return result if inspect.isawaitable(result) else checked(result)
 
         first, spent = await self._in_thread(work)

@@ -15,6 +15,7 @@ import msgspec
 
 from cfgsync_core import NEVER, CfgsyncError, MaterializationFailed, NotReady, Unavailable
 
+from ..application.documents_feed import DocumentsFeed
 from ..application.failure import failed, raised_at
 from ..generations.generation import Generation, Source
 from ..generations.publisher import Publisher
@@ -51,6 +52,7 @@ class Runner:
         *,
         on_verdict: Callable[[Verdict], None],
         guard: ShrinkGuard,
+        documents: DocumentsFeed | None = None,
         frozen: bool = False,
         run_timeout: float = 60.0,
         expose_errors: bool = False,
@@ -63,6 +65,7 @@ class Runner:
         self._replacements = replacements
         self._on_verdict = on_verdict
         self._guard = guard
+        self._documents = documents
         self._freezes = frozen
         self._run_timeout = run_timeout
         self._expose_errors = expose_errors
@@ -87,6 +90,7 @@ class Runner:
         return Source(
             self._publisher.mine,
             self._registry.version,
+            None if self._documents is None else self._documents.current.version,
             replacements=None if replacements == NEVER else replacements,
         )
 
@@ -192,9 +196,10 @@ class Runner:
             await self._decider.ready()
             snapshot = self._registry.snapshot()
             source, replaced = self.source, self._replacements.by_node()  # in one step with the snapshot
+            documents = None if self._documents is None else self._documents.current
             async with asyncio.timeout(self._run_timeout) as deadline:
                 try:
-                    decision = await self._decider.decide(snapshot)
+                    decision = await self._decider.decide(snapshot, documents)
                 except Unavailable as error:  # an application's own: this server's store was not asked
                     raise failed(error) from error
             self._processor_seconds = decision.processor_seconds

@@ -51,7 +51,7 @@ class NodeContents(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class GenerationSummary(msgspec.Struct, frozen=True):
     """What a generation was made from, and when (RFC 3339, None when it is not known). `nodes` is a count; `contents`:
-    the server still has its files. Both versions are `<epoch>.<revision>`."""
+    the server still has its files. The versions are `<epoch>.<revision>`."""
 
     generation: str
     number: int
@@ -62,6 +62,13 @@ class GenerationSummary(msgspec.Struct, frozen=True):
     nodes: int
     replaced: tuple[str, ...]
     contents: bool
+    documents: str | None = None
+
+    @property
+    def made_from(self) -> str:
+        """`registrations 40 and documents 7`: the revision of each bucket that the run has read; they are no joint cut."""
+        documents = "" if self.documents is None else f" and documents {self.documents.rpartition('.')[2]}"
+        return f"registrations {self.registrations.rpartition('.')[2]}{documents}"
 
 
 class GenerationPage(msgspec.Struct, frozen=True):
@@ -101,7 +108,7 @@ class DiffPage(msgspec.Struct, frozen=True, rename={"before": "from", "after": "
 
 
 def _summarize(head: Head, epoch: str, *, contents: bool) -> GenerationSummary:
-    replacements = head.source.replacements
+    replacements, documents = head.source.replacements, head.source.documents
     return GenerationSummary(
         f"{epoch}.{head.number}",
         head.number,
@@ -112,6 +119,7 @@ def _summarize(head: Head, epoch: str, *, contents: bool) -> GenerationSummary:
         head.nodes,
         head.replaced,
         contents,
+        None if documents is None else str(documents),
     )
 
 

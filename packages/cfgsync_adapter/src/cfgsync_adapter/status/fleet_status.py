@@ -22,6 +22,7 @@ from ..nodes.membership import Membership
 from ..nodes.promises import Promises
 from ..nodes.registry import Registry
 from ..runs.runner import Runner
+from .contents import summarize
 from .convergence import Convergence, FleetProgress
 
 
@@ -116,6 +117,9 @@ class StatusReader:
         note = explain.replaced(identifier in self._replacements, replaced, self._runs)
         if not note and node.state == "no_files" and current is not None:
             note = explain.misspelt(identifier, current, self._registry.entries)
+        if current is not None and current.source.documents is not None:
+            made = f"generation {current.number} from {summarize(current).made_from}"
+            note = f"{note}; {made}" if note else made
         reason = f"{node.reason}; {note}" if note else node.reason
         missing = self._missing(conditions)
         return msgspec.structs.replace(node, reason=reason, conditions=conditions, missing=missing)

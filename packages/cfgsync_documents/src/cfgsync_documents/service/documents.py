@@ -10,7 +10,15 @@ from contextlib import AsyncExitStack, suppress
 from typing import Final, NamedTuple, Self
 from weakref import WeakValueDictionary
 
-from cfgsync_core import NEVER, Conflict, InvalidRequest, RevisionedStore, Unavailable, Version
+from cfgsync_core import (
+    NEVER,
+    Conflict,
+    DocumentsSnapshot,
+    InvalidRequest,
+    RevisionedStore,
+    Unavailable,
+    Version,
+)
 from cfgsync_core.follow import BucketMirror, OtherServers
 
 from ..document import MAX_DOCUMENT_BYTES, Document, DocumentName, Scope
@@ -30,6 +38,12 @@ class ScopeSnapshot(NamedTuple):
 
     version: Version
     documents: list[Document]
+
+    def as_read(self) -> DocumentsSnapshot:
+        """The same for a materializer."""
+        return DocumentsSnapshot.from_json(
+            {one.name.key: one.data.decode() for one in self.documents}, self.version
+        )
 
 
 class Documents:

@@ -20,13 +20,13 @@ from cfgsync_adapter.status import (
     changes_of,
     prepared_contents,
 )
-from cfgsync_core import CfgsyncError, MaterializationFailed, StoreRefused, Unavailable
+from cfgsync_core import CfgsyncError, DocumentsSnapshot, MaterializationFailed, StoreRefused, Unavailable
 from cfgsync_core.text import plain
 
 from ..errors import InputError
 from ..materializer.child import ChildDecider
 from ..materializer.loading import split_target
-from ..operator.recording import Recorded, read_snapshot, record_store
+from ..operator.recording import Recorded, read_snapshot, record_store, stored_documents
 from ..settings.durations import seconds_of
 from ..settings.variables import variable_of
 from .parts.file_diff import contents_lines, diff_lines
@@ -126,9 +126,10 @@ async def _check(target: str, file: str | None, store: str | None, run_timeout: 
     served = None if recorded.generation is None else recorded.generation.generation
     fleet = recorded.fleet()
     async with ChildDecider(target) as decider:
+        documents = await _documents(decider.documents, recorded, store)
         try:
             async with asyncio.timeout(run_timeout):
-                answer = (await decider.decide(fleet)).answer
+                answer = (await decider.decide(fleet, documents)).answer
         except TimeoutError:
             return Checked("failed", 1, f"no answer within {run_timeout:g} s", served)
         except MaterializationFailed as error:
@@ -141,6 +142,19 @@ async def _check(target: str, file: str | None, store: str | None, run_timeout: 
     if words := strangers(answer.nodes, fleet.identifiers):
         note(f"the result has {words}")
     return await asyncio.to_thread(_compared, recorded, served, answer)
+
+
+async def _documents(named: str, recorded: Recorded, store: str | None) -> DocumentsSnapshot | None:
+    """What a materializer with the attribute `documents` reads. Raises `InputError`."""
+    if not named:
+        return None
+    found = await stored_documents(store, named) if store else recorded.read_documents()
+    if found is None:
+        raise InputError(
+            f"the materializer reads the documents of {named}, and the snapshot has none",
+            "record it again from a server of this materializer, or check with --store",
+        )
+    return found
 
 
 def _compared(recorded: Recorded, served: str | None, made: Prepared) -> Checked:

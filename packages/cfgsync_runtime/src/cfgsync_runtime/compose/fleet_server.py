@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,9 @@ from cfgsync_adapter import (
     Late,
     MaterializedArtifactsSink,
     RegistrationConfigSource,
-    RegistrationSnapshotMaterializer,
+    SnapshotMaterializer,
 )
+from cfgsync_adapter.application import DocumentsFeed, documents_of
 from cfgsync_core import (
     Backend,
     CfgsyncServerState,
@@ -35,6 +36,7 @@ from ..access.insecure import (
     exposes_errors,
 )
 from ..access.signatures import Signer
+from ..errors import InputError
 from ..listening import listening, load_http_server
 from ..metrics.observed import Observed
 from ..metrics.requests import RequestCounts
@@ -47,6 +49,7 @@ from .protection import protected, refuse_open
 
 if TYPE_CHECKING:
     from cfgsync_core import HttpServer
+    from cfgsync_documents.service import Documents
 
     from ..access.tls import ServerCertificate
 
@@ -61,7 +64,7 @@ FIRST_VERDICT_SECONDS = 2.0
 
 @asynccontextmanager
 async def serving_snapshot(
-    materializer: RegistrationSnapshotMaterializer | None = None,
+    materializer: SnapshotMaterializer | None = None,
     *,
     decider: Decider | None = None,
     host: str | Sequence[str] = "127.0.0.1",
@@ -108,7 +111,7 @@ async def serving_snapshot(
     off loopback it refuses unless `lacking` has "no-auth", or shows it to readers with a token. `admin_socket` is the path of a Unix socket for `cfgsync node` and
     `cfgsync generation`; True is where they look for it. On loopback only: `page_contents` shows files on the page,
     `legacy_replace` takes `/node/replace` over TCP.
-    `documents` serves config documents from the same store, and on loopback `open_documents` lets every program of the machine
+    `documents` serves config documents from the same store, also to a materializer that names an environment of them, and on loopback `open_documents` lets every program of the machine
     read and write them.
     With `tls` the server speaks TLS only, and reads the certificate again when its files change. `trusted_proxies` are the
     networks of proxies whose `X-Forwarded-For` names the client, for logs.
@@ -130,6 +133,16 @@ async def serving_snapshot(
             hinting, hints, interval, anonymous=anonymous, rebind=rebind, requires_tokens=requires_tokens
         )
         tokens, identities = await stack.enter_async_context(identified)
+        kept = feed = None
+        its: list[Route] = []
+        reads = documents_of(materializer or decider)
+        if documents:
+            from .document_server import documents_in  # loaded only where they are served
+
+            opened_documents = documents_in(hinting, hints, interval, open_documents)
+            kept, its = await stack.enter_async_context(opened_documents)
+        if reads:
+            feed = await stack.enter_async_context(_fed(kept, reads))
         source = RegistrationConfigSource(
             materializer,
             decider=decider,
@@ -141,6 +154,7 @@ async def serving_snapshot(
             run_timeout=run_timeout,
             shrink_guard=shrink_guard,
             ttl=ttl,
+            documents=feed,
             expose_errors=exposes_errors(expose_errors, host),
             before_leaving=identities.leave,
             hints=hints,
@@ -185,13 +199,8 @@ async def serving_snapshot(
         if legacy_init_with_node:
             routes += init_with_node_routes(routes)
         drains: list[Callable[[], object]] = [pages.close, source.drain]
-        if documents:
-            from .document_server import documents_in  # loaded only where they are served
-
-            kept, its = await stack.enter_async_context(
-                documents_in(hinting, hints, interval, open_documents)
-            )
-            routes += its
+        routes += its
+        if kept is not None:
             drains.append(kept.drain)
         listens = listening(await loading, routes, observed, host, port, admin_socket, trusted_proxies)
         server = await stack.enter_async_context(listens)
@@ -224,6 +233,18 @@ def fleet_routes(
     )
     operator = [*operator_routes(source), *node_list_routes(status, source)]
     return [*state.routes(), *operator, *pages.routes()]
+
+
+def _fed(documents: Documents | None, reads: str) -> AbstractAsyncContextManager[DocumentsFeed]:
+    """What a materializer with the attribute `documents` reads."""
+    if documents is None:
+        raise InputError(
+            f"the materializer reads the documents of {reads}, which this server does not serve",
+            "serve them: --documents (in a program: documents=True)",
+        )
+    from .documents_feed import feeding
+
+    return feeding(documents, reads)
 
 
 async def _evicted(source: RegistrationConfigSource, identities: Identities, name: str) -> bool:

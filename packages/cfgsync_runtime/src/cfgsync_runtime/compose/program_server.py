@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cfgsync_adapter import (
     Late,
     MaterializedArtifactsSink,
-    RegistrationSnapshotMaterializer,
+    SnapshotMaterializer,
 )
 from cfgsync_core import (
     Backend,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 async def serve_snapshot_cfgsync(
     port: int,
-    materializer: RegistrationSnapshotMaterializer,
+    materializer: SnapshotMaterializer,
     *,
     host: str | Sequence[str] = "127.0.0.1",
     store: Backend | Engine | str = "memory:",

@@ -18,7 +18,7 @@ import msgspec
 from cfgsync_adapter import RegistrationSnapshot
 from cfgsync_adapter.generations import Prepared
 from cfgsync_adapter.runs import Decision
-from cfgsync_core import MaterializationFailed
+from cfgsync_core import DocumentsSnapshot, MaterializationFailed
 from cfgsync_core.log_events import event
 
 from ..errors import InputError
@@ -30,6 +30,7 @@ from .messages import (
     Blobs,
     Changed,
     Decide,
+    Documents,
     Failed,
     Loaded,
     Made,
@@ -49,7 +50,7 @@ log = logging.getLogger("cfgsync")
 class ChildDecider:
     """The `Decider` of `cfgsync serve MODULE:CLASS`: `async with ChildDecider("app:MyMaterializer") as decider:`.
 
-    Entering starts the process, waits until it has loaded the materializer, and sets `revision` and `expected_nodes`. Raises `InputError` when
+    Entering starts the process, waits until it has loaded the materializer, and sets `revision`, `expected_nodes` and `documents`. Raises `InputError` when
     it cannot be loaded. A process that replaces it has `load_within` seconds to load it, or twice as long as the first one.
     `printed` gets the lines that the process prints and logs, in a thread; with `json_logs` its log is JSON. The process runs
     as `account`, which must be able to read the module, Python and cfgsync.
@@ -74,9 +75,11 @@ class ChildDecider:
         self._run = 0
         self._process: ChildProcess | None = None
         self._sent = RegistrationSnapshot()
+        self._sent_documents: DocumentsSnapshot | None = None
         self._blobs: Mapping[str, bytes] = {}
         self.revision = ""
         self.expected_nodes: tuple[str, ...] = ()
+        self.documents = ""
 
     async def __aenter__(self) -> Self:
         began = time.monotonic()
@@ -84,6 +87,7 @@ class ChildDecider:
         try:
             loaded = _loaded(await process.receive())
             self.revision, self.expected_nodes = loaded.revision, loaded.expected_nodes
+            self.documents = loaded.documents
             self._load_within = max(self._load_within, 2 * (time.monotonic() - began))
         except Ended as ended:
             await self._end()
@@ -110,7 +114,7 @@ class ChildDecider:
         if self._process is not None and not self._process.has_ended:
             return
         await self._end()
-        self._sent, self._blobs = RegistrationSnapshot(), {}
+        self._sent, self._sent_documents, self._blobs = RegistrationSnapshot(), None, {}
         self._process = process = await self._started()
         try:
             await self._load(process)
@@ -119,13 +123,15 @@ class ChildDecider:
             raise
         log.info("a fresh process has loaded %s", self._target, extra=event("materializer_loaded"))
 
-    async def decide(self, snapshot: RegistrationSnapshot) -> Decision:
+    async def decide(
+        self, snapshot: RegistrationSnapshot, documents: DocumentsSnapshot | None = None
+    ) -> Decision:
         """See `Decider`. Raises `MaterializationFailed`; when cancelled, the process is ended."""
         await self.ready()
         assert self._process is not None
         process = self._process
         try:
-            await self._send(process, snapshot)
+            await self._send(process, snapshot, documents)
             answer = await self._answer(process)
         except Ended as ended:
             raise MaterializationFailed(f"its process {ended}") from ended
@@ -158,18 +164,28 @@ class ChildDecider:
             again = "it cannot be loaded again: "
             at = f"{again}{message.at}" if message.at else ""
             raise MaterializationFailed(f"{again}{message.what}; {message.hint}", at, message.trace)
-        revision = _loaded(message).revision
+        loaded = _loaded(message)
+        revision = loaded.revision
+        if loaded.documents != self.documents:
+            raise MaterializationFailed(
+                f"it was loaded again with documents {loaded.documents!r}, and this server reads {self.documents!r}: restart the server"
+            )
         if revision != self.revision:
             raise MaterializationFailed(
                 f"it was loaded again with revision {revision!r}, and this server runs revision {self.revision!r}: restart the server"
             )
 
-    async def _send(self, process: ChildProcess, snapshot: RegistrationSnapshot) -> None:
+    async def _send(
+        self, process: ChildProcess, snapshot: RegistrationSnapshot, documents: DocumentsSnapshot | None
+    ) -> None:
         changed, gone = snapshot.changes_since(self._sent)
         for at in range(0, len(changed), BATCH):
             await process.send(Changed(changed[at : at + BATCH], []))
         if gone:
             await process.send(Changed([], gone))
+        if documents is not None and documents is not self._sent_documents:
+            await process.send(Documents(documents.version, dict(documents.json)))
+            self._sent_documents = documents
         facts = (snapshot.first_at, snapshot.changed_at, snapshot.unpublished_at, snapshot.dry_run)
         self._run += 1
         await process.send(Decide(self._run, snapshot.version, *facts))

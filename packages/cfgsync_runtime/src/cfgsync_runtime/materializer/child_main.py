@@ -25,12 +25,13 @@ from typing import Final, NoReturn
 import msgspec
 
 from cfgsync_adapter import (
+    DocumentsSnapshot,
     NodeRegistration,
     NotReady,
     RegistrationSnapshot,
-    RegistrationSnapshotMaterializer,
+    SnapshotMaterializer,
 )
-from cfgsync_adapter.application import expected_nodes
+from cfgsync_adapter.application import documents_of, expected_nodes
 from cfgsync_adapter.generations import PayloadTooLarge, Prepared, checked
 from cfgsync_adapter.runs import application_traceback, raised_at, sentence
 from cfgsync_core.text import shortened
@@ -46,6 +47,7 @@ from .messages import (
     MAX_FRAME_BYTES,
     Blobs,
     Changed,
+    Documents,
     Failed,
     Loaded,
     Made,
@@ -85,7 +87,8 @@ def main() -> None:
                 materializer = load_materializer(target)
             finally:
                 end_a_twin(pid)
-            loaded = Loaded(str(getattr(materializer, "revision", "")), expected_nodes(materializer))
+            revision = str(getattr(materializer, "revision", ""))
+            loaded = Loaded(revision, expected_nodes(materializer), documents_of(materializer))
         except InputError as error:
             at = "" if error.__cause__ is None else raised_at(error.__cause__)
             line.sendall(framed(Refused(_short(str(error)), _short(error.hint), at, error.trace)))
@@ -100,14 +103,18 @@ def main() -> None:
 class Child:
     """A materializer and its copy of the registrations."""
 
-    def __init__(self, materializer: RegistrationSnapshotMaterializer, pid: int) -> None:
+    def __init__(self, materializer: SnapshotMaterializer, pid: int) -> None:
         self._materializer = OwnLoop(materializer)
         self._registrations: dict[str, NodeRegistration] = {}
+        self._documents: DocumentsSnapshot | None = None
         self._sent: frozenset[str] = frozenset()
         self._pid = pid
 
     def answers(self, message: ToChild) -> Iterator[bytes]:
-        """The frames of the answer to `Decide`; `Changed` has none."""
+        """The frames of the answer to `Decide`; `Changed` and `Documents` have none."""
+        if isinstance(message, Documents):
+            self._documents = DocumentsSnapshot.from_json(message.json, message.version)
+            return
         if isinstance(message, Changed):
             for identifier in message.gone:
                 self._registrations.pop(identifier, None)
@@ -124,7 +131,7 @@ class Child:
         began = time.process_time()
         try:
             try:
-                result = checked(self._materializer.materialize_snapshot(snapshot))
+                result = checked(self._materializer.materialize_snapshot(snapshot, self._documents))
             finally:
                 end_a_twin(self._pid)
             if isinstance(result, NotReady):

@@ -13,7 +13,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final, NoReturn, cast
 
-from cfgsync_adapter import RegistrationSnapshotMaterializer
+from cfgsync_adapter import SnapshotMaterializer
+from cfgsync_adapter.application import documents_of
 from cfgsync_adapter.runs import application_traceback
 
 from ..errors import InputError
@@ -23,7 +24,7 @@ _GIVE_IT: Final = f"give it `def {_METHOD}(self, registrations)`, or name anothe
 _FORM: Final = "write MODULE:CLASS, such as app:MyMaterializer for the class MyMaterializer in app.py"
 
 
-def load_materializer(target: str) -> RegistrationSnapshotMaterializer:
+def load_materializer(target: str) -> SnapshotMaterializer:
     """The materializer that `target` names; the current directory is importable from then on.
 
     A class is instantiated without arguments; an instance is taken as it is; anything else that can be called is a
@@ -36,7 +37,7 @@ def load_materializer(target: str) -> RegistrationSnapshotMaterializer:
     return materializer_from(_attribute(_module(module_name), name, target), target)
 
 
-def materializer_from(found: object, target: str) -> RegistrationSnapshotMaterializer:
+def materializer_from(found: object, target: str) -> SnapshotMaterializer:
     """The materializer that `found` is, or returns when it is called without arguments; messages call it `target`. Raises
     `InputError`."""
     has_method = callable(getattr(found, _METHOD, None))
@@ -129,20 +130,25 @@ def _called(factory: object, target: str) -> object:
     return made
 
 
-def _checked(made: object, target: str) -> RegistrationSnapshotMaterializer:
+def _checked(made: object, target: str) -> SnapshotMaterializer:
     method = getattr(made, _METHOD, None)
     if not callable(method):
         raise InputError(f"{target} gives {_called_name(made)}, which has no method {_METHOD}", _GIVE_IT)
     try:
-        inspect.signature(method).bind(())
+        arguments = ("registrations", "documents") if documents_of(made) else ("registrations",)
     except TypeError as error:
+        raise InputError(f"{target}: {error}", "correct the attribute, or give it another name") from error
+    try:
+        inspect.signature(method).bind(*arguments)
+    except TypeError as error:
+        number = ("one argument", "two arguments: its class has documents")[len(arguments) - 1]
         raise InputError(
-            f"{target}: {_METHOD} does not take one argument: {error}",
-            f"write `def {_METHOD}(self, registrations)`",
+            f"{target}: {_METHOD} does not take {number}: {error}",
+            f"write `def {_METHOD}(self, {', '.join(arguments)})`",
         ) from error
     except ValueError:
         pass
-    return cast(RegistrationSnapshotMaterializer, made)
+    return cast(SnapshotMaterializer, made)
 
 
 def _called_name(thing: object) -> str:

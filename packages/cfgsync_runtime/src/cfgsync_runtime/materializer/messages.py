@@ -34,11 +34,19 @@ class Decide(msgspec.Struct, frozen=True, tag=True):
     dry_run: bool = False
 
 
+class Documents(msgspec.Struct, frozen=True, tag=True):
+    """The documents for this run and each later one: JSON by `namespace/name`."""
+
+    version: Version
+    json: dict[str, str]
+
+
 class Loaded(msgspec.Struct, frozen=True, tag=True):
-    """The child has loaded the materializer, whose attributes `revision` and `expected_nodes` these are."""
+    """The child has loaded the materializer, whose attributes `revision`, `expected_nodes` and `documents` these are."""
 
     revision: str
     expected_nodes: tuple[str, ...] = ()
+    documents: str = ""
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):
@@ -84,7 +92,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     trace: str = ""
 
 
-ToChild: TypeAlias = Changed | Decide
+ToChild: TypeAlias = Changed | Documents | Decide
 Answer: TypeAlias = Blobs | Made | NotYet | Failed
 ToServer: TypeAlias = Loaded | Refused | Answer
 

@@ -6,7 +6,12 @@ import inspect
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
-from cfgsync_adapter import MaterializationResult, RegistrationSnapshot, RegistrationSnapshotMaterializer
+from cfgsync_adapter import (
+    DocumentsSnapshot,
+    MaterializationResult,
+    RegistrationSnapshot,
+    SnapshotMaterializer,
+)
 from cfgsync_adapter.application import Wrapper
 
 if TYPE_CHECKING:
@@ -17,13 +22,15 @@ class OwnLoop(Wrapper):
     """Calls `inner`, and returns its result. Raises what it raises. The loop is kept: a session that the application opened
     in one run serves the next one. One call at a time, from any thread without a running loop."""
 
-    def __init__(self, inner: RegistrationSnapshotMaterializer) -> None:
+    def __init__(self, inner: SnapshotMaterializer) -> None:
         super().__init__(inner)
         self._runner: asyncio.Runner | None = None
 
-    def materialize_snapshot(self, registrations: RegistrationSnapshot) -> MaterializationResult:
+    def materialize_snapshot(
+        self, registrations: RegistrationSnapshot, documents: DocumentsSnapshot | None = None
+    ) -> MaterializationResult:
         """See `RegistrationSnapshotMaterializer`."""
-        result = self._inner.materialize_snapshot(registrations)
+        result = self._called(registrations, documents)
         return self._awaited(result) if inspect.isawaitable(result) else result
 
     def _awaited(self, awaitable: Awaitable[MaterializationResult]) -> MaterializationResult:

@@ -100,7 +100,9 @@ class OperatorHandlers:
             while len(self._cuts) >= CUTS:
                 self._cuts.pop(next(iter(self._cuts)))
             now = rfc3339(int(time.time()))
-            self._cuts[token] = Cut(token, now, *registered, self._source.generation)
+            feed = self._source.parts.documents
+            documents = None if feed is None else feed.current
+            self._cuts[token] = Cut(token, now, *registered, self._source.generation, documents)
         cut = self._cuts.get(token)
         if cut is None:
             return refusal(404, "not_found", "the server no longer holds this cut; start again without `cut`")

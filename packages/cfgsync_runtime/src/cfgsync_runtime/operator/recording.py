@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -21,7 +21,7 @@ from cfgsync_adapter.status import (
     generation_page,
     read_offline,
 )
-from cfgsync_core import InvalidRequest, NodeRegistration, Version
+from cfgsync_core import DocumentsSnapshot, InvalidRequest, NodeRegistration, Version
 from cfgsync_core.wire import decode_registration, encode_registration
 
 from ..backends.engines import open_backend
@@ -39,6 +39,9 @@ class _Fleet(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     generation: GenerationSummary | None
     registrations: tuple[msgspec.Raw, ...]
+    documents: dict[str, msgspec.Raw] | None = None
+    """The config documents that the materializer reads, by `namespace/name`; None when it reads none."""
+    documents_version: str | None = None
     shared: tuple[FileSummary, ...]
     nodes: tuple[NodeContents, ...]
 
@@ -59,6 +62,16 @@ class Recorded(_Fleet, frozen=True):
             registrations, version=version, first_at=LONG_AGO, changed_at=LONG_AGO, dry_run=True
         )
 
+    def read_documents(self) -> DocumentsSnapshot | None:
+        """The documents as a materializer reads them, None when none are recorded. Raises `InputError`."""
+        if self.documents is None:
+            return None
+        try:
+            json = {name: bytes(raw).decode() for name, raw in self.documents.items()}
+            return DocumentsSnapshot.from_json(json, Version.parse(self.documents_version or ""))
+        except ValueError as error:
+            raise InputError(f"the documents in the snapshot are invalid: {error}", _AGAIN) from error
+
 
 class _CutFleet(_Fleet, frozen=True):
     cut: str
@@ -78,6 +91,7 @@ class Cut(msgspec.Struct, frozen=True):
     version: Version
     registrations: Mapping[str, NodeRegistration]
     generation: Generation | None
+    documents: DocumentsSnapshot | None = None
 
     def page(self, after: str = "", limit: int = 1_000) -> SnapshotPage:
         """The next nodes and registrations, after identifier `after`."""
@@ -96,6 +110,7 @@ class Cut(msgspec.Struct, frozen=True):
             taken_at=self.taken_at,
             version=str(self.version),
             generation=None if part is None else part.generation,
+            **({} if after or self.documents is None else _of_documents(self.documents)),
             registrations=tuple(
                 msgspec.Raw(encode_registration(self.registrations[name]))
                 for name in here
@@ -108,6 +123,11 @@ class Cut(msgspec.Struct, frozen=True):
         )
 
 
+def _of_documents(documents: DocumentsSnapshot) -> dict[str, Any]:
+    json = {name: msgspec.Raw(text.encode()) for name, text in documents.json.items()}
+    return {"documents": json, "documents_version": str(documents.version)}
+
+
 def joined(pages: Sequence[SnapshotPage]) -> Recorded:
     """The pages of one cut, at least one, as one document."""
     return Recorded(
@@ -115,6 +135,8 @@ def joined(pages: Sequence[SnapshotPage]) -> Recorded:
         taken_at=pages[0].taken_at,
         version=pages[0].version,
         generation=pages[0].generation,
+        documents=pages[0].documents,
+        documents_version=pages[0].documents_version,
         registrations=tuple(one for page in pages for one in page.registrations),
         shared=pages[0].shared,
         nodes=tuple(node for page in pages for node in page.nodes),
@@ -147,6 +169,17 @@ async def record_store(url: str) -> Recorded:
     while (after := pages[-1].next) is not None:
         pages.append(cut.page(after))
     return joined(pages)
+
+
+async def stored_documents(url: str, named: str) -> DocumentsSnapshot:
+    """The documents of `app/environment` in a store, read beside its server. Raises `StoreRefused`, `Unavailable`,
+    `InvalidRequest`."""
+    from cfgsync_documents import Scope
+    from cfgsync_documents.service import Documents
+
+    scope = Scope.checked(*named.split("/"))
+    async with open_backend(url, read_only=True) as backend, Documents(backend.store) as documents:
+        return (await documents.snapshot(scope)).as_read()
 
 
 _AGAIN: Final = "make one: cfgsync status --save-snapshot FILE"

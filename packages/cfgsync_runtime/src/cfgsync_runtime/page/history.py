@@ -51,7 +51,7 @@ def _heads(heads: Sequence[GenerationSummary], before: dict[int, int]) -> Markup
 
 def _made_from(one: GenerationSummary) -> str:
     replaced = f", {many(len(one.replaced), 'replacement')}" if one.replaced else ""
-    return f"claim {one.claim}, registrations {one.registrations.rpartition('.')[2]}{replaced}"
+    return f"claim {one.claim}, {one.made_from}{replaced}"
 
 
 def generation_view(page: GenerationPage, after: str) -> list[Markup]:

@@ -6,8 +6,13 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
-from cfgsync_adapter import MaterializationResult, RegistrationSnapshot, RegistrationSnapshotMaterializer
-from cfgsync_adapter.application import expected_nodes
+from cfgsync_adapter import (
+    DocumentsSnapshot,
+    MaterializationResult,
+    RegistrationSnapshot,
+    SnapshotMaterializer,
+)
+from cfgsync_adapter.application import called, documents_of, expected_nodes
 from cfgsync_adapter.generations import checked
 
 
@@ -15,21 +20,22 @@ class ObservedMaterializer:
     """Returns what `inner` returns. `failure` is what made the last run fail, or None: what `inner` raised, or what is wrong
     with its result. `runs` counts the runs."""
 
-    def __init__(self, inner: RegistrationSnapshotMaterializer) -> None:
+    def __init__(self, inner: SnapshotMaterializer) -> None:
         self.inner = inner
         self.revision = str(getattr(inner, "revision", ""))
         self.expected_nodes = expected_nodes(inner)
+        self.documents = documents_of(inner)
         self.failure: BaseException | None = None
         self.runs = 0
         self._watching: set[Callable[[RegistrationSnapshot, BaseException], object]] = set()
 
     def materialize_snapshot(
-        self, registrations: RegistrationSnapshot
+        self, registrations: RegistrationSnapshot, documents: DocumentsSnapshot | None = None
     ) -> MaterializationResult | Awaitable[MaterializationResult]:
         """See `RegistrationSnapshotMaterializer`."""
         self.runs += 1
         with self._observed(registrations):
-            result = self.inner.materialize_snapshot(registrations)
+            result = called(self.inner, registrations, documents)
             if not inspect.isawaitable(result):
                 checked(result)
         if inspect.isawaitable(result):

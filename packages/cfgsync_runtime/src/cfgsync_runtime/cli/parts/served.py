@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from cfgsync_adapter import RegistrationSnapshotMaterializer
+from cfgsync_adapter import SnapshotMaterializer
 from cfgsync_core import BundleConfigSource
 from cfgsync_core.log_events import event
 from cfgsync_core.server import Sign
@@ -117,7 +117,7 @@ def _of_bundle(
 
 
 def _running(
-    materializer: RegistrationSnapshotMaterializer, on_fatal: OnFatal, **options: Any
+    materializer: SnapshotMaterializer, on_fatal: OnFatal, **options: Any
 ) -> AbstractAsyncContextManager[HttpServer]:
     return serving_snapshot(materializer, on_fatal=on_fatal, **options)
 
