@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
+    from ..document import canonical as canonical
     from .documents import Documents as Documents
     from .documents import ScopeSnapshot as ScopeSnapshot
     from .history import History as History

@@ -9,17 +9,15 @@ import typer
 
 from cfgsync_core.text import plain
 
+from . import config_files
 from .app import PLAIN
 from .parts.documents import words
 from .parts.documents.client import (
-    DEFAULT,
     HERE,
     MERGE_PATCH,
-    App,
     DocumentClient,
     IfRevision,
     Name,
-    Namespace,
     Place,
     content_of,
     in_a_place,
@@ -240,35 +238,6 @@ def rollback(
     print(f"{plain(name, 200)} revision {shown.revision} has the value of revision {revision}")
 
 
-@app.command(short_help="What differs between two environments.")
-@asking_a_server
-def diff(
-    name: Name,
-    before: Annotated[str, typer.Option("--from", metavar="NAME", help="The one environment.")],
-    after: Annotated[str, typer.Option("--to", metavar="NAME", help="The other environment.")],
-    app: App = DEFAULT,
-    namespace: Namespace = DEFAULT,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
-) -> None:
-    """What differs in a document between two environments, line by line.
-
-    \b
-    Examples:
-      cfgsync config diff flags --from staging --to production
-
-    Exit codes: 1 they differ, or one is absent; 5 not allowed, 7 no answer.
-    """
-    texts = []
-    for environment in (before, after):
-        with DocumentClient(server, admin_socket, token_file, Place(environment, app, namespace)) as client:
-            texts.append(words.pretty(client.decoded(name, client.call("GET", name), words.Shown).data))
-    lines = words.difference(texts[0], texts[1], f"{name} ({before})", f"{name} ({after})")
-    print("\n".join(lines) or f"{plain(name, 200)} is the same in both")
-    raise typer.Exit(int(bool(lines)))
-
-
 @app.command(short_help="Print each newest value, or run a command for it.")
 @asking_a_server
 @in_a_place
@@ -297,3 +266,10 @@ def watch(
             run_for_each(watched, command, name, place)
         for value in values(watched):
             print((value.data or b"null").decode(), flush=True)
+
+
+app.command(short_help="What differs between two environments.")(config_files.diff)
+app.command(short_help="Write one environment's value in another one.")(config_files.promote)
+app.command(short_help="Open a document in an editor.")(config_files.edit)
+app.command(short_help="Documents as files, once or for good.")(config_files.export)
+app.command("import", short_help="Files as documents, in one revision.")(config_files.import_)

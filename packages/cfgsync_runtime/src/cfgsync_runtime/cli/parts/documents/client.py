@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Final, TypeAlias
 from urllib.parse import quote, urlencode
@@ -21,6 +21,7 @@ from ..server_client import ANSWER_WITHIN, NOTHING, OperatorClient
 from ..server_flags import flag, made_of_flags
 
 ROUTE: Final = "/api/v1/config"
+APPS: Final = "/v1/config/apps"
 ADMIN: Final = "/v1/config/admin/apps"
 CONFLICT: Final = 10
 MERGE_PATCH: Final = "application/merge-patch+json"
@@ -69,6 +70,41 @@ in_a_place: Final = made_of_flags(
 """For a command with a parameter `place`."""
 
 
+class ScopeDocument(msgspec.Struct, frozen=True, rename="camel"):
+    """A document of a scope."""
+
+    namespace: str
+    config_key: str
+    content_json: str
+    version: int
+
+    @property
+    def key(self) -> str:
+        """`namespace/name`."""
+        return f"{self.namespace}/{self.config_key}"
+
+
+class ScopeDocuments(msgspec.Struct, frozen=True):
+    """The documents of a scope; None when they are unchanged."""
+
+    documents: tuple[ScopeDocument, ...] | None
+
+
+class ScopeWrite(msgspec.Struct, frozen=True, rename="camel"):
+    """A write at this version only, 0: only if the document is absent."""
+
+    namespace: str
+    config_key: str
+    content_json: str
+    expected_version: int
+
+
+class ScopeRevision(msgspec.Struct, frozen=True):
+    """What a commit answers."""
+
+    version: int
+
+
 class _Error(msgspec.Struct, frozen=True):
     error: str = ""
     message: str = ""
@@ -108,6 +144,27 @@ class DocumentClient(OperatorClient):
         path = "/".join(quote(word, safe="") for word in words)
         return self._checked(name, self._send(method, f"{ADMIN}/{path}", ANSWER_WITHIN, body))
 
+    def scope(self, tag: str = "", hold: int = 0) -> tuple[str, ScopeDocuments]:
+        """Every document of the app's environment, in one state, and its tag. With the `tag` of the last one the server holds
+        the request up to `hold` seconds, and the documents are None while it is the newest."""
+        place = self._place
+        path = "/".join(quote(word, safe="") for word in (place.app, "envs", place.environment, "snapshot"))
+        headers = {"If-None-Match": tag, "Prefer": f"wait={hold}"} if tag else {}
+        answer = self._checked("", self._send("GET", f"{APPS}/{path}", ANSWER_WITHIN, more=headers))
+        if answer.status == 304:
+            return tag, ScopeDocuments(None)
+        return answer.headers.get("etag", ""), self.decoded("", answer, ScopeDocuments)
+
+    def commit(self, writes: Sequence[ScopeWrite]) -> int:
+        """Write all of them in one revision, or none; the revision. Raises `NoAnswer`, 10 when one was changed meanwhile."""
+        place = self._place
+        path = "/".join(quote(word, safe="") for word in (place.app, "envs", place.environment, "commit"))
+        body = msgspec.json.encode({"writes": writes})
+        answer = self._send("POST", f"{ADMIN}/{path}", ANSWER_WITHIN, body)
+        if answer.status == 404 and b"expectedVersion" in answer.body:  # deleted meanwhile
+            answer = msgspec.structs.replace(answer, status=409)
+        return self.decoded("", self._checked("", answer), ScopeRevision).version
+
     def _checked(self, name: str, answer: ReceivedAnswer) -> ReceivedAnswer:
         if answer.status >= 400:
             raise self._refused(name, answer)
@@ -119,6 +176,12 @@ class DocumentClient(OperatorClient):
         except (msgspec.DecodeError, UnicodeDecodeError):
             said = _Error()
         why = plain(said.error or said.detail or said.message, 2_000) or f"status {answer.status}"
+        if answer.status == 409 and said.detail:
+            return NoAnswer(
+                CONFLICT,
+                f"nothing was written: {why}",
+                "another writer was first: read again, and decide again",
+            )
         if answer.status == 404 and said.error:
             return NoAnswer(
                 1, f"there is no {self._place.named(name)}", "cfgsync config list shows which there are"

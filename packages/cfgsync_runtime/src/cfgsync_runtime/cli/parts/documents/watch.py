@@ -46,10 +46,7 @@ class WatchedDocument:
             except NoAnswer as error:
                 if not error.again:
                     raise
-                if not self._away:
-                    note(f"{error}; trying again")
-            self._away += 1
-            time.sleep(min(AGAIN_AT_MOST, 0.25 * 2 ** min(self._away, 10)))
+                self._away = again_after(self._away, error)
             if last is not None:
                 return last
 
@@ -71,6 +68,14 @@ class WatchedDocument:
         self._tag = answer.headers.get("etag", "")
         shown = self._client.decoded(self._name, answer, Shown)
         return Value(shown.revision, bytes(shown.data))
+
+
+def again_after(failures: int, error: NoAnswer) -> int:
+    """Wait after one more failure in a row, and say the first; how many there are."""
+    if not failures:
+        note(f"{error}; trying again")
+    time.sleep(min(AGAIN_AT_MOST, 0.25 * 2 ** min(failures + 1, 10)))
+    return failures + 1
 
 
 def values(watched: WatchedDocument) -> Iterator[Value]:

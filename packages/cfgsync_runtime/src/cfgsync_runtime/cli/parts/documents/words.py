@@ -50,7 +50,7 @@ class HistoryOf(msgspec.Struct, frozen=True):
     entries: tuple[Past, ...]
 
 
-def pretty(data: msgspec.Raw) -> str:
+def pretty(data: bytes | msgspec.Raw) -> str:
     """The JSON over several lines, with a line end."""
     return msgspec.json.format(bytes(data), indent=2).decode() + "\n"
 

@@ -1,0 +1,266 @@
+"""The commands of `cfgsync config` over several documents, environments and files: diff, promote, edit, export, import."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Final
+
+import typer
+
+from cfgsync_artifacts import DiskError
+from cfgsync_core import InvalidRequest
+from cfgsync_core.text import counted, plain
+from cfgsync_documents.service import canonical
+
+from ..errors import InputError
+from .parts.documents import words
+from .parts.documents.client import (
+    DEFAULT,
+    HERE,
+    App,
+    DocumentClient,
+    Environment,
+    Name,
+    Namespace,
+    Place,
+    ScopeDocument,
+    ScopeWrite,
+    in_a_place,
+)
+from .parts.documents.directory import Directory
+from .parts.documents.edited import EditedText
+from .parts.documents.watch import again_after
+from .parts.messages import NoAnswer, note
+from .parts.server_flags import DEFAULT_SERVER, AdminSocket, Server, TokenFile, asking_a_server
+
+HOLD_SECONDS: Final = 20
+OneNamespace = Annotated[
+    str | None, typer.Option("--namespace", metavar="NAME", help="This namespace only.  [default: all]")
+]
+
+
+@asking_a_server
+def diff(
+    name: Name,
+    before: Annotated[str, typer.Option("--from", metavar="NAME", help="The one environment.")],
+    after: Annotated[str, typer.Option("--to", metavar="NAME", help="The other environment.")],
+    app: App = DEFAULT,
+    namespace: Namespace = DEFAULT,
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
+) -> None:
+    """What differs in a document between two environments, line by line.
+
+    \b
+    Examples:
+      cfgsync config diff flags --from staging --to production
+
+    Exit codes: 1 they differ, or one is absent; 5 not allowed, 7 no answer.
+    """
+    texts = []
+    for environment in (before, after):
+        with DocumentClient(server, admin_socket, token_file, Place(environment, app, namespace)) as client:
+            texts.append(words.pretty(client.decoded(name, client.call("GET", name), words.Shown).data))
+    lines = words.difference(texts[0], texts[1], f"{name} ({before})", f"{name} ({after})")
+    print("\n".join(lines) or f"{plain(name, 200)} is the same in both")
+    raise typer.Exit(int(bool(lines)))
+
+
+@asking_a_server
+def promote(
+    name: Name,
+    before: Annotated[
+        str, typer.Option("--from", metavar="NAME", help="The environment that has the value.")
+    ],
+    after: Annotated[str, typer.Option("--to", metavar="NAME", help="The environment that gets it.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")] = False,
+    app: App = DEFAULT,
+    namespace: Namespace = DEFAULT,
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Write the value of one environment in another one, after the difference was shown and confirmed.
+
+    \b
+    Examples:
+      cfgsync config promote flags --from staging --to production
+
+    Exit codes: 1 absent there, or not confirmed; 2 not valid, 5 not allowed,
+    7 no answer, 10 changed meanwhile.
+    """
+    here, there = (Place(environment, app, namespace) for environment in (before, after))
+    with DocumentClient(server, admin_socket, token_file, here) as client:
+        value = _one(client, name, here)
+        if value is None:
+            raise NoAnswer(1, f"there is no {here.named(name)}", "cfgsync config list shows which there are")
+    with DocumentClient(server, admin_socket, token_file, there) as client:
+        found = _one(client, name, there)
+        old = "" if found is None else words.pretty(found.content_json.encode())
+        new = words.pretty(value.content_json.encode())
+        lines = words.difference(old, new, f"{name} ({after})", f"{name} ({before})")
+        if not lines:
+            print(f"{plain(name, 200)} is the same in both")
+            return
+        print("\n".join(lines), flush=True)
+        if not yes:
+            _confirm(f"write it to {plain(after, 100)}?")
+        write = ScopeWrite(namespace, name, value.content_json, 0 if found is None else found.version)
+        print(f"{there.named(name)} revision {client.commit([write])}")
+
+
+@asking_a_server
+@in_a_place
+def edit(
+    name: Name,
+    place: Place = HERE,
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Open a document in $EDITOR, and write it if it was changed, at the revision that was read.
+
+    When another writer was first, or the text is not valid, nothing is written, and the text stays in a file.
+
+    \b
+    Examples:
+      cfgsync config edit flags --env production
+
+    Exit codes: 2 not valid, 5 not allowed, 7 no answer, 10 changed meanwhile.
+    """
+    with DocumentClient(server, admin_socket, token_file, place) as client:
+        found = _one(client, name, place)
+        before = "{}\n" if found is None else words.pretty(found.content_json.encode())
+        edited = EditedText(name, before)
+        text = edited.edit()
+        try:
+            changed = canonical(text.encode("utf-8", "surrogateescape"), plain(name, 200)).decode()
+        except InvalidRequest as error:
+            again = f"correct it, and write it: cfgsync config set {plain(name, 200)} {edited.path}"
+            raise InputError(f"{error}; the text is in {edited.path}", again) from error
+        if changed == canonical(before.encode()).decode() and found is not None:
+            print(f"{plain(name, 200)} is unchanged")
+        else:
+            write = ScopeWrite(place.namespace, name, changed, 0 if found is None else found.version)
+            try:
+                revision = client.commit([write])
+            except NoAnswer as error:
+                raise NoAnswer(error.code, f"{error}; the text is in {edited.path}", error.hint) from error
+            print(f"{plain(name, 200)} revision {revision}")
+    edited.done()
+
+
+@asking_a_server
+def export(
+    directory: Annotated[str, typer.Argument(metavar="DIR", show_default=False)],
+    watch: Annotated[bool, typer.Option("--watch", help="Stay, and keep the files in step.")] = False,
+    environment: Environment = DEFAULT,
+    app: App = DEFAULT,
+    namespace: OneNamespace = None,
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Write the documents of an environment to DIR/NAMESPACE/NAME.json, each file whole.
+
+    With --watch the files follow their documents, and one that is deleted is removed.
+    Files that were there before and are of no document stay.
+
+    \b
+    Examples:
+      cfgsync config export live --env production
+      cfgsync config export /etc/my-daemon --watch --namespace my-daemon
+
+    Exit codes: 5 not allowed, 7 no answer, 8 a file cannot be written.
+    """
+    files, place = Directory(directory, namespace), Place(environment, app)
+    with DocumentClient(server, admin_socket, token_file, place) as client:
+        tag, held, failures = "", dict[str, ScopeDocument](), 0
+        while True:
+            try:
+                tag, found = client.scope(tag, HOLD_SECONDS)
+            except NoAnswer as error:
+                if not watch or not error.again:
+                    raise
+                failures = again_after(failures, error)
+                continue
+            failures = 0
+            if found.documents is not None:
+                chosen = files.chosen(found.documents)
+                try:
+                    changed = files.write(chosen, held)
+                except DiskError as error:
+                    raise NoAnswer(8, str(error), error.hint) from error
+                if not held:
+                    for key in files.strangers(chosen):
+                        note(f"{plain(key, 300)}.json is of no document")
+                if changed or not held:
+                    print(
+                        f"{plain(directory, 1_000)}: {counted(len(changed), 'document')} written", flush=True
+                    )
+                held = chosen
+            if not watch:
+                return
+
+
+@asking_a_server
+def import_(
+    directory: Annotated[str, typer.Argument(metavar="DIR", show_default=False)],
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would change, and write nothing.")
+    ] = False,
+    environment: Environment = DEFAULT,
+    app: App = DEFAULT,
+    namespace: OneNamespace = None,
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Write the files DIR/NAMESPACE/NAME.json as documents: all in one revision, or none. Nothing is deleted.
+
+    \b
+    Examples:
+      cfgsync config import live --env staging --dry-run
+
+    Exit codes: 2 not valid, 5 not allowed, 7 no answer, 10 changed meanwhile.
+    """
+    files, place = Directory(directory, namespace), Place(environment, app)
+    wanted = files.read()
+    with DocumentClient(server, admin_socket, token_file, place) as client:
+        _, found = client.scope()
+        there = files.chosen(found.documents or ())
+        writes = []
+        for key, json in wanted.items():
+            old = there.get(key)
+            if old is not None and old.content_json == json:
+                continue
+            space, _, name = key.partition("/")
+            writes.append(ScopeWrite(space, name, json, 0 if old is None else old.version))
+            print(f"{'create' if old is None else 'change'} {plain(key, 300)}")
+        for key in sorted(there.keys() - wanted.keys()):
+            note(f"{plain(key, 300)} has no file, and stays as it is")
+        same = len(wanted) - len(writes)
+        if dry_run:
+            print(f"{counted(len(writes), 'document')} would be written, {same} equal")
+        elif writes:
+            print(
+                f"revision {client.commit(writes)}: {counted(len(writes), 'document')} written, {same} equal"
+            )
+        else:
+            print(f"{counted(same, 'document')} equal")
+
+
+def _one(client: DocumentClient, name: str, place: Place) -> ScopeDocument | None:
+    """A document with its revision, None when it is absent."""
+    documents = client.scope()[1].documents or ()
+    return next((one for one in documents if one.key == f"{place.namespace}/{name}"), None)
+
+
+def _confirm(question: str) -> None:
+    """Ask on the terminal. Raises `InputError` without one, `typer.Exit` for another answer than yes."""
+    if not sys.stdin.isatty():
+        raise InputError("promote asks before it writes, and there is no terminal", "say --yes")
+    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
+        print("nothing was written")
+        raise typer.Exit(1)
