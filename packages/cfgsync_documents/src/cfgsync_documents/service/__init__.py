@@ -7,6 +7,7 @@ from cfgsync_artifacts import door
 if TYPE_CHECKING:
     from .documents import Documents as Documents
     from .documents import ScopeSnapshot as ScopeSnapshot
+    from .events import describe as describe
     from .history import History as History
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

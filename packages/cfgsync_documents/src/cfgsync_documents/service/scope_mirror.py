@@ -17,6 +17,8 @@ from ..errors import DocumentConflict
 
 log = logging.getLogger("cfgsync.documents")
 
+_KIND: Final = "config"
+
 
 class StoredDocument(msgspec.Struct, frozen=True):
     """The value of a key: the document's JSON and its writer."""
@@ -34,7 +36,13 @@ class Committed(NamedTuple):
 
 def bucket_of(scope: Scope) -> str:
     """The bucket of a scope's documents."""
-    return f"config/{scope}"
+    return f"{_KIND}/{scope}"
+
+
+def scope_of(bucket: str) -> Scope | None:
+    """The scope whose documents a bucket has, None if it has none."""
+    kind, _, named = bucket.partition("/")
+    return Scope(*named.split("/")) if kind == _KIND else None
 
 
 def decode_stored(value: bytes) -> StoredDocument:

@@ -12,7 +12,7 @@ from cfgsync_core.follow import OtherServers
 from cfgsync_core.server import Route, health_routes
 from cfgsync_core.store import NotifyingStore
 from cfgsync_documents.http import name_routes, scope_routes
-from cfgsync_documents.service import Documents, History
+from cfgsync_documents.service import Documents, History, describe
 
 from ..access.admin_socket import AdminPlace
 from ..access.admission import Admission, readers_of
@@ -67,7 +67,7 @@ async def serving_documents(
         stack.callback(loading.cancel)
         backend = await stack.enter_async_context(opened(store, on_fatal))
         hints = backend.hints if hints is None else hints
-        hinting = await stack.enter_async_context(notifying(backend, hints))
+        hinting = await stack.enter_async_context(notifying(backend, hints, describe))
         identified = opened_identities(
             hinting, hints, interval, anonymous=False, requires_tokens=requires_tokens
         )

@@ -24,6 +24,7 @@ from cfgsync_core import (
 )
 from cfgsync_core.log_events import event
 from cfgsync_core.server import Route, Sign, WatchStreams, init_with_node_routes
+from cfgsync_core.store import Describe
 from cfgsync_core.text import counted
 from cfgsync_core.wire import StatusSource
 
@@ -125,7 +126,10 @@ async def serving_snapshot(
         stack.callback(loading.cancel)
         backend = await stack.enter_async_context(opened(store, on_fatal))
         hints = backend.hints if hints is None else hints
-        hinting = await stack.enter_async_context(notifying(backend, hints))
+        described: Describe | None = None
+        if documents:
+            from cfgsync_documents.service import describe as described  # loaded only where they are served
+        hinting = await stack.enter_async_context(notifying(backend, hints, described))
         identified = opened_identities(
             hinting, hints, interval, anonymous=anonymous, rebind=rebind, requires_tokens=requires_tokens
         )
