@@ -5,6 +5,7 @@ Its errors are `application/problem+json` with a `code`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from cfgsync_core.wire import RequestBody
 from ..errors import DocumentConflict, DocumentMissing
 from ..service.documents import Documents
 from ..service.history import History
+from .kind_stream import KindStreams, scope_words
 from .parts import MAX_BODY
 from .scope_bodies import (
     CreatedKeys,
@@ -147,6 +149,26 @@ def scope_routes(documents: Documents, history: History) -> list[Route]:
             "404 413 415 507",
             body=(Rollback, MAX_BODY),
         ),
+        _route(
+            "POST",
+            f"{ADMIN}/bust/{{kind}}",
+            handlers.bust,
+            "writer",
+            "Expire every cached result of a kind",
+            version,
+            "404 507",
+        ),
+        _route(
+            "GET",
+            "/v1/config/watch",
+            KindStreams(documents).watch,
+            "reader",
+            "Server-sent events of a scope: `hint` says look, an event of a kind expires what is cached of it",
+            {"200": Response(media={"text/event-stream": {"type": "string"}})},
+            query={"app": {"type": "string"}, "env": {"type": "string"}},
+            scope=lambda call: "/".join(scope_words(call)),
+            endless=True,
+        ),
     ]
 
 
@@ -204,6 +226,8 @@ def _route(
     headers: dict[str, str] | None = None,
     query: dict[str, dict[str, Any]] | None = None,
     body: tuple[type[msgspec.Struct], int] | None = None,
+    scope: Callable[[Call], str] = lambda call: f"{call.names['app']}/{call.names['env']}",
+    endless: bool = False,
 ) -> Route:
     schema = {"application/problem+json": Problem.SCHEMA}
     refused = dict.fromkeys(
@@ -214,10 +238,11 @@ def _route(
         method,
         path,
         _answered(handler),
-        "config",
+        "config_watch" if endless else "config",
         access,
         None if kind is None else Body(partial(decode_as, RequestBody(kind)), at_most),
         Operation(summary, {**answers, **refused}, "", kind, query or {}, headers or {}),
-        scope=lambda call: f"{call.names['app']}/{call.names['env']}",
+        endless=endless,
+        scope=scope,
         errors=_spelled,
     )

@@ -9,6 +9,7 @@ from cfgsync_core.server import Call, Reply, refusal
 
 from ..document import Document, DocumentName, Scope
 from ..errors import DocumentConflict, DocumentMissing
+from ..kinds import KINDS, busted_name
 from ..service.documents import Documents, ScopeSnapshot
 from ..service.history import MAX_ENTRIES, History
 from .parts import is_known, newest, writer_of
@@ -140,6 +141,15 @@ class ScopeHandlers:
     async def rollback(self, call: Call) -> Reply:
         await self._history.rollback(_name(call), call.value.to_version, writer_of(call))
         return _json(ScopeVersion((await self._documents.version(_scope(call))).revision))
+
+    async def bust(self, call: Call) -> Reply:
+        """A commit makes it: every server sees it, and a program that asks later, too."""
+        scope, kind = _scope(call), call.names["kind"]
+        state = await self._documents.state(scope)
+        if kind not in state.kinds:
+            return refusal(404, "not_found", f"{scope} has no kind {kind[:100]!r} (document {KINDS})")
+        after = {"after": state.version.revision}
+        return await self._write(call, {busted_name(scope, kind): msgspec.json.encode(after)}, {})
 
     async def _write(
         self, call: Call, writes: dict[DocumentName, bytes | None], expected: dict[DocumentName, int]

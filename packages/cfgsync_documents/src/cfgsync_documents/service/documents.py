@@ -4,19 +4,26 @@ that was committed before it."""
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Final, NamedTuple, Self
 from weakref import WeakValueDictionary
 
+import msgspec
+
 from cfgsync_core import NEVER, Conflict, InvalidRequest, RevisionedStore, Unavailable, Version
 from cfgsync_core.follow import BucketMirror, OtherServers
+from cfgsync_core.log_events import event
 
 from ..document import MAX_DOCUMENT_BYTES, Document, DocumentName, Scope
 from ..errors import DocumentConflict, NotAnObject
+from ..kinds import Kinds, kinds_name, read_kinds
 from ..merge import Merge
 from .scope_mirror import Committed, ScopeMirror
+
+log = logging.getLogger("cfgsync.documents")
 
 INDEX: Final = "config-scopes"
 """The bucket whose keys are the scopes that were ever written."""
@@ -30,6 +37,18 @@ class ScopeSnapshot(NamedTuple):
 
     version: Version
     documents: list[Document]
+
+
+class ScopeState(NamedTuple):
+    """Which documents a scope has, by key with their revisions, and its kinds."""
+
+    version: Version
+    revisions: Mapping[str, int]
+    kinds: Kinds
+
+
+NO_STATE: Final = ScopeState(NEVER, {}, {})
+"""That of a scope that was never written."""
 
 
 class Documents:
@@ -73,17 +92,17 @@ class Documents:
     def drain(self) -> None:
         """Let everything that waits for a change go on now."""
         self.ending = True
-        for event in list(self._news.values()):
-            event.set()
+        for changed in list(self._news.values()):
+            changed.set()
 
     def news(self, scope: Scope) -> asyncio.Event:
         """It is set at the next change of the scope: take it, read, then wait for it."""
-        event = self._news.get(scope)
-        if event is None:
-            event = self._news[scope] = asyncio.Event()
+        changed = self._news.get(scope)
+        if changed is None:
+            changed = self._news[scope] = asyncio.Event()
         if self.ending:
-            event.set()
-        return event
+            changed.set()
+        return changed
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -103,6 +122,13 @@ class Documents:
         if mirror is None:
             return ScopeSnapshot(NEVER, [])
         return ScopeSnapshot(mirror.version, mirror.documents(namespace))
+
+    async def state(self, scope: Scope) -> ScopeState:
+        """Which documents a scope has, without their values. Raises `Unavailable`."""
+        mirror = await self._mirror(scope)
+        return (
+            NO_STATE if mirror is None else ScopeState(mirror.version, mirror.revisions(), _kinds_of(mirror))
+        )
 
     async def version(self, scope: Scope) -> Version:
         """The scope's version, `NEVER` before its first document."""
@@ -214,9 +240,9 @@ class Documents:
         return mirror
 
     def _scope_changed(self, scope: Scope) -> None:
-        event = self._news.pop(scope, None)
-        if event is not None:
-            event.set()
+        changed = self._news.pop(scope, None)
+        if changed is not None:
+            changed.set()
         self.on_change(scope)
 
     def _scopes_changed(self, writes: Mapping[str, bytes | None] | None) -> None:
@@ -224,6 +250,23 @@ class Documents:
         for scope in list(self._news):
             if scope not in self._open and str(scope) in self._index:
                 self._news.pop(scope).set()
+
+
+def _kinds_of(mirror: ScopeMirror) -> Kinds:
+    """The scope's kinds; none where the document was loaded from elsewhere and cannot be read."""
+    document = mirror.get(kinds_name(mirror.scope))
+    if document is None:
+        return {}
+    try:
+        return read_kinds(document.data)
+    except msgspec.ValidationError as error:
+        log.warning(
+            "the kinds of %s cannot be read: %s",
+            mirror.scope,
+            error,
+            extra=event("invalid_kinds", scope=str(mirror.scope)),
+        )
+        return {}
 
 
 def _overtaken(name: DocumentName) -> Unavailable:

@@ -109,6 +109,10 @@ class ScopeMirror:
             stored.by,
         )
 
+    def revisions(self) -> dict[str, int]:
+        """The revision of each document, by key."""
+        return {key: self._mirror.revision_of(key) or 0 for key in self._mirror}
+
     def documents(self, namespace: str | None = None) -> list[Document]:
         """The documents by namespace and name; those of one namespace if it is given."""
         names = sorted(tuple(key.split("/", 1)) for key in self._mirror)
