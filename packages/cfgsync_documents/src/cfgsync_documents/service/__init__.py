@@ -9,5 +9,9 @@ if TYPE_CHECKING:
     from .documents import ScopeSnapshot as ScopeSnapshot
     from .events import describe as describe
     from .history import History as History
+    from .rules import Checker as Checker
+    from .rules import Question as Question
+    from .schemas import schema_problems as schema_problems
+    from .schemas import value_problems as value_problems
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

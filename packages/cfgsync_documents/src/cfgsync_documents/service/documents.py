@@ -21,6 +21,7 @@ from ..document import MAX_DOCUMENT_BYTES, Document, DocumentName, Scope
 from ..errors import DocumentConflict, NotAnObject
 from ..kinds import Kinds, kinds_name, read_kinds
 from ..merge import Merge
+from .rules import Checker, Rules
 from .scope_mirror import Committed, ScopeMirror
 
 log = logging.getLogger("cfgsync.documents")
@@ -55,7 +56,7 @@ class Documents:
     """`async with Documents(store) as documents: await documents.set(name, b"{}", by="ana")`.
 
     `others`: other servers commit to the same store. A scope is read when it is first used. `on_change(scope)` is called
-    after each change of a scope that was used.
+    after each change of a scope that was used. `checker` judges documents that have a schema.
     """
 
     def __init__(
@@ -63,8 +64,10 @@ class Documents:
         store: RevisionedStore,
         others: OtherServers | None = None,
         on_change: Callable[[Scope], object] = lambda scope: None,
+        checker: Checker | None = None,
     ) -> None:
         self._store = store
+        self._rules = Rules(checker)
         self._others = others
         self.on_change = on_change
         self._index: BucketMirror[bytes] = BucketMirror(
@@ -144,19 +147,19 @@ class Documents:
         by: str,
         expected: Mapping[DocumentName, int] | None = None,
     ) -> Committed:
-        """Write all documents (None deletes) in one revision, or nothing; see `ScopeMirror.commit`."""
+        """Write all documents (None deletes) in one revision, or nothing; see `ScopeMirror.commit`. Raises `InvalidDocument` too."""
         mirror = await self._mirror(scope, made=any(data is not None for data in writes.values()))
         if mirror is None:  # nothing to delete
             for name, want in (expected or {}).items():
                 if want:
                     raise DocumentConflict(name, want, 0)
             return Committed(NEVER, frozenset())
-        return await mirror.commit(writes, by, expected)
+        return await self._commit(mirror, writes, by, expected or {})
 
     async def set(self, name: DocumentName, data: bytes, by: str, expected: int | None = None) -> int:
         """Replace the whole document; returns its revision. `expected` is its revision, 0 creates only.
 
-        Raises `DocumentConflict`, `InvalidRequest` (413), `Unavailable`.
+        Raises `DocumentConflict`, `InvalidDocument`, `InvalidRequest` (413), `Unavailable`.
         """
         return await self._write(name, data, by, expected)
 
@@ -206,11 +209,30 @@ class Documents:
         wanted = {} if expected is None else {name: expected}
         mirror = await self._mirror(name.scope, made=True)
         assert mirror is not None  # it was made
-        done = await mirror.commit({name: data}, by, wanted)
+        done = await self._commit(mirror, {name: data}, by, wanted)
         document = mirror.get(name)
         if done.written or document is None:
             return done.version.revision
         return min(document.revision, done.version.revision)
+
+    async def _commit(
+        self,
+        mirror: ScopeMirror,
+        writes: Mapping[DocumentName, bytes | None],
+        by: str,
+        expected: Mapping[DocumentName, int],
+    ) -> Committed:
+        """Commit what its rules permit; when they change meanwhile, look again. Raises `InvalidDocument` and what
+        `ScopeMirror.commit` raises."""
+        until = asyncio.get_running_loop().time() + PATCH_SECONDS
+        while True:
+            mirror.expect(expected)
+            judged = await self._rules.check(mirror, writes)
+            try:
+                return await mirror.commit(writes, by, {**judged, **expected})
+            except DocumentConflict as error:
+                if error.name in expected or asyncio.get_running_loop().time() >= until:
+                    raise
 
     # ── mirrors ──────────────────────────────────────────────────────────────────────────────────────────────────────
 

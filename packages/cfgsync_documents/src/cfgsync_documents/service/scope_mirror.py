@@ -123,6 +123,14 @@ class ScopeMirror:
         )
         return [document for document in found if document is not None]
 
+    def expect(self, expected: Mapping[DocumentName, int]) -> None:
+        """Raises `DocumentConflict` for a document at another revision."""
+        for name, want in expected.items():
+            document = self.get(name)
+            found = 0 if document is None else document.revision
+            if found != want:
+                raise DocumentConflict(name, want, found)
+
     async def commit(
         self,
         writes: Mapping[DocumentName, bytes | None],
@@ -135,11 +143,7 @@ class ScopeMirror:
         `InvalidRequest` (413) for a scope that would be too large; `Unavailable` and its kin.
         """
         expected = expected or {}
-        for name, want in expected.items():
-            document = self.get(name)
-            found = 0 if document is None else document.revision
-            if found != want:
-                raise DocumentConflict(name, want, found)
+        self.expect(expected)
         before = {name: self._mirror.get(name.key) for name in writes}
         revisions = {name: self._mirror.revision_of(name.key) or 0 for name in writes}
         many, size = self._growth(writes)

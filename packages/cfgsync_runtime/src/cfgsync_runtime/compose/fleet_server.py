@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from cfgsync_core import HttpServer
 
     from ..access.tls import ServerCertificate
+    from ..materializer.checking import ChildChecker
 
 
 CHANGED_PROGRAM = "; has the program changed? `cfgsync generation rebuild`, or serve with another --revision"
@@ -85,6 +86,7 @@ async def serving_snapshot(
     legacy_replace: bool = False,
     documents: bool = False,
     open_documents: bool = False,
+    checker: ChildChecker | None = None,
     admin_socket: AdminPlace = None,
     tls: ServerCertificate | None = None,
     trusted_proxies: Sequence[str] = (),
@@ -110,7 +112,7 @@ async def serving_snapshot(
     `cfgsync generation`; True is where they look for it. On loopback only: `page_contents` shows files on the page,
     `legacy_replace` takes `/node/replace` over TCP.
     `documents` serves config documents from the same store, and on loopback `open_documents` lets every program of the machine
-    read and write them.
+    read and write them; `checker` has the validator that judges each write.
     With `tls` the server speaks TLS only, and reads the certificate again when its files change. `trusted_proxies` are the
     networks of proxies whose `X-Forwarded-For` names the client, for logs.
     `signing_key` is the file with the private key that signs what nodes get.
@@ -193,7 +195,7 @@ async def serving_snapshot(
             from .document_server import documents_in  # loaded only where they are served
 
             kept, its = await stack.enter_async_context(
-                documents_in(hinting, hints, interval, open_documents)
+                documents_in(hinting, hints, interval, open_documents, checker)
             )
             routes += its
             drains.append(kept.drain)

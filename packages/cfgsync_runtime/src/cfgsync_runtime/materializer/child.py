@@ -31,6 +31,7 @@ from .messages import (
     Changed,
     Decide,
     Failed,
+    Judged,
     Loaded,
     Made,
     NotYet,
@@ -202,7 +203,7 @@ class ChildDecider:
         is_told = False
         while True:
             message = await process.receive()
-            if isinstance(message, Loaded | Refused):
+            if isinstance(message, Loaded | Refused | Judged):
                 raise MaterializationFailed(f"its process sends {type(message).__name__} as an answer")
             if message.run == self._run:
                 return message
