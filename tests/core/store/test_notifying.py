@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from cfgsync_core import Conflict, MemoryHints, MemoryStore, OutcomeUnknown, Unavailable, Version
+from cfgsync_core import Conflict, Gap, MemoryHints, MemoryStore, OutcomeUnknown, Unavailable, Version
 from cfgsync_core.store.notifying import NotifyingStore
 
 
@@ -43,12 +43,16 @@ class SlowStore(MemoryStore):
         return await asyncio.shield(asyncio.ensure_future(later()))
 
 
+def described(bucket, version, change):
+    return [(bucket, json.dumps({"version": str(version), "writes": list(change.writes)}).encode())]
+
+
 async def test_a_commit_is_followed_by_a_hint_and_an_event_with_its_version():
     hints, events = CountedHints(), RecordedEvents()
-    async with NotifyingStore(MemoryStore(), hints, events) as store:
+    async with NotifyingStore(MemoryStore(), hints, events, described) as store:
         version = await store.commit("b", {"a": b"1"})
     assert hints.published == ["b"]
-    assert events.announced == [("b", {"bucket": "b", "epoch": version.epoch, "revision": 1})]
+    assert events.announced == [("b", {"version": str(version), "writes": ["a"]})]
 
 
 async def test_commits_of_one_burst_share_a_hint():
@@ -141,3 +145,45 @@ async def test_the_other_verbs_pass_through():
         assert (await store.get("b", "a")).value == b"1"
         assert (await store.snapshot("b")).version == version
         assert len(await store.changes("b", Version("", 0))) == 1
+
+
+async def test_commits_of_one_burst_have_an_event_each_in_the_order_of_their_revisions():
+    events = RecordedEvents()
+    async with NotifyingStore(MemoryStore(), MemoryHints(), events, described) as store:
+        await asyncio.gather(*(store.commit("b", {f"k{n}": b"1"}) for n in range(100)))
+    assert [body["writes"] for _, body in events.announced] == [[f"k{n}"] for n in range(100)]
+    assert store.tally.events == {"published": 100, "skipped_not_connected": 0, "failed": 0}
+
+
+async def test_an_event_has_what_its_commit_changed_and_a_commit_that_changed_nothing_has_none():
+    events = RecordedEvents()
+    async with NotifyingStore(MemoryStore(), MemoryHints(), events, described) as store:
+        await store.commit("b", {"a": b"1", "b": b"1"})
+        await store.commit("b", {"a": b"1", "b": b"2"})
+        await store.commit("b", {"b": b"2"})
+    assert [body["writes"] for _, body in events.announced] == [["a", "b"], ["b"]]
+
+
+async def test_a_bus_that_hangs_delays_no_commit_and_no_end_and_every_event_is_counted(monkeypatch):
+    monkeypatch.setattr("cfgsync_core.store.announcing.MAX_WAITING", 10)
+
+    class Hanging:
+        async def announce(self, subject, body):
+            await asyncio.Event().wait()
+
+    async with asyncio.timeout(20):
+        async with NotifyingStore(MemoryStore(), MemoryHints(), Hanging(), described) as store:
+            for number in range(30):
+                await store.commit("b", {"a": b"%d" % number})
+                await asyncio.sleep(0)
+    assert store.tally.events == {"published": 0, "skipped_not_connected": 0, "failed": 30}
+
+
+async def test_events_whose_commits_the_history_has_lost_are_failed():
+    class Forgetful(MemoryStore):
+        async def changes(self, bucket, since):
+            return Gap(await self.version(bucket))
+
+    async with NotifyingStore(Forgetful(), MemoryHints(), RecordedEvents(), described) as store:
+        await store.commit("b", {"a": b"1"})
+    assert store.tally.events["failed"] == 1

@@ -68,6 +68,7 @@ def test_the_defaults_are_those_of_the_contract():
         "page_contents": False,
         "documents": False,
         "open_documents": False,
+        "validator": None,
         "insecure_no_auth": False,
         "run_timeout": 60.0,
         "shrink_guard": 50.0,
@@ -115,6 +116,7 @@ def test_every_flag_is_also_a_variable():
         "CFGSYNC_SERVE_PAGE_CONTENTS": "1",
         "CFGSYNC_SERVE_DOCUMENTS": "1",
         "CFGSYNC_SERVE_OPEN_DOCUMENTS": "1",
+        "CFGSYNC_SERVE_VALIDATOR": "app:Judge",
         "CFGSYNC_SERVE_RUN_TIMEOUT": "1.5",
         "CFGSYNC_SERVE_SHRINK_GUARD": "20",
         "CFGSYNC_SERVE_TTL": "90",
@@ -155,6 +157,7 @@ def test_every_flag_is_also_a_variable():
         "page_contents": True,
         "documents": True,
         "open_documents": True,
+        "validator": "app:Judge",
     }
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .document import Scope as Scope
     from .errors import DocumentConflict as DocumentConflict
     from .errors import DocumentMissing as DocumentMissing
+    from .errors import InvalidDocument as InvalidDocument
     from .errors import NotAnObject as NotAnObject
+    from .errors import Problem as Problem
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

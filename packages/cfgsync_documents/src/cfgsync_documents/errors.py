@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import msgspec
+
 from cfgsync_artifacts import CfgsyncError
 
 from .document import DocumentName
@@ -25,6 +29,23 @@ class DocumentConflict(CfgsyncError):
         self.name = name
         self.expected = expected
         self.found = found
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What of a document does not hold: its key, a JSON pointer into it (`""`: the whole), and words."""
+
+    document: str
+    path: str
+    message: str
+
+
+class InvalidDocument(CfgsyncError):
+    """A write that its schema, or the server's validator, does not permit. Nothing was written."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        said = (f"{one.document}{f' at {one.path}' if one.path else ''}: {one.message}" for one in problems)
+        super().__init__(f"invalid document: {'; '.join(said)}")
+        self.problems = tuple(problems)
 
 
 class NotAnObject(CfgsyncError):

@@ -28,10 +28,12 @@ if TYPE_CHECKING:
     from .route import Response as Response
     from .route import Route as Route
     from .route import WebSocket as WebSocket
+    from .route import Write as Write
     from .route import failure as failure
     from .route import page_of as page_of
     from .route import refusal as refusal
     from .status_routes import health_routes as health_routes
+    from .watch_stream import SSE_HEADERS as SSE_HEADERS
     from .watch_stream import ChangingSource as ChangingSource
     from .watch_stream import WatchStreams as WatchStreams
 

@@ -24,7 +24,7 @@ HINT: Final = b"event: hint\ndata: {}\n\n"
 PING: Final = b": still here\n\n"
 HELLO: Final = b"retry: %d\n\n" % RETRY_MS + HINT
 """A page that connects must read once."""
-HEADERS: Final = {
+SSE_HEADERS: Final = {
     "Content-Type": "text/event-stream",
     "Cache-Control": "no-store",
     "X-Accel-Buffering": "no",  # nginx would keep a hint until it has a bufferful
@@ -78,7 +78,7 @@ class WatchStreams:
         if self._closed or len(self._pages) >= self._at_most:
             what = "this server is stopping" if self._closed else f"{self._at_most} pages watch already"
             return unavailable(what)
-        return Reply(200, (), HEADERS, self._stream)
+        return Reply(200, (), SSE_HEADERS, self._stream)
 
     def close(self) -> None:
         """End every stream now."""

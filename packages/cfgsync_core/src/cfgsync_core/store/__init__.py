@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
+    from .announcing import Describe as Describe
     from .contract import BLOB as BLOB
     from .contract import HISTORY_BYTES as HISTORY_BYTES
     from .contract import HISTORY_REVISIONS as HISTORY_REVISIONS

@@ -1,7 +1,7 @@
-"""Commit first, notify second: the only place that publishes hints and announces events.
+"""Commit first, notify second: the only place that publishes hints and has events announced.
 
-A commit returns as soon as it is durable. One task for each bucket then sends the hint and the event, so that commits in a
-burst share them, and a transport that is slow or dead delays no writer and fails no commit.
+A commit returns as soon as it is durable. One task for each bucket then sends the hint, so that commits in a burst share it,
+and another task the events, which are never shared. A transport that is slow or dead delays no writer and fails no commit.
 """
 
 from __future__ import annotations
@@ -9,21 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
-
-import msgspec
 
 from ..errors import Conflict, OutcomeUnknown, Unavailable
 from ..log_events import event
 from ..text import error_text
+from .announcing import SENDING_SECONDS, Announcing, Describe
 from .contract import BucketSnapshot, Change, Entry, Gap, RevisionedStore, Unchanged, Version
 from .hints import ChangeEvents, ChangeHints
-
-SENDING_SECONDS = 1.0
-"""How long one hint or event may take before it counts as lost."""
-
-_LOST = object()
 
 log = logging.getLogger("cfgsync")
 
@@ -37,23 +32,33 @@ class StoreCounts:
         self.commits = {"committed": 0, "conflict": 0, "failed": 0, "cancelled": 0}
         """`committed` also counts commits that changed nothing. A `cancelled` commit still runs to its end, unread."""
         self.hints = {"published": 0, "lost": 0}
-        self.events = {"published": 0, "skipped_not_connected": 0, "failed": 0, "lost": 0}
+        self.events = {"published": 0, "skipped_not_connected": 0, "failed": 0}
 
 
 class NotifyingStore:
-    """A store that sends a hint after each commit. Leaving `async with` waits for those that are being sent."""
+    """A store that sends a hint after each commit, and to `events` what `describe` makes of it. Leaving `async with` waits for
+    what is being sent, events for `SENDING_SECONDS` at most."""
 
     def __init__(
-        self, store: RevisionedStore, hints: ChangeHints, events: ChangeEvents | None = None
+        self,
+        store: RevisionedStore,
+        hints: ChangeHints,
+        events: ChangeEvents | None = None,
+        describe: Describe | None = None,
     ) -> None:
         self._store = store
         self._hints = hints
-        self._events = events
         self._announced: dict[str, Version] = {}
-        self._pending: dict[str, Version | None] = {}  # None: a commit whose outcome is unknown
+        self._pending: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._sending: set[str] = set()
         self.tally = StoreCounts()
+        self._announcing = (
+            None
+            if events is None or describe is None
+            else Announcing(store, events, describe, self.tally.events)
+        )
+        self._is_announcing = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -61,6 +66,8 @@ class NotifyingStore:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._announcing is not None:
+            self._announcing.hurry()
         while self._tasks:
             await asyncio.wait(self._tasks)
 
@@ -85,11 +92,11 @@ class NotifyingStore:
             version = await self._store.commit(bucket, writes, expected)
         except asyncio.CancelledError:
             self.tally.commits["cancelled"] += 1
-            self._start(self._after_a_cancelled_commit(bucket))
+            self._start(self._after_a_cancelled_commit(bucket, writes))
             raise
         except OutcomeUnknown:
             self.tally.commits["failed"] += 1
-            self._notify(bucket, None)
+            self._notify(bucket)
             raise
         except Conflict:
             self.tally.commits["conflict"] += 1
@@ -100,11 +107,25 @@ class NotifyingStore:
         self.tally.commits["committed"] += 1
         if self._announced.get(bucket) != version:
             self._announced[bucket] = version
-            self._notify(bucket, version)
+            self._notify(bucket)
+        self._announce(bucket, version, writes)
         return version
 
-    def _notify(self, bucket: str, version: Version | None) -> None:
-        self._pending[bucket] = version
+    def _announce(self, bucket: str, version: Version, writes: Mapping[str, bytes | None]) -> None:
+        if self._announcing is None or not self._announcing.add(bucket, version, writes):
+            return
+        if not self._is_announcing:
+            self._is_announcing = True
+            self._start(self._send_events(self._announcing))
+
+    async def _send_events(self, announcing: Announcing) -> None:
+        try:
+            await announcing.send()
+        finally:
+            self._is_announcing = False
+
+    def _notify(self, bucket: str) -> None:
+        self._pending.add(bucket)
         if bucket not in self._sending:
             self._sending.add(bucket)
             self._start(self._send(bucket))
@@ -117,36 +138,27 @@ class NotifyingStore:
     async def _send(self, bucket: str) -> None:
         try:
             while bucket in self._pending:
-                version = self._pending.pop(bucket)
-                sent = await self._attempt(self._hints.publish(bucket), "hint", bucket)
-                self.tally.hints["lost" if sent is _LOST else "published"] += 1
-                if self._events is not None and version is not None:
-                    body = {"bucket": bucket, "epoch": version.epoch, "revision": version.revision}
-                    announced = await self._attempt(
-                        self._events.announce(bucket, msgspec.json.encode(body)), "event", bucket
-                    )
-                    self.tally.events["lost" if announced is _LOST else str(announced)] += 1
+                self._pending.discard(bucket)
+                self.tally.hints["published" if await self._is_published(bucket) else "lost"] += 1
         finally:
             self._sending.discard(bucket)
 
-    async def _attempt(self, sending: Coroutine[Any, Any, object], what: str, bucket: str) -> object:
+    async def _is_published(self, bucket: str) -> bool:
         try:
             async with asyncio.timeout(SENDING_SECONDS):
-                return await sending
+                await self._hints.publish(bucket)
         except Exception as error:  # whatever a transport raises: readers also look without a hint
             log.warning(
-                "the %s for bucket %r was lost: %s",
-                what,
+                "the hint for bucket %r was lost: %s",
                 bucket,
                 error_text(error),
-                extra=event("hint_lost", what=what, bucket=bucket),
+                extra=event("hint_lost", bucket=bucket),
             )
-            return _LOST
+            return False
+        return True
 
-    async def _after_a_cancelled_commit(self, bucket: str) -> None:
+    async def _after_a_cancelled_commit(self, bucket: str, writes: Mapping[str, bytes | None]) -> None:
         """Notify when the cancelled commit has ended. An empty commit writes nothing and returns after it."""
-        try:
-            version = await self._store.commit(bucket, {})
-        except Unavailable:
-            version = None
-        self._notify(bucket, version)
+        with suppress(Unavailable):
+            self._announce(bucket, await self._store.commit(bucket, {}), writes)
+        self._notify(bucket)

@@ -15,7 +15,7 @@ from cfgsync_core import InvalidRequest, Version
 from cfgsync_core.server import Body, Call, Handler, Operation, Reply, Response, Route, refusal
 
 from ..document import Document, DocumentName, Scope, canonical
-from ..errors import DocumentConflict, DocumentMissing, NotAnObject
+from ..errors import DocumentConflict, DocumentMissing, InvalidDocument, NotAnObject
 from ..merge import rfc7396, shallow
 from ..service.documents import Documents
 from . import watch_socket
@@ -62,7 +62,7 @@ def name_routes(documents: Documents) -> list[Route]:
             "writer",
             "Replace a document",
             written,
-            "400 401 403 412 413 415 503 507",
+            "400 401 403 412 413 415 422 503 507",
             headers={**with_match, "If-None-Match": "*"},
             body=_BODY,
         ),
@@ -73,7 +73,7 @@ def name_routes(documents: Documents) -> list[Route]:
             "writer",
             f"Merge into a document: its top-level members, or with `Content-Type: {MERGE_PATCH}` by RFC 7396",
             written,
-            "400 401 403 409 412 413 415 503 507",
+            "400 401 403 409 412 413 415 422 503 507",
             headers=with_match,
             body=_BODY,
         ),
@@ -84,7 +84,7 @@ def name_routes(documents: Documents) -> list[Route]:
             "writer",
             "Delete a document",
             {"204": Response(description="the document is absent")},
-            "400 401 403 412 503 507",
+            "400 401 403 412 422 503 507",
             headers=with_match,
         ),
         _watching(WATCH_ALL, handlers.watch_all),
@@ -201,6 +201,8 @@ def _answered(handler: Handler) -> Handler:
         except DocumentConflict as error:
             body = ConfigError("config write precondition failed", error.expected, error.found)
             return Reply(412, (msgspec.json.encode(body),))
+        except InvalidDocument as error:
+            return refusal(422, "invalid_document", str(error))
         except NotAnObject as error:
             return refusal(409, "not_an_object", str(error))
 

@@ -5,6 +5,7 @@ Its errors are `application/problem+json` with a `code`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -13,11 +14,14 @@ import msgspec
 from cfgsync_core.server import Body, Call, Handler, Operation, Reply, Response, Route, refusal
 from cfgsync_core.wire import RequestBody
 
-from ..errors import DocumentConflict, DocumentMissing
+from ..document import canonical
+from ..errors import DocumentConflict, DocumentMissing, InvalidDocument
 from ..service.documents import Documents
 from ..service.history import History
+from .kind_stream import KindStreams, scope_words
 from .parts import MAX_BODY
 from .scope_bodies import (
+    AnySchema,
     CreatedKeys,
     Defaults,
     Deleted,
@@ -76,7 +80,7 @@ def scope_routes(documents: Documents, history: History) -> list[Route]:
             "reader",
             "Create what is missing (SyncDefaults); nothing is overwritten",
             {"200": Response((CreatedKeys,))},
-            "413 415 507",
+            "413 415 422 507",
             body=(Defaults, MAX_MANY),
         ),
         _route(
@@ -95,7 +99,7 @@ def scope_routes(documents: Documents, history: History) -> list[Route]:
             "writer",
             "Create a document",
             version,
-            "409 413 415 507",
+            "409 413 415 422 507",
             body=(NewDocument, MAX_BODY),
         ),
         _route(
@@ -105,7 +109,7 @@ def scope_routes(documents: Documents, history: History) -> list[Route]:
             "writer",
             "Replace a document, or create it",
             version,
-            "404 409 413 415 507",
+            "404 409 413 415 422 507",
             body=(PutDocument, MAX_BODY),
         ),
         _route(
@@ -115,7 +119,7 @@ def scope_routes(documents: Documents, history: History) -> list[Route]:
             "writer",
             "Delete a document",
             {"200": Response((Deleted,))},
-            "409 507",
+            "409 422 507",
             query={"expectedVersion": {"type": "integer"}},
         ),
         _route(
@@ -125,7 +129,7 @@ def scope_routes(documents: Documents, history: History) -> list[Route]:
             "writer",
             "Write and delete several documents in one revision, or none",
             version,
-            "409 413 415 507",
+            "409 413 415 422 507",
             body=(Writes, MAX_MANY),
         ),
         _route(
@@ -144,8 +148,56 @@ def scope_routes(documents: Documents, history: History) -> list[Route]:
             "writer",
             "Write an earlier value again, as a new version",
             version,
-            "404 413 415 507",
+            "404 413 415 422 507",
             body=(Rollback, MAX_BODY),
+        ),
+        _route(
+            "GET",
+            f"{ADMIN}{ONE}/schema",
+            handlers.schema,
+            "reader",
+            "The JSON Schema that a document must fit",
+            {"200": Response((AnySchema,))},
+            "404",
+        ),
+        _route(
+            "PUT",
+            f"{ADMIN}{ONE}/schema",
+            handlers.set_schema,
+            "writer",
+            "Set the JSON Schema (2020-12) that a document must fit; refused when it does not fit now",
+            version,
+            "413 415 422 507",
+            body=(AnySchema, MAX_BODY),
+        ),
+        _route(
+            "DELETE",
+            f"{ADMIN}{ONE}/schema",
+            handlers.delete_schema,
+            "writer",
+            "Delete the JSON Schema of a document",
+            {"200": Response((Deleted,))},
+            "422 507",
+        ),
+        _route(
+            "POST",
+            f"{ADMIN}/bust/{{kind}}",
+            handlers.bust,
+            "writer",
+            "Expire every cached result of a kind",
+            version,
+            "404 422 507",
+        ),
+        _route(
+            "GET",
+            "/v1/config/watch",
+            KindStreams(documents).watch,
+            "reader",
+            "Server-sent events of a scope: `hint` says look, an event of a kind expires what is cached of it",
+            {"200": Response(media={"text/event-stream": {"type": "string"}})},
+            query={"app": {"type": "string"}, "env": {"type": "string"}},
+            scope=lambda call: "/".join(scope_words(call)),
+            endless=True,
         ),
     ]
 
@@ -163,6 +215,8 @@ def _answered(handler: Handler) -> Handler:
                 )
                 return refusal(404, "not_found", message)
             return refusal(409, "version_conflict", str(error))
+        except InvalidDocument as error:
+            return refusal(422, "invalid_document", str(error))
 
     return answer
 
@@ -178,18 +232,28 @@ _TITLES: Final = {
     503: ("unavailable", "Service unavailable"),
     507: ("unavailable", "Service unavailable"),
 }
-_CONFLICTS: Final = {"already_exists": "Already exists", "version_conflict": "Version conflict"}
+_OWN: Final = {
+    "already_exists": "Already exists",
+    "version_conflict": "Version conflict",
+    "invalid_document": "Invalid document",
+}
 
 
 def _spelled(reply: Reply) -> Reply:
     """An error in this surface's form."""
     body = msgspec.json.decode(reply.chunks[0])
-    status = 400 if reply.status == 422 else reply.status
-    code, title = _TITLES.get(status) or (body["code"], _CONFLICTS[body["code"]])
+    status = 400 if reply.status == 422 and body["code"] not in _OWN else reply.status
+    code, title = _TITLES.get(status) or (body["code"], _OWN[body["code"]])
     detail: str = body["message"]
     problem = Problem(title, status, detail[:1].upper() + detail[1:], code)
     headers = {**reply.headers, "Content-Type": "application/problem+json"}
     return Reply(status, (msgspec.json.encode(problem),), headers)
+
+
+def _decoder(kind: type[msgspec.Struct]) -> Callable[[bytes], Any]:
+    if kind is AnySchema:
+        return partial(canonical, what="the schema")
+    return partial(decode_as, RequestBody(kind))
 
 
 def _route(
@@ -204,6 +268,8 @@ def _route(
     headers: dict[str, str] | None = None,
     query: dict[str, dict[str, Any]] | None = None,
     body: tuple[type[msgspec.Struct], int] | None = None,
+    scope: Callable[[Call], str] = lambda call: f"{call.names['app']}/{call.names['env']}",
+    endless: bool = False,
 ) -> Route:
     schema = {"application/problem+json": Problem.SCHEMA}
     refused = dict.fromkeys(
@@ -214,10 +280,11 @@ def _route(
         method,
         path,
         _answered(handler),
-        "config",
+        "config_watch" if endless else "config",
         access,
-        None if kind is None else Body(partial(decode_as, RequestBody(kind)), at_most),
+        None if kind is None else Body(_decoder(kind), at_most),
         Operation(summary, {**answers, **refused}, "", kind, query or {}, headers or {}),
-        scope=lambda call: f"{call.names['app']}/{call.names['env']}",
+        endless=endless,
+        scope=scope,
         errors=_spelled,
     )

@@ -172,6 +172,10 @@ class Rollback(msgspec.Struct, frozen=True, rename="camel"):
     to_version: int
 
 
+class AnySchema(msgspec.Struct, frozen=True):
+    """A JSON Schema (2020-12), an object whose references begin with `#`."""
+
+
 def decode_as(kind: RequestBody[T], body: bytes) -> T:
     """The body, with canonical contents. Raises `InvalidRequest`."""
     decoded = kind.decode(body)

@@ -9,8 +9,10 @@ from cfgsync_core.server import Call, Reply, refusal
 
 from ..document import Document, DocumentName, Scope
 from ..errors import DocumentConflict, DocumentMissing
+from ..kinds import KINDS, busted_name
 from ..service.documents import Documents, ScopeSnapshot
 from ..service.history import MAX_ENTRIES, History
+from ..service.rules import schema_name
 from .parts import is_known, newest, writer_of
 from .scope_bodies import (
     Created,
@@ -141,6 +143,31 @@ class ScopeHandlers:
         await self._history.rollback(_name(call), call.value.to_version, writer_of(call))
         return _json(ScopeVersion((await self._documents.version(_scope(call))).revision))
 
+    async def schema(self, call: Call) -> Reply:
+        document = await self._documents.get(_schema_name(call))
+        if document is None:
+            raise DocumentMissing(_name(call), "has no schema")
+        return Reply(200, (document.data,))
+
+    async def set_schema(self, call: Call) -> Reply:
+        if not call.value.startswith(b"{"):
+            raise InvalidRequest(400, "a schema must be a JSON object")
+        return await self._write(call, {_schema_name(call): call.value}, {})
+
+    async def delete_schema(self, call: Call) -> Reply:
+        name = _schema_name(call)
+        done = await self._documents.commit(name.scope, {name: None}, writer_of(call))
+        return _json(Deleted(bool(done.written), done.version.revision))
+
+    async def bust(self, call: Call) -> Reply:
+        """A commit makes it: every server sees it, and a program that asks later, too."""
+        scope, kind = _scope(call), call.names["kind"]
+        state = await self._documents.state(scope)
+        if kind not in state.kinds:
+            return refusal(404, "not_found", f"{scope} has no kind {kind[:100]!r} (document {KINDS})")
+        after = {"after": state.version.revision}
+        return await self._write(call, {busted_name(scope, kind): msgspec.json.encode(after)}, {})
+
     async def _write(
         self, call: Call, writes: dict[DocumentName, bytes | None], expected: dict[DocumentName, int]
     ) -> Reply:
@@ -154,6 +181,11 @@ def _scope(call: Call) -> Scope:
 
 def _name(call: Call) -> DocumentName:
     return DocumentName.checked(_scope(call), call.names["ns"], call.names["key"])
+
+
+def _schema_name(call: Call) -> DocumentName:
+    """Raises `InvalidRequest` for a name that leaves no room for that of its schema."""
+    return DocumentName.checked(*schema_name(_name(call)))
 
 
 def _shown(document: Document) -> OneDocument:

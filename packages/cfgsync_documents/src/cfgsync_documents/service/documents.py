@@ -4,27 +4,27 @@ that was committed before it."""
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Final, NamedTuple, Self
 from weakref import WeakValueDictionary
 
-from cfgsync_core import (
-    NEVER,
-    Conflict,
-    DocumentsSnapshot,
-    InvalidRequest,
-    RevisionedStore,
-    Unavailable,
-    Version,
-)
-from cfgsync_core.follow import BucketMirror, OtherServers
+import msgspec
 
-from ..document import MAX_DOCUMENT_BYTES, Document, DocumentName, Scope
+from cfgsync_core import NEVER, Conflict, InvalidRequest, RevisionedStore, Unavailable, Version
+from cfgsync_core.follow import BucketMirror, OtherServers
+from cfgsync_core.log_events import event
+
+from ..document import MAX_DOCUMENT_BYTES, By, Document, DocumentName, Scope
 from ..errors import DocumentConflict, NotAnObject
+from ..kinds import Kinds, kinds_name, read_kinds
 from ..merge import Merge
+from .rules import Checker, Rules
 from .scope_mirror import Committed, ScopeMirror
+
+log = logging.getLogger("cfgsync.documents")
 
 INDEX: Final = "config-scopes"
 """The bucket whose keys are the scopes that were ever written."""
@@ -39,18 +39,24 @@ class ScopeSnapshot(NamedTuple):
     version: Version
     documents: list[Document]
 
-    def as_read(self) -> DocumentsSnapshot:
-        """The same for a materializer."""
-        return DocumentsSnapshot.from_json(
-            {one.name.key: one.data.decode() for one in self.documents}, self.version
-        )
+
+class ScopeState(NamedTuple):
+    """Which documents a scope has, by key with their revisions, and its kinds."""
+
+    version: Version
+    revisions: Mapping[str, int]
+    kinds: Kinds
+
+
+NO_STATE: Final = ScopeState(NEVER, {}, {})
+"""That of a scope that was never written."""
 
 
 class Documents:
     """`async with Documents(store) as documents: await documents.set(name, b"{}", by="ana")`.
 
     `others`: other servers commit to the same store. A scope is read when it is first used. `on_change(scope)` is called
-    after each change of a scope that was used.
+    after each change of a scope that was used. `checker` judges documents that have a schema.
     """
 
     def __init__(
@@ -58,8 +64,10 @@ class Documents:
         store: RevisionedStore,
         others: OtherServers | None = None,
         on_change: Callable[[Scope], object] = lambda scope: None,
+        checker: Checker | None = None,
     ) -> None:
         self._store = store
+        self._rules = Rules(checker)
         self._others = others
         self.on_change = on_change
         self._index: BucketMirror[bytes] = BucketMirror(
@@ -87,17 +95,17 @@ class Documents:
     def drain(self) -> None:
         """Let everything that waits for a change go on now."""
         self.ending = True
-        for event in list(self._news.values()):
-            event.set()
+        for changed in list(self._news.values()):
+            changed.set()
 
     def news(self, scope: Scope) -> asyncio.Event:
         """It is set at the next change of the scope: take it, read, then wait for it."""
-        event = self._news.get(scope)
-        if event is None:
-            event = self._news[scope] = asyncio.Event()
+        changed = self._news.get(scope)
+        if changed is None:
+            changed = self._news[scope] = asyncio.Event()
         if self.ending:
-            event.set()
-        return event
+            changed.set()
+        return changed
 
     # ── reading ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -118,6 +126,13 @@ class Documents:
             return ScopeSnapshot(NEVER, [])
         return ScopeSnapshot(mirror.version, mirror.documents(namespace))
 
+    async def state(self, scope: Scope) -> ScopeState:
+        """Which documents a scope has, without their values. Raises `Unavailable`."""
+        mirror = await self._mirror(scope)
+        return (
+            NO_STATE if mirror is None else ScopeState(mirror.version, mirror.revisions(), _kinds_of(mirror))
+        )
+
     async def version(self, scope: Scope) -> Version:
         """The scope's version, `NEVER` before its first document."""
         mirror = await self._mirror(scope)
@@ -129,27 +144,27 @@ class Documents:
         self,
         scope: Scope,
         writes: Mapping[DocumentName, bytes | None],
-        by: str,
+        by: By,
         expected: Mapping[DocumentName, int] | None = None,
     ) -> Committed:
-        """Write all documents (None deletes) in one revision, or nothing; see `ScopeMirror.commit`."""
+        """Write all documents (None deletes) in one revision, or nothing; see `ScopeMirror.commit`. Raises `InvalidDocument` too."""
         mirror = await self._mirror(scope, made=any(data is not None for data in writes.values()))
         if mirror is None:  # nothing to delete
             for name, want in (expected or {}).items():
                 if want:
                     raise DocumentConflict(name, want, 0)
             return Committed(NEVER, frozenset())
-        return await mirror.commit(writes, by, expected)
+        return await self._commit(mirror, writes, by, expected or {})
 
-    async def set(self, name: DocumentName, data: bytes, by: str, expected: int | None = None) -> int:
+    async def set(self, name: DocumentName, data: bytes, by: By, expected: int | None = None) -> int:
         """Replace the whole document; returns its revision. `expected` is its revision, 0 creates only.
 
-        Raises `DocumentConflict`, `InvalidRequest` (413), `Unavailable`.
+        Raises `DocumentConflict`, `InvalidDocument`, `InvalidRequest` (413), `Unavailable`.
         """
         return await self._write(name, data, by, expected)
 
     async def patch(
-        self, name: DocumentName, patch: bytes, merge: Merge, by: str, expected: int | None = None
+        self, name: DocumentName, patch: bytes, merge: Merge, by: By, expected: int | None = None
     ) -> int:
         """Merge `patch`, a canonical JSON object, into the document, or into `{}` if it is absent; returns its revision.
 
@@ -183,22 +198,41 @@ class Documents:
         finally:
             turn.release()
 
-    async def delete(self, name: DocumentName, by: str, expected: int | None = None) -> bool:
+    async def delete(self, name: DocumentName, by: By, expected: int | None = None) -> bool:
         """Delete the document; False when it was absent. Raises `DocumentConflict`, `Unavailable`."""
         wanted = {} if expected is None else {name: expected}
         return bool((await self.commit(name.scope, {name: None}, by, wanted)).written)
 
-    async def _write(self, name: DocumentName, data: bytes, by: str, expected: int | None) -> int:
+    async def _write(self, name: DocumentName, data: bytes, by: By, expected: int | None) -> int:
         if len(data) > MAX_DOCUMENT_BYTES:
             raise InvalidRequest(413, f"the document would have over {MAX_DOCUMENT_BYTES} bytes")
         wanted = {} if expected is None else {name: expected}
         mirror = await self._mirror(name.scope, made=True)
         assert mirror is not None  # it was made
-        done = await mirror.commit({name: data}, by, wanted)
+        done = await self._commit(mirror, {name: data}, by, wanted)
         document = mirror.get(name)
         if done.written or document is None:
             return done.version.revision
         return min(document.revision, done.version.revision)
+
+    async def _commit(
+        self,
+        mirror: ScopeMirror,
+        writes: Mapping[DocumentName, bytes | None],
+        by: By,
+        expected: Mapping[DocumentName, int],
+    ) -> Committed:
+        """Commit what its rules permit; when they change meanwhile, look again. Raises `InvalidDocument` and what
+        `ScopeMirror.commit` raises."""
+        until = asyncio.get_running_loop().time() + PATCH_SECONDS
+        while True:
+            mirror.expect(expected)
+            judged = await self._rules.check(mirror, writes)
+            try:
+                return await mirror.commit(writes, by, {**judged, **expected})
+            except DocumentConflict as error:
+                if error.name in expected or asyncio.get_running_loop().time() >= until:
+                    raise
 
     # ── mirrors ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -228,9 +262,9 @@ class Documents:
         return mirror
 
     def _scope_changed(self, scope: Scope) -> None:
-        event = self._news.pop(scope, None)
-        if event is not None:
-            event.set()
+        changed = self._news.pop(scope, None)
+        if changed is not None:
+            changed.set()
         self.on_change(scope)
 
     def _scopes_changed(self, writes: Mapping[str, bytes | None] | None) -> None:
@@ -238,6 +272,23 @@ class Documents:
         for scope in list(self._news):
             if scope not in self._open and str(scope) in self._index:
                 self._news.pop(scope).set()
+
+
+def _kinds_of(mirror: ScopeMirror) -> Kinds:
+    """The scope's kinds; none where the document was loaded from elsewhere and cannot be read."""
+    document = mirror.get(kinds_name(mirror.scope))
+    if document is None:
+        return {}
+    try:
+        return read_kinds(document.data)
+    except msgspec.ValidationError as error:
+        log.warning(
+            "the kinds of %s cannot be read: %s",
+            mirror.scope,
+            error,
+            extra=event("invalid_kinds", scope=str(mirror.scope)),
+        )
+        return {}
 
 
 def _overtaken(name: DocumentName) -> Unavailable:

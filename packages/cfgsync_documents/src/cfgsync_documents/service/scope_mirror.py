@@ -17,6 +17,8 @@ from ..errors import DocumentConflict
 
 log = logging.getLogger("cfgsync.documents")
 
+_KIND: Final = "config"
+
 
 class StoredDocument(msgspec.Struct, frozen=True):
     """The value of a key: the document's JSON and its writer."""
@@ -34,7 +36,13 @@ class Committed(NamedTuple):
 
 def bucket_of(scope: Scope) -> str:
     """The bucket of a scope's documents."""
-    return f"config/{scope}"
+    return f"{_KIND}/{scope}"
+
+
+def scope_of(bucket: str) -> Scope | None:
+    """The scope whose documents a bucket has, None if it has none."""
+    kind, _, named = bucket.partition("/")
+    return Scope(*named.split("/")) if kind == _KIND else None
 
 
 def decode_stored(value: bytes) -> StoredDocument:
@@ -101,6 +109,10 @@ class ScopeMirror:
             stored.by,
         )
 
+    def revisions(self) -> dict[str, int]:
+        """The revision of each document, by key."""
+        return {key: self._mirror.revision_of(key) or 0 for key in self._mirror}
+
     def documents(self, namespace: str | None = None) -> list[Document]:
         """The documents by namespace and name; those of one namespace if it is given."""
         names = sorted(tuple(key.split("/", 1)) for key in self._mirror)
@@ -110,6 +122,14 @@ class ScopeMirror:
             if namespace in (None, space)
         )
         return [document for document in found if document is not None]
+
+    def expect(self, expected: Mapping[DocumentName, int]) -> None:
+        """Raises `DocumentConflict` for a document at another revision."""
+        for name, want in expected.items():
+            document = self.get(name)
+            found = 0 if document is None else document.revision
+            if found != want:
+                raise DocumentConflict(name, want, found)
 
     async def commit(
         self,
@@ -123,11 +143,7 @@ class ScopeMirror:
         `InvalidRequest` (413) for a scope that would be too large; `Unavailable` and its kin.
         """
         expected = expected or {}
-        for name, want in expected.items():
-            document = self.get(name)
-            found = 0 if document is None else document.revision
-            if found != want:
-                raise DocumentConflict(name, want, found)
+        self.expect(expected)
         before = {name: self._mirror.get(name.key) for name in writes}
         revisions = {name: self._mirror.revision_of(name.key) or 0 for name in writes}
         many, size = self._growth(writes)

@@ -11,7 +11,7 @@ from cfgsync_core import (
     Engine,
     MemoryHints,
 )
-from cfgsync_core.store import NotifyingStore
+from cfgsync_core.store import Describe, NotifyingStore
 
 from ..backends.engines import open_backend
 
@@ -24,5 +24,9 @@ def opened(
     return nullcontext(store if isinstance(store, Backend) else Backend(store, store))
 
 
-def notifying(backend: Backend, hints: ChangeHints | None) -> NotifyingStore:
-    return NotifyingStore(backend.store, MemoryHints() if hints is None else hints, backend.events)
+def notifying(
+    backend: Backend,
+    hints: ChangeHints | None,
+    describe: Describe | None = None,
+) -> NotifyingStore:
+    return NotifyingStore(backend.store, MemoryHints() if hints is None else hints, backend.events, describe)

@@ -12,13 +12,14 @@ from cfgsync_core.follow import OtherServers
 from cfgsync_core.server import Route, health_routes
 from cfgsync_core.store import NotifyingStore
 from cfgsync_documents.http import name_routes, scope_routes
-from cfgsync_documents.service import Documents, History
+from cfgsync_documents.service import Documents, History, describe
 
 from ..access.admin_socket import AdminPlace
 from ..access.admission import Admission, readers_of
 from ..access.identity import opened_identities
 from ..access.insecure import InsecureOption, warn_of_open_documents
 from ..listening import listening, load_http_server
+from ..materializer.checking import ChildChecker
 from ..metrics.observed import Observed
 from ..metrics.requests import RequestCounts
 from ..operator.token_routes import token_routes
@@ -33,13 +34,21 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def documents_in(
-    store: NotifyingStore, hints: ChangeHints | None, interval: float, are_open: bool
+    store: NotifyingStore,
+    hints: ChangeHints | None,
+    interval: float,
+    are_open: bool,
+    checker: ChildChecker | None = None,
 ) -> AsyncIterator[tuple[Documents, list[Route]]]:
     """The documents in a store while the context lasts, and their routes."""
     if are_open:
         warn_of_open_documents()
     others = None if hints is None else OtherServers(hints, interval)
-    async with Documents(store, others) as documents, History(store, documents) as history:
+    async with (
+        checker or ChildChecker() as judging,
+        Documents(store, others, checker=judging) as documents,
+        History(store, documents) as history,
+    ):
         yield documents, [*name_routes(documents), *scope_routes(documents, history)]
 
 
@@ -50,6 +59,7 @@ async def serving_documents(
     port: int = 0,
     store: Backend | Engine | str = "memory:",
     open_documents: bool = False,
+    checker: ChildChecker | None = None,
     requires_tokens: bool = False,
     lacking: tuple[InsecureOption, ...] = (),
     tls: ServerCertificate | None = None,
@@ -60,19 +70,21 @@ async def serving_documents(
     on_fatal: Callable[[BaseException], None] | None = None,
 ) -> AsyncIterator[HttpServer]:
     """A server of config documents alone, while the context lasts; arguments as for `serving_snapshot`. Raises what
-    that raises."""
+    that raises. `checker` has the validator that judges each write."""
     refuse_open(host, lacking, has_tls=tls is not None, has_rule=requires_tokens)
     async with AsyncExitStack() as stack:
         loading = asyncio.create_task(load_http_server(), name="cfgsync-load-http")
         stack.callback(loading.cancel)
         backend = await stack.enter_async_context(opened(store, on_fatal))
         hints = backend.hints if hints is None else hints
-        hinting = await stack.enter_async_context(notifying(backend, hints))
+        hinting = await stack.enter_async_context(notifying(backend, hints, describe))
         identified = opened_identities(
             hinting, hints, interval, anonymous=False, requires_tokens=requires_tokens
         )
         tokens, _ = await stack.enter_async_context(identified)
-        kept, its = await stack.enter_async_context(documents_in(hinting, hints, interval, open_documents))
+        kept, its = await stack.enter_async_context(
+            documents_in(hinting, hints, interval, open_documents, checker)
+        )
         readers = readers_of(host, lacking, requires_tokens)
         access = RequestCounts(Admission(readers, tokens=tokens, open_documents=open_documents))
         observed = Observed(access, store=hinting.tally, lacking=lacking, tls=tls)

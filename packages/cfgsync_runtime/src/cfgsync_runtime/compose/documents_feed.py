@@ -12,7 +12,7 @@ from cfgsync_adapter.application import DocumentsFeed
 from cfgsync_core import InvalidRequest, Unavailable
 from cfgsync_core.log_events import event
 from cfgsync_documents import Scope
-from cfgsync_documents.service import Documents
+from cfgsync_documents.service import Documents, snapshot_for_materializer
 
 from ..errors import InputError
 
@@ -31,7 +31,7 @@ async def feeding(documents: Documents, named: str) -> AsyncIterator[DocumentsFe
         raise InputError(
             f"the materializer has documents = {named!r}: {error}", 'write "app/environment"'
         ) from error
-    feed = DocumentsFeed((await documents.snapshot(scope)).as_read())
+    feed = DocumentsFeed(await snapshot_for_materializer(documents, scope))
     following = asyncio.create_task(_follow(documents, scope, feed), name=f"cfgsync-documents {scope}")
     try:
         yield feed
@@ -44,7 +44,7 @@ async def _follow(documents: Documents, scope: Scope, feed: DocumentsFeed) -> No
     while not documents.ending:
         news = documents.news(scope)
         try:
-            feed.adopt((await documents.snapshot(scope)).as_read())
+            feed.adopt(await snapshot_for_materializer(documents, scope))
         except Unavailable as error:
             log.warning(
                 "the documents of %s: %s", scope, error, extra=event("documents_unread", scope=str(scope))

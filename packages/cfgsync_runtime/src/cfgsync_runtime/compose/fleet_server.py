@@ -25,6 +25,7 @@ from cfgsync_core import (
 )
 from cfgsync_core.log_events import event
 from cfgsync_core.server import Route, Sign, WatchStreams, init_with_node_routes
+from cfgsync_core.store import Describe
 from cfgsync_core.text import counted
 from cfgsync_core.wire import StatusSource
 
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from cfgsync_documents.service import Documents
 
     from ..access.tls import ServerCertificate
+    from ..materializer.checking import ChildChecker
 
 
 CHANGED_PROGRAM = "; has the program changed? `cfgsync generation rebuild`, or serve with another --revision"
@@ -87,6 +89,7 @@ async def serving_snapshot(
     legacy_replace: bool = False,
     documents: bool = False,
     open_documents: bool = False,
+    checker: ChildChecker | None = None,
     admin_socket: AdminPlace = None,
     tls: ServerCertificate | None = None,
     trusted_proxies: Sequence[str] = (),
@@ -112,7 +115,7 @@ async def serving_snapshot(
     `cfgsync generation`; True is where they look for it. On loopback only: `page_contents` shows files on the page,
     `legacy_replace` takes `/node/replace` over TCP.
     `documents` serves config documents from the same store, also to a materializer that names an environment of them, and on loopback `open_documents` lets every program of the machine
-    read and write them.
+    read and write them; `checker` has the validator that judges each write.
     With `tls` the server speaks TLS only, and reads the certificate again when its files change. `trusted_proxies` are the
     networks of proxies whose `X-Forwarded-For` names the client, for logs.
     `signing_key` is the file with the private key that signs what nodes get.
@@ -128,7 +131,10 @@ async def serving_snapshot(
         stack.callback(loading.cancel)
         backend = await stack.enter_async_context(opened(store, on_fatal))
         hints = backend.hints if hints is None else hints
-        hinting = await stack.enter_async_context(notifying(backend, hints))
+        described: Describe | None = None
+        if documents:
+            from cfgsync_documents.service import describe as described  # loaded only where they are served
+        hinting = await stack.enter_async_context(notifying(backend, hints, described))
         identified = opened_identities(
             hinting, hints, interval, anonymous=anonymous, rebind=rebind, requires_tokens=requires_tokens
         )
@@ -139,7 +145,7 @@ async def serving_snapshot(
         if documents:
             from .document_server import documents_in  # loaded only where they are served
 
-            opened_documents = documents_in(hinting, hints, interval, open_documents)
+            opened_documents = documents_in(hinting, hints, interval, open_documents, checker)
             kept, its = await stack.enter_async_context(opened_documents)
         if reads:
             feed = await stack.enter_async_context(_fed(kept, reads))

@@ -32,6 +32,7 @@ from .messages import (
     Decide,
     Documents,
     Failed,
+    Judged,
     Loaded,
     Made,
     NotYet,
@@ -218,7 +219,7 @@ class ChildDecider:
         is_told = False
         while True:
             message = await process.receive()
-            if isinstance(message, Loaded | Refused):
+            if isinstance(message, Loaded | Refused | Judged):
                 raise MaterializationFailed(f"its process sends {type(message).__name__} as an answer")
             if message.run == self._run:
                 return message

@@ -17,10 +17,10 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TypeVar
 
 import msgspec
 
@@ -63,9 +63,33 @@ PIECE_BYTES: Final = 512 * 1024
 """The size of a message to the server's event loop."""
 PR_SET_PDEATHSIG: Final = 1
 
+T = TypeVar("T")
+
 
 def main() -> None:
     """Serve the server at the other end of the socket until it hangs up."""
+    line, target = attached()
+    with line, line.makefile("rb") as received, suppress(BrokenPipeError, ConnectionResetError):
+        pid = os.getpid()
+        try:
+            try:
+                materializer = load_materializer(target)
+            finally:
+                end_a_twin(pid)
+            revision = str(getattr(materializer, "revision", ""))
+            loaded = Loaded(revision, expected_nodes(materializer), documents_of(materializer))
+        except InputError as error:
+            line.sendall(framed(refused(error)))
+            return
+        line.sendall(framed(loaded))
+        child = Child(materializer, pid)
+        while (message := read(received, _to_child)) is not None:
+            for answer in child.answers(message):
+                line.sendall(answer)
+
+
+def attached() -> tuple[socket.socket, str]:
+    """Make this process the child that its arguments say: the socket to the server, and the target to load."""
     descriptor, lifeline = int(sys.argv[1]), int(sys.argv[2])
     as_json, account, target = sys.argv[3] == "json", sys.argv[4], sys.argv[5]
     close_all_but(descriptor, lifeline)
@@ -80,24 +104,13 @@ def main() -> None:
     log_of_application(as_json)
     if not os.environ.get("PYTHONBREAKPOINT"):
         sys.breakpointhook = refuse_breakpoint
-    with line, line.makefile("rb") as received, suppress(BrokenPipeError, ConnectionResetError):
-        pid = os.getpid()
-        try:
-            try:
-                materializer = load_materializer(target)
-            finally:
-                end_a_twin(pid)
-            revision = str(getattr(materializer, "revision", ""))
-            loaded = Loaded(revision, expected_nodes(materializer), documents_of(materializer))
-        except InputError as error:
-            at = "" if error.__cause__ is None else raised_at(error.__cause__)
-            line.sendall(framed(Refused(_short(str(error)), _short(error.hint), at, error.trace)))
-            return
-        line.sendall(framed(loaded))
-        child = Child(materializer, pid)
-        while (message := _read(received)) is not None:
-            for answer in child.answers(message):
-                line.sendall(answer)
+    return line, target
+
+
+def refused(error: InputError) -> Refused:
+    """What the server is told when the target cannot be loaded."""
+    at = "" if error.__cause__ is None else raised_at(error.__cause__)
+    return Refused(_short(str(error)), _short(error.hint), at, error.trace)
 
 
 class Child:
@@ -223,13 +236,13 @@ def prefer_for_oom_kill() -> None:
         Path("/proc/self/oom_score_adj").write_text("500")
 
 
-def _read(received: io.BufferedReader) -> ToChild | None:
+def read(received: io.BufferedReader, decode: Callable[[bytes], T]) -> T | None:
     """The next message, None when the server has hung up."""
     length = received.read(LENGTH_BYTES)
     if len(length) < LENGTH_BYTES:
         return None
     message = received.read(int.from_bytes(length))
-    return msgspec.msgpack.decode(message, type=ToChild) if len(message) == int.from_bytes(length) else None
+    return decode(message) if len(message) == int.from_bytes(length) else None
 
 
 def _pieces(run: int, blobs: Mapping[str, bytes]) -> Iterator[bytes]:
@@ -245,6 +258,9 @@ def _pieces(run: int, blobs: Mapping[str, bytes]) -> Iterator[bytes]:
                 gathered, size = [], 0
     if gathered:
         yield framed(Blobs(run, gathered))
+
+
+_to_child: Final[Callable[[bytes], ToChild]] = msgspec.msgpack.Decoder(ToChild).decode
 
 
 def _short(text: str) -> str:

@@ -22,7 +22,7 @@ from cfgsync_core import MaterializationFailed
 from ..process.lines import read_lines
 from ..program.environment import for_materializers
 from .account import Account
-from .messages import LENGTH_BYTES, MAX_FRAME_BYTES, ToChild, ToServer, framed
+from .messages import LENGTH_BYTES, MAX_FRAME_BYTES, ToServer, framed
 
 BUFFER_BYTES: Final = 1024 * 1024
 LEAVE: Final = 0.5
@@ -56,9 +56,15 @@ class ChildProcess:
 
     @classmethod
     async def start(
-        cls, target: str, printed: Callable[[str], object], json_logs: bool, account: Account | None = None
+        cls,
+        target: str,
+        printed: Callable[[str], object],
+        json_logs: bool,
+        account: Account | None = None,
+        *,
+        program: str = "child_main",
     ) -> ChildProcess:
-        """Spawn it, as `account` if there is one; `printed` gets its output, in a thread. The kernel ends it when the calling thread ends (call it from the main loop), and its whole group when
+        """Spawn the module `program`, as `account` if there is one; `printed` gets its output, in a thread. The kernel ends it when the calling thread ends (call it from the main loop), and its whole group when
         the lifeline closes, a pipe whose other end only the server holds."""
         ours, theirs = socket.socketpair()
         tied, lifeline = os.pipe()
@@ -66,7 +72,7 @@ class ChildProcess:
         try:
             with theirs:
                 process = await asyncio.create_subprocess_exec(
-                    *(sys.executable, "-P", "-m", "cfgsync_runtime.materializer.child_main"),
+                    *(sys.executable, "-P", "-m", f"cfgsync_runtime.materializer.{program}"),
                     *(str(theirs.fileno()), str(tied), "json" if json_logs else "text"),
                     *("" if account is None else account.words(), target),
                     stdin=asyncio.subprocess.DEVNULL,
@@ -91,7 +97,7 @@ class ChildProcess:
     def has_ended(self) -> bool:
         return self._killed or self._exit.done() or self._reader.at_eof()
 
-    async def send(self, message: ToChild) -> None:
+    async def send(self, message: msgspec.Struct) -> None:
         """Raises `Ended`."""
         self._writer.write(framed(message))
         try:

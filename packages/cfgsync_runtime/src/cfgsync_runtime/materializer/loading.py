@@ -8,10 +8,11 @@ import inspect
 import os
 import sys
 import traceback
+from collections.abc import Mapping, Sequence
 from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
-from typing import Final, NoReturn, cast
+from typing import Any, Final, NamedTuple, NoReturn, Protocol, cast
 
 from cfgsync_adapter import SnapshotMaterializer
 from cfgsync_adapter.application import documents_of
@@ -19,8 +20,38 @@ from cfgsync_adapter.runs import application_traceback
 
 from ..errors import InputError
 
-_METHOD: Final = "materialize_snapshot"
-_GIVE_IT: Final = f"give it `def {_METHOD}(self, registrations)`, or name another class"
+
+class Wanted(NamedTuple):
+    """The method that an application's object must have."""
+
+    method: str
+    parameters: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        return f"def {self.method}({', '.join(('self', *self.parameters))})"
+
+    @property
+    def hint(self) -> str:
+        return f"give it `{self.line}`, or name another class"
+
+
+class DocumentValidator(Protocol):
+    """What `cfgsync serve --validator MODULE:CLASS` names."""
+
+    def validate(self, scope: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Sequence[str]:
+        """Why documents of `scope` (`app/env`) may not become what they are in `after`; nothing when they may. Both map
+        `namespace/name` to the decoded JSON of the documents that one commit writes, None for an absent one."""
+
+
+_MANY: Final = {
+    1: "one argument",
+    2: "two arguments, which its attribute `documents` asks for",
+    3: "three arguments",
+}
+_MATERIALIZER: Final = Wanted("materialize_snapshot", ("registrations",))
+_WITH_DOCUMENTS: Final = Wanted("materialize_snapshot", ("registrations", "documents"))
+_VALIDATOR: Final = Wanted("validate", ("scope", "before", "after"))
 _FORM: Final = "write MODULE:CLASS, such as app:MyMaterializer for the class MyMaterializer in app.py"
 
 
@@ -30,24 +61,37 @@ def load_materializer(target: str) -> SnapshotMaterializer:
     A class is instantiated without arguments; an instance is taken as it is; anything else that can be called is a
     factory, called without arguments. Raises `InputError`.
     """
+    return cast(SnapshotMaterializer, _loaded(target, _MATERIALIZER))
+
+
+def load_validator(target: str) -> DocumentValidator:
+    """The validator of documents that `target` names, in the same way. Raises `InputError`."""
+    return cast(DocumentValidator, _loaded(target, _VALIDATOR))
+
+
+def _loaded(target: str, wanted: Wanted) -> object:
     module_name, name = split_target(target)
     directory = os.getcwd()
     if directory not in sys.path:
         sys.path.insert(0, directory)
-    return materializer_from(_attribute(_module(module_name), name, target), target)
+    return _made_from(_attribute(_module(module_name), name, target, wanted), target, wanted)
 
 
 def materializer_from(found: object, target: str) -> SnapshotMaterializer:
     """The materializer that `found` is, or returns when it is called without arguments; messages call it `target`. Raises
     `InputError`."""
-    has_method = callable(getattr(found, _METHOD, None))
+    return cast(SnapshotMaterializer, _made_from(found, target, _MATERIALIZER))
+
+
+def _made_from(found: object, target: str, wanted: Wanted) -> object:
+    has_method = callable(getattr(found, wanted.method, None))
     if inspect.isclass(found):
         if not has_method:
-            raise InputError(f"{target}: the class has no method {_METHOD}", _GIVE_IT)
+            raise InputError(f"{target}: the class has no method {wanted.method}", wanted.hint)
         found = _called(found, target)
     elif not has_method and callable(found):
         found = _called(found, target)
-    return _checked(found, target)
+    return _checked(found, target, wanted)
 
 
 def split_target(target: str) -> tuple[str, str]:
@@ -85,28 +129,28 @@ def _module(name: str) -> ModuleType:
         _broken(f"importing {name} failed", error)
 
 
-def _attribute(module: ModuleType, name: str, target: str) -> object:
+def _attribute(module: ModuleType, name: str, target: str, wanted: Wanted) -> object:
     found: object = module
     for part in name.split("."):
         try:
             found = getattr(found, part)
         except AttributeError:
             raise InputError(
-                f"{target}: there is no {part} in {_called_name(found)}", _near(found, part)
+                f"{target}: there is no {part} in {_called_name(found)}", _near(found, part, wanted.method)
             ) from None
         except Exception as error:
             _broken(f"{target}: looking up {part} failed", error)
     return found
 
 
-def _near(where: object, name: str) -> str:
+def _near(where: object, name: str, method: str) -> str:
     """Suggest similar names of materializers, else all materializers, else similar names."""
     public = [other for other in dir(where) if not other.startswith("_")]
     folded = {other.lower(): other for other in public}
     close = [folded[other] for other in difflib.get_close_matches(name.lower(), folded, n=3, cutoff=0.6)]
-    able = [other for other in public if callable(getattr(getattr(where, other, None), _METHOD, None))]
+    able = [other for other in public if callable(getattr(getattr(where, other, None), method, None))]
     meant = [other for other in close if other in able] or able[:5] or close
-    return f"did you mean {' or '.join(meant)}?" if meant else f"define a class with a method {_METHOD} there"
+    return f"did you mean {' or '.join(meant)}?" if meant else f"define a class with a method {method} there"
 
 
 def _called(factory: object, target: str) -> object:
@@ -130,25 +174,27 @@ def _called(factory: object, target: str) -> object:
     return made
 
 
-def _checked(made: object, target: str) -> SnapshotMaterializer:
-    method = getattr(made, _METHOD, None)
+def _checked(made: object, target: str, wanted: Wanted) -> object:
+    method = getattr(made, wanted.method, None)
     if not callable(method):
-        raise InputError(f"{target} gives {_called_name(made)}, which has no method {_METHOD}", _GIVE_IT)
+        raise InputError(
+            f"{target} gives {_called_name(made)}, which has no method {wanted.method}", wanted.hint
+        )
     try:
-        arguments = ("registrations", "documents") if documents_of(made) else ("registrations",)
+        if wanted is _MATERIALIZER and documents_of(made):
+            wanted = _WITH_DOCUMENTS
     except TypeError as error:
         raise InputError(f"{target}: {error}", "correct the attribute, or give it another name") from error
     try:
-        inspect.signature(method).bind(*arguments)
+        inspect.signature(method).bind(*wanted.parameters)
     except TypeError as error:
-        number = ("one argument", "two arguments: its class has documents")[len(arguments) - 1]
         raise InputError(
-            f"{target}: {_METHOD} does not take {number}: {error}",
-            f"write `def {_METHOD}(self, {', '.join(arguments)})`",
+            f"{target}: {wanted.method} does not take {_MANY[len(wanted.parameters)]}: {error}",
+            f"write `{wanted.line}`",
         ) from error
     except ValueError:
         pass
-    return cast(SnapshotMaterializer, made)
+    return made
 
 
 def _called_name(thing: object) -> str:

@@ -92,12 +92,18 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     trace: str = ""
 
 
+class Judged(msgspec.Struct, frozen=True, tag=True):
+    """What of some documents does not hold, as document, path and words."""
+
+    problems: list[tuple[str, str, str]]
+
+
 ToChild: TypeAlias = Changed | Documents | Decide
 Answer: TypeAlias = Blobs | Made | NotYet | Failed
-ToServer: TypeAlias = Loaded | Refused | Answer
+ToServer: TypeAlias = Loaded | Refused | Answer | Judged
 
 
-def framed(message: ToChild | ToServer) -> bytes:
+def framed(message: msgspec.Struct) -> bytes:
     """The message with its length."""
     encoded = msgspec.msgpack.encode(message)
     return len(encoded).to_bytes(LENGTH_BYTES) + encoded

@@ -203,6 +203,13 @@ def _store(tally: StoreCounts) -> Iterator[Metric]:
         "outcome",
         tally.hints,
     )
+    yield _by(
+        CounterMetricFamily,
+        "cfgsync_events",
+        "Events to observers outside after commits, by outcome.",
+        "outcome",
+        tally.events,
+    )
 
 
 def _connections(server: HttpServer) -> Iterator[Metric]:

@@ -175,11 +175,11 @@ async def stored_documents(url: str, named: str) -> DocumentsSnapshot:
     """The documents of `app/environment` in a store, read beside its server. Raises `StoreRefused`, `Unavailable`,
     `InvalidRequest`."""
     from cfgsync_documents import Scope
-    from cfgsync_documents.service import Documents
+    from cfgsync_documents.service import Documents, snapshot_for_materializer
 
     scope = Scope.checked(*named.split("/"))
     async with open_backend(url, read_only=True) as backend, Documents(backend.store) as documents:
-        return (await documents.snapshot(scope)).as_read()
+        return await snapshot_for_materializer(documents, scope)
 
 
 _AGAIN: Final = "make one: cfgsync status --save-snapshot FILE"

@@ -139,6 +139,12 @@ class ServeSettings(pydantic.BaseModel):
         False,
         description="On loopback, for development: serve documents that every program of this machine reads and writes.",
     )
+    validator: str | None = Field(
+        None,
+        min_length=1,
+        title="MODULE:CLASS",
+        description="Judge each write of documents with its `validate(scope, before, after)`, which returns what is wrong.",
+    )
     no_page: bool = Field(False, description="Do not serve the page of the fleet, GET /.")
     expose_errors: bool = Field(
         False,

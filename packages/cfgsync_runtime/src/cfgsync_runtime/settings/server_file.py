@@ -34,6 +34,7 @@ KEYS: Final[Mapping[str, tuple[Callable[[Place, str], object], str]]] = {
     "tls_key": (Place.text, "server.key"),
     "trusted_proxy": (Place.texts, "10.0.0.0/8"),
     "signing_key": (Place.text, "signing.key"),
+    "validator": (Place.text, "app:MyValidator"),
     **dict.fromkeys(
         (
             *("insecure_no_tls", "insecure_no_auth", "allow_anonymous", "require_tokens", "expose_errors"),

@@ -223,6 +223,11 @@ def _refuse_half_a_pair(settings: ServeSettings, given: Mapping[str, _Given]) ->
 def _refuse_documents(settings: ServeSettings, given: Mapping[str, _Given], target: str) -> None:
     if target == "documents" and not settings.has_documents:
         raise _NOTHING
+    if settings.validator is not None and not settings.has_documents:
+        raise InputError(
+            f"{given['validator'].origin}: this server serves no documents",
+            "add --documents, or leave it out",
+        )
     if settings.is_static and settings.has_documents:
         field = "documents" if settings.documents else "open_documents"
         raise InputError(

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from cfgsync_core import HttpServer
 
     from ...access.tls import ServerCertificate
+    from ...materializer.checking import ChildChecker
 
 log = logging.getLogger("cfgsync")
 
@@ -68,6 +69,8 @@ def served(
             known |= {"store": settings.store, "anonymous": settings.allow_anonymous}
         return partial(_of_bundle, source, **known, **common), adopt
     common |= {"requires_tokens": settings.requires_tokens, "open_documents": settings.open_documents}
+    if settings.validator is not None:
+        common |= {"checker": _checking(settings, settings.validator, lines)}
     if server is None and settings.materializer is None:
         for name in ("legacy_init_with_node", "title", "page", "page_contents"):
             del common[name]
@@ -128,6 +131,14 @@ async def _deciding_elsewhere(
 ) -> AsyncIterator[HttpServer]:
     async with decider, serving_snapshot(decider=decider, on_fatal=on_fatal, **options) as server:
         yield server
+
+
+def _checking(settings: ServeSettings, validator: str, lines: Lines) -> ChildChecker:
+    from ...materializer.checking import ChildChecker  # loaded only where there is one
+
+    account = None if settings.materializer_user is None else Account.of(settings.materializer_user)
+    printed = passing_on(lines, settings.json_logs)
+    return ChildChecker(validator, printed=printed, json_logs=settings.json_logs, account=account)
 
 
 def _signing(settings: ServeSettings, bundle: BundleConfigSource) -> Sign:
