@@ -7,8 +7,10 @@ from cfgsync_artifacts import door
 if TYPE_CHECKING:
     from .documents import Documents as Documents
     from .documents import ScopeSnapshot as ScopeSnapshot
+    from .documents import ScopeState as ScopeState
     from .events import describe as describe
     from .history import History as History
+    from .history import HistoryEntry as HistoryEntry
     from .rules import Checker as Checker
     from .rules import Question as Question
     from .schemas import schema_problems as schema_problems
