@@ -5,40 +5,50 @@ import tempfile
 import aiohttp
 import pytest
 
+from cfgsync_core import MemoryStore
+from cfgsync_documents.http import name_routes, scope_routes
+from cfgsync_documents.service import Documents, History
 from cfgsync_runtime.compose.document_server import serving_documents
 from cfgsync_runtime.compose.fleet_server import serving_snapshot
 
 SCOPE, OTHER = "shop/live", "shop/test"
-BASE = "/v1/config/apps/shop/envs/live"
-ADMIN = "/v1/config/admin/apps/shop/envs/live"
-HERE = "?app=shop&environment=live"
-READS = [
-    ("GET", f"/api/v1/config{HERE}", None),
-    ("GET", f"/api/v1/config/a{HERE}", None),
-    ("GET", f"{BASE}/snapshot", None),
-    ("GET", f"{BASE}/namespaces/default/documents/a", None),
-    ("GET", f"{ADMIN}/documents", None),
-]
-WRITES = [
-    ("POST", f"/api/v1/config/b{HERE}", {}),
-    ("PATCH", f"/api/v1/config/b{HERE}", {}),
-    ("DELETE", f"/api/v1/config/b{HERE}", None),
-    ("POST", f"{ADMIN}/commit", {"writes": []}),
-    ("DELETE", f"{ADMIN}/namespaces/default/documents/b", None),
-]
+NAMES = {"app": "shop", "env": "live", "ns": "default", "key": "b", "name": "b", "kind": "ui"}
+BODIES = {
+    "/defaults": {"defaults": []},
+    "/documents": {"namespace": "n", "configKey": "k", "contentJson": "1"},
+    "/documents/{key}": {"contentJson": "{}"},
+    "/commit": {"writes": []},
+    "/rollback": {"toVersion": 1},
+}
+RIGHT = {"reader": "r", "writer": "w", "reader or writer": "d"}
 MAY = {
     "anyone": "",
     "a node": "",
     "a join token": "",
-    "a reader": "r",
-    "a reader of the scope": "r",
+    "a reader": "rd",
+    "a reader of the scope": "rd",
     "a reader of another scope": "",
-    "a writer of the scope": "w",
+    "a writer of the scope": "wd",
     "a writer of another scope": "",
-    "an operator": "rw",
+    "an operator": "rwd",
     "a revoked writer": "",
-    "the admin socket": "rw",
+    "a session of the page": "r",
+    "an ended session": "",
+    "the admin socket": "rwd",
 }
+
+
+async def every_call():
+    """Method, target, body and the right that it needs, of every route of documents."""
+    store = MemoryStore()
+    async with Documents(store) as documents, History(store, documents) as history:
+        for route in (*name_routes(documents), *scope_routes(documents, history)):
+            target = route.path.format(**NAMES)
+            if "{app}" not in route.path:
+                target += "?app=shop&environment=live&env=live"
+            ends = [end for end in BODIES if route.path.endswith(end)]
+            body = {} if not ends else BODIES[max(ends, key=len)]
+            yield route.method, target, body if route.body is not None else None, RIGHT[route.access]
 
 
 class Nobody:
@@ -68,7 +78,7 @@ async def test_a_document_is_read_and_written_with_a_token_of_its_scope_or_over_
         )
         async with (
             serving as server,
-            aiohttp.ClientSession(server.url) as tcp,
+            aiohttp.ClientSession(server.url, cookie_jar=aiohttp.DummyCookieJar()) as tcp,
             aiohttp.ClientSession(server.url, connector=aiohttp.UnixConnector(path)) as unix,
         ):
             tokens = {
@@ -83,16 +93,24 @@ async def test_a_document_is_read_and_written_with_a_token_of_its_scope_or_over_
                 "a revoked writer": await token(unix, role="writer", name="gone", scopes=[SCOPE]),
             }
             assert (await unix.post("/admin/token/revoke", json={"which": "gone"})).status == 200
-            assert (await unix.post(f"/api/v1/config/a{HERE}", json={"x": 1})).status == 200
-            surprises = []
+            cookies = {}
+            for name in ("a session of the page", "an ended session"):
+                text = await token(unix, role="reader", name=name.replace(" ", "-"))
+                logged_in = await tcp.post("/login", data={"token": text}, allow_redirects=False)
+                cookies[name] = logged_in.headers["Set-Cookie"].partition(";")[0]
+            assert (await unix.post("/admin/token/revoke", json={"which": "an-ended-session"})).status == 200
+            surprises, pairs = [], 0
             for principal, may in MAY.items():
                 over = unix if principal == "the admin socket" else tcp
                 headers = {"Authorization": f"Bearer {tokens[principal]}"} if principal in tokens else {}
-                for kind, calls in (("r", READS), ("w", WRITES)):
-                    for method, target, body in calls:
-                        async with over.request(method, target, json=body, headers=headers) as answer:
-                            permitted = answer.status not in (401, 403)
-                            if permitted != (kind in may):
-                                surprises.append((principal, method, target, answer.status))
-            print(f"{len(MAY) * (len(READS) + len(WRITES))} pairs, {len(surprises)} surprises")
+                if principal in cookies:
+                    headers = {"Cookie": cookies[principal]}
+                async for method, target, body, right in every_call():
+                    pairs += 1
+                    async with over.request(method, target, json=body, headers=headers) as answer:
+                        permitted = answer.status not in (401, 403)
+                        if permitted != (right in may) or answer.status >= 500:
+                            surprises.append((principal, method, target, answer.status))
+            print(f"{pairs} pairs, {len(surprises)} surprises")
+            assert pairs == 23 * len(MAY)
             assert surprises == []

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple, NoReturn, TypeAlias
 
 import msgspec
 
@@ -69,6 +69,17 @@ class DocumentName(NamedTuple):
         """For a message."""
         app, environment = self.scope
         return f"app={app}, env={environment}, namespace={self.namespace}, configKey={self.name}"
+
+
+class Writer(NamedTuple):
+    """Who writes, as the document keeps it, and where from, for the log only."""
+
+    name: str
+    address: str = ""
+
+
+By: TypeAlias = Writer | str
+"""A writer, or only its name."""
 
 
 class Document(msgspec.Struct, frozen=True):

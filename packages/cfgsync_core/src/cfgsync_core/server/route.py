@@ -23,7 +23,7 @@ log = logging.getLogger("cfgsync")
 
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
 
-Caller: TypeAlias = Literal["public", "node", "reader", "writer", "operator"]
+Caller: TypeAlias = Literal["public", "node", "reader", "writer", "reader or writer", "operator"]
 Role: TypeAlias = Literal["anyone", "node", "reader", "writer", "operator"]
 
 

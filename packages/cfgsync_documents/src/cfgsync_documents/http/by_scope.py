@@ -77,7 +77,7 @@ def scope_routes(documents: Documents, history: History) -> list[Route]:
             "POST",
             f"{APP}/defaults",
             handlers.defaults,
-            "reader",
+            "reader or writer",
             "Create what is missing (SyncDefaults); nothing is overwritten",
             {"200": Response((CreatedKeys,))},
             "413 415 422 507",

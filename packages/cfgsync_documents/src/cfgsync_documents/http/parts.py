@@ -8,9 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from cfgsync_core.server import Call
+from cfgsync_core.text import plain
 from cfgsync_core.wire import parse_etags, parse_wait
 
-from ..document import Scope
+from ..document import Scope, Writer
 from ..service.documents import Documents
 
 MAX_BODY: Final = 1_153_434
@@ -19,16 +20,17 @@ MAX_BODY: Final = 1_153_434
 T = TypeVar("T")
 
 
-def writer_of(call: Call) -> str:
+def writer_of(call: Call) -> Writer:
     """Who a document's `by` names: the token, the user at the other end of the admin socket, or the role."""
+    address = "admin socket" if call.peer is not None else plain(call.address, 60)
     if call.principal.name:
-        return call.principal.name
+        return Writer(call.principal.name, address)
     if call.peer is None:
-        return call.principal.role
+        return Writer(call.principal.role, address)
     try:
-        return pwd.getpwuid(call.peer).pw_name
+        return Writer(pwd.getpwuid(call.peer).pw_name, address)
     except KeyError:
-        return f"user {call.peer}"
+        return Writer(f"user {call.peer}", address)
 
 
 def is_known(call: Call, tag: object) -> bool:

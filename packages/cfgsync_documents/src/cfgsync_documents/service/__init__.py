@@ -8,9 +8,11 @@ if TYPE_CHECKING:
     from ..document import canonical as canonical
     from .documents import Documents as Documents
     from .documents import ScopeSnapshot as ScopeSnapshot
+    from .documents import ScopeState as ScopeState
     from .events import describe as describe
     from .for_materializers import snapshot_for_materializer as snapshot_for_materializer
     from .history import History as History
+    from .history import HistoryEntry as HistoryEntry
     from .rules import Checker as Checker
     from .rules import Question as Question
     from .schemas import schema_problems as schema_problems

@@ -17,7 +17,7 @@ from cfgsync_core import NEVER, Conflict, InvalidRequest, RevisionedStore, Unava
 from cfgsync_core.follow import BucketMirror, OtherServers
 from cfgsync_core.log_events import event
 
-from ..document import MAX_DOCUMENT_BYTES, Document, DocumentName, Scope
+from ..document import MAX_DOCUMENT_BYTES, By, Document, DocumentName, Scope
 from ..errors import DocumentConflict, NotAnObject
 from ..kinds import Kinds, kinds_name, read_kinds
 from ..merge import Merge
@@ -144,7 +144,7 @@ class Documents:
         self,
         scope: Scope,
         writes: Mapping[DocumentName, bytes | None],
-        by: str,
+        by: By,
         expected: Mapping[DocumentName, int] | None = None,
     ) -> Committed:
         """Write all documents (None deletes) in one revision, or nothing; see `ScopeMirror.commit`. Raises `InvalidDocument` too."""
@@ -156,7 +156,7 @@ class Documents:
             return Committed(NEVER, frozenset())
         return await self._commit(mirror, writes, by, expected or {})
 
-    async def set(self, name: DocumentName, data: bytes, by: str, expected: int | None = None) -> int:
+    async def set(self, name: DocumentName, data: bytes, by: By, expected: int | None = None) -> int:
         """Replace the whole document; returns its revision. `expected` is its revision, 0 creates only.
 
         Raises `DocumentConflict`, `InvalidDocument`, `InvalidRequest` (413), `Unavailable`.
@@ -164,7 +164,7 @@ class Documents:
         return await self._write(name, data, by, expected)
 
     async def patch(
-        self, name: DocumentName, patch: bytes, merge: Merge, by: str, expected: int | None = None
+        self, name: DocumentName, patch: bytes, merge: Merge, by: By, expected: int | None = None
     ) -> int:
         """Merge `patch`, a canonical JSON object, into the document, or into `{}` if it is absent; returns its revision.
 
@@ -198,12 +198,12 @@ class Documents:
         finally:
             turn.release()
 
-    async def delete(self, name: DocumentName, by: str, expected: int | None = None) -> bool:
+    async def delete(self, name: DocumentName, by: By, expected: int | None = None) -> bool:
         """Delete the document; False when it was absent. Raises `DocumentConflict`, `Unavailable`."""
         wanted = {} if expected is None else {name: expected}
         return bool((await self.commit(name.scope, {name: None}, by, wanted)).written)
 
-    async def _write(self, name: DocumentName, data: bytes, by: str, expected: int | None) -> int:
+    async def _write(self, name: DocumentName, data: bytes, by: By, expected: int | None) -> int:
         if len(data) > MAX_DOCUMENT_BYTES:
             raise InvalidRequest(413, f"the document would have over {MAX_DOCUMENT_BYTES} bytes")
         wanted = {} if expected is None else {name: expected}
@@ -219,7 +219,7 @@ class Documents:
         self,
         mirror: ScopeMirror,
         writes: Mapping[DocumentName, bytes | None],
-        by: str,
+        by: By,
         expected: Mapping[DocumentName, int],
     ) -> Committed:
         """Commit what its rules permit; when they change meanwhile, look again. Raises `InvalidDocument` and what

@@ -18,7 +18,7 @@ import msgspec
 from cfgsync_core import NEVER, Conflict, Gap, RevisionedStore, Unavailable, Unchanged, Version
 from cfgsync_core.log_events import event
 
-from ..document import DocumentName, Scope, at
+from ..document import By, DocumentName, Scope, at
 from ..errors import DocumentMissing
 from .documents import Documents
 from .scope_mirror import bucket_of, decode_stored
@@ -100,7 +100,7 @@ class History:
             if len(found) == len(entries):
                 return found  # else a slot was used again meanwhile
 
-    async def rollback(self, name: DocumentName, to: int, by: str) -> int:
+    async def rollback(self, name: DocumentName, to: int, by: By) -> int:
         """Write the value of revision `to` again, as a new revision, which is returned. Raises `DocumentMissing`."""
         for entry in await self.read(name):
             if entry.revision == to and entry.data is not None:

@@ -12,7 +12,7 @@ from cfgsync_core import Conflict, InvalidRequest, RevisionedStore, Version
 from cfgsync_core.follow import BucketMirror, OtherServers
 from cfgsync_core.log_events import event
 
-from ..document import MAX_SCOPE_BYTES, MAX_SCOPE_DOCUMENTS, Document, DocumentName, Scope
+from ..document import MAX_SCOPE_BYTES, MAX_SCOPE_DOCUMENTS, By, Document, DocumentName, Scope, Writer
 from ..errors import DocumentConflict
 
 log = logging.getLogger("cfgsync.documents")
@@ -134,7 +134,7 @@ class ScopeMirror:
     async def commit(
         self,
         writes: Mapping[DocumentName, bytes | None],
-        by: str,
+        by: By,
         expected: Mapping[DocumentName, int] | None = None,
     ) -> Committed:
         """Write all documents (None deletes) in one revision, or nothing. What is equal already is not written.
@@ -144,6 +144,7 @@ class ScopeMirror:
         """
         expected = expected or {}
         self.expect(expected)
+        writer = by if isinstance(by, Writer) else Writer(by)
         before = {name: self._mirror.get(name.key) for name in writes}
         revisions = {name: self._mirror.revision_of(name.key) or 0 for name in writes}
         many, size = self._growth(writes)
@@ -151,7 +152,7 @@ class ScopeMirror:
         self._coming_bytes += size
         try:
             version = await self._mirror.commit(
-                {name.key: _value(data, by, before[name]) for name, data in writes.items()},
+                {name.key: _value(data, writer.name, before[name]) for name, data in writes.items()},
                 {name.key: want for name, want in expected.items()},
             )
         except Conflict as error:
@@ -162,15 +163,18 @@ class ScopeMirror:
         written = frozenset(name for name, data in writes.items() if data != _data_of(before[name]))
         for name in written:
             log.info(
-                "%s %s %s of %s (revision %s)",
-                by,
+                "%s %s %s of %s%s (revision %s, before %s)",
+                writer.name,
                 "deleted" if writes[name] is None else "wrote",
                 name.key,
                 self.scope,
+                f" from {writer.address}" if writer.address else "",
                 version.revision,
+                revisions[name],
                 extra=event(
                     "document_written",
-                    by=by,
+                    by=writer.name,
+                    address=writer.address,
                     scope=str(self.scope),
                     document=name.key,
                     before=revisions[name],

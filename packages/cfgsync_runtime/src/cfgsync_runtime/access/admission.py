@@ -3,7 +3,7 @@ socket or a token."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
 from cfgsync_core.server import (
@@ -130,6 +130,8 @@ class Admission(LocalOperators):
             return None
         if route.access in ("public", "node"):
             return None
+        if route.scope is not None and text is None and self._has_session(route, call):
+            return None
         if route.scope is not None and self._open_documents:
             foreign = why_not_here(call.headers)
             return None if foreign is None else refusal(403, "forbidden", foreign)
@@ -174,10 +176,27 @@ class Admission(LocalOperators):
             call.principal = READER
         return None
 
+    def _has_session(self, route: Route, call: Call) -> bool:
+        """Whether a reader of the page may read these documents: a session is of a token for all of them. It sets the
+        principal."""
+        if route.method != "GET" or route.access != "reader" or not is_own_origin(call.headers):
+            return False
+        found = self._session(call)
+        if found is ANYONE:
+            return False
+        call.principal = found
+        return True
+
     def _session(self, call: Call) -> Principal:
         cookie = cookie_of(call)
         found = self._tokens.session(cookie) if cookie and self._tokens is not None else None
         return found or ANYONE
+
+
+def is_own_origin(headers: Mapping[str, str]) -> bool:
+    """False when a browser says that another site's page sends this; a program sends no `Origin`."""
+    origin = headers.get("Origin")
+    return origin is None or origin.lower().partition("://")[2] == headers.get("Host", "").lower() != ""
 
 
 def cookie_of(call: Call) -> str:

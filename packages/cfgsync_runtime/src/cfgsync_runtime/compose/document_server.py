@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 from cfgsync_core import Backend, ChangeHints, Engine
 from cfgsync_core.follow import OtherServers
@@ -23,6 +25,8 @@ from ..materializer.checking import ChildChecker
 from ..metrics.observed import Observed
 from ..metrics.requests import RequestCounts
 from ..operator.token_routes import token_routes
+from ..page.documents.answering import document_page_routes
+from ..page.login import login_routes
 from .backend import notifying, opened
 from .protection import refuse_open
 
@@ -32,6 +36,10 @@ if TYPE_CHECKING:
     from ..access.tls import ServerCertificate
 
 
+PageRoutes: TypeAlias = Callable[..., list[Route]]
+"""`document_page_routes`, of which `documents` and `history` are missing, and `are_open`."""
+
+
 @asynccontextmanager
 async def documents_in(
     store: NotifyingStore,
@@ -39,8 +47,9 @@ async def documents_in(
     interval: float,
     are_open: bool,
     checker: ChildChecker | None = None,
+    page: PageRoutes | None = None,
 ) -> AsyncIterator[tuple[Documents, list[Route]]]:
-    """The documents in a store while the context lasts, and their routes."""
+    """The documents in a store while the context lasts, and their routes; `page` makes those of their page."""
     if are_open:
         warn_of_open_documents()
     others = None if hints is None else OtherServers(hints, interval)
@@ -49,7 +58,8 @@ async def documents_in(
         Documents(store, others, checker=judging) as documents,
         History(store, documents) as history,
     ):
-        yield documents, [*name_routes(documents), *scope_routes(documents, history)]
+        shown = [] if page is None else page(documents, history, are_open=are_open)
+        yield documents, [*name_routes(documents), *scope_routes(documents, history), *shown]
 
 
 @asynccontextmanager
@@ -60,6 +70,8 @@ async def serving_documents(
     store: Backend | Engine | str = "memory:",
     open_documents: bool = False,
     checker: ChildChecker | None = None,
+    page: bool = True,
+    title: str | None = None,
     requires_tokens: bool = False,
     lacking: tuple[InsecureOption, ...] = (),
     tls: ServerCertificate | None = None,
@@ -82,14 +94,17 @@ async def serving_documents(
             hinting, hints, interval, anonymous=False, requires_tokens=requires_tokens
         )
         tokens, _ = await stack.enter_async_context(identified)
+        pages = partial(document_page_routes, title=title, has_login=True, has_fleet=False) if page else None
         kept, its = await stack.enter_async_context(
-            documents_in(hinting, hints, interval, open_documents, checker)
+            documents_in(hinting, hints, interval, open_documents, checker, pages)
         )
         readers = readers_of(host, lacking, requires_tokens)
         access = RequestCounts(Admission(readers, tokens=tokens, open_documents=open_documents))
         observed = Observed(access, store=hinting.tally, lacking=lacking, tls=tls)
         certified = None if tls is None else lambda: tls.ca_hash
         routes = [*health_routes(backend.admin.ping), *its, *token_routes(tokens, certified)]
+        if page:
+            routes += login_routes(tokens, socket.gethostname() if title is None else title)
         listens = listening(await loading, routes, observed, host, port, admin_socket, trusted_proxies)
         server = await stack.enter_async_context(listens)
         try:

@@ -143,9 +143,11 @@ async def serving_snapshot(
         its: list[Route] = []
         reads = documents_of(materializer or decider)
         if documents:
+            from ..page.documents.answering import document_page_routes
             from .document_server import documents_in  # loaded only where they are served
 
-            opened_documents = documents_in(hinting, hints, interval, open_documents, checker)
+            shown = partial(document_page_routes, title=title, has_login=True) if page else None
+            opened_documents = documents_in(hinting, hints, interval, open_documents, checker, shown)
             kept, its = await stack.enter_async_context(opened_documents)
         if reads:
             feed = await stack.enter_async_context(_fed(kept, reads))
@@ -201,7 +203,7 @@ async def serving_snapshot(
         )
         routes += token_routes(tokens, None if tls is None else lambda: tls.ca_hash)
         if page:
-            routes += page_routes(status, source, title=title, tokens=tokens)
+            routes += page_routes(status, source, title=title, tokens=tokens, has_documents=documents)
         if legacy_init_with_node:
             routes += init_with_node_routes(routes)
         drains: list[Callable[[], object]] = [pages.close, source.drain]

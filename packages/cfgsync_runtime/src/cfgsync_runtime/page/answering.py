@@ -24,15 +24,20 @@ def page_routes(
     details: NodeDetails | None = None,
     title: str | None = None,
     tokens: Tokens | None = None,
+    has_documents: bool = False,
 ) -> list[Route]:
     """`GET /`, for readers, and where there are `tokens`, `/login`. `source` is the same as `status` if it has generations to show, `details` if it has none and
-    knows what it gives each node. `title` is the name of the fleet (default: this host's name)."""
+    knows what it gives each node. `title` is the name of the fleet (default: this host's name). `has_documents`: there is `/documents`."""
     name = socket.gethostname() if title is None else title
     loaded: list[Views] = []
 
     async def page(call: Call) -> Reply:
         if not loaded:
-            loaded.append((await asyncio.to_thread(_load))(status, source, details, name, tokens is not None))
+            loaded.append(
+                (await asyncio.to_thread(_load))(
+                    status, source, details, name, tokens is not None, has_documents
+                )
+            )
         return await loaded[0].answer(call)
 
     operation = Operation(

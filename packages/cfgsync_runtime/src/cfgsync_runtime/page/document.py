@@ -18,11 +18,18 @@ _MARK: Final = (
 
 
 def document(
-    view: str, *sections: Child, title: str, live: bool, has_login: bool = False, bare: bool = False
+    view: str,
+    *sections: Child,
+    title: str,
+    stream: str = "",
+    has_login: bool = False,
+    has_fleet: bool = True,
+    has_documents: bool = False,
+    bare: bool = False,
 ) -> bytes:
     """The HTML of a view, under the `title` of the fleet; the script replaces a section, which it finds by its id, when it
-    has changed. `live`: the server has `GET /watch`. `has_login`: it has `/login`. `bare`: the view shows nothing of the fleet
-    and has no script."""
+    has changed. `stream` is the stream of hints to follow, `""` without one. `has_login`: the server has `/login`, `has_fleet`:
+    the fleet at `/`, `has_documents`: `/documents`. `bare`: the view shows nothing of the fleet and has no script."""
     at = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime())
     ours = assets()
     head = el(
@@ -36,7 +43,13 @@ def document(
     )
     bar = el(
         "header",
-        el("a", Markup(_MARK), el("span", title or "cfgsync", class_="words"), href="./", class_="brand"),
+        el(
+            "a",
+            Markup(_MARK),
+            el("span", title or "cfgsync", class_="words"),
+            href="./" if has_fleet else "documents",
+            class_="brand",
+        ),
         None
         if bare
         else el(
@@ -54,8 +67,10 @@ def document(
         el(
             "p",
             f"cfgsync {version('cfgsync-runtime')} · this page only reads · ",
-            el("a", "status", href="status"),
-            " · ",
+            (el("a", "fleet", href="./"), " · ", el("a", "status", href="status"), " · ")
+            if has_fleet
+            else None,
+            (el("a", "documents", href="documents"), " · ") if has_documents else None,
             el("a", "metrics", href="metrics"),
             " · ",
             el("a", "openapi", href="openapi.json"),
@@ -69,6 +84,6 @@ def document(
         el("main", sections, id="main", tabindex="-1"),
         foot,
         None if bare else el("script", Markup(ours.script)),
-        data_live="yes" if live else "no",
+        data_stream=stream or None,
     )
     return f"<!doctype html>\n{el('html', head, body, lang='en')}\n".encode()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
@@ -13,7 +12,7 @@ from cfgsync_core.log_events import event
 from cfgsync_core.server import Body, Call, Principal, Reply, Route, refusal
 from cfgsync_core.text import plain
 
-from ..access.admission import COOKIE, cookie_of
+from ..access.admission import COOKIE, cookie_of, is_own_origin
 from ..access.tokens.tokens import SESSION_SECONDS, Tokens
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def login_routes(tokens: Tokens, title: str) -> list[Route]:
         return await shown(tokens.session(cookie_of(call)))
 
     async def log_in(call: Call) -> Reply:
-        if not _own_origin(call.headers):
+        if not is_own_origin(call.headers):
             return refusal(403, "forbidden", "a page of another origin made this request (`Origin`)")
         made = await tokens.log_in(call.value)
         _record(call, None if made is None else made[1].token.name)
@@ -48,7 +47,7 @@ def login_routes(tokens: Tokens, title: str) -> list[Route]:
         return Reply(303, (), {"Location": "./", "Set-Cookie": cookie, "Cache-Control": "no-store"})
 
     async def log_out(call: Call) -> Reply:
-        if not _own_origin(call.headers):
+        if not is_own_origin(call.headers):
             return refusal(403, "forbidden", "a page of another origin made this request (`Origin`)")
         if cookie := cookie_of(call):
             await tokens.log_out(cookie)
@@ -70,12 +69,6 @@ def _token_in(body: bytes) -> str:
     except ValueError as error:
         raise InvalidRequest(400, "not what the form of the page sends") from error
     return fields.get("token", "")
-
-
-def _own_origin(headers: Mapping[str, str]) -> bool:
-    """False when a browser says that another site's page sends this; a program sends no `Origin`."""
-    origin = headers.get("Origin")
-    return origin is None or origin.lower().partition("://")[2] == headers.get("Host", "").lower() != ""
 
 
 def _record(call: Call, name: str | None) -> None:

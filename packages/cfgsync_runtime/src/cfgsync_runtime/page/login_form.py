@@ -27,7 +27,7 @@ class LoginForm(msgspec.Struct, frozen=True):
     def reply(self) -> Reply:
         """The page. Its policy lets a browser send the `Origin` of its form."""
         headers: Mapping[str, str] = {**assets().headers, "Referrer-Policy": "same-origin"}
-        body = document("Log in", self._section(), title=self.title, live=False, bare=True)
+        body = document("Log in", self._section(), title=self.title, bare=True)
         return Reply(401 if self.wrong else 200, (body,), headers)
 
     def _section(self) -> Markup:

@@ -225,14 +225,15 @@
   }
 
   // ---- hints ----
+  const hints = document.body.dataset.stream; // where they come from, if from anywhere
   let stream = null, open = false;
   function showConnection() {
     if (failedSince) showLive("lost", "no reply since " + failedSince.toISOString().slice(11, 19) + "Z; what you see is older");
     else if (open) showLive("live", "live");
-    else showLive("polls", (document.body.dataset.live === "yes" ? "no hints; " : "") + "reads every " + POLL_MS / 1000 + " s");
+    else showLive("polls", (hints ? "no hints; " : "") + "reads every " + POLL_MS / 1000 + " s");
   }
   function follow() {
-    stream = new EventSource("watch");
+    stream = new EventSource(hints);
     stream.onopen = () => { open = true; showConnection(); };
     stream.addEventListener("hint", reload);
     stream.onerror = () => {
@@ -250,7 +251,7 @@
     listenToFilter();
     drawGrid(document.getElementById("cell-data").textContent);
   }
-  if (document.body.dataset.live === "yes") follow();
+  if (hints) follow();
   setInterval(() => { spellTimes(); if (!open || failedSince) reload(); }, POLL_MS);
   document.addEventListener("visibilitychange", () => { if (!document.hidden) reload(); });
   showConnection();

@@ -46,7 +46,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
 class Views:
     """Answers `GET /`: the fleet from `status`, its generations from `source`, what a node registered and is given from
-    `details`. `title` is the name of the fleet; `has_login`: there is `/login`."""
+    `details`. `title` is the name of the fleet; `has_login`: there is `/login`, `has_documents`: `/documents`."""
 
     def __init__(
         self,
@@ -55,12 +55,14 @@ class Views:
         details: NodeDetails | None = None,
         title: str = "",
         has_login: bool = False,
+        has_documents: bool = False,
     ) -> None:
         self._status = status
         self._source = source
         self._details = source if details is None else details
         self._title = title
         self._has_login = has_login
+        self._has_documents = has_documents
         self._scanner = FleetScanner(status, self._address)
         self._making = asyncio.Lock()
         self._made: tuple[FleetScan, Wanted, Reply] | None = None
@@ -160,9 +162,15 @@ class Views:
         return await self._shown("Not held", lambda: [view], 404)
 
     async def _shown(self, view: str, sections: _Sections, status: int = 200) -> Reply:
-        live = self._source is not None
         made = await asyncio.to_thread(
-            lambda: document(view, sections(), title=self._title, live=live, has_login=self._has_login)
+            lambda: document(
+                view,
+                sections(),
+                title=self._title,
+                stream="" if self._source is None else "watch",
+                has_login=self._has_login,
+                has_documents=self._has_documents,
+            )
         )
         return Reply(status, (made,), assets().headers)
 

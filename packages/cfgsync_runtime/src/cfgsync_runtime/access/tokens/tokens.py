@@ -31,9 +31,9 @@ _GLOB: Final = re.compile(r"[A-Za-z0-9._*?-]{1,128}")
 _SCOPE: Final = re.compile(r"[A-Za-z0-9._-]{1,128}/[A-Za-z0-9._-]{1,128}")
 _TEXT: Final = re.compile(r"cfgsync_([0-9a-f]{12})_[A-Za-z0-9_-]{43}")
 _MAY: Final = {
-    "reader": ("reader",),
-    "writer": ("writer",),
-    "operator": ("reader", "writer", "operator"),
+    "reader": ("reader", "reader or writer"),
+    "writer": ("writer", "reader or writer"),
+    "operator": ("reader", "writer", "reader or writer", "operator"),
 }
 """The kinds of routes that a role may call, besides the public ones."""
 

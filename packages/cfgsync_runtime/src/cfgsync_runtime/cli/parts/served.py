@@ -72,7 +72,7 @@ def served(
     if settings.validator is not None:
         common |= {"checker": _checking(settings, settings.validator, lines)}
     if server is None and settings.materializer is None:
-        for name in ("legacy_init_with_node", "title", "page", "page_contents"):
+        for name in ("legacy_init_with_node", "page_contents"):
             del common[name]
         return partial(_of_documents, store=settings.store, **common), None
     common |= {

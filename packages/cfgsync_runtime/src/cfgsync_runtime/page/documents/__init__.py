@@ -1,0 +1,1 @@
+"""`GET /documents`: the config documents as a page, which only reads."""
