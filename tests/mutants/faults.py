@@ -563,7 +563,7 @@ FAULTS = (
         "a form of another site logs a browser in",
         (
             Edit(
-                f"{_PAGE}/login.py",
+                f"{_ACCESS}/admission.py",
                 "return origin is None or",
                 "return True or",
             ),
@@ -588,7 +588,7 @@ FAULTS = (
     ),
     Fault(
         "a fixture's server is not ended",
-        (Edit(f"{_TESTING}/served.py", "self._running.pop_all().close()", "pass"),),
+        (Edit(f"{_TESTING}/running_server.py", "self._running.pop_all().close()", "pass"),),
         ("tests/runtime/test_pytest_plugin.py",),
     ),
     Fault(

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from .client.definition import ConfigStartupMode as ConfigStartupMode
     from .client.definition import ConfigStatus as ConfigStatus
     from .client.definition import ConfigUpdate as ConfigUpdate
+    from .client.expiry import Result as Result
+    from .client.expiry import ResultCache as ResultCache
+    from .client.expiry import UnknownKind as UnknownKind
     from .client.manager import ConfigManager as ConfigManager
     from .document import Document as Document
     from .document import DocumentName as DocumentName

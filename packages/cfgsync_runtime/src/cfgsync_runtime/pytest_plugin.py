@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from .testing.fixtures import BootFleet, ServeBundle, ServeMaterializer
+    from .testing.fixtures import BootFleet, ServeBundle, ServeDocuments, ServeMaterializer
 
 
 @contextmanager
@@ -62,3 +62,13 @@ def cfgsync_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BootFlee
 
     with ExitStack() as started:
         yield BootFleet(started, lambda: tmp_path_factory.mktemp("cfgsync-fleet"))
+
+
+@pytest.fixture
+def cfgsync_documents() -> Iterator[ServeDocuments]:
+    """Serve config documents, on a free port: `cfgsync_documents({"limits": {"players": 50}}, env="production").url`."""
+    with _server_installed():
+        from .testing.fixtures import ServeDocuments
+
+    with ExitStack() as started:
+        yield ServeDocuments(started)

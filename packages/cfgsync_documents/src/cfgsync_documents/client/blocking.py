@@ -104,6 +104,10 @@ class BlockingConfigManager:
         watch = self._wait(self._manager.watch(name, on_update, app=app, env=env, namespace=namespace))
         return lambda: self._wait(watch.stop())
 
+    def why(self, app: str, env: str) -> str:
+        """See `ConfigManager.why`."""
+        return self._manager.why(app, env)
+
     def status(self, definition: ConfigDefinition[Any]) -> ConfigStatus:
         """See `ConfigManager.status`."""
 

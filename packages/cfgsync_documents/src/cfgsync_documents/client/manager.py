@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
@@ -20,6 +20,7 @@ from cfgsync_core.log_events import event
 from cfgsync_core.text import error_text
 
 from ..document import DocumentName, Scope
+from ..kinds import RESERVED
 from .binding import Binding, ConfigWatch
 from .definition import (
     ConfigDefinition,
@@ -30,6 +31,8 @@ from .definition import (
     ConfigStatus,
     ConfigUpdate,
 )
+from .expiry import MAX_RESULTS, ResultCache
+from .kind_events import adopt_kinds, following_kinds
 from .scope_view import ScopeView, SubscribeToScope
 from .snapshot_file import SnapshotFile
 from .transport import ConfigRefused, Contents, ScopeTransport
@@ -196,6 +199,28 @@ class ConfigManager:
         followed.view.watch(watch)
         await followed.start()
         return watch
+
+    @asynccontextmanager
+    async def results(
+        self, *, app: str = "default", env: str = "default", max_results: int = MAX_RESULTS
+    ) -> AsyncIterator[ResultCache]:
+        """A cache of results while the context lasts. The scope's document `cfgsync/kinds` says how long each kind may be used,
+        and the server's stream expires kinds at once."""
+        cache = ResultCache(max_results=max_results)
+        scope = Scope.checked(app, env)
+        watch = await self.watch(
+            "kinds", lambda kinds: adopt_kinds(cache, scope, kinds), app=app, env=env, namespace=RESERVED
+        )
+        try:
+            async with following_kinds(self._transport, scope, cache):
+                yield cache
+        finally:
+            await watch.stop()
+
+    def why(self, app: str, env: str) -> str:
+        """Why what is known of a scope is not current, `""` when it is, or when nothing of it is read."""
+        followed = self._scopes.get(Scope(app, env))
+        return "" if followed is None else followed.reader.why
 
     def status(self, definition: ConfigDefinition[Any]) -> ConfigStatus:
         """How current the value is. Raises `ConfigNotRegistered`."""

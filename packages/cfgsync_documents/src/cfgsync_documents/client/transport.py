@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
@@ -101,7 +101,7 @@ class ScopeTransport:
         except msgspec.MsgspecError as error:
             raise Unavailable(f"{self._server}: the answer is not SyncDefaults': {error}") from error
 
-    async def events(self, scope: Scope) -> AsyncIterator[StreamEvent]:
+    async def events(self, scope: Scope) -> AsyncGenerator[StreamEvent, None]:
         """The scope's stream (`GET /v1/config/watch`) until it ends. Raises `Unavailable`, `ConfigRefused`."""
         query = urlencode({"app": scope.app, "env": scope.environment})
         headers = {"Accept": "text/event-stream", **self._authorization()}

@@ -10,8 +10,7 @@ import asyncio
 import http.client
 import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from concurrent.futures import Future
-from contextlib import AbstractAsyncContextManager, ExitStack, closing, nullcontext
+from contextlib import AbstractAsyncContextManager, closing, nullcontext
 from typing import Any, Final, Self, TypeAlias, TypedDict, TypeVar, Unpack
 
 import msgspec
@@ -39,8 +38,9 @@ from ..compose.source_server import serving_source
 from ..errors import InputError
 from ..materializer.loading import materializer_from
 from ..settings.bundle_file import load_bundle
-from .loop_thread import LoopThread
 from .observed import ObservedMaterializer
+from .running_server import RunningServer
+from .served_documents import write_document
 
 T = TypeVar("T")
 
@@ -95,9 +95,12 @@ def serving_bundle(bundle: Bundle, shared: Files = (), *, port: int = 0) -> Serv
     return Served(lambda: serving_source(source, source, acknowledging=source, details=source, port=port))
 
 
-def serving_materializer(materializer: object, **options: Unpack[ServingOptions]) -> Served:
+def serving_materializer(
+    materializer: object, documents: Mapping[str, object] | None = None, **options: Unpack[ServingOptions]
+) -> Served:
     """A server of `materializer`: an object with `materialize_snapshot`, or a class or function that gives one when it
-    is called without arguments. It runs in this process, in a thread. Raises `InputError` for anything else."""
+    is called without arguments. It runs in this process, in a thread. `documents` are the first values of those that it
+    reads: by name, or `namespace/name`. Raises `InputError` for anything else."""
     if not callable(materializer) and not hasattr(materializer, "materialize_snapshot"):
         raise InputError(
             f"{repr(materializer)[:80]} is not a materializer",
@@ -106,62 +109,42 @@ def serving_materializer(materializer: object, **options: Unpack[ServingOptions]
     name = getattr(materializer, "__qualname__", type(materializer).__qualname__)
     options.setdefault("expose_errors", True)
     observed = ObservedMaterializer(materializer_from(materializer, name))
-    return Served(lambda: serving_snapshot(observed, **options), observed)
+    reads = bool(observed.documents)
+    return Served(
+        lambda: serving_snapshot(observed, documents=reads, open_documents=reads, **options),
+        observed,
+        documents,
+    )
 
 
-class Served:
-    """A server that runs while it is entered; leaving, or `stop()`, ends it. Its methods block, in any thread."""
+class Served(RunningServer):
+    """A server of files. Its methods block, in any thread."""
 
     def __init__(
         self,
         opened: Callable[[], AbstractAsyncContextManager[HttpServer]],
         observed: ObservedMaterializer | None = None,
+        documents: Mapping[str, object] | None = None,
     ) -> None:
-        self._opened = opened
-        self._running = ExitStack()
+        super().__init__(opened)
         self.observed: Final = observed
         """The materializer; None for a static bundle."""
-        self.url = ""
-        self.loop: LoopThread
-        """The loop that the server runs in."""
+        self._documents = documents or {}
 
     def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            self.loop = stack.enter_context(LoopThread("cfgsync-server"))
-            up: Future[tuple[HttpServer, asyncio.Event]] = Future()
-            living = self.loop.start(self._live(up))
-            try:
-                server, stop = up.result()
-            except BaseException:
-                living.cancel()
-                raise
-            self.url = server.url
-            stack.callback(self.loop.run, _ended(living, stop))
-            self._running = stack.pop_all()
+        super().__enter__()
+        for name, value in self._documents.items():
+            self.set_document(name, value)
         return self
 
-    async def _live(self, up: Future[tuple[HttpServer, asyncio.Event]]) -> None:
-        stop = asyncio.Event()
-        try:
-            async with self._opened() as server:
-                up.set_result((server, stop))
-                await stop.wait()
-        except BaseException as error:
-            if up.done():
-                raise
-            up.set_exception(error)
-
-    def __exit__(self, *_: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """End it now; a store in memory is lost. A second call does nothing."""
-        self._running.pop_all().close()
-
-    @property
-    def port(self) -> int:
-        """The port at 127.0.0.1."""
-        return int(self.url.rpartition(":")[2])
+    def set_document(self, name: str, value: object) -> None:
+        """Write a document that the materializer reads; see `ServedDocuments.set`."""
+        scope = "" if self.observed is None else self.observed.documents
+        if not scope:
+            raise InputError(
+                "the materializer reads no documents", 'give its class documents = "app/environment"'
+            )
+        write_document(self.port, scope, name, value)
 
     def files(
         self,
@@ -292,8 +275,3 @@ def registered_as(node: str | NodeRegistration, ip: str, metadata: object) -> No
 def raised(failure: BaseException) -> str:
     """What the materializer raised, or what is wrong with its result, in a sentence."""
     return f"the materializer raised {type(failure).__name__}{f': {failure}' if str(failure) else ''}"
-
-
-async def _ended(living: Future[None], stop: asyncio.Event) -> None:
-    stop.set()
-    await asyncio.wrap_future(living)
