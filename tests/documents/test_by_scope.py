@@ -264,4 +264,4 @@ async def test_both_surfaces_are_described_and_show_the_same_documents():
         reply = await session.get("/api/v1/config/theme?app=lobby&environment=prod")
         assert b'"data":{"a":1.0}' in await reply.read()
         described = await (await session.get("/openapi.json")).json()
-        assert len([path for path in described["paths"] if "config" in path]) == 13
+        assert len([path for path in described["paths"] if "config" in path]) == 14

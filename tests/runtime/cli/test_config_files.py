@@ -191,3 +191,19 @@ async def test_exported_files_stay_in_step_until_their_document_is_deleted(confi
         finally:
             process.kill()
             await process.wait()
+
+
+async def test_a_schema_is_set_shown_obeyed_and_removed(config, tmp_path):
+    (tmp_path / "schema.json").write_text('{"properties": {"players": {"type": "integer"}}}')
+    async with config() as run:
+        await run.put("limits", {"players": 5}, "default")
+        assert "set one: cfgsync config schema limits FILE" in await run("schema", "limits", code=1)
+        assert await run("schema", "limits", "schema.json") == "limits has this schema from now on\n"
+        assert json.loads(await run("schema", "limits")) == {"properties": {"players": {"type": "integer"}}}
+        refused = await run("patch", "limits", '{"players": "many"}', code=2)
+        assert "/players" in refused
+        (tmp_path / "bad.json").write_text('{"required": ["absent"]}')
+        assert "absent" in await run("schema", "limits", "bad.json", code=2)
+        assert "give one of them" in await run("schema", "limits", "bad.json", "--delete", code=2)
+        assert await run("schema", "limits", "--delete") == "limits has no schema\n"
+        await run("patch", "limits", '{"players": "many"}')

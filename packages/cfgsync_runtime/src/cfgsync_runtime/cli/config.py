@@ -9,7 +9,7 @@ import typer
 
 from cfgsync_core.text import plain
 
-from . import config_files
+from . import config_environments, config_files
 from .app import PLAIN
 from .parts.documents import words
 from .parts.documents.client import (
@@ -268,8 +268,9 @@ def watch(
             print((value.data or b"null").decode(), flush=True)
 
 
-app.command(short_help="What differs between two environments.")(config_files.diff)
-app.command(short_help="Write one environment's value in another one.")(config_files.promote)
+app.command(short_help="What differs between two environments.")(config_environments.diff)
+app.command(short_help="Write one environment's value in another one.")(config_environments.promote)
 app.command(short_help="Open a document in an editor.")(config_files.edit)
+app.command(short_help="The JSON Schema of a document.")(config_files.schema)
 app.command(short_help="Documents as files, once or for good.")(config_files.export)
 app.command("import", short_help="Files as documents, in one revision.")(config_files.import_)

@@ -1,8 +1,7 @@
-"""The commands of `cfgsync config` over several documents, environments and files: diff, promote, edit, export, import."""
+"""The commands of `cfgsync config` with files and an editor: edit, schema, export, import."""
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated, Final
 
 import typer
@@ -21,10 +20,10 @@ from .parts.documents.client import (
     DocumentClient,
     Environment,
     Name,
-    Namespace,
     Place,
     ScopeDocument,
     ScopeWrite,
+    content_of,
     in_a_place,
 )
 from .parts.documents.directory import Directory
@@ -37,77 +36,6 @@ HOLD_SECONDS: Final = 20
 OneNamespace = Annotated[
     str | None, typer.Option("--namespace", metavar="NAME", help="This namespace only.  [default: all]")
 ]
-
-
-@asking_a_server
-def diff(
-    name: Name,
-    before: Annotated[str, typer.Option("--from", metavar="NAME", help="The one environment.")],
-    after: Annotated[str, typer.Option("--to", metavar="NAME", help="The other environment.")],
-    app: App = DEFAULT,
-    namespace: Namespace = DEFAULT,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
-) -> None:
-    """What differs in a document between two environments, line by line.
-
-    \b
-    Examples:
-      cfgsync config diff flags --from staging --to production
-
-    Exit codes: 1 they differ, or one is absent; 5 not allowed, 7 no answer.
-    """
-    texts = []
-    for environment in (before, after):
-        with DocumentClient(server, admin_socket, token_file, Place(environment, app, namespace)) as client:
-            texts.append(words.pretty(client.decoded(name, client.call("GET", name), words.Shown).data))
-    lines = words.difference(texts[0], texts[1], f"{name} ({before})", f"{name} ({after})")
-    print("\n".join(lines) or f"{plain(name, 200)} is the same in both")
-    raise typer.Exit(int(bool(lines)))
-
-
-@asking_a_server
-def promote(
-    name: Name,
-    before: Annotated[
-        str, typer.Option("--from", metavar="NAME", help="The environment that has the value.")
-    ],
-    after: Annotated[str, typer.Option("--to", metavar="NAME", help="The environment that gets it.")],
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")] = False,
-    app: App = DEFAULT,
-    namespace: Namespace = DEFAULT,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
-) -> None:
-    """Write the value of one environment in another one, after the difference was shown and confirmed.
-
-    \b
-    Examples:
-      cfgsync config promote flags --from staging --to production
-
-    Exit codes: 1 absent there, or not confirmed; 2 not valid, 5 not allowed,
-    7 no answer, 10 changed meanwhile.
-    """
-    here, there = (Place(environment, app, namespace) for environment in (before, after))
-    with DocumentClient(server, admin_socket, token_file, here) as client:
-        value = _one(client, name, here)
-        if value is None:
-            raise NoAnswer(1, f"there is no {here.named(name)}", "cfgsync config list shows which there are")
-    with DocumentClient(server, admin_socket, token_file, there) as client:
-        found = _one(client, name, there)
-        old = "" if found is None else words.pretty(found.content_json.encode())
-        new = words.pretty(value.content_json.encode())
-        lines = words.difference(old, new, f"{name} ({after})", f"{name} ({before})")
-        if not lines:
-            print(f"{plain(name, 200)} is the same in both")
-            return
-        print("\n".join(lines), flush=True)
-        if not yes:
-            _confirm(f"write it to {plain(after, 100)}?")
-        write = ScopeWrite(namespace, name, value.content_json, 0 if found is None else found.version)
-        print(f"{there.named(name)} revision {client.commit([write])}")
 
 
 @asking_a_server
@@ -130,7 +58,7 @@ def edit(
     Exit codes: 2 not valid, 5 not allowed, 7 no answer, 10 changed meanwhile.
     """
     with DocumentClient(server, admin_socket, token_file, place) as client:
-        found = _one(client, name, place)
+        found = client.find(name)
         before = "{}\n" if found is None else words.pretty(found.content_json.encode())
         edited = EditedText(name, before)
         text = edited.edit()
@@ -251,16 +179,41 @@ def import_(
             print(f"{counted(same, 'document')} equal")
 
 
-def _one(client: DocumentClient, name: str, place: Place) -> ScopeDocument | None:
-    """A document with its revision, None when it is absent."""
-    documents = client.scope()[1].documents or ()
-    return next((one for one in documents if one.key == f"{place.namespace}/{name}"), None)
+@asking_a_server
+@in_a_place
+def schema(
+    name: Name,
+    file: Annotated[str | None, typer.Argument(metavar="[FILE|-]", show_default=False)] = None,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove the schema.")] = False,
+    place: Place = HERE,
+    server: Server = DEFAULT_SERVER,
+    admin_socket: AdminSocket = None,
+    token_file: TokenFile = None,
+) -> None:
+    """Set the JSON Schema (2020-12) that a document must fit from now on, or print the one that is set.
 
+    A schema that the present value breaks is refused.
 
-def _confirm(question: str) -> None:
-    """Ask on the terminal. Raises `InputError` without one, `typer.Exit` for another answer than yes."""
-    if not sys.stdin.isatty():
-        raise InputError("promote asks before it writes, and there is no terminal", "say --yes")
-    if input(f"{question} [y/N] ").strip().lower() not in ("y", "yes"):
-        print("nothing was written")
-        raise typer.Exit(1)
+    \b
+    Examples:
+      cfgsync config schema limits limits.schema.json --env production
+      cfgsync config schema limits --env production
+
+    Exit codes: 1 no schema, 2 not valid, or the document does not fit;
+    5 not allowed, 7 no answer.
+    """
+    if delete and file is not None:
+        raise InputError("--delete and a file are both given", "give one of them")
+    shown = plain(name, 200)
+    with DocumentClient(server, admin_socket, token_file, place) as client:
+        if file is not None:
+            client.call_scope("PUT", name, "schema", content_of(file))
+            print(f"{shown} has this schema from now on")
+        elif delete:
+            client.call_scope("DELETE", name, "schema")
+            print(f"{shown} has no schema")
+        else:
+            found = client.call_scope(
+                "GET", name, "schema", absent=f"set one: cfgsync config schema {shown} FILE"
+            )
+            print(words.pretty(found.body), end="")

@@ -137,12 +137,15 @@ class DocumentClient(OperatorClient):
             name, self._send(method, f"{path}?{urlencode(where)}", ANSWER_WITHIN, body, headers)
         )
 
-    def call_scope(self, method: Method, name: str, what: str, body: bytes = b"") -> ReceivedAnswer:
-        """The same for what the second surface does with a document: its `history`, a `rollback`."""
+    def call_scope(
+        self, method: Method, name: str, what: str, body: bytes = b"", absent: str = ""
+    ) -> ReceivedAnswer:
+        """The same for what the second surface does with a document: its `history`, a `rollback`, its `schema`. `absent` is
+        what to do about a 404."""
         place = self._place
         words = (place.app, "envs", place.environment, "namespaces", place.namespace, "documents", name, what)
         path = "/".join(quote(word, safe="") for word in words)
-        return self._checked(name, self._send(method, f"{ADMIN}/{path}", ANSWER_WITHIN, body))
+        return self._checked(name, self._send(method, f"{ADMIN}/{path}", ANSWER_WITHIN, body), absent)
 
     def scope(self, tag: str = "", hold: int = 0) -> tuple[str, ScopeDocuments]:
         """Every document of the app's environment, in one state, and its tag. With the `tag` of the last one the server holds
@@ -165,12 +168,17 @@ class DocumentClient(OperatorClient):
             answer = msgspec.structs.replace(answer, status=409)
         return self.decoded("", self._checked("", answer), ScopeRevision).version
 
-    def _checked(self, name: str, answer: ReceivedAnswer) -> ReceivedAnswer:
+    def find(self, name: str) -> ScopeDocument | None:
+        """A document, also one that is no object; None when it is absent."""
+        documents = self.scope()[1].documents or ()
+        return next((one for one in documents if one.key == f"{self._place.namespace}/{name}"), None)
+
+    def _checked(self, name: str, answer: ReceivedAnswer, absent: str = "") -> ReceivedAnswer:
         if answer.status >= 400:
-            raise self._refused(name, answer)
+            raise self._refused(name, answer, absent)
         return answer
 
-    def _refused(self, name: str, answer: ReceivedAnswer) -> NoAnswer:
+    def _refused(self, name: str, answer: ReceivedAnswer, absent: str) -> NoAnswer:
         try:
             said = msgspec.json.decode(answer.body, type=_Error)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -187,7 +195,9 @@ class DocumentClient(OperatorClient):
                 1, f"there is no {self._place.named(name)}", "cfgsync config list shows which there are"
             )
         if answer.status == 404 and said.detail:
-            return NoAnswer(1, why, f"cfgsync config history {plain(name, 200)} shows which there are")
+            return NoAnswer(
+                1, why, absent or f"cfgsync config history {plain(name, 200)} shows which there are"
+            )
         if answer.status == 404:
             return NoAnswer(
                 7, f"{self.at} serves no documents: {why}", "serve them: cfgsync serve --documents"
