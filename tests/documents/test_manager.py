@@ -183,6 +183,56 @@ async def test_a_scope_is_read_at_intervals_when_no_hint_ever_comes():
         await eventually(lambda: manager.get(one) == Limits(60))
 
 
+async def test_a_bus_that_dies_between_changes_delays_no_value_beyond_an_interval():
+    alive = True
+
+    @asynccontextmanager
+    async def bus(app: str, env: str):
+        if not alive:
+            raise ConnectionError("the bus is gone")
+
+        async def heard():
+            while alive:
+                await asyncio.sleep(0.01)
+                yield None
+
+        yield heard()
+
+    one = definition()
+    async with serving() as there, ConfigManager.connect(there.url, interval=0.3, hints=bus) as manager:
+        await manager.register(one, app="proxy", env="prod")
+        for players in range(1, 40):
+            alive = players < 20
+            await there.put({"players": players})
+        await eventually(lambda: manager.get(one) == Limits(39))
+
+
+@pytest.mark.parametrize("mode", [{}, DEGRADED | {"timeout": 60.0}])
+async def test_a_manager_that_closes_ends_a_registration_that_is_under_way(mode):
+    one = definition()
+    async with ConfigManager.connect(NOWHERE) as manager:
+        registering = asyncio.create_task(manager.register(one, app="proxy", env="prod", **mode))
+        await eventually(lambda: manager._bootstraps)
+        await asyncio.sleep(0)
+    with pytest.raises(ConfigRegistrationException, match="the manager was closed"):
+        await registering
+    with pytest.raises(ConfigNotRegistered):
+        manager.get(one)
+
+
+async def test_a_registration_that_is_cancelled_leaves_nothing_registered():
+    one = definition()
+    async with ConfigManager.connect(NOWHERE) as manager:
+        registering = asyncio.create_task(manager.register(one, app="proxy", env="prod"))
+        await eventually(lambda: manager._bootstraps)
+        registering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await registering
+        with pytest.raises(ConfigNotRegistered):
+            manager.get(one)
+        await eventually(lambda: not manager._bootstraps)
+
+
 async def test_a_document_without_a_type_is_watched_by_its_name_until_the_watch_stops(caplog):
     seen: list[ConfigUpdate] = []
     async with serving() as there:

@@ -62,8 +62,8 @@ async def _follow(transport: ScopeTransport, scope: Scope, cache: ResultCache) -
                     _take(cache, one.name, one.data)
         except (Unavailable, ConfigRefused) as error:
             why = error_text(error)
-        cache.gap()
         if not failures:
+            cache.gap()  # once: what is computed while the stream is away is used for its time
             log.warning(
                 "no events of kinds in %s: %s; cached results are asked for again",
                 scope,

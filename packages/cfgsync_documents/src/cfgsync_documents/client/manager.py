@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 from cfgsync_core import Unavailable
-from cfgsync_core.follow import INTERVAL, ReaderState, Reconciler
+from cfgsync_core.follow import INTERVAL, ReaderState
 from cfgsync_core.log_events import event
 from cfgsync_core.text import error_text
 
@@ -33,9 +33,9 @@ from .definition import (
 )
 from .expiry import MAX_RESULTS, ResultCache
 from .kind_events import adopt_kinds, following_kinds
-from .scope_view import ScopeView, SubscribeToScope
+from .scope_view import FollowedScope, ScopeView, SubscribeToScope
 from .snapshot_file import SnapshotFile
-from .transport import ConfigRefused, Contents, ScopeTransport
+from .transport import ConfigRefused, ScopeTransport
 
 T = TypeVar("T")
 
@@ -45,27 +45,6 @@ RETRY_SECONDS: Final = 0.25
 RETRY_AT_MOST: Final = 1.0
 
 log = logging.getLogger("cfgsync.documents")
-
-
-class _Followed:
-    """One scope: its view, and the loop that keeps it in step."""
-
-    def __init__(self, view: ScopeView, interval: float, hints: SubscribeToScope | None) -> None:
-        self.view = view
-        self.turn = asyncio.Lock()
-        self.reader: Reconciler[Contents] = Reconciler(
-            view,
-            interval=interval,
-            subscribe=None if hints is None else lambda: view.hinted(hints),
-            held_reads=hints is None,
-            name=f"documents {view.scope}",
-        )
-        self.is_running = False
-
-    async def start(self) -> None:
-        if not self.is_running:
-            self.is_running = True
-            await self.reader.__aenter__()
 
 
 class ConfigManager:
@@ -85,8 +64,9 @@ class ConfigManager:
         self._hints = hints
         self._cache = None if cache_dir is None else Path(cache_dir)
         self._interval = interval
-        self._scopes: dict[Scope, _Followed] = {}
-        self._places: dict[int, tuple[ConfigDefinition[Any], _Followed, str]] = {}
+        self._scopes: dict[Scope, FollowedScope] = {}
+        self._places: dict[int, tuple[ConfigDefinition[Any], FollowedScope, str]] = {}
+        self._bootstraps: set[asyncio.Task[str]] = set()
         self._stack = AsyncExitStack()
 
     @classmethod
@@ -114,6 +94,9 @@ class ConfigManager:
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        for bootstrap in self._bootstraps:
+            bootstrap.cancel()
+        await asyncio.gather(*self._bootstraps, return_exceptions=True)
         for followed in self._scopes.values():
             await followed.reader.close()
         await self._stack.aclose()
@@ -144,14 +127,19 @@ class ConfigManager:
         view.unsent.add(name.key)
         self._places[id(definition)] = (definition, followed, name.key)
         within = WITHIN[startup_mode] if timeout is None else timeout
+        bootstrap = asyncio.create_task(self._bootstrap(followed, name.key, within))
+        self._bootstraps.add(bootstrap)
+        bootstrap.add_done_callback(self._bootstraps.discard)
         try:
-            why = await self._bootstrap(followed, name.key, within)
+            await asyncio.wait([bootstrap])
+            why = "the manager was closed" if bootstrap.cancelled() else bootstrap.result()
         except BaseException:
+            bootstrap.cancel()
             await self._forget(definition)
             raise
         if binding.is_ready:
             return ConfigRegistrationResult("READY")
-        if startup_mode is ConfigStartupMode.FAIL_CLOSED:
+        if startup_mode is ConfigStartupMode.FAIL_CLOSED or bootstrap.cancelled():
             await self._forget(definition)
             words = "Config bootstrap failed" if why else "Config bootstrap left binding uninitialized"
             raise ConfigRegistrationException(words, definition, app, env, why or binding.error)
@@ -233,7 +221,7 @@ class ConfigManager:
         state = reader.state if followed.is_running else ReaderState.NEW
         return ConfigStatus(state, str(view.known or ""), age, binding.error or reader.why, read, hinted)
 
-    async def _bootstrap(self, followed: _Followed, key: str, within: float) -> str:
+    async def _bootstrap(self, followed: FollowedScope, key: str, within: float) -> str:
         """Send the default, start to follow, and bind what is read; why it failed, or `""`."""
         why = "the server did not answer in time"
         view = followed.view
@@ -267,10 +255,10 @@ class ConfigManager:
             await view.bind(key)
         return ""
 
-    def _followed(self, scope: Scope) -> _Followed:
+    def _followed(self, scope: Scope) -> FollowedScope:
         if scope not in self._scopes:
             file = None if self._cache is None else SnapshotFile(self._cache, scope)
-            self._scopes[scope] = _Followed(
+            self._scopes[scope] = FollowedScope(
                 ScopeView(scope, self._transport, file), self._interval, self._hints
             )
         return self._scopes[scope]
@@ -282,7 +270,7 @@ class ConfigManager:
         view.unsent.discard(key)
         await self._leave(followed)
 
-    async def _leave(self, followed: _Followed) -> None:
+    async def _leave(self, followed: FollowedScope) -> None:
         view = followed.view
         if not view.bindings and not view.watches and self._scopes.get(view.scope) is followed:
             del self._scopes[view.scope]

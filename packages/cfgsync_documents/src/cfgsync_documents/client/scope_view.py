@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAlias
 
 from cfgsync_artifacts import CfgsyncError
 from cfgsync_core import Version
-from cfgsync_core.follow import Ask, Same, Steps, Whole
+from cfgsync_core.follow import Ask, Reconciler, Same, Steps, Whole
 from cfgsync_core.log_events import event
 from cfgsync_core.text import error_text
 
@@ -149,6 +149,27 @@ class ScopeView:
                     extra=event("cache_unavailable", path=str(self._file.path)),
                 )
             self._unsaved = error_text(error)
+
+
+class FollowedScope:
+    """One scope: its view, and the loop that keeps it in step."""
+
+    def __init__(self, view: ScopeView, interval: float, hints: SubscribeToScope | None) -> None:
+        self.view = view
+        self.turn = asyncio.Lock()
+        self.reader: Reconciler[Contents] = Reconciler(
+            view,
+            interval=interval,
+            subscribe=None if hints is None else lambda: view.hinted(hints),
+            held_reads=hints is None,
+            name=f"documents {view.scope}",
+        )
+        self.is_running = False
+
+    async def start(self) -> None:
+        if not self.is_running:
+            self.is_running = True
+            await self.reader.__aenter__()
 
 
 def _write(file: SnapshotFile, version: str, contents: Contents, good: dict[str, str | None]) -> None:
