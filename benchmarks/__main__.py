@@ -30,6 +30,7 @@ FIGURES = (
     "follow",
     "idle",
     "tls",
+    "documents",
 )
 RESULTS = Path(__file__).with_name("results.json")
 

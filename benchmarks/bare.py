@@ -7,6 +7,7 @@ as many have registered as the environment says. With a certificate in the envir
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import ssl
 
@@ -57,7 +58,23 @@ async def main() -> None:
         released.set()
         return web.Response(status=202)
 
+    found = {"theme": json.loads(words.document_body())}
+    tag = {"ETag": f'"{words.EPOCH}.1"', "Cache-Control": "no-cache"}
+
+    async def read(request: web.Request) -> web.Response:
+        return web.json_response({"name": "theme", "data": found["theme"], "revision": 1}, headers=tag)
+
+    async def patch(request: web.Request) -> web.Response:
+        found["theme"] = {**found["theme"], **json.loads(await request.read())}
+        return web.json_response({"name": "theme", "revision": 1})
+
+    async def known(request: web.Request) -> web.Response:
+        return web.Response(status=304, headers=tag)
+
     app = web.Application()
+    app.router.add_get("/api/v1/config/{name}", read)
+    app.router.add_patch("/api/v1/config/{name}", patch)
+    app.router.add_get("/v1/config/apps/{app}/envs/{env}/snapshot", known)
     app.router.add_post("/register", register)
     app.router.add_post("/node", node)
     app.router.add_post("/release", release)

@@ -84,6 +84,25 @@ def fleet_server(
 
 
 @contextmanager
+def document_server(store: Path) -> Iterator[Process]:
+    """`cfgsync serve --open-documents` on a SQLite file."""
+    command = [str(CFGSYNC), "serve", "--open-documents", "--store", f"sqlite:{store}", "--port", "0"]
+    with _announced(command) as process:
+        yield process
+
+
+@contextmanager
+def callbacks(port: int, count: int) -> Iterator[subprocess.Popen[str]]:
+    """A program that binds the document `clock` and prints how long its changes take to it, see `callbacks.py`."""
+    command = [sys.executable, "-m", "benchmarks.callbacks", str(port), str(count)]
+    started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=_environment(None))
+    with _ended(started) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+
+
+@contextmanager
 def etcd(directory: Path) -> Iterator[Process | None]:
     """A private etcd, None when it is not installed."""
     if shutil.which("etcd") is None:

@@ -57,5 +57,32 @@ def release(number: int) -> bytes:
     return post("/release", b"{}")
 
 
+DOCUMENT = "/api/v1/config/theme"
+SNAPSHOT = "/v1/config/apps/default/envs/default/snapshot"
+
+
+def document_body() -> bytes:
+    """A document of 4 KiB, with a member for each writer."""
+    members = ",".join(f'"f{n}":{n}' for n in range(64))
+    return f'{{{members},"text":"{"x" * 3_500}"}}'.encode()
+
+
+def read_document(number: int) -> bytes:
+    return f"GET {DOCUMENT} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+
+
+def known_snapshot(number: int) -> bytes:
+    """Answered 304, whatever its version is."""
+    return f"GET {SNAPSHOT} HTTP/1.1\r\nHost: 127.0.0.1\r\nIf-None-Match: *\r\n\r\n".encode()
+
+
+def set_document(number: int) -> bytes:
+    return post(DOCUMENT, document_body())
+
+
+def patch_document(number: int) -> bytes:
+    return post(DOCUMENT, f'{{"f{number % 64}":{1_000 + number}}}'.encode()).replace(b"POST", b"PATCH", 1)
+
+
 def payload(number: int) -> NodeArtifactsPayload:
     return NodeArtifactsPayload.from_files(file_of(identifier(number)))

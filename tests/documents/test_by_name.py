@@ -7,15 +7,18 @@ import os
 import pwd
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
 import pytest
 
 from cfgsync_adapter import MaterializedArtifacts
-from cfgsync_core import MemoryStore
+from cfgsync_core import Backend, Gap, MemoryStore, Version
+from cfgsync_documents import DocumentName, Scope
+from cfgsync_documents.service import Documents
 from cfgsync_runtime.compose.document_server import serving_documents
 from cfgsync_runtime.compose.fleet_server import serving_snapshot
+from tests.documents.bus import Bus
 
 ROOT = "/api/v1/config"
 PRODUCTION = {"X-Cfgsync-Environment": "production"}
@@ -96,9 +99,12 @@ async def test_preconditions_are_checked_and_a_failed_one_is_412():
             {"If-Match": "x"},
             {"If-Match": "0"},
             {"If-None-Match": '"1"'},
-            {"If-Match": "1", **create},
+            {"If-Match": "x", **create},
         ):
             assert (await answer(session, "POST", "/a", json={}, headers=wrong))[0] == 400, wrong
+        both = {"If-Match": "2", **create}  # never both hold
+        assert (await answer(session, "POST", "/a", json={}, headers=both))[0] == 412
+        assert (await answer(session, "POST", "/absent", json={}, headers=both))[0] == 412
         assert (await answer(session, "PATCH", "/a", json={"y": 2}, headers={"If-Match": "2"}))[0] == 200
         assert (await answer(session, "DELETE", "/a", headers={"If-Match": "3"}))[0] == 204
 
@@ -264,6 +270,39 @@ async def test_a_dropped_bucket_strands_no_watcher():
         await answer(session, "POST", "/a", json={"x": "new"})
         got = await frame(socket)
         assert (got["data"], got["epoch"] > before["epoch"]) == ({"x": "new"}, True)
+
+
+async def test_a_bucket_that_is_dropped_while_watchers_hold_revision_900_strands_nobody():
+    """The next write reaches every watcher, a held read, and readers outside by its newer epoch."""
+    bus, store = Bus(), MemoryStore()
+    async with Documents(store) as documents:
+        name = DocumentName(Scope("default", "production"), "default", "a")
+        for number in range(900):
+            await documents.set(name, b'{"x":%d}' % number, "ana")
+    async with opened(store=Backend(store, store, None, bus)) as session, AsyncExitStack() as stack:
+        sockets = [
+            await stack.enter_async_context(session.ws_connect(f"{ROOT}/{path}"))
+            for path in ("a/watch", "watch") * 10
+        ]
+        frames = [await frame(socket) for socket in sockets]
+        assert {one["revision"] for one in frames} == {900}
+        tag = (await session.get(f"{ROOT}/a")).headers["ETag"]
+        held = asyncio.create_task(
+            session.get(f"{ROOT}/a", headers={"If-None-Match": tag, "Prefer": "wait=30"})
+        )
+        await store.drop("config/default/production")
+        await answer(session, "POST", "/a", json={"x": "new"})
+        for socket in sockets:
+            got = await frame(socket)
+            assert (got["data"], got["epoch"] > frames[0]["epoch"]) == ({"x": "new"}, True)
+        assert (await (await held).json())["data"] == {"x": "new"}
+        assert await store.changes("config/default/production", Version.parse(tag.strip('"'))) == Gap(
+            await store.version("config/default/production")
+        )
+        async with asyncio.timeout(30):
+            while not bus.announced:
+                await asyncio.sleep(0.01)
+        assert all(body["epoch"] > frames[0]["epoch"] for _, body in bus.announced)
 
 
 async def test_a_plain_get_of_a_watch_is_426_and_a_stopping_server_ends_it():

@@ -120,6 +120,15 @@ async def test_defaults_create_what_is_missing_in_one_commit_and_overwrite_nothi
         assert (await answer(session, "GET", f"{APP}/snapshot"))[1] == found
 
 
+async def test_one_invalid_default_in_ten_is_400_and_none_of_the_ten_exists():
+    defaults = [{"namespace": "a", "configKey": f"k{n}", "defaultContentJson": "1"} for n in range(10)]
+    defaults[7]["defaultContentJson"] = "{,}"
+    async with opened() as session:
+        found = await code_of(session, "POST", f"{APP}/defaults", json={"defaults": defaults})
+        assert found[:2] == (400, "invalid_request")
+        assert (await answer(session, "GET", f"{APP}/snapshot"))[1] == {"version": 0, "documents": []}
+
+
 async def test_programs_that_name_the_same_new_keys_in_opposite_order_make_one_value_each():
     def defaults(keys: str, by: int) -> dict[str, object]:
         return {"defaults": [{"namespace": "g", "configKey": k, "defaultContentJson": f"{by}"} for k in keys]}

@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 
 import aiohttp
 
-from cfgsync_core import Backend, MemoryStore
+from cfgsync_core import Backend, MemoryHints, MemoryStore
+from cfgsync_documents import ConfigDefinition, ConfigManager
 from cfgsync_runtime.compose.document_server import serving_documents
+from tests.documents.bus import Bus
 from tests.documents.test_by_name import ROOT
 from tests.documents.test_by_scope import APP, ONE
-
-
-class Bus:
-    """Records what is announced; after `dies_after` events it raises."""
-
-    def __init__(self, dies_after=float("inf")):
-        self.announced = []
-        self.dies_after = dies_after
-
-    async def announce(self, subject, body):
-        if len(self.announced) >= self.dies_after:
-            raise ConnectionError("the bus is dead")
-        self.announced.append((subject, json.loads(body)))
-        return "published"
 
 
 def serving(bus):
@@ -70,23 +57,50 @@ async def test_every_commit_announces_both_forms_by_whichever_surface():
     assert "namespace" not in bus.announced[5][1]
 
 
+class DyingHints(MemoryHints):
+    """After `left` hints none arrives any more."""
+
+    def __init__(self, left):
+        super().__init__()
+        self.left = left
+
+    async def publish(self, bucket):
+        self.left -= 1
+        if self.left < 0:
+            raise ConnectionError("the bus is dead")
+        await super().publish(bucket)
+
+
 async def test_a_bus_that_dies_in_the_middle_of_a_thousand_writes_fails_none_and_every_event_is_counted():
-    bus = Bus(dies_after=1_000)
-    async with serving(bus) as server, aiohttp.ClientSession(server.url) as session:
+    """All are readable, a program that is bound on another server converges, and announced and failed are 2,000."""
+    bus, store, hints = Bus(dies_after=1_000), MemoryStore(), DyingHints(10)
+    shared = {"store": Backend(store, store, hints, bus), "interval": 0.5, "open_documents": True}
+    definition = ConfigDefinition("default", "d49", dict, default={})
+    async with (
+        serving_documents(**shared) as server,
+        serving_documents(**shared) as other,
+        aiohttp.ClientSession(server.url) as session,
+        ConfigManager.connect(other.url, interval=0.5) as manager,
+    ):
 
         async def write(number):
             async with session.post(f"{ROOT}/d{number % 50}", json={"x": number}) as reply:
                 return reply.status
 
-        statuses = [await asyncio.gather(*map(write, range(at, at + 50))) for at in range(0, 1_000, 50)]
+        await write(49)
+        await manager.register(definition, app="default", env="default")
+        statuses = [await asyncio.gather(*map(write, range(at, at + 50))) for at in range(50, 1_050, 50)]
         assert {status for many in statuses for status in many} == {200}
         found = [await (await session.get(f"{ROOT}/d{number}")).json() for number in range(50)]
-        assert [one["data"]["x"] for one in found] == list(range(950, 1_000))
+        assert [one["data"]["x"] for one in found] == list(range(1_000, 1_050))
 
         async def metrics():
             return counted(await (await session.get("/metrics")).text())
 
         async with asyncio.timeout(60):
-            while sum((await metrics()).values()) < 2_000:
+            while manager.get(definition) != {"x": 1_049}:
                 await asyncio.sleep(0.05)
-        assert await metrics() == {"published": 1_000, "skipped_not_connected": 0, "failed": 1_000}
+            while sum((await metrics()).values()) < 2_002:
+                await asyncio.sleep(0.05)
+        assert await metrics() == {"published": 1_000, "skipped_not_connected": 0, "failed": 1_002}
+        assert hints.left < 0

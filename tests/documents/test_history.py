@@ -7,10 +7,11 @@ import textwrap
 
 import pytest
 
-from cfgsync_core import MemoryStore, Unavailable
+from cfgsync_core import Gap, MemoryStore, Unavailable, Version
 from cfgsync_documents import DocumentMissing, DocumentName, Scope
 from cfgsync_documents.service import Documents, History
 from cfgsync_documents.service import history as module
+from cfgsync_runtime.backends.engines import open_backend
 
 SCOPE = Scope("lobby", "production")
 NAME = DocumentName(SCOPE, "default", "limits")
@@ -74,6 +75,23 @@ async def test_the_newest_hundred_are_kept_and_the_bucket_stays_bounded():
         assert await values(history, OTHER) == [(1, b"1", "ana")]
         snapshot = await store.snapshot("history/lobby/production")
         assert len(snapshot.entries) == 1 + 2 + 101  # the cursor, two indexes, the values
+
+
+async def test_ten_thousand_revisions_of_one_document_leave_the_others_history_and_a_bounded_file(tmp_path):
+    """The store keeps 1,000 revisions of each bucket, of that of the history too."""
+    url = f"sqlite:{tmp_path / 'store.db'}"
+    async with open_backend(url) as backend, kept(backend.store) as (documents, history):
+        await documents.set(OTHER, b"1", "ana")
+        for at in range(0, 10_000, 250):
+            await asyncio.gather(*(documents.set(NAME, b"%d" % n, "ana") for n in range(at, at + 250)))
+            await history.advance(SCOPE)
+        assert [one[0] for one in await values(history)] == list(range(10_001, 9_901, -1))
+        assert await values(history, OTHER) == [(1, b"1", "ana")]
+        version = await backend.store.version("config/lobby/production")
+        early = Version(version.epoch, version.revision - 1_100)
+        assert isinstance(await backend.store.changes("config/lobby/production", early), Gap)
+        assert len((await backend.store.snapshot("history/lobby/production")).entries) == 1 + 2 + 101
+    assert (tmp_path / "store.db").stat().st_size < 8 * 1024 * 1024
 
 
 async def test_what_was_replaced_over_thirty_days_ago_is_gone_and_what_was_valid_since_is_not():
@@ -180,8 +198,6 @@ WRITER = """
 
 
 async def test_the_history_is_whole_after_kill_9_between_commit_and_copy(tmp_path):
-    from cfgsync_runtime.backends.engines import open_backend
-
     url = f"sqlite:{tmp_path / 'store.db'}"
     for began in (0, 67, 134):
         done = subprocess.run([sys.executable, "-c", textwrap.dedent(WRITER), url, str(began)], timeout=60)

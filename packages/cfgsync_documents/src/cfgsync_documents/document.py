@@ -28,6 +28,13 @@ _DOTTED: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 _STRING_OR_BLANKS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[ \t\r\n]+')
 
 
+WORD_SCHEMA: Final = {"type": "string", "pattern": f"^[A-Za-z0-9_-]{{1,{MAX_WORD}}}$"}
+ENVIRONMENT_SCHEMA: Final = {"type": "string", "pattern": f"^[A-Za-z0-9_-]{{1,{MAX_ENVIRONMENT}}}$"}
+NAME_SCHEMA: Final = {"type": "string", "pattern": f"^{_DOTTED.pattern}$", "maxLength": MAX_WORD}
+QUERY_SCHEMA: Final = {"type": "string", "pattern": f"^[A-Za-z0-9_-]{{0,{MAX_ENVIRONMENT}}}$"}
+"""What `check_word` takes, as JSON Schemas; in a query an empty word is an absent one (some may be longer)."""
+
+
 class Scope(NamedTuple):
     """An environment of an app: its documents are in one bucket and have one revision counter."""
 

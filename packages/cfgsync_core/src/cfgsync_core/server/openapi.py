@@ -51,16 +51,17 @@ def _kinds(operation: Operation) -> Iterator[type[msgspec.Struct]]:
 
 
 def _operation(path: str, one: Operation, schema: _Schema) -> dict[str, Any]:
-    text = {"type": "string"}
+    text: Mapping[str, Any] = {"type": "string"}
     parameters = [
         *(
-            {"name": name, "in": "path", "required": True, "schema": text}
+            {"name": name, "in": "path", "required": True, "schema": one.names.get(name, text)}
             for name in findall(r"{(\w+)}", path)
         ),
         *({"name": name, "in": "query", "required": False, "schema": one.query[name]} for name in one.query),
         *(
-            {"name": name, "in": "header", "required": False, "schema": text, "example": example}
-            for name, example in one.headers.items()
+            {"name": name, "in": "header", "required": False}
+            | ({"schema": text, "example": given} if isinstance(given, str) else {"schema": given})
+            for name, given in one.headers.items()
         ),
     ]
     refused = Response((ErrorBody,), "see `code` and `message`")

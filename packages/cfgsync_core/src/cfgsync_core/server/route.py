@@ -113,14 +113,15 @@ class Response(msgspec.Struct, frozen=True):
 
 class Operation(msgspec.Struct, frozen=True):
     """A route in `/openapi.json`: `answers` by status, `errors` the statuses with the common error body, `query` the JSON
-    schema of each parameter, `headers` an example of each."""
+    schema of each parameter, `names` those of the path that are more than text, `headers` an example or the schema of each."""
 
     summary: str
     answers: Mapping[str, Response]
     errors: str = "400 503"
     body: type[msgspec.Struct] | None = None
     query: Mapping[str, Mapping[str, Any]] = {}
-    headers: Mapping[str, str] = {}
+    headers: Mapping[str, str | Mapping[str, Any]] = {}
+    names: Mapping[str, Mapping[str, Any]] = {}
     deprecated: bool = False
 
 

@@ -13,8 +13,19 @@ import msgspec
 
 from cfgsync_core import InvalidRequest, Version
 from cfgsync_core.server import Body, Call, Handler, Operation, Reply, Response, Route, refusal
+from cfgsync_core.store import epoch_ms
 
-from ..document import Document, DocumentName, Scope, canonical
+from ..document import (
+    ENVIRONMENT_SCHEMA,
+    MAX_ENVIRONMENT,
+    NAME_SCHEMA,
+    QUERY_SCHEMA,
+    Document,
+    DocumentName,
+    Scope,
+    canonical,
+    check_word,
+)
 from ..errors import DocumentConflict, DocumentMissing, InvalidDocument, NotAnObject
 from ..merge import rfc7396, shallow
 from ..service.documents import Documents
@@ -35,7 +46,7 @@ def name_routes(documents: Documents) -> list[Route]:
     """The routes of surface one."""
     handlers = _ByName(documents)
     written = {"200": Response((WrittenConfig,))}
-    with_match = {"If-Match": "3"}
+    with_match: dict[str, Any] = {"If-Match": _REVISION}
     return [
         _route(
             "GET",
@@ -63,7 +74,7 @@ def name_routes(documents: Documents) -> list[Route]:
             "Replace a document",
             written,
             "400 401 403 412 413 415 422 503 507",
-            headers={**with_match, "If-None-Match": "*"},
+            headers={**with_match, "If-None-Match": {"type": "string", "enum": ["*"]}},
             body=_BODY,
         ),
         _route(
@@ -97,7 +108,7 @@ class _ByName:
         self._documents = documents
 
     async def list(self, call: Call) -> Reply:
-        found = await self._documents.snapshot(_scope(call), call.query.get("namespace", DEFAULT))
+        found = await self._documents.snapshot(_scope(call), _namespace(call))
         listed = tuple(ListedConfig(one.name.name, one.revision, one.updated_at) for one in found.documents)
         return Reply(200, (msgspec.json.encode(ConfigList(listed)),))
 
@@ -118,16 +129,14 @@ class _ByName:
         return Reply(200, (head + document.data + b"," + tail,), headers)
 
     async def set(self, call: Call) -> Reply:
-        name, expected = _name(call), await self._expected(call)
-        return _written(name, await self._documents.set(name, _object(call), writer_of(call), expected))
+        name, body, expected = _name(call), _object(call), await self._expected(call)
+        return _written(name, await self._documents.set(name, body, writer_of(call), expected))
 
     async def patch(self, call: Call) -> Reply:
-        name, expected = _name(call), await self._expected(call)
+        name, body, expected = _name(call), _object(call), await self._expected(call)
         essence = call.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         merge = rfc7396 if essence == MERGE_PATCH else shallow
-        return _written(
-            name, await self._documents.patch(name, _object(call), merge, writer_of(call), expected)
-        )
+        return _written(name, await self._documents.patch(name, body, merge, writer_of(call), expected))
 
     async def delete(self, call: Call) -> Reply:
         await self._documents.delete(_name(call), writer_of(call), await self._expected(call))
@@ -139,23 +148,29 @@ class _ByName:
         return Reply(200, converse=partial(watch_socket.watch, self._documents, name.scope, read))
 
     async def watch_all(self, call: Call) -> Reply:
-        scope, namespace = _scope(call), call.query.get("namespace", DEFAULT)
+        scope, namespace = _scope(call), _namespace(call)
         read = partial(watch_socket.all_of, self._documents, scope, namespace)
         return Reply(200, converse=partial(watch_socket.watch, self._documents, scope, read))
 
     async def _expected(self, call: Call) -> int | None:
         """The revision that the document must have: 0 for `If-None-Match: *`, that of `If-Match`, None without both."""
         match, none_match = call.headers.get("If-Match"), call.headers.get("If-None-Match")
-        if none_match is not None:
-            if none_match.strip() != "*" or match is not None:
-                raise InvalidRequest(400, "a write takes If-None-Match: * or If-Match: <revision>")
-            return 0
-        if match is None:
-            return None
-        tag = match.strip().strip('"')
+        if none_match is not None and none_match.strip() != "*":
+            raise InvalidRequest(400, "a write takes If-None-Match: * or If-Match: <revision>")
+        expected = None if match is None else await self._matched(call, match.strip().strip('"'))
+        if none_match is None:
+            return expected
+        if expected is not None:  # never both hold
+            document = await self._documents.get(_name(call))
+            found = 0 if document is None else document.revision
+            raise DocumentConflict(_name(call), 0 if found else expected, found)
+        return 0
+
+    async def _matched(self, call: Call, tag: str) -> int:
         if "." in tag:
             try:
                 version = Version.parse(tag)
+                epoch_ms(version.epoch)
             except ValueError as error:
                 raise InvalidRequest(400, f"If-Match: {error}") from error
             if version.epoch == (await self._documents.version(_scope(call))).epoch:
@@ -167,12 +182,18 @@ class _ByName:
 
 
 def _scope(call: Call) -> Scope:
+    check_word("env", call.query.get("environment", DEFAULT), MAX_ENVIRONMENT)  # also where a header wins
     return Scope.checked(*_scope_words(call))
 
 
-def _name(call: Call) -> DocumentName:
+def _namespace(call: Call) -> str:
     namespace = call.query.get("namespace", DEFAULT)
-    return DocumentName.checked(_scope(call), namespace, call.names["name"], field="name")
+    check_word("namespace", namespace)
+    return namespace
+
+
+def _name(call: Call) -> DocumentName:
+    return DocumentName.checked(_scope(call), _namespace(call), call.names["name"], field="name")
 
 
 def _scope_words(call: Call) -> tuple[str, str]:
@@ -218,7 +239,12 @@ def _spelled(reply: Reply) -> Reply:
 
 
 _BODY: Final = Body(partial(canonical, what="the body"), MAX_BODY)
-_QUERY: Final = {word: {"type": "string"} for word in ("environment", "app", "namespace")}
+_QUERY: Final = dict.fromkeys(("environment", "app", "namespace"), QUERY_SCHEMA)
+_REVISION: Final = {
+    "type": "string",
+    "pattern": r'^([1-9][0-9]{0,17}|"[0-7][0-9a-f]{7}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}\.[0-9]{1,18}")$',
+    "examples": ["3"],
+}
 
 
 def _watching(path: str, handler: Handler) -> Route:
@@ -240,7 +266,7 @@ def _route(
     answers: dict[str, Response],
     errors: str = "400 401 403 503",
     *,
-    headers: dict[str, str] | None = None,
+    headers: dict[str, Any] | None = None,
     body: Body | None = None,
 ) -> Route:
     refused = dict.fromkeys(errors.split(), Response((ConfigError,), "see `error`"))
@@ -250,7 +276,8 @@ def _route(
         "",
         None if body is None else ConfigObject,
         _QUERY,
-        {ENVIRONMENT[0]: "production", **(headers or {})},
+        {ENVIRONMENT[0]: ENVIRONMENT_SCHEMA, **(headers or {})},
+        {"name": NAME_SCHEMA},
     )
     spelled: Callable[[Reply], Reply] = _spelled
     return Route(

@@ -5,7 +5,7 @@ Its errors are `application/problem+json` with a `code`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -14,7 +14,7 @@ import msgspec
 from cfgsync_core.server import Body, Call, Handler, Operation, Reply, Response, Route, refusal
 from cfgsync_core.wire import RequestBody
 
-from ..document import canonical
+from ..document import ENVIRONMENT_SCHEMA, NAME_SCHEMA, QUERY_SCHEMA, WORD_SCHEMA, canonical
 from ..errors import DocumentConflict, DocumentMissing, InvalidDocument
 from ..service.documents import Documents
 from ..service.history import History
@@ -90,7 +90,7 @@ def scope_routes(documents: Documents, history: History) -> list[Route]:
             "reader",
             "The documents of a scope, or of one namespace",
             {"200": Response((ScopeDocuments,))},
-            query={"namespace": {"type": "string"}},
+            query={"namespace": QUERY_SCHEMA},
         ),
         _route(
             "POST",
@@ -119,8 +119,8 @@ def scope_routes(documents: Documents, history: History) -> list[Route]:
             "writer",
             "Delete a document",
             {"200": Response((Deleted,))},
-            "409 422 507",
-            query={"expectedVersion": {"type": "integer"}},
+            "404 409 422 507",
+            query={"expectedVersion": {"type": "integer", "minimum": 1, "maximum": 10**18 - 1}},
         ),
         _route(
             "POST",
@@ -129,7 +129,7 @@ def scope_routes(documents: Documents, history: History) -> list[Route]:
             "writer",
             "Write and delete several documents in one revision, or none",
             version,
-            "409 413 415 422 507",
+            "404 409 413 415 422 507",
             body=(Writes, MAX_MANY),
         ),
         _route(
@@ -139,7 +139,7 @@ def scope_routes(documents: Documents, history: History) -> list[Route]:
             "reader",
             "The values that a document had, newest first",
             {"200": Response((HistoryList,))},
-            query={"limit": {"type": "integer"}},
+            query={"limit": {"type": "integer", "minimum": 1, "maximum": 10**9 - 1}},
         ),
         _route(
             "POST",
@@ -195,7 +195,7 @@ def scope_routes(documents: Documents, history: History) -> list[Route]:
             "reader",
             "Server-sent events of a scope: `hint` says look, an event of a kind expires what is cached of it",
             {"200": Response(media={"text/event-stream": {"type": "string"}})},
-            query={"app": {"type": "string"}, "env": {"type": "string"}},
+            query={"app": QUERY_SCHEMA, "env": QUERY_SCHEMA},
             scope=lambda call: "/".join(scope_words(call)),
             endless=True,
         ),
@@ -221,6 +221,13 @@ def _answered(handler: Handler) -> Handler:
     return answer
 
 
+_NAMES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "app": WORD_SCHEMA,
+    "env": ENVIRONMENT_SCHEMA,
+    "ns": WORD_SCHEMA,
+    "key": NAME_SCHEMA,
+    "kind": WORD_SCHEMA,
+}
 _TITLES: Final = {
     400: ("invalid_request", "Invalid request"),
     401: ("unauthenticated", "Unauthenticated"),
@@ -283,7 +290,7 @@ def _route(
         "config_watch" if endless else "config",
         access,
         None if kind is None else Body(_decoder(kind), at_most),
-        Operation(summary, {**answers, **refused}, "", kind, query or {}, headers or {}),
+        Operation(summary, {**answers, **refused}, "", kind, query or {}, headers or {}, _NAMES),
         endless=endless,
         scope=scope,
         errors=_spelled,

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Final, TypeVar
+from typing import Annotated, Any, ClassVar, Final, TypeVar
 
 import msgspec
 
 from cfgsync_core import InvalidRequest
 from cfgsync_core.wire import RequestBody
 
-from ..document import canonical
+from ..document import NAME_SCHEMA, WORD_SCHEMA, canonical
 
 POSITIVE: Final = (
     "expectedVersion must be greater than 0 when provided; use CreateDocument for create-if-absent semantics"
 )
+
+Word = Annotated[str, msgspec.Meta(extra_json_schema=WORD_SCHEMA)]
+Key = Annotated[str, msgspec.Meta(extra_json_schema=NAME_SCHEMA)]
+Content = Annotated[str, msgspec.Meta(extra_json_schema={"contentMediaType": "application/json"})]
+"""Described in `/openapi.json`, and checked where the message can name the word."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -109,9 +114,9 @@ class HistoryList(msgspec.Struct, frozen=True):
 class Default(msgspec.Struct, frozen=True, rename="camel"):
     """A document for SyncDefaults."""
 
-    namespace: str
-    config_key: str
-    default_content_json: str
+    namespace: Word
+    config_key: Key
+    default_content_json: Content
 
     @property
     def content(self) -> bytes:
@@ -127,9 +132,9 @@ class Defaults(msgspec.Struct, frozen=True):
 class NewDocument(msgspec.Struct, frozen=True, rename="camel"):
     """A document to create."""
 
-    namespace: str
-    config_key: str
-    content_json: str
+    namespace: Word
+    config_key: Key
+    content_json: Content
 
     @property
     def content(self) -> bytes:
@@ -139,8 +144,8 @@ class NewDocument(msgspec.Struct, frozen=True, rename="camel"):
 class PutDocument(msgspec.Struct, frozen=True, rename="camel"):
     """A document's new value; with `expectedVersion` only if it has this version."""
 
-    content_json: str
-    expected_version: int | None = None
+    content_json: Content
+    expected_version: Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 1})] | None = None
 
     @property
     def content(self) -> bytes:
@@ -150,10 +155,10 @@ class PutDocument(msgspec.Struct, frozen=True, rename="camel"):
 class Write(msgspec.Struct, frozen=True, rename="camel"):
     """One of several writes; null deletes, and an `expectedVersion` of 0 creates only."""
 
-    namespace: str
-    config_key: str
-    content_json: str | None
-    expected_version: int | None = None
+    namespace: Word
+    config_key: Key
+    content_json: Content | None
+    expected_version: Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 0})] | None = None
 
     @property
     def content(self) -> bytes | None:

@@ -7,7 +7,7 @@ import msgspec
 from cfgsync_core import InvalidRequest
 from cfgsync_core.server import Call, Reply, refusal
 
-from ..document import Document, DocumentName, Scope
+from ..document import Document, DocumentName, Scope, check_word
 from ..errors import DocumentConflict, DocumentMissing
 from ..kinds import KINDS, busted_name
 from ..service.documents import Documents, ScopeSnapshot
@@ -81,7 +81,10 @@ class ScopeHandlers:
             return _json(CreatedKeys(done.version.revision, created))
 
     async def list(self, call: Call) -> Reply:
-        found = await self._documents.snapshot(_scope(call), call.query.get("namespace") or None)
+        namespace = call.query.get("namespace") or None
+        if namespace is not None:
+            check_word("namespace", namespace)
+        found = await self._documents.snapshot(_scope(call), namespace)
         return _json(ScopeDocuments(tuple(map(_shown, found.documents))))
 
     async def create(self, call: Call) -> Reply:
@@ -117,17 +120,16 @@ class ScopeHandlers:
                 raise InvalidRequest(400, f"writes has {name.key} twice")
             writes[name] = write.content
             if write.expected_version is not None:
+                if write.expected_version < 0:
+                    raise InvalidRequest(400, "expectedVersion must be 0 or greater")
                 expected[name] = write.expected_version
         return await self._write(call, writes, expected)
 
     async def history(self, call: Call) -> Reply:
-        given = call.query.get("limit", "")
-        limit = (
-            min(int(given), MAX_ENTRIES)
-            if given.isascii() and given.isdigit() and len(given) < 9
-            else MAX_ENTRIES
-        )
-        entries = await self._history.read(_name(call), limit)
+        given = call.query.get("limit", str(MAX_ENTRIES))
+        if not (given.isascii() and given.isdigit() and len(given) < 10 and int(given)):
+            raise InvalidRequest(400, "limit must be a number greater than 0")
+        entries = await self._history.read(_name(call), min(int(given), MAX_ENTRIES))
         return _json(
             HistoryList(
                 tuple(

@@ -7,6 +7,7 @@ import socket
 from typing import TYPE_CHECKING
 
 from cfgsync_core.server import Call, Operation, Reply, Response, Route
+from cfgsync_documents.http import QUERY_SCHEMA
 from cfgsync_documents.service import Documents, History
 
 if TYPE_CHECKING:
@@ -43,7 +44,11 @@ def document_page_routes(
         "The config documents as a page; values are for readers",
         {"200": html, "404": html},
         "400 401 403 503",
-        query={word: {"type": "string"} for word in ("app", "env", "namespace", "name", "after")},
+        query={
+            **dict.fromkeys(("app", "env", "namespace"), QUERY_SCHEMA),
+            "name": {"type": "string", "pattern": r"^([A-Za-z0-9_-]{1,60}(\.[A-Za-z0-9_-]{1,60})?)?$"},
+            "after": {"type": "string"},
+        },
     )
     routes = [Route("GET", "/documents", page, "page", "reader", operation=operation)]
     return routes if has_fleet else [*routes, Route("GET", "/", first, "page")]

@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 from cfgsync_core.server import Call, Reply, why_not_here
 from cfgsync_documents import DocumentName, Scope
+from cfgsync_documents.http import check_word
 from cfgsync_documents.service import Documents, History
 
 from ..assets import assets
@@ -39,6 +40,8 @@ class DocumentPage:
     async def answer(self, call: Call) -> Reply:
         """HTML. Raises `InvalidRequest` for a name that no document can have, `Unavailable`."""
         query = call.query
+        for word in ("app", "namespace", "name"):
+            check_word(word, query.get(word, "default"), dotted=word == "name")
         if "env" not in query:
             scopes = await self._documents.scopes()
             states = [(scope, await self._documents.state(scope)) for scope in scopes[:SCOPES]]
