@@ -35,8 +35,12 @@ class RunningServer:
                 raise
             self.url = server.url
             stack.callback(self.loop.run, _ended(living, stop))
+            self._begin()
             self._running = stack.pop_all()
         return self
+
+    def _begin(self) -> None:
+        """What follows the start. When it raises, the server is ended."""
 
     async def _live(self, up: Future[tuple[HttpServer, asyncio.Event]]) -> None:
         stop = asyncio.Event()

@@ -11,7 +11,7 @@ import http.client
 import os
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, closing, nullcontext
-from typing import Any, Final, Self, TypeAlias, TypedDict, TypeVar, Unpack
+from typing import Any, Final, TypeAlias, TypedDict, TypeVar, Unpack
 
 import msgspec
 
@@ -131,11 +131,9 @@ class Served(RunningServer):
         """The materializer; None for a static bundle."""
         self._documents = documents or {}
 
-    def __enter__(self) -> Self:
-        super().__enter__()
+    def _begin(self) -> None:
         for name, value in self._documents.items():
             self.set_document(name, value)
-        return self
 
     def set_document(self, name: str, value: object) -> None:
         """Write a document that the materializer reads; see `ServedDocuments.set`."""

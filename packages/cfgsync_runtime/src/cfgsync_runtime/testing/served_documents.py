@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 from collections.abc import Mapping
 from contextlib import closing
-from typing import Any, Final, Self
+from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
@@ -29,11 +29,9 @@ class ServedDocuments(RunningServer):
         self._documents = documents
         self._scope = f"{app}/{env}"
 
-    def __enter__(self) -> Self:
-        super().__enter__()
+    def _begin(self) -> None:
         for name, value in self._documents.items():
             self.set(name, value)
-        return self
 
     def set(self, name: str, value: object) -> None:
         """Write a document: a value that is JSON, or a Struct or dataclass. Returns when a server's restart would keep it."""
