@@ -92,9 +92,9 @@ def document_server(store: Path) -> Iterator[Process]:
 
 
 @contextmanager
-def callbacks(port: int, count: int) -> Iterator[subprocess.Popen[str]]:
+def callbacks(port: int) -> Iterator[subprocess.Popen[str]]:
     """A program that binds the document `clock` and prints how long its changes take to it, see `callbacks.py`."""
-    command = [sys.executable, "-m", "benchmarks.callbacks", str(port), str(count)]
+    command = [sys.executable, "-m", "benchmarks.callbacks", str(port)]
     started = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=_environment(None))
     with _ended(started) as process:
         assert process.stdout is not None

@@ -17,7 +17,7 @@ from ..turns import Best, interleaved
 
 WRITERS = 64
 SPACING = 0.02
-"""Seconds between two sets, so that each is a change of its own."""
+"""Seconds between a callback and the next set, in which the program holds its next read."""
 
 
 def measure(scale: Scale, scratch: Path) -> Iterator[Row]:
@@ -89,13 +89,14 @@ def _read(port: int) -> dict[str, int]:
 
 def _callbacks(port: int, count: int) -> list[float]:
     """Seconds from each set to its callback, sorted."""
-    with processes.callbacks(port, count) as program:
+    took: list[float] = []
+    with processes.callbacks(port) as program:
+        assert program.stdout is not None
         for _ in range(count):
             body = json.dumps({"at": time.monotonic()}).encode()
             url = f"http://127.0.0.1:{port}/api/v1/config/clock"
             asked = urllib.request.Request(url, body, {"Content-Type": "application/json"}, method="POST")
             urllib.request.urlopen(asked, timeout=10).close()
+            took.append(float(program.stdout.readline()))
             time.sleep(SPACING)
-        assert program.stdout is not None
-        took: list[float] = json.loads(program.stdout.readline())
-    return took
+    return sorted(took)

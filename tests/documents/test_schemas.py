@@ -207,7 +207,7 @@ async def test_a_validator_sees_before_and_after_and_what_it_says_is_422(judge):
         assert await code_of(session, "DELETE", ONE) == (
             422,
             "invalid_document",
-            "Invalid document: lobby/prod: lobby/prod: nothing is ever deleted",
+            "Invalid document: lobby/prod: nothing is ever deleted",
         )
         assert (await answer(session, "GET", ONE.replace("/admin", "")))[0] == 200
 

@@ -79,7 +79,7 @@ class DocumentName(NamedTuple):
 
 
 class Writer(NamedTuple):
-    """Who writes, as the document keeps it, and where from, for the log only."""
+    """The name of a writer, which its documents keep, and the address, which only the log has."""
 
     name: str
     address: str = ""

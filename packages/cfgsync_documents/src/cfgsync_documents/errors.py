@@ -32,7 +32,7 @@ class DocumentConflict(CfgsyncError):
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What of a document does not hold: its key, a JSON pointer into it (`""`: the whole), and words."""
+    """What does not hold: a document's key (`""`: no certain one), a JSON pointer into it (`""`: the whole), and words."""
 
     document: str
     path: str
@@ -43,8 +43,7 @@ class InvalidDocument(CfgsyncError):
     """A write that its schema, or the server's validator, does not permit. Nothing was written."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        said = (f"{one.document}{f' at {one.path}' if one.path else ''}: {one.message}" for one in problems)
-        super().__init__(f"invalid document: {'; '.join(said)}")
+        super().__init__(f"invalid document: {'; '.join(map(_said, problems))}")
         self.problems = tuple(problems)
 
 
@@ -54,3 +53,8 @@ class NotAnObject(CfgsyncError):
     def __init__(self, name: DocumentName) -> None:
         super().__init__(f"config document is not a JSON object ({name.described})")
         self.name = name
+
+
+def _said(problem: Problem) -> str:
+    place = f" at {problem.path}" if problem.path else ""
+    return f"{problem.document}{place}: {problem.message}" if problem.document else problem.message

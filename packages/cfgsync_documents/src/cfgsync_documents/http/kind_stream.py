@@ -1,8 +1,7 @@
 """`GET /v1/config/watch`: server-sent events of one scope. A `hint` says "look"; an event of a kind expires what is cached of it.
 
-The events come from what changed between two states of the scope, so that another server's write makes them too. Whoever
-connects cannot know what it has missed: the first event expires every kind, and so does a state that does not follow the one
-before it.
+The events come from what changed between two states of the scope, so that another server's write makes them too. A program
+that connects cannot know what it has missed: the first event expires every kind, and so does a state of another epoch.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import msgspec
 
 from cfgsync_core import InvalidRequest
 from cfgsync_core.server import Call, Reply, refusal
+from cfgsync_core.wire import parse_wait
 
 from ..document import Document, DocumentName, Scope, check_word
 from ..errors import DocumentConflict, DocumentMissing
@@ -46,6 +47,9 @@ class ScopeHandlers:
         async def read() -> ScopeSnapshot:
             return await self._documents.snapshot(scope, namespace)
 
+        version = await self._documents.version(scope)
+        if is_known(call, version) and not parse_wait(call.headers.get("Prefer", "")):
+            return Reply(304, (), {"ETag": f'"{version}"', "Cache-Control": "no-cache"})
         found = await newest(self._documents, scope, call, read, is_news)
         headers = {"ETag": f'"{found.version}"', "Cache-Control": "no-cache"}
         if not is_news(found):

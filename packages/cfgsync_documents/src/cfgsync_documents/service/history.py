@@ -27,6 +27,8 @@ MAX_ENTRIES: Final = 100
 MAX_AGE_MS: Final = 30 * 24 * 3_600 * 1_000
 BATCH_CHANGES: Final = 100
 BATCH_BYTES: Final = 4 * 1024 * 1024
+TOGETHER_SECONDS: Final = 0.1
+"""From a change to its copy; those within that time are copied in one commit. A read copies first."""
 AGAIN_SECONDS: Final = 1.0
 """After a store that did not answer."""
 
@@ -122,6 +124,7 @@ class History:
     async def _follow(self) -> None:
         while True:
             await self._wake.wait()
+            await asyncio.sleep(TOGETHER_SECONDS)
             self._wake.clear()
             while self._behind:
                 scope = self._behind.pop()
