@@ -1,13 +1,19 @@
-"""Which tests measure time (`timed`), and which share something costly, so that one of pytest's workers runs them all."""
+"""Which tests share something costly, so that one of pytest's workers runs them all."""
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+# The tests whose `assert`s are rewritten are kept, whatever the shell says of bytecode: they cost each worker 13 s.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    sys.dont_write_bytecode = False
 
 for _signal in (
     signal.SIGHUP,
@@ -20,29 +26,12 @@ for _signal in (
 settings.register_profile("cfgsync", deadline=None)  # how long an example takes is the machine's matter
 settings.load_profile("cfgsync")
 
-UNTIMED = {
-    "test_bad_network",
-    "test_durability",
-    "test_full_disk",
-    "test_fuzz",
-    "test_hostile_server",
-    "test_schemathesis",
-}
-"""Of `tests/chaos`: what they wait for, they wait for long enough on a busy machine."""
-
 TOGETHER = (
     "tests/distributions/",  # wheels and environments
     "tests/docs/test_build.py",  # the built pages
     "tests/end_to_end/test_page_in_a_browser.py",  # one browser
 )
 """Each is run by one worker. xdist's own groups do nothing with pytest 9.2, which ignores the name that xdist gives an item."""
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for item in items:
-        folder = item.path.relative_to(config.rootpath).parts[:2]
-        if folder == ("tests", "chaos") and item.path.stem not in UNTIMED:
-            item.add_marker(pytest.mark.timed)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -7,9 +7,12 @@ import pytest
 
 from tests.processes import Place
 
+STARTED = {"test_dropins", "test_good_parent", "test_tls"}
+"""In these every command is started, which takes longer; elsewhere it is a fork of one that is loaded (tests/forks.py)."""
+
 
 @pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
+def place(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
     """A directory to run commands in; what was started in it ends with the test."""
-    with Place(tmp_path / "place") as made:
+    with Place(tmp_path / "place", forks=request.path.stem not in STARTED) as made:
         yield made
