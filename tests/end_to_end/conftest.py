@@ -7,7 +7,7 @@ import pytest
 
 from tests.processes import Place
 
-STARTED = {"test_dropins", "test_good_parent", "test_tls"}
+STARTED = {"test_good_parent", "test_tls"}
 """In these every command is started, which takes longer; elsewhere it is a fork of one that is loaded (tests/forks.py)."""
 
 
