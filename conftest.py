@@ -1,4 +1,4 @@
-"""Which tests share something costly, so that one of pytest's workers runs them all."""
+"""Which tests share something costly, so that one of pytest's workers runs them all, and which begin first."""
 
 from __future__ import annotations
 
@@ -32,6 +32,13 @@ TOGETHER = (
     "tests/end_to_end/test_page_in_a_browser.py",  # one browser
 )
 """Each is run by one worker. xdist's own groups do nothing with pytest 9.2, which ignores the name that xdist gives an item."""
+
+LONG = ("tests/chaos/", "tests/docs/", "tests/end_to_end/", "examples/")
+"""These begin first, so that at the end no worker has a long one alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 @pytest.hookimpl(optionalhook=True)
