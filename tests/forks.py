@@ -15,6 +15,7 @@ import importlib
 import json
 import os
 import pkgutil
+import resource
 import signal
 import socket
 import subprocess
@@ -42,6 +43,7 @@ _THEIRS = (
     *("NODES", "CALLS", "PIDS"),  # read by the applications of tests
 )
 """How the names of variables begin that no interpreter and no library reads while it starts."""
+_STARTED_WITH = dict(os.environ)
 _LARGEST = 128 * 1024
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -50,7 +52,7 @@ def may_fork(command: str, environment: Mapping[str, str]) -> bool:
     """Whether a fork is what a start would be: one of our commands, with no variable that is read earlier."""
     if command not in ENTRIES or os.environ.get("CFGSYNC_TESTS_EXEC") or sys.platform != "linux":
         return False
-    changed = {name for name, _ in environment.items() ^ os.environ.items()}
+    changed = {name for name, _ in environment.items() ^ _STARTED_WITH.items()}
     return all(name.startswith(_THEIRS) for name in changed)
 
 
@@ -80,6 +82,7 @@ class Stem:
                 [sys.executable, __file__, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                env=_STARTED_WITH,
                 pass_fds=[theirs.fileno()],
             )
 
@@ -158,12 +161,23 @@ def _answer(door: socket.socket) -> str | None:
             os.dup2(fd, number)
         os.closerange(3, 1024)
         door.detach()
+        _take_limits_of(os.getppid())
         os.chdir(cwd)
         os.environ.clear()
         os.environ.update(environment)
         sys.argv = sys.orig_argv = [script, *arguments]
         _open_streams()
         return ENTRIES[os.path.basename(script)]
+
+
+def _take_limits_of(parent: int) -> None:
+    """A child has the limits and the umask that its parent has now."""
+    for name in dir(resource):
+        if name.startswith("RLIMIT_"):
+            limit = getattr(resource, name)
+            resource.setrlimit(limit, resource.prlimit(parent, limit))
+    status = Path(f"/proc/{parent}/status").read_text()
+    os.umask(int(status.partition("Umask:")[2].split()[0], 8))
 
 
 def _open_streams() -> None:

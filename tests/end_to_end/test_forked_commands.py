@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -88,9 +89,28 @@ def test_a_node_becomes_its_program(place: Place) -> None:
     assert [int(pid), *said] == [process.pid, *started.stdout.splitlines()]
 
 
-def test_a_variable_that_an_interpreter_reads_is_only_for_a_start(place: Place) -> None:
+def test_it_has_the_limits_and_the_umask_that_the_test_has_now(place: Place) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    umask = os.umask(0o027)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft - 1, hard))
+    try:
+        process, log = place.start(*WAITING)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        os.umask(umask)
+    eventually(lambda: "waiting" in log.read_text())
+    assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (soft - 1, hard)
+    assert "Umask:\t0027\n" in Path(f"/proc/{process.pid}/status").read_text()
+
+
+def test_a_variable_that_an_interpreter_reads_is_only_for_a_start(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     process, _ = place.start("--help", environment={"PYTHONUTF8": "0"})
     assert type(process) is subprocess.Popen
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    third, _ = place.start("--help")
+    assert type(third) is subprocess.Popen
     other, _ = place.start("-c", "print('of Python')", command="python")
     assert type(other) is subprocess.Popen
     assert other.communicate()[0] == "of Python\n"
