@@ -9,11 +9,12 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
 
 # The tests whose `assert`s are rewritten are kept, whatever the shell says of bytecode: they cost each worker 13 s.
 if "PYTEST_XDIST_WORKER" in os.environ:
     sys.dont_write_bytecode = False
+
+from hypothesis import settings  # its modules, too, are rewritten
 
 for _signal in (
     signal.SIGHUP,

@@ -18,7 +18,8 @@ def under(root: Path, url: str, identifier: str = "n1") -> Path:
 
 def folder(root: Path, url: str, identifier: str = "n1", **more: str) -> tuple[Path, list[str]]:
     said: list[str] = []
-    found = state_directory(url, identifier, said.append, {"XDG_STATE_HOME": str(root), **more})
+    places = {"HOME": str(root / "home"), "XDG_STATE_HOME": str(root)}
+    found = state_directory(url, identifier, said.append, {**places, **more})
     return Path(found), said
 
 
