@@ -26,8 +26,8 @@ from ..process.server_signals import server_signals
 from ..settings.serve_settings import REPEATED, ServeSettings, flag_of
 from ..settings.settings_reader import read_serve_settings
 from .parts.messages import Over, fail, note
-from .parts.reloads import Reloads
-from .parts.served import Running, served
+from .parts.serve.reloads import Reloads
+from .parts.serve.served import Running, served
 from .parts.unfailing_stream import make_stdout_unfailing
 
 if TYPE_CHECKING:
