@@ -107,3 +107,10 @@ def test_a_name_server_that_does_not_answer_holds_nobody_up(monkeypatch: pytest.
     never.set()
     monkeypatch.setattr(addresses.socket, "getaddrinfo", REAL)
     assert own_address(ServerUrl.parse("http://127.0.0.1:1"), 0) == "127.0.0.1"
+
+
+def test_a_reason_for_having_no_address_yet_is_said_once() -> None:
+    said: list[str] = []
+    with pytest.raises(Lost):
+        own_address(ServerUrl.parse("http://no-such-host.invalid:1"), 0.5, said.append)
+    assert len(said) == len(set(said)) > 0
