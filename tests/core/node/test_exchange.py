@@ -499,6 +499,8 @@ def test_a_node_never_goes_back(seen: Version | None, answered: str, trusted: bo
     assert type(outcome) is (Fetched if trusted else Untrusted)
     if isinstance(outcome, Fetched):
         assert ("new epoch" in outcome.notice) is (seen is not None and seen.epoch != answered[:36])
+    else:
+        assert outcome.hint.count("nothing was written") == 1
 
 
 def test_an_original_server_without_digest_and_generation_is_taken_as_it_is() -> None:

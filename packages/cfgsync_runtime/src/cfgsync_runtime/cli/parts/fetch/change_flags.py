@@ -7,9 +7,8 @@ import signal
 from ....node.check import Check
 from ....node.on_changes import OnChange, OnChanges
 from ....program.process_group import GRACE
-from ....settings.durations import seconds_of
 from .arguments import FetchArguments
-from .flags import UnusableFlag
+from .flags import UnusableFlag, duration
 
 
 def on_changes(flags: FetchArguments) -> OnChanges:
@@ -73,11 +72,3 @@ def _signal_of(text: str) -> signal.Signals:
     if found in (signal.SIGKILL, signal.SIGSTOP):
         raise UnusableFlag(f"{found.name} is a signal that no program can catch", "--reload")
     return found
-
-
-def duration(flag: str, text: str) -> float:
-    """Seconds, as `seconds_of` reads them. Raises `UnusableFlag`."""
-    try:
-        return seconds_of(text)
-    except ValueError as error:
-        raise UnusableFlag(str(error), flag) from None
