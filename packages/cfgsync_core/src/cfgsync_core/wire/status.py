@@ -32,22 +32,26 @@ Colour: TypeAlias = Literal["", "dim", "red", "yellow", "cyan", "green"]
 
 
 class StateFacts(msgspec.Struct, frozen=True):
-    """What is shown of a state: a `letter` in the data of the page's grid, a `colour` on a terminal, and what it means."""
+    """What is shown of a state: a `letter` in the data of the page's grid, a `colour` on a terminal, and what it means.
+    `has_files`: a node in it has files, of a generation or of a bundle."""
 
     letter: str
     colour: Colour
     meaning: str
+    has_files: bool = False
 
 
 NODE_STATES: Final[dict[State, StateFacts]] = {
     "failed": StateFacts("f", "red", "registered; the newest run of the materializer failed"),
-    "not_applied": StateFacts("x", "red", "could not apply its files"),
+    "not_applied": StateFacts("x", "red", "could not apply its files", has_files=True),
     "no_files": StateFacts("o", "red", "registered; the generation gives it no files"),
     "not_registered": StateFacts("u", "dim", "not registered"),
     "not_ready": StateFacts("n", "yellow", "registered; the materializer is not ready"),
-    "ready": StateFacts("r", "", "has not fetched its files yet"),
-    "served": StateFacts("s", "cyan", "was sent its files, and has not acknowledged them yet"),
-    "applied": StateFacts("a", "green", "has applied its files"),
+    "ready": StateFacts("r", "", "has not fetched its files yet", has_files=True),
+    "served": StateFacts(
+        "s", "cyan", "was sent its files, and has not acknowledged them yet", has_files=True
+    ),
+    "applied": StateFacts("a", "green", "has applied its files", has_files=True),
 }
 """Every state of a node. Lists show the nodes in this order: failures first, and the nodes that are done last."""
 

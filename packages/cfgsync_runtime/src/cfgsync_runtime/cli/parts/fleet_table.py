@@ -37,7 +37,7 @@ _BEHIND: Final = 3
 """How many of the nodes that are behind are named."""
 _MISSING: Final = 60
 """How many missing nodes are named, where the reason names only the first of them."""
-_WITH_FILES: Final = ("not_applied", "applied", "served", "ready")
+_WITH_FILES: Final = frozenset(state for state, facts in NODE_STATES.items() if facts.has_files)
 _NAME_WIDTHS: Final = {4: 16, 3: 4, 1: 4}
 """By number of other columns: the least width of the first one at which the others are shown."""
 _CODES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
