@@ -30,11 +30,13 @@ def test_a_fetch_beside_a_watcher_registers_nothing_and_reports_nothing(place: P
     assert done.stderr.splitlines()[0] == (
         f"note: the watcher of a ({out}) registers and reports for it; this fetch only writes files"
     )
+    assert (
+        "note: the watcher of a checks new files, and this fetch does not: give it --check too" in done.stderr
+    )
     shown = server.status("a")
     assert (shown["state"], shown["keepalive"]) == ("not_applied", 60), "the watcher's word stands"
-    assert (
-        place.run(*place.fetching(server.url, "a", "--check", "false", out=elsewhere + "-2")).returncode == 9
-    )
+    done = place.run(*place.fetching(server.url, "a", "--check", "false", out=elsewhere + "-2"))
+    assert (done.returncode, "give it --check too" in done.stderr) == (9, False)
     assert server.status("a")["last_failure"].endswith(": --check refused the files: exit code 1")
     assert server.status()["revision"] == revision
     assert (watch.text, watch.said) == ("one", ["start one"])
