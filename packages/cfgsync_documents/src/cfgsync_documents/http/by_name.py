@@ -5,7 +5,6 @@ Its errors are `{"error": "…"}`. App and namespace are `default` unless the qu
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -250,15 +249,6 @@ def _route(
         _QUERY,
         {ENVIRONMENT[0]: "production", **(headers or {})},
     )
-    spelled: Callable[[Reply], Reply] = _spelled
     return Route(
-        method,
-        path,
-        _answered(handler),
-        "config",
-        access,
-        body,
-        operation,
-        scope=_scope_of,
-        errors=spelled,
+        method, path, _answered(handler), "config", access, body, operation, scope=_scope_of, errors=_spelled
     )
