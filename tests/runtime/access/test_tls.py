@@ -102,7 +102,7 @@ def test_what_cannot_be_used_is_refused_with_its_file(authority: Authority, tmp_
         ((tmp_path / "absent.pem", key), "absent.pem: no such file or directory"),
         ((cert, tmp_path / "absent.key"), "absent.key: no such file or directory"),
         ((key, key), "there is no certificate in PEM in it"),
-        ((cert, cert), "are no certificate and key in PEM"),
+        ((cert, cert), "are not a certificate and its key in PEM"),
         ((cert, other), "does not belong to the certificate"),
         ((cert, locked), "locked.key is encrypted"),
     ):

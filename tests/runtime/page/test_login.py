@@ -134,7 +134,7 @@ async def test_a_wrong_token_gets_the_form_again_and_is_not_in_it_nor_in_the_log
             answer = await browser.post("/login", {"token": wrong})
             text = await answer.text()
             assert (answer.status, browser.cookie) == (401, "")
-            assert "unknown, revoked or over" in text
+            assert "unknown, revoked or expired" in text
             assert wrong not in text + caplog.text
         assert caplog.text.count("login of the page from 127.0.0.1: refused") == 2
         for body in (b"token=\xff", b"not a form", b"token=x" * 2000):

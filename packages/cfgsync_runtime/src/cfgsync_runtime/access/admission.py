@@ -142,12 +142,12 @@ class Admission(LocalOperators):
             why = f"the token {token.name} (role {token.role}{scopes}) does not permit this"
             return refusal(403, "forbidden", why, hint=_HINT)
         if route.access == "operator":
-            why = NO_SOCKET if text is None else f"the token is unknown, revoked or over; {NO_SOCKET}"
+            why = NO_SOCKET if text is None else f"the token is unknown, revoked or expired; {NO_SOCKET}"
             return refusal(403, "forbidden", why)
         why = (
             f"this needs a token of role {route.access}"
             if text is None
-            else "the token is unknown, revoked or over"
+            else "the token is unknown, revoked or expired"
         )
         return refusal(401, "unauthorized", why, _BEARER, hint=_HINT)
 

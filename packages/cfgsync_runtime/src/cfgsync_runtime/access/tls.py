@@ -113,14 +113,14 @@ class ServerCertificate:
             if error.reason == "KEY_VALUES_MISMATCH":
                 why = f"the key in {self._key} does not belong to the certificate in {self._cert}"
             else:
-                why = f"{self._cert} and {self._key} are no certificate and key in PEM"
+                why = f"{self._cert} and {self._key} are not a certificate and its key in PEM"
             raise InputError(why, _PAIR) from error
         except OSError as error:  # it has gone since
             raise InputError(f"{error.filename or self._cert}: {cause(error)}", _PAIR) from error
         return context, ends_at, ca_hash
 
     def _refuse_password(self) -> NoReturn:
-        raise InputError(f"{self._key} is encrypted, and nobody is asked for its password", _PAIR)
+        raise InputError(f"{self._key} is encrypted, and cfgsync asks for no password", _PAIR)
 
     def _warn(self) -> None:
         if self.days_left < CERTIFICATE_ENDS_SOON:

@@ -246,7 +246,7 @@ def _reachable(server: ServerUrl, scheme: str) -> str:
 def _row(one: _Token) -> tuple[str, ...]:
     uses = f"{one.uses}/{one.granted}" if one.role == "join" else "-"
     about = one.covers if one.role == "join" else ", ".join(one.scopes)
-    ends = f"{one.expires} (over)" if one.expired else one.expires
+    ends = f"{one.expires} (expired)" if one.expired else one.expires
     return (
         one.id,
         one.role,

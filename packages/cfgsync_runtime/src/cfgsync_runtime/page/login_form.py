@@ -46,7 +46,7 @@ class LoginForm(msgspec.Struct, frozen=True):
                 el("form", el("button", "Log out"), action="logout", **_SENT),
             )
         refused = (
-            "This token is unknown, revoked or over, or it is not one of a reader or an operator."
+            "This token is unknown, revoked or expired, or it is not one of a reader or an operator."
             if self.wrong
             else None
         )

@@ -140,7 +140,7 @@ def _insecure(status: FleetStatus) -> Markup:
         el("strong", "Insecure: "),
         "this server is open to other machines with ",
         " and ".join(f"--insecure-{word}" for word in lacking),
-        ". Anyone who can reach it sees this page; contents of files are shown on the server's own machine only.",
+        ". Anyone with access to it sees this page; contents of files are shown on the server's own machine only.",
         class_="card note bad",
         hidden=not lacking,
     )

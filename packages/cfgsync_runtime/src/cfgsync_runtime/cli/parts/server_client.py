@@ -222,7 +222,7 @@ class OperatorClient(ServerClient):
             raise typer.BadParameter("give the path of a socket", param_hint="--admin-socket")
         if server.token_file is not None:
             self._refused_hint = (
-                "give an operator's token: cfgsync token list, on the server's machine, shows which there are"
+                "give an operator's token: cfgsync token list, on the server's machine, lists the tokens"
             )
             return
         looked = []

@@ -91,7 +91,8 @@ def _read(folder: str, name: str) -> str:
 
 
 def _label(directory: str, server: str, identifier: str) -> None:
-    """Write into the folder whose it is. A disk that refuses it is told about when the node's secret is written."""
+    """Write into the folder to which server and identifier it belongs. A refusal of the disk is reported later, when the
+    node's secret is written."""
     lines = {"server": server, "identifier": identifier}
     if all(_read(directory, name) == line for name, line in lines.items()):
         return

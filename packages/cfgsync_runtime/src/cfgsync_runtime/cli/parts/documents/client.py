@@ -118,10 +118,10 @@ class DocumentClient(OperatorClient):
         why = plain(said.error or said.detail or said.message, 2_000) or f"status {answer.status}"
         if answer.status == 404 and said.error:
             return NoAnswer(
-                1, f"there is no {self._place.named(name)}", "cfgsync config list shows which there are"
+                1, f"there is no {self._place.named(name)}", "cfgsync config list shows the documents"
             )
         if answer.status == 404 and said.detail:
-            return NoAnswer(1, why, f"cfgsync config history {plain(name, 200)} shows which there are")
+            return NoAnswer(1, why, f"cfgsync config history {plain(name, 200)} shows its revisions")
         if answer.status == 404:
             return NoAnswer(
                 7, f"{self.at} serves no documents: {why}", "serve them: cfgsync serve --documents"

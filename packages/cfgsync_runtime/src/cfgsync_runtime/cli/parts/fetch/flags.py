@@ -151,7 +151,7 @@ def payload(metadata: str | None) -> RegistrationPayload:
 
 
 def _refuse_keys_twice(text: str) -> None:
-    """A person who writes a key twice means one of them, and nobody knows which. (On the wire the last one wins.)"""
+    """Refuse a key that is given twice: it is not clear which value is meant. (On the wire the last one wins.)"""
 
     def members(pairs: list[tuple[str, object]]) -> None:
         seen: set[str] = set()
