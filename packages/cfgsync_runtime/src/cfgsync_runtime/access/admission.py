@@ -18,7 +18,6 @@ from cfgsync_core.server import (
     Route,
     is_own_name,
     refusal,
-    why_no_operator,
     why_not_here,
 )
 
@@ -37,8 +36,6 @@ COOKIE: Final = "cfgsync-session"
 _CLOSED: Final = "the page of this server is for readers with a token"
 _FOREIGN: Final = "the page answers to this machine's own names and addresses only (`Host`): call it as http://127.0.0.1, with its port"
 _HINT: Final = "on the server's machine: cfgsync token create --role reader --name NAME (operator: --role operator), then --token-file FILE"
-
-_NO_DOCUMENTS: Final = "documents answer on the server's admin socket only: run `cfgsync config` on its machine, as its user or root; on loopback, serve --open-documents opens them to every program of the machine"
 
 
 def readers_of(
@@ -88,37 +85,24 @@ class Admission(LocalOperators):
             if why is None:
                 call.principal = OPERATOR
                 return None
-            refused: Reply | None = refusal(403, "forbidden", why)
-        elif call.peer is not None or (route.access == "operator" and "Origin" in call.headers):
-            refused = super().before_body(route, call)
-            if refused is None and call.principal is not OPERATOR:
-                refused = self._judged(route, call)
-        else:
-            refused = self._judged(route, call)
-        if refused is not None and route.access == "operator":
-            record(route, call, refused)
-        return refused
-
-    def _document(self, route: Route, call: Call) -> Reply | None:
-        """The refusal of a call that reads or writes documents: they are for operators, or open to all on this machine."""
-        if call.peer is not None:
-            why = why_no_operator(call)
-            if why is None:
-                call.principal = OPERATOR
-                return None
             return refusal(403, "forbidden", why)
-        if self._open_documents:
-            why = why_not_here(call.headers)
-            return None if why is None else refusal(403, "forbidden", why)
-        return refusal(401, "unauthorized", _NO_DOCUMENTS, {"WWW-Authenticate": "Bearer"})
+        if call.peer is not None or (route.access == "operator" and "Origin" in call.headers):
+            refused = super().before_body(route, call)
+            return refused if refused is not None or call.principal is OPERATOR else self._judged(route, call)
+        return self._judged(route, call)
 
     async def answer(self, route: Route, call: Call) -> Reply:
         if route.access == "node" and self._identities is not None:
             return await self._identities.answer(route, call)
-        reply = await route.handler(call)
-        if route.access == "operator":
+        return await route.handler(call)
+
+    def answered(self, route: Route, call: Call, reply: Reply | None) -> None:
+        """Log an operator's call, and a write of documents that was refused or not heard to its end: one that is done has a
+        line of its own, with its revisions."""
+        if route.access == "operator" or (
+            route.access == "writer" and (reply is None or reply.status in (401, 403))
+        ):
             record(route, call, reply)
-        return reply
 
     def _judged(self, route: Route, call: Call) -> Reply | None:
         """The refusal of a call over TCP; else None, and the principal is set."""

@@ -11,7 +11,6 @@ from urllib.parse import parse_qsl
 from cfgsync_core import InvalidRequest
 from cfgsync_core.log_events import event
 from cfgsync_core.server import Body, Call, Principal, Reply, Route, refusal
-from cfgsync_core.text import plain
 
 from ..access.admission import COOKIE, cookie_of
 from ..access.tokens.tokens import SESSION_SECONDS, Tokens
@@ -38,6 +37,7 @@ def login_routes(tokens: Tokens, title: str) -> list[Route]:
 
     async def log_in(call: Call) -> Reply:
         if not _own_origin(call.headers):
+            _record(call, None)
             return refusal(403, "forbidden", "a page of another origin made this request (`Origin`)")
         made = await tokens.log_in(call.value)
         _record(call, None if made is None else made[1].token.name)
@@ -80,13 +80,12 @@ def _own_origin(headers: Mapping[str, str]) -> bool:
 
 def _record(call: Call, name: str | None) -> None:
     level, what = (logging.WARNING, "refused") if name is None else (logging.INFO, f"with the token {name}")
-    address = plain(call.address, 60) or "the admin socket"
     log.log(
         level,
         "login of the page from %s: %s",
-        address,
+        call.caller_address,
         what,
-        extra=event("login", address=address, token=name),
+        extra=event("login", address=call.caller_address, token=name),
     )
 
 
