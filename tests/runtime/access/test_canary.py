@@ -82,7 +82,7 @@ async def test_a_canary_in_every_input_is_in_no_log_no_status_no_metric_and_no_p
                 {"Authorization": f"Basic {CANARY}"},
                 {
                     "Authorization": f"Bearer {operator}",
-                    "Cookie": f"cfgsync-session={CANARY}",
+                    "Cookie": f"cfgsync-session-{server.port}={CANARY}",
                     "Origin": "http://x",
                 },
                 {"Authorization": f"Bearer {join}", "Cfgsync-Next-Secret": CANARY},

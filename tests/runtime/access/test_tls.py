@@ -114,10 +114,11 @@ def test_what_cannot_be_used_is_refused_with_its_file(authority: Authority, tmp_
 def test_a_certificate_that_ends_soon_or_has_ended_is_a_warning(
     authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for days in (30.5, 3.5, -0.5):
+    for days in (30.5, 29.5, 3.5, -0.5):
         pair = authority.pair(begins=-9, ends=days)
         ServerCertificate(str(pair[0]), str(pair[1]))
     assert [record.getMessage().partition(";")[0] for record in caplog.records] == [
+        "TLS: the certificate ends in 29 days",
         "TLS: the certificate ends in 3 days",
         "TLS: the certificate has expired",
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final, Literal, TypeAlias
+from urllib.parse import quote, urlencode
 
 from cfgsync_core.server import (
     ANYONE,
@@ -31,7 +32,6 @@ Readers: TypeAlias = Literal["loopback", "anyone", "tokens", "none"]
 """The callers that may read a `reader` route without a token: those on this machine, all, none; with `none` the page alone
 is refused, as for a program that can have no tokens."""
 
-COOKIE: Final = "cfgsync-session"
 
 _CLOSED: Final = "the page of this server is for readers with a token"
 _FOREIGN: Final = "the page answers to this machine's own names and addresses only (`Host`): call it as http://127.0.0.1, with its port"
@@ -144,7 +144,8 @@ class Admission(LocalOperators):
         is_page = route.name == "page"
         if self._readers == "tokens":
             if is_page and "text/html" in call.headers.get("Accept", ""):
-                return Reply(303, (), {"Location": "login", "Cache-Control": "no-store"})
+                wanted = f"?next={quote(f'/?{urlencode(call.query)}', safe='')}" if call.query else ""
+                return Reply(303, (), {"Location": f"login{wanted}", "Cache-Control": "no-store"})
             return refusal(
                 401, "unauthorized", "this needs a token of a reader or an operator", _BEARER, hint=_HINT
             )
@@ -166,11 +167,18 @@ class Admission(LocalOperators):
 
 def cookie_of(call: Call) -> str:
     """The text of the session's cookie, `""` without one."""
+    wanted = cookie_name(call)
     for pair in call.headers.get("Cookie", "").split(";"):
         name, _, value = pair.strip().partition("=")
-        if name == COOKIE:
+        if name == wanted:
             return value
     return ""
+
+
+def cookie_name(call: Call) -> str:
+    """The name of the session's cookie, with the port of the page: a browser sends the cookies of a host to all its ports."""
+    port = call.headers.get("Host", "").rpartition(":")[2]
+    return f"cfgsync-session-{port}" if port.isascii() and port.isdigit() else "cfgsync-session"
 
 
 _BEARER: Final = {"WWW-Authenticate": "Bearer"}
