@@ -4,30 +4,18 @@ arrive at once, and an operator's routes that stay shut. The page's own blocks, 
 from __future__ import annotations
 
 import http.client
-import os
-import shutil
-import subprocess
 import time
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
-from pathlib import Path
+from contextlib import closing
 
 import pytest
 
-from tests.docs.blocks import blocks, free_ports
-from tests.processes import Place, ask, body, eventually
+from tests.processes import Place, ask, body
+from tests.proxies import in_front_of, wait_until_up
 
-PAGE = Path(__file__).resolve().parents[2] / "docs/howto/proxies.md"
-WHERE = os.environ.get("PATH", "") + ":/usr/sbin"
-STARTED = {
-    "nginx": ("nginx.conf", 4401, ["-e", "stderr", "-c", "nginx.conf", "-g", "daemon off;", "-p", "."]),
-    "haproxy": ("haproxy.cfg", 4402, ["-f", "haproxy.cfg"]),
-    "caddy": ("Caddyfile", 4403, ["run", "--config", "Caddyfile"]),
-}
-OPTIONAL = {"caddy"}
 HELD = 30
+FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 APPLICATION = """
 from cfgsync_adapter import NotReady
 
@@ -38,54 +26,18 @@ class Never:
 
 
 @pytest.fixture
-def ports(place: Place) -> Iterator[tuple[int, dict[str, int]]]:
-    """A server's port, and that of each proxy in front of it."""
-    lacking = [name for name in STARTED if shutil.which(name, path=WHERE) is None]
-    if lacking:
-        line = f"NOT TESTED: the settings of {', '.join(lacking)}, not found"
-        if os.environ.get("CFGSYNC_REQUIRE_ENGINES") == "1" and set(lacking) - OPTIONAL:
-            pytest.fail(line)
-        with warnings.catch_warnings():
-            warnings.simplefilter("default")
-            warnings.warn(line, stacklevel=1)
-    if len(lacking) == len(STARTED):
-        pytest.skip(line)
-    files = {block.title: block.text for block in blocks(PAGE) if block.title}
+def proxies(place: Place) -> Iterator[dict[str, int]]:
+    """The port of each proxy in front of a server."""
     place.write("application.py", APPLICATION)
-    server = place.serve("application:Never", "--store", "memory:", port=free_ports()[0])
-    found = {}
-    with ExitStack() as stack:
-        for name, (file, shown, words) in STARTED.items():
-            if name in lacking:
-                continue
-            (found[name],) = free_ports()
-            text = files[file].replace("4400", str(server.port)).replace(str(shown), str(found[name]))
-            place.write(file, text)
-            process = subprocess.Popen(
-                [str(shutil.which(name, path=WHERE)), *words],
-                cwd=place.directory,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=stack.enter_context((place.directory / f"{name}.err").open("w")),
-            )
-            stack.callback(process.wait, 20)
-            stack.callback(process.terminate)
-        for port in found.values():
-            eventually(lambda port=port: _is_up(port))
-        yield server.port, found
-
-
-def _is_up(port: int) -> bool:
-    try:
-        return ask(port, "GET", "/livez").status == 200
-    except OSError:
-        return False
+    server = place.serve("application:Never", "--store", "memory:")
+    with in_front_of(server.port, place.directory) as ports:
+        wait_until_up(ports)
+        yield ports
 
 
 def test_a_proxy_with_the_page_s_settings_holds_requests_passes_hints_on_and_makes_nobody_an_operator(
-    ports: tuple[int, dict[str, int]],
+    proxies: dict[str, int],
 ) -> None:
-    _, proxies = ports
     with ThreadPoolExecutor(len(proxies)) as pool:
         for name, problems in zip(proxies, pool.map(_problems, proxies.values(), proxies), strict=True):
             assert problems == [], name
@@ -113,6 +65,10 @@ def _problems(port: int, node: str) -> list[str]:
             status = ask(port, method, path, words, {"Host": host}).status
             if status != 403:
                 found.append(f"{method} {path} with Host {host}: {status}")
+    for origin, status in ((f"http://127.0.0.1:{port}", 401), ("http://attacker.example", 403)):
+        login = ask(port, "POST", "/login", b"token=x", {**FORM, "Origin": origin})
+        if login.status != status:
+            found.append(f"the form of the page, sent from {origin}: {login.status}")
     began = time.monotonic()
     held = ask(port, "POST", "/node", body(node), {"Prefer": f"wait={HELD}"})
     took = time.monotonic() - began
