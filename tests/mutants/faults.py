@@ -765,7 +765,9 @@ FAULTS = (
                 "",
             ),
         ),
-        ("tests/end_to_end/test_canary_in_processes.py",),
+        (
+            "tests/end_to_end/test_canary_in_processes.py::test_no_program_of_the_same_user_reads_the_memory_of_a_watching_node",
+        ),
     ),
     Fault(
         "an operator's call that its caller leaves is not logged",
