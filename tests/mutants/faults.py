@@ -267,7 +267,7 @@ FAULTS = (
         (
             Edit(
                 f"{_CORE}/node/server_trust.py",
-                "        context = ssl.create_default_context(cadata=known)\n",
+                '        context = ssl.create_default_context(cadata=b"".join(known))\n',
                 "        return looking()\n",
             ),
         ),
