@@ -43,6 +43,7 @@ MENU = {
             *(
                 "howto/systemd",
                 "howto/network",
+                "howto/rotate",
                 "howto/proxies",
                 "howto/signatures",
                 "howto/testing",
