@@ -203,7 +203,7 @@ def test_tls_and_plain_http_on_the_wrong_port_are_two_clear_lines(
         wrong = fetched(server.url.replace("http", "https"), trust, out, wait=0.3)
     assert wrong.report.exit == 7
     assert "the server answers without TLS on this port" in wrong.report.message
-    assert wrong.hint.startswith("give --server with http://")
+    assert wrong.hint.startswith("start the server with --tls-cert and --tls-key")
     assert not out.exists()
 
 

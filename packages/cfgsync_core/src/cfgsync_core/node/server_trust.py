@@ -57,7 +57,9 @@ class Trust(msgspec.Struct, frozen=True):
             try:
                 verifying(made)
             except OSError as error:
-                raise InvalidTrust(f"{ca_file}: {_file_fault(error)}") from error
+                raise InvalidTrust(
+                    f"{ca_file}: {_file_fault(error)} (copy ca.pem from where `cfgsync tls init` made it)"
+                ) from error
         return made
 
     def __bool__(self) -> bool:
@@ -171,7 +173,7 @@ def why_unverified(error: BaseException, host: str, trust: Trust) -> Lost | None
     if reason in _NO_TLS:
         return Lost(
             "the server answers without TLS on this port",
-            "give --server with http://, or start the server with --tls-cert and --tls-key",
+            "start the server with --tls-cert and --tls-key; only if it is meant to have no TLS, give --server with http://",
         )
     if "EOF" in reason:
         return Lost("the connection was closed during the TLS handshake", "read the server's log")
