@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import http.client
 import shlex
 import ssl
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tests.processes import PATIENCE, Place, Server
+from tests.processes import Place, Server, ask
 
 
 class Here:
@@ -63,12 +62,7 @@ def https_url(server: Server) -> str:
 
 def answered(server: Server, path: str, ca: Path) -> int:
     """The status that a verified GET of a server with TLS gets."""
-    trust = ssl.create_default_context(cafile=str(ca))
-    connection = http.client.HTTPSConnection("localhost", server.port, timeout=PATIENCE, context=trust)
-    connection.request("GET", path)
-    status = connection.getresponse().status
-    connection.close()
-    return status
+    return ask(server.port, "GET", path, tls=ssl.create_default_context(cafile=str(ca))).status
 
 
 def until(words: Iterable[str], end: str = "--") -> Iterable[str]:
