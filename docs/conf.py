@@ -46,6 +46,7 @@ MENU = {
                 "howto/proxies",
                 "howto/signatures",
                 "howto/testing",
+                "howto/postgresql",
                 "howto/engine",
                 "howto/not-ready",
                 "howto/page",
