@@ -47,6 +47,7 @@ MENU = {
                 "howto/proxies",
                 "howto/signatures",
                 "howto/testing",
+                "howto/postgresql",
                 "howto/engine",
                 "howto/not-ready",
                 "howto/page",
