@@ -20,7 +20,7 @@ from cfgsync_runtime import ServerCertificate, serving_snapshot
 from cfgsync_runtime.metrics.requests import RequestCounts
 from tests.certificates import Authority
 from tests.processes import PATIENCE
-from tests.proxies import STARTED, in_front_of, wait_until_up
+from tests.proxies import PLAIN, in_front_of, wait_until_up
 from tests.smuggling import CASES
 
 SECRETS = {"a": b"secret-of-node-a-1234567890", "b": b"secret-of-node-b-1234567890"}
@@ -169,7 +169,7 @@ async def test_a_request_that_could_be_two_is_refused_and_its_connection_closed(
     assert refused > 70
 
 
-@pytest.mark.parametrize("proxy", STARTED)
+@pytest.mark.parametrize("proxy", PLAIN)
 async def test_behind_a_proxy_no_request_is_answered_to_another_node_or_to_nobody(
     proxy: str, tmp_path: Path
 ) -> None:
@@ -178,9 +178,9 @@ async def test_behind_a_proxy_no_request_is_answered_to_another_node_or_to_nobod
     answers: Counter[str] = Counter()
     began = time.monotonic()
     async with fleet() as server:
-        with in_front_of(server.port, tmp_path, only=proxy) as ports:
-            await asyncio.to_thread(wait_until_up, ports)
-            port = ports[proxy]
+        with in_front_of(server.port, tmp_path, proxy) as running:
+            await asyncio.to_thread(wait_until_up, running)
+            port = running[proxy].port
             for number, case in enumerate(CASES):
                 for kind, hidden in HIDDEN.items():
                     before = handled(server)

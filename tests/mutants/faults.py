@@ -267,7 +267,7 @@ FAULTS = (
         (
             Edit(
                 f"{_CORE}/node/server_trust.py",
-                "        context = ssl.create_default_context(cadata=known)\n",
+                '        context = ssl.create_default_context(cadata=b"".join(known))\n',
                 "        return looking()\n",
             ),
         ),
@@ -753,7 +753,13 @@ FAULTS = (
     ),
     Fault(
         "the server's memory is open to its own user",
-        (Edit("cfgsync_runtime/src/cfgsync_runtime/cli/serve.py", "        refuse_inspection()\n", ""),),
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/cli/parts/serve/server_run.py",
+                "        refuse_inspection()\n",
+                "",
+            ),
+        ),
         ("tests/end_to_end/test_signed_files.py",),
     ),
     Fault(

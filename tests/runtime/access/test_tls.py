@@ -93,6 +93,8 @@ async def test_a_pair_behind_a_replaced_symbolic_link_is_taken(authority: Author
 def test_what_cannot_be_used_is_refused_with_its_file(authority: Authority, tmp_path: Path) -> None:
     cert, key = authority.pair()
     _, other = authority.pair()
+    text = tmp_path / "text"
+    text.write_text("hello")
     locked = tmp_path / "locked.key"
     secret = load_pem_private_key(key.read_bytes(), None)
     locked.write_bytes(
@@ -101,14 +103,27 @@ def test_what_cannot_be_used_is_refused_with_its_file(authority: Authority, tmp_
     for pair, sentence in (
         ((tmp_path / "absent.pem", key), "absent.pem: no such file or directory"),
         ((cert, tmp_path / "absent.key"), "absent.key: no such file or directory"),
-        ((key, key), "there is no certificate in PEM in it"),
-        ((cert, cert), "are no certificate and key in PEM"),
+        ((key, cert), "there is a key in it, and no certificate"),
+        ((cert, cert), "there is a certificate in it, and no key"),
+        ((text, key), "there is no certificate in PEM in it"),
+        ((cert, text), "are no certificate and key in PEM"),
         ((cert, other), "does not belong to the certificate"),
         ((cert, locked), "locked.key is encrypted"),
     ):
         with pytest.raises(InputError, match=sentence) as refused:
             ServerCertificate(str(pair[0]), str(pair[1]))
         assert "cfgsync tls init" in refused.value.hint
+
+
+def test_a_key_that_every_user_may_read_is_a_warning_and_one_of_a_group_is_not(
+    authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    cert, key = authority.pair()
+    for mode in (0o600, 0o440, 0o644):
+        key.chmod(mode)
+        ServerCertificate(str(cert), str(key))
+    (warning,) = caplog.records
+    assert warning.getMessage().endswith(f"run: chmod 600 {key}")
 
 
 def test_a_certificate_that_ends_soon_or_has_ended_is_a_warning(

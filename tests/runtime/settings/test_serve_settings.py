@@ -288,7 +288,10 @@ def test_a_refused_value_is_told_with_where_it_came_from(here: Path):
         ({"run_timeout": 0}, "--run-timeout: input should be greater than 0"),
         ({"run_timeout": float("inf")}, "--run-timeout: input should be a finite number"),
         ({"run_timeout": "0ms"}, "--run-timeout: input should be greater than 0"),
-        ({"run_timeout": "soon"}, "--run-timeout: 'soon' is no duration: 90, 250ms, 5m, 1h30m, found 'soon'"),
+        (
+            {"run_timeout": "soon"},
+            "--run-timeout: 'soon' is no duration: 90, 250ms, 5m, 1h30m, 90d, found 'soon'",
+        ),
         ({"host": [""]}, "--host: string should match"),
         (
             {"host": ["127.0.0.1", "[::1]"]},
