@@ -84,7 +84,9 @@ def _problems(proxy: Proxy, node: str) -> list[str]:
                 found.append(f"{method} {path} with Host {host}: {reply.status}")
     own = f"{'http' if proxy.tls is None else 'https'}://{'127.0.0.1' if proxy.tls is None else 'localhost'}:{proxy.port}"
     for origin, status in ((own, 401), ("http://attacker.example", 403)):
-        login = proxy.ask("POST", "/login", b"token=x", {**FORM, "Origin": origin, "Host": own.partition("//")[2]})
+        login = proxy.ask(
+            "POST", "/login", b"token=x", {**FORM, "Origin": origin, "Host": own.partition("//")[2]}
+        )
         if login.status != status:
             found.append(f"the form of the page, sent from {origin}: {login.status}")
     began = time.monotonic()
