@@ -290,7 +290,7 @@ def test_a_refused_value_is_told_with_where_it_came_from(here: Path):
         ({"run_timeout": "0ms"}, "--run-timeout: input should be greater than 0"),
         (
             {"run_timeout": "soon"},
-            "--run-timeout: 'soon' is not a duration: write 90, 250ms, 5m or 1h30m, found 'soon'",
+            "--run-timeout: 'soon' is not a duration: write 90, 250ms, 5m, 1h30m or 90d, found 'soon'",
         ),
         ({"host": [""]}, "--host: string should match"),
         (

@@ -13,6 +13,7 @@ import msgspec
 
 from cfgsync_artifacts import CfgsyncError
 
+from ..text import counted
 from .protocol import Condition, Missing, NotReady, Ready
 from .registration import NodeRegistration
 
@@ -167,8 +168,8 @@ def last_seen(node: NodeStatus) -> str:
     return node.last_seen or ("not since restart" if node.registered else "never")
 
 
-CERTIFICATE_ENDS_SOON: Final = 14
-"""Days before the end of a server's certificate from which its log and its status warn."""
+CERTIFICATE_ENDS_SOON: Final = 30
+"""Days before the end of a server's certificate from which its log, its status and its page warn."""
 
 
 class TlsStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -178,6 +179,13 @@ class TlsStatus(msgspec.Struct, frozen=True, kw_only=True):
     ends: str
     days_left: int
     problem: str = ""
+
+    @property
+    def warning(self) -> str:
+        """What to say of a certificate that ends soon, has ended or cannot be replaced; "" for another."""
+        if self.problem or self.days_left >= CERTIFICATE_ENDS_SOON:
+            return self.problem
+        return "it has expired" if self.days_left < 0 else f"it ends in {counted(self.days_left, 'day')}"
 
 
 class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -118,18 +118,26 @@ class _ByName:
 
     async def set(self, call: Call) -> Reply:
         name, expected = _name(call), await self._expected(call)
-        return _written(name, await self._documents.set(name, _object(call), writer_of(call), expected))
+        return _written(
+            name,
+            await self._documents.set(name, _object(call), writer_of(call), expected, call.caller_address),
+        )
 
     async def patch(self, call: Call) -> Reply:
         name, expected = _name(call), await self._expected(call)
         essence = call.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         merge = rfc7396 if essence == MERGE_PATCH else shallow
         return _written(
-            name, await self._documents.patch(name, _object(call), merge, writer_of(call), expected)
+            name,
+            await self._documents.patch(
+                name, _object(call), merge, writer_of(call), expected, call.caller_address
+            ),
         )
 
     async def delete(self, call: Call) -> Reply:
-        await self._documents.delete(_name(call), writer_of(call), await self._expected(call))
+        await self._documents.delete(
+            _name(call), writer_of(call), await self._expected(call), call.caller_address
+        )
         return Reply(204)
 
     async def watch(self, call: Call) -> Reply:

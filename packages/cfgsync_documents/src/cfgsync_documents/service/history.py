@@ -100,11 +100,11 @@ class History:
             if len(found) == len(entries):
                 return found  # else a slot was used again meanwhile
 
-    async def rollback(self, name: DocumentName, to: int, by: str) -> int:
+    async def rollback(self, name: DocumentName, to: int, by: str, address: str = "") -> int:
         """Write the value of revision `to` again, as a new revision, which is returned. Raises `DocumentMissing`."""
         for entry in await self.read(name):
             if entry.revision == to and entry.data is not None:
-                return await self._documents.set(name, entry.data, by)
+                return await self._documents.set(name, entry.data, by, address=address)
         raise DocumentMissing(name, f"has no version {to} in its history")
 
     async def advance(self, scope: Scope) -> None:

@@ -16,7 +16,6 @@ from msgspec import UNSET
 from cfgsync_core import FleetStatus, NodeStatus
 from cfgsync_core.text import counted, plain
 from cfgsync_core.wire import (
-    CERTIFICATE_ENDS_SOON,
     FLEET_COLOURS,
     NODE_STATES,
     describe,
@@ -84,7 +83,7 @@ def summary(fleet: FleetStatus, page: Page) -> Iterator[str]:
     yield from wrapped(_counts(fleet), page, "bold")
     if fleet.insecure:
         yield from wrapped(f"insecure: {plain(', '.join(fleet.insecure))}", page, "red")
-    if fleet.tls and (why := fleet.tls.problem or _ends(fleet.tls.days_left)):
+    if fleet.tls and (why := fleet.tls.warning):
         yield from wrapped(f"certificate: {plain(why)}", page, "red")
     state = plain(fleet.state.replace("_", " ") or "reason")  # older than states: there is only a reason
     if fleet.state or fleet.reason:
@@ -118,13 +117,6 @@ def drifted(fleet: FleetStatus) -> str:
 def is_static(fleet: FleetStatus) -> bool:
     """True for a server that has files for nodes but no generations: it serves a bundle."""
     return fleet.generation is None and any(fleet.counts.get(state) for state in _WITH_FILES)
-
-
-def _ends(days_left: int) -> str:
-    """What is said of a certificate that ends soon or has ended; "" for another."""
-    if days_left < 0:
-        return "it has expired"
-    return f"it ends in {counted(days_left, 'day')}" if days_left < CERTIFICATE_ENDS_SOON else ""
 
 
 def _counts(fleet: FleetStatus) -> str:

@@ -52,16 +52,24 @@ def made_of_flags(
     return decorated
 
 
-def flag(name: str, default: str | None, metavar: str, text: str, spelled: str = "") -> Parameter:
+def flag(
+    name: str, default: str | None, metavar: str, text: str, spelled: str = "", kind: Any = str
+) -> Parameter:
     """One flag of a command."""
     option = typer.Option(spelled or f"--{name.replace('_', '-')}", metavar=metavar, help=text)
-    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[str | None, option])
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind | None, option])
 
 
 _SERVER_FLAGS: Final = (
     flag("server", str(DEFAULT_SERVER.url), "URL", "The server's URL."),
     flag("ca_file", None, "FILE", "The CA certificates that verify an https server."),
-    flag("ca_hash", None, "sha256:HEX", "The hash of the server's CA, instead: cfgsync tls show prints it."),
+    flag(
+        "ca_hash",
+        None,
+        "sha256:HEX",
+        "The hash of the server's CA, instead: cfgsync tls show prints it; repeat to trust another one too.",
+        kind=list[str],
+    ),
 )
 
 _ADMIN_SOCKET: Final = flag(
@@ -75,11 +83,11 @@ _TOKEN_FILE: Final = flag(
 )
 
 
-def _parsed(server: str, ca_file: str | None, ca_hash: str | None, **caller: str | None) -> AskedServer:
+def _parsed(server: str, ca_file: str | None, ca_hash: list[str] | None, **caller: str | None) -> AskedServer:
     given = "--ca-file" if ca_file else "--ca-hash"
     try:
         at = ServerUrl.parse(server)
-        trust = Trust.parse(ca_file or "", ca_hash or "")
+        trust = Trust.parse(ca_file or "", ",".join(ca_hash or ()))
     except InvalidServerUrl as error:
         raise typer.BadParameter(str(error), param_hint="--server") from error
     except InvalidTrust as error:

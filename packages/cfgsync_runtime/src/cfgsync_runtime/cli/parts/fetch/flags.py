@@ -42,7 +42,7 @@ class UnusableFlag(InputError):
 def server_of(flags: FetchArguments) -> ServerUrl:
     """The server, and what verifies it. Raises `UnusableFlag`."""
     at = parsed("--server", flags.server, ServerUrl.parse)
-    ca_file, ca_hash = flags.ca_file or "", flags.ca_hash or ""
+    ca_file, ca_hash = flags.ca_file or "", ",".join(flags.ca_hash or ())
     if ca_file and ca_hash:  # a flag beats a variable
         by_hand = flags.by_hand & {"ca_file", "ca_hash"}
         if by_hand == {"ca_file"}:
