@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from importlib.metadata import EntryPoint, PackageNotFoundError, distribution, entry_points
@@ -37,6 +38,11 @@ def open_backend(
     if accept_loss:
         return opener(url, read_only=read_only, on_fatal=on_fatal, accept_loss=True)
     return opener(url, read_only=read_only, on_fatal=on_fatal)
+
+
+def without_password(url: str) -> str:
+    """The URL for a message: without user and password."""
+    return re.sub(r"//[^/@]*@", "//", url)
 
 
 def scheme_of(url: str) -> str:

@@ -31,8 +31,8 @@ def own_address(server: ServerUrl, within: float, waiting: Callable[[str], None]
             if left <= 0:
                 raise Lost(why) from error
             if why != said:
+                said = why
                 waiting(why)
-            said = why
             time.sleep(min(left, random.random() * pause))
             pause = min(pause * 2, 1.0)
 

@@ -52,8 +52,11 @@ class FetchArguments(msgspec.Struct, frozen=True, kw_only=True):
     ] = False
     ca_file: Annotated[str | None, Flag("FILE", "The CA certificates that verify an https server.")] = None
     ca_hash: Annotated[
-        str | None,
-        Flag("sha256:HEX", "The hash of the server's CA, instead: cfgsync tls show prints it."),
+        list[str] | None,
+        Flag(
+            "sha256:HEX",
+            "The hash of the server's CA, instead: cfgsync tls show prints it; repeat to trust another one too.",
+        ),
     ] = None
     verify_key: Annotated[
         list[str] | None,

@@ -44,7 +44,7 @@ def on_changes(flags: FetchArguments) -> OnChanges:
         number = signal.SIGHUP if reload is None else _signal_of(reload)
     if how in (OnChange.SIGNAL, OnChange.RESTART) and not flags.start:
         hint = "--reload" if reload is not None else "--on-change"
-        raise UnusableFlag("there is no command to tell: add -- COMMAND", hint)
+        raise UnusableFlag("there is no command to restart or signal: add -- COMMAND", hint)
     if how is OnChange.COMMAND and not line:
         raise UnusableFlag("there is no command line: add --reload-command COMMAND", "--on-change")
     return OnChanges(

@@ -42,7 +42,7 @@ class UnusableFlag(InputError):
 def server_of(flags: FetchArguments) -> ServerUrl:
     """The server, and what verifies it. Raises `UnusableFlag`."""
     at = parsed("--server", flags.server, ServerUrl.parse)
-    ca_file, ca_hash = flags.ca_file or "", flags.ca_hash or ""
+    ca_file, ca_hash = flags.ca_file or "", ",".join(flags.ca_hash or ())
     if ca_file and ca_hash:  # a flag beats a variable
         by_hand = flags.by_hand & {"ca_file", "ca_hash"}
         if by_hand == {"ca_file"}:
@@ -152,7 +152,7 @@ def payload(metadata: str | None) -> RegistrationPayload:
 
 
 def _refuse_keys_twice(text: str) -> None:
-    """A person who writes a key twice means one of them, and nobody knows which. (On the wire the last one wins.)"""
+    """Refuse a key that is given twice: it is not clear which value is meant. (On the wire the last one wins.)"""
 
     def members(pairs: list[tuple[str, object]]) -> None:
         seen: set[str] = set()

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cfgsync_artifacts import CfgsyncError
 from cfgsync_core.log_events import event
 
+from ....backends.engines import without_password
 from ....listening import load_http_server, raise_file_limit
 from ....process.dumpable import refuse_inspection
 from ....process.garbage import collect_rarely, collection_paused
@@ -158,7 +159,7 @@ def _exit_code(stopped: asyncio.Future[signal.Signals]) -> int:
 
 def _say_where(settings: ServeSettings, server: HttpServer) -> None:
     has_store = settings.requires_tokens or not settings.is_static
-    kept = f", store {settings.store}" if has_store else ""
+    kept = f", store {without_password(settings.store)}" if has_store else ""
     what = "documents" if settings.server is None else settings.server.file
     what = settings.materializer or what
     print(f"serving {what} on {server.url}{kept}", flush=True)
