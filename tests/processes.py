@@ -14,6 +14,7 @@ import select
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -63,20 +64,24 @@ def ask(
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     within: float = PATIENCE,
+    tls: ssl.SSLContext | None = None,
 ) -> Reply:
-    """One request over a connection of its own, to a port or a Unix socket. A body is said to be JSON unless `headers` say
-    otherwise."""
-    connection = (
-        UnixConnection(at, within)
-        if isinstance(at, str)
-        else http.client.HTTPConnection("127.0.0.1", at, timeout=within)
-    )
+    """One request over a connection of its own, to a port (with `tls`, of localhost) or a Unix socket. A body is said to be
+    JSON unless `headers` say otherwise."""
+    connection = UnixConnection(at, within) if isinstance(at, str) else connected(at, within, tls)
     with contextlib.closing(connection):
         kind = {} if body is None else {"Content-Type": "application/json"}
         connection.request(method, path, body, {**kind, **(headers or {})})
         response = connection.getresponse()
         lower = {name.lower(): value for name, value in response.getheaders()}
         return Reply(response.status, lower, response.read())
+
+
+def connected(port: int, within: float, tls: ssl.SSLContext | None = None) -> http.client.HTTPConnection:
+    """A connection of this machine that is not open yet."""
+    if tls is None:
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=within)
+    return http.client.HTTPSConnection("localhost", port, timeout=within, context=tls)
 
 
 def body(identifier: str, metadata: object = None, ip: str = "127.0.0.1") -> bytes:

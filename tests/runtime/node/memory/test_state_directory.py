@@ -47,6 +47,16 @@ def test_another_server_has_another_folder_and_is_named_with_the_flag_that_would
     assert folder(tmp_path, url) == (other, [])
 
 
+def test_of_several_other_servers_the_one_whose_files_came_last_is_named(tmp_path: Path) -> None:
+    used, _ = folder(tmp_path, "http://used.example")
+    (Path(used) / "secret").touch()
+    (Path(used) / "seen").touch()
+    for mistyped in ("http://usd.example", "https://used.example"):
+        at, (line,) = folder(tmp_path, mistyped)
+        (Path(at) / "secret").touch()
+        assert line.endswith(f"give --state {used}")
+
+
 @pytest.mark.parametrize("more", [{}, {"STATE_DIRECTORY": "new:other"}])
 def test_the_folder_of_an_older_version_is_adopted_with_its_secret(
     tmp_path: Path, more: dict[str, str]

@@ -5,7 +5,6 @@ Its errors are `{"error": "…"}`. App and namespace are `default` unless the qu
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -119,18 +118,26 @@ class _ByName:
 
     async def set(self, call: Call) -> Reply:
         name, expected = _name(call), await self._expected(call)
-        return _written(name, await self._documents.set(name, _object(call), writer_of(call), expected))
+        return _written(
+            name,
+            await self._documents.set(name, _object(call), writer_of(call), expected, call.caller_address),
+        )
 
     async def patch(self, call: Call) -> Reply:
         name, expected = _name(call), await self._expected(call)
         essence = call.headers.get("Content-Type", "").partition(";")[0].strip().lower()
         merge = rfc7396 if essence == MERGE_PATCH else shallow
         return _written(
-            name, await self._documents.patch(name, _object(call), merge, writer_of(call), expected)
+            name,
+            await self._documents.patch(
+                name, _object(call), merge, writer_of(call), expected, call.caller_address
+            ),
         )
 
     async def delete(self, call: Call) -> Reply:
-        await self._documents.delete(_name(call), writer_of(call), await self._expected(call))
+        await self._documents.delete(
+            _name(call), writer_of(call), await self._expected(call), call.caller_address
+        )
         return Reply(204)
 
     async def watch(self, call: Call) -> Reply:
@@ -250,15 +257,6 @@ def _route(
         _QUERY,
         {ENVIRONMENT[0]: "production", **(headers or {})},
     )
-    spelled: Callable[[Reply], Reply] = _spelled
     return Route(
-        method,
-        path,
-        _answered(handler),
-        "config",
-        access,
-        body,
-        operation,
-        scope=_scope_of,
-        errors=spelled,
+        method, path, _answered(handler), "config", access, body, operation, scope=_scope_of, errors=_spelled
     )

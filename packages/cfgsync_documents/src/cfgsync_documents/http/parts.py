@@ -1,4 +1,4 @@
-"""What both surfaces share: who writes, how a GET is held, and entity tags."""
+"""What both surfaces share: the name of the writer, how a GET is held, and entity tags."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def writer_of(call: Call) -> str:
-    """Who a document's `by` names: the token, the user at the other end of the admin socket, or the role."""
+    """What a document's `by` names: the token, the user at the other end of the admin socket, or the role."""
     if call.principal.name:
         return call.principal.name
     if call.peer is None:

@@ -71,7 +71,7 @@ class ScopeHandlers:
                 return _json(CreatedKeys(found.version.revision, ()))
             try:
                 done = await self._documents.commit(
-                    scope, missing, writer_of(call), dict.fromkeys(missing, 0)
+                    scope, missing, writer_of(call), dict.fromkeys(missing, 0), call.caller_address
                 )
             except DocumentConflict:
                 continue  # another program created one of them
@@ -102,7 +102,9 @@ class ScopeHandlers:
         if await self._documents.get(name) is None:
             version = await self._documents.version(name.scope)
             return _json(Deleted(False, version.revision))
-        done = await self._documents.commit(name.scope, {name: None}, writer_of(call), expected)
+        done = await self._documents.commit(
+            name.scope, {name: None}, writer_of(call), expected, call.caller_address
+        )
         return _json(Deleted(bool(done.written), done.version.revision))
 
     async def commit(self, call: Call) -> Reply:
@@ -138,13 +140,15 @@ class ScopeHandlers:
         )
 
     async def rollback(self, call: Call) -> Reply:
-        await self._history.rollback(_name(call), call.value.to_version, writer_of(call))
+        await self._history.rollback(_name(call), call.value.to_version, writer_of(call), call.caller_address)
         return _json(ScopeVersion((await self._documents.version(_scope(call))).revision))
 
     async def _write(
         self, call: Call, writes: dict[DocumentName, bytes | None], expected: dict[DocumentName, int]
     ) -> Reply:
-        done = await self._documents.commit(_scope(call), writes, writer_of(call), expected)
+        done = await self._documents.commit(
+            _scope(call), writes, writer_of(call), expected, call.caller_address
+        )
         return _json(ScopeVersion(done.version.revision))
 
 

@@ -117,6 +117,7 @@ class Documents:
         writes: Mapping[DocumentName, bytes | None],
         by: str,
         expected: Mapping[DocumentName, int] | None = None,
+        address: str = "",
     ) -> Committed:
         """Write all documents (None deletes) in one revision, or nothing; see `ScopeMirror.commit`."""
         mirror = await self._mirror(scope, made=any(data is not None for data in writes.values()))
@@ -125,17 +126,26 @@ class Documents:
                 if want:
                     raise DocumentConflict(name, want, 0)
             return Committed(NEVER, frozenset())
-        return await mirror.commit(writes, by, expected)
+        return await mirror.commit(writes, by, expected, address)
 
-    async def set(self, name: DocumentName, data: bytes, by: str, expected: int | None = None) -> int:
-        """Replace the whole document; returns its revision. `expected` is its revision, 0 creates only.
+    async def set(
+        self, name: DocumentName, data: bytes, by: str, expected: int | None = None, address: str = ""
+    ) -> int:
+        """Replace the whole document; returns its revision. `expected` is its revision, 0 creates only; `address` is the
+        writer's, for the log.
 
         Raises `DocumentConflict`, `InvalidRequest` (413), `Unavailable`.
         """
-        return await self._write(name, data, by, expected)
+        return await self._write(name, data, by, expected, address)
 
     async def patch(
-        self, name: DocumentName, patch: bytes, merge: Merge, by: str, expected: int | None = None
+        self,
+        name: DocumentName,
+        patch: bytes,
+        merge: Merge,
+        by: str,
+        expected: int | None = None,
+        address: str = "",
     ) -> int:
         """Merge `patch`, a canonical JSON object, into the document, or into `{}` if it is absent; returns its revision.
 
@@ -159,7 +169,7 @@ class Documents:
                     raise NotAnObject(name)
                 merged = merge(b"{}" if document is None else document.data, patch)
                 try:
-                    return await self._write(name, merged, by, found)
+                    return await self._write(name, merged, by, found, address)
                 except DocumentConflict:
                     if expected is not None:
                         raise
@@ -169,18 +179,22 @@ class Documents:
         finally:
             turn.release()
 
-    async def delete(self, name: DocumentName, by: str, expected: int | None = None) -> bool:
+    async def delete(
+        self, name: DocumentName, by: str, expected: int | None = None, address: str = ""
+    ) -> bool:
         """Delete the document; False when it was absent. Raises `DocumentConflict`, `Unavailable`."""
         wanted = {} if expected is None else {name: expected}
-        return bool((await self.commit(name.scope, {name: None}, by, wanted)).written)
+        return bool((await self.commit(name.scope, {name: None}, by, wanted, address)).written)
 
-    async def _write(self, name: DocumentName, data: bytes, by: str, expected: int | None) -> int:
+    async def _write(
+        self, name: DocumentName, data: bytes, by: str, expected: int | None, address: str
+    ) -> int:
         if len(data) > MAX_DOCUMENT_BYTES:
             raise InvalidRequest(413, f"the document would have over {MAX_DOCUMENT_BYTES} bytes")
         wanted = {} if expected is None else {name: expected}
         mirror = await self._mirror(name.scope, made=True)
         assert mirror is not None  # it was made
-        done = await mirror.commit({name: data}, by, wanted)
+        done = await mirror.commit({name: data}, by, wanted, address)
         document = mirror.get(name)
         if done.written or document is None:
             return done.version.revision

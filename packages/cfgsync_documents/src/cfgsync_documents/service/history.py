@@ -1,4 +1,4 @@
-"""Who wrote what and when: every commit of a scope is copied into a history bucket, in order, once, also after a crash.
+"""The history of each document, with its writers: every commit of a scope is copied into a history bucket, in order, once, also after a crash.
 
 A cursor in the same commit as the copies says how far it is (INV-12), so that a copy is never lost and never there twice.
 A value is kept in one of the slots of its document, which are used again: the history of a document stays bounded.
@@ -36,7 +36,7 @@ log = logging.getLogger("cfgsync.documents")
 
 
 class HistoryEntry(NamedTuple):
-    """One value that a document had. `data` None: it was deleted then; who did that is not known (`by` is `""`)."""
+    """One value that a document had. `data` None: it was deleted then, and `by` is `""` when the writer is not known."""
 
     revision: int
     data: bytes | None
@@ -100,11 +100,11 @@ class History:
             if len(found) == len(entries):
                 return found  # else a slot was used again meanwhile
 
-    async def rollback(self, name: DocumentName, to: int, by: str) -> int:
+    async def rollback(self, name: DocumentName, to: int, by: str, address: str = "") -> int:
         """Write the value of revision `to` again, as a new revision, which is returned. Raises `DocumentMissing`."""
         for entry in await self.read(name):
             if entry.revision == to and entry.data is not None:
-                return await self._documents.set(name, entry.data, by)
+                return await self._documents.set(name, entry.data, by, address=address)
         raise DocumentMissing(name, f"has no version {to} in its history")
 
     async def advance(self, scope: Scope) -> None:

@@ -116,8 +116,10 @@ class ScopeMirror:
         writes: Mapping[DocumentName, bytes | None],
         by: str,
         expected: Mapping[DocumentName, int] | None = None,
+        address: str = "",
     ) -> Committed:
-        """Write all documents (None deletes) in one revision, or nothing. What is equal already is not written.
+        """Write all documents (None deletes) in one revision, or nothing. What is equal already is not written. `address` is
+        the writer's, for the log.
 
         `expected` maps names to the revision of the document, 0 for an absent one. Raises `DocumentConflict`;
         `InvalidRequest` (413) for a scope that would be too large; `Unavailable` and its kin.
@@ -146,8 +148,9 @@ class ScopeMirror:
         written = frozenset(name for name, data in writes.items() if data != _data_of(before[name]))
         for name in written:
             log.info(
-                "%s %s %s of %s (revision %s)",
+                "%s%s %s %s of %s (revision %s)",
                 by,
+                f" from {address}" if address else "",
                 "deleted" if writes[name] is None else "wrote",
                 name.key,
                 self.scope,
@@ -155,6 +158,7 @@ class ScopeMirror:
                 extra=event(
                     "document_written",
                     by=by,
+                    address=address,
                     scope=str(self.scope),
                     document=name.key,
                     before=revisions[name],

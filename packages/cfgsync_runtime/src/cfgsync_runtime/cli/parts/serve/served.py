@@ -15,24 +15,24 @@ from cfgsync_core import BundleConfigSource
 from cfgsync_core.log_events import event
 from cfgsync_core.server import Sign
 
-from ...access.signatures import Signer
-from ...compose.fleet_server import serving_snapshot
-from ...compose.source_server import serving_source
-from ...errors import InputError
-from ...materializer.account import Account
-from ...materializer.child import ChildDecider
-from ...materializer.loading import load_materializer
-from ...materializer.own_loop import OwnLoop
-from ...process.lines import Lines
-from ...process.logs import log_of_application, passing_on
-from ...settings.serve_settings import ServeSettings
-from ...settings.server_file import BundleServer
+from ....access.signatures import Signer
+from ....compose.fleet_server import serving_snapshot
+from ....compose.source_server import serving_source
+from ....errors import InputError
+from ....materializer.account import Account
+from ....materializer.child import ChildDecider
+from ....materializer.loading import load_materializer
+from ....materializer.own_loop import OwnLoop
+from ....process.lines import Lines
+from ....process.logs import log_of_application, passing_on
+from ....settings.serve_settings import ServeSettings
+from ....settings.server_file import BundleServer
 from .reloads import Adopt, FileArtifacts, bundle_source
 
 if TYPE_CHECKING:
     from cfgsync_core import HttpServer
 
-    from ...access.tls import ServerCertificate
+    from ....access.tls import ServerCertificate
 
 log = logging.getLogger("cfgsync")
 
@@ -105,7 +105,7 @@ def served(
 
 
 def _of_documents(on_fatal: OnFatal, **options: Any) -> AbstractAsyncContextManager[HttpServer]:
-    from ...compose.document_server import serving_documents  # loaded only where they are served
+    from ....compose.document_server import serving_documents  # loaded only where they are served
 
     return serving_documents(on_fatal=on_fatal, **options)
 
