@@ -1,13 +1,20 @@
-"""Which tests measure time (`timed`), and which share something costly, so that one of pytest's workers runs them all."""
+"""Which tests share something costly, so that one of pytest's workers runs them all, and which begin first."""
 
 from __future__ import annotations
 
 import logging
+import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+
+# The tests whose `assert`s are rewritten are kept, whatever the shell says of bytecode: they cost each worker 13 s.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    sys.dont_write_bytecode = False
+
+from hypothesis import settings  # its modules, too, are rewritten
 
 for _signal in (
     signal.SIGHUP,
@@ -20,16 +27,6 @@ for _signal in (
 settings.register_profile("cfgsync", deadline=None)  # how long an example takes is the machine's matter
 settings.load_profile("cfgsync")
 
-UNTIMED = {
-    "test_bad_network",
-    "test_durability",
-    "test_full_disk",
-    "test_fuzz",
-    "test_hostile_server",
-    "test_schemathesis",
-}
-"""Of `tests/chaos`: what they wait for, they wait for long enough on a busy machine."""
-
 TOGETHER = (
     "tests/distributions/",  # wheels and environments
     "tests/docs/test_build.py",  # the built pages
@@ -37,12 +34,12 @@ TOGETHER = (
 )
 """Each is run by one worker. xdist's own groups do nothing with pytest 9.2, which ignores the name that xdist gives an item."""
 
+LONG = ("tests/chaos/", "tests/docs/", "tests/end_to_end/", "examples/")
+"""These begin first, so that at the end no worker has a long one alone."""
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    for item in items:
-        folder = item.path.relative_to(config.rootpath).parts[:2]
-        if folder == ("tests", "chaos") and item.path.stem not in UNTIMED:
-            item.add_marker(pytest.mark.timed)
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
 @pytest.hookimpl(optionalhook=True)

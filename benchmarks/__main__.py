@@ -64,7 +64,7 @@ def main() -> int:
     load = os.getloadavg()[1]
     print(
         f"\nPython {platform.python_version()}, {os.cpu_count()} cores, load {load:.1f}, {took:.0f} s. Times are the server's processor"
-        "\ntime a request, the best of several turns, and `ratio` is of these; on the clock stands beside it."
+        "\ntime a request, the best of several turns, and `ratio` is of these; `by the clock` is the elapsed time."
     )
     RESULTS.write_bytes(msgspec.json.format(msgspec.json.encode(rows)) + b"\n")
     return failed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import resource
@@ -16,6 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 
 import msgspec
@@ -28,7 +30,6 @@ ROOT = Path(__file__).resolve().parent.parent
 CFGSYNC = Path(sys.executable).with_name("cfgsync")
 START_SECONDS = 20.0
 _PROCESS_CLOCK = 2  # CPUCLOCK_SCHED of a whole process, as Linux numbers its clocks
-_BYTECODE = tempfile.TemporaryDirectory(prefix="cfgsync-bench-bytecode-")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -157,10 +158,18 @@ def ask(port: int, path: str, number: int) -> bytes:
     return said
 
 
+@cache
+def _bytecode() -> str:
+    """A directory for the bytecode of the measured programs, removed at the end of this process."""
+    made = tempfile.mkdtemp(prefix="cfgsync-bench-bytecode-")
+    atexit.register(shutil.rmtree, made, ignore_errors=True)
+    return made
+
+
 def _environment(more: dict[str, str] | None) -> dict[str, str]:
     """Ours. An installed program has its bytecode: one that runs from a checkout may keep it too, outside of that."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    return {**kept, "PYTHONPYCACHEPREFIX": _BYTECODE.name, **(more or {})}
+    return {**kept, "PYTHONPYCACHEPREFIX": _bytecode(), **(more or {})}
 
 
 def free_ports(count: int) -> list[int]:

@@ -43,9 +43,11 @@ MENU = {
             *(
                 "howto/systemd",
                 "howto/network",
+                "howto/rotate",
                 "howto/proxies",
                 "howto/signatures",
                 "howto/testing",
+                "howto/postgresql",
                 "howto/engine",
                 "howto/not-ready",
                 "howto/page",

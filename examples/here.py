@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+import ssl
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tests.processes import Place, Server
+from tests.processes import Place, Server, ask
 
 
 class Here:
@@ -42,6 +44,25 @@ class Here:
             *self.words(command), environment={name: self.word(text) for name, text in environment.items()}
         )
         return process
+
+
+def made_certificate(place: Place, readme: Path) -> Path:
+    """Run the `cfgsync tls init …` of a README, also for `localhost`; the directory that it writes."""
+    (line,) = [line for line in readme.read_text().splitlines() if line.startswith("cfgsync tls init --host")]
+    made = place.run(*shlex.split(line)[1:], "--host", "localhost")
+    assert made.returncode == 0, made.stderr
+    return place.directory / line.split()[-1]
+
+
+def https_url(server: Server) -> str:
+    """The URL of a server on this machine by the name that its certificate has."""
+    assert server.url.startswith("https://127.0.0.1:"), server.said
+    return server.url.replace("127.0.0.1", "localhost")
+
+
+def answered(server: Server, path: str, ca: Path) -> int:
+    """The status that a verified GET of a server with TLS gets."""
+    return ask(server.port, "GET", path, tls=ssl.create_default_context(cafile=str(ca))).status
 
 
 def until(words: Iterable[str], end: str = "--") -> Iterable[str]:

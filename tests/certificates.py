@@ -52,6 +52,7 @@ class Authority:
         cert, secret = self._directory / f"{stem}.pem", self._directory / f"{stem}.key"
         chain = made.public_bytes(Encoding.PEM) + (self._own.public_bytes(Encoding.PEM) if with_ca else b"")
         cert.write_bytes(chain)
+        secret.touch(0o600)
         secret.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         return cert, secret
 

@@ -14,6 +14,7 @@ import select
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import IO, Any, NamedTuple, Self
+
+from tests.forks import ForkedCommand, may_fork
 
 BIN = Path(sys.executable).parent
 PATIENCE = 60.0
@@ -61,20 +64,24 @@ def ask(
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     within: float = PATIENCE,
+    tls: ssl.SSLContext | None = None,
 ) -> Reply:
-    """One request over a connection of its own, to a port or a Unix socket. A body is said to be JSON unless `headers` say
-    otherwise."""
-    connection = (
-        UnixConnection(at, within)
-        if isinstance(at, str)
-        else http.client.HTTPConnection("127.0.0.1", at, timeout=within)
-    )
+    """One request over a connection of its own, to a port (with `tls`, of localhost) or a Unix socket. A body is said to be
+    JSON unless `headers` say otherwise."""
+    connection = UnixConnection(at, within) if isinstance(at, str) else connected(at, within, tls)
     with contextlib.closing(connection):
         kind = {} if body is None else {"Content-Type": "application/json"}
         connection.request(method, path, body, {**kind, **(headers or {})})
         response = connection.getresponse()
         lower = {name.lower(): value for name, value in response.getheaders()}
         return Reply(response.status, lower, response.read())
+
+
+def connected(port: int, within: float, tls: ssl.SSLContext | None = None) -> http.client.HTTPConnection:
+    """A connection of this machine that is not open yet."""
+    if tls is None:
+        return http.client.HTTPConnection("127.0.0.1", port, timeout=within)
+    return http.client.HTTPSConnection("localhost", port, timeout=within, context=tls)
 
 
 def body(identifier: str, metadata: object = None, ip: str = "127.0.0.1") -> bytes:
@@ -149,8 +156,10 @@ class Server:
 class Place:
     """A directory in which commands run, with an environment that no other test and no user has a part in."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, forks: bool = True) -> None:
+        """`forks` says whether a command may be a fork of one that is loaded (tests/forks.py)."""
         self.directory = directory
+        self._forks = forks
         directory.mkdir(parents=True, exist_ok=True)
         self._runtime = tempfile.mkdtemp(
             prefix="cfgsync-"
@@ -196,15 +205,7 @@ class Place:
         self._logs += 1
         log = self.directory / f"stderr-{self._logs}"
         with log.open("w") as errors:
-            process = subprocess.Popen(
-                [BIN / command, *arguments],
-                cwd=cwd or self.directory,
-                env=self.environment(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-            )
+            process = self._process(command, arguments, environment, cwd or self.directory, errors)
         self._started.append(process)
         return process, log
 
@@ -212,14 +213,32 @@ class Place:
         self, *arguments: str, environment: Mapping[str, str] | None = None, command: str = "cfgsync"
     ) -> subprocess.CompletedProcess[str]:
         """Run `cfgsync ARGUMENTS` (or another `command` of ours) to its end."""
-        return subprocess.run(
+        with self._process(command, arguments, environment, self.directory, subprocess.PIPE) as process:
+            try:
+                out, errors = process.communicate(timeout=PATIENCE)
+            except BaseException:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(process.args, process.returncode, out, errors)
+
+    def _process(
+        self,
+        command: str,
+        arguments: Sequence[str],
+        environment: Mapping[str, str] | None,
+        cwd: Path,
+        errors: int | IO[str],
+    ) -> subprocess.Popen[str]:
+        its = self.environment(environment)
+        kind = ForkedCommand if self._forks and may_fork(command, its) else subprocess.Popen
+        return kind(
             [BIN / command, *arguments],
-            cwd=self.directory,
-            env=self.environment(environment),
+            cwd=cwd,
+            env=its,
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=errors,
             text=True,
-            timeout=PATIENCE,
         )
 
     def serve(

@@ -7,7 +7,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from examples.here import Here
+from examples.here import Here, answered, https_url, made_certificate
 from tests.processes import PATIENCE, Place
 
 HERE = Path(__file__).parent
@@ -39,7 +39,7 @@ def test_a_misspelt_word_would_have_been_found(manifests):
 
 
 def test_the_readme_runs_as_written(run_readme):
-    assert len(run_readme()) == 2
+    assert len(run_readme()) == 3
 
 
 def test_pods_that_wait_for_each_other_are_started_at_once(manifests):
@@ -62,15 +62,20 @@ def test_what_is_mounted_is_there_and_a_pod_gets_its_own_secret_only(manifests):
     assert set(secrets()["stringData"]) == {"peers-0", "peers-1", "peers-2"}
 
 
-def test_only_the_fleet_reaches_a_server_without_tls_and_pods_join_with_a_token(manifests):
+def test_the_server_has_tls_and_tokens_and_only_the_fleet_and_prometheus_reach_it(manifests):
     server = manifests["StatefulSet/cfgsync"]["spec"]["template"]
-    assert "--insecure-no-tls" in server["spec"]["containers"][0]["args"]
-    assert "--insecure-no-auth" not in server["spec"]["containers"][0]["args"]
+    (container,) = server["spec"]["containers"]
+    assert [word for word in container["args"] if "insecure" in word] == []
+    assert [container[probe]["httpGet"]["scheme"] for probe in ("livenessProbe", "readinessProbe")] == [
+        "HTTPS"
+    ] * 2
     policy = manifests["NetworkPolicy/cfgsync"]["spec"]
     assert policy["podSelector"]["matchLabels"] == server["metadata"]["labels"]
     (rule,) = policy["ingress"]
     peers = manifests["StatefulSet/peers"]["spec"]["template"]["metadata"]["labels"]
-    assert rule["from"] == [{"podSelector": {"matchLabels": peers}}]
+    pods, prometheus = rule["from"]
+    assert pods == {"podSelector": {"matchLabels": peers}}
+    assert set(prometheus) == {"namespaceSelector"}
 
 
 def test_the_commands_of_its_pods_boot_three_of_them(manifests, tmp_path):
@@ -80,9 +85,16 @@ def test_the_commands_of_its_pods_boot_three_of_them(manifests, tmp_path):
     fetch = fleet["template"]["spec"]["initContainers"][0]
     held = secrets()["stringData"]
     with Place(tmp_path / "place") as place:
-        here = Here(place, {"--host=::": "--host=127.0.0.1", "/var/lib/cfgsync": str(tmp_path)})
+        authority = made_certificate(place, HERE / "README.md")
+        mounted = {
+            "/run/tls/tls.crt": str(authority / "server.pem"),
+            "/run/tls/tls.key": str(authority / "server.key"),
+            "/run/ca": str(authority),
+        }
+        here = Here(place, {"--host=::": "--host=127.0.0.1", "/var/lib/cfgsync": str(tmp_path), **mounted})
         server = here.serve([*container["args"], "--require-tokens"], tmp_path)
-        make = ("token", "create", "--for", "peers-*", "--uses", "3", "--server", server.url)
+        url = https_url(server)
+        make = ("token", "create", "--for", "peers-*", "--uses", "3", "--server", url)
         assert place.run(*make, "--save", str(tmp_path / "token")).returncode == 0
         pods = []
         for number in range(fleet["replicas"]):
@@ -97,7 +109,7 @@ def test_the_commands_of_its_pods_boot_three_of_them(manifests, tmp_path):
             }
             in_its_pod = here.also(
                 {
-                    "http://fleet-config:4400": server.url,
+                    "https://fleet-config:4400": url,
                     "/config": str(tmp_path / name),
                     "/state": str(tmp_path / f"state-{number}"),
                     "/run/cfgsync/secret": str(tmp_path / f"secret-{number}"),
@@ -108,5 +120,7 @@ def test_the_commands_of_its_pods_boot_three_of_them(manifests, tmp_path):
         assert [pod.wait(PATIENCE) for pod in pods] == [0, 0, 0]
         peers = (tmp_path / "peers-1/current/peers.txt").read_text().splitlines()
         assert peers == ["10.1.0.0:8000", "10.1.0.2:8000"]
-        for path in ("/livez", "/readyz"):
-            assert server.ask("GET", path).status == 200
+        probes = [container[probe]["httpGet"]["path"] for probe in ("livenessProbe", "readinessProbe")]
+        for path in (*probes, "/metrics"):
+            assert answered(server, path, authority / "ca.pem") == 200
+        assert answered(server, "/status", authority / "ca.pem") == 401

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from examples.here import Here
+from examples.here import Here, https_url, made_certificate
 from tests.processes import PATIENCE, Place, Server, ended
 
 HERE = Path(__file__).parent
@@ -49,7 +49,7 @@ def command(name: str) -> list[str]:
 
 @pytest.mark.usefixtures("systemd_analyze")
 def test_the_readme_runs_as_written_and_systemd_has_nothing_to_say(run_readme):
-    (printed,) = run_readme()
+    _, printed = run_readme()
     assert [line for line in printed.splitlines() if any(name in line for name in UNITS)] == []
 
 
@@ -68,6 +68,10 @@ def test_a_mistake_in_a_unit_would_have_been_found(tmp_path, mistake):
     assert any(word in said.stderr for word in mistake.split("=")), said
 
 
+def test_no_unit_waives_a_protection():
+    assert [name for name in UNITS if "insecure" in (HERE / name).read_text()] == []
+
+
 def test_what_asking_again_does_not_mend_is_not_asked_again():
     for name in ("peers.service", "peers-watch.service"):
         assert unit(name)["Service"]["RestartPreventExitStatus"] == "2 4 5 6"
@@ -82,9 +86,13 @@ def place(tmp_path):
 @pytest.fixture
 def server(place, tmp_path) -> Server:
     """The server's unit, in the directory of its materializer."""
-    here = Here(place, {"0.0.0.0": "127.0.0.1", "${STATE_DIRECTORY}": str(tmp_path)})
-    server = here.serve([*command("cfgsync-server.service"), "--require-tokens"], HERE)
-    make = ("token", "create", "--for", "node-*", "--uses", "3", "--server", server.url)
+    tls = made_certificate(place, HERE / "README.md")
+    loaded = unit("cfgsync-server.service")["Service"]["LoadCredential"]
+    assert loaded == "server.key:/etc/cfgsync/tls/server.key"
+    places = {"0.0.0.0": "127.0.0.1", "${STATE_DIRECTORY}": str(tmp_path)}
+    places |= {"/etc/cfgsync/tls": str(tls), "${CREDENTIALS_DIRECTORY}": str(tls)}
+    server = Here(place, places).serve([*command("cfgsync-server.service"), "--require-tokens"], HERE)
+    make = ("token", "create", "--for", "node-*", "--uses", "3", "--server", https_url(server))
     assert place.run(*make, "--save", str(tmp_path / "join.token")).returncode == 0
     return server
 
@@ -102,9 +110,15 @@ def start(place, server, tmp_path):
             "${CONFIGURATION_DIRECTORY}": str(state / "etc"),
         }
         words = Here(place, places).words(command(name))
-        env = {"CFGSYNC_SERVER": server.url, "CFGSYNC_METADATA": '{"port":8000}', **environment}
-        assert unit(name)["Service"]["Environment"].endswith("/join.token")
-        env["CFGSYNC_TOKEN_FILE"] = str(tmp_path / "join.token")
+        env = {"CFGSYNC_SERVER": https_url(server), "CFGSYNC_METADATA": '{"port":8000}', **environment}
+        files = {
+            "CFGSYNC_TOKEN_FILE": tmp_path / "join.token",
+            "CFGSYNC_CA_FILE": place.directory / "tls/ca.pem",
+        }
+        for word in unit(name)["Service"]["Environment"].split():
+            variable, _, file = word.partition("=")
+            assert Path(file).name == files[variable].name
+            env[variable] = str(files[variable])
         process, _ = place.start(*words, *more, environment=env)
         return process
 

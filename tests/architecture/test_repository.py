@@ -86,3 +86,14 @@ def test_every_python_line_of_the_version_file_is_promised_by_every_distribution
     for path in root.glob("packages/*/pyproject.toml"):
         classifiers = tomllib.loads(path.read_text())["project"]["classifiers"]
         assert [v for v in versions if f"Programming Language :: Python :: {v}" not in classifiers] == []
+
+
+def test_the_bytecode_of_measured_programs_leaves_nothing_behind(root, tmp_path, monkeypatch, run_python):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    used = "import sys; sys.path.insert(0, '.'); from benchmarks import processes as p; print({})"
+    assert run_python("-c", used.format("len(p.tempfile.tempdir or '')")).strip() == "0", (
+        "not made by an import"
+    )
+    made = run_python("-c", used.format("p._environment(None)['PYTHONPYCACHEPREFIX']")).strip()
+    assert made.startswith(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []

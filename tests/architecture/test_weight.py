@@ -73,3 +73,14 @@ def test_a_node_that_verifies_loads_the_libraries_only_when_files_have_come(run_
     """
     # msgspec and http.client load these because they are there: the command hides them meanwhile
     assert set(json.loads(run_python("-c", textwrap.dedent(program)).replace("'", '"'))) <= {"ssl"}
+
+
+def test_a_plain_serve_and_a_plain_fetch_load_no_typer(run_python):
+    program = """
+    import sys
+    from cfgsync_runtime.cli import entry
+    from cfgsync_runtime.cli.parts.serve import plain_serve, server_run
+    assert plain_serve.plain_flags(["app:M", "--port", "0"]) is not None
+    print(sorted({"typer", "click", "rich"} & sys.modules.keys()))
+    """
+    assert run_python("-c", textwrap.dedent(program)).strip() == "[]"

@@ -91,6 +91,17 @@ def test_a_disk_without_inodes_is_full_too(tmp_path: Path) -> None:
     )
 
 
+def test_the_last_inode_of_a_set_is_missed_as_one_although_the_clean_up_frees_others(tmp_path: Path) -> None:
+    on_a_disk(
+        tmp_path,
+        size="nr_inodes=7",  # the root, .generations, the set, its directory and three files: none for the symlink
+        script="""
+        error = refused(lambda: install(str(disk), files(disk, b"A")), errno.ENOSPC)
+        assert "no inodes are left" in str(error)
+        """,
+    )
+
+
 def test_a_full_disk_loses_young_sets_before_a_new_one_is_refused(tmp_path: Path) -> None:
     on_a_disk(
         tmp_path,

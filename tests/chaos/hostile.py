@@ -200,14 +200,11 @@ LARGE = [
 def serves_large(name: str, ascii_only: bool) -> Play:
     """The large payload of this name; `ascii_only` spells every other character as an escape."""
 
-    async def play(writer: asyncio.StreamWriter) -> None:
-        files = large(name)
-        words = {"schema_version": 1, "files": files}
-        body = json.dumps(words, ensure_ascii=ascii_only, separators=(",", ":")).encode()
-        assert 5 * MIB < len(body) <= 16 * MIB, len(body)
-        await says(body, ETag=digest(files), Cfgsync_Generation=f"{EPOCH}.3")(writer)
-
-    return play
+    files = large(name)
+    words = {"schema_version": 1, "files": files}
+    body = json.dumps(words, ensure_ascii=ascii_only, separators=(",", ":")).encode()
+    assert 5 * MIB < len(body) <= 16 * MIB, len(body)
+    return says(body, ETag=digest(files), Cfgsync_Generation=f"{EPOCH}.3")
 
 
 def missing_nodes() -> bytes:

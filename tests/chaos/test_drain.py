@@ -7,6 +7,8 @@ import signal
 import time
 from collections import Counter
 
+import pytest
+
 from cfgsync_core import CfgsyncClient, NodeRegistration
 from tests.chaos.crowd import gather, raise_file_limit
 from tests.chaos.form import sized
@@ -23,6 +25,7 @@ class Quorum:
 """
 
 
+@pytest.mark.timed
 async def test_everybody_who_waits_is_told_and_the_server_ends_within_five_seconds(place: Place) -> None:
     many = min(sized(2_000, 10_000), raise_file_limit() - 500)
     place.write("application.py", APPLICATION.format(quorum=many + 1))

@@ -23,7 +23,7 @@ from tests.faults import LostHints
 from tests.processes import PATIENCE, Place, Server, ask, body
 
 HERE = Path(__file__).parents[1] / "end_to_end"
-PROGRAMS, PROCESSES, CHANGES = 200, sized(4, 20), 50
+PROGRAMS, PROCESSES, CHANGES = sized(80, 200), sized(4, 20), 50
 PAUSE = 0.02
 """Seconds between two changes: 50 take a second, in which a server makes several generations."""
 

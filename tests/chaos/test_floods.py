@@ -65,6 +65,7 @@ def shown(took: dict[str, float]) -> str:
     return ", ".join(f"{name} {seconds * 1000:.0f} ms" for name, seconds in took.items())
 
 
+@pytest.mark.timed
 @pytest.mark.timeout(sized(120, 300))
 async def test_two_thousand_slow_peers_cost_a_normal_client_nothing(place: Place) -> None:
     many = 2_000
@@ -91,6 +92,7 @@ async def test_two_thousand_slow_peers_cost_a_normal_client_nothing(place: Place
     assert logged <= lines_allowed(began), server.log[-2000:]
 
 
+@pytest.mark.timed
 @pytest.mark.timeout(sized(120, 300))
 async def test_a_flood_of_connections_past_the_file_limit_keeps_no_normal_client_out(place: Place) -> None:
     files, many = 300, sized(1_500, 3_500)

@@ -271,11 +271,13 @@ async def test_a_payload_of_the_largest_legal_size_lands_in_little_memory(tmp_pa
     disk = Disk(tmp_path)
     disk.out.parent.mkdir(parents=True)
     files = large(name)
-    spelled = [False, True] if len(json.dumps(files)) < 16 * MIB else [False]
+    escaped = json.dumps(files)
+    # to spell it as escapes makes no difference to ASCII, and makes some too large
+    spelled = [False] if len(escaped) >= 16 * MIB or "\\u" not in escaped else [False, True]
     for ascii_only in spelled:
         case = Case(name, serves_large(name, ascii_only), exit=0)
         async with HostileServer(case) as server:
-            for _ in ("new", "unchanged"):
+            for _ in ("new", "unchanged")[: 1 if ascii_only and not LONG else 2]:
                 done = await disk.fetched_by_a_process(server.url, 30)
                 assert done["exit"] == 0, done
                 peaks[f"{name}, {ascii_only=}"] = done["peak_mib"]

@@ -26,6 +26,7 @@ GOAL = 0.10
 """Of a core, for 5,000 nodes that ask every 15 s."""
 
 
+@pytest.mark.timed
 @pytest.mark.timeout(sized(120, 300))
 async def test_watchers_with_nothing_to_do_cost_little_and_ask_apart(place: Place) -> None:
     seed = random.SystemRandom().randrange(10**6)
@@ -88,9 +89,10 @@ async def idle(pid: int, nodes: list[Watcher], seconds: float) -> Idle:
     )
 
 
-async def test_a_change_for_one_node_of_a_thousand_is_one_payload_and_999_times_304(place: Place) -> None:
+async def test_a_change_for_one_node_of_many_is_one_payload_and_a_304_for_each_other(place: Place) -> None:
     seed = random.SystemRandom().randrange(10**6)
-    names = [f"n{n:03}" for n in range(1_000)]
+    many = sized(300, 1_000)
+    names = [f"n{n:03}" for n in range(many)]
     lucky = random.Random(seed).choice(names)
     server = place.serve("watched:Told", "--store", f"sqlite:{place.directory / 's.db'}", cwd=HERE)
 
@@ -113,7 +115,7 @@ async def test_a_change_for_one_node_of_a_thousand_is_one_payload_and_999_times_
         since = {node.name: node.statuses - before[node.name] for node in nodes}
     print(f"seed {seed}; --wait-applied returned {took:.2f} s after the change")
     assert done.returncode == 0, done.stderr
-    assert "1000 nodes have applied" in done.stdout
+    assert f"{many} nodes have applied" in done.stdout
     assert [name for name in names if since[name][200]] == [lucky]
     assert since[lucky][200] == 1
     others = {name: statuses for name, statuses in since.items() if name != lucky}

@@ -2,4 +2,6 @@
 
 import pytest
 
+from tests.postgres import postgres as postgres
+
 pytest.register_assert_rewrite("cfgsync_runtime.testing.contracts")

@@ -7,18 +7,31 @@ from cfgsync_runtime.testing import contracts
 from tests.kills import check_inv_19_kill_9_loses_and_doubles_nothing
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
 def opener(request, tmp_path):
     """Opens an empty store each time."""
     if request.param == "memory":
         return lambda: open_backend("memory:")
+    if request.param == "postgresql":
+        server = request.getfixturevalue("postgres")
+        return lambda: open_backend(server.url())
     count = iter(range(1000))
     return lambda: open_backend(f"sqlite:{tmp_path}/{next(count)}.db")
 
 
-@pytest.fixture(params=["sqlite"])
-def reopener(request, tmp_path):
-    return lambda: open_backend(f"sqlite:{tmp_path}/store.db")
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    """One store, which outlives its closing."""
+    return (
+        f"sqlite:{tmp_path}/store.db"
+        if request.param == "sqlite"
+        else request.getfixturevalue("postgres").url()
+    )
+
+
+@pytest.fixture
+def reopener(url):
+    return lambda: open_backend(url)
 
 
 def as_test(check, fixture):
@@ -42,6 +55,5 @@ for check in contracts.DURABLE_CHECKS:
 del check
 
 
-@pytest.mark.parametrize("scheme", ["sqlite"])
-async def test_inv_19_kill_9_loses_and_doubles_nothing(scheme, tmp_path):
-    await check_inv_19_kill_9_loses_and_doubles_nothing(f"{scheme}:{tmp_path}/store.db")
+async def test_inv_19_kill_9_loses_and_doubles_nothing(url):
+    await check_inv_19_kill_9_loses_and_doubles_nothing(url)

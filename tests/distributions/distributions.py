@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -44,10 +45,11 @@ def install_below(target: Path, wheels: Path, name: str) -> None:
     run([*pip, "--constraint", str(ROOT / "constraints.txt"), "--find-links", str(wheels), name])
 
 
-def run(command: list[str], **options: object) -> str:
-    """What a command printed; it must end with 0."""
+def run(command: list[str], env: Mapping[str, str] = os.environ, **options: object) -> str:
+    """What a command printed; it must end with 0. Python keeps what it compiles, or each command would compile it all."""
     ended = subprocess.run(
         command,
+        env={name: text for name, text in env.items() if name != "PYTHONDONTWRITEBYTECODE"},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -82,3 +84,14 @@ def test_pip_on_the_whole_repository_says_what_to_install_instead(of_a_node: Pat
         path.parent for path in ROOT.glob("packages/*/pyproject.toml")
     )
     assert f"./cfgsync/{folders}" in PAGE.read_text()
+
+
+def test_each_list_of_folders_on_the_page_has_what_its_folders_need() -> None:
+    lists = re.findall(r"packages/cfgsync_\{([a-z,]+)\}", PAGE.read_text())
+    assert len(lists) == 2
+    for folders in lists:
+        named = {f"cfgsync-{folder}" for folder in folders.split(",")}
+        for folder in folders.split(","):
+            project = tomllib.loads((ROOT / "packages" / f"cfgsync_{folder}" / "pyproject.toml").read_text())
+            needed = {words.partition("==")[0] for words in project["project"]["dependencies"]}
+            assert {name for name in needed if name.startswith("cfgsync-")} <= named, folder

@@ -23,6 +23,8 @@ from cfgsync_adapter.runs.run_log import OUTCOMES
 from cfgsync_runtime import ServerCertificate, serving_snapshot
 from tests.certificates import Authority
 
+from .blocks import blocks
+
 ROOT = Path(__file__).resolve().parents[2]
 HERE = ROOT / "docs" / "observability"
 RULES = yaml.safe_load((HERE / "alerts.yml").read_text())["groups"][0]["rules"]
@@ -147,6 +149,16 @@ def test_promtool_finds_the_rules_right(promtool: str, arguments: tuple[str, ...
     print(ran.stdout, ran.stderr)
     assert ran.returncode == 0
     assert "SUCCESS" in ran.stdout
+
+
+def test_promtool_takes_the_settings_on_the_page_with_tls_and_without(promtool: str, tmp_path: Path) -> None:
+    shown = [block for block in blocks(HERE / "README.md") if block.title.startswith("prometheus")]
+    assert len(shown) == 2
+    for block in shown:
+        (tmp_path / block.title).write_text(block.text)
+        command = [promtool, "check", "config", "--syntax-only", block.title]
+        ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stderr
 
 
 async def test_promtool_reads_the_page_and_finds_its_names_well_chosen(promtool: str, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ def name_of(page: Path) -> str:
     return page.relative_to(DOCS).with_suffix("").as_posix()
 
 
+@pytest.mark.timeout(300)  # each block has a limit of its own
 @pytest.mark.parametrize("page", RUN, ids=name_of)
 def test_what_a_page_says_is_what_happens(page: Path, tmp_path: Path) -> None:
     directory = tmp_path / "work"

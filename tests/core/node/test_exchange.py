@@ -472,6 +472,7 @@ def test_an_answer_that_does_not_hold_together_is_final_and_not_written(reply: R
     assert type(run.outcome) is Untrusted
     assert run.pauses == []
     assert run.outcome.hint.startswith("nothing was written")
+    assert run.outcome.hint.count("nothing was written") == 1
 
 
 @pytest.mark.parametrize("status", [200, 202, 204])
@@ -498,6 +499,8 @@ def test_a_node_never_goes_back(seen: Version | None, answered: str, trusted: bo
     assert type(outcome) is (Fetched if trusted else Untrusted)
     if isinstance(outcome, Fetched):
         assert ("new epoch" in outcome.notice) is (seen is not None and seen.epoch != answered[:36])
+    else:
+        assert outcome.hint.count("nothing was written") == 1
 
 
 def test_an_original_server_without_digest_and_generation_is_taken_as_it_is() -> None:
@@ -524,3 +527,10 @@ def test_a_fetch_whose_watcher_registers_never_does_and_waits_for_it_to() -> Non
     assert isinstance(run.outcome, Fetched)
     assert run.paths == ["/node"] * 4
     assert run.waited[0].endswith("the watcher of this node registers it")
+
+
+@pytest.mark.parametrize("header", ["999999999", "99999999999999999999"])
+def test_a_server_that_asks_for_days_is_asked_again_after_an_hour(header: str) -> None:
+    run = Run(registered_then(said(503, "unavailable", headers={"retry-after": header}), GIVEN), wait=1e6)
+    assert len(run.pauses) == 1
+    assert 3600 <= run.pauses[0] <= 3600 * 1.25

@@ -9,6 +9,7 @@ def test_every_limit_is_in_one_place() -> None:
     assert {name: value for name, value in vars(limits).items() if name.startswith("MAX_")} == {
         "MAX_BODY_BYTES": 64 * 1024,
         "MAX_REPLACEMENT_BYTES": 16 * 1024 * 1024,
+        "MAX_REGISTRATIONS": 1_000_000,
         "MAX_IDENTIFIER": 128,
         "MAX_METADATA_BYTES": 16 * 1024,
         "MAX_METADATA_DEPTH": 32,

@@ -21,6 +21,9 @@ CANARY = "CANARY-of-a-secret-0123456789"
 
 class Files:
     def materialize_snapshot(self, nodes: RegistrationSnapshot) -> MaterializedArtifacts:
+        secret = {n.identifier: n.metadata for n in nodes}  # a traceback shows no variable
+        if "raises" in secret:
+            raise LookupError(f"no rack for {len(secret)} nodes")
         return MaterializedArtifacts.from_nodes(
             {n.identifier: [ArtifactFile("/key", CANARY, "0600")] for n in nodes}
         )
@@ -59,7 +62,7 @@ async def test_a_canary_in_every_input_is_in_no_log_no_status_no_metric_and_no_p
         path = f"{directory}/admin.sock"
         async with (
             serving_snapshot(
-                Files(), admin_socket=path, store=store, requires_tokens=True, anonymous=False
+                Files(), admin_socket=path, store=store, requires_tokens=True, anonymous=False, documents=True
             ) as server,
             aiohttp.ClientSession(server.url, cookie_jar=aiohttp.DummyCookieJar()) as tcp,
             aiohttp.ClientSession(server.url, connector=aiohttp.UnixConnector(path)) as unix,
@@ -82,7 +85,7 @@ async def test_a_canary_in_every_input_is_in_no_log_no_status_no_metric_and_no_p
                 {"Authorization": f"Basic {CANARY}"},
                 {
                     "Authorization": f"Bearer {operator}",
-                    "Cookie": f"cfgsync-session={CANARY}",
+                    "Cookie": f"cfgsync-session-{server.port}={CANARY}",
                     "Origin": "http://x",
                 },
                 {"Authorization": f"Bearer {join}", "Cfgsync-Next-Secret": CANARY},
@@ -100,6 +103,18 @@ async def test_a_canary_in_every_input_is_in_no_log_no_status_no_metric_and_no_p
                         method, target, json=body, headers=headers, allow_redirects=False
                     )
                     shown.append(await answer.text())
+            one = "/v1/config/admin/apps/shop/envs/live/namespaces/n/documents/k"
+            for over, method, target, body in (
+                (unix, "PUT", one, {"contentJson": f'"{CANARY}"'}),
+                (unix, "PUT", one, {"contentJson": f'"{CANARY}'}),
+                (unix, "POST", f"{one}/rollback", {"toVersion": 99, "note": CANARY}),
+                (unix, "POST", "/api/v1/config/k?app=shop&environment=live", {"password": CANARY}),
+                (unix, "PATCH", "/api/v1/config/k?app=shop&environment=live", [CANARY]),
+                (tcp, "PUT", one, {"contentJson": f'"{CANARY}"'}),
+                (tcp, "POST", "/api/v1/config/k?app=shop&environment=live", {"password": CANARY}),
+            ):
+                answer = await over.request(method, target, json=body, headers={"Authorization": CANARY})
+                shown.append(await answer.text())
             await tcp.post("/login", data={"token": CANARY})
             await tcp.post("/login", data={"token": operator})
             port = server.port
@@ -126,11 +141,19 @@ async def test_a_canary_in_every_input_is_in_no_log_no_status_no_metric_and_no_p
                 shown.append(
                     text if "node=a" not in target else text.replace(CANARY, "")
                 )  # its metadata, for an operator
+            words = {**words, "identifier": "raises"}
+            await tcp.post("/register", json=words, headers={**node, "Authorization": f"Bearer {CANARY}2"})
+            answer = await tcp.post("/node", json=words, headers={"Authorization": f"Bearer {CANARY}2"})
+            shown.append(await answer.text())
+            assert answer.status == 500
             over = ("/status", "/admin/tokens", "/admin/generations?number=1&contents=1")
             shown += [await (await unix.get(target)).text() for target in over]
-    traces = "".join(record.exc_text or "" for record in caplog.records)
+    traces = "".join(
+        f"{record.exc_text or ''}{getattr(record, 'traceback', '')}" for record in caplog.records
+    )
     log = caplog.text + traces
     assert "RuntimeError: broken" in log, "the log was read, with its tracebacks"
+    assert "LookupError: no rack for" in log
     hits = sum(secret in text for secret in secrets for text in (log, *shown))
     print(
         f"{len(caplog.records)} lines at debug and {len(shown)} answers: {hits} hits of {len(secrets)} secrets"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -173,7 +174,7 @@ class Fleet:
             asked = over.request(method, target, json=words, headers=headers, allow_redirects=False)
         async with asked as answer:
             if answer.status in (401, 403):
-                assert (await answer.json())["code"] in ("unauthorized", "forbidden")
+                assert (await answer.json())["code"] in ("unauthorized", "unauthenticated", "forbidden")
             elif answer.headers.get("Content-Type", "").startswith("text/event-stream"):
                 answer.close()
             return answer.status
@@ -184,13 +185,21 @@ def bearer(secret: str) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def serving(**more: Any) -> AsyncIterator[Fleet]:
+async def serving(tls_context: ssl.SSLContext | None = None, **more: Any) -> AsyncIterator[Fleet]:
     with tempfile.TemporaryDirectory() as directory:
         path = f"{directory}/admin.sock"
         async with (
             serving_snapshot(Each(), admin_socket=path, **more) as server,
-            aiohttp.ClientSession(server.url, cookie_jar=aiohttp.DummyCookieJar()) as tcp,
-            aiohttp.ClientSession(server.url, connector=aiohttp.UnixConnector(path)) as unix,
+            aiohttp.ClientSession(
+                server.url,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                connector=aiohttp.TCPConnector(ssl=tls_context or True),
+            ) as tcp,
+            aiohttp.ClientSession(
+                "http://localhost",
+                cookie_jar=aiohttp.DummyCookieJar(),
+                connector=aiohttp.UnixConnector(path),
+            ) as unix,
         ):
             fleet = Fleet(server, tcp, unix)
             await fleet.open()
@@ -222,63 +231,6 @@ async def test_every_route_answers_the_principals_of_the_table_and_nobody_else(w
                     print(f"{where}: {principal} {method} {path}: {status}")
     print(f"{where}: {asked} pairs of route and principal, {surprises} surprises")
     assert surprises == 0
-
-
-async def test_a_name_of_a_node_in_the_address_or_a_header_gives_nobody_its_files() -> None:
-    """50 nodes × 50 identifiers × every route and spelling that gives files: each node gets its own."""
-    names = [f"node-{n}" for n in range(50)]
-    async with serving(requires_tokens=True, anonymous=False, legacy_init_with_node=True) as fleet:
-        join = await fleet.token(**{"for": "node-*", "uses": 50})
-        for name in names:
-            headers = {**bearer(f"secret-of-{name}-123456"), "Cfgsync-Join-Token": join}
-            words = {"identifier": name, "ip": "10.0.0.1"}
-            assert (await fleet.tcp.post("/register", json=words, headers=headers)).status == 202
-        reads = given = 0
-        for owner in names:
-            for name in names:
-                for target in (
-                    "/node",
-                    "/init-with-node",
-                    f"/node?identifier={owner}",
-                    "http://127.0.0.1/node",
-                ):
-                    if target != "/node" and reads % 7:  # each spelling for a seventh of the pairs
-                        reads += 1
-                        continue
-                    reads += 1
-                    body = f'{{"identifier":"{name}","x-identifier":"{owner}"}}'
-                    answer = await fleet.tcp.post(
-                        target if target[0] == "/" else "/node",
-                        data=body,
-                        headers={
-                            **bearer(f"secret-of-{owner}-123456"),
-                            "Content-Type": "application/json",
-                            "X-Node": owner,
-                        },
-                    )
-                    text = await answer.text()
-                    if answer.status == 200:
-                        given += 1
-                        assert owner == name
-                        assert f"files of {name}" in text
-                    else:
-                        assert owner != name
-                        assert "files of" not in text
-        for owner in names:  # what is not /node gives no files to a node, whatever it is called
-            for target in (
-                "/admin/nodes/node-1",
-                "/%61dmin/nodes/node-1",
-                "/admin/generations?number=1&contents=1",
-                "/status/node-1",
-                "/?node=node-1",
-            ):
-                answer = await fleet.tcp.get(target, headers=bearer(f"secret-of-{owner}-123456"))
-                assert answer.status in (401, 403, 404), target
-                assert "files of" not in await answer.text()
-        print(
-            f"{len(names)} × {len(names)} nodes and identifiers, {given} answered with files, all to their owner"
-        )
-        assert given >= 50
 
 
 @pytest.mark.parametrize(
@@ -339,31 +291,6 @@ async def _scoped(access: Caller, role: Any, scopes: list[str]) -> tuple[int, in
         refused = Admission("tokens", tokens=tokens).before_body(route, call)
         found.append(200 if refused is None else refused.status)
     return found[0], found[1]
-
-
-async def test_an_operator_s_call_and_a_refused_one_are_a_line_each(caplog: pytest.LogCaptureFixture) -> None:
-    async with serving(requires_tokens=True, anonymous=False) as fleet:
-        caplog.clear()
-        with caplog.at_level("INFO", "cfgsync"):
-            for principal in (
-                "an operator",
-                "a reader",
-                "anyone",
-                "an operator's token in a web page",
-                "the admin socket",
-            ):
-                await fleet.ask(principal, "POST", "/admin/evict", {"identifier": "nobody"})
-        facts = [record.facts for record in caplog.records if getattr(record, "event", "") == "operator_call"]
-        user = facts[-1].pop("principal")
-        assert user.startswith("user ")
-        assert [(one.get("principal"), one["target"], one["status"], one["address"]) for one in facts] == [
-            ("operator bea", "nobody", 404, "127.0.0.1"),
-            ("reader ana", "", 403, "127.0.0.1"),
-            ("anyone", "", 403, "127.0.0.1"),
-            ("anyone", "", 403, "127.0.0.1"),
-            (None, "nobody", 404, "admin socket"),
-        ]
-        assert {one["call"] for one in facts} == {"POST /admin/evict"}
 
 
 def test_the_repr_of_a_call_and_of_a_request_shows_no_secret() -> None:

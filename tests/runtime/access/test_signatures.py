@@ -65,6 +65,28 @@ def test_one_of_two_keys_is_enough_so_that_a_fleet_can_change_its_key(keys: tupl
         both(Signer(key)("node-1", GENERATION, DIGEST), "node-1", GENERATION, DIGEST)
 
 
+def test_a_verifier_trusts_the_keys_that_are_in_its_files_now(keys: tuple[str, str], tmp_path: Path) -> None:
+    first, second = tmp_path / "1.pub", tmp_path / "2.pub"
+    ours, theirs = (Path(f"{key}.pub").read_bytes() for key in keys)
+    old, new = (Signer(key)("node-1", GENERATION, DIGEST) for key in keys)
+    for file in (first, second):
+        file.write_bytes(ours)
+    verify = Verifier([str(first), str(second)])
+    verify(old, "node-1", GENERATION, DIGEST)
+    with pytest.raises(IntegrityError, match="this node trusts"):
+        verify(new, "node-1", GENERATION, DIGEST)
+    second.write_bytes(theirs)
+    for text in (old, new):
+        verify(text, "node-1", GENERATION, DIGEST)
+    first.unlink()
+    verify(new, "node-1", GENERATION, DIGEST)
+    with pytest.raises(IntegrityError, match="this node trusts"):
+        verify(old, "node-1", GENERATION, DIGEST)
+    second.write_text("cut off")
+    with pytest.raises(IntegrityError, match="this node trusts no key"):
+        verify(new, "node-1", GENERATION, DIGEST)
+
+
 def test_no_byte_of_a_signature_can_be_changed(keys: tuple[str, str]) -> None:
     text = Signer(keys[0])("node-1", GENERATION, DIGEST)
     verify = Verifier([f"{keys[0]}.pub"])

@@ -93,6 +93,8 @@ async def test_a_pair_behind_a_replaced_symbolic_link_is_taken(authority: Author
 def test_what_cannot_be_used_is_refused_with_its_file(authority: Authority, tmp_path: Path) -> None:
     cert, key = authority.pair()
     _, other = authority.pair()
+    text = tmp_path / "text"
+    text.write_text("hello")
     locked = tmp_path / "locked.key"
     secret = load_pem_private_key(key.read_bytes(), None)
     locked.write_bytes(
@@ -101,8 +103,10 @@ def test_what_cannot_be_used_is_refused_with_its_file(authority: Authority, tmp_
     for pair, sentence in (
         ((tmp_path / "absent.pem", key), "absent.pem: no such file or directory"),
         ((cert, tmp_path / "absent.key"), "absent.key: no such file or directory"),
-        ((key, key), "there is no certificate in PEM in it"),
-        ((cert, cert), "are no certificate and key in PEM"),
+        ((key, cert), "there is a key in it, and no certificate"),
+        ((cert, cert), "there is a certificate in it, and no key"),
+        ((text, key), "there is no certificate in PEM in it"),
+        ((cert, text), "are not a certificate and its key in PEM"),
         ((cert, other), "does not belong to the certificate"),
         ((cert, locked), "locked.key is encrypted"),
     ):
@@ -111,13 +115,25 @@ def test_what_cannot_be_used_is_refused_with_its_file(authority: Authority, tmp_
         assert "cfgsync tls init" in refused.value.hint
 
 
+def test_a_key_that_every_user_may_read_is_a_warning_and_one_of_a_group_is_not(
+    authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    cert, key = authority.pair()
+    for mode in (0o600, 0o440, 0o644):
+        key.chmod(mode)
+        ServerCertificate(str(cert), str(key))
+    (warning,) = [record for record in caplog.records if "every user" in record.message]
+    assert warning.getMessage().endswith(f"run: chmod 600 {key}")
+
+
 def test_a_certificate_that_ends_soon_or_has_ended_is_a_warning(
     authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:
-    for days in (30.5, 3.5, -0.5):
+    for days in (30.5, 29.5, 3.5, -0.5):
         pair = authority.pair(begins=-9, ends=days)
         ServerCertificate(str(pair[0]), str(pair[1]))
     assert [record.getMessage().partition(";")[0] for record in caplog.records] == [
+        "TLS: the certificate ends in 29 days",
         "TLS: the certificate ends in 3 days",
         "TLS: the certificate has expired",
     ]

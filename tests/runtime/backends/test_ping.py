@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import sqlite3
 import threading
 import time
@@ -142,3 +143,22 @@ async def test_a_server_that_is_only_probed_keeps_its_log_short(path, always, mo
 async def test_a_reader_pings_by_reading(path):
     async with SqliteStore(path), SqliteStore(path, read_only=True) as beside:
         await beside.ping()
+
+
+@pytest.mark.parametrize("how", ["deleted", "moved", "replaced"])
+async def test_nothing_is_acknowledged_in_a_file_that_has_lost_its_name(path, how):
+    async with SqliteStore(path) as store:
+        await store.commit("b", {"a": b"1"})
+        os.rename(path, path + ".away")
+        if how == "replaced":
+            shutil.copy(path + ".away", path)
+        with pytest.raises(Unavailable, match="moved, deleted or replaced while the server runs"):
+            await store.commit("b", {"a": b"2"})
+        with pytest.raises(Unavailable, match="put the file back"):
+            await store.ping()
+        if how == "deleted":
+            os.unlink(path + ".away")
+        else:
+            os.rename(path + ".away", path)
+            await store.commit("b", {"a": b"2"})
+            await store.ping()

@@ -375,10 +375,13 @@ Start = Callable[..., "subprocess.Popen[str]"]
 def test_it_waits_longer_than_the_original_and_says_for_what(started: Start, tmp_path: Path) -> None:
     with OriginalServer(quorum=2) as server:
         client = started(CFG_SERVER_ADDR=server.url)
-        threading.Timer(2.0, server.registered.add, ("node-2",)).start()  # the original gave up after 1 s
+        assert client.stderr is not None
+        waiting = client.stderr.readline()
+        threading.Timer(1.2, server.registered.add, ("node-2",)).start()  # the original gave up after 1 s
         _, said = client.communicate(timeout=30)
     assert client.returncode == 0
-    assert said.splitlines() == ["waiting: config for host node-1 is not ready", "node-1: 1 file in place"]
+    assert waiting == "waiting: config for host node-1 is not ready\n"
+    assert said.splitlines() == ["node-1: 1 file in place"]
     assert (tmp_path / "c").read_text() == "id: node-1\n"
 
 

@@ -51,6 +51,8 @@ def fetch(tmp_path: Path):
         (["--route", "/c=x", "--keep", "1"], 2, "it is for --out only"),
         (["--out", "o", "--keep", "-1"], 2, "--keep"),
         (["--out", "o", "--chown", "no-such-user"], 2, "there is no user 'no-such-user'"),
+        (["--out", "o", "--chown", "4294967295"], 2, "there is no user '4294967295'"),
+        (["--out", "o", "--chown", "root:99999999999"], 2, "there is no group '99999999999'"),
         (["--out", "o", "--chown", "root:no-such-group"], 2, "there is no group 'no-such-group'"),
         (["--out", "o", "--chown", ":"], 2, "is not USER or USER:GROUP"),
         (["--out", "o", "--metadata", '{"a": 1, "a": 1}'], 2, "the key 'a' is given twice"),

@@ -134,7 +134,7 @@ def text_for(field: Field) -> str:
 
 @pytest.mark.parametrize(
     "words",
-    [["--id", "n", "--help"], ["-h"], ["--id"], ["--out", "o"], ["--id", "n", "x"], ["--id", "n", "--wait", "-1"],
+    [["--id", "n", "--help"], ["-h"], ["--id"], ["--out", "o"], ["--id", "n", "x"], ["--id", "n", "--keep", "-1"],
      ["--id", "n", "--keep", "1001"], ["--id", "n", "--nonsense=1"], ["--id", "n", "--json=1"]],
 )  # fmt: skip
 def test_a_line_with_a_mistake_or_a_question_is_left_to_typer(words: list[str]) -> None:

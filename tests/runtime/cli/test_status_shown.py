@@ -537,8 +537,8 @@ def test_a_node_is_known_that_is_registered_or_gets_files(state: str, node: Node
 @pytest.mark.parametrize(
     ("tls", "says"),
     [
-        (TlsStatus(ends="", days_left=14), None),
-        (TlsStatus(ends="", days_left=13), "certificate: it ends in 13 days"),
+        (TlsStatus(ends="", days_left=30), None),
+        (TlsStatus(ends="", days_left=29), "certificate: it ends in 29 days"),
         (TlsStatus(ends="", days_left=-1), "certificate: it has expired"),
         (TlsStatus(ends="", days_left=99, problem="it cannot be used"), "certificate: it cannot be used"),
     ],

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,8 +15,10 @@ from cfgsync_artifacts import ArtifactFile
 from cfgsync_runtime.node.check import Check, CheckRefused, checked_write
 from cfgsync_runtime.node.outputs import ArtifactOutputMap, OutputDirectory
 from cfgsync_runtime.program.shell_line import LineEnd, run_line
+from tests.processes import PATIENCE, eventually
 
 ONE = (ArtifactFile("/etc/app.conf", "one\n"), ArtifactFile("/b", "b"))
+ROOT = Path(__file__).parents[3]
 TWO = (ArtifactFile("/etc/app.conf", "two\n"), ArtifactFile("/b", "b"))
 
 
@@ -79,9 +84,7 @@ def test_a_line_that_does_not_end_is_killed_with_all_that_it_started_and_its_las
     assert said.wrong == "it did not end within 0.5 s"
     assert said.words.endswith(" last")
     assert len(said.words) < 450
-    time.sleep(0.1)
-    state = Path(f"/proc/{pid.read_text().strip()}/stat")
-    assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] == "Z"
+    eventually(lambda: not _runs(int(pid.read_text())))
 
 
 def test_a_line_that_leaves_a_process_with_its_output_behind_does_not_hold_us_up() -> None:
@@ -90,3 +93,35 @@ def test_a_line_that_leaves_a_process_with_its_output_behind_does_not_hold_us_up
     assert run_line("sleep 5 & exit 4", dict(os.environ)) == LineEnd("exit code 4")
     assert run_line("kill -9 $$", dict(os.environ)) == LineEnd("exit code 137")
     assert time.monotonic() - began < 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_that_ends_a_fetch_ends_its_check_too_and_leaves_no_copy_of_the_files(
+    outputs: OutputDirectory | ArtifactOutputMap, tmp_path: Path, number: int
+) -> None:
+    (tmp_path / "temporary").mkdir()
+    pid = tmp_path / "pid"
+    checking = (
+        "from tests.runtime.node.test_check import *\n"
+        f"checked_write({_code_of(outputs, tmp_path)}, ONE, Check('sleep 60 & echo $! > {pid}.new; mv {pid}.new {pid}; wait'))"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
+    with subprocess.Popen(
+        [sys.executable, "-c", checking], env=environment, cwd=ROOT, stderr=subprocess.DEVNULL
+    ) as process:
+        eventually(pid.exists)
+        process.send_signal(number)
+        assert process.wait(PATIENCE) == -number, "it ends by the signal, so that a service manager knows"
+    eventually(lambda: not _runs(int(pid.read_text())))
+    assert [path for path in tree(tmp_path) if path.endswith(("b", "conf"))] == []
+
+
+def _code_of(outputs: OutputDirectory | ArtifactOutputMap, at: Path) -> str:
+    if isinstance(outputs, OutputDirectory):
+        return f"OutputDirectory({outputs.directory!r})"
+    return f"ArtifactOutputMap().route('/etc/app.conf', '{at}/x/conf').route('/b', '{at}/b')"
+
+
+def _runs(pid: int) -> bool:
+    state = Path(f"/proc/{pid}/stat")
+    return state.exists() and state.read_text().rpartition(")")[2].split()[0] != "Z"

@@ -210,3 +210,15 @@ def test_the_cache_is_never_overwritten_with_an_older_one(node: Node) -> None:
     assert (cached.payload.digest, cached.number, seen.number) == (CACHED.digest, 7, 7)
     assert node.state.keep(older, KnownGeneration(uuid7(3_000_000), 1, older.digest, time.time()))
     assert sorted(os.listdir(node.payload.parent)) == ["payload", "seen"]
+
+
+def test_an_age_that_a_clock_behind_cannot_tell_is_too_old_for_a_limit_and_said_without_one(
+    node: Node,
+) -> None:
+    node.keep(age=-86400)
+    report = node.start(AWAY, max_stale=50).report
+    assert (report.exit, report.reason, node.out.exists()) == (7, FAILED, False)
+    assert "the age of the cached payload cannot be known" in report.message
+    report = node.start(AWAY).report
+    assert report.exit == 0
+    assert "which a server confirmed at a time that this machine's clock has not reached" in report.message

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from html import unescape
 from typing import Any
+from urllib.parse import urlencode
 
 import aiohttp
 import pytest
@@ -75,7 +78,7 @@ async def browsing(**more: Any) -> AsyncIterator[Browser]:
 
 async def test_a_browser_is_sent_to_the_form_logs_in_sees_contents_and_logs_out() -> None:
     async with browsing(requires_tokens=True, anonymous=False) as browser:
-        assert (await browser.get("/?node=a"))[:2] == (303, "login")
+        assert (await browser.get("/"))[:2] == (303, "login")
         status, _, form = await browser.get("/login")
         assert status == 200
         assert 'action="login"' in form
@@ -100,9 +103,7 @@ async def test_a_browser_is_sent_to_the_form_logs_in_sees_contents_and_logs_out(
         assert (out.status, out.headers["Location"]) == (303, "login")
         assert "Max-Age=0" in out.headers["Set-Cookie"]
         browser.cookie = before
-        assert (await browser.get("/?node=a"))[:2] == (303, "login"), (
-            "the session has ended on the server, too"
-        )
+        assert (await browser.get("/"))[:2] == (303, "login"), "the session has ended on the server, too"
 
 
 async def test_on_loopback_the_page_is_open_and_a_session_shows_contents() -> None:
@@ -134,7 +135,7 @@ async def test_a_wrong_token_gets_the_form_again_and_is_not_in_it_nor_in_the_log
             answer = await browser.post("/login", {"token": wrong})
             text = await answer.text()
             assert (answer.status, browser.cookie) == (401, "")
-            assert "unknown, revoked or over" in text
+            assert "unknown, revoked or expired" in text
             assert wrong not in text + caplog.text
         assert caplog.text.count("login of the page from 127.0.0.1: refused") == 2
         for body in (b"token=\xff", b"not a form", b"token=x" * 2000):
@@ -149,3 +150,74 @@ async def test_a_page_of_the_script_gets_the_refusal_as_json() -> None:
         answer = await browser.tcp.get("/", headers={"Accept": "application/json"}, allow_redirects=False)
         assert (answer.status, (await answer.json())["code"]) == (401, "unauthorized")
         assert answer.headers["WWW-Authenticate"] == "Bearer"
+
+
+async def test_a_link_to_a_view_survives_the_login() -> None:
+    async with browsing(requires_tokens=True, anonymous=False) as browser:
+        status, there, _ = await browser.get("/?node=a&find=%C3%BC%26%22%3E")
+        assert (status, there) == (303, "login?next=%2F%3Ffind%3D%25C3%25BC%2526%2522%253E%26node%3Da")
+        _, _, form = await browser.get(f"/{there}")
+        (wanted,) = re.findall(r'name="next" value="([^"]*)"', form)
+        sent = {"token": "wrong", "next": unescape(wanted)}
+        again = await (await browser.post("/login", sent)).text()
+        assert f'name="next" value="{wanted}"' in again, "also after a wrong token"
+        made = await browser.post("/login", {**sent, "token": await browser.token(role="reader", name="ana")})
+        there = made.headers["Location"]
+        assert (made.status, there) == (303, "./?find=%C3%BC%26%22%3E&node=a")
+        status, _, page = await browser.get(there.removeprefix("."))
+        assert (status, "the words in it" in page) == (200, True)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "//evil.example/x",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "https://evil.example",
+        "https:evil.example",
+        "javascript:alert(1)",
+        "evil.example",
+        "@evil.example",
+        "/..//evil.example",
+        "/../other-program",
+        "/%2e%2e/other-program",
+        "/a//evil.example",
+        "/a/../..",
+        "/\t/evil.example",
+        "/\r\nSet-Cookie: x=y",
+        " /x",
+        "/x\x00",
+        '/"><script>',
+        "/?" + "x" * 1_000,
+        "",
+    ],
+)
+async def test_a_login_leads_to_no_other_place_than_this_page(wanted: str) -> None:
+    async with browsing(requires_tokens=True, anonymous=False) as browser:
+        _, _, form = await browser.get("/login?" + urlencode({"next": wanted}))
+        assert 'name="next"' not in form
+        token = await browser.token(role="reader", name="ana")
+        made = await browser.post("/login", {"token": token, "next": wanted})
+        assert (made.status, made.headers["Location"]) == (303, "./")
+
+
+async def test_sessions_of_two_servers_on_one_host_live_side_by_side() -> None:
+    more = {"requires_tokens": True, "anonymous": False}
+    jar = aiohttp.CookieJar(unsafe=True)  # as a browser's: it knows hosts and no ports
+    async with (
+        browsing(**more) as one,
+        browsing(**more) as two,
+        aiohttp.ClientSession(cookie_jar=jar) as browser,
+    ):
+        for server in (one, two):
+            sent = {"token": await server.token(role="reader", name="ana")}
+            async with browser.post(f"{server.url}/login", data=sent, headers={"Origin": server.url}) as made:
+                assert made.status == 200
+        for server in (one, two):
+            async with browser.get(f"{server.url}/?node=a", headers=HTML) as page:
+                assert "the words in it" in await page.text()
+        await browser.post(f"{one.url}/logout", data={"x": "y"}, headers={"Origin": one.url})
+        async with browser.get(f"{two.url}/?node=a", headers=HTML) as page:
+            assert "the words in it" in await page.text()
+        assert len(jar) == 1

@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from hashlib import sha256
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -38,10 +39,12 @@ from cfgsync_core import (
 )
 from cfgsync_core.server.route import Call
 from cfgsync_core.wire.status import StatusSource
-from cfgsync_runtime import serving_snapshot, serving_source
+from cfgsync_runtime import ServerCertificate, serving_snapshot, serving_source
+from cfgsync_runtime.access.insecure import ProtectionStatus
 from cfgsync_runtime.page.markup import el
 from cfgsync_runtime.page.scan import SLICE
 from cfgsync_runtime.page.views import Views
+from tests.certificates import Authority
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 KEY = "-----BEGIN-KEY-that-nobody-may-see"
@@ -506,6 +509,20 @@ async def test_off_loopback_it_is_served_only_where_nothing_is_asked_of_anybody(
         page = await ask.page(Host="cfgsync.internal:4400")
         assert "Insecure" in page.words
         assert "--insecure-no-auth" in page.words
+
+
+@pytest.mark.parametrize(
+    ("days", "says"), [(30.5, None), (29.5, "it ends in 29 days."), (-0.5, "it has expired.")]
+)
+async def test_the_page_warns_of_a_certificate_that_ends_soon(
+    tmp_path: Path, days: float, says: str | None
+) -> None:
+    pair = Authority(tmp_path).pair(begins=-9, ends=days)
+    tls = ServerCertificate(str(pair[0]), str(pair[1]))
+    reply = await Views(ProtectionStatus(StaticConfigSource({}), (), {}, tls.status), None).answer(Call())
+    (section,) = re.findall(r'<section id="certificate".*?</section>', reply.chunks[0].decode())
+    assert ("hidden" in section) is (says is None)
+    assert says is None or f"Certificate of this server: </strong>{says}" in section
 
 
 async def test_no_page_turns_it_off_and_openapi_knows(app: App) -> None:

@@ -240,7 +240,7 @@ def test_a_duration_is_seconds_or_has_units_by_flag_variable_and_file(here: Path
     made = read(materializer=None, config=server_file(here, "run_timeout: 5m\nttl: 90\n"))
     assert (made.run_timeout, made.ttl) == (300, 90)
     what, _ = refusal(materializer=None, config=server_file(here, "ttl: never\n"))
-    assert what.startswith("s.yaml:3:6: ttl: 'never' is no duration")
+    assert what.startswith("s.yaml:3:6: ttl: 'never' is not a duration")
 
 
 # ── the default store ────────────────────────────────────────────────────────────────────────────────────────────────
@@ -291,7 +291,10 @@ def test_a_refused_value_is_told_with_where_it_came_from(here: Path):
         ({"run_timeout": 0}, "--run-timeout: input should be greater than 0"),
         ({"run_timeout": float("inf")}, "--run-timeout: input should be a finite number"),
         ({"run_timeout": "0ms"}, "--run-timeout: input should be greater than 0"),
-        ({"run_timeout": "soon"}, "--run-timeout: 'soon' is no duration: 90, 250ms, 5m, 1h30m, found 'soon'"),
+        (
+            {"run_timeout": "soon"},
+            "--run-timeout: 'soon' is not a duration: write 90, 250ms, 5m, 1h30m or 90d, found 'soon'",
+        ),
         ({"host": [""]}, "--host: string should match"),
         (
             {"host": ["127.0.0.1", "[::1]"]},
@@ -322,7 +325,7 @@ def test_a_host_that_others_reach_needs_tls_or_the_operators_word():
     assert refusal(host=["0.0.0.0"]) == (
         "host 0.0.0.0 is open to other machines, without TLS",
         "make a certificate (cfgsync tls init) and give --tls-cert and --tls-key; or,"
-        " if its network is to be trusted with that, add --insecure-no-tls",
+        " if you trust its network with that, add --insecure-no-tls",
     )
     pair = {"tls_cert": "c.pem", "tls_key": "c.key"}
     assert (read(host=["0.0.0.0"], **pair).lacking, read(host=["0.0.0.0"], **pair).requires_tokens) == (

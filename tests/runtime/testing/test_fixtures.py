@@ -373,6 +373,16 @@ def test_a_file_that_a_node_does_not_have_is_said_with_those_that_it_has(tmp_pat
             fleet["node-1"].read("/etc/peer.txt")
 
 
+def test_a_node_that_was_not_booted_is_said_with_those_that_were(tmp_path):
+    with serving_materializer(Peers) as server, Fleet(server, tmp_path) as fleet:
+        with pytest.raises(KeyError, match="no node 'node-1'; the nodes are not booted yet"):
+            fleet["node-1"]
+        fleet.boot(2)
+        with pytest.raises(KeyError, match="no node 'node-9'; the nodes are node-1, node-2"):
+            fleet["node-9"]
+        assert ("node-9" in fleet, fleet.get("node-9")) == (False, None)
+
+
 # ── the parts ────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -8,7 +8,7 @@ class CfgsyncError(Exception):
 
     @property
     def for_others(self) -> str:
-        """The sentence as a node acknowledges it: everybody who sees the server's `/status` may read it."""
+        """The sentence as a node acknowledges it: everyone with access to the server's `/status` may read it."""
         return str(self)
 
 

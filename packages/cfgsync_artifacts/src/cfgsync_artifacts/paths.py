@@ -63,7 +63,9 @@ def _illegal(name: str) -> str | None:
 
     for character in name:
         if not (" " <= character <= "~" or category(character)[0] in "LM" or category(character) == "Nd"):
-            return f"component {name!r} holds {character!r}, which is no letter, digit or printable ASCII"
+            return (
+                f"component {name!r} holds {character!r}, which is not a letter, a digit or printable ASCII"
+            )
     return None if is_normalized("NFC", name) else f"component {name!r} is not in Unicode's form NFC"
 
 

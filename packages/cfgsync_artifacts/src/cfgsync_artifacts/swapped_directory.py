@@ -101,20 +101,23 @@ def _publish(
     check: Callable[[str], object] | None,
 ) -> None:
     try:
-        number = sets.next_number()
-        stage = f"stage-{number}"
-        disk.make_directory(home, stage, 0o700)  # no other user can read an unfinished set
-        with directory(stage, within=home, follow=False) as fd:
-            _write(fd, tree, group)
-            os.fchmod(fd, disk.DIRECTORY_MODE | stat.S_IMODE(os.fstat(fd).st_mode) & stat.S_ISGID)
-            os.fsync(fd)
-        if check is not None:
-            check(os.path.join(sets.target, HOME, stage))
-        os.rename(stage, str(number), src_dir_fd=home, dst_dir_fd=home)
-        os.symlink(f"{HOME}/{number}", _LINK, dir_fd=home)
-        sets.replaced()
-        os.fsync(home)  # the set is durable under its number before anything points to it
-        os.rename(_LINK, CURRENT, src_dir_fd=home, dst_dir_fd=root)
+        with on_disk(
+            sets.target
+        ):  # before the clean-up, which makes room: it says whether the inodes are used up
+            number = sets.next_number()
+            stage = f"stage-{number}"
+            disk.make_directory(home, stage, 0o700)  # no other user can read an unfinished set
+            with directory(stage, within=home, follow=False) as fd:
+                _write(fd, tree, group)
+                os.fchmod(fd, disk.DIRECTORY_MODE | stat.S_IMODE(os.fstat(fd).st_mode) & stat.S_ISGID)
+                os.fsync(fd)
+            if check is not None:
+                check(os.path.join(sets.target, HOME, stage))
+            os.rename(stage, str(number), src_dir_fd=home, dst_dir_fd=home)
+            os.symlink(f"{HOME}/{number}", _LINK, dir_fd=home)
+            sets.replaced()
+            os.fsync(home)  # the set is durable under its number before anything points to it
+            os.rename(_LINK, CURRENT, src_dir_fd=home, dst_dir_fd=root)
     except BaseException:
         with suppress(OSError, DiskError):
             sets.prune()

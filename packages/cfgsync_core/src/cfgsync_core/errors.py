@@ -84,7 +84,8 @@ class Unavailable(CfgsyncError):
 
 
 class StoreFull(Unavailable):
-    """The disk under the store is full. Nothing was written; it heals by itself when there is space again."""
+    """The disk under the store is full, or the server has as many nodes as it takes. Nothing was written; it heals by itself
+    when there is space again."""
 
 
 class OutcomeUnknown(Unavailable):

@@ -72,5 +72,6 @@ def test_a_secret_file_is_replaced_beside_itself(tmp_path: Path) -> None:
     state = NodeState(tmp_path / "state", "a", secret_file=given)
     with ScriptedServer(confirming) as server:
         new, _ = rotation(server, state)
-    assert given.read_text().strip() == new
+    assert given.read_text().strip() == new != "the-secret-that-was-given"
+    assert given.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["given"]

@@ -18,7 +18,8 @@ def under(root: Path, url: str, identifier: str = "n1") -> Path:
 
 def folder(root: Path, url: str, identifier: str = "n1", **more: str) -> tuple[Path, list[str]]:
     said: list[str] = []
-    found = state_directory(url, identifier, said.append, {"XDG_STATE_HOME": str(root), **more})
+    places = {"HOME": str(root / "home"), "XDG_STATE_HOME": str(root)}
+    found = state_directory(url, identifier, said.append, {**places, **more})
     return Path(found), said
 
 
@@ -44,6 +45,16 @@ def test_another_server_has_another_folder_and_is_named_with_the_flag_that_would
     assert "n1 at http://h.example:80" in line
     assert line.endswith(f"give --state {first}")
     assert folder(tmp_path, url) == (other, [])
+
+
+def test_of_several_other_servers_the_one_whose_files_came_last_is_named(tmp_path: Path) -> None:
+    used, _ = folder(tmp_path, "http://used.example")
+    (Path(used) / "secret").touch()
+    (Path(used) / "seen").touch()
+    for mistyped in ("http://usd.example", "https://used.example"):
+        at, (line,) = folder(tmp_path, mistyped)
+        (Path(at) / "secret").touch()
+        assert line.endswith(f"give --state {used}")
 
 
 @pytest.mark.parametrize("more", [{}, {"STATE_DIRECTORY": "new:other"}])

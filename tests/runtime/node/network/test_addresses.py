@@ -107,3 +107,20 @@ def test_a_name_server_that_does_not_answer_holds_nobody_up(monkeypatch: pytest.
     never.set()
     monkeypatch.setattr(addresses.socket, "getaddrinfo", REAL)
     assert own_address(ServerUrl.parse("http://127.0.0.1:1"), 0) == "127.0.0.1"
+
+
+def test_a_name_that_cannot_be_resolved_is_said_once_and_not_at_each_try(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tries = []
+
+    def unknown(*_: object, **more: object) -> list[object]:
+        tries.append(more)
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(addresses.socket, "getaddrinfo", unknown)
+    said: list[str] = []
+    with pytest.raises(Lost, match=r"no route to nohost\.example: name or service not known"):
+        own_address(ServerUrl.parse("https://nohost.example:4400"), 0.5, said.append)
+    assert len(tries) > 1
+    assert said == ["no route to nohost.example: name or service not known"]

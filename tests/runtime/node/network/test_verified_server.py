@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from cfgsync_artifacts import ArtifactFile, ArtifactSet
 from cfgsync_core import (
     CfgsyncClient,
     FetchFailed,
+    InvalidTrust,
     NodeRegistration,
     ServerUrl,
     StaticConfigSource,
@@ -160,6 +162,30 @@ def test_a_renewed_certificate_of_the_same_ca_is_taken_without_a_word(
     assert said[0] == "the server's certificate has expired; retrying"
 
 
+async def test_a_node_with_two_hashes_knows_its_server_before_and_after_the_ca_changes(
+    authority: Authority, tmp_path: Path
+) -> None:
+    other = Authority(tmp_path, "the next one")
+    both = Trust.parse("", f"{authority.hash}, {other.hash.upper()}")
+    (cert, key), new = authority.pair(), other.pair()
+    with serving((cert, key)) as (url, shown):
+        async with CfgsyncClient(url, ca_hash=both.ca_hash) as client:
+            assert (await client.fetch(NODE)).digest
+            assert fetched(url, both, tmp_path / "out").report.exit == 0
+            cert.write_bytes(new[0].read_bytes())
+            key.write_bytes(new[1].read_bytes())
+            while shown.ca_hash != other.hash:
+                await asyncio.sleep(0.01)
+            only_old = fetched(url, Trust.parse("", authority.hash), tmp_path / "no", wait=0.3).report
+            assert (only_old.exit, "unknown CA" in only_old.message) == (7, True)
+            assert fetched(url, both, tmp_path / "out").report.exit == 0
+        async with CfgsyncClient(url, ca_hash=both.ca_hash) as client:
+            assert (await client.fetch(NODE)).digest
+    for wrong in (",", f"{other.hash},", f"{other.hash};{authority.hash}"):
+        with pytest.raises(InvalidTrust, match="sha256: and 64 hexadecimal digits"):
+            Trust.parse("", wrong)
+
+
 def test_tls_and_plain_http_on_the_wrong_port_are_two_clear_lines(
     authority: Authority, tmp_path: Path
 ) -> None:
@@ -177,7 +203,7 @@ def test_tls_and_plain_http_on_the_wrong_port_are_two_clear_lines(
         wrong = fetched(server.url.replace("http", "https"), trust, out, wait=0.3)
     assert wrong.report.exit == 7
     assert "the server answers without TLS on this port" in wrong.report.message
-    assert wrong.hint.startswith("give --server with http://")
+    assert wrong.hint.startswith("start the server with --tls-cert and --tls-key")
     assert not out.exists()
 
 

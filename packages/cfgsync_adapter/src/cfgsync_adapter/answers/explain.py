@@ -10,7 +10,7 @@ import msgspec
 
 from cfgsync_core import CfgsyncError, Condition, MaterializationFailed, Missing, NotReady, Ready, Resolution
 from cfgsync_core.text import plain
-from cfgsync_core.wire import MAX_NAMES, State, describe, generation_number, node_state
+from cfgsync_core.wire import MAX_NAMES, MAX_REASON, State, describe, generation_number, node_state
 
 from ..generations.generation import Generation
 from ..nodes.acknowledgements import Acknowledged
@@ -184,7 +184,7 @@ def _with_files(answer: Ready, served: str | None, last: Acknowledged, applied: 
         "nothing is applied yet" if applied is None else f"generation {generation_number(applied)} is applied"
     )
     if failure is not None:
-        because = plain(failure.reason or "no reason given", 1_000)
+        because = plain(failure.reason or "no reason given", MAX_REASON)
         if applied == failure.generation:  # the node refuses what it had before
             before = "it had applied it before"
         return NodeReason(

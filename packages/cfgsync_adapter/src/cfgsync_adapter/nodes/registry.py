@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 
-from cfgsync_core import NEVER, NodeRegistration, RevisionedStore, Version
+from cfgsync_core import NEVER, NodeRegistration, RevisionedStore, StoreFull, Version
 from cfgsync_core.follow import BucketMirror, OtherServers
-from cfgsync_core.wire import decode_stored, encode_registration
+from cfgsync_core.wire import MAX_REGISTRATIONS, decode_stored, encode_registration
 
 from ..application.snapshot import RegistrationSnapshot
 
@@ -26,12 +26,14 @@ class Registry(BucketMirror[NodeRegistration]):
         on_change: Callable[[Writes], object] = lambda writes: None,
         others: OtherServers | None = None,
         clock: Callable[[], float] = time.monotonic,
+        most: int = MAX_REGISTRATIONS,
     ) -> None:
         super().__init__(
             store, BUCKET, decode_stored, encode_registration, on_change=self._changed, others=others
         )
         self._then = on_change
         self._clock = clock
+        self._most = most
         self._leaving: set[str] = set()
         self._order: list[str] | None = None
         self._touched: dict[str, None] = {}  # since the last snapshot, which was taken at:
@@ -50,7 +52,8 @@ class Registry(BucketMirror[NodeRegistration]):
     @property
     def told_loopback(self) -> str | None:
         """A node for which `tells_loopback` holds."""
-        return next((name for name in self._loopback if self.tells_loopback(name)), None)
+        # asked at each registration: no loop over a fleet that is all on one machine
+        return next(iter(self._loopback), None) if len(self._loopback) < len(self.entries) else None
 
     def identifiers(self) -> list[str]:
         """Every registered identifier, sorted. The list is the same object until a node joins or leaves."""
@@ -59,10 +62,19 @@ class Registry(BucketMirror[NodeRegistration]):
         return self._order
 
     async def register(self, registration: NodeRegistration) -> Version:
-        """Commit the registration unless the stored one is equal; the registry has it on return."""
+        """Commit the registration unless the stored one is equal; the registry has it on return.
+
+        Raises `StoreFull` for one more than the limit.
+        """
         identifier = registration.identifier
-        if self.entries.get(identifier) == registration and identifier not in self._leaving:
+        known = self.entries.get(identifier)
+        if known == registration and identifier not in self._leaving:
             return self.version
+        if known is None and len(self.entries) >= self._most:
+            raise StoreFull(
+                f"{self._most:,} nodes are registered, and this server takes no more; remove those that are gone:"
+                " cfgsync node evict ID"
+            )
         return await self.commit({identifier: registration})
 
     async def remove(self, identifiers: Iterable[str]) -> Version:

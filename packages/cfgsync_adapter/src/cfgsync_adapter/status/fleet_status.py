@@ -9,7 +9,15 @@ import msgspec
 
 from cfgsync_core import CfgsyncError, Condition, FleetStatus, NodeStatus
 from cfgsync_core.text import counted, plain
-from cfgsync_core.wire import MAX_NAMES, MissingNode, NodeBehind, NodeDrift, fleet_state, node_state
+from cfgsync_core.wire import (
+    MAX_NAMES,
+    MAX_REASON,
+    MissingNode,
+    NodeBehind,
+    NodeDrift,
+    fleet_state,
+    node_state,
+)
 
 from ..answers import explain
 from ..answers.node_answer import NodeAnswers
@@ -165,7 +173,7 @@ class StatusReader:
             applied=applied,
             last_failure=None
             if acknowledged.failure is None
-            else plain(acknowledged.failure.sentence, 1_100),
+            else plain(acknowledged.failure.sentence, MAX_REASON + 100),
             last_seen=None if seen is None else self._seen.as_rfc3339(seen),
             reason=sentence,
             state=why.state,

@@ -114,7 +114,7 @@ class AiohttpTransport:
                 pin(trust, shown_chain(looked.get_extra_info("ssl_object")))
             finally:
                 looked.transport.abort()
-            known = verifying(trust)
+            known = verifying(trust, has_looked=True)
             assert known is not None  # just pinned
         self._context = known
         return known

@@ -40,6 +40,9 @@ CODES: Final = frozenset(
 )
 """The codes in cfgsync's error bodies. An answer with another one, or without, is somebody else's."""
 
+LONGEST_PAUSE: Final = (
+    3600.0  # s; a maintenance page that asks for more must not keep a watching node away for days
+)
 NOT_OURS: Final = "is this a cfgsync server? check the URL"
 
 
@@ -162,7 +165,7 @@ def _signed(
 def _regressed(error: Regression, answer: ReceivedAnswer, context: RequestContext) -> Untrusted:
     assert context.seen is not None  # nothing was seen, so nothing can be older
     hint = (
-        "nothing was written; if the server's store was restored from an older copy, or its clock is behind, stop the server"
+        "if the server's store was restored from an older copy, or its clock is behind, stop the server"
         f" and give the store a new epoch (one with --store memory: starts again with --store memory:{context.seen.epoch}):"
         f" cfgsync store new-epoch --store URL --after {context.seen.epoch}"
     )
@@ -228,13 +231,13 @@ def _not_ready(answer: ReceivedAnswer, body: ErrorBody) -> Retry:
 
 
 def _retry_after(answer: ReceivedAnswer, body: ErrorBody | None) -> float | None:
-    """The later of the header's seconds and the body's value; None without either."""
+    """The later of the header's seconds and the body's value, `LONGEST_PAUSE` at most; None without either."""
     given = []
     header = answer.headers.get("retry-after", "").strip()
     if header.isascii() and header.isdigit():
-        given.append(float(header[:9]))
-    if body is not None and isinstance(body.retry_after, int | float) and 0 <= body.retry_after < 1e9:
-        given.append(float(body.retry_after))
+        given.append(min(float(header[:9]), LONGEST_PAUSE))
+    if body is not None and isinstance(body.retry_after, int | float) and body.retry_after >= 0:
+        given.append(min(float(body.retry_after), LONGEST_PAUSE))
     return max(given, default=None)
 
 

@@ -48,8 +48,8 @@ class CfgsyncClient:
     name join a server that requires tokens. With `verify` the files must be signed. A `session` that is given is used as it
     is and not closed; else the client opens one that follows no redirect, uses no proxy from the environment, keeps no
     cookie and decompresses nothing. An https server is verified by the authorities of this machine, or by one of: the
-    certificates in `ca_file`; the CA, or self-signed certificate, with the `ca_hash` that `cfgsync tls show` prints;
-    `ssl_context`. Raises `InvalidServerUrl` and `InvalidTrust`, both `ValueError`.
+    certificates in `ca_file`; the CA, or self-signed certificate, with the `ca_hash` that `cfgsync tls show` prints
+    (or one of several, with commas between them); `ssl_context`. Raises `InvalidServerUrl` and `InvalidTrust`, both `ValueError`.
     """
 
     def __init__(

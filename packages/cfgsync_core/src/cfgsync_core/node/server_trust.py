@@ -33,7 +33,8 @@ class InvalidTrust(CfgsyncError, ValueError):
 
 class Trust(msgspec.Struct, frozen=True):
     """What certificates of a server are verified by: the CA certificates in `ca_file`; the CA or self-signed certificate whose
-    `ca_hash` is `sha256:<64 hex>` of its DER; an `ssl.SSLContext` of the program; without any, the authorities of this machine.
+    `ca_hash` is `sha256:<64 hex>` of its DER, one of several with commas between them; an `ssl.SSLContext` of the program;
+    without any, the authorities of this machine.
     """
 
     ca_file: str = ""
@@ -45,26 +46,29 @@ class Trust(msgspec.Struct, frozen=True):
         """Raises `InvalidTrust`, for a file too that is absent or holds no certificate."""
         if (ca_file != "") + (ca_hash != "") + (context is not None) > 1:
             raise InvalidTrust("a CA file and a hash are both given: give one of them")
-        ca_hash = ca_hash.strip().lower()
-        if ca_hash and not _HASH.fullmatch(ca_hash):
-            raise InvalidTrust(
-                f"{ca_hash[:100]!r} is not sha256: and 64 hexadecimal digits (`cfgsync tls show` prints it)"
-            )
-        made = cls(ca_file, ca_hash, context)
+        hashes = [one.strip() for one in ca_hash.lower().split(",")] if ca_hash.strip() else []
+        for one in hashes:
+            if not _HASH.fullmatch(one):
+                raise InvalidTrust(
+                    f"{one[:100]!r} is not sha256: and 64 hexadecimal digits (`cfgsync tls show` prints it)"
+                )
+        made = cls(ca_file, ",".join(hashes), context)
         if ca_file:
             try:
                 verifying(made)
             except OSError as error:
-                raise InvalidTrust(f"{ca_file}: {_file_fault(error)}") from error
+                raise InvalidTrust(
+                    f"{ca_file}: {_file_fault(error)} (copy ca.pem from where `cfgsync tls init` made it)"
+                ) from error
         return made
 
     def __bool__(self) -> bool:
         return self != Trust()
 
 
-def verifying(trust: Trust) -> ssl.SSLContext | None:
-    """The context that verifies a server; None while the certificate of a `ca_hash` has not been seen. Raises `OSError` for a
-    `ca_file` that cannot be read."""
+def verifying(trust: Trust, has_looked: bool = False) -> ssl.SSLContext | None:
+    """The context that verifies a server. None while a certificate of `ca_hash` has not been seen: of several, the server may
+    now show another one; after a look, those that were seen count. Raises `OSError` for a `ca_file` that cannot be read."""
     import ssl
 
     if trust.context is not None:
@@ -73,10 +77,12 @@ def verifying(trust: Trust) -> ssl.SSLContext | None:
         context = ssl.create_default_context()
     elif trust.ca_file:
         context = ssl.create_default_context(cafile=trust.ca_file)
-    elif (known := _pinned.get(trust.ca_hash)) is not None:
-        context = ssl.create_default_context(cadata=known)
     else:
-        return None
+        hashes = trust.ca_hash.split(",")
+        known = [_pinned[one] for one in hashes if one in _pinned]
+        if not known or (len(known) < len(hashes) and not has_looked):
+            return None
+        context = ssl.create_default_context(cadata=b"".join(known))
     if trust:
         # for the authority that was named, every Python takes the same certificates: also one that is made by
         # `openssl req -x509` alone, and an authority that another one has signed
@@ -109,12 +115,15 @@ def hash_of(der: bytes) -> str:
 
 
 def pin(trust: Trust, chain: list[bytes]) -> None:
-    """Look for the certificate of `ca_hash` in what a server shows. Raises `Lost`."""
-    for der in chain:
-        if hash_of(der) == trust.ca_hash:
-            _pinned[trust.ca_hash] = der
-            return
-    raise Lost(f"unknown CA: the server shows no certificate with {trust.ca_hash}", _OTHER_CA)
+    """Look for the certificates of `ca_hash` in what a server shows. Raises `Lost`."""
+    shown = {hash_of(der): der for der in chain}
+    found = shown.keys() & set(trust.ca_hash.split(","))
+    if not found:
+        raise Lost(
+            f"unknown CA: the server shows no certificate with {trust.ca_hash.replace(',', ' or ')}",
+            _OTHER_CA,
+        )
+    _pinned.update((one, shown[one]) for one in found)
 
 
 def secured(
@@ -128,7 +137,7 @@ def secured(
             with looking().wrap_socket(opened, server_hostname=host) as looked:
                 pin(trust, shown_chain(looked))
             opened = again()
-            context = verifying(trust)
+            context = verifying(trust, has_looked=True)
             assert context is not None  # just pinned
         return context.wrap_socket(opened, server_hostname=host)
     except BaseException as error:
@@ -153,7 +162,9 @@ def why_unverified(error: BaseException, host: str, trust: Trust) -> Lost | None
         if code in _TIMES:
             return Lost(*_TIMES[code])
         if code in _UNKNOWN_CA:
-            by = trust.ca_file or trust.ca_hash or "an authority that this machine trusts"
+            by = (
+                trust.ca_file or trust.ca_hash.replace(",", " or ") or "an authority that this machine trusts"
+            )
             return Lost(f"unknown CA: the server's certificate is not signed by {by}", _OTHER_CA)
         return Lost(f"the server's certificate is refused: {error.verify_message}", _OTHER_CA)
     if not isinstance(error, ssl.SSLError):
@@ -162,7 +173,7 @@ def why_unverified(error: BaseException, host: str, trust: Trust) -> Lost | None
     if reason in _NO_TLS:
         return Lost(
             "the server answers without TLS on this port",
-            "give --server with http://, or start the server with --tls-cert and --tls-key",
+            "start the server with --tls-cert and --tls-key; only if it is meant to have no TLS, give --server with http://",
         )
     if "EOF" in reason:
         return Lost("the connection was closed during the TLS handshake", "read the server's log")

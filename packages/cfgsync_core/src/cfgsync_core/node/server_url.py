@@ -50,7 +50,10 @@ class ServerUrl(msgspec.Struct, frozen=True):
         if port == 0:
             raise InvalidServerUrl(f"{text[:200]!r} names port 0")
         path = parts.path.rstrip("/")
-        return cls(parts.scheme, parts.hostname, port or _PORTS[parts.scheme], path, trust)
+        host = parts.hostname
+        if ":" in host:
+            host = host.replace("%25", "%", 1)  # a zone, as RFC 6874 writes it
+        return cls(parts.scheme, host, port or _PORTS[parts.scheme], path, trust)
 
     @property
     def name(self) -> str | bytes:

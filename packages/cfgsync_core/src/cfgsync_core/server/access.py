@@ -56,6 +56,10 @@ class Access(Protocol):
     async def answer(self, route: Route, call: Call) -> Reply:
         """The reply of `route.handler` to a call whose body is decoded, or a refusal."""
 
+    def answered(self, route: Route, call: Call, reply: Reply | None) -> None:
+        """Called once for each call, also for one that was refused or has failed; `reply` is None when its caller went away
+        before. Not called for a node's route."""
+
 
 class LocalOperators(Access):
     """An operator's route answers an operator; every other route answers anyone."""
@@ -70,6 +74,9 @@ class LocalOperators(Access):
 
     async def answer(self, route: Route, call: Call) -> Reply:
         return await route.handler(call)
+
+    def answered(self, route: Route, call: Call, reply: Reply | None) -> None:
+        pass
 
 
 def why_no_operator(call: Call) -> str | None:

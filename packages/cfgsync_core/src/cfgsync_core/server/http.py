@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
@@ -165,13 +165,18 @@ class HttpServer:
         if isinstance(found, Reply):
             return found
         route, names, query = found
-        if route.errors is None:
-            return await self._routed(request, route, names, query)
+        call = Call(request.headers, names, query)
         try:
-            reply = await self._routed(request, route, names, query)
+            reply = await self._routed(request, route, call)
         except Exception as error:
             reply = self._failed(error)
-        return reply if reply.status < 400 else route.errors(reply)
+        except asyncio.CancelledError:  # the caller has gone; what it asked for may be done
+            if route.access != "node":
+                self._access.answered(route, call, None)
+            raise
+        if route.access != "node":
+            self._access.answered(route, call, reply)
+        return reply if reply.status < 400 or route.errors is None else route.errors(reply)
 
     def _failed(self, error: Exception) -> Reply:
         if not isinstance(error, InvalidRequest):
@@ -179,15 +184,14 @@ class HttpServer:
         self.unread[error.status] = self.unread.get(error.status, 0) + 1
         return refusal(error.status, "invalid_request", str(error))
 
-    async def _routed(
-        self, request: web.BaseRequest, route: Route, names: Mapping[str, str], query: Mapping[str, str]
-    ) -> Reply:
-        call = Call(judged_headers(request.raw_path, request.headers), names, query)
+    async def _routed(self, request: web.BaseRequest, route: Route, call: Call) -> Reply:
         if route.access != "node":
             call.peer = self._server.peers.get(request.protocol)
             call.address = self._proxies.client(request.remote or "", request.headers)
             transport = request.transport
             call.secure = transport is not None and transport.get_extra_info("ssl_object") is not None
+        call.headers = judged_headers(request.raw_path, request.headers)
+        if route.access != "node":
             refused = self._access.before_body(route, call)
             if refused is not None:
                 return refused

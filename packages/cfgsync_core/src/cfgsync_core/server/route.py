@@ -16,6 +16,7 @@ import msgspec
 from cfgsync_artifacts import CfgsyncError
 
 from ..log_events import event
+from ..text import plain
 from ..wire.limits import MAX_BODY_BYTES, MAX_PAGE_NODES
 from ..wire.protocol import CODE, STATUS, encode_error
 
@@ -57,6 +58,11 @@ class Call(msgspec.Struct, gc=False):
     principal: Principal = ANYONE
     address: str = ""
     secure: bool = False
+
+    @property
+    def caller_address(self) -> str:
+        """Where the call comes from, for a log."""
+        return "admin socket" if self.peer is not None else plain(self.address, 60)
 
     def __repr__(self) -> str:
         """Without headers and body, which may hold a secret."""

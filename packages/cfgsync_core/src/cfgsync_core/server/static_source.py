@@ -18,6 +18,7 @@ from ..errors import StaleGeneration
 from ..store.contract import NEVER, Version
 from ..text import counted, plain, rfc3339
 from ..wire.acknowledgement import Acknowledgement
+from ..wire.limits import MAX_REASON
 from ..wire.payload import NodeArtifactsPayload
 from ..wire.protocol import Missing, Ready
 from ..wire.registration import NodeRegistration
@@ -184,7 +185,7 @@ class StaticConfigSource(NodeConfigSource, AcknowledgingSource, StatusSource, No
             has_applied=has,
             was_served=payload is not None and known.served == payload.digest,
         )
-        because = "" if known.reason is None else plain(known.reason, 1_000)
+        because = "" if known.reason is None else plain(known.reason, MAX_REASON)
         return NodeStatus(
             identifier,
             registered=known.registration is not None,

@@ -203,6 +203,10 @@ class MemoryHints:
         self._subscriptions: dict[str, list[_Subscription]] = {}
 
     async def publish(self, bucket: str) -> None:
+        self.wake(bucket)
+
+    def wake(self, bucket: str) -> None:
+        """`publish` without a loop."""
         for subscription in self._subscriptions.get(bucket, ()):
             subscription.heard.set()
 

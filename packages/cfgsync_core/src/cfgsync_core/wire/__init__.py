@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .limits import MAX_PAGE_NODES as MAX_PAGE_NODES
     from .limits import MAX_PAYLOAD_BYTES as MAX_PAYLOAD_BYTES
     from .limits import MAX_REASON as MAX_REASON
+    from .limits import MAX_REGISTRATIONS as MAX_REGISTRATIONS
     from .limits import MAX_REPLACEMENT_BYTES as MAX_REPLACEMENT_BYTES
     from .payload import File as File
     from .payload import RawFile as RawFile

@@ -59,7 +59,7 @@ class _Body(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 class Acknowledgement(msgspec.Struct, frozen=True):
     """One node has applied, or could not apply, the files with `digest` (`sha256-<hex>`) of `generation`
-    (`<epoch>.<number>`, None from a static source). `reason` says why it failed, in at most 1,000 characters. `drifted`
+    (`<epoch>.<number>`, None from a static source). `reason` says why it failed, in at most `MAX_REASON` characters. `drifted`
     are paths of the payload whose files were changed on the node's disk; the first 10 are kept."""
 
     identifier: str

@@ -11,6 +11,9 @@ from typing import Final
 
 MAX_BODY_BYTES: Final = 64 * 1024
 MAX_REPLACEMENT_BYTES: Final = 16 * 1024 * 1024
+MAX_REGISTRATIONS: Final = 1_000_000
+"""Nodes of one server; another one is refused until a node leaves."""
+
 MAX_IDENTIFIER: Final = 128
 MAX_METADATA_BYTES: Final = 16 * 1024
 MAX_METADATA_DEPTH: Final = 32

@@ -158,7 +158,7 @@ def _dumped(value: Any) -> object:
     application would see another value than the node's, for example the asterisks of a `SecretStr`."""
     dump = getattr(value, "model_dump", None)
     if dump is None:
-        raise NotImplementedError(f"objects of type {type(value).__name__} are no JSON values")
+        raise NotImplementedError(f"objects of type {type(value).__name__} are not JSON values")
     dumped: object = dump(mode="json", by_alias=True, round_trip=True)
     model = type(value)
     try:

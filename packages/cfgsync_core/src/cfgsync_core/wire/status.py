@@ -13,6 +13,7 @@ import msgspec
 
 from cfgsync_artifacts import CfgsyncError
 
+from ..text import counted
 from .protocol import Condition, Missing, NotReady, Ready
 from .registration import NodeRegistration
 
@@ -32,22 +33,26 @@ Colour: TypeAlias = Literal["", "dim", "red", "yellow", "cyan", "green"]
 
 
 class StateFacts(msgspec.Struct, frozen=True):
-    """What is shown of a state: a `letter` in the data of the page's grid, a `colour` on a terminal, and what it means."""
+    """What is shown of a state: a `letter` in the data of the page's grid, a `colour` on a terminal, and what it means.
+    `has_files`: a node in it has files, of a generation or of a bundle."""
 
     letter: str
     colour: Colour
     meaning: str
+    has_files: bool = False
 
 
 NODE_STATES: Final[dict[State, StateFacts]] = {
     "failed": StateFacts("f", "red", "registered; the newest run of the materializer failed"),
-    "not_applied": StateFacts("x", "red", "could not apply its files"),
+    "not_applied": StateFacts("x", "red", "could not apply its files", has_files=True),
     "no_files": StateFacts("o", "red", "registered; the generation gives it no files"),
     "not_registered": StateFacts("u", "dim", "not registered"),
     "not_ready": StateFacts("n", "yellow", "registered; the materializer is not ready"),
-    "ready": StateFacts("r", "", "has not fetched its files yet"),
-    "served": StateFacts("s", "cyan", "was sent its files, and has not acknowledged them yet"),
-    "applied": StateFacts("a", "green", "has applied its files"),
+    "ready": StateFacts("r", "", "has not fetched its files yet", has_files=True),
+    "served": StateFacts(
+        "s", "cyan", "was sent its files, and has not acknowledged them yet", has_files=True
+    ),
+    "applied": StateFacts("a", "green", "has applied its files", has_files=True),
 }
 """Every state of a node. Lists show the nodes in this order: failures first, and the nodes that are done last."""
 
@@ -163,8 +168,8 @@ def last_seen(node: NodeStatus) -> str:
     return node.last_seen or ("not since restart" if node.registered else "never")
 
 
-CERTIFICATE_ENDS_SOON: Final = 14
-"""Days before the end of a server's certificate from which its log and its status warn."""
+CERTIFICATE_ENDS_SOON: Final = 30
+"""Days before the end of a server's certificate from which its log, its status and its page warn."""
 
 
 class TlsStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -174,6 +179,13 @@ class TlsStatus(msgspec.Struct, frozen=True, kw_only=True):
     ends: str
     days_left: int
     problem: str = ""
+
+    @property
+    def warning(self) -> str:
+        """What to say of a certificate that ends soon, has ended or cannot be replaced; "" for another."""
+        if self.problem or self.days_left >= CERTIFICATE_ENDS_SOON:
+            return self.problem
+        return "it has expired" if self.days_left < 0 else f"it ends in {counted(self.days_left, 'day')}"
 
 
 class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""What an application declares and is told: a definition, how it starts, and how its registration ended."""
+"""What an application declares, and what it gets back: a definition, how it starts, and how its registration ended."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What both surfaces share: who writes, how a GET is held, and entity tags."""
+"""What both surfaces share: the name of the writer, how a GET is held, and entity tags."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from cfgsync_core.server import Call
-from cfgsync_core.text import plain
 from cfgsync_core.wire import parse_etags, parse_wait
 
 from ..document import Scope, Writer
@@ -21,8 +20,8 @@ T = TypeVar("T")
 
 
 def writer_of(call: Call) -> Writer:
-    """Who a document's `by` names: the token, the user at the other end of the admin socket, or the role."""
-    address = "admin socket" if call.peer is not None else plain(call.address, 60)
+    """What a document's `by` names: the token, the user at the other end of the admin socket, or the role."""
+    address = call.caller_address
     if call.principal.name:
         return Writer(call.principal.name, address)
     if call.peer is None:

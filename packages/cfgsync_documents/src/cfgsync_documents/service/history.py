@@ -1,4 +1,4 @@
-"""Who wrote what and when: every commit of a scope is copied into a history bucket, in order, once, also after a crash.
+"""The history of each document, with its writers: every commit of a scope is copied into a history bucket, in order, once, also after a crash.
 
 A cursor in the same commit as the copies says how far it is (INV-12), so that a copy is never lost and never there twice.
 A value is kept in one of the slots of its document, which are used again: the history of a document stays bounded.
@@ -38,7 +38,7 @@ log = logging.getLogger("cfgsync.documents")
 
 
 class HistoryEntry(NamedTuple):
-    """One value that a document had. `data` None: it was deleted then; who did that is not known (`by` is `""`)."""
+    """One value that a document had. `data` None: it was deleted then, and `by` is `""` when the writer is not known."""
 
     revision: int
     data: bytes | None

@@ -139,7 +139,7 @@ def _take(lock: int, path: str) -> None:
     """Lock it, until it is closed or the process ends. The file stays: removing it would let two servers lock two files."""
     of = os.fstat(lock)
     if not stat.S_ISREG(of.st_mode) or of.st_uid not in (0, os.geteuid()):
-        raise _Unusable(f"{path}.lock is no lock file of this user")
+        raise _Unusable(f"{path}.lock is not a lock file of this user")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, TypeAlias
+from urllib.parse import quote, urlencode
 
 from cfgsync_core.server import (
     ANYONE,
@@ -18,7 +19,6 @@ from cfgsync_core.server import (
     Route,
     is_own_name,
     refusal,
-    why_no_operator,
     why_not_here,
 )
 
@@ -32,13 +32,10 @@ Readers: TypeAlias = Literal["loopback", "anyone", "tokens", "none"]
 """The callers that may read a `reader` route without a token: those on this machine, all, none; with `none` the page alone
 is refused, as for a program that can have no tokens."""
 
-COOKIE: Final = "cfgsync-session"
 
 _CLOSED: Final = "the page of this server is for readers with a token"
 _FOREIGN: Final = "the page answers to this machine's own names and addresses only (`Host`): call it as http://127.0.0.1, with its port"
 _HINT: Final = "on the server's machine: cfgsync token create --role reader --name NAME (operator: --role operator), then --token-file FILE"
-
-_NO_DOCUMENTS: Final = "documents answer on the server's admin socket only: run `cfgsync config` on its machine, as its user or root; on loopback, serve --open-documents opens them to every program of the machine"
 
 
 def readers_of(
@@ -88,37 +85,24 @@ class Admission(LocalOperators):
             if why is None:
                 call.principal = OPERATOR
                 return None
-            refused: Reply | None = refusal(403, "forbidden", why)
-        elif call.peer is not None or (route.access == "operator" and "Origin" in call.headers):
-            refused = super().before_body(route, call)
-            if refused is None and call.principal is not OPERATOR:
-                refused = self._judged(route, call)
-        else:
-            refused = self._judged(route, call)
-        if refused is not None and route.access == "operator":
-            record(route, call, refused)
-        return refused
-
-    def _document(self, route: Route, call: Call) -> Reply | None:
-        """The refusal of a call that reads or writes documents: they are for operators, or open to all on this machine."""
-        if call.peer is not None:
-            why = why_no_operator(call)
-            if why is None:
-                call.principal = OPERATOR
-                return None
             return refusal(403, "forbidden", why)
-        if self._open_documents:
-            why = why_not_here(call.headers)
-            return None if why is None else refusal(403, "forbidden", why)
-        return refusal(401, "unauthorized", _NO_DOCUMENTS, {"WWW-Authenticate": "Bearer"})
+        if call.peer is not None or (route.access == "operator" and "Origin" in call.headers):
+            refused = super().before_body(route, call)
+            return refused if refused is not None or call.principal is OPERATOR else self._judged(route, call)
+        return self._judged(route, call)
 
     async def answer(self, route: Route, call: Call) -> Reply:
         if route.access == "node" and self._identities is not None:
             return await self._identities.answer(route, call)
-        reply = await route.handler(call)
-        if route.access == "operator":
+        return await route.handler(call)
+
+    def answered(self, route: Route, call: Call, reply: Reply | None) -> None:
+        """Log an operator's call, and a write of documents that was refused or not heard to its end: one that is done has a
+        line of its own, with its revisions."""
+        if route.access == "operator" or (
+            route.access == "writer" and (reply is None or reply.status in (401, 403))
+        ):
             record(route, call, reply)
-        return reply
 
     def _judged(self, route: Route, call: Call) -> Reply | None:
         """The refusal of a call over TCP; else None, and the principal is set."""
@@ -144,12 +128,12 @@ class Admission(LocalOperators):
             why = f"the token {token.name} (role {token.role}{scopes}) does not permit this"
             return refusal(403, "forbidden", why, hint=_HINT)
         if route.access == "operator":
-            why = NO_SOCKET if text is None else f"the token is unknown, revoked or over; {NO_SOCKET}"
+            why = NO_SOCKET if text is None else f"the token is unknown, revoked or expired; {NO_SOCKET}"
             return refusal(403, "forbidden", why)
         why = (
             f"this needs a token of role {route.access}"
             if text is None
-            else "the token is unknown, revoked or over"
+            else "the token is unknown, revoked or expired"
         )
         return refusal(401, "unauthorized", why, _BEARER, hint=_HINT)
 
@@ -162,7 +146,8 @@ class Admission(LocalOperators):
         is_page = route.name == "page"
         if self._readers == "tokens":
             if is_page and "text/html" in call.headers.get("Accept", ""):
-                return Reply(303, (), {"Location": "login", "Cache-Control": "no-store"})
+                wanted = f"?next={quote(f'/?{urlencode(call.query)}', safe='')}" if call.query else ""
+                return Reply(303, (), {"Location": f"login{wanted}", "Cache-Control": "no-store"})
             return refusal(
                 401, "unauthorized", "this needs a token of a reader or an operator", _BEARER, hint=_HINT
             )
@@ -201,11 +186,18 @@ def is_own_origin(headers: Mapping[str, str]) -> bool:
 
 def cookie_of(call: Call) -> str:
     """The text of the session's cookie, `""` without one."""
+    wanted = cookie_name(call)
     for pair in call.headers.get("Cookie", "").split(";"):
         name, _, value = pair.strip().partition("=")
-        if name == COOKIE:
+        if name == wanted:
             return value
     return ""
+
+
+def cookie_name(call: Call) -> str:
+    """The name of the session's cookie, with the port of the page: a browser sends the cookies of a host to all its ports."""
+    port = call.headers.get("Host", "").rpartition(":")[2]
+    return f"cfgsync-session-{port}" if port.isascii() and port.isdigit() else "cfgsync-session"
 
 
 _BEARER: Final = {"WWW-Authenticate": "Bearer"}

@@ -11,28 +11,31 @@ from cfgsync_core.text import plain
 log = logging.getLogger("cfgsync")
 
 
-def record(route: Route, call: Call, reply: Reply, caller: str = "") -> None:
-    """Log an operator's call and the status of its reply. `caller` is the principal, where the call has none."""
-    who = caller or principal_of(call)
+def record(route: Route, call: Call, reply: Reply | None) -> None:
+    """Log a call and the status of its reply, None when its caller went away before."""
+    who = principal_of(call)
     target = target_of(call)
-    address = "admin socket" if call.peer is not None else plain(call.address, 60)
-    refused = reply.status in (401, 403)
+    address = call.caller_address
+    if reply is None:
+        became = "its caller went away before the answer"
+    else:
+        became = f"{'refused,' if reply.status in (401, 403) else 'answered'} {reply.status}"
     log.log(
-        logging.WARNING if refused else logging.INFO,
-        "operator call %s%s by %s from %s: %s %d",
+        logging.WARNING if reply is None or reply.status in (401, 403) else logging.INFO,
+        "%s call %s%s by %s from %s: %s",
+        route.access,
         f"{route.method} {route.path}",
         f" ({target})" if target else "",
         who,
         address,
-        "refused," if refused else "answered",
-        reply.status,
+        became,
         extra=event(
-            "operator_call",
+            f"{route.access}_call",
             principal=who,
             call=f"{route.method} {route.path}",
             target=target,
             address=address,
-            status=reply.status,
+            status=None if reply is None else reply.status,
         ),
     )
 
@@ -46,7 +49,7 @@ def principal_of(call: Call) -> str:
 
 
 def target_of(call: Call) -> str:
-    """What the call is about, as far as it names it: a node, a token."""
+    """What the call is about, as far as it names it: a node, a token, a document."""
     named = [
         *call.names.values(),
         *(getattr(call.value, key, "") for key in ("identifier", "name", "covers", "which")),

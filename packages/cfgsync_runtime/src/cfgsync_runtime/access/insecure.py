@@ -73,7 +73,7 @@ def refuse_insecure(
     if (hosts := open_hosts(host)) and missing:
         raise InputError(
             f"host {' and '.join(hosts)} is open to other machines, without {' and without '.join(map(_NEEDED.__getitem__, missing))}",
-            f"{make}if its network is to be trusted with that, add {spelled(missing)}",
+            f"{make}if you trust its network with that, add {spelled(missing)}",
         )
 
 

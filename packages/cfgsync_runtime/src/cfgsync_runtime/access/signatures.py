@@ -11,6 +11,7 @@ import os
 import re
 import stat
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
@@ -98,7 +99,8 @@ class Signer:
 
 
 class Verifier:
-    """Checks signatures with the public keys in files; one of them is enough, so that a fleet can change its key.
+    """Checks signatures with the public keys in files; one of them is enough, so that a fleet can change its key. The files
+    are read each time: a watching node trusts another key without a restart, and a key that was taken away no more.
 
     `revision` is the newest signed revision of a static source that the node has accepted. Raises `InputError` for a file
     that holds no public Ed25519 key, and where the libraries are not installed.
@@ -106,7 +108,8 @@ class Verifier:
 
     def __init__(self, files: Sequence[str], revision: int = 0) -> None:
         _require()
-        self._files = {file: _public(file) for file in files}
+        self._files = files
+        self._read = {_public(file) for file in files}
         self._keys: list[Key] = []
         self.revision = revision
 
@@ -152,12 +155,12 @@ class Verifier:
         keys = self._loaded()
         try:
             envelope.verify(keys, 1)
-        except VerificationError:
+        except (VerificationError, ValueError):  # ValueError: there is no key
             by, trusted = list(signatures), [key.keyid for key in keys]
             if ours := set(by) & set(trusted):
                 raise _refused(f"by key {min(ours)[:16]} is not genuine") from None
             raise NotSigned(
-                f"the files are signed by key {_named(by)}, and this node trusts {_named(trusted)}"
+                f"the files are signed by {_named(by)}, and this node trusts {_named(trusted)}"
             ) from None
         if envelope.payload_type != TYPE:
             raise _refused(f"is of {plain(envelope.payload_type, 80)}, not of {TYPE}")
@@ -167,13 +170,16 @@ class Verifier:
             raise _refused(f"signs something else: {plain(str(error), 100)}") from error
 
     def _loaded(self) -> list[Key]:
-        if not self._keys:
+        read = set()
+        for file in self._files:
+            with suppress(InputError):
+                read.add(_public(file))
+        if read != self._read or not self._keys:
+            self._read = read
             from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
             from securesystemslib.signer import SSlibKey
 
-            self._keys = [
-                SSlibKey.from_crypto(Ed25519PublicKey.from_public_bytes(raw)) for raw in self._files.values()
-            ]
+            self._keys = [SSlibKey.from_crypto(Ed25519PublicKey.from_public_bytes(raw)) for raw in read]
         return self._keys
 
 
@@ -216,7 +222,7 @@ def make_key_pair(file: str) -> str:
 
 
 def _named(ids: Sequence[str]) -> str:
-    return ", ".join(plain(name[:16]) for name in ids[:3]) or "nobody"
+    return f"key {', '.join(plain(name[:16]) for name in ids[:3])}" if ids else "no key"
 
 
 def _refused(what: str) -> NotSigned:

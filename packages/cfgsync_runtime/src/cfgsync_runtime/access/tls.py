@@ -7,6 +7,8 @@ import asyncio
 import logging
 import os
 import ssl
+import stat
+from contextlib import suppress
 from typing import Final, NoReturn
 
 from cryptography import x509
@@ -97,8 +99,11 @@ class ServerCertificate:
         return tuple(_stamp_of(name) for name in (self._cert, self._key))
 
     def _read(self) -> tuple[ssl.SSLContext, float, str]:
-        pem = _bytes_of(self._cert)
-        _bytes_of(self._key)
+        pem, key = _bytes_of(self._cert), _bytes_of(self._key)
+        if _KEY in pem and _CERTIFICATE not in pem:
+            raise InputError(f"{self._cert}: there is a key in it, and no certificate", _ORDER)
+        if _CERTIFICATE in key and _KEY not in key:
+            raise InputError(f"{self._key}: there is a certificate in it, and no key", _ORDER)
         try:
             chain = x509.load_pem_x509_certificates(pem)
             ends_at, ca_hash = chain[0].not_valid_after_utc.timestamp(), ca_hash_of(chain)
@@ -113,16 +118,26 @@ class ServerCertificate:
             if error.reason == "KEY_VALUES_MISMATCH":
                 why = f"the key in {self._key} does not belong to the certificate in {self._cert}"
             else:
-                why = f"{self._cert} and {self._key} are no certificate and key in PEM"
+                why = f"{self._cert} and {self._key} are not a certificate and its key in PEM"
             raise InputError(why, _PAIR) from error
         except OSError as error:  # it has gone since
             raise InputError(f"{error.filename or self._cert}: {cause(error)}", _PAIR) from error
         return context, ends_at, ca_hash
 
     def _refuse_password(self) -> NoReturn:
-        raise InputError(f"{self._key} is encrypted, and nobody is asked for its password", _PAIR)
+        raise InputError(
+            f"{self._key} is encrypted, and a server cannot ask for its password",
+            f"write it without one (openssl pkey -in {self._key} -out KEY), or let `cfgsync tls init` make another",
+        )
 
     def _warn(self) -> None:
+        if _may_everyone_read(self._key):
+            log.warning(
+                "TLS: every user of this machine may read %s, and could answer in the server's place; run: chmod 600 %s",
+                self._key,
+                self._key,
+                extra=event("key_is_readable"),
+            )
         if self.days_left < CERTIFICATE_ENDS_SOON:
             log.warning(
                 "TLS: the certificate %s; renew it (cfgsync tls init renews one that it made)",
@@ -139,6 +154,12 @@ def _stamp_of(name: str) -> tuple[int, ...]:
     return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size
 
 
+def _may_everyone_read(name: str) -> bool:
+    with suppress(OSError):  # it has gone since
+        return bool(os.stat(name).st_mode & stat.S_IROTH)
+    return False
+
+
 def _bytes_of(name: str) -> bytes:
     try:
         with open(name, "rb") as file:
@@ -147,4 +168,7 @@ def _bytes_of(name: str) -> bytes:
         raise InputError(f"{name}: {cause(error)}", _PAIR) from error
 
 
+_KEY: Final = b"PRIVATE KEY-----"
+_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
+_ORDER: Final = "give the certificate to --tls-cert and its key to --tls-key: `cfgsync tls init` makes server.pem and server.key"
 _PAIR: Final = "--tls-cert and --tls-key name a certificate and its key in PEM: `cfgsync tls init` makes both"

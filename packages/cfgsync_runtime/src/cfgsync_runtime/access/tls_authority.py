@@ -197,7 +197,7 @@ def _key(file: str) -> ec.EllipticCurvePrivateKey:
     except (ValueError, TypeError) as error:  # TypeError: it is encrypted
         raise MachineRefused(f"{file}: there is no unencrypted key in PEM in it", _MOVE) from error
     if not isinstance(found, ec.EllipticCurvePrivateKey):
-        raise MachineRefused(f"{file} is no ECDSA key", _MOVE)
+        raise MachineRefused(f"{file} is not an ECDSA key", _MOVE)
     return found
 
 

@@ -27,7 +27,7 @@ async def open_memory(
         epoch_ms(after or uuid7())
     except ValueError as error:
         raise StoreRefused(
-            f"memory: takes no name but an epoch, and {after[:80]!r} is none",
+            f"memory: takes only an epoch as its name, and {after[:80]!r} is not one",
             "write just memory:, or memory:EPOCH as nodes print it, or use sqlite:PATH",
         ) from error
     if read_only:

@@ -160,7 +160,7 @@ def read_environment(environment: Mapping[str, str]) -> Client:
         name = "CFGSYNC_CA_FILE" if ca_file else "CFGSYNC_CA_HASH"
         raise InputError(f"{name}: {error}", "correct it, or unset it") from error
     if server.trust and server.scheme == "http":
-        why = f"CFG_SERVER_ADDR: {server} is no https server, and CFGSYNC_CA_FILE or _HASH verifies one"
+        why = f"CFG_SERVER_ADDR: CFGSYNC_CA_FILE and CFGSYNC_CA_HASH verify an https server, and {server} is not https"
         raise InputError(why, "set it to https://…, or unset the other")
     ip = environment.get("CFG_HOST_IP", "127.0.0.1")
     try:

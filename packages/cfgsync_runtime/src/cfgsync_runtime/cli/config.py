@@ -24,7 +24,7 @@ from .parts.documents.client import (
     precondition,
 )
 from .parts.documents.watch import WatchedDocument, run_for_each, values
-from .parts.server_flags import DEFAULT_SERVER, AdminSocket, AsJson, Server, TokenFile, asking_a_server
+from .parts.server_flags import DEFAULT_SERVER, AsJson, AskedServer, asking_a_server
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 
@@ -47,9 +47,7 @@ def group() -> None:
 def get(
     name: Name,
     place: Place = HERE,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
     json: AsJson = False,
 ) -> None:
     """Print a document; with --json its revision and time, too.
@@ -61,7 +59,7 @@ def get(
 
     Exit codes: 1 absent, 5 not allowed, 7 no answer.
     """
-    with DocumentClient(server, admin_socket, token_file, place) as client:
+    with DocumentClient(server, place) as client:
         answer = client.call("GET", name)
         shown = client.decoded(name, answer, words.Shown)
     if json:
@@ -78,9 +76,7 @@ def set_(
     file: Annotated[str, typer.Argument(metavar="FILE|-", show_default=False)],
     if_revision: IfRevision = None,
     place: Place = HERE,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
     json: AsJson = False,
 ) -> None:
     """Replace the whole document by the JSON object in FILE, or on standard input. An equal one makes no revision.
@@ -92,7 +88,7 @@ def set_(
 
     Exit codes: 2 not valid, 5 not allowed, 7 no answer, 10 another revision.
     """
-    with DocumentClient(server, admin_socket, token_file, place) as client:
+    with DocumentClient(server, place) as client:
         answer = client.call("POST", name, content_of(file), precondition(if_revision))
         words.say_written(client.decoded(name, answer, words.Written), json)
 
@@ -108,9 +104,7 @@ def patch(
     ] = False,
     if_revision: IfRevision = None,
     place: Place = HERE,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
     json: AsJson = False,
 ) -> None:
     """Replace members of the document by those of a JSON object; an absent document is created.
@@ -127,7 +121,7 @@ def patch(
         change.encode("utf-8", "surrogateescape") if change.lstrip().startswith("{") else content_of(change)
     )
     headers = precondition(if_revision) | ({"Content-Type": MERGE_PATCH} if merge_patch else {})
-    with DocumentClient(server, admin_socket, token_file, place) as client:
+    with DocumentClient(server, place) as client:
         words.say_written(
             client.decoded(name, client.call("PATCH", name, body, headers), words.Written), json
         )
@@ -138,9 +132,7 @@ def patch(
 @in_a_place
 def list_(
     place: Place = HERE,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
     json: AsJson = False,
 ) -> None:
     """The documents of an environment: name, revision, and when each was written.
@@ -149,7 +141,7 @@ def list_(
     Examples:
       cfgsync config list --env production
     """
-    with DocumentClient(server, admin_socket, token_file, place) as client:
+    with DocumentClient(server, place) as client:
         answer = client.call("GET")
         listed = client.decoded("", answer, words.Listed).configs
     if json:
@@ -171,9 +163,7 @@ def delete(
     name: Name,
     if_revision: IfRevision = None,
     place: Place = HERE,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
 ) -> None:
     """Delete a document; an absent one stays absent.
 
@@ -181,7 +171,7 @@ def delete(
     Examples:
       cfgsync config delete flags --env staging
     """
-    with DocumentClient(server, admin_socket, token_file, place) as client:
+    with DocumentClient(server, place) as client:
         client.call("DELETE", name, headers=precondition(if_revision))
     print(f"{plain(name, 200)} is deleted")
 
@@ -192,9 +182,7 @@ def delete(
 def history(
     name: Name,
     place: Place = HERE,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
     json: AsJson = False,
 ) -> None:
     """The values that a document had, newest first: revision, when, by whom, and the value.
@@ -203,7 +191,7 @@ def history(
     Examples:
       cfgsync config history flags --env production
     """
-    with DocumentClient(server, admin_socket, token_file, place) as client:
+    with DocumentClient(server, place) as client:
         answer = client.call_scope("GET", name, "history")
         entries = client.decoded(name, answer, words.HistoryOf).entries
     if json:
@@ -221,9 +209,7 @@ def rollback(
     name: Name,
     revision: Annotated[int, typer.Argument(metavar="REVISION", min=1, show_default=False)],
     place: Place = HERE,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
 ) -> None:
     """Write the value of an earlier revision again. This makes a new revision.
 
@@ -232,7 +218,7 @@ def rollback(
       cfgsync config rollback flags 7 --env production
     """
     body = msgspec.json.encode({"toVersion": revision})
-    with DocumentClient(server, admin_socket, token_file, place) as client:
+    with DocumentClient(server, place) as client:
         client.call_scope("POST", name, "rollback", body)
         shown = client.decoded(name, client.call("GET", name), words.Shown)
     print(f"{plain(name, 200)} revision {shown.revision} has the value of revision {revision}")
@@ -245,9 +231,7 @@ def watch(
     name: Name,
     command: Annotated[list[str] | None, typer.Argument(metavar="[-- COMMAND]", show_default=False)] = None,
     place: Place = HERE,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
 ) -> None:
     """Print the value now and each newest one, a line each; or run COMMAND once for each distinct value.
 
@@ -260,7 +244,7 @@ def watch(
       cfgsync config watch flags --env production
       cfgsync config watch flags -- ./apply-flags
     """
-    with DocumentClient(server, admin_socket, token_file, place) as client:
+    with DocumentClient(server, place) as client:
         watched = WatchedDocument(client, name)
         if command:
             run_for_each(watched, command, name, place)

@@ -13,7 +13,7 @@ from ..errors import InputError
 from .parts.documents import words
 from .parts.documents.client import DEFAULT, App, DocumentClient, Name, Namespace, Place, ScopeWrite
 from .parts.messages import NoAnswer
-from .parts.server_flags import DEFAULT_SERVER, AdminSocket, Server, TokenFile, asking_a_server
+from .parts.server_flags import DEFAULT_SERVER, AskedServer, asking_a_server
 
 
 @asking_a_server
@@ -23,9 +23,7 @@ def diff(
     after: Annotated[str, typer.Option("--to", metavar="NAME", help="The other environment.")],
     app: App = DEFAULT,
     namespace: Namespace = DEFAULT,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
 ) -> None:
     """What differs in a document between two environments, line by line.
 
@@ -37,7 +35,7 @@ def diff(
     """
     texts = []
     for environment in (before, after):
-        with DocumentClient(server, admin_socket, token_file, Place(environment, app, namespace)) as client:
+        with DocumentClient(server, Place(environment, app, namespace)) as client:
             texts.append(words.pretty(client.decoded(name, client.call("GET", name), words.Shown).data))
     lines = words.difference(texts[0], texts[1], f"{name} ({before})", f"{name} ({after})")
     print("\n".join(lines) or f"{plain(name, 200)} is the same in both")
@@ -54,9 +52,7 @@ def promote(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")] = False,
     app: App = DEFAULT,
     namespace: Namespace = DEFAULT,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
 ) -> None:
     """Write the value of one environment in another one, after the difference was shown and confirmed.
 
@@ -68,11 +64,11 @@ def promote(
     7 no answer, 10 changed meanwhile.
     """
     here, there = (Place(environment, app, namespace) for environment in (before, after))
-    with DocumentClient(server, admin_socket, token_file, here) as client:
+    with DocumentClient(server, here) as client:
         value = client.find(name)
         if value is None:
             raise NoAnswer(1, f"there is no {here.named(name)}", "cfgsync config list shows which there are")
-    with DocumentClient(server, admin_socket, token_file, there) as client:
+    with DocumentClient(server, there) as client:
         found = client.find(name)
         old = "" if found is None else words.pretty(found.content_json.encode())
         new = words.pretty(value.content_json.encode())

@@ -30,7 +30,7 @@ from .parts.documents.directory import Directory
 from .parts.documents.edited import EditedText
 from .parts.documents.watch import again_after
 from .parts.messages import NoAnswer, note
-from .parts.server_flags import DEFAULT_SERVER, AdminSocket, Server, TokenFile, asking_a_server
+from .parts.server_flags import DEFAULT_SERVER, AskedServer, asking_a_server
 
 HOLD_SECONDS: Final = 20
 OneNamespace = Annotated[
@@ -43,9 +43,7 @@ OneNamespace = Annotated[
 def edit(
     name: Name,
     place: Place = HERE,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
 ) -> None:
     """Open a document in $EDITOR, and write it if it was changed, at the revision that was read.
 
@@ -57,7 +55,7 @@ def edit(
 
     Exit codes: 2 not valid, 5 not allowed, 7 no answer, 10 changed meanwhile.
     """
-    with DocumentClient(server, admin_socket, token_file, place) as client:
+    with DocumentClient(server, place) as client:
         found = client.find(name)
         before = "{}\n" if found is None else words.pretty(found.content_json.encode())
         edited = EditedText(name, before)
@@ -86,9 +84,7 @@ def export(
     environment: Environment = DEFAULT,
     app: App = DEFAULT,
     namespace: OneNamespace = None,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
 ) -> None:
     """Write the documents of an environment to DIR/NAMESPACE/NAME.json, each file whole.
 
@@ -103,7 +99,7 @@ def export(
     Exit codes: 5 not allowed, 7 no answer, 8 a file cannot be written.
     """
     files, place = Directory(directory, namespace), Place(environment, app)
-    with DocumentClient(server, admin_socket, token_file, place) as client:
+    with DocumentClient(server, place) as client:
         tag, held, failures = "", dict[str, ScopeDocument](), 0
         while True:
             try:
@@ -141,9 +137,7 @@ def import_(
     environment: Environment = DEFAULT,
     app: App = DEFAULT,
     namespace: OneNamespace = None,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
 ) -> None:
     """Write the files DIR/NAMESPACE/NAME.json as documents: all in one revision, or none. Nothing is deleted.
 
@@ -155,7 +149,7 @@ def import_(
     """
     files, place = Directory(directory, namespace), Place(environment, app)
     wanted = files.read()
-    with DocumentClient(server, admin_socket, token_file, place) as client:
+    with DocumentClient(server, place) as client:
         _, found = client.scope()
         there = files.chosen(found.documents or ())
         writes = []
@@ -186,9 +180,7 @@ def schema(
     file: Annotated[str | None, typer.Argument(metavar="[FILE|-]", show_default=False)] = None,
     delete: Annotated[bool, typer.Option("--delete", help="Remove the schema.")] = False,
     place: Place = HERE,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
 ) -> None:
     """Set the JSON Schema (2020-12) that a document must fit from now on, or print the one that is set.
 
@@ -205,7 +197,7 @@ def schema(
     if delete and file is not None:
         raise InputError("--delete and a file are both given", "give one of them")
     shown = plain(name, 200)
-    with DocumentClient(server, admin_socket, token_file, place) as client:
+    with DocumentClient(server, place) as client:
         if file is not None:
             client.call_scope("PUT", name, "schema", content_of(file))
             print(f"{shown} has this schema from now on")

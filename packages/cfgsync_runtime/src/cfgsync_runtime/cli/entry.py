@@ -58,7 +58,7 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
     from .parts.messages import Over, not_installed
 
     try:
-        code = _plain_fetch(sys.argv[1:] if arguments is None else arguments)
+        code = _plain(sys.argv[1:] if arguments is None else arguments)
         if code is None:
             from .app import run
 
@@ -70,10 +70,27 @@ def _run(arguments: Sequence[str] | None) -> tuple[int, bool]:
     return int(code), isinstance(code, Over)
 
 
-def _plain_fetch(words: Sequence[str]) -> int | None:
-    """The exit code of a `fetch` whose line is plain; None for any other line. It loads no typer (ADR 0028)."""
-    if not words or words[0] != "fetch" or COMPLETION in os.environ:
+def _plain(words: Sequence[str]) -> int | None:
+    """The exit code of a `fetch` or `serve` whose line is plain; None for any other line. It loads no typer (ADR 0028)."""
+    if COMPLETION in os.environ or not words or words[0] not in ("fetch", "serve"):
         return None
+    return (_plain_fetch if words[0] == "fetch" else _plain_serve)(words[1:])
+
+
+def _plain_serve(words: Sequence[str]) -> int | None:
+    from ..process.garbage import collection_paused
+
+    with collection_paused():
+        from .parts.serve.plain_serve import plain_flags
+
+        flags = plain_flags(words)
+        if flags is None:
+            return None
+        from .parts.serve.server_run import run_server
+    return run_server(flags)
+
+
+def _plain_fetch(words: Sequence[str]) -> int | None:
     from cfgsync_artifacts import CfgsyncError
 
     from ..process.garbage import collection_paused
@@ -84,7 +101,7 @@ def _plain_fetch(words: Sequence[str]) -> int | None:
             from .parts.fetch.arguments import FetchArguments
             from .parts.plain_line import read_plain
 
-            read = read_plain(FetchArguments, "fetch", words[1:], note)
+            read = read_plain(FetchArguments, "fetch", words, note)
             if read is None:
                 return None
             from .parts.fetch.node_start import start_node

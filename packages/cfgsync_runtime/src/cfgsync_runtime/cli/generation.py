@@ -14,7 +14,7 @@ from .app import PLAIN
 from .parts.file_diff import contents_lines, diff_lines
 from .parts.messages import fail
 from .parts.server_client import WORDS_SHOWN, OperatorClient, ServerClient
-from .parts.server_flags import DEFAULT_SERVER, AdminSocket, AsJson, Server, TokenFile, asking_a_server
+from .parts.server_flags import DEFAULT_SERVER, AsJson, AskedServer, asking_a_server
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 
@@ -48,9 +48,7 @@ def group() -> None:
 @app.command("list", short_help="The generations that the server knows.")
 @asking_a_server
 def list_(
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
     json: AsJson = False,
 ) -> None:
     """The generations that the server knows, newest first.
@@ -62,7 +60,7 @@ def list_(
       cfgsync generation list
       cfgsync generation list --json
     """
-    with OperatorClient(server, admin_socket, token_file) as client:
+    with OperatorClient(server) as client:
         found = _all(client)
     if json:
         print(msgspec.json.encode({"generations": found}).decode())
@@ -86,9 +84,7 @@ def show(
     contents: Annotated[
         bool, typer.Option("--contents", help="Print text files too; never what only its owner may read.")
     ] = False,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
     json: AsJson = False,
 ) -> None:
     """The nodes of generation N (default: the current one) and their files: mode, size, digest, path.
@@ -100,7 +96,7 @@ def show(
       cfgsync generation show
       cfgsync generation show 3 --contents
     """
-    with OperatorClient(server, admin_socket, token_file) as client:
+    with OperatorClient(server) as client:
         wanted = _held(client, number)
         query: dict[str, object] = {"number": wanted, **({"contents": 1} if contents else {})}
         pages = client.pages(ROUTE, query, GenerationPage)
@@ -124,9 +120,7 @@ def diff(
     exit_code: Annotated[
         bool, typer.Option("--exit-code", help="Exit 1 when there is a difference, as git does.")
     ] = False,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
     json: AsJson = False,
 ) -> None:
     """What generation B (default: the current one) changed since A (default: the previous one).
@@ -139,7 +133,7 @@ def diff(
       cfgsync generation diff 2 3 --exit-code
     """
     different = False
-    with OperatorClient(server, admin_socket, token_file) as client:
+    with OperatorClient(server) as client:
         new = _held(client, after)
         if before is None and new == 1:
             only = "generation 1 is the only one: there is nothing to compare it with"
@@ -173,9 +167,7 @@ def rebuild(
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=0, max=LONGEST_HOLD, help="How long to wait for the run.")
     ] = LONGEST_HOLD,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
     json: AsJson = False,
 ) -> None:
     """Run the materializer again, and make one new generation of every node; equal files keep the number.
@@ -191,7 +183,7 @@ def rebuild(
     (not ready, failed, or no run in time), 5 refused, 7 no answer.
     """
     body = msgspec.json.encode({"accept": accept})
-    with OperatorClient(server, admin_socket, token_file) as client:
+    with OperatorClient(server) as client:
         answer = client.post(f"/admin/renew?wait={timeout:g}", body, timeout + 10.0)
         renewed = client.decoded("/admin/renew", answer, _Renewed)
     made = renewed.outcome in ("new", "equal")

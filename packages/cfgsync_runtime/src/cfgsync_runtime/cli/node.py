@@ -22,7 +22,7 @@ from .parts.fleet_table import Page, is_known
 from .parts.messages import NoAnswer, note
 from .parts.node_lines import node_lines, shown_lines
 from .parts.server_client import OperatorClient, ServerClient, StatusClient
-from .parts.server_flags import DEFAULT_SERVER, AdminSocket, AsJson, Server, TokenFile, asking_a_server
+from .parts.server_flags import DEFAULT_SERVER, AsJson, AskedServer, asking_a_server
 from .parts.terminal import is_live, size
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
@@ -55,9 +55,7 @@ def list_nodes(
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="wide", help="Add their metadata.")
     ] = None,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
     json: AsJson = False,
 ) -> None:
     """The registered nodes: address, what each was served, what it has applied, and when it was last seen.
@@ -78,7 +76,7 @@ def list_nodes(
         raise typer.BadParameter(
             f"give wide, or leave it out; {output!r} is not known", param_hint="--output"
         )
-    nodes = [node for node in _nodes(server, admin_socket, token_file, state) if state in (None, node.state)]
+    nodes = [node for node in _nodes(server, state) if state in (None, node.state)]
     if json:
         print(msgspec.json.encode({"nodes": nodes}).decode())
     elif nodes:
@@ -92,9 +90,7 @@ def list_nodes(
 @asking_a_server
 def show(
     identifier: Annotated[str, typer.Argument(metavar="ID")],
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
     json: AsJson = False,
 ) -> None:
     """One node: its state and why, its address and metadata, and the size and digest of each of its files.
@@ -108,29 +104,27 @@ def show(
 
     Run it on the server's machine, or with an operator's token. Exit codes: 0 shown, 1 no such node, 5 refused, 7 no answer.
     """
-    with OperatorClient(server, admin_socket, token_file) as client:
+    with OperatorClient(server) as client:
         node = client.get(f"{ROUTE}/{quote(identifier, safe='')}", {}, ShownNode)
     assert node is not None  # `missing` is not given
     print(msgspec.json.encode(node).decode() if json else "\n".join(shown_lines(node, Page.of())))
     raise typer.Exit(int(not is_known(node)))
 
 
-def _nodes(
-    server: Server, admin_socket: str | None, token_file: str | None, state: str | None
-) -> list[ListedNode]:
+def _nodes(server: AskedServer, state: str | None) -> list[ListedNode]:
     """Every node, and the missing ones if they are wanted. A caller that is no operator gets them without address and
     metadata, as /status has them."""
     if state == "not_registered":
-        with StatusClient(server, admin_socket, token_file) as client:
+        with StatusClient(server) as client:
             missing = client.status("/status?limit=1", FleetStatus).missing
         return [ListedNode(one.identifier, last_seen=one.last_seen, state=state) for one in missing]
     try:
-        with OperatorClient(server, admin_socket, token_file) as client:
+        with OperatorClient(server) as client:
             return _all(client, ROUTE)
     except NoAnswer as error:
         if error.code not in (1, 5):
             raise
-        with StatusClient(server, admin_socket, token_file) as client:
+        with StatusClient(server) as client:
             nodes = _all(client, "/status")
         note(f"without addresses and metadata, which only an operator gets: {error}")
         return nodes
@@ -150,9 +144,7 @@ def _all(client: ServerClient, path: str) -> list[ListedNode]:
 @asking_a_server
 def evict(
     identifier: Annotated[str, typer.Argument(metavar="ID")],
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
 ) -> None:
     """Remove a node: its registration is deleted and its name is free. A node that still runs registers again.
 
@@ -162,7 +154,7 @@ def evict(
 
     Run it on the server's machine, or with an operator's token. Exit codes: 0 it has left, 1 there is no such node, 5 refused, 7 no answer.
     """
-    with OperatorClient(server, admin_socket, token_file) as client:
+    with OperatorClient(server) as client:
         answer = client.post("/admin/evict", msgspec.json.encode(_Name(identifier)))
         # a server of another kind may answer 200 to everything
         client.decoded("/admin/evict", answer, _Name)
@@ -186,9 +178,7 @@ def replace(
         bool,
         typer.Option("--clear", help="Remove the replacement: the node gets the materializer's files again."),
     ] = False,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
 ) -> None:
     """Replace the files that the materializer gives to one node; it still gets the shared files.
 
@@ -220,7 +210,7 @@ def replace(
         body = encode_replacement(Replacement(identifier, ArtifactSet(files)))
     except CfgsyncError as error:
         raise typer.BadParameter(str(error), param_hint="--file") from error
-    with OperatorClient(server, admin_socket, token_file) as client:
+    with OperatorClient(server) as client:
         answer = client.post("/node/replace", body, accepted=202)
         node = client.get(f"{ROUTE}/{quote(identifier, safe='')}", {}, ShownNode)
     if answer.headers.get(REPLACEMENT.lower()) == NO_REPLACEMENT:

@@ -55,7 +55,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         from ..settings.serve_settings import ServeSettings
         from ..settings.settings_reader import read_serve_settings
-        from .serve import serve
+        from .parts.serve.server_run import serve
     except ModuleNotFoundError as error:
         return not_installed(error, "Error: ")
 

@@ -13,14 +13,14 @@ from cfgsync_core.wire import check_identifier
 from .parts.fetch.flags import is_flag
 from .parts.fleet_table import Page, is_known, one, table
 from .parts.server_client import StatusClient
-from .parts.server_flags import DEFAULT_SERVER, AdminSocket, Server, TokenFile, asking_a_server
+from .parts.server_flags import DEFAULT_SERVER, AskedServer, asking_a_server
 
 
 @asking_a_server
 def command(
     ctx: typer.Context,
     identifier: Annotated[str | None, typer.Argument(metavar="[ID]", help="One node only.")] = None,
-    server: Server = DEFAULT_SERVER,
+    server: AskedServer = DEFAULT_SERVER,
     watch: Annotated[
         bool, typer.Option("--watch", help="Show it again whenever it changes, until Ctrl-C.")
     ] = False,
@@ -38,8 +38,6 @@ def command(
         str | None,
         typer.Option(metavar="FILE", help="Record the fleet for cfgsync check, on the server's machine."),
     ] = None,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
     json: Annotated[bool, typer.Option("--json", help="Print the server's answer unchanged.")] = False,
 ) -> None:
     """Which nodes are here, which are missing, and why.
@@ -77,9 +75,9 @@ def command(
     if save_snapshot is not None:
         from .parts.snapshot_file import save_snapshot as save
 
-        save(server, save_snapshot, admin_socket, token_file)
+        save(server, save_snapshot)
         return
-    with StatusClient(server, admin_socket, token_file) as client:
+    with StatusClient(server) as client:
         if wait_applied:
             from .parts.wait_applied import wait_until_applied
 

@@ -28,7 +28,9 @@ app = typer.Typer(no_args_is_help=True, **PLAIN)
 
 StoreUrl = Annotated[
     str,
-    typer.Option("--store", metavar="URL", help="sqlite:FILE", show_default=False),
+    typer.Option(
+        "--store", metavar="URL", help="sqlite:FILE or postgresql://HOST/DATABASE", show_default=False
+    ),
 ]
 
 

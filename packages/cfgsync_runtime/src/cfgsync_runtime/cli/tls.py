@@ -58,7 +58,8 @@ def init(
     for name in host or ():
         if not is_host(name):
             raise typer.BadParameter(
-                f"{name[:100]!r} is no host name or address (without port or https://)", param_hint="--host"
+                f"{name[:100]!r} is not a host name or an address (give it without port or https://)",
+                param_hint="--host",
             )
     try:
         made = init(directory, host or ())

@@ -18,7 +18,7 @@ from ..settings.durations import seconds_of
 from .app import PLAIN
 from .parts.messages import fail, note
 from .parts.server_client import OperatorClient
-from .parts.server_flags import DEFAULT_SERVER, AdminSocket, AsJson, Server, TokenFile, asking_a_server
+from .parts.server_flags import DEFAULT_SERVER, AsJson, AskedServer, asking_a_server, asking_by_socket
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 
@@ -99,9 +99,7 @@ def create(
     ] = None,
     name: Annotated[str, typer.Option(metavar="NAME", help="What the log calls it, such as its owner.")] = "",
     save: Save = None,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
     json: AsJson = False,
 ) -> None:
     """Make a token. It is printed this once, in a line to paste where it is used; the server keeps its hash only.
@@ -117,18 +115,17 @@ def create(
     if role == "join" and not covers:
         raise typer.BadParameter("name the nodes that may join with it, such as 'web-*'", param_hint="--for")
     wanted: dict[str, Any] = {"role": role, "name": name, "for": covers, "uses": uses, "reclaim": reclaim}
-    made = _made(OperatorClient(server, admin_socket, token_file), wanted | {"scopes": scope or []}, ttl)
+    made = _made(OperatorClient(server), wanted | {"scopes": scope or []}, ttl)
     _print_made(made, server, save, json)
 
 
 @app.command(short_help="The first operator's token.")
-@asking_a_server
+@asking_by_socket
 def bootstrap(
     name: Annotated[str, typer.Option(metavar="NAME", help="What the log calls it.")] = "operator",
     ttl: Ttl = "24h",
     save: Save = None,
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
+    server: AskedServer = DEFAULT_SERVER,
     json: AsJson = False,
 ) -> None:
     """Make an operator's token on the server's machine, over its admin socket: the first one, or one after all are lost.
@@ -140,15 +137,13 @@ def bootstrap(
     Exit codes: 0 made, 5 refused, 7 no answer.
     """
     wanted = {"role": "operator", "name": name}
-    _print_made(_made(OperatorClient(server, admin_socket), wanted, ttl), server, save, json)
+    _print_made(_made(OperatorClient(server), wanted, ttl), server, save, json)
 
 
 @app.command("list", short_help="The tokens, without their text.")
 @asking_a_server
 def list_(
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
     json: AsJson = False,
 ) -> None:
     """The tokens: role, name, the nodes or documents that each is for, uses left, and end. Their text is kept nowhere.
@@ -158,7 +153,7 @@ def list_(
       cfgsync token list
       cfgsync token list --json
     """
-    with OperatorClient(server, admin_socket, token_file) as client:
+    with OperatorClient(server) as client:
         found = client.get(f"{ROUTE}s", {}, _List)
     assert found is not None  # `missing` is not given
     if json:
@@ -176,9 +171,7 @@ def list_(
 @asking_a_server
 def revoke(
     which: Annotated[str, typer.Argument(metavar="ID|NAME")],
-    server: Server = DEFAULT_SERVER,
-    admin_socket: AdminSocket = None,
-    token_file: TokenFile = None,
+    server: AskedServer = DEFAULT_SERVER,
 ) -> None:
     """Refuse a token, or all of one name, from now on; the sessions of the page that they began end. Nodes that have
     joined stay.
@@ -189,7 +182,7 @@ def revoke(
 
     Exit codes: 0 revoked, 1 there is no such token, 5 refused, 7 no answer.
     """
-    with OperatorClient(server, admin_socket, token_file) as client:
+    with OperatorClient(server) as client:
         answer = client.post(f"{ROUTE}/revoke", msgspec.json.encode({"which": which}))
         ids = client.decoded(f"{ROUTE}/revoke", answer, _Revoked).ids
     print(f"revoked {counted(len(ids), 'token')}: {', '.join(plain(id, 40) for id in ids)}")
@@ -204,7 +197,7 @@ def _made(client: OperatorClient, wanted: dict[str, Any], ttl: str) -> _Made:
         return client.decoded(f"{ROUTE}/create", client.post(f"{ROUTE}/create", body), _Made)
 
 
-def _print_made(made: _Made, server: ServerUrl, save: str | None, json: bool) -> None:
+def _print_made(made: _Made, server: AskedServer, save: str | None, json: bool) -> None:
     if save == "-":
         print(made.token, flush=True)
         return
@@ -217,7 +210,7 @@ def _print_made(made: _Made, server: ServerUrl, save: str | None, json: bool) ->
         print(msgspec.json.encode(made).decode())
         return
     if save is None:
-        at = f"{_reachable(server, made.scheme)}{f' --ca-hash {made.ca_hash}' if made.ca_hash else ''}"
+        at = f"{_reachable(server.url, made.scheme)}{f' --ca-hash {made.ca_hash}' if made.ca_hash else ''}"
         print(paste_line(made.role, made.name, made.covers, made.token, at), flush=True)
     what = (
         f"{counted(made.uses, 'node')} named {made.covers} may join"
@@ -253,7 +246,7 @@ def _reachable(server: ServerUrl, scheme: str) -> str:
 def _row(one: _Token) -> tuple[str, ...]:
     uses = f"{one.uses}/{one.granted}" if one.role == "join" else "-"
     about = one.covers if one.role == "join" else ", ".join(one.scopes)
-    ends = f"{one.expires} (over)" if one.expired else one.expires
+    ends = f"{one.expires} (expired)" if one.expired else one.expires
     return (
         one.id,
         one.role,

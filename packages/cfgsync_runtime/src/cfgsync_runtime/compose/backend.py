@@ -1,4 +1,4 @@
-"""The store of a server: opened from a URL, and notifying those who follow it."""
+"""The store of a server: opened from a URL, and notifying its followers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The child's side: loads MODULE:CLASS, keeps its own copy of the registrations, and runs the materializer on request.
 
 `python -P -m cfgsync_runtime.materializer.child_main FD PIPE LOG ACCOUNT MODULE:CLASS`: FD is a socket to the server, PIPE
-closes when the server ends, LOG is `json` or `text`, ACCOUNT is whom to run as or `""`. It ends when the server hangs up.
+closes when the server ends, LOG is `json` or `text`, ACCOUNT is the user to run as or `""`. It ends when the server hangs up.
 """
 
 from __future__ import annotations

@@ -45,6 +45,9 @@ class RequestCounts(Access):
     def before_body(self, route: Route, call: Call) -> Reply | None:
         return self._access.before_body(route, call)
 
+    def answered(self, route: Route, call: Call, reply: Reply | None) -> None:
+        self._access.answered(route, call, reply)
+
     async def answer(self, route: Route, call: Call) -> Reply:
         """The same reply; a failure comes back as the reply that it means."""
         if not route.name:

@@ -73,6 +73,11 @@ def checked_write(
     """Plan and write these files; new ones are checked first. Raises `CheckRefused`, `IntegrityError` and `DiskError`,
     with the old files in place. `patience` is that of `write`."""
     plan = outputs.plan(files)
-    if check is not None and not plan.whole and not in_place(plan):
-        check.in_copy(files)
-    return write(plan, patience, check)
+    if check is None:
+        return write(plan, patience)
+    from ..program.signals import cleaned_up
+
+    with cleaned_up():
+        if not plan.whole and not in_place(plan):
+            check.in_copy(files)
+        return write(plan, patience, check)

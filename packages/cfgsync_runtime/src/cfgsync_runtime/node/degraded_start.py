@@ -41,7 +41,12 @@ def usable(state: NodeState | None, max_stale: float | None) -> tuple[CachedPayl
         wrong = state.unusable.get("payload") if state is not None else None
         return None, f"the cached payload {wrong}" if wrong else "there is no cached payload"
     age = age_of(cached)
-    if max_stale is not None and age > max_stale:
+    if max_stale is not None and age is None:
+        return None, (
+            "the age of the cached payload cannot be known, and --max-stale limits it: this machine's clock is behind the"
+            " time at which a server confirmed it"
+        )
+    if max_stale is not None and age is not None and age > max_stale:
         return None, f"the cached payload is {age:.0f} s old, more than --max-stale {max_stale:g} s"
     if state.verify is not None:
         try:
@@ -51,6 +56,7 @@ def usable(state: NodeState | None, max_stale: float | None) -> tuple[CachedPayl
     return cached, ""
 
 
-def age_of(cached: CachedPayload) -> float:
-    """Seconds since a server last confirmed it, by this machine's clock; 0 when the clock was set back."""
-    return max(time.time() - cached.at, 0.0)
+def age_of(cached: CachedPayload) -> float | None:
+    """Seconds since a server last confirmed it, by this machine's clock; None when the clock is behind that."""
+    age = time.time() - cached.at
+    return age if age >= 0 else None

@@ -136,8 +136,10 @@ def degraded(cause: Ending, outputs: Planner, state: NodeState | None, max_stale
     except (IntegrityError, DiskError) as error:
         return _not_installed(identifier, error, cause.registered)
     generation = str(Version(cached.epoch, cached.number)) if cached.epoch else None
+    age = age_of(cached)
+    ago = "at a time that this machine's clock has not reached" if age is None else f"{age:.0f} s ago"
     said = (
-        f"degraded: {counted(len(written.paths), 'file')} in place from the cache, which a server confirmed {age_of(cached):.0f} s ago;"
+        f"degraded: {counted(len(written.paths), 'file')} in place from the cache, which a server confirmed {ago};"
         f" {cause.report.message}"
     )
     report = Report("degraded", 0, identifier, generation, cached.payload.digest, written.paths, LOADED, said)

@@ -22,7 +22,7 @@ class OnChange(StrEnum):
 
 
 class OnChanges(msgspec.Struct, frozen=True):
-    """What follows a change of the files: how the program is told (`signal` or `line` belong to `how`), after a random
+    """What follows a change of the files: how the program is notified (`signal` or `line` belong to `how`), after a random
     pause of up to `splay` seconds; `check` is run before it. `drift` None: repair a directory, report routed files.
     `grace` is in seconds."""
 

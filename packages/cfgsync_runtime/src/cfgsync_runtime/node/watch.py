@@ -80,13 +80,12 @@ class Watcher:
         self._alarm: Alarm | None = None
         self._manager = ServiceManager()
         self._server = server
-        self._transport = ThreadedTransport(server, moved)
+        self._transport = ThreadedTransport(server, moved, state.kept_secret)
         self._untold = ""  # why the program could not be told, for others
         self._reported = ""  # the digest that an apply acknowledges itself, over its own connection
         self._is_applied = asyncio.Event()  # `watch.held` is what is in place
         self._is_applied.set()
-        self._ended = asyncio.Event()
-        self._code = 0
+        self._ended, self._code = asyncio.Event(), 0
         self._is_dead = False
         self._interrupts = 0
         self.telling = (
@@ -235,7 +234,8 @@ class Watcher:
         await self._acknowledge(self._untold if why else None)
 
     async def _acknowledge(self, failure: str | None) -> None:
-        with closing(ThreadedTransport(self._server)) as transport:  # a request may be held on the other one
+        # a request may be held on the other one
+        with closing(ThreadedTransport(self._server, secret=self._state.kept_secret)) as transport:
             await self.watch.acknowledge(transport.send, failure)
 
     def _is_used(self, digest: str) -> bool:

@@ -4,57 +4,74 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
+
+import msgspec
 
 from cfgsync_core import InvalidRequest
 from cfgsync_core.log_events import event
 from cfgsync_core.server import Body, Call, Principal, Reply, Route, refusal
-from cfgsync_core.text import plain
 
-from ..access.admission import COOKIE, cookie_of, is_own_origin
+from ..access.admission import cookie_name, cookie_of, is_own_origin
 from ..access.tokens.tokens import SESSION_SECONDS, Tokens
 
 if TYPE_CHECKING:
     from .login_form import LoginForm
 
 MOST_BYTES: Final = 4_096
+_OWN: Final = re.compile(r"/(?:\w[\w.~-]*(?:/\w[\w.~-]*)*)?(?:\?[\w.~%=&+*-]*)?", re.ASCII)
+"""A path of this server with its query; no segment begins with a dot or is empty, so that none leads to another place."""
+_LONGEST: Final = 1_000
 
 log = logging.getLogger("cfgsync")
+
+
+class _Sent(msgspec.Struct, frozen=True):
+    """What the form sends: a token, and the path that the browser wanted (`""`: none, or not one of this server)."""
+
+    token: str
+    next: str
 
 
 def login_routes(tokens: Tokens, title: str) -> list[Route]:
     """`GET /login`, the form; `POST /login` and `POST /logout`, which a page of another origin cannot send."""
     loaded: list[type[LoginForm]] = []
 
-    async def shown(reader: Principal | None, wrong: bool = False) -> Reply:
+    async def shown(reader: Principal | None, wanted: str, wrong: bool = False) -> Reply:
         if not loaded:
             loaded.append(await asyncio.to_thread(_load))
-        return loaded[0](title, "" if reader is None else reader.name, wrong).reply()
+        return loaded[0](title, "" if reader is None else reader.name, wrong, wanted).reply()
 
     async def form(call: Call) -> Reply:
-        return await shown(tokens.session(cookie_of(call)))
+        return await shown(tokens.session(cookie_of(call)), _own_path(call.query.get("next", "")))
 
     async def log_in(call: Call) -> Reply:
         if not is_own_origin(call.headers):
+            _record(call, None)
             return refusal(403, "forbidden", "a page of another origin made this request (`Origin`)")
-        made = await tokens.log_in(call.value)
+        sent: _Sent = call.value
+        made = await tokens.log_in(sent.token)
         _record(call, None if made is None else made[1].token.name)
         if made is None:
-            return await shown(None, wrong=True)
+            return await shown(None, sent.next, wrong=True)
         secure = "; Secure" if call.secure else ""
-        cookie = f"{COOKIE}={made[0]}; Max-Age={SESSION_SECONDS}; HttpOnly; SameSite=Strict{secure}"
-        return Reply(303, (), {"Location": "./", "Set-Cookie": cookie, "Cache-Control": "no-store"})
+        cookie = (
+            f"{cookie_name(call)}={made[0]}; Max-Age={SESSION_SECONDS}; HttpOnly; SameSite=Strict{secure}"
+        )
+        there = f".{sent.next or '/'}"  # relative, so that it works behind a prefix
+        return Reply(303, (), {"Location": there, "Set-Cookie": cookie, "Cache-Control": "no-store"})
 
     async def log_out(call: Call) -> Reply:
         if not is_own_origin(call.headers):
             return refusal(403, "forbidden", "a page of another origin made this request (`Origin`)")
         if cookie := cookie_of(call):
             await tokens.log_out(cookie)
-        gone = f"{COOKIE}=; Max-Age=0; HttpOnly; SameSite=Strict"
+        gone = f"{cookie_name(call)}=; Max-Age=0; HttpOnly; SameSite=Strict"
         return Reply(303, (), {"Location": "login", "Set-Cookie": gone, "Cache-Control": "no-store"})
 
-    body = Body(_token_in, MOST_BYTES, form=True)
+    body = Body(_sent, MOST_BYTES, form=True)
     return [
         Route("GET", "/login", form, "login"),
         Route("POST", "/login", log_in, "login", body=body),
@@ -62,24 +79,28 @@ def login_routes(tokens: Tokens, title: str) -> list[Route]:
     ]
 
 
-def _token_in(body: bytes) -> str:
-    """The token in what the form sends. Raises `InvalidRequest`, whose message does not show it."""
+def _sent(body: bytes) -> _Sent:
+    """What the form sends. Raises `InvalidRequest`, whose message does not show the token."""
     try:
         fields = dict(parse_qsl(body.decode("ascii"), strict_parsing=True, max_num_fields=8))
     except ValueError as error:
         raise InvalidRequest(400, "not what the form of the page sends") from error
-    return fields.get("token", "")
+    return _Sent(fields.get("token", ""), _own_path(fields.get("next", "")))
+
+
+def _own_path(path: str) -> str:
+    """The path, if it is one of this server and no other origin's; else `""`."""
+    return path if len(path) <= _LONGEST and _OWN.fullmatch(path) else ""
 
 
 def _record(call: Call, name: str | None) -> None:
     level, what = (logging.WARNING, "refused") if name is None else (logging.INFO, f"with the token {name}")
-    address = plain(call.address, 60) or "the admin socket"
     log.log(
         level,
         "login of the page from %s: %s",
-        address,
+        call.caller_address,
         what,
-        extra=event("login", address=address, token=name),
+        extra=event("login", address=call.caller_address, token=name),
     )
 
 

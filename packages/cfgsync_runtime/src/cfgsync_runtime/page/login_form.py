@@ -18,11 +18,13 @@ _SENT: Final = {"method": "post", "class_": "login"}
 
 
 class LoginForm(msgspec.Struct, frozen=True):
-    """`title` is the fleet's, `reader` the name of the token of the session (`""`: none), `wrong`: a token was refused."""
+    """`title` is the fleet's, `reader` the name of the token of the session (`""`: none), `wrong`: a token was refused. `next` is
+    the path that the browser wanted (`""`: the fleet)."""
 
     title: str
     reader: str
     wrong: bool
+    next: str
 
     def reply(self) -> Reply:
         """The page. Its policy lets a browser send the `Origin` of its form."""
@@ -46,7 +48,7 @@ class LoginForm(msgspec.Struct, frozen=True):
                 el("form", el("button", "Log out"), action="logout", **_SENT),
             )
         refused = (
-            "This token is unknown, revoked or over, or it is not one of a reader or an operator."
+            "This token is unknown, revoked or expired, or it is not one of a reader or an operator."
             if self.wrong
             else None
         )
@@ -66,6 +68,7 @@ class LoginForm(msgspec.Struct, frozen=True):
                     autofocus=True,
                     autocomplete="off",
                 ),
+                el("input", type="hidden", name="next", value=self.next) if self.next else None,
                 el("button", "Log in"),
                 action="login",
                 **_SENT,

@@ -27,6 +27,7 @@ def overview(fleet: FleetScan, nodes: NodeTable, heads: Sequence[GenerationSumma
     return [
         _verdict(fleet, static),
         _insecure(fleet.status),
+        _certificate(fleet.status),
         _why(fleet.status),
         _counts(fleet, nodes.state, static),
         table(nodes),
@@ -140,9 +141,20 @@ def _insecure(status: FleetStatus) -> Markup:
         el("strong", "Insecure: "),
         "this server is open to other machines with ",
         " and ".join(f"--insecure-{word}" for word in lacking),
-        ". Anyone who can reach it sees this page; contents of files are shown on the server's own machine only.",
+        ". Anyone with access to it sees this page; contents of files are shown on the server's own machine only.",
         class_="card note bad",
         hidden=not lacking,
+    )
+
+
+def _certificate(status: FleetStatus) -> Markup:
+    warning = status.tls.warning if status.tls else ""
+    return section(
+        "certificate",
+        el("strong", "Certificate of this server: "),
+        f"{warning}.",
+        class_="card note bad",
+        hidden=not warning,
     )
 
 

@@ -1,4 +1,4 @@
-"""The server's memory, environment and open files are closed to other processes of the same user."""
+"""The memory, environment and open files of a server and of a watching node are closed to other processes of the same user."""
 
 from __future__ import annotations
 

@@ -42,8 +42,8 @@ def run_line(
     within: float = WITHIN,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> LineEnd:
-    """Run a shell line. What it leaves running after a success is left alone; without a success its process group is
-    killed."""
+    """Run a shell line. What it leaves running after a success is left alone; without a success, or when an exception such
+    as Ctrl-C's comes first, its process group is killed."""
     reader, writer = os.pipe()
     with open(reader, "rb", buffering=0) as output:
         try:
@@ -59,13 +59,17 @@ def run_line(
             return LineEnd(f"it cannot be run: {error.strerror}")
         finally:
             os.close(writer)
-        words, code = _followed(process, output.fileno(), time.monotonic() + within, is_stopped)
+        code = None
+        try:
+            words, code = _followed(process, output.fileno(), time.monotonic() + within, is_stopped)
+        finally:
+            if code != 0:
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(process.pid, signal.SIGKILL)
+            if code is None:
+                children.wait(process)
         if code == 0:
             return LineEnd()
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        if code is None:
-            children.wait(process)
     wrong = f"it did not end within {within:g} s" if code is None else f"exit code {code}"
     return LineEnd(wrong, plain(words.decode("utf-8", "replace"), None)[-_SHOWN:])
 

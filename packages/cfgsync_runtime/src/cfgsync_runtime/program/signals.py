@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-from typing import Final
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, NoReturn
 
 ENDING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _OURS: Final = frozenset(
@@ -41,3 +44,32 @@ def in_foreground() -> bool:
         return os.tcgetpgrp(0) == os.getpgrp()
     except OSError:
         return False
+
+
+@contextmanager
+def cleaned_up() -> Iterator[None]:
+    """SIGTERM and SIGHUP, where they would kill the process at once, first unwind what is inside as an exception does:
+    it ends its child and removes its temporary files. A signal that somebody handles, or ignores, stays as it is."""
+    is_main = threading.current_thread() is threading.main_thread()
+    fatal = [
+        one for one in (signal.SIGTERM, signal.SIGHUP) if is_main and signal.getsignal(one) is signal.SIG_DFL
+    ]
+    for number in fatal:
+        signal.signal(number, _unwind)
+    try:
+        yield
+    except _Killed as killed:
+        signal.signal(killed.number, signal.SIG_DFL)
+        signal.raise_signal(killed.number)
+    finally:
+        for number in fatal:
+            signal.signal(number, signal.SIG_DFL)
+
+
+class _Killed(BaseException):
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+
+def _unwind(number: int, _: object) -> NoReturn:
+    raise _Killed(number)

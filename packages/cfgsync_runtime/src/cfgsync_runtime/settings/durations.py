@@ -20,5 +20,5 @@ def seconds_of(text: str) -> float:
             return number
     parts = _PART.findall(words)
     if not parts or "".join(number + unit for number, unit in parts) != words:
-        raise ValueError(f"{text[:40]!r} is no duration: 90, 250ms, 5m, 1h30m")
+        raise ValueError(f"{text[:40]!r} is not a duration: write 90, 250ms, 5m, 1h30m or 90d")
     return sum(float(number) * _UNITS[unit] for number, unit in parts)

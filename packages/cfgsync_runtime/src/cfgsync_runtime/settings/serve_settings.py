@@ -43,7 +43,7 @@ class ServeSettings(pydantic.BaseModel):
     store: str = Field(
         min_length=1,
         title="URL",
-        description="sqlite:FILE or memory:  [default: below $XDG_STATE_HOME/cfgsync]",
+        description="sqlite:FILE, postgresql://HOST/DATABASE or memory:  [default: below $XDG_STATE_HOME/cfgsync]",
     )
     host: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]+$")], ...] = Field(
         ("127.0.0.1",),

@@ -180,7 +180,7 @@ def _validated(settings: Mapping[str, _Given]) -> ServeSettings:
 
 
 _EXPECTED: Final = {
-    "store": "a store is sqlite:FILE or memory:",
+    "store": "a store is sqlite:FILE, postgresql://HOST/DATABASE or memory:",
     "host": "give an address of this machine, such as 127.0.0.1",
     "admin_socket": "give the path of a socket, or leave it out",
     "port": "give a port from 1 to 65535, or 0 for one that is free",

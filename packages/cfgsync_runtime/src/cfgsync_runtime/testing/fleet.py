@@ -77,6 +77,10 @@ class Fleet(Mapping[str, FleetNode]):
         self._nodes: dict[str, FleetNode] = {}
 
     def __getitem__(self, name: str) -> FleetNode:
+        if name not in self._nodes:
+            raise KeyError(
+                f"there is no node {name!r}; the nodes are {', '.join(self._nodes) or 'not booted yet'}"
+            )
         return self._nodes[name]
 
     def __iter__(self) -> Iterator[str]:

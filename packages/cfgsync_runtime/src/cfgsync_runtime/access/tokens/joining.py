@@ -151,7 +151,7 @@ class JoiningNodes:
             why = f"the join token {token.name} is for {token.covers}, and not for {name}"
             return _refused(name, why, name, 403, "forbidden")
         if token.uses <= 0:
-            why = f"the join token {token.name} has no uses left of {token.granted}"
+            why = f"the join token {token.name} has no uses left; it had {token.granted}"
             return _refused(name, why, token.covers)
         return None
 
@@ -168,7 +168,7 @@ def conflict(identifier: str) -> Reply:
 
 def _needed(name: str, has_one: bool) -> Reply:
     if has_one:
-        return _refused(name, f"the join token of {name} is unknown or revoked", name)
+        return _refused(name, f"the join token that {name} has shown is unknown or revoked", name)
     return _refused(
         name, f"{name} has not joined, and this server requires a join token (`Cfgsync-Join-Token`)", name
     )

@@ -75,7 +75,14 @@ class OpenFile:
                 if schema < SCHEMA_VERSION:
                     migrate(connection, path)
                     log.info("%s: schema %d is now %d", path, schema, SCHEMA_VERSION)
-                writer = Writer(connection, path, clock, mark=lock.mark, probe=file.read_from_disk)
+                writer = Writer(
+                    connection,
+                    path,
+                    clock,
+                    mark=lock.mark,
+                    probe=file.read_from_disk,
+                    is_in_place=file.is_in_place,
+                )
                 writer.load_counters()
                 writer.fold()  # when the disk is full, a later fold does it
                 if lock.before and lock.before.session:  # after a crash

@@ -27,7 +27,8 @@ Moved = TypeVar("Moved", bound=Mapping[str, Any])
 
 
 class Transactions:
-    """`mark` notes a session in the lock file, `probe` reads from the disk. Every call comes from one thread."""
+    """`mark` notes a session in the lock file, `probe` reads from the disk, `is_in_place` is False when the path no longer
+    names the open file. Every call comes from one thread."""
 
     def __init__(
         self,
@@ -36,11 +37,13 @@ class Transactions:
         *,
         mark: Callable[[int], None],
         probe: Callable[[], None],
+        is_in_place: Callable[[], bool],
     ) -> None:
         self._connection = connection
         self._path = path
         self._mark = mark
         self._probe = probe
+        self._is_in_place = is_in_place
         self._session = 0
         self.logged_bytes = 0
         """About how much the write-ahead log has grown since the last checkpoint."""
@@ -54,6 +57,7 @@ class Transactions:
         rolled back when nothing was moved, unless `always`. Raises `CfgsyncError` only; nothing was written, unless it is `OutcomeUnknown`."""
         if self.fatal is not None:
             raise again(self.fatal)
+        self._refuse_a_file_without_its_name()
         connection, committing = self._connection, False
         try:
             connection.execute("begin immediate")
@@ -99,12 +103,22 @@ class Transactions:
             self._pulse("beats = beats + 1")
             return None, {}
 
+        self._refuse_a_file_without_its_name()
         try:
             self._probe()
         except OSError as error:
             raise Unavailable(f"{self._path} cannot be read: {error.strerror}") from error
         if time.monotonic() - self.written_at >= BEAT_SECONDS:
             self.run(write, always=True)
+
+    def _refuse_a_file_without_its_name(self) -> None:
+        """What is written to a deleted file is lost with the process, so nothing is acknowledged. Raises `Unavailable`."""
+        if not self._is_in_place():
+            self.written_at = -math.inf
+            raise Unavailable(
+                f"{self._path} was moved, deleted or replaced while the server runs; nothing was written; stop the server,"
+                " put the file back, or a backup, and start it again"
+            )
 
     def _pulse(self, change: str) -> None:
         if self._connection.execute(f"update pulse set {change} where id = 1").rowcount != 1:

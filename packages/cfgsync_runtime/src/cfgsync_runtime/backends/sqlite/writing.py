@@ -55,13 +55,14 @@ class Writer:
         *,
         mark: Callable[[int], None],
         probe: Callable[[], None],
+        is_in_place: Callable[[], bool],
     ) -> None:
         self._connection = connection
         self._path = path
         self._clock = clock
         self._buckets: dict[str, Bucket] = {}
         self.unfolded = UnfoldedBuckets()
-        self.transactions = Transactions(connection, path, mark=mark, probe=probe)
+        self.transactions = Transactions(connection, path, mark=mark, probe=probe, is_in_place=is_in_place)
 
     def load_counters(self) -> None:
         """Read the counters, which only this object changes from now on, and the commits that the last server did not

@@ -16,7 +16,6 @@ from msgspec import UNSET
 from cfgsync_core import FleetStatus, NodeStatus
 from cfgsync_core.text import counted, plain
 from cfgsync_core.wire import (
-    CERTIFICATE_ENDS_SOON,
     FLEET_COLOURS,
     NODE_STATES,
     describe,
@@ -37,7 +36,7 @@ _BEHIND: Final = 3
 """How many of the nodes that are behind are named."""
 _MISSING: Final = 60
 """How many missing nodes are named, where the reason names only the first of them."""
-_WITH_FILES: Final = ("not_applied", "applied", "served", "ready")
+_WITH_FILES: Final = frozenset(state for state, facts in NODE_STATES.items() if facts.has_files)
 _NAME_WIDTHS: Final = {4: 16, 3: 4, 1: 4}
 """By number of other columns: the least width of the first one at which the others are shown."""
 _CODES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
@@ -84,7 +83,7 @@ def summary(fleet: FleetStatus, page: Page) -> Iterator[str]:
     yield from wrapped(_counts(fleet), page, "bold")
     if fleet.insecure:
         yield from wrapped(f"insecure: {plain(', '.join(fleet.insecure))}", page, "red")
-    if fleet.tls and (why := fleet.tls.problem or _ends(fleet.tls.days_left)):
+    if fleet.tls and (why := fleet.tls.warning):
         yield from wrapped(f"certificate: {plain(why)}", page, "red")
     state = plain(fleet.state.replace("_", " ") or "reason")  # older than states: there is only a reason
     if fleet.state or fleet.reason:
@@ -118,13 +117,6 @@ def drifted(fleet: FleetStatus) -> str:
 def is_static(fleet: FleetStatus) -> bool:
     """True for a server that has files for nodes but no generations: it serves a bundle."""
     return fleet.generation is None and any(fleet.counts.get(state) for state in _WITH_FILES)
-
-
-def _ends(days_left: int) -> str:
-    """What is said of a certificate that ends soon or has ended; "" for another."""
-    if days_left < 0:
-        return "it has expired"
-    return f"it ends in {counted(days_left, 'day')}" if days_left < CERTIFICATE_ENDS_SOON else ""
 
 
 def _counts(fleet: FleetStatus) -> str:

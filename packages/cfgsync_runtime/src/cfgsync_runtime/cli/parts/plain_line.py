@@ -83,7 +83,7 @@ def read_plain(
     said: list[str] = []
     values: dict[str, Any] = {}
     try:
-        given = _given(known, words[:at])
+        given = texts_of({option: one.kind is bool for option, one in known.items()}, words[:at])
         for option, field in known.items():
             texts = given.get(option) or _of_variable(field, command, environment, said.append)
             if texts:
@@ -98,13 +98,14 @@ def read_plain(
     return read
 
 
-def _given(known: Mapping[str, Field], words: Sequence[str]) -> dict[str, list[str]]:
-    """The texts of each flag. Raises `KeyError` or `ValueError` for words that are not plain."""
+def texts_of(switches: Mapping[str, bool], words: Sequence[str]) -> dict[str, list[str]]:
+    """The texts of each flag that is given; `switches` has every flag, and whether it takes no value. Raises `KeyError` or
+    `ValueError` for words that are not plain."""
     given: dict[str, list[str]] = {}
     ahead = iter(words)
     for word in ahead:
         option, equals, text = word.partition("=")
-        if known[option].kind is bool:
+        if switches[option]:
             text = "" if equals else "1"
         elif not equals:
             text = next(ahead, "")

@@ -21,6 +21,7 @@ from ...node.memory.token_file import read_token
 from ...node.network.addresses import Address, Addresses, resolve
 from ...node.network.transport import HttpTransport
 from .messages import NoAnswer
+from .server_flags import AskedServer
 
 STATUS_WITHIN: Final = 10.0
 ANSWER_WITHIN: Final = 30.0
@@ -182,12 +183,12 @@ class ServerClient:
 
 
 class StatusClient(ServerClient):
-    """Asks `server`; where it requires a token and none is given, the admin socket at `path`, or that of the server on this
+    """Asks `server`; where it requires a token and none is given, its `admin_socket`, or that of the server on this
     machine."""
 
-    def __init__(self, server: ServerUrl, path: str | None = None, token_file: str | None = None) -> None:
-        super().__init__(server, token_file)
-        self._path = path
+    def __init__(self, server: AskedServer) -> None:
+        super().__init__(server.url, server.token_file)
+        self._path = server.admin_socket
 
     def _send(
         self,
@@ -209,18 +210,19 @@ class StatusClient(ServerClient):
 
 
 class OperatorClient(ServerClient):
-    """With a token it asks `server`. Else it asks by the admin socket at `path`, or by the one of the server on this machine
+    """With a token it asks `server`. Else it asks by its `admin_socket`, or by the one of the server on this machine
     that `server` names. Without a socket it asks `server`, which refuses operators there or says why not. Raises `NoAnswer`
     when that is another machine.
     """
 
-    def __init__(self, server: ServerUrl, path: str | None = None, token_file: str | None = None) -> None:
-        super().__init__(server, token_file)
+    def __init__(self, server: AskedServer) -> None:
+        super().__init__(server.url, server.token_file)
+        path = server.admin_socket
         if path == "":
             raise typer.BadParameter("give the path of a socket", param_hint="--admin-socket")
-        if token_file is not None:
+        if server.token_file is not None:
             self._refused_hint = (
-                "give an operator's token: cfgsync token list, on the server's machine, shows which there are"
+                "give an operator's token: cfgsync token list, on the server's machine, lists the tokens"
             )
             return
         looked = []

@@ -9,21 +9,21 @@ import msgspec
 import typer
 
 from cfgsync_artifacts import DiskError, replace_file
-from cfgsync_core import ServerUrl
 from cfgsync_core.text import counted, plain
 
 from ...operator.recording import SnapshotPage, joined
 from .messages import fail
 from .server_client import OperatorClient, ServerClient
+from .server_flags import AskedServer
 
 ROUTE: Final = "/admin/snapshot"
 TRIES: Final = 3
 
 
-def save_snapshot(server: ServerUrl, file: str, admin_socket: str | None, token_file: str | None) -> None:
+def save_snapshot(server: AskedServer, file: str) -> None:
     """Write the fleet's snapshot, readable by its owner only since metadata may be secret, and print a summary of it."""
     for _ in range(TRIES):
-        with OperatorClient(server, admin_socket, token_file) as client:
+        with OperatorClient(server) as client:
             pages = list(_pages(client))
         if pages[-1].next is None:
             break

@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TypeVar
 
 import msgspec
@@ -80,6 +81,11 @@ def warn(sentence: str) -> None:
     print(f"warning: {sentence}", file=sys.stderr)
 
 
+def _secret_in(found: bytes | None) -> str | None:
+    text = (found or b"").decode("ascii", "replace").removesuffix("\n").removesuffix("\r")
+    return text if _SECRET.fullmatch(text) else None
+
+
 class NodeState:
     """The memory of the node `identifier` in `directory`, which is made (0700) when something is kept.
 
@@ -109,6 +115,13 @@ class NodeState:
         that is used and then lost locks the node out of its own name."""
         return self._secret_at(self._given or self._path("secret"))
 
+    def kept_secret(self) -> str | None:
+        """The secret that is on disk now; None for none. Nothing is made: for a watcher beside which a fetch by hand may have
+        replaced it."""
+        with suppress(NoFile, DiskError):
+            return _secret_in(read(self._given or self._path("secret"), _MAX_SECRET_FILE_BYTES))
+        return None
+
     def next_secret(self) -> str:
         """A new secret, durable beside the old one before it is returned, or the one of a rotation that was cut off."""
         return self._secret_at((self._given or self._path("secret")) + ".next")
@@ -132,14 +145,14 @@ class NodeState:
                 if self._given is not None:
                     raise DiskError(f"{path} {error}", "give a regular file") from None
                 found = b""
+            if (text := _secret_in(found)) is not None:
+                return text
             if found is not None:
-                text = found.decode("ascii", "replace").removesuffix("\n").removesuffix("\r")
-                if _SECRET.fullmatch(text):
-                    return text
                 self._set_aside(path)
-            if self._given is not None:  # a misspelt name must not make a new identity
+            if path == self._given:  # a misspelt name must not make a new identity
                 raise DiskError(f"there is no file {path}", NO_SECRET_FILE)
-            self._make_directory()
+            if self._given is None:
+                self._make_directory()
             fresh = base64.urlsafe_b64encode(os.urandom(SECRET_BYTES)).rstrip(b"=")
             if create_file(path, fresh + b"\n", _PRIVATE):
                 return fresh.decode()

@@ -23,7 +23,7 @@ def state_directory(
     else `$XDG_STATE_HOME`, else `~/.local/state`.
 
     A folder that an older version made, under the URL as it was given or another root, is adopted. Where there is none, `say`
-    gets a line about the folder of the same identifier and another server. Raises `DiskError` when there is no root.
+    gets a line about the folder of the same identifier and another server, of several the one that was used last. Raises `DiskError` when there is no root.
     """
     at = str(ServerUrl.parse(server))
     bases = [os.path.join(root, "cfgsync") for root in _roots(environ)]
@@ -35,7 +35,7 @@ def state_directory(
     wanted, *older = [os.path.join(base, _name(url, identifier)) for base in bases for url in (at, server)]
     found = next((one for one in (wanted, *older) if os.path.isdir(one)), None)
     if found is None:
-        for other, folder in _elsewhere(bases, identifier):
+        for other, folder in _elsewhere(bases, identifier)[-1:]:
             say(
                 f"this machine knows {identifier} at {other} ({folder}), but not at {at}:"
                 f" if that is the same server, give --state {folder}"
@@ -74,14 +74,20 @@ def _moved(found: str, wanted: str) -> str:
 
 
 def _elsewhere(bases: list[str], identifier: str) -> list[tuple[str, str]]:
-    """The servers that have a folder for this identifier, and those folders."""
+    """The servers that have a folder for this identifier, and those folders; one that had files and was used last at the end."""
     found: list[tuple[str, str]] = []
     for base in bases:
         with suppress(OSError):
             folders = [os.path.join(base, name) for name in sorted(os.listdir(base))]
             mine = [folder for folder in folders if _read(folder, "identifier") == identifier]
             found += [(url, folder) for folder in mine if (url := _read(folder, "server"))]
-    return found
+    return sorted(found, key=lambda one: (_changed(one[1], "seen"), _changed(one[1], "secret")))
+
+
+def _changed(folder: str, name: str) -> float:
+    with suppress(OSError):
+        return os.stat(os.path.join(folder, name)).st_mtime
+    return 0.0
 
 
 def _read(folder: str, name: str) -> str:
@@ -91,7 +97,8 @@ def _read(folder: str, name: str) -> str:
 
 
 def _label(directory: str, server: str, identifier: str) -> None:
-    """Write into the folder whose it is. A disk that refuses it is told about when the node's secret is written."""
+    """Write into the folder to which server and identifier it belongs. A refusal of the disk is reported later, when the
+    node's secret is written."""
     lines = {"server": server, "identifier": identifier}
     if all(_read(directory, name) == line for name, line in lines.items()):
         return

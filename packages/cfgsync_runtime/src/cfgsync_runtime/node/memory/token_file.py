@@ -20,11 +20,20 @@ def read_token(path: str) -> str:
             text = file.read(_MAX_BYTES).decode("ascii", "replace").strip()
     except OSError as error:
         raise InputError(
-            f"--token-file {path}: {cause(error)}", "put the token there, in a file of mode 0600"
+            f"--token-file {path}: {cause(error)}",
+            "put the token there, in a file of mode 0600 that belongs to this user",
         ) from error
     if not _TEXT.fullmatch(text):
+        lines = len(text.splitlines())
+        what = (
+            "it is empty"
+            if not lines
+            else "there is no token in it"
+            if lines == 1
+            else f"it has {lines} lines"
+        )
         raise InputError(
-            f"--token-file {path}: there is no token in it",
-            "it holds one line, as cfgsync token create has printed it",
+            f"--token-file {path}: {what}",
+            "it holds one line, the token as cfgsync token create has printed it, without quotes",
         )
     return text

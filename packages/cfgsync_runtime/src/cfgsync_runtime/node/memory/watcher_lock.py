@@ -30,15 +30,17 @@ class _Words(msgspec.Struct, frozen=True):
 
     places: str = ""
     registration: msgspec.Raw = msgspec.Raw()
+    checks: bool = False
 
 
 class Beside(msgspec.Struct, frozen=True):
-    """The watcher that a fetch by hand runs beside: its `places`, "" while unknown, and what it has registered, if that is
-    known."""
+    """The watcher that a fetch by hand runs beside: its `places`, "" while unknown, what it has registered, if that is known,
+    and whether new files must pass its `--check`."""
 
     path: str
     places: str = ""
     registration: NodeRegistration | None = None
+    checks: bool = False
 
     def changes(self, ip: str | None, node: NodeRegistration) -> tuple[str, ...]:
         """The flags of this fetch that differ from what the watcher registered; `ip` is None for `--ip auto`, and absent
@@ -63,7 +65,7 @@ class Beside(msgspec.Struct, frozen=True):
     def hand_over(self, node: NodeRegistration) -> None:
         """Have the watcher register this from now on. Raises `DiskError`."""
         with on_disk(self.path), open(self.path, "r+b", buffering=0) as file:
-            _write(file.fileno(), self.places, node)
+            _write(file.fileno(), self.places, node, self.checks)
 
 
 def watcher_beside(directory: str, identifier: str) -> Beside | None:
@@ -77,18 +79,19 @@ def watcher_beside(directory: str, identifier: str) -> Beside | None:
             words = _read(file.fileno())
             node = _registration(words)
             if node is None or node.identifier == identifier:
-                return Beside(path, words.places, node)
+                return Beside(path, words.places, node, words.checks)
         else:
             fcntl.flock(file.fileno(), fcntl.LOCK_UN)
     return None
 
 
 class WatcherLock:
-    """The lock of a watcher that keeps its files in `places`."""
+    """The lock of a watcher that keeps its files in `places`; `checks`: new ones must pass its `--check`."""
 
-    def __init__(self, directory: str, places: str) -> None:
+    def __init__(self, directory: str, places: str, *, checks: bool = False) -> None:
         self.path = os.path.join(directory, NAME)
         self._places = places
+        self._checks = checks
         self._fd: int | None = None
 
     def take(self) -> bool:
@@ -115,7 +118,7 @@ class WatcherLock:
         """The watcher registers this. Nothing happens without the lock. Raises `DiskError`."""
         if self._fd is not None:
             with on_disk(self.path):
-                _write(self._fd, self._places, node)
+                _write(self._fd, self._places, node, self._checks)
 
     def registration(self) -> NodeRegistration | None:
         """What the watcher is to register: its own, or what a fetch by hand has handed over. None without the lock, and for
@@ -140,8 +143,8 @@ def watching(lock: WatcherLock) -> Iterator[WatcherLock]:
         lock.release()
 
 
-def _write(fd: int, places: str, node: NodeRegistration) -> None:
-    raw = msgspec.json.encode(_Words(places, msgspec.Raw(encode_registration(node))))
+def _write(fd: int, places: str, node: NodeRegistration, checks: bool) -> None:
+    raw = msgspec.json.encode(_Words(places, msgspec.Raw(encode_registration(node)), checks))
     os.ftruncate(fd, 0)
     os.pwrite(fd, raw, 0)
 

@@ -21,7 +21,7 @@ def own_address(server: ServerUrl, within: float, waiting: Callable[[str], None]
     Raises `Lost`.
     """
     until = time.monotonic() + within
-    pause = 0.1
+    pause, said = 0.1, ""
     while True:
         try:
             return _routed(server)
@@ -30,7 +30,9 @@ def own_address(server: ServerUrl, within: float, waiting: Callable[[str], None]
             left = until - time.monotonic()
             if left <= 0:
                 raise Lost(why) from error
-            waiting(why)
+            if why != said:
+                said = why
+                waiting(why)
             time.sleep(min(left, random.random() * pause))
             pause = min(pause * 2, 1.0)
 

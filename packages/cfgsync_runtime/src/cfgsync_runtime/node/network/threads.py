@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from msgspec.structs import replace
+
 from cfgsync_core import ServerUrl
 from cfgsync_core.node import Lost, ReceivedAnswer, Request
 
@@ -19,17 +21,24 @@ class ThreadedTransport:
     """A `HttpTransport` for asyncio: one request after the other. A cancelled request closes its connection.
 
     `moved()` is awaited every `LOOKED_EVERY` seconds of a request; a sentence from it, as for a changed address of this
-    machine, ends the request."""
+    machine, ends the request. `secret()` is the node's secret at this moment, which each request that has one is sent with.
+    """
 
-    def __init__(self, server: ServerUrl, moved: Callable[[], Awaitable[str]] | None = None) -> None:
+    def __init__(
+        self,
+        server: ServerUrl,
+        moved: Callable[[], Awaitable[str]] | None = None,
+        secret: Callable[[], str | None] = lambda: None,
+    ) -> None:
         self._server = server
         self._moved = moved
+        self._secret = secret
         self._transport = HttpTransport(server)
 
     async def send(self, request: Request) -> ReceivedAnswer:
         """Raises `Lost`."""
         transport = self._transport
-        sending = asyncio.ensure_future(in_thread(lambda: transport.send(request)))
+        sending = asyncio.ensure_future(in_thread(lambda: transport.send(self._current(request))))
         try:
             while not (await asyncio.wait((sending,), timeout=LOOKED_EVERY))[0]:
                 if self._moved is not None and (why := await self._moved()):
@@ -40,6 +49,11 @@ class ThreadedTransport:
                 sending.cancel()
                 transport.interrupt()
                 self._transport = HttpTransport(self._server)
+
+    def _current(self, request: Request) -> Request:
+        if "Authorization" not in request.headers or (secret := self._secret()) is None:
+            return request
+        return replace(request, headers={**request.headers, "Authorization": f"Bearer {secret}"})
 
     def close(self) -> None:
         """Close the connection."""

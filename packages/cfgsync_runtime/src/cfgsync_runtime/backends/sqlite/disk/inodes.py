@@ -85,6 +85,13 @@ class DatabaseFile:
             os.posix_fadvise(descriptor, 0, _PROBE_BYTES, os.POSIX_FADV_DONTNEED)  # else memory answers
         os.pread(descriptor, _PROBE_BYTES, 0)
 
+    def is_in_place(self) -> bool:
+        """False when the path names another file than the open one, or none."""
+        try:
+            return Inode.of(self._path) == self._inode
+        except OSError:
+            return False
+
     def links(self) -> int:
         return os.stat(self._path).st_nlink
 

@@ -11,14 +11,13 @@ from urllib.parse import quote, urlencode
 import msgspec
 import typer
 
-from cfgsync_core import ServerUrl
 from cfgsync_core.node import Method, ReceivedAnswer
 from cfgsync_core.text import cause, plain
 
 from ....errors import InputError
 from ..messages import NoAnswer
 from ..server_client import ANSWER_WITHIN, NOTHING, OperatorClient
-from ..server_flags import flag, made_of_flags
+from ..server_flags import AskedServer, flag, made_of_flags
 
 ROUTE: Final = "/api/v1/config"
 APPS: Final = "/v1/config/apps"
@@ -114,12 +113,10 @@ class _Error(msgspec.Struct, frozen=True):
 
 
 class DocumentClient(OperatorClient):
-    """`with DocumentClient(server, admin_socket, place) as client: client.call("GET", "theme")`."""
+    """`with DocumentClient(server, place) as client: client.call("GET", "theme")`."""
 
-    def __init__(
-        self, server: ServerUrl, admin_socket: str | None, token_file: str | None, place: Place
-    ) -> None:
-        super().__init__(server, admin_socket, token_file)
+    def __init__(self, server: AskedServer, place: Place) -> None:
+        super().__init__(server)
         self._place = place
 
     def call(
@@ -192,11 +189,11 @@ class DocumentClient(OperatorClient):
             )
         if answer.status == 404 and said.error:
             return NoAnswer(
-                1, f"there is no {self._place.named(name)}", "cfgsync config list shows which there are"
+                1, f"there is no {self._place.named(name)}", "cfgsync config list shows the documents"
             )
         if answer.status == 404 and said.detail:
             return NoAnswer(
-                1, why, absent or f"cfgsync config history {plain(name, 200)} shows which there are"
+                1, why, absent or f"cfgsync config history {plain(name, 200)} shows its revisions"
             )
         if answer.status == 404:
             return NoAnswer(

@@ -32,7 +32,7 @@ class FetchArguments(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     wait: Annotated[
-        float | None, Flag("SECONDS", "How long to wait for files.  [default: 300, or 5]", least=0)
+        str | None, Flag("DURATION", "How long to wait for files (90, 5m).  [default: 300, or 5]")
     ] = None
     state: Annotated[
         str | None,
@@ -52,8 +52,11 @@ class FetchArguments(msgspec.Struct, frozen=True, kw_only=True):
     ] = False
     ca_file: Annotated[str | None, Flag("FILE", "The CA certificates that verify an https server.")] = None
     ca_hash: Annotated[
-        str | None,
-        Flag("sha256:HEX", "The hash of the server's CA, instead: cfgsync tls show prints it."),
+        list[str] | None,
+        Flag(
+            "sha256:HEX",
+            "The hash of the server's CA, instead: cfgsync tls show prints it; repeat to trust another one too.",
+        ),
     ] = None
     verify_key: Annotated[
         list[str] | None,
@@ -70,7 +73,7 @@ class FetchArguments(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ConfigStartupMode.FAIL_CLOSED
     max_stale: Annotated[
-        float | None, Flag("SECONDS", "How long ago a server may have confirmed those files.", least=0)
+        str | None, Flag("DURATION", "How long ago a server may have confirmed those files (90, 1h).")
     ] = None
     watch: Annotated[
         bool, Flag(None, "Stay: write the files again whenever they change, and restart COMMAND.")

@@ -7,9 +7,8 @@ import signal
 from ....node.check import Check
 from ....node.on_changes import OnChange, OnChanges
 from ....program.process_group import GRACE
-from ....settings.durations import seconds_of
 from .arguments import FetchArguments
-from .flags import UnusableFlag
+from .flags import UnusableFlag, duration
 
 
 def on_changes(flags: FetchArguments) -> OnChanges:
@@ -45,7 +44,7 @@ def on_changes(flags: FetchArguments) -> OnChanges:
         number = signal.SIGHUP if reload is None else _signal_of(reload)
     if how in (OnChange.SIGNAL, OnChange.RESTART) and not flags.start:
         hint = "--reload" if reload is not None else "--on-change"
-        raise UnusableFlag("there is no command to tell: add -- COMMAND", hint)
+        raise UnusableFlag("there is no command to restart or signal: add -- COMMAND", hint)
     if how is OnChange.COMMAND and not line:
         raise UnusableFlag("there is no command line: add --reload-command COMMAND", "--on-change")
     return OnChanges(
@@ -73,11 +72,3 @@ def _signal_of(text: str) -> signal.Signals:
     if found in (signal.SIGKILL, signal.SIGSTOP):
         raise UnusableFlag(f"{found.name} is a signal that no program can catch", "--reload")
     return found
-
-
-def duration(flag: str, text: str) -> float:
-    """Seconds, as `seconds_of` reads them. Raises `UnusableFlag`."""
-    try:
-        return seconds_of(text)
-    except ValueError as error:
-        raise UnusableFlag(str(error), flag) from None

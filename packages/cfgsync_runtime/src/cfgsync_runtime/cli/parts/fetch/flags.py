@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -23,6 +22,7 @@ from ....errors import InputError
 from ....node.degraded_start import WAIT, ConfigStartupMode
 from ....node.memory.state import NO_SECRET_FILE
 from ....node.outputs import ArtifactOutputMap, OutputDirectory
+from ....settings.durations import seconds_of
 from .arguments import FetchArguments
 
 T = TypeVar("T")
@@ -42,7 +42,7 @@ class UnusableFlag(InputError):
 def server_of(flags: FetchArguments) -> ServerUrl:
     """The server, and what verifies it. Raises `UnusableFlag`."""
     at = parsed("--server", flags.server, ServerUrl.parse)
-    ca_file, ca_hash = flags.ca_file or "", flags.ca_hash or ""
+    ca_file, ca_hash = flags.ca_file or "", ",".join(flags.ca_hash or ())
     if ca_file and ca_hash:  # a flag beats a variable
         by_hand = flags.by_hand & {"ca_file", "ca_hash"}
         if by_hand == {"ca_file"}:
@@ -58,18 +58,19 @@ def server_of(flags: FetchArguments) -> ServerUrl:
     return msgspec.structs.replace(at, trust=trust)
 
 
-def seconds(flag: str, value: float) -> float:
-    """A number of seconds. Raises `UnusableFlag`."""
-    if not math.isfinite(value):
-        raise UnusableFlag(f"{value} is not a number of seconds", flag)
-    return value
+def duration(flag: str, text: str) -> float:
+    """Seconds, as `seconds_of` reads them. Raises `UnusableFlag`."""
+    try:
+        return seconds_of(text)
+    except ValueError as error:
+        raise UnusableFlag(str(error), flag) from None
 
 
-def wait_of(wait: float | None, mode: ConfigStartupMode) -> float:
-    """Seconds to wait for files: the default is short where cached files replace them."""
+def wait_of(wait: str | None, mode: ConfigStartupMode) -> float:
+    """Seconds to wait for files: the default is short where cached files replace them. Raises `UnusableFlag`."""
     if wait is None:
         return WAIT if mode is ConfigStartupMode.DEGRADED else DEFAULT_WAIT
-    return seconds("--wait", wait)
+    return duration("--wait", wait)
 
 
 def stale_of(flags: FetchArguments) -> float | None:
@@ -81,7 +82,7 @@ def stale_of(flags: FetchArguments) -> float | None:
         return None  # a flag wins over a variable that says the opposite
     if mode is not ConfigStartupMode.DEGRADED:
         raise UnusableFlag("it is for --startup-mode degraded only", "--max-stale")
-    return seconds("--max-stale", flags.max_stale)
+    return duration("--max-stale", flags.max_stale)
 
 
 def outputs(flags: FetchArguments) -> OutputDirectory | ArtifactOutputMap:
@@ -151,7 +152,7 @@ def payload(metadata: str | None) -> RegistrationPayload:
 
 
 def _refuse_keys_twice(text: str) -> None:
-    """A person who writes a key twice means one of them, and nobody knows which. (On the wire the last one wins.)"""
+    """Refuse a key that is given twice: it is not clear which value is meant. (On the wire the last one wins.)"""
 
     def members(pairs: list[tuple[str, object]]) -> None:
         seen: set[str] = set()

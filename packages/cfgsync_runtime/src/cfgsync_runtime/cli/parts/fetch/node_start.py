@@ -87,7 +87,7 @@ def start_node(flags: FetchArguments) -> int:
                 complain=note,
             )
             memory.verify = _verifier(flags.verify_key, memory)
-            keeper = WatcherLock(memory.directory, shown(places))
+            keeper = WatcherLock(memory.directory, shown(places), checks=after.check is not None)
             if flags.watch:
                 _keep(alone.enter_context(watching(keeper)), identifier)
             if flags.watch and after.how is OnChange.COMMAND:
@@ -106,6 +106,10 @@ def start_node(flags: FetchArguments) -> int:
                 with suppress(DiskError):  # a fetch by hand then does not see what is registered
                     keeper.note(node)
                 node, registers = (node, True) if beside is None else _beside(beside, fixed, node)
+                if beside is not None and beside.checks and after.check is None:
+                    note(
+                        f"the watcher of {identifier} checks new files, and this fetch does not: give it --check too"
+                    )
                 ending = fetch(
                     node,
                     at,

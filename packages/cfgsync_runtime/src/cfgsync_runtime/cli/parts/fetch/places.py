@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 
@@ -12,6 +13,8 @@ from cfgsync_artifacts import Owner, may_give
 from ....node.outputs import ArtifactOutputMap, OutputDirectory
 from ..messages import fail
 from .flags import UnusableFlag
+
+_NO_ID: Final = 2**32 - 1  # to the system it means "leave it"
 
 
 def owned(
@@ -110,7 +113,7 @@ def _user(name: str) -> int:
     import pwd
 
     try:
-        return int(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid
+        return _number(name) if name.isdecimal() else pwd.getpwnam(name).pw_uid
     except KeyError:
         raise UnusableFlag(f"there is no user {name!r} on this machine", "--chown") from None
 
@@ -119,7 +122,7 @@ def _login_group(user: str) -> int:
     import pwd
 
     try:
-        return (pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)).pw_gid
+        return (pwd.getpwuid(_number(user)) if user.isdecimal() else pwd.getpwnam(user)).pw_gid
     except KeyError:
         raise UnusableFlag(
             f"there is no user {user!r} on this machine, so name the group", "--chown"
@@ -130,6 +133,14 @@ def _group(name: str) -> int:
     import grp
 
     try:
-        return -1 if not name else int(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
+        return -1 if not name else _number(name) if name.isdecimal() else grp.getgrnam(name).gr_gid
     except KeyError:
         raise UnusableFlag(f"there is no group {name!r} on this machine", "--chown") from None
+
+
+def _number(text: str) -> int:
+    """Raises `KeyError` for a number that no user and no group has."""
+    number = int(text)
+    if number >= _NO_ID:
+        raise KeyError(text)
+    return number

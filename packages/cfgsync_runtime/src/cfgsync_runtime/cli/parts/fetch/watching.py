@@ -18,6 +18,7 @@ from ....node.network.own_address import own_address
 from ....node.on_changes import OnChanges
 from ....node.outputs import Planner
 from ....node.watch import Watcher
+from ....process.dumpable import refuse_inspection
 from ....process.lines import Lines
 from ....process.threads import in_thread
 
@@ -87,6 +88,7 @@ def stay(
 ) -> int:
     """Keep the node's files current, from those of `ending` on, and return the exit code. `told` is the digest of the
     files that another program was told of last; `join_token` is shown at each registration."""
+    refuse_inspection()  # it holds the node's secret, and freed memory is not overwritten
     lines = Lines()
     _log_to(lines)
     node.say = lines.say

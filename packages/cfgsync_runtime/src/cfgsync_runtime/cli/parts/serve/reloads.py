@@ -14,10 +14,10 @@ from cfgsync_core import BundleConfigSource
 from cfgsync_core.log_events import event
 from cfgsync_core.text import counted, plain
 
-from ...access.signatures import changed_since_signed
-from ...errors import InputError
-from ...settings.serve_settings import ServeSettings
-from ...settings.server_file import BundleServer
+from ....access.signatures import changed_since_signed
+from ....errors import InputError
+from ....settings.serve_settings import ServeSettings
+from ....settings.server_file import BundleServer
 
 INSTEAD: Final = (
     "SIGHUP: a materializer has no file to read again; a changed program takes effect with a restart,"

@@ -15,25 +15,25 @@ from cfgsync_core import BundleConfigSource
 from cfgsync_core.log_events import event
 from cfgsync_core.server import Sign
 
-from ...access.signatures import Signer
-from ...compose.fleet_server import serving_snapshot
-from ...compose.source_server import serving_source
-from ...errors import InputError
-from ...materializer.account import Account
-from ...materializer.child import ChildDecider
-from ...materializer.loading import load_materializer
-from ...materializer.own_loop import OwnLoop
-from ...process.lines import Lines
-from ...process.logs import log_of_application, passing_on
-from ...settings.serve_settings import ServeSettings
-from ...settings.server_file import BundleServer
+from ....access.signatures import Signer
+from ....compose.fleet_server import serving_snapshot
+from ....compose.source_server import serving_source
+from ....errors import InputError
+from ....materializer.account import Account
+from ....materializer.child import ChildDecider
+from ....materializer.loading import load_materializer
+from ....materializer.own_loop import OwnLoop
+from ....process.lines import Lines
+from ....process.logs import log_of_application, passing_on
+from ....settings.serve_settings import ServeSettings
+from ....settings.server_file import BundleServer
 from .reloads import Adopt, FileArtifacts, bundle_source
 
 if TYPE_CHECKING:
     from cfgsync_core import HttpServer
 
-    from ...access.tls import ServerCertificate
-    from ...materializer.checking import ChildChecker
+    from ....access.tls import ServerCertificate
+    from ....materializer.checking import ChildChecker
 
 log = logging.getLogger("cfgsync")
 
@@ -108,7 +108,7 @@ def served(
 
 
 def _of_documents(on_fatal: OnFatal, **options: Any) -> AbstractAsyncContextManager[HttpServer]:
-    from ...compose.document_server import serving_documents  # loaded only where they are served
+    from ....compose.document_server import serving_documents  # loaded only where they are served
 
     return serving_documents(on_fatal=on_fatal, **options)
 
@@ -134,7 +134,7 @@ async def _deciding_elsewhere(
 
 
 def _checking(settings: ServeSettings, validator: str, lines: Lines) -> ChildChecker:
-    from ...materializer.checking import ChildChecker  # loaded only where there is one
+    from ....materializer.checking import ChildChecker  # loaded only where there is one
 
     account = None if settings.materializer_user is None else Account.of(settings.materializer_user)
     printed = passing_on(lines, settings.json_logs)
