@@ -563,7 +563,7 @@ FAULTS = (
         "a form of another site logs a browser in",
         (
             Edit(
-                f"{_PAGE}/login.py",
+                f"{_ACCESS}/admission.py",
                 "return origin is None or",
                 "return True or",
             ),
