@@ -146,7 +146,8 @@ class Admission(LocalOperators):
         is_page = route.name == "page"
         if self._readers == "tokens":
             if is_page and "text/html" in call.headers.get("Accept", ""):
-                wanted = f"?next={quote(f'/?{urlencode(call.query)}', safe='')}" if call.query else ""
+                there = f"{route.path}?{urlencode(call.query)}" if call.query else route.path
+                wanted = "" if there == "/" else f"?next={quote(there, safe='')}"
                 return Reply(303, (), {"Location": f"login{wanted}", "Cache-Control": "no-store"})
             return refusal(
                 401, "unauthorized", "this needs a token of a reader or an operator", _BEARER, hint=_HINT
