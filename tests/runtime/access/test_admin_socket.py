@@ -224,7 +224,7 @@ def test_a_lock_file_of_another_user_holds_no_server_up(here: Path) -> None:
     lock.write_text("")
     os.chown(lock, NOBODY, NOBODY)
     with (
-        pytest.raises(MachineRefused, match="no lock file of this user"),
+        pytest.raises(MachineRefused, match="is not a lock file of this user"),
         opened_admin_socket(str(here / "a.sock"), 1),
     ):
         pass
