@@ -153,3 +153,13 @@ async def test_the_status_of_a_server_says_when_its_certificate_ends(authority: 
     assert made.status().days_left == 20
     async with serving_source(source, source, tls=made) as server:
         assert server.url.startswith("https://127.0.0.1:")
+
+
+def test_a_certificate_that_is_not_valid_yet_is_a_warning(
+    authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    cert, key = authority.pair(begins=1, ends=60)
+    one = ServerCertificate(str(cert), str(key))
+    assert one.days_left > 30
+    (warning,) = caplog.records
+    assert "is not valid before" in warning.getMessage()

@@ -213,6 +213,16 @@ async def test_a_revoked_token_and_one_that_is_no_join_token_join_nobody() -> No
         assert server.bound() == set()
 
 
+async def test_a_refused_join_is_a_line_with_its_reason_once(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as server:
+        token = await server.token("web-*")
+        for name in ("db-1", "db-1", "web-1", "web-2"):
+            await server.register(name, f"secret of {name}", token)
+        said = [record.getMessage() for record in caplog.records if "did not join" in record.getMessage()]
+        assert [line.partition(":")[0] for line in said] == ["db-1 did not join", "web-2 did not join"]
+        assert token not in caplog.text
+
+
 async def test_a_revocation_is_followed_by_the_other_server() -> None:
     store, hints = MemoryStore(), MemoryHints()
     async with serving(store, hints) as one, serving(store, hints) as other:

@@ -89,6 +89,7 @@ def verifying(trust: Trust, has_looked: bool = False) -> ssl.SSLContext | None:
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False  # only the names that it has as such (RFC 9525, 6.3)
     return context
 
 

@@ -16,6 +16,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import InvalidRequest
+from ..wire.headers import JOIN_TOKEN
 from .route import OPERATOR, Call, Reply, Route, refusal
 
 if TYPE_CHECKING:
@@ -35,10 +36,11 @@ _ORIGIN = "operator routes refuse requests that a web page made (`Origin`)"
 def judged_headers(target: str, headers: CIMultiDictProxy[str]) -> Mapping[str, str]:
     """The headers by which a request is judged: the host of a target in absolute form replaces `Host` (RFC 9112, 3.2.2).
 
-    Raises `InvalidRequest` (400) for two `Authorization`: a proxy before may have judged the other one.
+    Raises `InvalidRequest` (400) for two `Authorization` or two join tokens: a proxy before may have judged the other one.
     """
-    if "Authorization" in headers and len(headers.getall("Authorization")) > 1:
-        raise InvalidRequest(400, "Authorization: given twice")
+    for name in ("Authorization", JOIN_TOKEN):
+        if name in headers and len(headers.getall(name)) > 1:
+            raise InvalidRequest(400, f"{name}: given twice")
     if target.startswith("/") or "://" not in target:
         return headers
     authority = re.split(r"[/?#]", target.partition("://")[2], maxsplit=1)[0]

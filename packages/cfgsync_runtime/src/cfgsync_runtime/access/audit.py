@@ -14,7 +14,7 @@ log = logging.getLogger("cfgsync")
 def record(route: Route, call: Call, reply: Reply | None) -> None:
     """Log a call and the status of its reply, None when its caller went away before."""
     who = principal_of(call)
-    target = target_of(call)
+    target = target_of(route, call)
     address = call.caller_address
     if reply is None:
         became = "its caller went away before the answer"
@@ -45,13 +45,16 @@ def principal_of(call: Call) -> str:
     if call.peer is not None:
         return f"user {call.peer}"
     role, name = call.principal.role, call.principal.name
-    return f"{role} {name}".rstrip() if role != "anyone" else "anyone"
+    if role != "anyone":
+        return f"{role} {name}".rstrip()
+    return f"join token {name}" if name else "anyone"
 
 
-def target_of(call: Call) -> str:
-    """What the call is about, as far as it names it: a node, a token, a document."""
+def target_of(route: Route, call: Call) -> str:
+    """What the call is about, as far as it names it: a node, a token, a document and its scope."""
     named = [
-        *call.names.values(),
+        "" if route.scope is None else str(route.scope(call)),
+        *(text for name, text in call.names.items() if name not in ("app", "env")),
         *(getattr(call.value, key, "") for key in ("identifier", "name", "covers", "which")),
     ]
     return plain(" ".join(filter(None, named)), 200)

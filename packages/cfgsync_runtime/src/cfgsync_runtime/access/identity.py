@@ -184,7 +184,7 @@ class Identities:
         token = call.headers.get(JOIN_TOKEN)
         if bound is None:
             if self._requires_tokens:
-                return await self._joining.join(Joining(identifier, mine, token))
+                return await self._joining.join(Joining(identifier, mine, token, address=call.caller_address))
             try:
                 await self._mirror.commit({identifier: Binding(mine)}, expected={identifier: 0})
                 return None
@@ -198,7 +198,7 @@ class Identities:
             return None
         has_lapsed = await self.lapsed(identifier)
         if token is not None or (has_lapsed and self._requires_tokens):
-            return await self._joining.join(Joining(identifier, mine, token, has_lapsed))
+            return await self._joining.join(Joining(identifier, mine, token, has_lapsed, call.caller_address))
         return await self._taken_over(identifier, mine, bound) if has_lapsed else conflict(identifier)
 
     async def _taken_over(self, identifier: str, mine: str, before: Binding | None) -> Reply | None:

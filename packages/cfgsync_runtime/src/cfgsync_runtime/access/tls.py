@@ -8,6 +8,7 @@ import logging
 import os
 import ssl
 import stat
+import time
 from contextlib import suppress
 from typing import Final, NoReturn
 
@@ -20,7 +21,7 @@ from cfgsync_core.wire import CERTIFICATE_ENDS_SOON, TlsStatus
 
 from ..errors import InputError
 from ..process.threads import in_thread
-from .tls_facts import ca_hash_of, days_until
+from .tls_facts import ca_hash_of, days_until, names_of
 
 LOOK_EVERY: Final = 2.0
 """Seconds between two looks at the files."""
@@ -40,7 +41,7 @@ class ServerCertificate:
         self._look_every = look_every
         self._reading = asyncio.Lock()
         self._seen = self._stamp()
-        self._context, self.ends_at, self.ca_hash = self._read()
+        self._take(self._read())
         self.is_refused = False
         """True while the newest files cannot be used."""
         self.reloads = 0
@@ -78,7 +79,7 @@ class ServerCertificate:
         async with self._reading:
             self._seen = await in_thread(self._stamp)
             try:
-                self._context, self.ends_at, self.ca_hash = await in_thread(self._read)
+                self._take(await in_thread(self._read))
             except CfgsyncError as error:
                 self.is_refused = True
                 log.error(
@@ -98,7 +99,15 @@ class ServerCertificate:
         """What changes when a file is written or replaced, or a symbolic link on its way is."""
         return tuple(_stamp_of(name) for name in (self._cert, self._key))
 
-    def _read(self) -> tuple[ssl.SSLContext, float, str]:
+    def _take(self, read: tuple[ssl.SSLContext, x509.Certificate, str]) -> None:
+        self._context, one, self.ca_hash = read
+        self.begins_at, self.ends_at = (
+            one.not_valid_before_utc.timestamp(),
+            one.not_valid_after_utc.timestamp(),
+        )
+        self.names = tuple(names_of(one))
+
+    def _read(self) -> tuple[ssl.SSLContext, x509.Certificate, str]:
         pem, key = _bytes_of(self._cert), _bytes_of(self._key)
         if _KEY in pem and _CERTIFICATE not in pem:
             raise InputError(f"{self._cert}: there is a key in it, and no certificate", _ORDER)
@@ -106,7 +115,8 @@ class ServerCertificate:
             raise InputError(f"{self._key}: there is a certificate in it, and no key", _ORDER)
         try:
             chain = x509.load_pem_x509_certificates(pem)
-            ends_at, ca_hash = chain[0].not_valid_after_utc.timestamp(), ca_hash_of(chain)
+            ca_hash = ca_hash_of(chain)
+            names_of(chain[0])
         except Exception as error:  # a damaged one may raise what the library's pages do not name
             raise InputError(f"{self._cert}: there is no certificate in PEM in it", _PAIR) from error
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -122,7 +132,7 @@ class ServerCertificate:
             raise InputError(why, _PAIR) from error
         except OSError as error:  # it has gone since
             raise InputError(f"{error.filename or self._cert}: {cause(error)}", _PAIR) from error
-        return context, ends_at, ca_hash
+        return context, chain[0], ca_hash
 
     def _refuse_password(self) -> NoReturn:
         raise InputError(
@@ -137,6 +147,12 @@ class ServerCertificate:
                 self._key,
                 self._key,
                 extra=event("key_is_readable"),
+            )
+        if self.begins_at > time.time():
+            log.warning(
+                "TLS: the certificate is not valid before %s: until then nodes refuse it; is this machine's clock right?",
+                rfc3339(int(self.begins_at)),
+                extra=event("certificate_begins"),
             )
         if self.days_left < CERTIFICATE_ENDS_SOON:
             log.warning(

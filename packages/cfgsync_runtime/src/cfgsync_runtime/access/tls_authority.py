@@ -55,7 +55,8 @@ def is_host(name: str) -> bool:
     with suppress(ValueError):
         ip_address(name)
         return True
-    return len(name) <= 253 and _NAME.fullmatch(name) is not None
+    # digits and dots alone are an address with a mistake in it
+    return len(name) <= 253 and _NAME.fullmatch(name) is not None and not re.fullmatch(r"[0-9.]+", name)
 
 
 def init(directory: str, hosts: Sequence[str]) -> Made:

@@ -55,14 +55,15 @@ def init(
     """
     from ..access.tls_authority import init, is_host
 
-    for name in host or ():
+    host = [name.removeprefix("[").removesuffix("]") for name in host or ()]
+    for name in host:
         if not is_host(name):
             raise typer.BadParameter(
                 f"{name[:100]!r} is not a host name or an address (give it without port or https://)",
                 param_hint="--host",
             )
     try:
-        made = init(directory, host or ())
+        made = init(directory, host)
     except MachineRefused as error:
         raise typer.Exit(fail(1, str(error), error.hint)) from error
     print(f"wrote {', '.join(os.path.basename(file) for file in made.files)} in {directory}")

@@ -52,6 +52,7 @@ class _Made(_Token, frozen=True, kw_only=True, rename={"covers": "for"}):
     token: str
     scheme: str = "http"
     ca_hash: str = ""
+    names: tuple[str, ...] = ()
 
 
 class _List(msgspec.Struct, frozen=True):
@@ -112,8 +113,7 @@ def create(
 
     Run it on the server's machine, or with an operator's token. Exit codes: 0 made, 5 refused, 7 no answer.
     """
-    if role == "join" and not covers:
-        raise typer.BadParameter("name the nodes that may join with it, such as 'web-*'", param_hint="--for")
+    _refuse_unfit(role, covers, name, scope or [], is_of_nodes=bool(covers or reclaim or uses != 1))
     wanted: dict[str, Any] = {"role": role, "name": name, "for": covers, "uses": uses, "reclaim": reclaim}
     made = _made(OperatorClient(server), wanted | {"scopes": scope or []}, ttl)
     _print_made(made, server, save, json)
@@ -188,6 +188,25 @@ def revoke(
     print(f"revoked {counted(len(ids), 'token')}: {', '.join(plain(id, 40) for id in ids)}")
 
 
+def _refuse_unfit(role: str, covers: str, name: str, scopes: list[str], *, is_of_nodes: bool) -> None:
+    """Refuse flags that do not fit the role, by the flag that is wrong or missing."""
+    if role not in ("join", "reader", "writer", "operator"):
+        raise typer.BadParameter("give join, reader, writer or operator", param_hint="--role")
+    if role == "join" and not covers:
+        raise typer.BadParameter("name the nodes that may join with it, such as 'web-*'", param_hint="--for")
+    if role != "join" and is_of_nodes:
+        raise typer.BadParameter(
+            f"they are for nodes that join, and not for a token of role {role}",
+            param_hint="--for, --uses, --reclaim",
+        )
+    if role != "join" and not name:
+        raise typer.BadParameter("give a name, which the log shows with each call", param_hint="--name")
+    if role == "writer" and not scopes:
+        raise typer.BadParameter(
+            "name the documents that it may write, such as default/production", param_hint="--scope"
+        )
+
+
 def _made(client: OperatorClient, wanted: dict[str, Any], ttl: str) -> _Made:
     try:
         body = msgspec.json.encode(wanted | {"ttl": seconds_of(ttl)})
@@ -210,8 +229,11 @@ def _print_made(made: _Made, server: AskedServer, save: str | None, json: bool) 
         print(msgspec.json.encode(made).decode())
         return
     if save is None:
-        at = f"{_reachable(server.url, made.scheme)}{f' --ca-hash {made.ca_hash}' if made.ca_hash else ''}"
+        url, is_guess = _reachable(server.url, made)
+        at = f"{url}{f' --ca-hash {made.ca_hash}' if made.ca_hash else ''}"
         print(paste_line(made.role, made.name, made.covers, made.token, at), flush=True)
+        if is_guess and made.role != "writer":
+            note(f"{url} is a guess; give --server URL if other machines reach this server by another name")
     what = (
         f"{counted(made.uses, 'node')} named {made.covers} may join"
         if made.role == "join"
@@ -236,11 +258,16 @@ def paste_line(role: str, name: str, covers: str, token: str, server: str) -> st
     )
 
 
-def _reachable(server: ServerUrl, scheme: str) -> str:
-    """The URL that other machines use: the one that was given, but with this machine's name for a loopback address."""
-    if is_loopback(server.host):
-        return f"{scheme}://{socket.gethostname()}:{server.port}"
-    return str(server)
+def _reachable(server: ServerUrl, made: _Made) -> tuple[str, bool]:
+    """The URL that other machines use, and whether it is a guess: the one that was given, but in place of a loopback address
+    this machine's name, or the first one that the server's certificate has for others."""
+    if not is_loopback(server.host):
+        return str(server), False
+    host = socket.gethostname()
+    others = [name for name in made.names if "*" not in name and not is_loopback(name)]
+    if others and host not in others:
+        host = others[0]
+    return f"{made.scheme}://{f'[{host}]' if ':' in host else host}:{server.port}", True
 
 
 def _row(one: _Token) -> tuple[str, ...]:

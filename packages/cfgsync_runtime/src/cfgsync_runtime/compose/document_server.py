@@ -101,8 +101,7 @@ async def serving_documents(
         readers = readers_of(host, lacking, requires_tokens)
         access = RequestCounts(Admission(readers, tokens=tokens, open_documents=open_documents))
         observed = Observed(access, store=hinting.tally, lacking=lacking, tls=tls)
-        certified = None if tls is None else lambda: tls.ca_hash
-        routes = [*health_routes(backend.admin.ping), *its, *token_routes(tokens, certified)]
+        routes = [*health_routes(backend.admin.ping), *its, *token_routes(tokens, tls)]
         if page:
             routes += login_routes(tokens, socket.gethostname() if title is None else title)
         listens = listening(await loading, routes, observed, host, port, admin_socket, trusted_proxies)

@@ -201,7 +201,7 @@ async def serving_snapshot(
             shared=hints is not None,
             sign=sign,
         )
-        routes += token_routes(tokens, None if tls is None else lambda: tls.ca_hash)
+        routes += token_routes(tokens, tls)
         if page:
             routes += page_routes(status, source, title=title, tokens=tokens, has_documents=documents)
         if legacy_init_with_node:

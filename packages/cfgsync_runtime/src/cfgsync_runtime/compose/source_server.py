@@ -82,7 +82,7 @@ async def serving_source(
         if status is not None and details is not None:
             routes += node_list_routes(status, details)
         if tokens is not None:
-            routes += token_routes(tokens, None if tls is None else lambda: tls.ca_hash)
+            routes += token_routes(tokens, tls)
         if page and status is not None:
             routes += page_routes(status, details=details, title=title, tokens=tokens)
         if legacy_init_with_node:

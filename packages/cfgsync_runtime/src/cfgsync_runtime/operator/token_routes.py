@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
@@ -12,6 +11,9 @@ from cfgsync_core.wire import RequestBody
 
 from ..access.tokens.credentials import Token, TokenRole
 from ..access.tokens.tokens import NewToken, Tokens, ends
+
+if TYPE_CHECKING:
+    from ..access.tls import ServerCertificate
 
 
 class ListedToken(msgspec.Struct, frozen=True, rename={"covers": "for"}):
@@ -30,11 +32,13 @@ class ListedToken(msgspec.Struct, frozen=True, rename={"covers": "for"}):
 
 
 class MadeToken(ListedToken, frozen=True, kw_only=True, rename={"covers": "for"}):
-    """A new token; its text is shown this once. `scheme` is this server's, and `ca_hash` verifies an https one (`--ca-hash`)."""
+    """A new token; its text is shown this once. `scheme` is this server's; `ca_hash` verifies an https one
+    (`--ca-hash`), whose certificate is for `names`."""
 
     token: str
     scheme: Literal["http", "https"] = "http"
     ca_hash: str = ""
+    names: tuple[str, ...] = ()
 
 
 class TokenList(msgspec.Struct, frozen=True):
@@ -70,16 +74,17 @@ _REVOKE: Final = Operation(
 )
 
 
-def token_routes(tokens: Tokens, ca_hash: Callable[[], str] | None = None) -> list[Route]:
-    """The routes of one server. `ca_hash` gives what verifies its certificate now; None for a server without TLS."""
+def token_routes(tokens: Tokens, tls: ServerCertificate | None = None) -> list[Route]:
+    """The routes of one server, over TLS with this certificate."""
 
     async def create(call: Call) -> Reply:
         text, id, token = await tokens.create(call.value)
         made = MadeToken(
             **_facts(tokens, id, token),
             token=text,
-            scheme="http" if ca_hash is None else "https",
-            ca_hash="" if ca_hash is None else ca_hash(),
+            scheme="http" if tls is None else "https",
+            ca_hash="" if tls is None else tls.ca_hash,
+            names=() if tls is None else tls.names,
         )
         return Reply(200, (msgspec.json.encode(made),), _NO_STORE)
 

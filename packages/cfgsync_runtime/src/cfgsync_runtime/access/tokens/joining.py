@@ -26,6 +26,9 @@ from .tokens import Shown, Tokens, ends
 TRIES: Final = 100
 """How often a commit may lose against one of another server; each time one of the servers has won."""
 
+REMEMBERED: Final = 1_000
+"""Refusals that are not said again."""
+
 log = logging.getLogger("cfgsync")
 
 
@@ -37,6 +40,7 @@ class Joining(msgspec.Struct, frozen=True):
     secret: str
     token: str | None
     is_free: bool = False
+    address: str = ""
 
     def __repr__(self) -> str:
         """Without the token."""
@@ -54,6 +58,7 @@ class JoiningNodes:
         self._bound = bound
         self._waiting: list[tuple[Joining, asyncio.Future[Reply | None]]] = []
         self._task: asyncio.Task[None] | None = None
+        self._refused: set[tuple[str, str]] = set()
 
     async def join(self, node: Joining) -> Reply | None:
         """Bind the name, durably on return; a refusal instead. A cancelled caller is decided all the same: a retry of it
@@ -103,8 +108,29 @@ class JoiningNodes:
                     counted(left, "use"),
                     extra=event("joined", identifier=name, token=token, uses=left, again=again),
                 )
+            for node, reply in zip(nodes, replies, strict=True):
+                if reply is not None:
+                    self._say_refused(node, reply)
             return replies
         raise Unavailable(f"other servers have changed the tokens {TRIES} times meanwhile")
+
+    def _say_refused(self, node: Joining, reply: Reply) -> None:
+        """Once for each name and reason: a node that was refused may ask again and again."""
+        why = str(msgspec.json.decode(b"".join(reply.chunks)).get("message", reply.status))
+        if (node.identifier, why) in self._refused:
+            return
+        if len(self._refused) >= REMEMBERED:
+            self._refused.clear()
+        self._refused.add((node.identifier, why))
+        log.warning(
+            "%s did not join%s: %s",
+            node.identifier,
+            f", from {node.address}" if node.address else "",
+            why,
+            extra=event(
+                "join_refused", identifier=node.identifier, address=node.address, status=reply.status
+            ),
+        )
 
     def _expected(self, key: str) -> int:
         is_taken = key.startswith(TOKEN) or self._bound(key) is not None

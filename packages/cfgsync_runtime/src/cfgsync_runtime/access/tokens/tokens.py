@@ -192,7 +192,7 @@ def _check(wanted: NewToken) -> None:
         raise InvalidRequest(422, "uses: expected 1 to 1000000")
     if not joins and (wanted.covers or wanted.reclaim or wanted.uses != 1):
         raise InvalidRequest(
-            422, f"role: a {wanted.role} token has no names, uses and reclaim: those of nodes have"
+            422, f"role: a token of role {wanted.role} has no names, uses and reclaim: those of nodes have"
         )
     if not joins and not wanted.name:
         raise InvalidRequest(422, "name: missing: the log shows it with each call")
