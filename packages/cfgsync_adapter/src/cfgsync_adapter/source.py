@@ -99,7 +99,7 @@ class RegistrationConfigSource:
         self._store: RevisionedStore = MemoryStore() if store is None else store
         self._admin = admin
         thread = None if materializer is None else ThreadDecider(materializer)
-        decider = thread if decider is None else decider
+        decider = decider or thread
         if decider is None:
             raise ValueError("give a materializer, or a decider")
         self.parts = SourceParts(
@@ -127,8 +127,7 @@ class RegistrationConfigSource:
         self._opened: AsyncExitStack | None = None
         self._draining: Unavailable | None = None
         self._told_loopback = False
-        self.shares_store = hints is not None
-        """See `SharedSource`."""
+        self.shares_store = hints is not None  # see `SharedSource`
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -167,8 +166,8 @@ class RegistrationConfigSource:
         """See `NodeConfigSource`."""
         if self._opened is None or self._draining is not None:
             await self._ready()
-        version = await self._registry.register(registration)
-        self._membership.touch(registration.identifier)
+        version, identifier = await self._registry.register(registration), registration.identifier
+        self._membership.touch(identifier)
         if not self._told_loopback and (name := self._registry.told_loopback) is not None:
             self._told_loopback = True
             log.warning(
@@ -179,8 +178,8 @@ class RegistrationConfigSource:
                 extra=event("loopback_told", identifier=name),
             )
         if log.isEnabledFor(logging.DEBUG):
-            facts = event("registered", identifier=registration.identifier, revision=version.revision)
-            log.debug("%s is registered", registration.identifier, extra=facts)
+            facts = event("registered", identifier=identifier, revision=version.revision)
+            log.debug("%s is registered", identifier, extra=facts)
         return version
 
     async def resolve(
