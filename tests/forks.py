@@ -101,7 +101,7 @@ class Stem:
         stdio: Sequence[int],
     ) -> int:
         """The PID of the command, a child of this process."""
-        request = json.dumps([[str(word) for word in words], str(cwd), dict(environment)])
+        request = json.dumps([[str(word) for word in words], str(cwd), dict(environment), _limits()])
         with self._lock:
             _adopt_orphans(True)  # no longer than this, or the orphans of other tests would be ours
             try:
@@ -156,12 +156,14 @@ def _answer(door: socket.socket) -> str | None:
                 os.close(fd)
             door.send(str(pid).encode())
             continue
-        (script, *arguments), cwd, environment = json.loads(request.decode("utf-8", "surrogateescape"))
+        (script, *arguments), cwd, environment, limits = json.loads(
+            request.decode("utf-8", "surrogateescape")
+        )
         for number, fd in enumerate(stdio):
             os.dup2(fd, number)
         os.closerange(3, 1024)
         door.detach()
-        _take_limits_of(os.getppid())
+        _take(limits)
         os.chdir(cwd)
         os.environ.clear()
         os.environ.update(environment)
@@ -170,14 +172,20 @@ def _answer(door: socket.socket) -> str | None:
         return ENTRIES[os.path.basename(script)]
 
 
-def _take_limits_of(parent: int) -> None:
-    """A child has the limits and the umask that its parent has now."""
-    for name in dir(resource):
-        if name.startswith("RLIMIT_"):
-            limit = getattr(resource, name)
-            resource.setrlimit(limit, resource.prlimit(parent, limit))
-    status = Path(f"/proc/{parent}/status").read_text()
-    os.umask(int(status.partition("Umask:")[2].split()[0], 8))
+def _limits() -> dict[str, Any]:
+    """The limits and the umask that this process has now, and its child would have."""
+    names = [name for name in dir(resource) if name.startswith("RLIMIT_")]
+    status = Path("/proc/self/status").read_text()
+    return {
+        "umask": int(status.partition("Umask:")[2].split()[0], 8),
+        **{name: resource.getrlimit(getattr(resource, name)) for name in names},
+    }
+
+
+def _take(limits: dict[str, Any]) -> None:
+    os.umask(limits.pop("umask"))
+    for name, limit in limits.items():
+        resource.setrlimit(getattr(resource, name), tuple(limit))
 
 
 def _open_streams() -> None:

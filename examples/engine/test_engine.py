@@ -64,7 +64,7 @@ async def test_two_servers_find_it_by_its_scheme_and_share_its_store(installed):
 async def test_without_it_the_scheme_is_refused_and_the_others_are_named():
     with pytest.raises(StoreRefused, match="no engine for scheme 'shared'") as refused:
         open_backend("shared:fleet")
-    assert refused.value.hint == "give a store as memory:… or sqlite:…"
+    assert refused.value.hint.startswith("give a store as memory:… or ")
 
 
 async def test_an_engine_that_cannot_be_loaded_is_refused_with_its_package(installed):

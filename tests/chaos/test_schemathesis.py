@@ -53,6 +53,8 @@ positive_data_acceptance.expected-statuses = ["2xx", "404", "422"]
 """
 LEFT_OUT = ("/watch", "/v1/config/watch", "/admin/renew")
 """Two do not end, and each of the other is a run of the materializer."""
+WAIT = re.compile(rb"(?i)(\r\nprefer: *wait=)\d+")
+"""A question that is held would be held for half a minute: each asks for no wait."""
 LEAST_CASES = sized(100, 2_000)
 
 
@@ -66,14 +68,14 @@ class ToTheSocket(socketserver.BaseRequestHandler):
             there.connect(self.path)
             back = threading.Thread(target=_carry, args=(there, self.request))
             back.start()
-            _carry(self.request, there)
+            _carry(self.request, there, WAIT)
             back.join()
 
 
-def _carry(source: socket.socket, to: socket.socket) -> None:
+def _carry(source: socket.socket, to: socket.socket, shortened: re.Pattern[bytes] | None = None) -> None:
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
-            to.sendall(data)
+            to.sendall(data if shortened is None else shortened.sub(rb"\g<1>0", data))
     with contextlib.suppress(OSError):
         to.shutdown(socket.SHUT_WR)
 
