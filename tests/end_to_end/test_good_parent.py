@@ -222,7 +222,12 @@ def test_every_signal_that_can_be_caught_is_passed_on(place: Place) -> None:
     eventually(lambda: log.exists() and "ready" in log.read_text())
     for heard, number in enumerate(numbers, 2):
         process.send_signal(number)
-        eventually(lambda heard=heard: len(log.read_text().split()) == heard)
+        try:
+            eventually(lambda heard=heard: len(log.read_text().split()) == heard)
+        except AssertionError:
+            pytest.fail(
+                f"after {number!r} the program has heard {log.read_text()!r}; cfgsync: {process.poll()}"
+            )
     assert log.read_text().split()[1:] == [str(int(number)) for number in numbers]
     process.terminate()
     assert process.wait(PATIENCE) == 143
