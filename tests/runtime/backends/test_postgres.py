@@ -102,7 +102,7 @@ async def test_a_commit_whose_answer_was_lost_is_looked_up_and_made_at_most_once
 
 
 async def test_while_the_database_is_away_nothing_is_acknowledged_and_all_heals_when_it_is_back(
-    mine: Postgres,
+    mine: Postgres, caplog: pytest.LogCaptureFixture
 ) -> None:
     url = mine.url("one")
     async with open_backend(url) as backend:
@@ -120,6 +120,7 @@ async def test_while_the_database_is_away_nothing_is_acknowledged_and_all_heals_
                 await backend.admin.ping()
             mine.start()
             await asyncio.wait_for(anext(hints), 30)  # anything may have been missed
+            assert [record.getMessage()[:8] for record in caplog.records].count("no hints") == 1
             assert await store.version("a") == before
             assert await store.commit("a", {"k": b"2"}) == Version(before.epoch, 2)
             await backend.admin.ping()

@@ -1,4 +1,4 @@
-"""What a person gave that cannot be used, said in two lines: what is wrong with it, and what to do."""
+"""What a person gave that cannot be used, said in two lines: what is wrong with it, and what to do; and one error for many callers."""
 
 from __future__ import annotations
 
@@ -25,3 +25,11 @@ class MachineRefused(CfgsyncError):
         super().__init__(" ".join(what.split()))
         self.hint = hint
         self.add_note(hint)
+
+
+def again(error: CfgsyncError) -> CfgsyncError:
+    """A copy for another caller: one exception that is raised in many tasks would collect their tracebacks."""
+    fresh = type(error).__new__(type(error), *error.args)
+    fresh.__dict__.update(error.__dict__)
+    fresh.__cause__ = error.__cause__
+    return fresh

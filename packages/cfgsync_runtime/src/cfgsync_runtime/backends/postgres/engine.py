@@ -14,6 +14,7 @@ from cfgsync_core import (
     NEVER,
     Backend,
     BucketSnapshot,
+    CfgsyncError,
     Change,
     Entry,
     Gap,
@@ -25,9 +26,10 @@ from cfgsync_core import (
 )
 from cfgsync_core.store import check_load, check_writes, mint_epoch
 
+from ...errors import again
 from . import reading
 from .address import COMMAND_SECONDS, Address, read_address
-from .failures import FAILURES, LOST, again, opening, translated, unavailable
+from .failures import FAILURES, LOST, opening, translated, unavailable
 from .group import Counters
 from .hints import PostgresHints
 from .schema import prepare
@@ -46,7 +48,6 @@ from .writing import (
 
 MAX_GROUP: Final = 1024
 """Commits of one group at most, so that a flood is answered in steps."""
-_READERS: Final = 4
 _RESOLVE_SECONDS: Final = 10.0
 """How long the answer to a COMMIT is looked up after it was lost."""
 _PING_SECONDS: Final = 2.0
@@ -212,8 +213,10 @@ class PostgresStore:
             try:
                 async with self._order:
                     outcomes = await self._group(members)
-            except Exception as error:
+            except CfgsyncError as error:
                 outcomes = [again(error) for _ in members]
+            except Exception as error:  # a defect; no commit waits for ever
+                outcomes = [error] * len(members)
             for member, outcome in zip(members, outcomes, strict=True):
                 if member.answer.done():  # the caller was cancelled; its commit went on to its end
                     continue

@@ -81,8 +81,3 @@ def damaged(shown: str, what: str) -> StoreDamaged:
         f"the store in PostgreSQL at {shown} is damaged: {what}",
         "restore a backup, then run cfgsync store new-epoch",
     )
-
-
-def again(error: Exception) -> Exception:
-    """A copy for another caller: one exception that is raised in many tasks would collect their tracebacks."""
-    return type(error)(*error.args) if isinstance(error, Unavailable) else error

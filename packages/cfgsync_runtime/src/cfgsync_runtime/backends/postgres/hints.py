@@ -67,26 +67,30 @@ class PostgresHints:
             self._local.wake(bucket)
 
     async def _listen(self) -> None:
-        pause = _AGAIN_SECONDS[0]
+        pause, is_away = _AGAIN_SECONDS[0], False
         while True:
             try:
-                session = await self._connect()
+                session, ended = await self._connect(), asyncio.Event()
                 try:
+                    session.add_termination_listener(lambda _, ended=ended: ended.set())
                     await session.add_listener(CHANNEL, self._heard)
                     for bucket in self._buckets.values():
                         self._local.wake(bucket)
-                    pause = _AGAIN_SECONDS[0]
+                    pause, is_away = _AGAIN_SECONDS[0], False
                     while True:  # a session that is cut in the middle hears nothing, and is not told so
-                        await asyncio.sleep(_ALIVE_SECONDS)
+                        with suppress(TimeoutError):
+                            await asyncio.wait_for(ended.wait(), _ALIVE_SECONDS)
                         await session.execute("select 1")
                 finally:
                     session.terminate()
             except FAILURES as error:
-                log.warning(
-                    "no hints of other servers from PostgreSQL at %s for now (%s); what they commit is read by interval",
-                    self._address.shown,
-                    type(error).__name__,
-                    extra=event("hints_lost"),
-                )
+                if not is_away:  # once, and not at each try
+                    log.warning(
+                        "no hints of other servers from PostgreSQL at %s for now (%s); what they commit is read by interval",
+                        self._address.shown,
+                        type(error).__name__,
+                        extra=event("hints_lost"),
+                    )
+                is_away = True
             await asyncio.sleep(pause)
             pause = min(2 * pause, _AGAIN_SECONDS[1])

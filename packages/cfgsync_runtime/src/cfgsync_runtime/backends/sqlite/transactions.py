@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from cfgsync_core import CfgsyncError, OutcomeUnknown, StoreFull, Unavailable
 
+from ...errors import again
 from .failures import damaged, in_use
 
 CHECKPOINT_BYTES: Final = 32 * 1024 * 1024
@@ -158,10 +159,3 @@ class Transactions:
 
 _abandoned: list[sqlite3.Connection] = []
 """Connections that must not be closed, since closing writes and syncs. The process is about to end."""
-
-
-def again(error: CfgsyncError) -> CfgsyncError:
-    fresh = type(error).__new__(type(error), *error.args)
-    fresh.__dict__.update(error.__dict__)
-    fresh.__cause__ = error.__cause__
-    return fresh

@@ -13,6 +13,7 @@ import msgspec
 from cfgsync_core import NEVER, CfgsyncError, Entry, StoreRefused, Version
 from cfgsync_core.store import mint_epoch, uuid7
 
+from ...errors import again
 from .counters import Bucket, insert_bucket, read_buckets, update_bucket
 from .failures import damaged
 from .folding import Unfolded, UnfoldedBuckets, check_entries, fold, value_bytes
@@ -20,7 +21,7 @@ from .group import BucketGroup
 from .history import replay
 from .rows import write_entries
 from .sums import seal
-from .transactions import Transactions, again
+from .transactions import Transactions
 
 _PAGE_BYTES: Final = 4096
 
@@ -89,7 +90,6 @@ class Writer:
             moved: dict[str, BucketGroup] = {}
             outcomes = self._transaction(lambda: self._decide_and_write(members, moved))
         except CfgsyncError as error:
-            # a copy for each caller: one exception raised in many tasks would collect their tracebacks
             return [again(error) for _ in members]
         for name, group in moved.items():
             self.unfolded.put(name, group.unfolded())
