@@ -225,3 +225,14 @@ async def _all_are_answered(
             return False
         await attacker.read(lambda: False, QUIET)
         await asyncio.sleep(0.01)
+
+
+async def test_an_answer_before_the_whole_body_has_come_ends_the_connection() -> None:
+    """A proxy that had not sent the body yet would send the next client's request in its place."""
+    async with fleet() as server:
+        asking = await connected(server.port)
+        asking.send(b"GET /livez HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 40\r\n\r\n")
+        await asking.answers(1)
+        assert asking.statuses == (200,)
+        assert b"connection: close" in asking.came.lower()
+        asking.close()

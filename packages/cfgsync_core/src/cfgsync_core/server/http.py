@@ -208,18 +208,20 @@ class HttpServer:
         return await self._access.answer(route, call)
 
     def _response(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
+        # of a body that has not come whole, the rest could be taken for the next request, or that for the rest
+        closes = self._draining or not request.content.is_eof()
         chunks = reply.chunks
         if len(chunks) > 1 and sum(map(len, chunks)) > PIECEWISE_BYTES:
             body: bytes | Payload = Pieces(chunks, self._piecewise, self._piece_seconds)
         else:
             body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
-            if not self._draining and (plain := whole(request, reply, body)) is not None:
+            if not closes and (plain := whole(request, reply, body)) is not None:
                 return plain
         if not body:
             response = web.Response(status=reply.status, headers=reply.headers)
         else:
             kind = {"Content-Type": "application/json"}
             response = web.Response(body=body, status=reply.status, headers={**kind, **reply.headers})
-        if self._draining:
+        if closes:
             response.force_close()
         return response
