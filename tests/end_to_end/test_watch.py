@@ -34,8 +34,9 @@ def serve(place: Place, port: int = 0, store: str = "") -> Server:
 
 
 def say(server: Server, **words: str) -> None:
-    """The boss tells nodes what to hold: a commit, and a generation."""
+    """The boss tells nodes what to hold: a commit, and what the materializer makes of it."""
     assert server.ask("POST", "/register", body("boss", words)).status == 202
+    eventually(lambda: not server.status()["pending"])
 
 
 class Watch:
