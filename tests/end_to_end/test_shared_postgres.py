@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 from tests.postgres import Postgres
 from tests.postgres import postgres as postgres
-from tests.processes import Place, Server, body, eventually
+from tests.processes import Place, Server, body, ended, eventually
 
 APPLICATION = """
 import secrets
@@ -39,6 +40,34 @@ def test_three_servers_share_one_store_and_the_death_of_one_loses_nothing(
     again = place.serve("application:Three", "--store", url)
     assert files(again, 0) == files(servers[1], 0)
     assert all("canary-7" not in server.log for server in (*servers, again))
+
+
+def test_a_waiting_and_a_watching_node_outlive_the_server_that_they_ask(
+    place: Place, postgres: Postgres
+) -> None:
+    place.write("application.py", APPLICATION)
+    url = postgres.url()
+    servers = [place.serve("application:Three", "--store", url) for _ in range(3)]
+    several = ",".join(server.url for server in servers)
+    watcher, log = place.start(*place.fetching(several, "node-0", "--watch"))
+    waiting = place.fetch(several, "node-1", "--wait", "60")
+    eventually(lambda: servers[0].status()["waiting"] == 2)
+    servers[0].kill()
+    assert servers[2].ask("POST", "/register", body("node-2")).status == 202
+    assert ended(waiting)[0] == 0
+    key, peers = place.current("node-0") / "key", place.current("node-0") / "peers"
+    eventually(lambda: peers.exists() and peers.read_text() == "node-0,node-1,node-2")
+    assert key.read_text() == (place.current("node-1") / "key").read_text(), "one cluster"
+    asked = place.run("status", "--server", several, "node-1")
+    assert asked.returncode == 0, asked
+    servers[1].process.send_signal(signal.SIGSTOP)  # it keeps its connections and answers nothing
+    try:
+        assert servers[2].ask("POST", "/register", body("node-3")).status == 202
+        eventually(lambda: peers.read_text() == "node-0,node-1,node-2,node-3")
+    finally:
+        servers[1].process.send_signal(signal.SIGCONT)
+    assert watcher.poll() is None
+    assert servers[0].url in log.read_text(), "it says which server was lost"
 
 
 def files(server: Server, number: int) -> bytes:

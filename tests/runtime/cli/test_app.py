@@ -190,7 +190,7 @@ USAGE: list[tuple[str, list[str], str]] = [
     ("a multicast address", ["--id", "n", "--out", "o", "--ip", "ff02::1"], "--ip"),
     ("a link-local address", ["--id", "n", "--out", "o", "--ip", "169.254.1.1"], "--ip"),
     ("a bad URL", ["--id", "n", "--out", "o", "--server", "localhost"], "--server"),
-    ("several servers", ["--id", "n", "--out", "o", "--server", "http://a,http://b"], "--server"),
+    ("one server too few", ["--id", "n", "--out", "o", "--server", "http://a,"], "--server"),
     ("bad metadata", ["--id", "n", "--out", "o", "--metadata", "{"], "--metadata"),
     ("metadata not there", ["--id", "n", "--out", "o", "--metadata", "@nothing"], "--metadata"),
     ("a bad wait", ["--id", "n", "--out", "o", "--wait", "soon"], "--wait"),

@@ -100,3 +100,11 @@ def test_the_root_is_systemds_then_xdgs_then_below_home_and_without_any_it_says_
     with pytest.raises(DiskError) as refused:
         state_directory("http://h", "n1", environ={})
     assert refused.value.hint == "give --state DIR"
+
+
+def test_several_servers_are_one_whatever_their_order(tmp_path: Path) -> None:
+    first, _ = folder(tmp_path, "http://a.example")
+    (first / "secret").write_text("mine")
+    several, said = folder(tmp_path, "http://b.example,http://a.example")
+    assert ((several / "secret").read_text(), said) == ("mine", [])
+    assert folder(tmp_path, "http://b.example") == (several, [])

@@ -19,7 +19,7 @@ from cfgsync_runtime.node.network import addresses
 from cfgsync_runtime.node.network.own_address import own_address
 from cfgsync_runtime.node.network.transport import HttpTransport
 from cfgsync_runtime.node.outputs import OutputDirectory
-from tests.scripted_server import Heard, Says, ScriptedServer, files
+from tests.scripted_server import Cut, Heard, Says, ScriptedServer, files
 
 REAL = socket.getaddrinfo
 
@@ -124,3 +124,41 @@ def test_a_name_that_cannot_be_resolved_is_said_once_and_not_at_each_try(
         own_address(ServerUrl.parse("https://nohost.example:4400"), 0.5, said.append)
     assert len(tries) > 1
     assert said == ["no route to nohost.example: name or service not known"]
+
+
+def test_of_several_servers_one_that_cannot_serve_is_not_asked_again_while_another_can(
+    closed: int, tmp_path: Path
+) -> None:
+    away = Says(503, body=b'{"code":"unavailable","message":"draining"}', headers={"Retry-After": "0"})
+    with ScriptedServer(lambda heard: away) as draining, ScriptedServer(ready) as good:
+        at = ServerUrl.parse_several(f"http://127.0.0.1:{closed}, {draining.url},{good.url}/")
+        assert fetched(at, tmp_path, 10)[0] == 0
+        assert [heard.path for heard in draining.heard] == ["/register"]
+        assert [heard.path for heard in good.heard] == ["/register", "/node"]
+        assert good.heard[0].headers["host"] == good.url.removeprefix("http://")
+
+
+def test_the_end_names_why_each_of_several_servers_did_not_answer(closed: int, tmp_path: Path) -> None:
+    with ScriptedServer([Cut()]) as cutting:
+        refusing = f"http://127.0.0.1:{closed}"
+        said: list[str] = []
+        ending = fetch(
+            NodeRegistration("n", "10.0.0.1"),
+            ServerUrl.parse_several(f"{cutting.url},{refusing}"),
+            OutputDirectory(str(tmp_path / "out")),
+            None,
+            wait=2,
+            waiting=said.append,
+        )
+        assert ending.report.exit == 7
+        why = f"{cutting.url}: the connection was closed without an answer; {refusing}: connection refused"
+        assert ending.report.message == f"no answer from the server after 2 s: {why}"
+        assert len(cutting.heard) > 1
+        assert len(said) <= 2, "a reason is said when it changes, not at each try"
+
+
+def test_a_name_that_cannot_be_resolved_is_no_reason_not_to_ask_the_other_server(tmp_path: Path) -> None:
+    with ScriptedServer(ready) as good:
+        at = ServerUrl.parse_several(f"http://nobody.invalid:1,{good.url}")
+        assert own_address(at, 0) == "127.0.0.1"
+        assert fetched(at, tmp_path, 10)[0] == 0

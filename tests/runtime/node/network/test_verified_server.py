@@ -230,3 +230,18 @@ async def test_a_program_takes_a_hash_a_file_or_a_context_of_its_own(
         CfgsyncClient(url, ca_file=str(tmp_path / "absent.pem"))
     with pytest.raises(ValueError, match="sha256: and 64 hexadecimal digits"):
         CfgsyncClient(url, ca_hash="sha256:abc")
+
+
+def test_each_of_several_servers_is_verified_and_a_stranger_among_them_is_passed_over(
+    authority: Authority, tmp_path: Path
+) -> None:
+    with serving(authority.pair()) as (good, _), serving(self_signed(tmp_path)[:2]) as (other, _):
+        for trust in (Trust.parse(str(authority.file)), Trust.parse("", authority.hash)):
+            at = ServerUrl.parse_several(f"{other},{good}").trusting(trust)
+            ending = fetch(NODE, at, OutputDirectory(str(tmp_path / "out")), None, wait=10)
+            assert ending.report.exit == 0, ending
+        at = ServerUrl.parse_several(f"{other},{other}/again").trusting(trust)
+        ending = fetch(NODE, at, OutputDirectory(str(tmp_path / "none")), None, wait=1)
+        assert ending.report.exit == 7
+        assert f"{other}: unknown CA" in ending.report.message
+        assert "--ca-file" in ending.hint

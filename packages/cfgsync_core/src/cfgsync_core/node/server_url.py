@@ -1,4 +1,5 @@
-"""The URL of a server, read once: `http://127.0.0.1:4400`, with a path in front of the routes where a proxy wants one."""
+"""The URL of a server, read once: `http://127.0.0.1:4400`, with a path in front of the routes where a proxy wants one. Several
+servers that share a store are the URL of the first one, with the others in it."""
 
 from __future__ import annotations
 
@@ -21,13 +22,31 @@ class InvalidServerUrl(CfgsyncError, ValueError):
 
 
 class ServerUrl(msgspec.Struct, frozen=True):
-    """Where a server is: `prefix` is "" or begins with `/` and does not end with it. `trust` is how an https server is known."""
+    """Where a server is: `prefix` is "" or begins with `/` and does not end with it. `trust` is how an https server is known.
+    `others` are servers of the same store, to ask when this one does not answer."""
 
     scheme: str
     host: str
     port: int
     prefix: str = ""
     trust: Trust = Trust()
+    others: tuple[ServerUrl, ...] = ()
+
+    @classmethod
+    def parse_several(cls, text: str) -> ServerUrl:
+        """The first of the servers in `text`, which has commas between them, with the others. Raises `InvalidServerUrl`."""
+        first, *others = dict.fromkeys(cls.parse(one.strip()) for one in text.split(","))
+        return msgspec.structs.replace(first, others=tuple(others))
+
+    @property
+    def each(self) -> tuple[ServerUrl, ...]:
+        """This server, and the others."""
+        return (msgspec.structs.replace(self, others=()), *self.others) if self.others else (self,)
+
+    def trusting(self, trust: Trust) -> ServerUrl:
+        """The same servers, each verified by `trust`."""
+        first, *others = (msgspec.structs.replace(one, trust=trust) for one in self.each)
+        return msgspec.structs.replace(first, others=tuple(others))
 
     @classmethod
     def parse(cls, text: str, trust: Trust = Trust()) -> Self:  # noqa: B008  # it is frozen

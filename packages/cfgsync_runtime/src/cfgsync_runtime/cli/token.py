@@ -259,10 +259,10 @@ def paste_line(role: str, name: str, covers: str, token: str, server: str) -> st
 
 
 def _reachable(server: ServerUrl, made: _Made) -> tuple[str, bool]:
-    """The URL that other machines use, and whether it is a guess: the one that was given, but in place of a loopback address
+    """The URLs that other machines use, and whether they are a guess: those that were given, but in place of a loopback address
     this machine's name, or the first one that the server's certificate has for others."""
     if not is_loopback(server.host):
-        return str(server), False
+        return ",".join(map(str, server.each)), False
     host = socket.gethostname()
     others = [name for name in made.names if "*" not in name and not is_loopback(name)]
     if others and host not in others:

@@ -48,7 +48,7 @@ class ServerClient:
 
     def __init__(self, server: ServerUrl, token_file: str | None = None) -> None:
         self._url = server
-        self.at = str(server)
+        self.at = " or ".join(map(str, server.each))
         self._way = "--server"
         self._refused_hint = (
             "give a reader's or an operator's token (--token-file), or run it on the server's machine"
@@ -201,8 +201,7 @@ class StatusClient(ServerClient):
         answer = super()._send(method, target, within, body, more)
         if answer.status != 401 or self._token is not None or self._way != "--server":
             return answer
-        places = admin_socket.places(self._url.port) if self._path is None and _is_here(self._url) else []
-        path = self._path or next(filter(_answers, places), None)
+        path = self._path or next(filter(_answers, () if self._path == "" else _places(self._url)), None)
         if path is None:
             return answer
         self._use_socket(path)
@@ -227,13 +226,13 @@ class OperatorClient(ServerClient):
             return
         looked = []
         if path is None:
-            if not _is_here(self._url):
+            looked = _places(self._url)
+            if not looked:
                 raise NoAnswer(
                     5,
                     f"{self.at} is another machine, and operator commands work on the server's own only",
                     f"give an operator's token (--token-file), or run it there (ssh {self._url.host} cfgsync …, or kubectl exec)",
                 )
-            looked = admin_socket.places(self._url.port)
             path = next(filter(_answers, looked), None)
         if path is not None:
             self._use_socket(path)
@@ -252,7 +251,8 @@ class _OneSocket(Addresses):
         self._path = path
 
     def connected(self, until: float) -> tuple[socket.socket, Address]:
-        return admin_socket.connected(self._path), (socket.AF_UNIX, socket.SOCK_STREAM, 0, (self._path,))
+        at = Address(self.servers[0], socket.AF_UNIX, socket.SOCK_STREAM, 0, (self._path,))
+        return admin_socket.connected(self._path), at
 
 
 def _answers(path: str) -> bool:
@@ -262,14 +262,19 @@ def _answers(path: str) -> bool:
     return False
 
 
+def _places(server: ServerUrl) -> list[str]:
+    """Where the admin sockets of those servers are that are on this machine."""
+    return [place for one in server.each if _is_here(one) for place in admin_socket.places(one.port)]
+
+
 def _is_here(server: ServerUrl) -> bool:
     """True for an address of this machine: the kernel sends to it from itself."""
     if is_loopback(server.host):
         return True
     with suppress(OSError):
-        for family, kind, proto, address in resolve(server, socket.SOCK_DGRAM):
-            with socket.socket(family, kind, proto) as probe:
-                probe.connect(address)
+        for address in resolve(server, socket.SOCK_DGRAM):
+            with socket.socket(address.family, address.kind, address.proto) as probe:
+                probe.connect(address.place)
                 if probe.getsockname()[0] == probe.getpeername()[0]:
                     return True
     return False

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 import typer
-from msgspec.structs import replace
 
 from cfgsync_core import InvalidServerUrl, InvalidTrust, ServerUrl, Trust
 
@@ -61,7 +60,12 @@ def flag(
 
 
 _SERVER_FLAGS: Final = (
-    flag("server", str(DEFAULT_SERVER.url), "URL", "The server's URL."),
+    flag(
+        "server",
+        str(DEFAULT_SERVER.url),
+        "URL",
+        "The server's URL, or several with commas: another is asked when one does not answer.",
+    ),
     flag("ca_file", None, "FILE", "The CA certificates that verify an https server."),
     flag(
         "ca_hash",
@@ -86,15 +90,16 @@ _TOKEN_FILE: Final = flag(
 def _parsed(server: str, ca_file: str | None, ca_hash: list[str] | None, **caller: str | None) -> AskedServer:
     given = "--ca-file" if ca_file else "--ca-hash"
     try:
-        at = ServerUrl.parse(server)
+        at = ServerUrl.parse_several(server)
         trust = Trust.parse(ca_file or "", ",".join(ca_hash or ()))
     except InvalidServerUrl as error:
         raise typer.BadParameter(str(error), param_hint="--server") from error
     except InvalidTrust as error:
         raise typer.BadParameter(str(error), param_hint=given) from error
-    if trust and at.scheme == "http" and not is_loopback(at.host):
-        raise typer.BadParameter(f"it verifies an https server, and {at} is not https", param_hint=given)
-    return AskedServer(replace(at, trust=trust), **caller)
+    for one in at.each if trust else ():
+        if one.scheme == "http" and not is_loopback(one.host):
+            raise typer.BadParameter(f"it verifies an https server, and {one} is not https", param_hint=given)
+    return AskedServer(at.trusting(trust), **caller)
 
 
 asking_a_server: Final = made_of_flags("server", _SERVER_FLAGS, _parsed, (_ADMIN_SOCKET, _TOKEN_FILE))

@@ -22,17 +22,21 @@ def state_directory(
     """`ROOT/cfgsync/<first 16 hex of SHA-256(normalised server URL, NUL, identifier)>`. The root is `$STATE_DIRECTORY`,
     else `$XDG_STATE_HOME`, else `~/.local/state`.
 
-    A folder that an older version made, under the URL as it was given or another root, is adopted. Where there is none, `say`
+    Of several servers, with commas between them, the first one names the folder. A folder of another of them, or that an older
+    version made, under the URL as it was given or another root, is adopted. Where there is none, `say`
     gets a line about the folder of the same identifier and another server, of several the one that was used last. Raises `DiskError` when there is no root.
     """
-    at = str(ServerUrl.parse(server))
+    first, *others = map(str, ServerUrl.parse_several(server).each)
+    at = first
     bases = [os.path.join(root, "cfgsync") for root in _roots(environ)]
     if not bases:
         raise DiskError(
             "there is no place for the node's state: neither STATE_DIRECTORY, XDG_STATE_HOME nor HOME is set",
             "give --state DIR",
         )
-    wanted, *older = [os.path.join(base, _name(url, identifier)) for base in bases for url in (at, server)]
+    wanted, *older = [
+        os.path.join(base, _name(url, identifier)) for base in bases for url in (at, server, *others)
+    ]
     found = next((one for one in (wanted, *older) if os.path.isdir(one)), None)
     if found is None:
         for other, folder in _elsewhere(bases, identifier)[-1:]:

@@ -38,13 +38,18 @@ def own_address(server: ServerUrl, within: float, waiting: Callable[[str], None]
 
 
 def _routed(server: ServerUrl) -> str:
-    found = resolve(server, socket.SOCK_DGRAM)
     why: OSError = OSError("the name has no address")
-    for family, kind, proto, address in sorted(found, key=lambda one: one[0] != socket.AF_INET):
-        with socket.socket(family, kind, proto) as probe:
-            try:
-                probe.connect(address)
-                return str(probe.getsockname()[0]).partition("%")[0]
-            except OSError as error:
-                why = error
+    for one in server.each:
+        try:
+            found = resolve(one, socket.SOCK_DGRAM)
+        except OSError as error:
+            why = error
+            continue
+        for address in sorted(found, key=lambda one: one.family != socket.AF_INET):
+            with socket.socket(address.family, address.kind, address.proto) as probe:
+                try:
+                    probe.connect(address.place)
+                    return str(probe.getsockname()[0]).partition("%")[0]
+                except OSError as error:
+                    why = error
     raise why

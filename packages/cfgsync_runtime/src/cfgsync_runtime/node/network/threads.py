@@ -12,6 +12,7 @@ from cfgsync_core import ServerUrl
 from cfgsync_core.node import Lost, ReceivedAnswer, Request
 
 from ...process.threads import in_thread
+from .addresses import Addresses
 from .transport import HttpTransport
 
 LOOKED_EVERY: Final = 10.0
@@ -33,7 +34,8 @@ class ThreadedTransport:
         self._server = server
         self._moved = moved
         self._secret = secret
-        self._transport = HttpTransport(server)
+        self._addresses = Addresses(server)
+        self._transport = HttpTransport(server, self._addresses)
 
     async def send(self, request: Request) -> ReceivedAnswer:
         """Raises `Lost`."""
@@ -48,7 +50,7 @@ class ThreadedTransport:
             if not sending.done():
                 sending.cancel()
                 transport.interrupt()
-                self._transport = HttpTransport(self._server)
+                self._transport = HttpTransport(self._server, self._addresses)
 
     def _current(self, request: Request) -> Request:
         if "Authorization" not in request.headers or (secret := self._secret()) is None:

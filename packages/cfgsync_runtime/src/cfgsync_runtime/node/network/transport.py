@@ -1,4 +1,5 @@
-"""One kept connection of the standard library: no answer may take longer than its deadline or be larger than its limit.
+"""One kept connection of the standard library: no answer may take longer than its deadline or be larger than its limit. It is
+to one of the servers; the next one is to another when that did not answer.
 
 It follows no redirect, uses no proxy, keeps no cookie and decompresses nothing.
 """
@@ -27,16 +28,14 @@ _CHUNK: Final = 256 * 1024
 
 
 class HttpTransport:
-    """Sends requests to one server, one after the other, over one connection as long as it lasts."""
+    """Sends requests to one server, or one of several, one after the other, over one connection as long as it lasts."""
 
     def __init__(self, server: ServerUrl, addresses: Addresses | None = None) -> None:
-        self._server = server
         self._addresses = Addresses(server) if addresses is None else addresses
         self._line: _Line | None = None
-        self._http = http.client.HTTPConnection(server.host, server.port)
-        self._http.auto_open = 0  # it would open a connection without a deadline
-        self._http.response_class = _Final
+        self._http = _connection(server)
         self._used_at = 0.0
+        self._is_interrupted = False
 
     def __enter__(self) -> Self:
         return self
@@ -55,6 +54,7 @@ class HttpTransport:
 
     def interrupt(self) -> None:
         """End the request of another thread, which gets `Lost`. Do not use the transport afterwards."""
+        self._is_interrupted = True
         if (line := self._line) is not None:
             line.interrupt()
 
@@ -64,14 +64,14 @@ class HttpTransport:
         try:
             if self._line is None or start - self._used_at > KEPT_FOR:
                 self.close()
-                until = start + min(CONNECT_WITHIN, request.end_within)
-                self._line = _Line(self._server, self._addresses, until)
+                self._line = _Line(self._addresses, start + min(CONNECT_WITHIN, request.end_within))
+                self._http = _connection(self._line.address.server)
                 self._http.sock = self._line  # as much of a socket as http.client uses
             begin = min(request.begin_within, request.end_within)
             if self._addresses.is_new(self._line.address):
                 begin = min(begin, request.end_within / self._addresses.count)  # each address has its chance
             self._line.until = start + begin
-            path = self._server.prefix + request.path
+            path = self._line.address.server.prefix + request.path
             self._http.putrequest(request.method, path, skip_accept_encoding=True)
             for name, value in request.headers.items():
                 self._http.putheader(name, value)
@@ -80,22 +80,33 @@ class HttpTransport:
             self._http.endheaders(request.body)
             address = self._line.address
             answer = self._read(self._line, start + request.end_within)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            if self._line is not None:
-                self._addresses.was_silent(self._line.address)
+        except (OSError, http.client.HTTPException, ValueError, Lost) as error:
+            lost = self._lost(error)
             self.close()
-            raise Lost(_why(error)) from error
+            raise lost from error
         except BaseException:
             self.close()  # half an answer may still be on its way
             raise
         self._used_at = time.monotonic()
-        if is_foreign(answer, request.path.partition("?")[0]):
+        if answer.status == 503 or is_foreign(answer, request.path.partition("?")[0]):
             self._addresses.was_silent(address)
             if self._addresses.count > 1:
                 self.close()  # the next request tries another address
         else:
             self._addresses.answered(address)
         return answer
+
+    def _lost(self, error: Exception) -> Lost:
+        """Why no server answers: of several in words that stay the same from try to try."""
+        servers, why = self._addresses.servers, self._addresses.why
+        if self._line is not None and not self._is_interrupted:
+            self._addresses.was_silent(self._line.address)
+            why[self._line.address.server] = error
+        hint = next((one.hint for one in (error, *why.values()) if isinstance(one, Lost)), "")
+        if len(servers) == 1:
+            return Lost(_why(error), hint)
+        of_each = "; ".join(f"{one}: {_why(why[one])}" for one in servers if one in why)
+        return Lost(of_each or _why(error), hint)
 
     def _read(self, line: _Line, until: float) -> ReceivedAnswer:
         response = self._http.getresponse()
@@ -119,6 +130,13 @@ class HttpTransport:
         return ReceivedAnswer(response.status, headers, b"" if cut else bytes(body), cut)
 
 
+def _connection(server: ServerUrl) -> http.client.HTTPConnection:
+    made = http.client.HTTPConnection(server.host, server.port)
+    made.auto_open = 0  # it would open a connection without a deadline
+    made.response_class = _Final
+    return made
+
+
 class _Final(http.client.HTTPResponse):
     """Skips every interim answer; http.client skips 100 only, and a proxy may send 103 (RFC 9110, 15.2)."""
 
@@ -135,24 +153,27 @@ class _Line:
     """The part of a socket that http.client needs, with one deadline for all calls instead of a timeout for each, so that
     a server that sends single bytes also has to end at `until`."""
 
-    def __init__(self, server: ServerUrl, addresses: Addresses, until: float) -> None:
+    def __init__(self, addresses: Addresses, until: float) -> None:
         self.until = until
         self.idle: float | None = None
         self.ended = False  # the server has sent its last byte
         self._readers = 0
         self._closing = False
-        self._socket = self._opened(addresses)
+        opened, self.address = addresses.connected(until)
+        self._socket = self._limited(opened)
+        server = self.address.server
         if server.scheme == "https":
             try:
-                self._socket = secured(
-                    self._socket, server.host, server.trust, lambda: self._opened(addresses)
-                )
-            except Exception:
+                self._socket = secured(self._socket, server.host, server.trust, self._again)
+            except Exception as error:
                 addresses.was_silent(self.address)  # another address may show another certificate
+                addresses.why[server] = error
                 raise
 
-    def _opened(self, addresses: Addresses) -> socket.socket:
-        opened, self.address = addresses.connected(self.until)
+    def _again(self) -> socket.socket:
+        return self._limited(self.address.opened(self.left()))
+
+    def _limited(self, opened: socket.socket) -> socket.socket:
         try:
             opened.settimeout(self.left())
         except BaseException:
@@ -227,6 +248,8 @@ class _Reader(io.RawIOBase):
 
 
 def _why(error: Exception) -> str:
+    if isinstance(error, Lost):
+        return str(error)
     if isinstance(error, TimeoutError):
         return "no answer in time"
     if isinstance(error, socket.gaierror):

@@ -17,7 +17,10 @@ class FetchArguments(msgspec.Struct, frozen=True, kw_only=True):
     """What a command line of `cfgsync fetch` and its variables say."""
 
     identifier: Annotated[str, Flag("ID", "This node's name.", name="--id")]
-    server: Annotated[str, Flag("URL", "The server's URL.")] = DEFAULT_SERVER
+    server: Annotated[
+        str,
+        Flag("URL", "The server's URL, or several with commas: another is asked when one does not answer."),
+    ] = DEFAULT_SERVER
     ip: Annotated[str, Flag("IP", "This node's address; auto: the one that routes to the server.")] = "auto"
     metadata: Annotated[str | None, Flag("JSON", "JSON for the materializer, or @FILE that holds it.")] = None
     out: Annotated[

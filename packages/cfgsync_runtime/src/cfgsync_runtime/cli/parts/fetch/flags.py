@@ -7,8 +7,6 @@ import os
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-import msgspec
-
 from cfgsync_core import (
     InvalidRegistration,
     InvalidServerUrl,
@@ -40,8 +38,8 @@ class UnusableFlag(InputError):
 
 
 def server_of(flags: FetchArguments) -> ServerUrl:
-    """The server, and what verifies it. Raises `UnusableFlag`."""
-    at = parsed("--server", flags.server, ServerUrl.parse)
+    """The servers, and what verifies them. Raises `UnusableFlag`."""
+    at = parsed("--server", flags.server, ServerUrl.parse_several)
     ca_file, ca_hash = flags.ca_file or "", ",".join(flags.ca_hash or ())
     if ca_file and ca_hash:  # a flag beats a variable
         by_hand = flags.by_hand & {"ca_file", "ca_hash"}
@@ -51,11 +49,12 @@ def server_of(flags: FetchArguments) -> ServerUrl:
             ca_file = ""
     flag = "--ca-file" if ca_file else "--ca-hash"
     trust = parsed(flag, ca_file, lambda _: Trust.parse(ca_file, ca_hash))
-    if trust and at.scheme == "http":
+    plain = next((one for one in at.each if one.scheme == "http"), None)
+    if trust and plain is not None:
         raise UnusableFlag(
-            f"it verifies an https server, and {at} is not https: give --server https://…", flag
+            f"it verifies an https server, and {plain} is not https: give --server https://…", flag
         )
-    return msgspec.structs.replace(at, trust=trust)
+    return at.trusting(trust)
 
 
 def duration(flag: str, text: str) -> float:
