@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 from pathlib import Path
 
 from tests.postgres import Postgres
@@ -39,6 +40,12 @@ def test_three_servers_share_one_store_and_the_death_of_one_loses_nothing(
     assert len({files(server, n) for server in servers[1:] for n in range(3)}) == 1, "one cluster"
     again = place.serve("application:Three", "--store", url)
     assert files(again, 0) == files(servers[1], 0)
+    names = [f"{socket.gethostname()}:{server.port}" for server in (again, *servers)]
+    eventually(lambda: {one["name"] for one in again.status()["servers"]} == set(names))
+    first = again.status()["servers"][0]
+    assert (first["name"], first["revision"]) == (names[0], 3)
+    shown = place.run("status", "--server", again.url)
+    assert all(name in shown.stdout for name in names), shown
     assert all("canary-7" not in server.log for server in (*servers, again))
 
 

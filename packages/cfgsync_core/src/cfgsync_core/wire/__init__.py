@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from .status import NodeBehind as NodeBehind
     from .status import NodeDetails as NodeDetails
     from .status import NodeDrift as NodeDrift
+    from .status import ServerStatus as ServerStatus
     from .status import State as State
     from .status import StatusSource as StatusSource
     from .status import TlsStatus as TlsStatus

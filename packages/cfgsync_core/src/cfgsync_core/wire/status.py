@@ -13,7 +13,7 @@ import msgspec
 
 from cfgsync_artifacts import CfgsyncError
 
-from ..text import counted
+from ..text import counted, plain
 from .protocol import Condition, Missing, NotReady, Ready
 from .registration import NodeRegistration
 
@@ -188,6 +188,30 @@ class TlsStatus(msgspec.Struct, frozen=True, kw_only=True):
         return "it has expired" if self.days_left < 0 else f"it ends in {counted(self.days_left, 'day')}"
 
 
+class ServerStatus(msgspec.Struct, frozen=True):
+    """One of the servers that share a store: `MACHINE:PORT`, and the revision of the registrations and the generation that it
+    had read when it was `seen` last, so many seconds ago. `is_silent`: for longer than a server that runs. The first of a list
+    is the one that answers."""
+
+    name: str
+    revision: int = 0
+    generation: str | None = None
+    seen: int = 0
+    is_silent: bool = False
+
+    @property
+    def words(self) -> str:
+        """Name, and how far it has read."""
+        read = f"{plain(self.name, 100)} at revision {self.revision}"
+        return (
+            f"{read}, silent for {self.seen} s"
+            if self.is_silent
+            else f"{read} {self.seen} s ago"
+            if self.seen
+            else read
+        )
+
+
 class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The fleet. `registered` and `waiting` are counts, `revision` the registrations' number, `pending` says that a run
     of the materializer is under way or due. `insecure` is there when the server is open to other machines and lacks
@@ -197,6 +221,7 @@ class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
     that have acknowledged what the current generation gives them, and `behind` names the first of those `behind_count` that have not. `converged`: a generation covers all registrations, and no
     node is behind; an older server leaves it out. `missing` are the nodes that the conditions wait for. `drifted`
     names the first of the `drifted_count` nodes on whose disks files were changed; both are absent when there are none.
+    `servers` is there when several servers may share the store.
     """
 
     generation: str | None = None
@@ -218,6 +243,7 @@ class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
     tls: TlsStatus | msgspec.UnsetType = msgspec.UNSET
     drifted: tuple[NodeDrift, ...] | msgspec.UnsetType = msgspec.UNSET
     drifted_count: int | msgspec.UnsetType = msgspec.UNSET
+    servers: tuple[ServerStatus, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class StatusSource(Protocol):

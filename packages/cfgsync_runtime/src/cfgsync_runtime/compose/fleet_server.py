@@ -46,6 +46,7 @@ from ..operator.operator_routes import operator_routes
 from ..operator.token_routes import token_routes
 from ..page.answering import page_routes
 from .backend import notifying, opened
+from .fellow_servers import SharedStatus
 from .protection import protected, refuse_open
 
 if TYPE_CHECKING:
@@ -185,6 +186,9 @@ async def serving_snapshot(
                 extra=event("remembered", registered=remembered.registered, generation=remembered.generation),
             )
         status = protected(source, lacking, identities.rebound, tls)
+        fellows = None
+        if hints is not None:
+            status = fellows = SharedStatus(status, backend.store)
         pages = WatchStreams(source)
         over_tcp = ("replace",) if legacy_replace else ()
         readers = readers_of(host, lacking, requires_tokens)
@@ -212,6 +216,8 @@ async def serving_snapshot(
             drains.append(kept.drain)
         listens = listening(await loading, routes, observed, host, port, admin_socket, trusted_proxies)
         server = await stack.enter_async_context(listens)
+        if fellows is not None:
+            await stack.enter_async_context(fellows.listed(server.port))
         try:
             yield server
         finally:

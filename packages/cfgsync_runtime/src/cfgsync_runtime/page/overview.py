@@ -28,6 +28,7 @@ def overview(fleet: FleetScan, nodes: NodeTable, heads: Sequence[GenerationSumma
         _verdict(fleet, static),
         _insecure(fleet.status),
         _certificate(fleet.status),
+        _servers(fleet.status),
         _why(fleet.status),
         _counts(fleet, nodes.state, static),
         table(nodes),
@@ -155,6 +156,18 @@ def _certificate(status: FleetStatus) -> Markup:
         f"{warning}.",
         class_="card note bad",
         hidden=not warning,
+    )
+
+
+def _servers(status: FleetStatus) -> Markup:
+    servers = status.servers or ()
+    bad = any(one.is_silent for one in servers)
+    return section(
+        "servers",
+        el("strong", "Servers of this fleet: "),
+        f"{'; '.join(one.words for one in servers)}.",
+        class_="card note bad" if bad else "card note",
+        hidden=len(servers) < 2,
     )
 
 

@@ -100,6 +100,10 @@ def summary(fleet: FleetStatus, page: Page) -> Iterator[str]:
             yield from wrapped(f"{plain(condition.name)}: {describe('', (condition,))}", page)
     if fleet.behind and (fleet.generation or is_static(fleet)):
         yield from wrapped(f"behind: {_behind(fleet)}", page, "yellow")
+    if fleet.servers and len(fleet.servers) > 1:
+        silent = any(one.is_silent for one in fleet.servers)
+        words = "; ".join(one.words for one in fleet.servers)
+        yield from wrapped(f"servers: {words}", page, "yellow" if silent else "")
     if fleet.drifted:
         yield from wrapped(f"* changed on the node's disk: {drifted(fleet)}", page, "yellow")
 
