@@ -11,6 +11,8 @@ import pytest
 
 from cfgsync_artifacts import CfgsyncError
 from cfgsync_runtime.demo.boot import Lines, boot
+from tests.postgres import Postgres
+from tests.postgres import postgres as postgres
 
 CFGSYNC = Path(sys.executable).with_name("cfgsync")
 
@@ -99,3 +101,29 @@ async def test_a_node_that_fails_ends_the_demo_with_what_it_said(tmp_path, broke
     with pytest.raises(CfgsyncError, match=r"(?i)not a directory") as failed:
         await boot(6, str(tmp_path), Lines(lambda _: None))
     assert getattr(failed.value, "hint", "")
+
+
+def test_a_fleet_boots_across_three_servers_of_which_one_is_killed(place: Path, postgres: Postgres) -> None:
+    url = postgres.url()
+    with demo(place, "--nodes", "12", "--servers", "3", "--store", url) as running:
+        said, complained = running.communicate(timeout=120)
+    assert (running.returncode, complained) == (0, "")
+    for step in (
+        r"s  3 servers up on postgresql://127\.0\.0\.1:\d+/postgres\?schema=\w+: http://\S+, http://\S+, http://\S+",
+        r"s  http://127\.0\.0\.1:\d+ is killed \(kill -9\): its nodes ask another server",
+        r"s  12 payloads fetched, 24 files on disk",
+        r"s  every node has generation 2: 24 files compared again",
+    ):
+        assert re.search(step, said), said
+    assert list((place / "tmp").iterdir()) == []
+    with demo(place, "--store", url) as again:
+        _, complained = again.communicate(timeout=60)
+    assert again.returncode == 1
+    assert "holds a fleet already" in complained
+
+
+def test_several_servers_without_a_store_that_they_can_share_are_refused(place: Path) -> None:
+    with demo(place, "--servers", "2") as running:
+        _, complained = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert complained.splitlines()[0] == "several servers need a store that they can share"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..demo.boot import Reporter
 
 MAX_NODES = 1000
+MAX_SERVERS = 9
 
 
 def command(
@@ -28,6 +29,21 @@ def command(
     keep: Annotated[
         str | None, typer.Option(metavar="DIR", help="Write below DIR (new or empty), and leave it there.")
     ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL", help="An empty store for the registrations.  [default: SQLite, for this demo]"
+        ),
+    ] = None,
+    servers: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=MAX_SERVERS,
+            help="So many servers on one store; one is killed in the middle.",
+        ),
+    ] = 1,
 ) -> None:
     """A whole boot on this machine, watched live: server, nodes, files on disk.
 
@@ -35,17 +51,18 @@ def command(
     Examples:
       cfgsync demo
       cfgsync demo --nodes 10 --keep fleet
+      cfgsync demo --servers 3 --store 'postgresql://cfgsync@localhost/fleet?schema=demo'
     """
     try:
         if keep is None:
             with tempfile.TemporaryDirectory(prefix="cfgsync-demo-") as directory:
-                took = _run(nodes, directory)
+                took = _run(nodes, directory, store, servers)
             left = "its files are removed again; to look at them: cfgsync demo --keep DIR"
         else:
             os.makedirs(keep, exist_ok=True)
             if os.listdir(keep):
                 raise typer.BadParameter(f"{keep} is not empty", param_hint="--keep")
-            took = _run(nodes, os.path.abspath(keep))
+            took = _run(nodes, os.path.abspath(keep), store, servers)
             left = f"its files are in {keep}"
     except BrokenPipeError:
         raise  # the reader has left: no fault of a directory
@@ -59,7 +76,7 @@ def command(
     print(f"{nodes} of {counted(nodes, 'node')} booted in {took:.1f} s; {left}")
 
 
-def _run(nodes: int, directory: str) -> float:
+def _run(nodes: int, directory: str, store: str | None, servers: int) -> float:
     # imported here: --help and refusals need no web server
     from ..demo.boot import Lines
     from ..demo.fleet import PROCESSES
@@ -73,17 +90,20 @@ def _run(nodes: int, directory: str) -> float:
 
         of = f"{processes} of them processes" if processes > 1 else "1 process"
         with LiveDemo(f"{counted(nodes, 'node')}, one machine, {of}", nodes) as audience:
-            return asyncio.run(_until_terminated(nodes, directory, audience))
+            return asyncio.run(_until_terminated(nodes, directory, audience, store, servers))
     run = "1 is a `cfgsync fetch` process" if processes == 1 else f"{processes} are `cfgsync fetch` processes"
     print(f"{counted(nodes, 'node')}, one machine: {run}{tasks}", flush=True)
-    return asyncio.run(_until_terminated(nodes, directory, Lines(lambda line: print(line, flush=True))))
+    lines = Lines(lambda line: print(line, flush=True))
+    return asyncio.run(_until_terminated(nodes, directory, lines, store, servers))
 
 
-async def _until_terminated(nodes: int, directory: str, audience: Reporter) -> float:
+async def _until_terminated(
+    nodes: int, directory: str, audience: Reporter, store: str | None, servers: int
+) -> float:
     """Boot; SIGTERM cancels it, so that processes and files are removed as after Ctrl-C."""
     from ..demo.boot import boot
 
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await boot(nodes, directory, audience)
+    return await boot(nodes, directory, audience, store, servers)

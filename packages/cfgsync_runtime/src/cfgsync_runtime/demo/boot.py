@@ -7,32 +7,30 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, Protocol
 
-import aiohttp
 import msgspec
 
-from cfgsync_adapter import Quorum
-from cfgsync_core import CfgsyncError, FleetStatus, HttpServer
+from cfgsync_core import CfgsyncError, ServerUrl
 from cfgsync_core.text import counted
 
-from ..compose.fleet_server import serving_snapshot
+from ..node.fetch import fetch
+from ..node.memory.state import NodeState
 from ..node.outputs import OutputDirectory
 from ..node.programs import fetch_and_write_artifacts
-from .fleet import DEFECT, FILES, DemoFailed, DemoNode, Peers, checked, fleet_of, tree
+from ..process.threads import in_thread
+from .fleet import DEFECT, FILES, DemoFailed, DemoNode, checked, fleet_of, tree
 from .progress import Progress, ProgressCounts, missing, number
+from .servers import CFGSYNC, DemoServers, demo_servers
 
 HELD_BACK: Final = 0.5  # s that the last node starts late, so that a person can read why the others wait
 WITHIN: Final = 60.0  # s after which a step counts as failed
 SPACING: Final = 0.01  # s between the starts of nodes
 EVERY: Final = 0.25  # s between two lines about missing nodes
 REDRAW: Final = 0.1  # s between two updates of a live display
-
-Status = Callable[[], Awaitable[FleetStatus]]
 
 
 class Reporter(Protocol):
@@ -71,18 +69,20 @@ class Lines:
             self._write(line)
 
 
-async def boot(count: int, directory: str, reporter: Reporter) -> float:
-    """Boot `count` nodes below `directory`, which exists and is empty; return the seconds that it took.
+async def boot(
+    count: int, directory: str, reporter: Reporter, store: str | None = None, servers: int = 1
+) -> float:
+    """Boot `count` nodes below `directory`, which exists and is empty; return the seconds that it took. `servers` share the
+    store at a URL; without one, a server keeps its own in the directory.
 
     Raises `DemoFailed` or another `CfgsyncError`.
     """
     began = time.monotonic()
     nodes = fleet_of(count, directory)
-    rule = Quorum(Peers(), expected=[node.name for node in nodes])
-    store = f"sqlite:{os.path.join(directory, 'server.db')}"
-    async with serving_snapshot(rule, store=store) as server, _status_client(server) as status:
-        demo = _Boot(nodes, server.url, status, reporter, began)
-        demo.step(f"server up: {server.url}, registrations in SQLite (server.db)")
+    async with demo_servers([node.name for node in nodes], directory, store, servers) as running:
+        status = running.status
+        demo = _Boot(nodes, running, reporter, began)
+        demo.step(running.what)
         async with demo.watched():
             await demo.first_boot()
             fleet = await status()
@@ -110,11 +110,11 @@ class _Boot:
     """One boot: starts the nodes and reports each step."""
 
     def __init__(
-        self, nodes: Sequence[DemoNode], url: str, status: Status, reporter: Reporter, began: float
+        self, nodes: Sequence[DemoNode], servers: DemoServers, reporter: Reporter, began: float
     ) -> None:
         self.nodes = list(nodes)
-        self._url = url
-        self._status = status
+        self._servers = servers
+        self._status = servers.status
         self._reporter = reporter
         self._began = began
         self._progress = Progress([node.name for node in nodes])
@@ -158,6 +158,9 @@ class _Boot:
                 self.step(
                     f"{missing(fleet)}; {fleet.waiting} {'waits' if fleet.waiting == 1 else 'wait, each'} in one held request"
                 )
+            if self._servers.are_several:
+                killed = await self._servers.kill_one()
+                self.step(f"{killed} is killed (kill -9): its nodes ask another server")
             group.create_task(self._fetch(last))
             late = f", held back for {HELD_BACK} s so that this can be read" if others else ""
             self.step(f"{last.name} starts{late}")
@@ -206,23 +209,42 @@ class _Boot:
     async def _fetch(self, node: DemoNode) -> None:
         """Fetch one node's files, in a process or in a task."""
         self._progress.begins(node.name)
+        servers = self._servers.urls(node.port)
+        outputs = OutputDirectory(node.directory)
         if node.is_process:
-            await _process(node, self._url)
+            await _process(node, servers)
+        elif self._servers.are_several:
+            await in_thread(lambda: _as_the_command(node, servers, outputs))
         else:
-            outputs = OutputDirectory(node.directory)
             await fetch_and_write_artifacts(
-                node.registration, self._url, outputs, wait=WITHIN, secret=node.secret
+                node.registration, servers, outputs, wait=WITHIN, secret=node.secret
             )
         self._progress.ends(node.name)
 
 
-async def _process(node: DemoNode, url: str) -> None:
+def _as_the_command(node: DemoNode, servers: str, outputs: OutputDirectory) -> None:
+    """What `cfgsync fetch` does. Raises `DemoFailed`."""
+    state = NodeState(f"{node.directory}.state", node.name)
+    ended = fetch(node.registration, ServerUrl.parse_several(servers), outputs, state, wait=WITHIN)
+    if ended.report.exit:
+        raise DemoFailed(f"{node.name}: {ended.report.message}", ended.hint)
+
+
+async def _process(node: DemoNode, servers: str) -> None:
     """Run `cfgsync fetch` to its end. Raises `DemoFailed`."""
-    options = ["--server", url, "--id", node.name, "--ip", node.ip, "--metadata", f'{{"port":{node.port}}}']
+    options = [
+        "--server",
+        servers,
+        "--id",
+        node.name,
+        "--ip",
+        node.ip,
+        "--metadata",
+        f'{{"port":{node.port}}}',
+    ]
     options += ["--out", node.directory, "--state", f"{node.directory}.state", "--wait", str(WITHIN)]
-    # -P: a module in the directory from which the demo is run must not shadow one of ours
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-c", "from cfgsync_runtime.cli import main; main()", "fetch", *options),
+        *(*CFGSYNC, "fetch", *options),
         env={name: text for name, text in os.environ.items() if not name.startswith("CFGSYNC_")},
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
@@ -239,21 +261,6 @@ async def _process(node: DemoNode, url: str) -> None:
         lines = [line for line in lines if not line.startswith("waiting")]
         what, hint = (*lines[-2:], "", "")[:2]
         raise DemoFailed(f"{node.name}: cfgsync fetch ended with {process.returncode}: {what}", hint)
-
-
-@asynccontextmanager
-async def _status_client(server: HttpServer) -> AsyncIterator[Status]:
-    """Read `GET /status` over HTTP, as any client would."""
-    async with aiohttp.ClientSession(server.url) as session:
-
-        async def status() -> FleetStatus:
-            try:
-                async with session.get("/status") as answer:
-                    return msgspec.json.decode(await answer.read(), type=FleetStatus)
-            except (aiohttp.ClientError, msgspec.DecodeError) as error:
-                raise DemoFailed(f"GET /status failed: {error}", DEFECT) from error
-
-        yield status
 
 
 @asynccontextmanager

@@ -98,7 +98,9 @@ def checked(nodes: Sequence[DemoNode]) -> int:
 def tree(directory: str, nodes: Sequence[DemoNode]) -> Iterable[str]:
     """The lines of a directory tree: a few nodes, and the number of the others."""
     yield directory
-    yield f"├── server.db  {os.path.getsize(os.path.join(directory, 'server.db')):,} bytes"
+    database = os.path.join(directory, "server.db")
+    if os.path.exists(database):
+        yield f"├── server.db  {os.path.getsize(database):,} bytes"
     shown = [*nodes[: SHOWN - 1], nodes[-1]] if len(nodes) > SHOWN else list(nodes)
     for node in shown:
         if node is nodes[-1] and len(nodes) > len(shown):

@@ -60,7 +60,7 @@ def variable_of(command: str, flag: str) -> Variable:
     name = _upper(flag)
     if flag == "env":
         return Variable(PREFIX + "ENVIRONMENT")
-    if flag in SHARED:
+    if flag in SHARED and command != "demo":  # its store is one to fill, never the fleet's own
         return Variable(PREFIX + name)
     if command == "fetch":
         return (
