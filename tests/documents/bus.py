@@ -12,7 +12,7 @@ class Bus:
         self.announced = []
         self.dies_after = dies_after
 
-    async def announce(self, subject, body):
+    async def announce(self, subject, body, identity):
         if len(self.announced) >= self.dies_after:
             raise ConnectionError("the bus is dead")
         self.announced.append((subject, json.loads(body)))

@@ -43,8 +43,18 @@ async def test_every_commit_announces_both_forms_by_whichever_surface():
     default = {"app": "default", "env": "live", "epoch": epoch, "namespace": "default", "configKey": "a.b"}
     when = found["updatedAt"]
     assert bus.announced[:2] == [
-        ("config.default.live.changed", {**default, "version": 1, "timestamp": when}),
-        (by_name, {"name": "a.b", "revision": 1, "epoch": epoch, "data": {"x": 1}, "updatedAt": when}),
+        ("config.default.live.changed", {**default, "version": 1, "previous": 0, "timestamp": when}),
+        (
+            by_name,
+            {
+                "name": "a.b",
+                "revision": 1,
+                "previous": 0,
+                "epoch": epoch,
+                "data": {"x": 1},
+                "updatedAt": when,
+            },
+        ),
     ]
     assert [subject for subject, _ in bus.announced[2:]] == [
         "config.default.live.changed",

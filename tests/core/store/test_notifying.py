@@ -23,7 +23,7 @@ class RecordedEvents:
     def __init__(self):
         self.announced = []
 
-    async def announce(self, subject, body):
+    async def announce(self, subject, body, identity):
         self.announced.append((subject, json.loads(body)))
         return "published"
 
@@ -168,7 +168,7 @@ async def test_a_bus_that_hangs_delays_no_commit_and_no_end_and_every_event_is_c
     monkeypatch.setattr("cfgsync_core.store.announcing.MAX_WAITING", 10)
 
     class Hanging:
-        async def announce(self, subject, body):
+        async def announce(self, subject, body, identity):
             await asyncio.Event().wait()
 
     async with asyncio.timeout(20):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from .epoch import epoch_ms as epoch_ms
     from .epoch import mint_epoch as mint_epoch
     from .epoch import uuid7 as uuid7
+    from .hints import Bus as Bus
     from .notifying import NotifyingStore as NotifyingStore
     from .notifying import StoreCounts as StoreCounts
 

@@ -80,19 +80,22 @@ class Announcing:
             found, why = [], error_text(error)
         for change in found:
             if counts.pop(change.revision, 0):
-                for subject, body in self._describe(bucket, Version(epoch, change.revision), change):
-                    await self._announce(subject, body)
+                described = self._describe(bucket, Version(epoch, change.revision), change)
+                for number, (subject, body) in enumerate(described):
+                    await self._announce(
+                        subject, body, f"{change.commit_id}.{number}" if number else change.commit_id
+                    )
         if counts:
             self._failed(sum(counts.values()), why)
 
-    async def _announce(self, subject: str, body: bytes) -> None:
+    async def _announce(self, subject: str, body: bytes, identity: str) -> None:
         loop = asyncio.get_running_loop()
         if loop.time() >= self._until:
             self._failed(1, "the server stops")
             return
         try:
             async with asyncio.timeout_at(min(self._until, loop.time() + SENDING_SECONDS)):
-                outcome = await self._events.announce(subject, body)
+                outcome = await self._events.announce(subject, body, identity)
         except Exception as error:  # whatever a transport raises: observers can also read
             self._failed(1, error_text(error) or type(error).__name__)
             return

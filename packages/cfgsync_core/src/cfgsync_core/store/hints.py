@@ -23,5 +23,10 @@ class ChangeHints(Protocol):
 class ChangeEvents(Protocol):
     """Events for observers outside (dashboards, audit), sent after the commit. No server or node reads them."""
 
-    async def announce(self, subject: str, body: bytes) -> Announced:
-        """Send one event, best effort, and return the result."""
+    async def announce(self, subject: str, body: bytes, identity: str) -> Announced:
+        """Send one event, best effort, and return the result. `identity` is that of the commit, for the first of its events;
+        two events never have the same."""
+
+
+class Bus(ChangeHints, ChangeEvents, Protocol):
+    """What `cfgsync serve --hints` opens: it carries both."""

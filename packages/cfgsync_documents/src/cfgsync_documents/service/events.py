@@ -1,6 +1,7 @@
 """What is announced after a commit of documents, for observers outside: both forms, whichever surface wrote.
 
-No part of cfgsync reads these events. A reader of them drops one with a lower revision of the same epoch.
+No part of cfgsync reads these events. A reader of them drops one with a lower revision of the same epoch. An event's `previous` is the
+revision of the scope before it: where it is not the last one that a reader has seen, events were lost.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def _changed(scope: Scope, version: Version, at_ms: int, names: list[list[str]])
         "app": scope.app,
         "env": scope.environment,
         "version": version.revision,
+        "previous": version.revision - 1,
         "epoch": version.epoch,
         **(dict(zip(("namespace", "configKey"), names[0], strict=True)) if len(names) == 1 else {}),
         "timestamp": at(at_ms),
@@ -46,7 +48,12 @@ def _changed(scope: Scope, version: Version, at_ms: int, names: list[list[str]])
 
 def _updated(scope: Scope, name: str, version: Version, at_ms: int, value: bytes | None) -> tuple[str, bytes]:
     """The value of one document; a deleted one is null."""
-    body = {"name": name, "revision": version.revision, "epoch": version.epoch}
+    body = {
+        "name": name,
+        "revision": version.revision,
+        "previous": version.revision - 1,
+        "epoch": version.epoch,
+    }
     data = b"null" if value is None else decode_stored(value).data
     end = {"deleted": True} if value is None else {}
     tail = msgspec.json.encode({"updatedAt": at(at_ms), **end})[1:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -48,8 +48,11 @@ async def documents_in(
     are_open: bool,
     checker: ChildChecker | None = None,
     page: PageRoutes | None = None,
+    *,
+    project_to: object = None,
 ) -> AsyncIterator[tuple[Documents, list[Route]]]:
-    """The documents in a store while the context lasts, and their routes; `page` makes those of their page."""
+    """The documents in a store while the context lasts, and their routes; `page` makes those of their page. `project_to` is the
+    URL of the bus that gets a copy of them."""
     if are_open:
         warn_of_open_documents()
     others = None if hints is None else OtherServers(hints, interval)
@@ -57,9 +60,18 @@ async def documents_in(
         checker or ChildChecker() as judging,
         Documents(store, others, checker=judging) as documents,
         History(store, documents) as history,
+        _projecting(documents, project_to, interval),
     ):
         shown = [] if page is None else page(documents, history, are_open=are_open)
         yield documents, [*name_routes(documents), *scope_routes(documents, history), *shown]
+
+
+def _projecting(documents: Documents, url: object, interval: float) -> AbstractAsyncContextManager[object]:
+    if not isinstance(url, str):
+        return nullcontext()
+    from ..backends.nats import projecting  # an extra
+
+    return projecting(url, documents, interval)
 
 
 @asynccontextmanager
@@ -77,7 +89,9 @@ async def serving_documents(
     tls: ServerCertificate | None = None,
     trusted_proxies: Sequence[str] = (),
     admin_socket: AdminPlace = None,
-    hints: ChangeHints | None = None,
+    hints: ChangeHints | str | None = None,
+    events_stream: str | None = None,
+    project_kv: bool = False,
     interval: float = 15.0,
     on_fatal: Callable[[BaseException], None] | None = None,
 ) -> AsyncIterator[HttpServer]:
@@ -87,16 +101,16 @@ async def serving_documents(
     async with AsyncExitStack() as stack:
         loading = asyncio.create_task(load_http_server(), name="cfgsync-load-http")
         stack.callback(loading.cancel)
-        backend = await stack.enter_async_context(opened(store, on_fatal))
-        hints = backend.hints if hints is None else hints
-        hinting = await stack.enter_async_context(notifying(backend, hints, describe))
+        backend = await stack.enter_async_context(opened(store, on_fatal, hints, events_stream))
+        hints, kv_url = backend.hints, hints if project_kv else None
+        hinting = await stack.enter_async_context(notifying(backend, describe))
         identified = opened_identities(
             hinting, hints, interval, anonymous=False, requires_tokens=requires_tokens
         )
         tokens, _ = await stack.enter_async_context(identified)
         pages = partial(document_page_routes, title=title, has_login=True, has_fleet=False) if page else None
         kept, its = await stack.enter_async_context(
-            documents_in(hinting, hints, interval, open_documents, checker, pages)
+            documents_in(hinting, hints, interval, open_documents, checker, pages, project_to=kv_url)
         )
         readers = readers_of(host, lacking, requires_tokens)
         access = RequestCounts(Admission(readers, tokens=tokens, open_documents=open_documents))

@@ -96,7 +96,9 @@ async def serving_snapshot(
     trusted_proxies: Sequence[str] = (),
     signing_key: str | None = None,
     title: str | None = None,
-    hints: ChangeHints | None = None,
+    hints: ChangeHints | str | None = None,
+    events_stream: str | None = None,
+    project_kv: bool = False,
     interval: float = 15.0,
     on_fatal: Callable[[BaseException], None] | None = None,
     on_open: Callable[[RegistrationConfigSource], object] = lambda _: None,
@@ -110,7 +112,8 @@ async def serving_snapshot(
     A node that promised to keep in touch, and sends nothing for `ttl` seconds, leaves (None: no node does).
     Nodes and `/status` get type and place of a failure; with `expose_errors` its words too, on loopback only.
     With `hints` (default: the backend's own), other servers share the store: this server sends them hints, and reads what
-    they commit, at each of their hints and every `interval` seconds.
+    they commit, at each of their hints and every `interval` seconds. `hints` as a URL (`nats://…`) also takes the events of
+    documents, with `events_stream` to that JetStream stream, and with `project_kv` a readable copy of the documents.
     `on_open` gets the source before it serves. With `page`, `GET /` shows the fleet under `title` (default: this host's name);
     off loopback it refuses unless `lacking` has "no-auth", or shows it to readers with a token. `admin_socket` is the path of a Unix socket for `cfgsync node` and
     `cfgsync generation`; True is where they look for it. On loopback only: `page_contents` shows files on the page,
@@ -130,12 +133,12 @@ async def serving_snapshot(
     async with AsyncExitStack() as stack:
         loading = asyncio.create_task(load_http_server(), name="cfgsync-load-http")
         stack.callback(loading.cancel)
-        backend = await stack.enter_async_context(opened(store, on_fatal))
-        hints = backend.hints if hints is None else hints
+        backend = await stack.enter_async_context(opened(store, on_fatal, hints, events_stream))
+        hints, kv_url = backend.hints, hints if project_kv else None
         described: Describe | None = None
         if documents:
             from cfgsync_documents.service import describe as described  # loaded only where they are served
-        hinting = await stack.enter_async_context(notifying(backend, hints, described))
+        hinting = await stack.enter_async_context(notifying(backend, described))
         identified = opened_identities(
             hinting, hints, interval, anonymous=anonymous, rebind=rebind, requires_tokens=requires_tokens
         )
@@ -148,7 +151,9 @@ async def serving_snapshot(
             from .document_server import documents_in  # loaded only where they are served
 
             shown = partial(document_page_routes, title=title, has_login=True) if page else None
-            opened_documents = documents_in(hinting, hints, interval, open_documents, checker, shown)
+            opened_documents = documents_in(
+                hinting, hints, interval, open_documents, checker, shown, project_to=kv_url
+            )
             kept, its = await stack.enter_async_context(opened_documents)
         if reads:
             feed = await stack.enter_async_context(_fed(kept, reads))

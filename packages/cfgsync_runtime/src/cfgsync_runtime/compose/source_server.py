@@ -70,9 +70,8 @@ async def serving_source(
         tokens = identities = None
         if store is not None:
             backend = await stack.enter_async_context(opened(store, on_fatal))
-            hints = backend.hints
-            hinting = await stack.enter_async_context(notifying(backend, hints))
-            identified = opened_identities(hinting, hints, anonymous=anonymous, requires_tokens=True)
+            hinting = await stack.enter_async_context(notifying(backend))
+            identified = opened_identities(hinting, backend.hints, anonymous=anonymous, requires_tokens=True)
             tokens, identities = await stack.enter_async_context(identified)
         evict = None if identities is None else identities.free
         state = CfgsyncServerState(

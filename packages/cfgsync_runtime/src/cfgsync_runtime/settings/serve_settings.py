@@ -45,6 +45,22 @@ class ServeSettings(pydantic.BaseModel):
         title="URL",
         description="sqlite:FILE, postgresql://HOST/DATABASE or memory:  [default: below $XDG_STATE_HOME/cfgsync]",
     )
+    hints: str | None = Field(
+        None,
+        min_length=1,
+        title="URL",
+        description="nats://HOST:4222, which carries hints to the other servers, and the events of documents.",
+    )
+    events_stream: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9_-]{1,200}$",
+        title="NAME",
+        description="With --hints: keep the events in this JetStream stream, which is made if it is absent.",
+    )
+    project_kv: bool = Field(
+        False,
+        description="With --hints: copy documents to JetStream KV buckets (SYS_config_<env>), for any NATS client to read.",
+    )
     host: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]+$")], ...] = Field(
         ("127.0.0.1",),
         min_length=1,

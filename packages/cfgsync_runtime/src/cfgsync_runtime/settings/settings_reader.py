@@ -71,6 +71,7 @@ def read_serve_settings(
         settings["store"] = _Given(default_store(target, str(named.value), environment), "the default store")
     made = _validated(settings)
     _refuse_documents(made, settings, target)
+    _refuse_bus(made, settings)
     try:
         scheme_of(made.store)
     except StoreRefused as error:  # the setting is wrong, not the machine
@@ -234,6 +235,19 @@ def _refuse_documents(settings: ServeSettings, given: Mapping[str, _Given], targ
             f"{given[field].origin}: a bundle has no store to keep documents in",
             "give documents a server of their own: cfgsync serve --documents",
         )
+
+
+def _refuse_bus(settings: ServeSettings, given: Mapping[str, _Given]) -> None:
+    for field in ("events_stream", "project_kv"):
+        if getattr(settings, field) and not settings.hints:
+            raise InputError(f"{given[field].origin}: --hints is not given", "add --hints nats://HOST:4222")
+    if settings.project_kv and not settings.has_documents:
+        raise InputError(
+            f"{given['project_kv'].origin}: this server serves no documents",
+            "add --documents, or leave it out",
+        )
+    if settings.is_static and settings.hints:
+        raise InputError(f"{given['hints'].origin}: a bundle has no store that changes", "leave it out")
 
 
 def _refuse_off_loopback(settings: ServeSettings, given: Mapping[str, _Given]) -> None:

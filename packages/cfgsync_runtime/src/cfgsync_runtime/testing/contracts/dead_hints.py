@@ -31,5 +31,5 @@ class HangingHints(DeadHints):
 class DeadEvents:
     """Observers' transport that raises."""
 
-    async def announce(self, subject: str, body: bytes) -> Announced:
+    async def announce(self, subject: str, body: bytes, identity: str) -> Announced:
         raise ConnectionError("the bus is dead")

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("cfgsync")
 
+_BUS = ("hints", "events_stream", "project_kv")
+
 OnFatal: TypeAlias = Callable[[BaseException], None]
 Running: TypeAlias = Callable[[OnFatal], AbstractAsyncContextManager["HttpServer"]]
 
@@ -74,7 +76,8 @@ def served(
     if server is None and settings.materializer is None:
         for name in ("legacy_init_with_node", "page_contents"):
             del common[name]
-        return partial(_of_documents, store=settings.store, **common), None
+        of_documents = settings.model_dump(include={"store", *_BUS})
+        return partial(_of_documents, **of_documents, **common), None
     common |= {
         "anonymous": settings.allow_anonymous or not settings.requires_tokens,
         "documents": settings.has_documents,
@@ -82,6 +85,7 @@ def served(
         "run_timeout": math.inf if settings.debug else settings.run_timeout,
         **settings.model_dump(
             include={
+                *_BUS,
                 *("store", "late", "revision", "shrink_guard", "ttl"),
                 *("expose_errors", "legacy_replace", "signing_key"),
             }

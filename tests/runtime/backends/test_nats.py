@@ -1,0 +1,121 @@
+"""Hints and events over a real NATS: a hint is heard, an event reaches the stream, and nothing waits for a bus that is away."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+import aiohttp
+import nats as client_of
+import pytest
+
+from cfgsync_core import Backend, MemoryHints, MemoryStore, StoreRefused
+from cfgsync_runtime.backends.engines import open_bus
+from cfgsync_runtime.compose.document_server import serving_documents
+from tests.documents.test_by_name import ROOT
+from tests.nats import Nats
+from tests.nats import nats as nats
+
+NEVER = 3600.0
+
+
+async def until(holds: Callable[[], bool], within: float = 30.0) -> None:
+    async with asyncio.timeout(within):
+        while not holds():
+            await asyncio.sleep(0.02)
+
+
+def shared(store: MemoryStore, url: str, **more: object):
+    """A server of documents that shares its store, and hears of others only over NATS."""
+    backend = Backend(store, store, MemoryHints())
+    return serving_documents(store=backend, hints=url, interval=NEVER, open_documents=True, **more)
+
+
+async def test_a_hint_reaches_the_subscribers_of_its_bucket_only(nats: Nats) -> None:
+    async with open_bus(nats.url) as one, open_bus(nats.url) as two:
+        await until(lambda: one.connection.client is not None and two.connection.client is not None)
+        async with two.subscribe("a") as a, two.subscribe("b") as b:
+            hearing = asyncio.create_task(anext(b))
+            while not hearing.done():
+                await one.publish("b")
+                await asyncio.sleep(0.02)
+            waiting = asyncio.create_task(anext(a))
+            await one.publish("b")
+            await one.publish("a")
+            await asyncio.wait_for(waiting, 30)
+
+
+async def test_a_connection_that_is_back_wakes_every_subscriber(nats: Nats) -> None:
+    async with open_bus(nats.url) as bus, bus.subscribe("a") as hints:
+        await asyncio.wait_for(anext(hints), 30)  # it is connected
+        nats.kill()
+        await until(lambda: bus.connection.client is None)
+        await bus.publish("a")  # goes nowhere, and says nothing
+        assert await bus.announce("config.a.b.changed", b"{}", "1") == "skipped_not_connected"
+        nats.start()
+        await asyncio.wait_for(anext(hints), 30)
+
+
+@pytest.mark.parametrize("url", ["nats://", "nats://a,http://b"])
+async def test_a_url_that_is_none_of_nats_is_refused(url: str) -> None:
+    with pytest.raises(StoreRefused, match="not the URL of a NATS server"):
+        async with open_bus(url):
+            pass
+
+
+async def test_events_reach_the_stream_once_each_with_the_commit_as_their_id(nats: Nats) -> None:
+    async with (
+        shared(MemoryStore(), nats.url, events_stream="EVENTS") as server,
+        aiohttp.ClientSession(server.url) as session,
+        await client_of.connect(nats.url) as bus,
+    ):
+        for number in range(3):
+            await session.post(f"{ROOT}/limits", json={"players": number}, params={"environment": "live"})
+        stream = bus.jetstream()
+        reader = await stream.subscribe("config.default.live.changed", stream="EVENTS", ordered_consumer=True)
+        events = [await reader.next_msg(30) for _ in range(3)]
+        words = [json.loads(one.data) for one in events]
+        assert [(one["previous"], one["version"]) for one in words] == [(0, 1), (1, 2), (2, 3)]
+        assert len({one.headers["Nats-Msg-Id"] for one in events}) == 3
+        info = await stream.stream_info("EVENTS")
+        assert (info.state.messages, info.config.max_age) == (6, 7 * 24 * 3600)
+
+
+async def test_a_write_on_one_server_is_heard_on_the_other_and_none_fails_while_nats_is_away(
+    nats: Nats,
+) -> None:
+    store = MemoryStore()
+    async with AsyncExitStack() as stack:
+        one, two = [await stack.enter_async_context(shared(store, nats.url)) for _ in range(2)]
+        writer, reader = [
+            await stack.enter_async_context(aiohttp.ClientSession(server.url)) for server in (one, two)
+        ]
+
+        async def write(name: str) -> None:
+            async with writer.post(f"{ROOT}/{name}", json={"x": 1}) as reply:
+                assert reply.status == 200
+
+        async def held(name: str) -> int:
+            """A read that waits, on the other server, for the document to change."""
+            async with reader.get(f"{ROOT}/{name}") as reply:
+                etag = reply.headers["ETag"]
+            headers = {"If-None-Match": etag, "Prefer": "wait=20"}
+            async with reader.get(f"{ROOT}/{name}", headers=headers) as reply:
+                return (await reply.json())["data"]["x"] if reply.status == 200 else 0
+
+        await write("first")
+        nats.kill()
+        await asyncio.gather(*(write(f"d{number}") for number in range(200)))
+        nats.start()
+        waiting = asyncio.create_task(held("first"))
+        number = 1
+        while not waiting.done():  # the servers connect again, each when it does
+            number += 1
+            async with writer.post(f"{ROOT}/first", json={"x": number}) as reply:
+                assert reply.status == 200
+            await asyncio.sleep(0.2)
+        assert waiting.result() > 1
+        async with reader.get(ROOT) as reply:
+            assert len((await reply.json())["configs"]) == 201
