@@ -48,6 +48,7 @@ MENU = {
                 "howto/signatures",
                 "howto/testing",
                 "howto/postgresql",
+                "howto/nats",
                 "howto/engine",
                 "howto/not-ready",
                 "howto/page",

@@ -25,12 +25,14 @@ MaxStale = Literal["forbid", "flagged"] | Annotated[float, msgspec.Meta(ge=0)]
 class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`ttl` in seconds; `documents` is a pattern of `namespace/name`, or several (`*` and `?` as in a shell); `policy` is for
     people: who decides when two differ. `max_stale`: whether a result may be used past its `ttl` while no server answers:
-    never (`forbid`), for so many seconds more, or for ever with its age (`flagged`)."""
+    never (`forbid`), for so many seconds more, or for ever with its age (`flagged`). `key` is the pattern of its keys in Redis, such
+    as `cfg:ui:{tenantId}:{userId}:{featureKey}`, whose names stand for the parts of a result's key, in their order."""
 
     ttl: Annotated[float, msgspec.Meta(gt=0)]
     documents: str | tuple[str, ...] = ()
     policy: str = "server_authoritative"
     max_stale: MaxStale = "forbid"
+    key: str = ""
 
     def has(self, key: str) -> bool:
         """Whether the document `namespace/name` belongs to the kind."""
@@ -49,6 +51,14 @@ def read_kinds(data: bytes) -> Kinds:
 def kinds_name(scope: Scope) -> DocumentName:
     """The document that says which kinds a scope has."""
     return DocumentName(scope, *KINDS.split("/"))
+
+
+def kind_version(name: str, kind: Kind, epoch: str, revisions: Mapping[str, int]) -> str:
+    """What is equal for two states of a scope exactly when nothing has changed that belongs to the kind: the revision of the
+    newest document of it, and how many there are, since the deletion of an older one changes only that."""
+    own = {KINDS, f"{RESERVED}/{_BUSTED}{name}"}
+    found = [revision for key, revision in revisions.items() if key in own or kind.has(key)]
+    return f"{epoch}.{max(found, default=0)}.{len(found)}"
 
 
 def busted_name(scope: Scope, kind: str) -> DocumentName:

@@ -9,10 +9,12 @@ expires the kind: an answer that was under way when the event came is not kept e
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeAlias, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
@@ -21,15 +23,19 @@ from cfgsync_core import Unavailable
 
 from ..kinds import Kind
 
+if TYPE_CHECKING:
+    from .redis_results import RedisResults
+
 T = TypeVar("T")
 
 DEFAULT_KINDS: Final[Mapping[str, Kind]] = {
-    "evaluation": Kind(60),
-    "ui_definition": Kind(120),
-    "design_token": Kind(300),
+    "evaluation": Kind(60, key="cfg:{tenantId}:{userId}:{nodeId}:{moduleKey}:{featureKey}"),
+    "ui_definition": Kind(120, key="cfg:ui:{tenantId}:{userId}:{featureKey}"),
+    "design_token": Kind(300, key="cfg:tokens:{tenantId}:{userId}:{moduleKey}:{locale}:{nodeId}"),
 }
 """Resolution results, elements of a user interface, and design tokens, until the scope has a document of its own."""
 MAX_RESULTS: Final = 10_000
+_NAMED: Final = re.compile(r"\{[^{}]*\}")
 
 Key: TypeAlias = tuple[str, ...]
 """Everything that the result depends on, also the tenant and the user: no other key ever gets it."""
@@ -67,6 +73,9 @@ class ResultCache:
     ) -> None:
         self.kinds = kinds
         """How long a result of each kind may be used; another mapping may take its place at any time."""
+        self.versions: Mapping[str, str] = {}
+        """That of each kind now, as its key in `shared` ends; a kind without one is not shared."""
+        self.shared: RedisResults | None = None
         self._max_results = max_results
         self._clock = clock
         self._kept: OrderedDict[tuple[str, Key], _Kept] = OrderedDict()
@@ -134,14 +143,53 @@ class ResultCache:
             began = self._clock()
 
             async def work() -> _Kept:
-                kept = _Kept(await compute(), began, busts, gaps)
+                place = self._place(kind, key)
+                kept = await self._found(kind, place, began, busts, gaps)
+                is_new = kept is None
+                if kept is None:
+                    kept = _Kept(await compute(), began, busts, gaps)
                 if busts == self._seen(kind):
                     self._keep(kind, key, kept)
+                    if is_new:
+                        await self._share(kind, place, kept)
                 return kept
 
             task = self._under_way[flight] = asyncio.create_task(work(), name=f"cfgsync-result {kind}")
             task.add_done_callback(lambda done: self._landed(flight, done))
         return await asyncio.shield(task)
+
+    def _place(self, kind: str, key: Key) -> str:
+        """The key in `shared`, `""` for none: it has every part of `key`, and ends in the version that the kind has now."""
+        version = self.versions.get(kind)
+        if self.shared is None or version is None or kind not in self.kinds:
+            return ""
+        parts = [quote(part, safe="") for part in key]
+        pattern = self.kinds[kind].key or f"cfg:{kind}"
+        shown = _NAMED.sub(lambda _: parts.pop(0) if parts else "", pattern)
+        return ":".join((shown, *parts, f"{len(key)}.{version}"))
+
+    async def _found(
+        self, kind: str, place: str, began: float, busts: tuple[int, int], gaps: int
+    ) -> _Kept | None:
+        found = await self.shared.get(place) if self.shared is not None and place else None
+        if found is None:
+            return None
+        try:
+            value = msgspec.json.decode(found.data)
+        except msgspec.MsgspecError:
+            return None
+        return _Kept(value, began - max(self._rule(kind).ttl - found.left, 0.0), busts, gaps)
+
+    async def _share(self, kind: str, place: str, kept: _Kept) -> None:
+        if self.shared is None or not place:
+            return
+        try:
+            data = msgspec.json.encode(kept.value)
+            is_json = msgspec.json.decode(data) == kept.value
+        except (TypeError, msgspec.MsgspecError):
+            return
+        if is_json:  # another process gets what this one has
+            await self.shared.put(place, data, self._rule(kind).ttl - self._age(kept))
 
     def _keep(self, kind: str, key: Key, kept: _Kept) -> None:
         self._kept[kind, key] = kept

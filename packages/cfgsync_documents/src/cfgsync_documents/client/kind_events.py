@@ -62,6 +62,7 @@ async def _follow(transport: ScopeTransport, scope: Scope, cache: ResultCache) -
                     _take(cache, one.name, one.data)
         except (Unavailable, ConfigRefused) as error:
             why = error_text(error)
+        cache.versions = {}  # a result from Redis could be from before an event that was missed
         if not failures:
             cache.gap()  # once: what is computed while the stream is away is used for its time
             log.warning(
@@ -75,22 +76,22 @@ async def _follow(transport: ScopeTransport, scope: Scope, cache: ResultCache) -
 
 
 def _take(cache: ResultCache, name: str, data: str) -> None:
+    try:
+        event = _decode(data)
+    except msgspec.MsgspecError:
+        event = _Busted()  # all kinds
     if name == BUSTED:
-        cache.bust(_kind(data))
+        cache.bust(event.kind)
     elif (updated := UPDATED.fullmatch(name)) is not None:
         cache.bust(updated[1])
-
-
-def _kind(data: str) -> str | None:
-    """The kind that an event names; None, all of them, also for one that cannot be read."""
-    try:
-        return _decode(data).kind
-    except msgspec.MsgspecError:
-        return None
+    else:
+        return
+    cache.versions = event.kinds if event.kind is None else {**cache.versions, **event.kinds}
 
 
 class _Busted(msgspec.Struct):
     kind: str | None = None
+    kinds: dict[str, str] = {}
 
 
 _decode: Final = msgspec.json.Decoder(_Busted).decode

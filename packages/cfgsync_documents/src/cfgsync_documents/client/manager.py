@@ -190,11 +190,21 @@ class ConfigManager:
 
     @asynccontextmanager
     async def results(
-        self, *, app: str = "default", env: str = "default", max_results: int = MAX_RESULTS
+        self,
+        *,
+        app: str = "default",
+        env: str = "default",
+        max_results: int = MAX_RESULTS,
+        redis_url: str | None = None,
     ) -> AsyncIterator[ResultCache]:
         """A cache of results while the context lasts. The scope's document `cfgsync/kinds` says how long each kind may be used,
-        and the server's stream expires kinds at once."""
+        and the server's stream expires kinds at once. With `redis_url` (extra `redis`), several processes share the results that
+        JSON can hold."""
         cache = ResultCache(max_results=max_results)
+        if redis_url is not None:
+            from .redis_results import RedisResults  # an extra
+
+            cache.shared = RedisResults(redis_url)
         scope = Scope.checked(app, env)
         watch = await self.watch(
             "kinds", lambda kinds: adopt_kinds(cache, scope, kinds), app=app, env=env, namespace=RESERVED
@@ -204,6 +214,8 @@ class ConfigManager:
                 yield cache
         finally:
             await watch.stop()
+            if cache.shared is not None:
+                await cache.shared.close()
 
     def why(self, app: str, env: str) -> str:
         """Why what is known of a scope is not current, `""` when it is, or when nothing of it is read."""

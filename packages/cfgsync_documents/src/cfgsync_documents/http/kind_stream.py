@@ -12,11 +12,11 @@ from typing import Final
 
 import msgspec
 
-from cfgsync_core import Unavailable, Version
+from cfgsync_core import Unavailable
 from cfgsync_core.server import SSE_HEADERS, Call, Reply, Write
 
 from ..document import Scope
-from ..kinds import KINDS, busted_name
+from ..kinds import KINDS, busted_name, kind_version
 from ..service.documents import NO_STATE, Documents, ScopeState
 
 MAX_READERS: Final = 10_000
@@ -50,6 +50,7 @@ class _Feed:
     def __init__(self) -> None:
         self.readers: set[_Reader] = set()
         self.is_open = asyncio.Event()
+        self.state = NO_STATE
         self.task: asyncio.Task[None] | None = None
 
 
@@ -91,7 +92,7 @@ class KindStreams:
         try:
             await write(HELLO)
             await feed.is_open.wait()  # what changes from now on is seen
-            reader.give([_event(BUSTED, scope, None, None), HINT])
+            reader.give([_event(BUSTED, scope, None, feed.state), HINT])
             while not self._documents.ending:
                 pieces = b"".join(reader.pieces) or PING
                 reader.pieces.clear()
@@ -121,7 +122,7 @@ class KindStreams:
                     continue
                 now = before or NO_STATE
             pieces = [] if before is None else list(_news(scope, before, now))
-            before = now
+            before = feed.state = now
             feed.is_open.set()
             if pieces or self._documents.ending:
                 for reader in feed.readers:
@@ -144,22 +145,28 @@ def _news(scope: Scope, before: ScopeState, now: ScopeState) -> Iterator[bytes]:
     keys = before.revisions.keys() | now.revisions.keys()
     changed = {key for key in keys if before.revisions.get(key) != now.revisions.get(key)}
     if KINDS in changed or before.version.epoch not in ("", now.version.epoch):
-        yield _event(BUSTED, scope, None, now.version)
+        yield _event(BUSTED, scope, None, now)
     else:
         for name, kind in now.kinds.items():
             if busted_name(scope, name).key in changed:
-                yield _event(BUSTED, scope, name, now.version)
+                yield _event(BUSTED, scope, name, now)
             elif any(map(kind.has, changed)):
-                yield _event(f"config.{name}.updated.v1", scope, name, now.version)
+                yield _event(f"config.{name}.updated.v1", scope, name, now)
     yield HINT
 
 
-def _event(name: str, scope: Scope, kind: str | None, version: Version | None) -> bytes:
-    """The event of one kind, or with None of all. It has no value, and a version for the log only."""
+def _event(name: str, scope: Scope, kind: str | None, now: ScopeState) -> bytes:
+    """The event of one kind, or with None of all: it has no value, but the versions that the kinds have now, which are a part of
+    the keys of shared results. That of the scope is for the log only."""
     body = {
         "app": scope.app,
         "env": scope.environment,
         "kind": kind,
-        **({} if version is None else {"version": str(version)}),
+        "version": str(now.version),
+        "kinds": {
+            one: kind_version(one, rule, now.version.epoch, now.revisions)
+            for one, rule in now.kinds.items()
+            if kind in (None, one)
+        },
     }
     return b"event: %b\ndata: %b\n\n" % (name.encode(), msgspec.json.encode(body))

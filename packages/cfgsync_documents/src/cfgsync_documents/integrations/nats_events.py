@@ -103,7 +103,9 @@ class EventConsumer:
         self._acknowledged_within = acknowledged_within
         self._failed = ""
         self._asked_at = float("-inf")
-        self._comes_again = False  # the event that could not be applied; one whose acknowledgement was lost does, too
+        self._comes_again = (
+            False  # the event that could not be applied; one whose acknowledgement was lost does, too
+        )
         self.version = NEVER
         self.state: ConsumerState = "NEW"
 
