@@ -47,6 +47,7 @@ MENU = {
                 "howto/proxies",
                 "howto/signatures",
                 "howto/testing",
+                "operating",
                 "howto/postgresql",
                 "howto/nats",
                 "howto/engine",

@@ -77,6 +77,32 @@ def test_a_waiting_and_a_watching_node_outlive_the_server_that_they_ask(
     assert servers[0].url in log.read_text(), "it says which server was lost"
 
 
+def test_a_fleet_moves_from_sqlite_to_postgresql_while_its_nodes_watch(
+    place: Place, postgres: Postgres
+) -> None:
+    place.write("application.py", APPLICATION)
+    server = place.serve("application:Three", "--store", "sqlite:old.db")
+    for number in (1, 2):
+        assert server.ask("POST", "/register", body(f"node-{number}")).status == 202
+    watcher, log = place.start(*place.fetching(server.url, "node-0", "--watch"))
+    file = place.current("node-0") / "key"
+    eventually(file.exists)
+    before = (file.read_text(), file.stat().st_ino)
+    url = postgres.url()
+    assert "is in use by another server" in place.run("store", "copy", "sqlite:old.db", url).stderr
+    assert server.stop() == 0
+    assert "is moved for good" in place.run("store", "copy", "sqlite:old.db", url).stdout
+    refused = place.run("serve", "application:Three", "--store", "sqlite:old.db", "--port", "0")
+    assert (refused.returncode, refused.stderr.count("the store was moved to postgresql://")) == (1, 1)
+    moved = place.serve("application:Three", "--store", url, port=server.port)
+    eventually(lambda: "a new epoch has begun" in log.read_text())
+    assert (file.read_text(), file.stat().st_ino) == before, "equal files are not written again"
+    assert moved.ask("POST", "/register", body("node-3")).status == 202
+    peers = place.current("node-0") / "peers"
+    eventually(lambda: peers.read_text() == "node-0,node-1,node-2,node-3")
+    assert watcher.poll() is None
+
+
 def files(server: Server, number: int) -> bytes:
     """What a node gets, b"" while it gets nothing."""
     reply = server.ask("POST", "/node", body(f"node-{number}"), {"Prefer": "wait=5"})

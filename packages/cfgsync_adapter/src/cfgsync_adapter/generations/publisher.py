@@ -9,6 +9,7 @@ import msgspec
 
 from cfgsync_core import Conflict, NodeArtifactsPayload, RevisionedStore
 from cfgsync_core.follow import BucketMirror, OtherServers
+from cfgsync_core.store import BLOB
 
 from .generation import Generation, Head, Prepared, Source, generation_of
 
@@ -25,6 +26,12 @@ class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
     number: int = 0
     revision: str = ""
     accepts_shrink: bool = False
+
+
+def names_epochs(bucket: str, key: str) -> bool:
+    """Whether a value in the store names epochs of it: a generation says from which registrations it was made. Where the store is
+    moved they become the new one, so that no generation is made anew."""
+    return bucket == BUCKET and not key.startswith(BLOB)
 
 
 class Publisher(BucketMirror[bytes]):

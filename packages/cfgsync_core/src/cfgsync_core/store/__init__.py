@@ -16,6 +16,11 @@ if TYPE_CHECKING:
     from .epoch import mint_epoch as mint_epoch
     from .epoch import uuid7 as uuid7
     from .hints import Bus as Bus
+    from .moving import Move as Move
+    from .moving import MoveState as MoveState
+    from .moving import abort_move as abort_move
+    from .moving import move_store as move_store
+    from .moving import refuse_moved as refuse_moved
     from .notifying import NotifyingStore as NotifyingStore
     from .notifying import StoreCounts as StoreCounts
 

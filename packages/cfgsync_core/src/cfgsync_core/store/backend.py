@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from .contract import RevisionedStore, StoreAdmin
 from .hints import ChangeEvents, ChangeHints
+
+if TYPE_CHECKING:
+    from .moving import StoreMover
 
 
 class Backend(NamedTuple):
@@ -19,6 +22,8 @@ class Backend(NamedTuple):
     """How servers that share the store tell each other of commits. None: only one server writes to it."""
     events: ChangeEvents | None = None
     """Where commits are announced to observers outside. None: nowhere."""
+    mover: StoreMover | None = None
+    """How the store is fenced while it is moved. None: it cannot be."""
 
 
 class OpenEngine(Protocol):

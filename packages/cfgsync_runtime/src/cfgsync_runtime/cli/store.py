@@ -1,12 +1,14 @@
-"""`cfgsync store …`: check a store, or begin a new epoch in it."""
+"""`cfgsync store …`: check a store, begin a new epoch in it, or move it."""
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Annotated
 
 import typer
 
+from cfgsync_adapter.generations import names_epochs
 from cfgsync_core import (
     NEVER,
     BucketSnapshot,
@@ -17,12 +19,13 @@ from cfgsync_core import (
     Unavailable,
     Version,
 )
-from cfgsync_core.store import epoch_ms
+from cfgsync_core.store import abort_move, epoch_ms, move_store, refuse_moved
 from cfgsync_core.text import counted, rfc3339
 
-from ..backends.engines import open_backend, scheme_of
+from ..backends.engines import open_backend, scheme_of, without_password
 from .app import PLAIN
 from .parts.messages import fail
+from .parts.store_backup import back_up
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 
@@ -36,7 +39,7 @@ StoreUrl = Annotated[
 
 @app.callback()
 def group() -> None:
-    """Check a store, or give it a new epoch.
+    """Check a store, give it a new epoch, or move it.
 
     \b
     Example:
@@ -100,6 +103,75 @@ def new_epoch(
         raise typer.Exit(fail(1, str(error), hint)) from error
 
 
+@app.command(short_help="Copy a store to a file, beside running servers.")
+def backup(
+    place: Annotated[str, typer.Argument(metavar="FILE|DIR", help="A new file, or a directory for one.")],
+    store: StoreUrl,
+) -> None:
+    """Copy a store to a SQLite file, as it is at one moment; servers may run.
+
+    To restore it, move the file into an empty store, which gives every bucket a new epoch: cfgsync store copy sqlite:FILE URL.
+
+    \b
+    Example:
+      cfgsync store backup /var/backups --store postgresql://db.example/fleet
+
+    Exit codes: 0 done, 1 refused, or the store does not answer.
+    """
+    try:
+        file, many = asyncio.run(back_up(store, place))
+    except (StoreRefused, Unavailable) as error:
+        raise typer.Exit(fail(1, str(error), getattr(error, "hint", "") or "run it again")) from error
+    except OSError as error:
+        raise typer.Exit(fail(1, f"{place}: {error.strerror}", "give another place")) from error
+    print(f"{file}: {counted(many, 'bucket')}", flush=True)
+
+
+@app.command(short_help="Move a store to another engine or place.")
+def copy(
+    source: Annotated[str, typer.Argument(metavar="FROM", help="The URL of the store to move.")],
+    target: Annotated[
+        str | None, typer.Argument(metavar="TO", help="The URL of an empty one; not given with --abort.")
+    ] = None,
+    abort: Annotated[
+        bool, typer.Option("--abort", help="Let FROM accept commits again, before it is moved for good.")
+    ] = False,
+) -> None:
+    """Move a store: FROM refuses commits from now on, is copied and compared, and is left for good; then TO accepts commits.
+
+    Run it again when it was interrupted. Servers on PostgreSQL may run meanwhile: they answer reads, and 503 to writes. A file of
+    SQLite must have no server. Nodes keep their files; after the move they read everything once, and equal files stay as they are.
+
+    \b
+    Examples:
+      cfgsync store copy sqlite:serve.db postgresql://db.example/fleet
+      cfgsync store copy sqlite:serve.db --abort
+
+    Exit codes: 0 done, 1 refused or interrupted, 2 usage.
+    """
+    if (target is None) != abort:
+        raise typer.BadParameter("give FROM and TO, or FROM and --abort")
+    try:
+        asyncio.run(_copy(source, target))
+    except (StoreRefused, Unavailable) as error:
+        hint = getattr(error, "hint", "") or "run it again"
+        raise typer.Exit(fail(1, str(error), hint)) from error
+
+
+async def _copy(source: str, target: str | None) -> None:
+    async with open_backend(source, read_only=True):
+        pass  # refuse an absent store instead of creating it
+    async with open_backend(source) as old:
+        if target is None:
+            await abort_move(old, without_password(source))
+            print(f"{without_password(source)} accepts commits again", flush=True)
+            return
+        async with open_backend(target) as new:
+            names = (without_password(source), without_password(target))
+            say = partial(print, flush=True)
+            await move_store(old, new, names, say, names_epochs=names_epochs)
+
+
 async def _new_epoch(url: str, after: str | None) -> None:
     if scheme_of(url) == "memory":
         raise StoreRefused(
@@ -114,6 +186,7 @@ async def _new_epoch(url: str, after: str | None) -> None:
     except StoreDamaged as error:
         loss = str(error)
     async with open_backend(url, accept_loss=bool(loss)) as backend:
+        await refuse_moved(backend)
         left = [await _bucket(backend.store, name) for name in await backend.admin.buckets()] if loss else []
         versions = await backend.admin.new_epoch(after)
         newest = [await _newest(backend.store, name, version) for name, version in versions.items()]

@@ -11,7 +11,7 @@ from cfgsync_core import (
     Engine,
     MemoryHints,
 )
-from cfgsync_core.store import Describe, NotifyingStore
+from cfgsync_core.store import Describe, NotifyingStore, refuse_moved
 
 from ..backends.engines import open_backend, open_bus
 
@@ -28,6 +28,7 @@ async def opened(
     async with AsyncExitStack() as stack:
         if isinstance(store, str):
             backend = await stack.enter_async_context(open_backend(store, on_fatal=on_fatal))
+            await refuse_moved(backend)
         else:
             backend = store if isinstance(store, Backend) else Backend(store, store)
         if isinstance(hints, str):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from hashlib import sha256
 from typing import Final, TypeVar
 
 import asyncpg
@@ -24,7 +23,7 @@ from cfgsync_core import (
     Unchanged,
     Version,
 )
-from cfgsync_core.store import check_load, check_writes, mint_epoch
+from cfgsync_core.store import Move, check_load, check_writes, mint_epoch
 
 from ...errors import again
 from . import reading
@@ -32,6 +31,7 @@ from .address import COMMAND_SECONDS, Address, read_address
 from .failures import FAILURES, LOST, opening, translated, unavailable
 from .group import Counters
 from .hints import PostgresHints
+from .moving import read_move, write_move
 from .schema import prepare
 from .sessions import Sessions, give_new_epoch
 from .writing import (
@@ -40,10 +40,10 @@ from .writing import (
     PendingCommit,
     decide,
     latest_epoch,
+    load_bucket,
     lock_buckets,
     look_up,
     write_counters,
-    write_entries,
 )
 
 MAX_GROUP: Final = 1024
@@ -66,7 +66,7 @@ async def open_postgres(
     """`postgresql://USER@HOST/DATABASE`, with `?schema=NAME` for one of several stores in it (default: cfgsync)."""
     address = read_address(url)
     async with PostgresStore.opened(address, read_only=read_only) as store:
-        yield Backend(store, store, hints=None if read_only else store.hints)
+        yield Backend(store, store, hints=None if read_only else store.hints, mover=store)
 
 
 class PostgresStore:
@@ -169,22 +169,7 @@ class PostgresStore:
     async def load(self, bucket: str, version: Version, entries: Sequence[Entry]) -> None:
         check_load(bucket, version, entries)
 
-        async def insert(session: asyncpg.Connection) -> None:
-            held = (await lock_buckets(session, self._at.schema, [bucket]))[bucket]
-            if held.epoch:
-                raise StoreRefused(
-                    f"bucket {bucket!r} is already there", "load into a store that does not have it"
-                )
-            rows = [
-                (bucket, one.key, one.revision, sha256(one.value).digest(), one.value, one.at_ms)
-                for one in entries
-            ]
-            await write_entries(session, self._at.schema, rows)
-            latest = max((entry.at_ms for entry in entries), default=0)
-            counters = Counters(*version, floor=version.revision, at_ms=latest)
-            await write_counters(session, self._at.schema, {bucket: counters})
-
-        await self._operate(insert)
+        await self._operate(lambda session: load_bucket(session, self._at.schema, bucket, version, entries))
 
     async def drop(self, bucket: str) -> Version:
         async def delete(session: asyncpg.Connection) -> Version:
@@ -203,6 +188,12 @@ class PostgresStore:
 
     async def new_epoch(self, after: str | None = None) -> Mapping[str, Version]:
         return await self._operate(lambda session: give_new_epoch(session, self._at.schema, after or ""))
+
+    async def move(self) -> Move:
+        return await self._sessions.read(lambda session: read_move(session, self._at))
+
+    async def mark(self, move: Move) -> None:
+        await self._operate(lambda session: write_move(session, self._at, move))
 
     # Groups
 

@@ -28,6 +28,10 @@ MIGRATIONS: Final = (
         bucket text collate "C" not null, revision bigint not null, commit_id uuid not null unique, at_ms bigint not null,
         writes bytea not null, digest bytea not null, primary key (bucket, revision));
     """,
+    """
+    alter table {schema}.store add column move text not null default '', add column peer text not null default '',
+        add column move_epoch text not null default '';
+    """,
 )
 """One step for each version of the schema. Never change one: add one, and keep a dump of the version before for the tests.
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
-from cfgsync_core import CfgsyncError, OutcomeUnknown, Unavailable, Version
-from cfgsync_core.store import HISTORY_BYTES, mint_epoch, uuid7
+from cfgsync_core import CfgsyncError, Entry, OutcomeUnknown, StoreRefused, Unavailable, Version
+from cfgsync_core.store import HISTORY_BYTES, Move, mint_epoch, uuid7
 
 from .group import BucketGroup, Counters, Head
 
@@ -65,7 +66,7 @@ async def decide(session: asyncpg.Connection, schema: str, members: Sequence[Pen
     asked = [(bucket, key) for bucket, some in keys.items() for key in some]
     # after the lock: the first row is the time, which never goes backwards in a bucket
     found = await session.fetch(
-        "select null, null, (extract(epoch from clock_timestamp()) * 1000)::bigint, null::bytea, 0::bigint"
+        f"select null, (select move || ' ' || peer from {schema}.store), (extract(epoch from clock_timestamp()) * 1000)::bigint, null::bytea, 0::bigint"
         " union all select bucket, key, revision, digest, at_ms"
         f" from unnest($1::text[], $2::text[]) as asked (bucket, key) join {schema}.entry using (bucket, key)",
         [bucket for bucket, _ in asked],
@@ -75,7 +76,10 @@ async def decide(session: asyncpg.Connection, schema: str, members: Sequence[Pen
     now_ms = 0
     for bucket, key, revision, digest, at_ms in found:
         if bucket is None:
-            now_ms = revision
+            now_ms, (state, _, peer) = revision, key.partition(" ")
+            if state:  # a statement after the lock: what is read before may be from before the mark
+                refusal = Unavailable(": ".join(Move(state, peer).refusal))
+                return Decided([refusal for _ in members], [])
         else:
             heads[bucket][key] = Head(revision, digest, at_ms)
     epoch = ""
@@ -136,6 +140,20 @@ async def write_entries(session: asyncpg.Connection, schema: str, rows: Sequence
         " value = excluded.value, at_ms = excluded.at_ms",
         *_columns(rows),
     )
+
+
+async def load_bucket(
+    session: asyncpg.Connection, schema: str, bucket: str, version: Version, entries: Sequence[Entry]
+) -> None:
+    """Make an absent bucket hold exactly these entries. Raises `StoreRefused`."""
+    if (await lock_buckets(session, schema, [bucket]))[bucket].epoch:
+        raise StoreRefused(f"bucket {bucket!r} is already there", "load into a store that does not have it")
+    rows = [
+        (bucket, one.key, one.revision, sha256(one.value).digest(), one.value, one.at_ms) for one in entries
+    ]
+    await write_entries(session, schema, rows)
+    latest = max((entry.at_ms for entry in entries), default=0)
+    await write_counters(session, schema, {bucket: Counters(*version, floor=version.revision, at_ms=latest)})
 
 
 async def write_counters(session: asyncpg.Connection, schema: str, held: Mapping[str, Counters]) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from cfgsync_core import Version
-from cfgsync_core.store import HISTORY_BYTES
+from cfgsync_core.store import HISTORY_BYTES, Move
 
 from .failures import damaged
 from .sums import bucket_sum
@@ -76,3 +76,11 @@ def _checked(path: str, row: tuple[int, str, str, int, int, int, int, int, int])
     if bucket.row()[-1] != row[8]:
         raise damaged(path, f"the row of bucket {bucket.name!r} does not match its checksum")
     return bucket
+
+
+def read_move(connection: sqlite3.Connection, path: str) -> Move:
+    """Where the store is on its way to another one. Raises `StoreDamaged`."""
+    row = connection.execute("select state, peer, epoch from move where id = 1").fetchone()
+    if row is None or row[0] not in ("", "arriving", "leaving", "moved"):
+        raise damaged(path, "its row move is lost")
+    return Move(*row)

@@ -22,7 +22,7 @@ from cfgsync_core import (
     Unchanged,
     Version,
 )
-from cfgsync_core.store import check_load, check_writes
+from cfgsync_core.store import Move, check_load, check_writes
 
 from .opening import OpenFile
 from .reading import Reader
@@ -59,7 +59,7 @@ async def open_sqlite(
             f"sqlite:{path[:80]} names no file", "write sqlite:PATH, for example sqlite:cfgsync.db"
         )
     async with SqliteStore(path, read_only=read_only, on_fatal=on_fatal, accept_loss=accept_loss) as store:
-        yield Backend(store, store)
+        yield Backend(store, store, mover=store)
 
 
 def _wall_ms() -> int:
@@ -201,6 +201,13 @@ class SqliteStore:
     async def new_epoch(self, after: str | None = None) -> Mapping[str, Version]:
         writer = self._writer()
         return await self._operate(lambda: writer.new_epoch(after))
+
+    async def move(self) -> Move:
+        return await self._read(lambda reader: reader.move())
+
+    async def mark(self, move: Move) -> None:
+        writer = self._writer()
+        await self._operate(lambda: writer.mark(move))
 
     # Groups
 

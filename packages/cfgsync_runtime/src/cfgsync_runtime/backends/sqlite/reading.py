@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from hashlib import sha256
 
 from cfgsync_core import BucketSnapshot, CfgsyncError, Change, Entry, Gap, Unchanged, Version
-from cfgsync_core.store import digest_entries
+from cfgsync_core.store import Move, digest_entries
 
-from .counters import Bucket, read_bucket
+from .counters import Bucket, read_bucket, read_move
 from .failures import DAMAGE, damaged, in_use
 from .folding import UnfoldedBuckets, check_entries
 from .history import HistoryRow, read_history, replay
@@ -93,6 +93,10 @@ class Reader:
     def ping(self) -> None:
         with self._translated():
             self._connection.execute("select max(id) from bucket").fetchone()
+
+    def move(self) -> Move:
+        with self._translated():
+            return read_move(self._connection, self._path)
 
     def buckets(self) -> list[str]:
         with self._translated():

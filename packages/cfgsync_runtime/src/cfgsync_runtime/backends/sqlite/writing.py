@@ -10,11 +10,11 @@ from typing import Final, TypeAlias, TypeVar
 
 import msgspec
 
-from cfgsync_core import NEVER, CfgsyncError, Entry, StoreRefused, Version
-from cfgsync_core.store import mint_epoch, uuid7
+from cfgsync_core import NEVER, CfgsyncError, Entry, StoreRefused, Unavailable, Version
+from cfgsync_core.store import Move, mint_epoch, uuid7
 
 from ...errors import again
-from .counters import Bucket, insert_bucket, read_buckets, update_bucket
+from .counters import Bucket, insert_bucket, read_buckets, read_move, update_bucket
 from .failures import damaged
 from .folding import Unfolded, UnfoldedBuckets, check_entries, fold, value_bytes
 from .group import BucketGroup
@@ -62,12 +62,14 @@ class Writer:
         self._path = path
         self._clock = clock
         self._buckets: dict[str, Bucket] = {}
+        self._move = Move()
         self.unfolded = UnfoldedBuckets()
         self.transactions = Transactions(connection, path, mark=mark, probe=probe, is_in_place=is_in_place)
 
     def load_counters(self) -> None:
         """Read the counters, which only this object changes from now on, and the commits that the last server did not
         fold. The entries of a bucket are checked when it is used first: a start reads every one of them, and need not twice."""
+        self._move = read_move(self._connection, self._path)
         self._buckets = read_buckets(self._connection, self._path)
         for name, bucket in self._buckets.items():
             unfolded = Unfolded(bucket.folded)
@@ -86,6 +88,8 @@ class Writer:
 
     def write(self, members: Sequence[PendingCommit]) -> list[Outcome]:
         """Each commit's version, or its error, in order. Returns after COMMIT."""
+        if self._move.state:
+            return [Unavailable(": ".join((self._path, *self._move.refusal))) for _ in members]
         try:
             moved: dict[str, BucketGroup] = {}
             outcomes = self._transaction(lambda: self._decide_and_write(members, moved))
@@ -172,6 +176,20 @@ class Writer:
         if version != NEVER:
             self.unfolded.put(name, Unfolded(version.revision))
         return version
+
+    def mark(self, move: Move) -> None:
+        """No commit is under way in this thread."""
+
+        def update() -> tuple[None, dict[str, Bucket]]:
+            changed = self._connection.execute(
+                "update move set state = ?, peer = ?, epoch = ? where id = 1", msgspec.structs.astuple(move)
+            )
+            if changed.rowcount != 1:
+                raise damaged(self._path, "its row move is lost")
+            return None, {}
+
+        self.transactions.run(update, always=True)
+        self._move = move
 
     def new_epoch(self, after: str | None) -> dict[str, Version]:
         """Give every bucket one new epoch; revisions stay."""

@@ -19,7 +19,7 @@ from ..failures import at_open, damaged
 log = logging.getLogger("cfgsync")
 
 APPLICATION_ID = 0x63666773  # "cfgs"
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 SCHEMA = """
 create table bucket (
@@ -60,6 +60,16 @@ PULSE = (
     beats integer not null      -- counts the commits that only ask whether the disk answers
 ) strict""",
     "insert into pulse values (1, 0, 0)",
+)
+
+MOVE = (
+    """create table move (         -- one row: where the store is on its way to another one, see core's store/moving.py
+    id integer primary key,
+    state text not null,
+    peer text not null,
+    epoch text not null
+) strict""",
+    "insert into move values (1, '', '', '')",
 )
 
 
@@ -115,7 +125,7 @@ def prepare(path: str) -> None:
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         with contextlib.closing(connect(draft, "rw", sqlite3.Connection)) as connection:
             numbers = f"pragma application_id={APPLICATION_ID}; pragma user_version={SCHEMA_VERSION};"
-            connection.executescript(f"begin; {SCHEMA} {'; '.join(PULSE)}; {numbers} commit;")
+            connection.executescript(f"begin; {SCHEMA} {'; '.join(PULSE + MOVE)}; {numbers} commit;")
             connection.execute("pragma journal_mode=wal")
         os.rename(draft, path)
         draft = ""

@@ -6,6 +6,7 @@
 | 1 | ADR 0007 | `folded`, under the number of the schema before |
 | 2 | ADR 0035 | the row `pulse` |
 | 3 | config documents | an entry has the time of its commit, and a seal is over times too |
+| 4 | `store copy` | the row `move` |
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ..counters import Bucket, read_buckets, update_bucket
 from ..failures import damaged
 from ..history import replay
 from ..sums import seal
-from .file import PULSE, SCHEMA_VERSION
+from .file import MOVE, PULSE, SCHEMA_VERSION
 
 _LIVE: Final = "select key, revision, digest, at_ms from entry where bucket = ? and digest is not null"
 
@@ -33,10 +34,12 @@ def migrate(connection: sqlite3.Connection, path: str) -> None:
         columns = [row[1] for row in connection.execute("pragma table_info(bucket)")]
         if "folded" not in columns:
             _add_folded(connection, path)
-        if connection.execute("pragma user_version").fetchone()[0] < 2:
-            for statement in PULSE:
+        schema = connection.execute("pragma user_version").fetchone()[0]
+        for since, statements in ((2, PULSE), (4, MOVE)):
+            for statement in statements if schema < since else ():
                 connection.execute(statement)
-        _add_times(connection, path)
+        if schema < 3:
+            _add_times(connection, path)
         connection.execute(f"pragma user_version={SCHEMA_VERSION}")
         connection.execute("commit")
     except BaseException:
