@@ -12,7 +12,7 @@ import re
 import socket
 import struct
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import InvalidRequest
@@ -122,6 +122,7 @@ def is_own_name(host: str) -> bool:
     return "." not in name or name.endswith(".localhost") or _is_address(name) or name == _own_name()
 
 
+@lru_cache(256)
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name.partition("%")[0])

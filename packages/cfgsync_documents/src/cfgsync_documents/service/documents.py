@@ -172,7 +172,10 @@ class Documents:
         `DocumentConflict`, `InvalidRequest` (413), `Unavailable`.
         """
         until = asyncio.get_running_loop().time() + PATCH_SECONDS
-        if expected is None and (landed := await self._patched_ahead(name, patch, merge, by, until)) is not None:
+        if (
+            expected is None
+            and (landed := await self._patched_ahead(name, patch, merge, by, until)) is not None
+        ):
             return landed
         turn = self._turns.setdefault(name, asyncio.Lock())
         try:

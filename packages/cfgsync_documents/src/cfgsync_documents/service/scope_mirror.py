@@ -171,7 +171,9 @@ class ScopeMirror:
         async def commit() -> Version:
             version = NEVER
             try:
-                version = await self._mirror.commit(values, {name.key: want for name, want in expected.items()})
+                version = await self._mirror.commit(
+                    values, {name.key: want for name, want in expected.items()}
+                )
             except Conflict as error:
                 raise self._conflict(error, expected) from error
             finally:
