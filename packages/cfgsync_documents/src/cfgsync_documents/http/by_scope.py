@@ -148,7 +148,7 @@ def scope_routes(documents: Documents, history: History) -> list[Route]:
             "writer",
             "Write an earlier value again, as a new version",
             version,
-            "404 413 415 422 507",
+            "404 409 413 415 422 507",
             body=(Rollback, MAX_BODY),
         ),
         _route(

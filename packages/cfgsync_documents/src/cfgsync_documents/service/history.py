@@ -105,11 +105,12 @@ class History:
             if len(found) == len(entries):
                 return found  # else a slot was used again meanwhile
 
-    async def rollback(self, name: DocumentName, to: int, by: By) -> int:
-        """Write the value of revision `to` again, as a new revision, which is returned. Raises `DocumentMissing`."""
+    async def rollback(self, name: DocumentName, to: int, by: By, expected: int | None = None) -> int:
+        """Write the value of revision `to` again, as a new revision, which is returned. Raises `DocumentMissing`, and
+        `DocumentConflict` when the document is not at revision `expected`."""
         for entry in await self.read(name):
             if entry.revision == to and entry.data is not None:
-                return await self._documents.set(name, entry.data, by)
+                return await self._documents.set(name, entry.data, by, expected)
         raise DocumentMissing(name, f"has no version {to} in its history")
 
     async def advance(self, scope: Scope) -> None:
