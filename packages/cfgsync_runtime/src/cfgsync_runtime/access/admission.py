@@ -103,7 +103,7 @@ class Admission(LocalOperators):
         """Log an operator's call, and a write of documents that was refused or not heard to its end: one that is done has a
         line of its own, with its revisions."""
         if route.access == "operator" or (
-            route.access == "writer" and (reply is None or reply.status in (401, 403))
+            "writer" in route.access and (reply is None or reply.status in (401, 403))
         ):
             record(route, call, reply)
 
