@@ -309,7 +309,8 @@ async def test_a_plain_get_of_a_watch_is_426_and_a_stopping_server_ends_it():
     serving = serving_documents(open_documents=True)
     server = await serving.__aenter__()
     async with aiohttp.ClientSession(server.url, headers=PRODUCTION) as session:
-        assert (await session.get(f"{ROOT}/a/watch")).status == 426
+        said = {"error": "this route takes a WebSocket"}
+        assert await answer(session, "GET", "/a/watch") == (426, said)
         assert (await session.get(f"{ROOT}/watch")).status == 426
         assert (await session.get(f"{ROOT}/a%20b/watch")).status == 400
         async with session.ws_connect(f"{ROOT}/a/watch") as socket:

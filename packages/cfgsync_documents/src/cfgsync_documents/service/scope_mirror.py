@@ -15,6 +15,7 @@ from cfgsync_core.log_events import event
 
 from ..document import MAX_SCOPE_BYTES, MAX_SCOPE_DOCUMENTS, By, Document, DocumentName, Scope, Writer
 from ..errors import DocumentConflict
+from ..kinds import Kinds, kinds_name, read_kinds
 from .foreseen import Foreseen, Head, StoredDocument
 
 log = logging.getLogger("cfgsync.documents")
@@ -27,6 +28,18 @@ class Committed(NamedTuple):
 
     version: Version
     written: frozenset[DocumentName]
+
+
+class ScopeState(NamedTuple):
+    """Which documents a scope has, by key with their revisions, and its kinds."""
+
+    version: Version
+    revisions: Mapping[str, int]
+    kinds: Kinds
+
+
+NO_STATE: Final = ScopeState(NEVER, {}, {})
+"""That of a scope that was never written."""
 
 
 def bucket_of(scope: Scope) -> str:
@@ -120,9 +133,17 @@ class ScopeMirror:
         ahead = self._foreseen.get(name.key)
         return ahead or Head(self._mirror.revision_of(name.key) or 0, self._mirror.get(name.key))
 
-    def revisions(self) -> dict[str, int]:
-        """The revision of each document, by key."""
-        return {key: self._mirror.revision_of(key) or 0 for key in self._mirror}
+    def state(self) -> ScopeState:
+        """Without kinds when their document was loaded from elsewhere and cannot be read."""
+        revisions = {key: self._mirror.revision_of(key) or 0 for key in self._mirror}
+        document = self.get(kinds_name(self.scope))
+        kinds: Kinds = {}
+        try:
+            kinds = read_kinds(document.data) if document is not None else kinds
+        except msgspec.ValidationError as error:
+            said = event("invalid_kinds", scope=str(self.scope))
+            log.warning("the kinds of %s cannot be read: %s", self.scope, error, extra=said)
+        return ScopeState(self.version, revisions, kinds)
 
     def documents(self, namespace: str | None = None) -> list[Document]:
         """The documents by namespace and name; those of one namespace if it is given."""
