@@ -108,10 +108,15 @@ class BlockingConfigManager:
 
     @contextmanager
     def results(
-        self, *, app: str = "default", env: str = "default", max_results: int = MAX_RESULTS
+        self,
+        *,
+        app: str = "default",
+        env: str = "default",
+        max_results: int = MAX_RESULTS,
+        redis_url: str | None = None,
     ) -> Iterator[BlockingResultCache]:
         """See `ConfigManager.results`."""
-        opened = self._manager.results(app=app, env=env, max_results=max_results)
+        opened = self._manager.results(app=app, env=env, max_results=max_results, redis_url=redis_url)
         cache = self._wait(opened.__aenter__())
         try:
             yield BlockingResultCache(cache, self._started.result())
