@@ -9,10 +9,8 @@ from tests.processes import Place
 
 STARTED = {
     "test_good_parent",
-    "test_tls",
     "test_canary_in_processes",
     "test_two_namespaces",
-    "test_shared_postgres",
 }
 """In these every command is started, which takes longer; elsewhere it is a fork of one that is loaded (tests/forks.py)."""
 
