@@ -18,7 +18,7 @@ WITHIN: Final = 30.0
 class CheckRefused(CfgsyncError):
     """The operator's check did not accept the files."""
 
-    hint = "the files in place are unchanged; correct the files, or the command of --check"
+    hint = "the files in place are unchanged; correct the files, or the command of --check, which may only read them"
 
     def __init__(self, sentence: str, for_others: str = "") -> None:
         super().__init__(sentence)
@@ -77,7 +77,14 @@ def checked_write(
         return write(plan, patience)
     from ..program.signals import cleaned_up
 
+    def judge(staged: str) -> None:
+        check(staged)
+        if not in_place(plan, staged):
+            raise CheckRefused(
+                "--check changed the files that it was given, which are not installed in this way"
+            )
+
     with cleaned_up():
         if not plan.whole and not in_place(plan):
             check.in_copy(files)
-        return write(plan, patience, check)
+        return write(plan, patience, judge)
