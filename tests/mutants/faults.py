@@ -790,7 +790,7 @@ FAULTS = (
         "a login leads to another origin",
         (
             Edit(
-                f"{_PAGE}/login.py", "len(path) <= _LONGEST and _OWN.fullmatch(path)", "path.startswith('/')"
+                f"{_PAGE}/login/routes.py", "len(path) <= _LONGEST and _OWN.fullmatch(path)", "path.startswith('/')"
             ),
         ),
         ("tests/runtime/page/test_login.py",),
