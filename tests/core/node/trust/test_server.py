@@ -13,7 +13,7 @@ import uvloop
 from cfgsync_core import InvalidTrust, ServerUrl, Trust
 from cfgsync_core.node import hash_of, looking, shown_chain
 from cfgsync_core.node.requests import Lost
-from cfgsync_core.node.server_trust import pin
+from cfgsync_core.node.trust.server import pin
 from tests.certificates import Authority, server_context
 
 

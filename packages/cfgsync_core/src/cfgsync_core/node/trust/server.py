@@ -16,7 +16,7 @@ import msgspec
 
 from cfgsync_artifacts import CfgsyncError
 
-from .requests import Lost
+from ..requests import Lost
 
 if TYPE_CHECKING:
     import ssl  # 20 ms that a plain connection does not spend: each function loads it
