@@ -18,7 +18,7 @@ WITHIN: Final = 30.0
 class CheckRefused(CfgsyncError):
     """The operator's check did not accept the files."""
 
-    hint = "the files in place are unchanged; correct the files, or the command of --check, which may only read them"
+    hint = "the files in place are unchanged; correct the files, or the command of --check"
 
     def __init__(self, sentence: str, for_others: str = "") -> None:
         super().__init__(sentence)
@@ -80,9 +80,7 @@ def checked_write(
     def judge(staged: str) -> None:
         check(staged)
         if not in_place(plan, staged):
-            raise CheckRefused(
-                "--check changed the files that it was given, which are not installed in this way"
-            )
+            raise CheckRefused("--check changed the files that it was given; it may only read them")
 
     with cleaned_up():
         if not plan.whole and not in_place(plan):
