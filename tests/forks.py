@@ -9,6 +9,7 @@ What a fork does not show: a module that a command forgets to load, and another 
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import importlib
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +49,12 @@ _LARGEST = 128 * 1024
 _PR_SET_CHILD_SUBREAPER = 36
 
 
-def may_fork(command: str, environment: Mapping[str, str]) -> bool:
-    """Whether a fork is what a start would be: one of our commands, with no variable that is read earlier."""
+def may_fork(command: str, environment: Mapping[str, str], *, also: tuple[str, ...] = ()) -> bool:
+    """Whether a fork is what a start would be: one of our commands, with no variable that is read earlier (but `also`)."""
     if command not in ENTRIES or os.environ.get("CFGSYNC_TESTS_EXEC") or sys.platform != "linux":
         return False
     changed = {name for name, _ in environment.items() ^ _STARTED_WITH.items()}
-    return all(name.startswith(_THEIRS) for name in changed)
+    return all(name in also or name.startswith(_THEIRS) for name in changed)
 
 
 class ForkedCommand(subprocess.Popen[str]):
@@ -206,6 +207,25 @@ def _open_streams() -> None:
         setattr(sys, name, new)
 
 
+def _end(main: Callable[[], object]) -> None:
+    """Run `main` and end with its code, as an interpreter does, but without taking its objects apart: each page of them would be
+    copied for that."""
+    try:
+        sys.exit(main())  # type: ignore[arg-type]
+    except SystemExit as ended:
+        code = 0 if ended.code is None else ended.code
+        if not isinstance(code, int):
+            raise
+        threading._shutdown()  # type: ignore[attr-defined]
+        atexit._run_exitfuncs()
+        try:
+            for stream in filter(None, (sys.stdout, sys.stderr)):
+                stream.flush()
+        except (OSError, ValueError):
+            raise ended from None  # what cannot be written has a code of its own
+        os._exit(code & 0xFF)
+
+
 if __name__ == "__main__":
     sys.path[0] = str(BIN)  # as for a console script
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal; the worker ends this process
@@ -216,4 +236,4 @@ if __name__ == "__main__":
     _module = _answer(socket.socket(fileno=int(sys.argv[1])))
     if _module is not None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        sys.exit(importlib.import_module(_module).main())
+        _end(importlib.import_module(_module).main)

@@ -156,10 +156,12 @@ class Server:
 class Place:
     """A directory in which commands run, with an environment that no other test and no user has a part in."""
 
-    def __init__(self, directory: Path, *, forks: bool = True) -> None:
-        """`forks` says whether a command may be a fork of one that is loaded (tests/forks.py)."""
+    def __init__(self, directory: Path, *, forks: bool = True, forks_servers: bool = False) -> None:
+        """`forks` says whether a command may be a fork of one that is loaded (tests/forks.py), `forks_servers` whether a
+        `cfgsync serve` may be one when others may not."""
         self.directory = directory
         self._forks = forks
+        self._forks_servers = forks_servers
         directory.mkdir(parents=True, exist_ok=True)
         self._runtime = tempfile.mkdtemp(
             prefix="cfgsync-"
@@ -230,7 +232,8 @@ class Place:
         errors: int | IO[str],
     ) -> subprocess.Popen[str]:
         its = self.environment(environment)
-        kind = ForkedCommand if self._forks and may_fork(command, its) else subprocess.Popen
+        forks = self._forks or (self._forks_servers and arguments[:1] == ("serve",))
+        kind = ForkedCommand if forks and may_fork(command, its) else subprocess.Popen
         return kind(
             [BIN / command, *arguments],
             cwd=cwd,

@@ -1,7 +1,7 @@
 """A page's code blocks, run as its reader would run them, in order, in one directory.
 
-- `sh` is run by `bash -euo pipefail`, with `.venv/bin` first in PATH and a home of its own; nothing that it starts
-  outlives it. `text` after it says lines that it must have printed; `…` stands for anything.
+- `sh` is run by `bash -euo pipefail`, with `.venv/bin` in PATH and a home of its own; nothing that it starts outlives it.
+  `cfgsync` is forked off a process that has loaded it (tests/shims.py), but on the pages that a reader sees first. `text` after it says lines that it must have printed; `…` stands for anything.
 - A block with `title=NAME` is a file that is written first. A `python` block without is the test's to run.
 - `needs=PROGRAM,PROGRAM` after the language: without them the block and the `text` after it are left out, loudly.
 - `console` is shown only: it stands below a sentence that says so (`test_pages.py`).
@@ -28,6 +28,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
+
+from tests.shims import Shims
 
 PATIENCE = 60.0
 PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"  # where Debian has nginx and haproxy
@@ -105,12 +107,14 @@ def environment_of(home: Path, port: int) -> dict[str, str]:
     )
 
 
-def run_shell(text: str, directory: Path, port: int) -> str:
-    """Run a block in `directory`; what it printed. It must end with 0."""
+def run_shell(text: str, directory: Path, port: int, *, forks: bool = True) -> str:
+    """Run a block in `directory`; what it printed. It must end with 0. `forks`: its `cfgsync` is forked (tests/shims.py)."""
     text = _SERVING.sub(lambda match: f"{match[1]}\n{_LISTENS.format(port=port)}", text)
     home = directory.parent / f"{directory.name}-home"
     home.mkdir(exist_ok=True)
     environment = environment_of(home, port)
+    if forks:
+        environment["PATH"] = f"{Shims.of_this_process().directory}:{PATH}"
     log = home / "printed"
     # the path of a socket is at most 107 bytes
     with tempfile.TemporaryDirectory(prefix="cfgsync-") as runtime, log.open("w", encoding="utf-8") as out:
@@ -135,7 +139,9 @@ def run_shell(text: str, directory: Path, port: int) -> str:
     return printed
 
 
-def run_page(page: Path, directory: Path, only: list[Block] | None = None) -> Iterator[str]:
+def run_page(
+    page: Path, directory: Path, only: list[Block] | None = None, *, forks: bool = True
+) -> Iterator[str]:
     """Run the files and shell blocks of a page (or `only` these) in order; what each shell block printed, compared with
     the `text` after it."""
     ports = free_ports(10)
@@ -158,7 +164,7 @@ def run_page(page: Path, directory: Path, only: list[Block] | None = None) -> It
             left_out = bool(block.lacks)
             if left_out:
                 continue
-            printed = run_shell(here(block.text), directory, port)
+            printed = run_shell(here(block.text), directory, port, forks=forks)
             yield printed
         elif block.language == "console":
             left_out = True

@@ -32,7 +32,7 @@ def is_program(block: Block) -> bool:
 
 def test_the_files_and_commands_run_as_written_and_print_what_the_page_says(tmp_path):
     page = [block for block in blocks(README) if not is_make(block) and not is_program(block)]
-    assert len(list(run_page(README, tmp_path, page))) == 3
+    assert len(list(run_page(README, tmp_path, page, forks=False))) == 3
 
 
 async def test_the_programs_run_as_written(tmp_path, monkeypatch):

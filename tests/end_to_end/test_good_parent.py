@@ -211,10 +211,11 @@ def test_every_signal_that_can_be_caught_is_passed_on(place: Place) -> None:
         signal.SIGRTMIN + 3,
     ]
     program = (
-        "import signal, sys, time\n"
-        "log = open(sys.argv[1], 'a', buffering=1)\n"
-        "for n in map(int, sys.argv[2:]): signal.signal(n, lambda n, _: print(n, file=log))\n"
-        "print('ready', file=log)\n"
+        "import os, signal, sys, time\n"
+        "log = os.open(sys.argv[1], os.O_CREAT | os.O_APPEND | os.O_WRONLY)\n"
+        # no `print`: a line can be read before `print` returns, and a signal in that moment is a reentrant call of it
+        "for n in map(int, sys.argv[2:]): signal.signal(n, lambda n, _: os.write(log, b'%d\\n' % n))\n"
+        "os.write(log, b'ready\\n')\n"
         "while True: time.sleep(0.05)\n"
     )
     words = [sys.executable, "-c", program, str(log), *(str(int(number)) for number in numbers)]

@@ -134,7 +134,7 @@ def test_sigterm_tells_who_waits_to_come_back_and_ends_with_0_at_once(place: Pla
         ]
         eventually(lambda: server.status()["waiting"] == 50)
         began = time.monotonic()
-        assert server.stop() == 0
+        assert server.stop() == 0, server.log
         took = time.monotonic() - began
         replies = [question.result(30) for question in asked]
     assert {(reply.status, reply.words["code"]) for reply in replies} == {(503, "unavailable")}

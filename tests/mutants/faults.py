@@ -266,7 +266,7 @@ FAULTS = (
         "a pinned server is looked at and not verified",
         (
             Edit(
-                f"{_CORE}/node/server_trust.py",
+                f"{_CORE}/node/trust/server.py",
                 '        context = ssl.create_default_context(cadata=b"".join(known))\n',
                 "        return looking()\n",
             ),
@@ -790,7 +790,9 @@ FAULTS = (
         "a login leads to another origin",
         (
             Edit(
-                f"{_PAGE}/login.py", "len(path) <= _LONGEST and _OWN.fullmatch(path)", "path.startswith('/')"
+                f"{_PAGE}/login/routes.py",
+                "len(path) <= _LONGEST and _OWN.fullmatch(path)",
+                "path.startswith('/')",
             ),
         ),
         ("tests/runtime/page/test_login.py",),

@@ -109,6 +109,13 @@ async def test_a_program_that_says_so_serves_other_machines_and_warns(caplog):
         await serving
 
 
+async def test_a_network_of_proxies_that_is_every_address_is_a_warning(caplog):
+    proxies = ("0.0.0.0/0", "::/0", "10.0.0.0/8")
+    async with serving_source(StaticConfigSource({}), trusted_proxies=proxies):
+        said = [line.getMessage() for line in caplog.records if "--trusted-proxy" in line.getMessage()]
+    assert [line.split()[1] for line in said] == ["0.0.0.0/0", "::/0"]
+
+
 async def test_a_promise_travels_and_a_client_that_keeps_in_touch_promises_it():
     registration = NodeRegistration("a", "10.0.0.1")
     async with (

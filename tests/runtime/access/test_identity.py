@@ -75,7 +75,13 @@ class Guarded:
         return await self.source.evict(name) or await self._identities.release([name])
 
     async def _ask(
-        self, path: str, body: bytes, secret: str | None, wait: float = 0.0, keepalive: str | None = None
+        self,
+        path: str,
+        body: bytes,
+        secret: str | None,
+        wait: float = 0.0,
+        keepalive: str | None = None,
+        next_secret: str | None = None,
     ) -> Reply:
         route = self._routes[path]
         assert route.body is not None
@@ -84,6 +90,8 @@ class Guarded:
         )
         if keepalive is not None:
             headers["Cfgsync-Keepalive"] = keepalive
+        if next_secret is not None:
+            headers["Cfgsync-Next-Secret"] = next_secret
         call = Call(headers, value=route.body.decode(body))
         access = Admission(identities=self._identities)
         return await access.answer(route, call)
@@ -102,9 +110,16 @@ class Guarded:
         metadata: object = None,
         name: str = "node-1",
         keepalive: str | None = None,
+        next_secret: str | None = None,
     ) -> Reply:
         registration = NodeRegistration(name, "127.0.0.1").with_metadata(metadata)
-        return await self._ask("/register", encode_registration(registration), secret, keepalive=keepalive)
+        return await self._ask(
+            "/register",
+            encode_registration(registration),
+            secret,
+            keepalive=keepalive,
+            next_secret=next_secret,
+        )
 
     async def node(
         self, secret: str | None, name: str = "node-1", wait: float = 0.0, keepalive: str | None = None
@@ -292,6 +307,26 @@ async def test_an_unbound_name_is_acknowledged_for_without_a_secret() -> None:
         await guarded.register(None)
         await guarded.node(None)
         assert code(await guarded.ack(None)) == (204, "")
+
+
+@pytest.mark.parametrize("secret", ["short", "x" * 15, "y" * 513, "with blanks in its middle"])
+async def test_a_name_is_bound_to_no_secret_that_a_node_would_not_take(secret: str) -> None:
+    async with Guarded(MemoryStore()) as server:
+        refused = await server.register(secret)
+        assert code(refused) == (400, "invalid_request")
+        assert b"16 to 512 characters" in b"".join(refused.chunks)
+        assert await server.bindings() == {}
+        assert (await server.register("z" * 16)).status == 202
+
+
+@pytest.mark.parametrize("text", ["zz", "", "0" * 63, "A" * 64])
+async def test_a_next_secret_that_is_no_hash_is_400_and_nothing_is_registered(text: str) -> None:
+    async with Guarded(MemoryStore()) as server:
+        refused = await server.register(MINE, next_secret=text)
+        assert code(refused) == (400, "invalid_request")
+        assert b"Cfgsync-Next-Secret is not the SHA-256" in b"".join(refused.chunks)
+        assert await server.bindings() == {}
+        assert (await server.register(MINE, next_secret="0" * 64)).headers["Cfgsync-Next-Secret"] == "0" * 64
 
 
 async def test_evicting_frees_the_name_also_for_the_next_start() -> None:

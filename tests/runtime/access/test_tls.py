@@ -155,6 +155,21 @@ async def test_the_status_of_a_server_says_when_its_certificate_ends(authority: 
         assert server.url.startswith("https://127.0.0.1:")
 
 
+def test_the_certificate_of_a_ca_which_names_no_host_is_a_warning(
+    authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    key = tmp_path / "ca.key"
+    key.touch(0o600)
+    key.write_bytes(authority.private_pem())
+    ServerCertificate(str(authority.file), str(key))
+    assert (
+        f"the certificate in {authority.file} names no host, as a CA's: every node refuses it" in caplog.text
+    )
+    caplog.clear()
+    ServerCertificate(*map(str, authority.pair(ends=90)))
+    assert caplog.text == ""
+
+
 def test_a_certificate_that_is_not_valid_yet_is_a_warning(
     authority: Authority, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -60,7 +60,10 @@ def test_run_again_it_renews_the_server_s_certificate_and_nothing_else(
     after = contents(tmp_path)
     assert [name for name in FILES if before[name] != after[name]] == ["server.pem"]
     assert run(["tls", "init", "--host", "b.example", "--dir", str(tmp_path)]) == 0
-    assert "server.pem is for b.example, until" in capsys.readouterr().out
+    other = capsys.readouterr().out
+    assert "server.pem is for b.example, until" in other
+    assert "no longer for a.example: a node that uses such a name will refuse the server\n" in other
+    assert "no longer" not in "".join(first + again)
 
 
 def test_what_is_in_the_way_is_refused_in_two_lines_and_left(

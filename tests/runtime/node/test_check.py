@@ -54,6 +54,19 @@ def test_a_refusal_keeps_the_old_files_and_leaves_nothing_behind(
     assert Path(outputs.plan(ONE).paths[0]).read_text() == "one\n"
 
 
+@pytest.mark.parametrize(
+    "change",
+    ["echo mine >> etc/app.conf", "touch left-over", "rm b", "chmod 600 b", "mv b c; ln -s c b"],
+)
+def test_what_a_check_has_changed_is_not_installed(tmp_path: Path, change: str) -> None:
+    outputs = OutputDirectory(str(tmp_path / "out"))
+    checked_write(outputs, ONE, None)
+    with pytest.raises(CheckRefused, match="--check changed the files that it was given"):
+        checked_write(outputs, TWO, Check(f'cd "$CFGSYNC_STAGED" && {change}'))
+    assert Path(outputs.plan(ONE).paths[0]).read_text() == "one\n"
+    assert checked_write(outputs, TWO, Check('cat "$CFGSYNC_STAGED/b"')).changed
+
+
 def test_files_in_place_are_not_checked_again(outputs: OutputDirectory | ArtifactOutputMap) -> None:
     checked_write(outputs, ONE, None)
     assert not checked_write(outputs, ONE, Check("false")).changed

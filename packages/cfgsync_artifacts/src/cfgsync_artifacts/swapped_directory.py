@@ -71,10 +71,13 @@ def install(
                 return changed
 
 
-def is_current(target: str, files: Sequence[Placed]) -> bool:
-    """True when `DIR/current` holds exactly `files`, with content and modes, and nothing else. Changes nothing."""
+def is_current(target: str, files: Sequence[Placed], staged: str = "") -> bool:
+    """True when `DIR/current`, or the set that is `staged` in this directory, holds exactly `files`, with content and modes,
+    and nothing else. Changes nothing."""
     try:
         with directory(target) as root, directory(HOME, within=root, follow=False) as home:
+            if staged:
+                return _same(home, os.path.basename(staged), _tree(files), _passed_on(root))
             return _installed(home, current_number(root, target), _tree(files), _passed_on(root))
     except (OSError, DiskError):
         return False

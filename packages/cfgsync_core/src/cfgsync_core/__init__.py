@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from .node.outcomes import Rejected as Rejected
     from .node.outcomes import Unreachable as Unreachable
     from .node.outcomes import Untrusted as Untrusted
-    from .node.server_trust import InvalidTrust as InvalidTrust
-    from .node.server_trust import Trust as Trust
     from .node.server_url import InvalidServerUrl as InvalidServerUrl
     from .node.server_url import ServerUrl as ServerUrl
+    from .node.trust.server import InvalidTrust as InvalidTrust
+    from .node.trust.server import Trust as Trust
     from .node.watch import NodeWatch as NodeWatch
     from .node.watched_node import AppliedFiles as AppliedFiles
     from .server.bundle import InvalidBundle as InvalidBundle

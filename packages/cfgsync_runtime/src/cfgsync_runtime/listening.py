@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cfgsync_core.server import Route, documented
 
 from .access.admin_socket import AdminPlace, opened_admin_socket
-from .access.insecure import warn
+from .access.insecure import warn, warn_of_any_proxy
 from .errors import MachineRefused
 from .metrics.endpoint import metrics_routes
 from .metrics.observed import Observed
@@ -71,6 +71,7 @@ async def listening(
             f"cannot listen on {error.filename}: {error.strerror}", f"give another --port, or {do}"
         ) from error
     warn(host, observed.lacking)
+    warn_of_any_proxy(trusted_proxies)
     following = None if tls is None else asyncio.create_task(tls.follow(), name="cfgsync-certificate")
     try:
         # only now is the port known, and that it is ours

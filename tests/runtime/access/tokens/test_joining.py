@@ -217,7 +217,7 @@ async def test_a_refused_join_is_a_line_with_its_reason_once(caplog: pytest.LogC
     async with serving() as server:
         token = await server.token("web-*")
         for name in ("db-1", "db-1", "web-1", "web-2"):
-            await server.register(name, f"secret of {name}", token)
+            await server.register(name, f"the-secret-of-{name}", token)
         said = [record.getMessage() for record in caplog.records if "did not join" in record.getMessage()]
         assert [line.partition(":")[0] for line in said] == ["db-1 did not join", "web-2 did not join"]
         assert token not in caplog.text

@@ -74,9 +74,9 @@ async def test_one_that_was_never_used_is_replaced_by_another(node: Node) -> Non
     assert await node.read(NEW) == 200
 
 
-async def test_nobody_but_the_node_rotates_and_a_text_that_is_no_hash_is_ignored(node: Node) -> None:
+async def test_nobody_but_the_node_rotates_and_a_text_that_is_no_hash_is_400(node: Node) -> None:
     refused = await node.register(OTHER, NEW)
     assert (refused.status, NEXT_SECRET in refused.headers) == (409, False)
     reply = await node._ask(NodeRegistration("a", "10.0.0.1"), OLD, {NEXT_SECRET: "not a hash"})
-    assert (reply.status, NEXT_SECRET in reply.headers) == (200, False)
+    assert (reply.status, NEXT_SECRET in reply.headers) == (400, False)
     assert await node.read(NEW) == 403

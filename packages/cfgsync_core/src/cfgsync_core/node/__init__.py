@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from .requests import acknowledge_request as acknowledge_request
     from .requests import is_final as is_final
     from .requests import register_request as register_request
-    from .server_trust import hash_of as hash_of
-    from .server_trust import looking as looking
-    from .server_trust import secured as secured
-    from .server_trust import shown_chain as shown_chain
-    from .server_trust import why_unverified as why_unverified
-    from .signature import NotSigned as NotSigned
-    from .signature import Verify as Verify
+    from .trust.server import hash_of as hash_of
+    from .trust.server import looking as looking
+    from .trust.server import secured as secured
+    from .trust.server import shown_chain as shown_chain
+    from .trust.server import why_unverified as why_unverified
+    from .trust.signature import NotSigned as NotSigned
+    from .trust.signature import Verify as Verify
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -14,8 +14,8 @@ from ..text import error_text
 from ..wire.limits import MAX_PAYLOAD_BYTES
 from .received_answer import ReceivedAnswer
 from .requests import CONNECT_WITHIN, Lost, Request
-from .server_trust import looking, pin, shown_chain, verifying, why_unverified
 from .server_url import ServerUrl
+from .trust.server import looking, pin, shown_chain, verifying, why_unverified
 
 if TYPE_CHECKING:
     import ssl

@@ -20,7 +20,7 @@ from ..wire.protocol import CODE, ErrorBody, NotReady, decode_error, describe
 from .history import Regression, checked_generation, refuse_contradiction
 from .outcomes import Current, Fetched, FetchFailed, MissingForGood, Outcome, Refused, Rejected, Untrusted
 from .received_answer import ReceivedAnswer, RequestContext
-from .signature import NotSigned, signed
+from .trust.signature import NotSigned, signed
 
 USE_TLS: Final = "give --server with https://"
 RETRIED: Final = frozenset({404, 408, 425, 426, 429})

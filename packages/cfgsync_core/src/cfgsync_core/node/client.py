@@ -24,9 +24,9 @@ from .exchange import Done, Exchange, Pause, Send
 from .outcomes import Current, Fetched, FetchFailed, MissingForGood
 from .received_answer import RequestContext
 from .requests import PATIENCE, Lost, Request, acknowledge_request, node_request, register_request
-from .server_trust import Trust
 from .server_url import ServerUrl
-from .signature import Verify
+from .trust.server import Trust
+from .trust.signature import Verify
 from .watch import NodeWatch
 from .watched_node import AppliedFiles
 

@@ -19,7 +19,7 @@ from .hold import NOTICED, Hold
 from .outcomes import NotReadyInTime, Outcome, Unreachable
 from .received_answer import ReceivedAnswer, RequestContext
 from .requests import HOLD, Request, node_request, register_request
-from .signature import Verify
+from .trust.signature import Verify
 
 BASE: Final = 0.1  # s; full jitter: a pause is drawn between 0 and BASE doubled with each failure in a row
 CAP: Final = 5.0

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from ..store.contract import Version
-from .signature import Verify
+from .trust.signature import Verify
 
 
 class ReceivedAnswer(msgspec.Struct, frozen=True):

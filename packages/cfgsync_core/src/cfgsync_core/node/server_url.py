@@ -11,7 +11,7 @@ import msgspec
 
 from cfgsync_artifacts import CfgsyncError
 
-from .server_trust import Trust
+from .trust.server import Trust
 
 _PORTS: Final = {"http": 80, "https": 443}
 _HOST_AND_PORT: Final = re.compile(r"(\[[^/]+\]|[^:/]+):[0-9]+/*")

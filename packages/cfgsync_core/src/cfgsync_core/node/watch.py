@@ -18,7 +18,7 @@ from ..store.contract import Version
 from ..wire.registration import NodeRegistration
 from .acknowledger import Transport
 from .outcomes import Fetched
-from .signature import Verify
+from .trust.signature import Verify
 from .watched_node import ANSWER_WITHIN, AppliedFiles, WatchedNode
 
 

@@ -23,7 +23,7 @@ from .hold import NOTICED, SHORTEST, Hold
 from .outcomes import Current, Fetched, Untrusted
 from .received_answer import RequestContext
 from .requests import HOLD, Lost, node_request, promise_of, register_request
-from .signature import Verify
+from .trust.signature import Verify
 
 ANSWER_WITHIN: Final = 60.0  # s for a whole answer, beyond what it may be held
 

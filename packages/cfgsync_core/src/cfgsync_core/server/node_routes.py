@@ -76,6 +76,7 @@ def _header(description: str) -> dict[str, Any]:
     return {"description": description, "schema": {"type": "string"}}
 
 
+_SHA256: Final = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 _REGISTER: Final = Operation(
     "Register this node; an equal registration changes nothing",
     {
@@ -90,7 +91,7 @@ _REGISTER: Final = Operation(
     },
     "400 401 403 404 409 413 415 422 503 507",
     Registration,
-    headers={KEEPALIVE: "60", JOIN_TOKEN: "cfgsync_0123456789ab_A", NEXT_SECRET: "0" * 64},
+    headers={KEEPALIVE: "60", JOIN_TOKEN: "cfgsync_0123456789ab_A", NEXT_SECRET: _SHA256},
 )
 _NODE: Final = Operation(
     "Get this node's files; held while not ready with `Prefer: wait=SECONDS`",

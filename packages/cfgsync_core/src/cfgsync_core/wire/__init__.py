@@ -7,6 +7,7 @@ from cfgsync_artifacts import door
 if TYPE_CHECKING:
     from .headers import JOIN_TOKEN as JOIN_TOKEN
     from .headers import NEXT_SECRET as NEXT_SECRET
+    from .headers import NODE_SECRET as NODE_SECRET
     from .headers import parse_etags as parse_etags
     from .headers import parse_wait as parse_wait
     from .limits import MAX_BODY_BYTES as MAX_BODY_BYTES

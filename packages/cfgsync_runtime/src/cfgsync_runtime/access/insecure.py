@@ -89,6 +89,18 @@ def warn(host: str | Sequence[str], lacking: tuple[InsecureOption, ...]) -> None
         )
 
 
+def warn_of_any_proxy(networks: Sequence[str]) -> None:
+    """Log that a network of trusted proxies holds every address."""
+    for network in networks:
+        if ipaddress.ip_network(network).prefixlen == 0:
+            log.warning(
+                "--trusted-proxy %s is every address: any client can write another one into this log, and escape the limits"
+                " for its own; give the proxy's address",
+                network,
+                extra=event("any_proxy", network=network),
+            )
+
+
 def warn_of_open_documents() -> None:
     """Log that every program of this machine may read and write the documents."""
     log.warning(

@@ -21,7 +21,7 @@ from cfgsync_core.wire import CERTIFICATE_ENDS_SOON, TlsStatus
 
 from ..errors import InputError
 from ..process.threads import in_thread
-from .tls_facts import ca_hash_of, days_until, names_of
+from .tls_facts import ca_hash_of, days_until, names_a_host, names_of
 
 LOOK_EVERY: Final = 2.0
 """Seconds between two looks at the files."""
@@ -106,6 +106,7 @@ class ServerCertificate:
             one.not_valid_after_utc.timestamp(),
         )
         self.names = tuple(names_of(one))
+        self._names_a_host = names_a_host(one)
 
     def _read(self) -> tuple[ssl.SSLContext, x509.Certificate, str]:
         pem, key = _bytes_of(self._cert), _bytes_of(self._key)
@@ -147,6 +148,13 @@ class ServerCertificate:
                 self._key,
                 self._key,
                 extra=event("key_is_readable"),
+            )
+        if not self._names_a_host:
+            log.warning(
+                "TLS: the certificate in %s names no host, as a CA's: every node refuses it; give --tls-cert the server's own,"
+                " which `cfgsync tls init` writes to server.pem",
+                self._cert,
+                extra=event("certificate_without_host"),
             )
         if self.begins_at > time.time():
             log.warning(

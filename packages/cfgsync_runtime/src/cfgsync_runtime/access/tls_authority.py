@@ -42,12 +42,14 @@ _NAME: Final = re.compile(
 
 
 class Made(msgspec.Struct, frozen=True):
-    """What `init` has written: the `files`, the names and the end of the server's certificate, the hash of its CA."""
+    """What `init` has written: the `files`, the names and the end of the server's certificate, the hash of its CA; and the names
+    that the certificate before had, and this one has not."""
 
     files: tuple[str, ...]
     names: tuple[str, ...]
     ends: str
     ca_hash: str
+    gone: tuple[str, ...] = ()
 
 
 def is_host(name: str) -> bool:
@@ -72,6 +74,7 @@ def init(directory: str, hosts: Sequence[str]) -> Made:
             "give another --dir, or move them away; with ca.pem and ca.key there, the server's certificate is renewed",
         )
     files: list[str] = []
+    named: list[str] = []
     if is_there:
         authority, signer = _certificate(ca_pem), _key(ca_key)
         if authority.public_key() != signer.public_key():
@@ -81,7 +84,8 @@ def init(directory: str, hosts: Sequence[str]) -> Made:
         if server_pem in is_there:
             before = _certificate(server_pem)
             _refuse_stranger(before, authority, server_pem)
-            hosts = hosts or names_of(before)
+            named = names_of(before)
+            hosts = hosts or named
     if not hosts:
         raise MachineRefused("no --host is given", "give --host NAME for each name and address of the server")
     if not is_there:
@@ -100,7 +104,8 @@ def init(directory: str, hosts: Sequence[str]) -> Made:
     chain = server.public_bytes(Encoding.PEM) + authority.public_bytes(Encoding.PEM)
     replace_file(server_pem, chain, PUBLIC)  # in one step: a server may read it now
     facts = facts_of(server)
-    return Made((*files, server_pem), facts.names, facts.ends, facts_of(authority).ca_hash)
+    gone = tuple(name for name in named if name not in facts.names)
+    return Made((*files, server_pem), facts.names, facts.ends, facts_of(authority).ca_hash, gone)
 
 
 def _authority(key: ec.EllipticCurvePrivateKey) -> x509.Certificate:

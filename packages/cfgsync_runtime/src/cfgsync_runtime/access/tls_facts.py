@@ -66,6 +66,15 @@ def names_of(one: x509.Certificate) -> list[str]:
     return [str(name.value) for name in found if isinstance(name, x509.DNSName | x509.IPAddress)]
 
 
+def names_a_host(one: x509.Certificate) -> bool:
+    """False for a certificate without alternative names: no client looks at its common name any more."""
+    try:
+        one.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME)
+    except x509.ExtensionNotFound:
+        return False
+    return True
+
+
 def _is_authority(one: x509.Certificate) -> bool:
     try:
         found = one.extensions.get_extension_for_oid(ExtensionOID.BASIC_CONSTRAINTS).value

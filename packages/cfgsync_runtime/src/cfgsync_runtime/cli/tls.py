@@ -68,6 +68,8 @@ def init(
         raise typer.Exit(fail(1, str(error), error.hint)) from error
     print(f"wrote {', '.join(os.path.basename(file) for file in made.files)} in {directory}")
     print(f"server.pem is for {', '.join(made.names)}, until {made.ends}")
+    if made.gone:
+        print(f"no longer for {', '.join(made.gone)}: a node that uses such a name will refuse the server")
     print(f"--ca-hash {made.ca_hash}")
 
 

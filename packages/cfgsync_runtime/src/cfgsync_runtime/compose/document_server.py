@@ -26,7 +26,7 @@ from ..metrics.observed import Observed
 from ..metrics.requests import RequestCounts
 from ..operator.token_routes import token_routes
 from ..page.documents.answering import document_page_routes
-from ..page.login import login_routes
+from ..page.login.routes import login_routes
 from .backend import notifying, opened
 from .protection import refuse_open
 

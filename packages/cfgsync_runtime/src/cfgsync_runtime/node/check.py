@@ -77,7 +77,12 @@ def checked_write(
         return write(plan, patience)
     from ..program.signals import cleaned_up
 
+    def judge(staged: str) -> None:
+        check(staged)
+        if not in_place(plan, staged):
+            raise CheckRefused("--check changed the files that it was given; it may only read them")
+
     with cleaned_up():
         if not plan.whole and not in_place(plan):
             check.in_copy(files)
-        return write(plan, patience, check)
+        return write(plan, patience, judge)

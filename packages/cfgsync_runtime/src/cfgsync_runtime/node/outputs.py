@@ -183,10 +183,10 @@ def write(
     return Written(plan.paths, changed, notes=tuple(notes))
 
 
-def in_place(plan: Plan) -> bool:
-    """True when every file on disk has the plan's content and mode, and a whole directory holds nothing else. Each file is
-    read again; nothing is written."""
-    return is_current(plan.files[0].directory, plan.files) if plan.whole else all_hold(plan.files)
+def in_place(plan: Plan, staged: str = "") -> bool:
+    """True when every file on disk has the plan's content and mode, and a whole directory (or the one where it is `staged`) holds
+    nothing else. Each file is read again; nothing is written."""
+    return is_current(plan.files[0].directory, plan.files, staged) if plan.whole else all_hold(plan.files)
 
 
 def _within_limits(files: Iterable[Placeable]) -> tuple[Placeable, ...]:

@@ -11,7 +11,7 @@ from cfgsync_core.server import Call, Operation, Reply, Response, Route
 from cfgsync_core.wire import NodeDetails, StatusSource
 
 from ..access.tokens.tokens import Tokens
-from .login import login_routes
+from .login.routes import login_routes
 
 if TYPE_CHECKING:
     from .views import Views

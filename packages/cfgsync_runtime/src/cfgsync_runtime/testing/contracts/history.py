@@ -194,9 +194,9 @@ async def check_history_is_bounded_by_bytes_as_well(open_backend: OpenBackend) -
         assert await store.changes(B, Version(epoch, 0)) == Gap(Version(epoch, head))
         recent = await the_changes(store, Version(epoch, head - 40))
         assert sum(len(each) for change in recent for each in change.writes.values() if each) > 40 * value
-        every = [
-            since
-            for since in range(head)
-            if not isinstance(await store.changes(B, Version(epoch, since)), Gap)
-        ]
-        assert (head - every[0]) * value <= HISTORY_BYTES
+        gone, kept = 0, head - 40  # each look reads all that is kept since then, so there are few
+        while kept - gone > 1:
+            since = (gone + kept) // 2
+            is_gone = isinstance(await store.changes(B, Version(epoch, since)), Gap)
+            gone, kept = (since, kept) if is_gone else (gone, since)
+        assert (head - kept) * value <= HISTORY_BYTES

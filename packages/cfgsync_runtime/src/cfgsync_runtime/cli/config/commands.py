@@ -9,10 +9,9 @@ import typer
 
 from cfgsync_core.text import plain
 
-from . import config_environments, config_files
-from .app import PLAIN
-from .parts.documents import words
-from .parts.documents.client import (
+from ..app import PLAIN
+from ..parts.documents import words
+from ..parts.documents.client import (
     HERE,
     MERGE_PATCH,
     DocumentClient,
@@ -23,8 +22,9 @@ from .parts.documents.client import (
     in_a_place,
     precondition,
 )
-from .parts.documents.watch import WatchedDocument, run_for_each, values
-from .parts.server_flags import DEFAULT_SERVER, AsJson, AskedServer, asking_a_server
+from ..parts.documents.watch import WatchedDocument, run_for_each, values
+from ..parts.server_flags import DEFAULT_SERVER, AsJson, AskedServer, asking_a_server
+from . import environments, files
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 
@@ -258,9 +258,9 @@ def watch(
             print((value.data or b"null").decode(), flush=True)
 
 
-app.command(short_help="What differs between two environments.")(config_environments.diff)
-app.command(short_help="Write one environment's value in another one.")(config_environments.promote)
-app.command(short_help="Open a document in an editor.")(config_files.edit)
-app.command(short_help="The JSON Schema of a document.")(config_files.schema)
-app.command(short_help="Documents as files, once or for good.")(config_files.export)
-app.command("import", short_help="Files as documents, in one revision.")(config_files.import_)
+app.command(short_help="What differs between two environments.")(environments.diff)
+app.command(short_help="Write one environment's value in another one.")(environments.promote)
+app.command(short_help="Open a document in an editor.")(files.edit)
+app.command(short_help="The JSON Schema of a document.")(files.schema)
+app.command(short_help="Documents as files, once or for good.")(files.export)
+app.command("import", short_help="Files as documents, in one revision.")(files.import_)

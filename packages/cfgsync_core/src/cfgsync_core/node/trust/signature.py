@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from ..errors import IntegrityError
+from ...errors import IntegrityError
 
 Verify: TypeAlias = Callable[[str | None, str, str | None, str], int]
 """Checks the text of `Cfgsync-Signature` (None: there is none) for an identifier, a generation (None: of a static source)

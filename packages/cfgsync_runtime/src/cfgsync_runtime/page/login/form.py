@@ -9,10 +9,10 @@ import msgspec
 
 from cfgsync_core.server import Reply
 
-from .assets import assets
-from .document import document
-from .formatting import section
-from .markup import Markup, el
+from ..assets import assets
+from ..document import document
+from ..formatting import section
+from ..markup import Markup, el
 
 _SENT: Final = {"method": "post", "class_": "login"}
 

@@ -14,11 +14,11 @@ from cfgsync_core import InvalidRequest
 from cfgsync_core.log_events import event
 from cfgsync_core.server import Body, Call, Principal, Reply, Route, refusal
 
-from ..access.admission import cookie_name, cookie_of, is_own_origin
-from ..access.tokens.tokens import SESSION_SECONDS, Tokens
+from ...access.admission import cookie_name, cookie_of, is_own_origin
+from ...access.tokens.tokens import SESSION_SECONDS, Tokens
 
 if TYPE_CHECKING:
-    from .login_form import LoginForm
+    from .form import LoginForm
 
 MOST_BYTES: Final = 4_096
 _OWN: Final = re.compile(r"/(?:\w[\w.~-]*(?:/\w[\w.~-]*)*)?(?:\?[\w.~%=&+*-]*)?", re.ASCII)
@@ -105,6 +105,6 @@ def _record(call: Call, name: str | None) -> None:
 
 
 def _load() -> type[LoginForm]:
-    from .login_form import LoginForm
+    from .form import LoginForm
 
     return LoginForm

@@ -12,6 +12,8 @@ import uvloop
 
 from cfgsync_core import InvalidTrust, ServerUrl, Trust
 from cfgsync_core.node import hash_of, looking, shown_chain
+from cfgsync_core.node.requests import Lost
+from cfgsync_core.node.trust.server import pin
 from tests.certificates import Authority, server_context
 
 
@@ -44,6 +46,21 @@ def test_the_chain_that_a_server_shows_can_be_read_before_it_is_verified(loop, t
     with asyncio.Runner(loop_factory=loop) as runner:
         assert runner.run(shown()) == ([own, ca], [own, ca])
     assert hash_of(ca) == authority.hash
+
+
+def test_the_hash_of_the_server_s_own_certificate_is_refused_where_its_ca_is_shown_too(
+    tmp_path: Path,
+) -> None:
+    """A node that took it would be locked out by the next renewal."""
+    own, ca = (
+        ssl.PEM_cert_to_DER_cert(f"{one}-----END CERTIFICATE-----\n")
+        for one in _pems(Authority(tmp_path).pair()[0])
+    )
+    with pytest.raises(Lost, match="is the hash of the server's own certificate, and not of its CA"):
+        pin(Trust.parse("", hash_of(own)), [own, ca])
+    pin(Trust.parse("", hash_of(ca)), [own, ca])
+    pin(Trust.parse("", f"{hash_of(own)},{hash_of(ca)}"), [own, ca])
+    pin(Trust.parse("", hash_of(own)), [own])  # signed by itself, as far as this side can tell
 
 
 def _pems(file: Path) -> list[str]:

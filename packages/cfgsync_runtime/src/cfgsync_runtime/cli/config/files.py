@@ -11,9 +11,9 @@ from cfgsync_core import InvalidRequest
 from cfgsync_core.text import counted, plain
 from cfgsync_documents.service import canonical
 
-from ..errors import InputError
-from .parts.documents import words
-from .parts.documents.client import (
+from ...errors import InputError
+from ..parts.documents import words
+from ..parts.documents.client import (
     DEFAULT,
     HERE,
     App,
@@ -26,11 +26,11 @@ from .parts.documents.client import (
     content_of,
     in_a_place,
 )
-from .parts.documents.directory import Directory
-from .parts.documents.edited import EditedText
-from .parts.documents.watch import again_after
-from .parts.messages import NoAnswer, note
-from .parts.server_flags import DEFAULT_SERVER, AsJson, AskedServer, asking_a_server
+from ..parts.documents.directory import Directory
+from ..parts.documents.edited import EditedText
+from ..parts.documents.watch import again_after
+from ..parts.messages import NoAnswer, note
+from ..parts.server_flags import DEFAULT_SERVER, AsJson, AskedServer, asking_a_server
 
 HOLD_SECONDS: Final = 20
 OneNamespace = Annotated[

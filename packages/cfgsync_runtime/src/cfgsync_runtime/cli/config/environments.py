@@ -9,9 +9,9 @@ import typer
 
 from cfgsync_core.text import plain
 
-from ..errors import InputError
-from .parts.documents import words
-from .parts.documents.client import (
+from ...errors import InputError
+from ..parts.documents import words
+from ..parts.documents.client import (
     DEFAULT,
     App,
     DocumentClient,
@@ -22,8 +22,8 @@ from .parts.documents.client import (
     ScopeWrite,
     another_revision,
 )
-from .parts.messages import NoAnswer
-from .parts.server_flags import DEFAULT_SERVER, AsJson, AskedServer, asking_a_server
+from ..parts.messages import NoAnswer
+from ..parts.server_flags import DEFAULT_SERVER, AsJson, AskedServer, asking_a_server
 
 
 @asking_a_server

@@ -16,7 +16,7 @@ import msgspec
 
 from cfgsync_artifacts import CfgsyncError
 
-from .requests import Lost
+from ..requests import Lost
 
 if TYPE_CHECKING:
     import ssl  # 20 ms that a plain connection does not spend: each function loads it
@@ -123,6 +123,12 @@ def pin(trust: Trust, chain: list[bytes]) -> None:
         raise Lost(
             f"unknown CA: the server shows no certificate with {trust.ca_hash.replace(',', ' or ')}",
             _OTHER_CA,
+        )
+    if len(shown) > 1 and found == {hash_of(chain[0])}:
+        raise Lost(
+            f"{hash_of(chain[0])} is the hash of the server's own certificate, and not of its CA: it would be wrong"
+            " after the next renewal",
+            "give the --ca-hash that `cfgsync tls show URL` prints, once you have compared it with `cfgsync tls show FILE` there",
         )
     _pinned.update((one, shown[one]) for one in found)
 

@@ -1,0 +1,1 @@
+"""How a node knows that a server is its own, and an answer what was signed."""
