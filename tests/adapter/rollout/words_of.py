@@ -27,7 +27,8 @@ class PaperFleet:
         self.given: dict[int, dict[str, str]] = {}
         self.runs = dict.fromkeys(self.groups, "d1")
         self.mark: dict[str, Mark] = dict.fromkeys(self.groups, "steady")
-        self.spoken: dict[str, Spoken] = {name: Spoken(1, generation(1), "d1") for name in self.groups}
+        self.spoken: dict[str, Spoken] = {name: Spoken(1, generation(1)) for name in self.groups}
+        self.healthy = dict(self.runs)
         self.revision = 1
         self.number = 1
         self.target = Target(generation(1))
@@ -39,6 +40,9 @@ class PaperFleet:
     def digest(self, name: str) -> str:
         return self.given.get(self.number, {}).get(name, f"d{self.number}")
 
+    def has(self, name: str) -> bool:
+        return self.healthy.get(name) == self.digest(name) and self.mark[name] == "steady"
+
     def fleet(self) -> Fleet:
         groups: dict[str, set[str]] = {}
         for name, group in self.groups.items():
@@ -48,7 +52,7 @@ class PaperFleet:
             self.target,
             groups,
             lambda name: self.spoken.get(name, NOTHING),
-            self.digest,
+            self.has,
             [name for name, spoken in self.spoken.items() if spoken.failed],
             None if here is None else {group: len(names & here) for group, names in groups.items()},
             lambda name: here is not None and name in here,
@@ -77,7 +81,7 @@ class PaperFleet:
         return {name for name, turn in self.words.turns.items() if before.get(name) != turn}
 
     def answer(self, name: str, *, starts: bool = False, turns: bool = True) -> str:
-        return answer(self.words, self.fleet(), self.policy, self.asking(name, starts=starts, turns=turns))
+        return answer(self.words, self.target, self.policy, self.asking(name, starts=starts, turns=turns))
 
     def take(self, name: str) -> None:
         """The node gets its files and changes: it is on trial."""
@@ -86,14 +90,16 @@ class PaperFleet:
 
     def apply(self, name: str) -> None:
         """The node is healthy on what it runs, and says so."""
-        self._say(name, Spoken(0, self._made_of(name), self.runs[name]))
+        self.healthy[name] = self.runs[name]
+        self._say(name, Spoken(0, self._made_of(name)))
         self.mark[name] = "steady"
+        self.settle()
 
     def fail(self, name: str, reason: str = "exit 1") -> None:
         """The node is not healthy on what it runs: it goes back, and says so."""
         before = self.spoken[name]
         failed, digest = self._made_of(name), self.runs[name]
-        self._say(name, Spoken(0, before.applied, before.digest, failed, digest, reason))
+        self._say(name, Spoken(0, before.applied, failed, digest, reason))
         self.mark[name] = "refused"
 
     def expire(self, name: str) -> None:

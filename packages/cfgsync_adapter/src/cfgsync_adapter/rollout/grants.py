@@ -14,7 +14,7 @@ from cfgsync_core import NEVER
 
 from .policy import Rollout
 from .settlement import replaced
-from .words import Asking, Fleet, GivenTurn, Words
+from .words import Asking, Fleet, GivenTurn, Target, Words
 
 PRESENCE: Final = 60.0
 """Seconds. Nodes that were heard of within them are present."""
@@ -27,7 +27,7 @@ Answer: TypeAlias = Literal["files", "unchanged", "kept"]
 """`files`: 200. `unchanged`: 304 with the generation, the node has these files. `kept`: 304 without it, not its turn."""
 
 
-def answer(words: Words, fleet: Fleet, policy: Rollout, asking: Asking) -> Answer:
+def answer(words: Words, target: Target, policy: Rollout, asking: Asking) -> Answer:
     """What a node that the current generation holds is answered, in the order of the table in rollout.md."""
     record = words.record
     if asking.known is None:
@@ -40,7 +40,7 @@ def answer(words: Words, fleet: Fleet, policy: Rollout, asking: Asking) -> Answe
         # one that has refused these files tries them again only in a turn of its own
         tries_again = asking.turn is not None and asking.turn.mark == "refused" and may_have
         return "files" if tries_again else "unchanged"
-    if policy.mode == "all" or fleet.target.at_once or record.promoted:
+    if policy.mode == "all" or target.at_once or record.promoted:
         return "files"
     if asking.turn is not None and may_have:
         return "files"

@@ -125,12 +125,7 @@ def is_whole(words: Words, fleet: Fleet) -> bool:
         return False
     if record.generation != fleet.target.generation:
         return False
-    for names in fleet.groups.values():
-        for name in names:
-            given, spoken = fleet.given(name), fleet.spoken(name)
-            if given is not None and (spoken.digest != given or spoken.failed_digest == given):
-                return False
-    return True
+    return all(fleet.has(name) for names in fleet.groups.values() for name in names)
 
 
 def replaced(record: Record, **fields: Any) -> Record:

@@ -17,6 +17,9 @@ from cfgsync_core.wire import Turn
 
 STATE = "state"
 TURN = "turn/"
+OUTCOME = "outcome/"
+OUTCOMES = 100
+"""The store keeps how so many rollouts ended, in a ring."""
 
 Phase: TypeAlias = Literal["rolling", "canary", "paused", "halted"]
 
@@ -36,7 +39,7 @@ class Failed(msgspec.Struct, frozen=True, omit_defaults=True):
     again: bool = False
 
 
-class GivenTurn(msgspec.Struct, frozen=True, omit_defaults=True):
+class GivenTurn(msgspec.Struct, frozen=True, omit_defaults=True, tag="turn"):
     """A node's leave to change to the files `digest` of `generation`. `after` is the revision of its acknowledgement at
     that moment: an older one does not end this turn. A turn that has `ended` badly keeps its place until the node is
     through, or an operator frees it."""
@@ -48,7 +51,7 @@ class GivenTurn(msgspec.Struct, frozen=True, omit_defaults=True):
     ended: Ended = ""
 
 
-class Record(msgspec.Struct, frozen=True, omit_defaults=True):
+class Record(msgspec.Struct, frozen=True, omit_defaults=True, tag="state"):
     """Key `state`: the rollout of one generation.
 
     `before` is the last generation that everybody came through. `through` counts by group the nodes that ended a turn for
@@ -109,7 +112,6 @@ class Spoken(msgspec.Struct, frozen=True):
 
     revision: int = 0
     applied: Version | None = None
-    digest: str | None = None
     failed: Version | None = None
     failed_digest: str = ""
     reason: str = ""
@@ -120,7 +122,7 @@ NOTHING = Spoken()
 
 class Fleet(msgspec.Struct, frozen=True):
     """What a decision reads besides the words: the current generation, the registered nodes that take turns by group, what
-    each has acknowledged, and what the current generation gives it (None: no files, or not yet).
+    each has acknowledged, and whether a node `has` what the current generation gives it (also when that is nothing).
 
     `failing` are those whose last acknowledgement is a failure. `present` counts by group those that were heard of within
     `PRESENCE` seconds, for which `is_present` is true; None when other servers may have heard of others, and the rule of
@@ -130,7 +132,7 @@ class Fleet(msgspec.Struct, frozen=True):
     target: Target
     groups: Mapping[str, Collection[str]]
     spoken: Callable[[str], Spoken]
-    given: Callable[[str], str | None]
+    has: Callable[[str], bool]
     failing: Collection[str] = ()
     present: Mapping[str, int] | None = None
     is_present: Callable[[str], bool] = lambda identifier: False
@@ -162,11 +164,19 @@ class Asking(msgspec.Struct, frozen=True):
     starts: bool = False
 
 
+class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
+    """How the rollout of generation `number` ended: `rolled out`, `halted`, `reverted by 14`."""
+
+    number: int
+    words: str
+
+
 class Step(msgspec.Struct, frozen=True):
-    """What to commit: `state` and the turns that changed (None: gone)."""
+    """What to commit: `state`, the turns that changed (None: gone), and how a rollout ended, if one did."""
 
     state: Record
     turns: Mapping[str, GivenTurn | None]
+    outcomes: tuple[Outcome, ...] = ()
 
     @classmethod
     def between(cls, before: Words, after: Words) -> Step | None:
@@ -178,4 +188,29 @@ class Step(msgspec.Struct, frozen=True):
             name: turn for name, turn in new.items() if old.get(name) != turn
         }
         turns.update(dict.fromkeys(name for name in old if name not in new))
-        return cls(msgspec.structs.replace(after.record, steps=before.record.steps + 1), turns)
+        return cls(
+            msgspec.structs.replace(after.record, steps=before.record.steps + 1),
+            turns,
+            _outcomes(before.record, after.record),
+        )
+
+    def writes(self) -> dict[str, Record | GivenTurn | Outcome | None]:
+        """The same by key."""
+        return {
+            STATE: self.state,
+            **{TURN + name: turn for name, turn in self.turns.items()},
+            **{f"{OUTCOME}{one.number % OUTCOMES:02}": one for one in self.outcomes},
+        }
+
+
+def _outcomes(before: Record, after: Record) -> tuple[Outcome, ...]:
+    number = after.generation.revision
+    found = []
+    if before.generation != after.generation and after.reverts:
+        taken_back = range(max(after.reverts + 1, number - OUTCOMES + 1), number)
+        found += [Outcome(one, f"reverted by {number}") for one in taken_back]
+    if after.whole and not (before.whole and before.generation == after.generation):
+        found.append(Outcome(number, "rolled out"))
+    if after.halted and not before.halted and not after.reverting:
+        found.append(Outcome(number, "halted"))
+    return tuple(found)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .payload import first_extended as first_extended
     from .payload import paths_of as paths_of
     from .protocol import ErrorBody as ErrorBody
+    from .protocol import Kept as Kept
     from .protocol import NodeRequest as NodeRequest
     from .protocol import decode_registration as decode_registration
     from .protocol import decode_stored as decode_stored

@@ -198,7 +198,6 @@ async def serving_snapshot(
             status,
             pages,
             evict=partial(_evicted, source, identities),
-            shared=hints is not None,
             sign=sign,
         )
         routes += token_routes(tokens, tls)
@@ -226,14 +225,13 @@ def fleet_routes(
     pages: WatchStreams,
     *,
     evict: Callable[[str], Awaitable[bool]],
-    shared: bool = False,
     sign: Sign | None = None,
 ) -> list[Route]:
     """The routes of a server of registrations, without the page and the common routes."""
     state = CfgsyncServerState(
         source,
         status,
-        shared=source if shared else None,
+        fleet=source,
         acknowledging=source,
         presence=source,
         evict=evict,
