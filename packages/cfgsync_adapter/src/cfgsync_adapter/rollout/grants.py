@@ -36,11 +36,14 @@ def answer(words: Words, target: Target, policy: Rollout, asking: Asking) -> Ans
     may_have = (
         turn is not None and not turn.ended and turn.digest == asking.digest and _may_have(words, asking)
     )
+    is_for_everybody = (target.at_once or record.promoted) and not record.reverting
     if asking.known == asking.digest:
-        # one that has refused these files tries them again only in a turn of its own
-        tries_again = asking.turn is not None and asking.turn.mark == "refused" and may_have
-        return "files" if tries_again else "unchanged"
-    if policy.mode == "all" or target.at_once or record.promoted:
+        # one that has refused these files tries them again only when an operator lets it
+        failure = record.failure_of(asking.identifier)
+        may_again = failure is not None and failure.again if is_for_everybody else may_have and turn.again
+        has_refused = asking.turn is not None and asking.turn.mark == "refused"
+        return "files" if has_refused and may_again else "unchanged"
+    if policy.mode == "all" or is_for_everybody:
         return "files"
     if asking.turn is not None and may_have:
         return "files"
@@ -86,7 +89,7 @@ def granted(words: Words, fleet: Fleet, policy: Rollout, asking: Iterable[Asking
         if not record.reverts and others_on_trial >= max(1, record.through.get(group, 0)):
             continue
         others = sum(on_trial.values()) - (own is not None and not own.ended)
-        if _is_canary(words, policy) and through + others >= policy.canary:
+        if not has_failed and _is_canary(words, policy) and through + others >= policy.canary:
             continue
         if others_present(fleet, group, name) < needed_beside(fleet.count(group, name)):
             continue
@@ -94,7 +97,9 @@ def granted(words: Words, fleet: Fleet, policy: Rollout, asking: Iterable[Asking
             out[own.group] -= 1
             on_trial[own.group] -= not own.ended
             late[own.group] -= own.ended == "late"
-        turns[name] = GivenTurn(record.generation, group, one.digest, fleet.spoken(name).revision)
+        failure = record.failure_of(name)
+        again = failure is not None and failure.again
+        turns[name] = GivenTurn(record.generation, group, one.digest, fleet.spoken(name).revision, again=again)
         out[group] += 1
         on_trial[group] += 1
         for failures in (failed, behind):
@@ -137,6 +142,8 @@ def _wants(words: Words, asking: Asking) -> bool:
 def _may_have(words: Words, asking: Asking) -> bool:
     """These files have not failed on this node, and while it is halted, on nobody."""
     record = words.record
+    if record.reverting:
+        return False
     failure = record.failure_of(asking.identifier)
     if failure is not None and asking.digest in failure.digests:
         return False

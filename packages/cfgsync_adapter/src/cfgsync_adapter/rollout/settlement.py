@@ -55,9 +55,11 @@ def settled(words: Words, fleet: Fleet, policy: Rollout, well: Collection[str] =
             failed[name] = _failure(spoken, record.failure_of(name))
             behind.pop(name, None)
     for name in () if record.whole else fleet.failing:  # without a turn: it started with the new files
-        spoken = fleet.spoken(name)
-        if spoken.failed == record.generation and name not in words.turns and record.failure_of(name) is None:
+        spoken, before = fleet.spoken(name), record.failure_of(name)
+        is_new = before is None or before.again
+        if spoken.failed == record.generation and name not in words.turns and is_new:
             failed[name] = _failure(spoken, None)
+            behind.pop(name, None)
     for name, failure in (record.failed | record.left_behind).items():
         if name not in turns and (name in well or _is_through(fleet.spoken(name), failure.generation)):
             failed.pop(name, None)

@@ -41,7 +41,8 @@ class Failed(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class GivenTurn(msgspec.Struct, frozen=True, omit_defaults=True, tag="turn"):
     """A node's leave to change to the files `digest` of `generation`. `after` is the revision of its acknowledgement at
-    that moment: an older one does not end this turn. A turn that has `ended` badly keeps its place until the node is
+    that moment: an older one does not end this turn. `again`: an operator lets the node try files that it has refused.
+    A turn that has `ended` badly keeps its place until the node is
     through, or an operator frees it."""
 
     generation: Version
@@ -49,6 +50,7 @@ class GivenTurn(msgspec.Struct, frozen=True, omit_defaults=True, tag="turn"):
     digest: str
     after: int = 0
     ended: Ended = ""
+    again: bool = False
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True, tag="state"):
