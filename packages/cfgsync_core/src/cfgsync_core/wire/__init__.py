@@ -6,13 +6,20 @@ from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
     from .headers import JOIN_TOKEN as JOIN_TOKEN
+    from .headers import NEXT as NEXT
     from .headers import NEXT_SECRET as NEXT_SECRET
+    from .headers import TURN as TURN
+    from .headers import Mark as Mark
+    from .headers import Turn as Turn
+    from .headers import is_group as is_group
     from .headers import parse_etags as parse_etags
+    from .headers import parse_turn as parse_turn
     from .headers import parse_wait as parse_wait
     from .limits import MAX_BODY_BYTES as MAX_BODY_BYTES
     from .limits import MAX_CONDITIONS as MAX_CONDITIONS
     from .limits import MAX_FILE_BYTES as MAX_FILE_BYTES
     from .limits import MAX_FILES as MAX_FILES
+    from .limits import MAX_GROUP_NAME as MAX_GROUP_NAME
     from .limits import MAX_NAMES as MAX_NAMES
     from .limits import MAX_NOT_READY_CHARACTERS as MAX_NOT_READY_CHARACTERS
     from .limits import MAX_PAGE_NODES as MAX_PAGE_NODES
