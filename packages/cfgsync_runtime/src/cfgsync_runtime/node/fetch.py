@@ -124,7 +124,7 @@ def fetch(
         later = (not acknowledge and not ending.report.exit) or ending.on_trial
         if state is not None and isinstance(outcome, Fetched | Untrusted) and reports and not later:
             ending = msgspec.structs.replace(
-                ending, acknowledged=_acknowledge(transport, secret, outcome, ending)
+                ending, acknowledged=_acknowledge(transport, secret, outcome, ending, turn)
             )
     if mode is ConfigStartupMode.DEGRADED and ending.report.exit in may_degrade:
         return degraded(ending, outputs, state, max_stale)
@@ -224,14 +224,19 @@ def _not_installed(
 
 
 def _acknowledge(
-    transport: HttpTransport, secret: str | None, outcome: Fetched | Untrusted, ending: Ending
+    transport: HttpTransport,
+    secret: str | None,
+    outcome: Fetched | Untrusted,
+    ending: Ending,
+    turn: TurnAtStart | None,
 ) -> bool:
     """Acknowledge the files once, over the open connection, just before the program starts (docs/adr/0011). The answer
     changes nothing. False when a watching node has to acknowledge it again."""
     report = ending.report
     failure = (ending.for_others or report.message) if report.exit else None
     digest = outcome.to_acknowledge if isinstance(outcome, Fetched) else outcome.digest
-    words = Acknowledgement.of(report.identifier, outcome.generation, digest, failure)
+    group = None if turn is None else turn.group
+    words = Acknowledgement.of(report.identifier, outcome.generation, digest, failure, group=group)
     if words is None:
         return True
     try:
