@@ -141,6 +141,7 @@ def test_a_change_waits_for_its_turn_is_on_trial_and_is_applied_when_it_is_healt
         eventually(lambda: len(server.asked) > asked + 1)
         assert {one.turn for one in server.asked} == {"etcd; steady"}
         assert (node.text, node.said) == ("one", ["start one"])
+        eventually(lambda: node.notes.count("a: generation 2 waits for this node's turn") == 1)
 
         server.may_change = True
         eventually(lambda: node.said == ["start one", "start two"])

@@ -77,6 +77,7 @@ class Watcher:
         self._transport = ThreadedTransport(server, moved, state.kept_secret)
         self._ended, self._code = asyncio.Event(), 0
         self._is_dead = False
+        self._waits_for = ""  # the generation for which the node waits its turn
         self._interrupts = 0
         self.changes = Changes(
             outputs,
@@ -204,6 +205,11 @@ class Watcher:
         return not self._is_dead and self.changes.is_used(digest)
 
     async def _confirmed(self, held: AppliedFiles) -> None:
+        if self.watch.waits_for != self._waits_for:
+            self._waits_for = self.watch.waits_for
+            if self._waits_for:
+                number = self._waits_for.rpartition(".")[2]
+                self._say(f"{self._identifier}: generation {number} waits for this node's turn")
         now = time.monotonic()
         if self._noted[0] == held.version and now - self._noted[1] < CONFIRMED_EVERY:
             return
