@@ -40,13 +40,15 @@ def say(server: Server, **words: str) -> None:
 
 
 class Watch:
-    """A `fetch --watch` of one node, with a command that notes its starts and signals."""
+    """A `fetch --watch` of one node, with a command that notes its starts and signals, and has proved a change at once unless
+    `flags` say otherwise."""
 
     def __init__(self, place: Place, url: str, name: str, *flags: str, command: bool = True,
                  environment: dict[str, str] | None = None) -> None:  # fmt: skip
         self.log = place.directory / f"{name}.log"
         self.file = place.current(name) / "text"
         words = ["--", "sh", "-c", COMMAND.format(log=self.log, file=self.file)] if command else []
+        flags = ("--healthy-after", "0", *flags) if command else flags
         self.process, self.errors = place.start(
             *place.fetching(url, name, "--watch", *flags, *words), environment=environment
         )

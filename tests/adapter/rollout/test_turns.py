@@ -180,14 +180,14 @@ async def test_resume_promote_and_pause_and_a_command_about_another_generation()
         turns = source.parts.turns
         async with Crowd(Taker(name, lambda: source, Watched(), bad=()) for name in NAMES[:4]) as crowd:
             await booted(source, crowd)
-            number = source.generation.number
+            text = source.generation.text
             crowd.takers["n01"].bad = frozenset({"second"})
             with pytest.raises(NotThisGeneration):
-                await turns.command(commands.pause, number + 1)
-            await turns.command(commands.pause, number)
+                await turns.command(commands.pause, f"{text}1")
+            await turns.command(commands.pause, text)
             await renew(materializer, "second", source.parts.operator.renew)
             assert record(source).phase == "paused"
-            await turns.command(commands.resume, number + 1)
+            await turns.command(commands.resume, source.generation.text)
             await eventually(lambda: record(source).halted)
             await turns.command(commands.resume)
             await eventually(lambda: len(crowd.with_note("second")) == 3)

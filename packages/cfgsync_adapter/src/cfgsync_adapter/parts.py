@@ -125,6 +125,7 @@ class SourceParts:
             seen,
             self.membership,
             self._delivery,
+            self.turns,
         )
         # in the order in which they are opened: see `Acknowledgements.forget_strays`
         self._mirrors = (

@@ -41,7 +41,7 @@ class Rollout(msgspec.Struct, frozen=True):
             if value not in words:
                 raise ValueError(f"{name}={value!r}: give {' or '.join(map(repr, words))}")
         for name, share in (("max_parallel", self.max_parallel), ("max_failures", self.max_failures)):
-            if not _is_share(share):
+            if not is_share(share):
                 raise ValueError(f"{name}={share!r}: give a number, or a share as '10%'")
         if share_of(self.max_parallel, 1_000_000) < 1:
             raise ValueError(f"max_parallel={self.max_parallel!r}: give at least 1, or more than 0%")
@@ -68,7 +68,8 @@ def share_of(share: int | str, nodes: int) -> int:
     return int(share)
 
 
-def _is_share(share: object) -> bool:
+def is_share(share: object) -> bool:
+    """Whether this is a number of nodes, or a share of them up to 100 %."""
     if isinstance(share, bool):
         return False
     found = _SHARE.fullmatch(str(share)) if isinstance(share, int | str) else None

@@ -14,6 +14,7 @@ from cfgsync_core import Conflict, RevisionedStore, Unavailable, Version
 from cfgsync_core.follow import BucketMirror, OtherServers
 from cfgsync_core.log_events import event
 
+from ..generations.generation import Generation
 from ..generations.publisher import Publisher
 from ..nodes.acknowledgements import Acknowledgements
 from ..nodes.last_seen import LastSeen
@@ -22,6 +23,7 @@ from .fleet_view import FleetView
 from .grants import LET_PASS, Answer, answer, granted
 from .policy import Rollout
 from .progress_log import log_progress
+from .reverts import Reverts
 from .settlement import begun, late, passed, settled, without
 from .timing import TurnTimes
 from .words import OUTCOME, OUTCOMES, STATE, TURN, Asking, Fleet, GivenTurn, Outcome, Record, Step, Words
@@ -72,12 +74,14 @@ class Turns(BucketMirror[Value]):
         )
         self.policy = policy
         self._publisher = publisher
+        self._reverts = Reverts(publisher)
         self._acknowledgements = acknowledgements
         self._asking = asking
         self._on_step = on_step
         self._on_reverted = on_reverted
         self._wall = wall
         self._wake = asyncio.Event()
+        self._moved = asyncio.Event()
         self._turn_times = TurnTimes(policy, clock)
         self._view = FleetView(publisher, acknowledgements, seen, is_held, others is None, self._turn_times)
         self._well: set[str] = set()
@@ -137,6 +141,10 @@ class Turns(BucketMirror[Value]):
             return "" if payload is None else payload.digest
         return turn.digest if turn is not None and str(turn.generation) == generation else None
 
+    def has(self, generation: Generation, identifier: str) -> bool:
+        """Whether the node has acknowledged what this generation gives it."""
+        return self._view.has(generation, identifier)
+
     def outcome_of(self, number: int) -> str:
         """How the rollout of this generation ended, `""` while it has not, or when nobody takes turns."""
         found = self.entries.get(f"{OUTCOME}{number % OUTCOMES:02}")
@@ -165,14 +173,14 @@ class Turns(BucketMirror[Value]):
             with suppress(Conflict):
                 await self._commit(without(self.stored, gone))
 
-    async def command(self, decide: Callable[[Words], Words], number: int | None = None) -> Words:
-        """Carry out an operator's command about generation `number`, the current one. Raises `NotThisGeneration`;
+    async def command(self, decide: Callable[[Words], Words], generation: str | None = None) -> Words:
+        """Carry out an operator's command about the current generation, which is this one. Raises `NotThisGeneration`;
         `Unavailable` and its subclasses."""
         while True:
             await self.catch_up()
             await self._publisher.catch_up()
             words, current = self.words, self._publisher.current
-            if current is None or (number is not None and number != current.number):
+            if current is None or (generation is not None and generation != current.text):
                 raise NotThisGeneration
             if decide is commands.retry:
                 with suppress(Conflict):
@@ -183,6 +191,11 @@ class Turns(BucketMirror[Value]):
                 await self._commit(decide(words))
                 self._wake.set()
                 return self.words
+
+    async def reverted(self) -> None:
+        """Return when the generation of a revert is published. The caller sets the time limit."""
+        while self.words.record.reverting:
+            await self._moved.wait()
 
     # ── the loop ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -230,33 +243,13 @@ class Turns(BucketMirror[Value]):
 
     async def _after(self, words: Words) -> None:
         """What follows from the words in the bucket of the generations."""
-        record, current = words.record, self._publisher.current
-        if current is None or record.generation != current.version:
-            return
-        if record.reverting:
-            await self._revert(record.reverting)
-        elif record.whole:
-            await self._publisher.keep(current)
-        elif record.halted and self.policy.on_failure == "revert" and not self._publisher.claim.reverts:
-            # once in a claim: a revert is a claim of its own
-            stable = self._publisher.stable
-            if stable is not None and stable.number != current.number:
-                await self._commit(commands.halt_to_revert(words, stable.number))
-                self._wake.set()
-
-    async def _revert(self, number: int) -> None:
-        to = self._publisher.numbered(number)
-        if to is None:
-            log.warning(
-                "generation %d is not kept any more, so the revert to it cannot be made: give another one"
-                " (cfgsync rollout revert --to N), or cfgsync rollout resume",
-                number,
-                extra=event("revert_impossible", generation=number),
-            )
-            return
-        if await self._publisher.revert(to) is not None:
+        if await self._reverts.followed(words.record):
             self._on_reverted()
-        self._wake.set()
+            self._moved.set()
+            self._wake.set()
+        elif (number := self._reverts.by_itself(words.record, self.policy)) is not None:
+            await self._commit(commands.halt_to_revert(words, number))
+            self._wake.set()
 
     async def _commit(self, words: Words) -> None:
         step = Step.between(self.stored, words)
@@ -283,6 +276,8 @@ class Turns(BucketMirror[Value]):
         self.stored = Words(found if isinstance(found, Record) else Record(), turns)
         now = self.words
         self._wake.set()
+        self._moved.set()
+        self._moved = asyncio.Event()
         if _shown(before.record) != _shown(now.record):
             self._on_step(None)
         else:

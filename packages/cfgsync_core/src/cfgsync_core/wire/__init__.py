@@ -53,11 +53,14 @@ if TYPE_CHECKING:
     from .status import CERTIFICATE_ENDS_SOON as CERTIFICATE_ENDS_SOON
     from .status import FLEET_COLOURS as FLEET_COLOURS
     from .status import NODE_STATES as NODE_STATES
+    from .status import FailedNode as FailedNode
     from .status import FleetState as FleetState
     from .status import MissingNode as MissingNode
     from .status import NodeBehind as NodeBehind
     from .status import NodeDetails as NodeDetails
     from .status import NodeDrift as NodeDrift
+    from .status import RolloutState as RolloutState
+    from .status import RolloutStatus as RolloutStatus
     from .status import State as State
     from .status import StatusSource as StatusSource
     from .status import TlsStatus as TlsStatus

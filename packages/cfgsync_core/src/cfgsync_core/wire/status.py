@@ -188,6 +188,54 @@ class TlsStatus(msgspec.Struct, frozen=True, kw_only=True):
         return "it has expired" if self.days_left < 0 else f"it ends in {counted(self.days_left, 'day')}"
 
 
+RolloutState: TypeAlias = Literal["idle", "rolling", "canary", "paused", "halted"]
+"""The state of a rollout: every node that takes turns has the current generation's files (`idle`); nodes take turns
+(`rolling`); it waits for an operator after its first nodes (`canary`), or because an operator said so (`paused`); too many
+nodes failed (`halted`)."""
+
+_RolloutStateText: TypeAlias = Annotated[
+    str, msgspec.Meta(extra_json_schema={"enum": [*get_args(RolloutState)]})
+]
+
+
+class FailedNode(msgspec.Struct, frozen=True):
+    """A node that failed on its turn and is not through yet, and its own words. `left_behind`: an operator resumed the rollout
+    without it."""
+
+    identifier: str
+    reason: str
+    left_behind: bool = False
+
+
+class RolloutStatus(msgspec.Struct, frozen=True, kw_only=True, rename={"before": "from"}):
+    """How a generation reaches the nodes that take turns. `from` is the last generation that all of them came through. Of
+    `of` nodes, `through` have its files, `in_transition` have a turn, and `waiting` wait for one. `on_it` names the first
+    that have a turn. `failed` are named until they are through. `since` is RFC 3339. `reason` says why nobody is
+    given a turn, `""` while one is."""
+
+    state: _RolloutStateText
+    generation: str
+    before: str | None = None
+    through: int = 0
+    of: int = 0
+    in_transition: int = 0
+    waiting: int = 0
+    on_it: tuple[str, ...] = ()
+    failed: tuple[FailedNode, ...] = ()
+    since: str | None = None
+    reason: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """`generation 7: halted, 3 of 12 nodes through, 1 failed; node-4 failed: exit status 1`."""
+        counts = [f"{self.through} of {counted(self.of, 'node')} through"]
+        counts += [f"{self.in_transition} in transition"] if self.in_transition else []
+        counts += [f"{self.waiting} waiting"] if self.waiting else []
+        counts += [f"{len(self.failed)} failed"] if self.failed else []
+        words = f"generation {generation_number(self.generation)}: {self.state}, {', '.join(counts)}"
+        return f"{words}; {self.reason}" if self.reason else words
+
+
 class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The fleet. `registered` and `waiting` are counts, `revision` the registrations' number, `pending` says that a run
     of the materializer is under way or due. `insecure` is there when the server is open to other machines and lacks
@@ -197,6 +245,7 @@ class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
     that have acknowledged what the current generation gives them, and `behind` names the first of those `behind_count` that have not. `converged`: a generation covers all registrations, and no
     node is behind; an older server leaves it out. `missing` are the nodes that the conditions wait for. `drifted`
     names the first of the `drifted_count` nodes on whose disks files were changed; both are absent when there are none.
+    `rollout` is absent where no node takes turns.
     """
 
     generation: str | None = None
@@ -218,6 +267,7 @@ class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
     tls: TlsStatus | msgspec.UnsetType = msgspec.UNSET
     drifted: tuple[NodeDrift, ...] | msgspec.UnsetType = msgspec.UNSET
     drifted_count: int | msgspec.UnsetType = msgspec.UNSET
+    rollout: RolloutStatus | msgspec.UnsetType = msgspec.UNSET
 
 
 class StatusSource(Protocol):

@@ -14,6 +14,7 @@ from cfgsync_adapter import (
     Late,
     MaterializedArtifactsSink,
     RegistrationConfigSource,
+    Rollout,
     SnapshotMaterializer,
 )
 from cfgsync_adapter.application import DocumentsFeed, documents_of
@@ -43,6 +44,7 @@ from ..metrics.observed import Observed
 from ..metrics.requests import RequestCounts
 from ..operator.node_list import node_list_routes
 from ..operator.operator_routes import operator_routes
+from ..operator.rollout_routes import rollout_routes
 from ..operator.token_routes import token_routes
 from ..page.answering import page_routes
 from .backend import notifying, opened
@@ -97,6 +99,7 @@ async def serving_snapshot(
     title: str | None = None,
     hints: ChangeHints | None = None,
     interval: float = 15.0,
+    rollout: Rollout | None = None,
     on_fatal: Callable[[BaseException], None] | None = None,
     on_open: Callable[[RegistrationConfigSource], object] = lambda _: None,
 ) -> AsyncIterator[HttpServer]:
@@ -118,7 +121,7 @@ async def serving_snapshot(
     read and write them; `checker` has the validator that judges each write.
     With `tls` the server speaks TLS only, and reads the certificate again when its files change. `trusted_proxies` are the
     networks of proxies whose `X-Forwarded-For` names the client, for logs.
-    `signing_key` is the file with the private key that signs what nodes get.
+    `rollout` says how a change reaches nodes that take turns. `signing_key` is the file with the private key that signs what nodes get.
     `store` is a URL (opened and closed here), an open backend, or a store that is its own `StoreAdmin`. Raises `InputError`
     for a `host` that other machines can reach without `tls` or without `requires_tokens`, unless `lacking` names what is
     missing ("no-tls", "no-auth"); `StoreRefused`; `MachineRefused` for a port that is in use. Leaving answers every waiting
@@ -167,6 +170,7 @@ async def serving_snapshot(
             before_leaving=identities.leave,
             hints=hints,
             interval=interval,
+            rollout=rollout,
         )
         identities.lapsed = source.lapse
         await stack.enter_async_context(source)
@@ -237,7 +241,7 @@ def fleet_routes(
         evict=evict,
         sign=sign,
     )
-    operator = [*operator_routes(source), *node_list_routes(status, source)]
+    operator = [*operator_routes(source), *rollout_routes(source), *node_list_routes(status, source)]
     return [*state.routes(), *operator, *pages.routes()]
 
 

@@ -100,6 +100,11 @@ def summary(fleet: FleetStatus, page: Page) -> Iterator[str]:
             yield from wrapped(f"{plain(condition.name)}: {describe('', (condition,))}", page)
     if fleet.behind and (fleet.generation or is_static(fleet)):
         yield from wrapped(f"behind: {_behind(fleet)}", page, "yellow")
+    if fleet.rollout and (fleet.rollout.state != "idle" or fleet.rollout.failed):
+        bad = fleet.rollout.state == "halted"
+        yield from wrapped(
+            f"rollout of {plain(fleet.rollout.sentence, 600)}", page, "red" if bad else "yellow"
+        )
     if fleet.drifted:
         yield from wrapped(f"* changed on the node's disk: {drifted(fleet)}", page, "yellow")
 
