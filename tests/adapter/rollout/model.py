@@ -8,6 +8,7 @@ an invariant of `rollout.md` does not hold after it. RO-11, a node's own files, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import msgspec
@@ -134,6 +135,8 @@ class World:
         self.is_ordered = False
         """An operator's command is being carried out."""
         self.disturbed: dict[str, set[str]] = {}
+        self.vouched: set[str] = set()
+        """Files that a node without any has started with: the first files are not on trial, so bad ones may seem good."""
         self.well = {"d1": set(groups)}
         """The nodes that have been healthy on these files."""
         self.reverted: set[str] = set()
@@ -146,6 +149,16 @@ class World:
             raise Broken("the fleet does not begin whole")
 
     # ── steps ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def copy(self) -> World:
+        """The same world, which goes on by itself."""
+        rules, self.rules = self.rules, Rules()
+        try:
+            other = deepcopy(self, {id(self.rules): self.rules})
+        finally:
+            self.rules = rules
+        other.rules = rules
+        return other
 
     def steps(self) -> list[Move]:
         """What may happen next: the ordinary steps, then faults."""
@@ -220,11 +233,12 @@ class World:
         if reply.is_files:
             self._check_files(node, reply)
             self._change(node, reply)
-        elif node.starts:
-            node.starts = False
-            if node.mark == "steady" and reply.generation:
-                node.says, node.says_digest = Spoken(0, version(reply.generation)), reply.digest
-        elif node.mark == "steady" and reply.digest == node.told:
+            return
+        is_news = node.starts or node.says_digest != reply.digest
+        node.starts = False
+        if node.mark == "steady" and reply.digest == node.told and reply.generation and is_news:
+            node.says, node.says_digest = Spoken(0, version(reply.generation)), reply.digest
+        if node.mark == "steady" and reply.digest == node.told:
             node.newest = max(node.newest, reply.generation)
 
     def _change(self, node: Node, reply: Reply) -> None:
@@ -249,6 +263,8 @@ class World:
         if is_first or self._runs(name, trial.digest):
             node.good, node.refused = trial.digest, None
             self.well.setdefault(trial.digest, set()).add(name)
+            if is_first:
+                self.vouched.add(trial.digest)
             node.says = Spoken(0, version(trial.generation))
             node.says_digest = trial.digest
         else:
@@ -282,6 +298,8 @@ class World:
     def do_start(self, name: str) -> None:
         node = self.nodes[name]
         node.is_up, node.starts = True, node.told is not None
+        if node.says is None:
+            node.says_digest = ""
         if node.refused is not None and node.says is None:
             node.says = Spoken(0, None, version(node.refused.generation), node.refused.digest, "exit 1")
 
@@ -297,7 +315,7 @@ class World:
             self._commit(server, self.rules.settlement.without(server.words, {name}))
         node = self.nodes[name]
         self.do_die(name)
-        if node.trial is not None:  # nobody knows what becomes of it
+        if node.trial is not None or node.says is not None:  # nobody hears what became of it
             for disturbed in self.disturbed.values():
                 disturbed.discard(name)
         node.is_here = False
@@ -377,7 +395,10 @@ class World:
         well = [
             one.identifier
             for one in asking
-            if one.turn is not None and one.turn.mark == "steady" and one.known == one.digest and not one.starts
+            if one.turn is not None
+            and one.turn.mark == "steady"
+            and one.known == one.digest
+            and not one.starts
         ]
         words = settle.settled(settle.begun(server.words, fleet.target), fleet, self.policy, well)
         words = self.rules.grants.granted(words, fleet, self.policy, asking)
@@ -452,7 +473,11 @@ class World:
             groups,
             lambda name: spoken.get(name, (Spoken(), ""))[0],
             lambda name: name in spoken and spoken[name][1] == digest and spoken[name][0].failed is None,
-            [name for name, (word, _) in spoken.items() if word.failed is not None and name in server.groups],
+            [
+                name
+                for name, (word, _) in spoken.items()
+                if word.failed is not None and word.failed_digest == digest
+            ],
         )
 
     def _target(self, server: Server) -> Target:
@@ -481,17 +506,19 @@ class World:
         self._read(number)
         server = self.servers[number]
         words = self.rules.settlement.begun(server.words, self._target(server))
-        if what == "retry" and self.rules.retry_forgets:  # the failures that nodes have said are forgotten, durably and first
+        if (
+            what == "retry" and self.rules.retry_forgets
+        ):  # the failures that nodes have said are forgotten, durably and first
             for name in words.record.failed | words.record.left_behind:
                 if name in self.spoken and self.spoken[name][0].failed is not None:
                     self.revision += 1
                     word, digest = self.spoken[name]
                     self.spoken[name] = Spoken(self.revision, word.applied), digest
-        if what in ("resume", "promote"):
+        if what != "pause":
             self.disturbed.clear()
-            if self.rules.freezes_first and self.awaited is not None:  # the revert is called off
-                self.awaited = None
-                self.reverted.clear()
+        if what in ("resume", "promote") and self.rules.freezes_first and self.awaited is not None:
+            self.awaited = None  # the revert is called off
+            self.reverted.clear()
         self._read(number)
         self.is_ordered = True
         self._commit(server, getattr(self.rules.commands, what)(words))
@@ -547,7 +574,11 @@ class World:
                 if name in self.replies:
                     self.replies[name] = self.replies[name]._replace(in_turn=False)
         if before.record.halted and not after.record.halted and not self.is_ordered:
-            ill = [name for name, one in before.record.failed.items() if not self._is_through(name, one.generation)]
+            ill = [
+                name
+                for name, one in before.record.failed.items()
+                if not self._is_through(name, one.generation)
+            ]
             if ill and not after.record.reverts:
                 raise Broken(f"RO-10: the halt ends while {ill} are not through")
 
@@ -555,7 +586,7 @@ class World:
         word, _ = self.spoken.get(name, (Spoken(), ""))
         node = self.nodes[name]
         newer = {one.digest for one in self.contents[generation.revision - 1 :]}
-        has_newest = node.mark == "steady" and node.told in newer
+        has_newest = node.good in newer
         return has_newest or (word.failed is None and word.applied is not None and word.applied >= generation)
 
     def has_failed(self, name: str) -> bool:
@@ -572,7 +603,8 @@ class World:
         is_retry = node.refused is not None and node.refused.digest == reply.digest
         if node.told is None or node.starts or is_retry or not reply.in_turn:
             return
-        if not any(one.digest == reply.digest and one.fault == "*" for one in self.contents):
+        is_bad = any(one.digest == reply.digest and one.fault == "*" for one in self.contents)
+        if not is_bad or reply.digest in self.vouched:
             return
         disturbed = self.disturbed.setdefault(reply.digest, set())
         disturbed.add(node.name)
@@ -649,3 +681,28 @@ def left_alone(world: World, rounds: int = 80) -> None:
 def _shape(world: World) -> object:
     nodes = [(n.told, n.trial, n.refused, n.is_up, n.starts) for n in world.nodes.values()]
     return nodes, msgspec.structs.replace(world.words.record, steps=0), dict(world.words.turns)
+
+
+def key(world: World) -> str:
+    """Equal for worlds that go on alike: numbers that only count are left out."""
+    nodes = [
+        (n.told, n.good, n.trial, n.refused, n.says, n.is_up, n.starts, n.is_here, n.asks and n.asks[0])
+        for n in world.nodes.values()
+    ]
+    servers = [
+        (
+            world.words == server.words,
+            msgspec.structs.replace(server.words.record, steps=0),
+            sorted(server.words.turns.items()),
+            sorted(server.spoken.items()),
+            server.generation,
+            [
+                (name, q.asking, world.nodes[name].asks == (n, q.number))
+                for name, q in server.questions.items()
+            ],
+        )
+        for n, server in enumerate(world.servers)
+    ]
+    replies = sorted((name, reply[1:]) for name, reply in world.replies.items())
+    record = msgspec.structs.replace(world.words.record, steps=0)
+    return repr((nodes, servers, replies, record, sorted(world.words.turns.items()), len(world.contents)))

@@ -53,7 +53,7 @@ class PaperFleet:
             groups,
             lambda name: self.spoken.get(name, NOTHING),
             self.has,
-            [name for name, spoken in self.spoken.items() if spoken.failed],
+            [name for name, spoken in self.spoken.items() if spoken.failed_digest == self.digest(name)],
             None if here is None else {group: len(names & here) for group, names in groups.items()},
             lambda name: here is not None and name in here,
         )

@@ -38,6 +38,5 @@ def halt_to_revert(words: Words, number: int) -> Words:
 
 def _again(failed: dict[str, Failed]) -> dict[str, Failed]:
     return {
-        name: msgspec.structs.replace(failure, digests=(), again=True)
-        for name, failure in failed.items()
+        name: msgspec.structs.replace(failure, digests=(), again=True) for name, failure in failed.items()
     }

@@ -54,7 +54,7 @@ class FleetView:
             groups,
             lambda name: self._spoken(name, turn_of(name)),
             lambda name: self.has(current, name),
-            self._acknowledgements.failing,
+            [name for name in self._acknowledgements.failing if self._fails(current, name)],
             present if self._is_alone else None,
             self.is_present,
         )
@@ -63,6 +63,10 @@ class FleetView:
         """Whether a node has acknowledged what the generation gives it, also when that is nothing."""
         payload = current.nodes.get(identifier)
         return payload is None or self._acknowledgements.of(identifier).has(payload.digest)
+
+    def _fails(self, current: Generation, identifier: str) -> bool:
+        payload, failure = current.nodes.get(identifier), self._acknowledgements.of(identifier).failure
+        return payload is not None and failure is not None and failure.digest == payload.digest
 
     def is_present(self, identifier: str) -> bool:
         """Whether this server has heard of the node lately."""

@@ -33,19 +33,18 @@ def answer(words: Words, target: Target, policy: Rollout, asking: Asking) -> Ans
     if asking.known is None:
         return "files"
     turn = words.turns.get(asking.identifier)
-    may_have = (
-        turn is not None and not turn.ended and turn.digest == asking.digest and _may_have(words, asking)
-    )
+    if turn is not None and (turn.ended or turn.digest != asking.digest or not _may_have(words, asking)):
+        turn = None
     is_for_everybody = (target.at_once or record.promoted) and not record.reverting
     if asking.known == asking.digest:
         # one that has refused these files tries them again only when an operator lets it
         failure = record.failure_of(asking.identifier)
-        may_again = failure is not None and failure.again if is_for_everybody else may_have and turn.again
+        last = failure if is_for_everybody else turn
         has_refused = asking.turn is not None and asking.turn.mark == "refused"
-        return "files" if has_refused and may_again else "unchanged"
+        return "files" if has_refused and last is not None and last.again else "unchanged"
     if policy.mode == "all" or is_for_everybody:
         return "files"
-    if asking.turn is not None and may_have:
+    if asking.turn is not None and turn is not None:
         return "files"
     if asking.turn is not None and not asking.starts:
         return "kept"
@@ -99,7 +98,9 @@ def granted(words: Words, fleet: Fleet, policy: Rollout, asking: Iterable[Asking
             late[own.group] -= own.ended == "late"
         failure = record.failure_of(name)
         again = failure is not None and failure.again
-        turns[name] = GivenTurn(record.generation, group, one.digest, fleet.spoken(name).revision, again=again)
+        turns[name] = GivenTurn(
+            record.generation, group, one.digest, fleet.spoken(name).revision, again=again
+        )
         out[group] += 1
         on_trial[group] += 1
         for failures in (failed, behind):
@@ -156,4 +157,4 @@ def _may_have(words: Words, asking: Asking) -> bool:
 
 def _is_canary(words: Words, policy: Rollout) -> bool:
     record = words.record
-    return bool(policy.canary) and not (record.past_canary or record.reverts)
+    return bool(policy.canary) and not (record.past_canary or record.reverts or record.whole)

@@ -57,7 +57,7 @@ def settled(words: Words, fleet: Fleet, policy: Rollout, well: Collection[str] =
     for name in () if record.whole else fleet.failing:  # without a turn: it started with the new files
         spoken, before = fleet.spoken(name), record.failure_of(name)
         is_new = before is None or before.again
-        if spoken.failed == record.generation and name not in words.turns and is_new:
+        if name not in words.turns and is_new:
             failed[name] = _failure(spoken, None)
             behind.pop(name, None)
     for name, failure in (record.failed | record.left_behind).items():

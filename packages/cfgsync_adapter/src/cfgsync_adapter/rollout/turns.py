@@ -84,6 +84,10 @@ class Turns(BucketMirror[Value]):
         self._moved = asyncio.Event()
         self._turn_times = TurnTimes(policy, clock)
         self._view = FleetView(publisher, acknowledgements, seen, is_held, others is None, self._turn_times)
+        self._is_shared = others is not None
+        self._written: set[str] = set()
+        """Nodes whose turn this server's last commit of it wrote, and that have not been given files since."""
+        self._to_write: set[str] = set()
         self._well: set[str] = set()
         self._let_pass: set[str] = set()
         self.stored = Words()
@@ -115,7 +119,22 @@ class Turns(BucketMirror[Value]):
         target = self._view.target()
         if target is None or self.stored.record.generation > target.generation:
             return "kept"  # another server has published a newer one, which is being read
-        return answer(self.words, target, self.policy, asking)
+        found = answer(self.words, target, self.policy, asking)
+        if found == "files" and self._is_shared and asking.turn is not None and not asking.starts:
+            return self._once(asking.identifier)
+        return found
+
+    def _once(self, identifier: str) -> Answer:
+        """`files` once after each commit that wrote the node's turn: where other servers commit too, this one may not have
+        read yet that they have ended it."""
+        if identifier not in self.stored.turns:
+            return "files"  # everybody gets them
+        if identifier in self._written:
+            self._written.discard(identifier)
+            return "files"
+        self._to_write.add(identifier)
+        self._wake.set()
+        return "kept"
 
     def asked(self, asking: Asking, is_answered: bool) -> None:
         """A node that takes turns asks; its question `is_answered` at once, or held."""
@@ -234,8 +253,11 @@ class Turns(BucketMirror[Value]):
         )
         words = passed(words, let_pass)
         words = granted(words, fleet, self.policy, self._asking())
-        if words != started or (fleet.size and words != before):
-            await self._commit(words)
+        asked_again = set(self._to_write)
+        again = asked_again & words.turns.keys()
+        if again or words != started or (fleet.size and words != before):
+            await self._commit(words, again)
+        self._to_write -= asked_again
         self._well -= {name for name in well if name not in words.turns}
         self._let_pass -= let_pass
         await self._after(words)
@@ -251,8 +273,9 @@ class Turns(BucketMirror[Value]):
             await self._commit(commands.halt_to_revert(words, number))
             self._wake.set()
 
-    async def _commit(self, words: Words) -> None:
-        step = Step.between(self.stored, words)
+    async def _commit(self, words: Words, again: Collection[str] = ()) -> None:
+        """Write what differs from the stored words, and these turns `again`."""
+        step = Step.between(self.stored, words, again)
         if step is None:
             return
         if (
@@ -263,6 +286,9 @@ class Turns(BucketMirror[Value]):
             step = msgspec.structs.replace(step, state=since)
         before = self.stored.record
         await self.commit(step.writes(), expected={STATE: self._revisions.get(STATE, 0)})
+        if self._is_shared:
+            self._written |= {name for name, turn in step.turns.items() if turn is not None}
+            self._on_step(list(self._written))
         for one in step.outcomes:
             kind = "reverted" if one.words.startswith("reverted") else one.words.replace(" ", "_")
             self.outcomes[kind] += 1

@@ -126,7 +126,7 @@ class Fleet(msgspec.Struct, frozen=True):
     """What a decision reads besides the words: the current generation, the registered nodes that take turns by group, what
     each has acknowledged, and whether a node `has` what the current generation gives it (also when that is nothing).
 
-    `failing` are those whose last acknowledgement is a failure. `present` counts by group those that were heard of within
+    `failing` are those that failed on the files that they are given now. `present` counts by group those that were heard of within
     `PRESENCE` seconds, for which `is_present` is true; None when other servers may have heard of others, and the rule of
     the majority does not hold.
     """
@@ -181,13 +181,14 @@ class Step(msgspec.Struct, frozen=True):
     outcomes: tuple[Outcome, ...] = ()
 
     @classmethod
-    def between(cls, before: Words, after: Words) -> Step | None:
-        """The step from one to the other, None when they are equal."""
-        if before == after:
+    def between(cls, before: Words, after: Words, again: Collection[str] = ()) -> Step | None:
+        """The step from one to the other, which writes the turns of the nodes `again` also when they are equal; None for
+        nothing to write."""
+        if before == after and not again:
             return None
         old, new = before.turns, after.turns
         turns: dict[str, GivenTurn | None] = {
-            name: turn for name, turn in new.items() if old.get(name) != turn
+            name: turn for name, turn in new.items() if old.get(name) != turn or name in again
         }
         turns.update(dict.fromkeys(name for name in old if name not in new))
         return cls(
