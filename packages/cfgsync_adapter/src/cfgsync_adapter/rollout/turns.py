@@ -30,7 +30,7 @@ from .words import OUTCOME, OUTCOMES, STATE, TURN, Asking, Fleet, GivenTurn, Out
 
 BUCKET = "rollout"
 AGAIN = 1.0
-SHARE, LONGEST = 10.0, 0.5
+SHARE, LONGEST = 2.0, 0.5
 """A pass is followed by a pause of so many times its length, at most so many seconds."""
 
 log = logging.getLogger("cfgsync")
