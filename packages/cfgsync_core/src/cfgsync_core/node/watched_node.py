@@ -131,8 +131,7 @@ class WatchedNode:
         if isinstance(news, Same):
             assert self.held is not None  # else there is nothing to be the same as
             self._failed = None
-            # it may be about files that the node has refused, or has taken back since
-            is_held = self._named == self.held.digest
+            is_held = self._named == self.held.digest  # else the node has refused them, or taken them back
             await self._is_confirmed(AppliedFiles(news.version, self.held.digest) if is_held else self.held)
             return
         fetched = news.content
