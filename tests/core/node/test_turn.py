@@ -20,6 +20,7 @@ class Taker:
         self.server = server
         self.refuses = refuses
         self.turn = NodeTurn("default")
+        self.is_stuck = False  # questions are never answered
         self.asked: list[tuple[str | None, str | None, str | None]] = []
         self.watch = NodeWatch(
             NODE, self.send, self.apply, held=ONE, interval=0.4, turn=self.turn,
@@ -32,6 +33,8 @@ class Taker:
             self.asked.append(
                 (headers.get("Cfgsync-Turn"), headers.get("If-None-Match"), headers.get("Prefer"))
             )
+        if request.path == "/node" and self.is_stuck:
+            await asyncio.Event().wait()
         return await self.server.send(request)
 
     async def apply(self, fetched: Fetched) -> None:
@@ -120,3 +123,24 @@ async def test_an_answer_that_it_is_not_the_nodes_turn_says_for_which_generation
     async with watch:
         await until(lambda: watch.waits_for == f"{EPOCH}.7")
         assert watch.held == ONE
+
+
+async def test_a_held_request_that_tells_of_a_trial_is_sent_again_when_the_trial_has_ended() -> None:
+    server = Server("one\n")
+    taker = Taker(server)
+    async with taker.watch as watch:
+        await until(lambda: len(taker.asked) >= 2)
+        server.serve("two\n")
+        await until(lambda: taker.asked[-1][0] == "default; trial")
+        taker.is_stuck = True
+        asked = len(taker.asked)
+        server.wake()
+        await until(lambda: len(taker.asked) > asked)
+        watch.turn_has_changed()
+        asked = len(taker.asked)
+        await asyncio.sleep(0.1)
+        assert len(taker.asked) == asked, "it tells of the trial, which is not over"
+        taker.turn.trial = ""
+        watch.turn_has_changed()
+        await until(lambda: len(taker.asked) > asked)
+        assert taker.asked[-1][:2] == ("default; steady", named("two\n"))

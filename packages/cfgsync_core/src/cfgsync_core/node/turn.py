@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ..wire.headers import Mark, Turn
+from ..wire.headers import Turn
 
 
 class RefusedFiles(msgspec.Struct, frozen=True):
@@ -24,15 +24,21 @@ class NodeTurn:
         self.trial = trial
         self.refused = refused
 
-    def header(self, mark: Mark | None = None) -> str:
-        """The value of `Cfgsync-Turn`, with another `mark` where one is given."""
-        own: Mark = "trial" if self.trial else "refused" if self.refused is not None else "steady"
-        return str(Turn(self.group, mark or own))
+    @property
+    def went_back_from(self) -> RefusedFiles | None:
+        """The refused files, unless others are on trial."""
+        return None if self.trial else self.refused
+
+    def header(self, is_failing: bool = False) -> str:
+        """The value of `Cfgsync-Turn`; `is_failing`: the files that the node names could not be installed."""
+        if is_failing or self.went_back_from is not None:
+            return str(Turn(self.group, "refused"))
+        return str(Turn(self.group, "trial" if self.trial else "steady"))
 
     def named(self, held: str) -> str:
         """The digest to name in a request by a node that holds the files `held`."""
-        return self.refused.digest if self.refused is not None and not self.trial else held
+        return held if self.went_back_from is None else self.went_back_from.digest
 
     def has_refused(self, digest: str) -> bool:
         """Whether the node went back from these files."""
-        return self.refused is not None and not self.trial and self.refused.digest == digest
+        return self.went_back_from is not None and self.went_back_from.digest == digest

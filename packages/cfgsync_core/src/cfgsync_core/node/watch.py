@@ -114,6 +114,10 @@ class NodeWatch(Reconciler[Fetched]):
         """The files of the turn were refused, and these are in place again."""
         self._node.held = held
 
+    def turn_has_changed(self) -> None:
+        """A trial has ended, and the server knows it: a held request that still tells of the trial is sent again."""
+        self._node.turn_has_changed()
+
     async def acknowledge(self, over: Transport, failure: str | None = None) -> None:
         """Report that the program uses the files in place, or why it could not be told, over a transport of its own, since
         a request may be held meanwhile. Without an answer it is reported with the next contact."""

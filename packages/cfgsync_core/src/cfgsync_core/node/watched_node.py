@@ -20,6 +20,7 @@ from ..wire.registration import NodeRegistration
 from .acknowledger import Acknowledger, Transport
 from .answers import Meaning, Registered, Retry, read
 from .hold import NOTICED, SHORTEST, Hold
+from .interruptible import unless
 from .outcomes import AppliedFiles, Current, Fetched, Untrusted
 from .received_answer import RequestContext
 from .requests import HOLD, Lost, node_request, promise_of, register_request
@@ -66,6 +67,8 @@ class WatchedNode:
         self._hold = Hold(HOLD, is_first=False)
         self._version: str | None = None  # the answer to the registration, repeated on every request
         self._acknowledges = True  # an original server takes no acknowledgement
+        self._asked_turn: str | None = None  # of the request under way
+        self._is_stale = asyncio.Event()  # set when it is not the node's any more
         self._named: str | None = None  # the digest of the last request
         self.waits_for = ""  # the generation that this node's turn is for, while it waits for it
         self._not_ready = False  # as the server answered: a request may be held although nothing is known
@@ -93,11 +96,15 @@ class WatchedNode:
         held, identifier = self.held, self._identifier or self.name
         if held is None:
             return
-        if failure is None or (self.turn is not None and self.turn.named(held.digest) != held.digest):
+        if failure is None or (self.turn is not None and self.turn.went_back_from is not None):
             # without an identifier, the first answer of a server repeats it; what was refused is reported before all else
             await self._report_applied(over)
         elif identifier:
             await self._report_failure(identifier, _generation(held), held.digest, failure, over)
+
+    def turn_has_changed(self) -> None:
+        if self._turn_header() != self._asked_turn:
+            self._is_stale.set()
 
     async def _read(self, ask: Ask) -> Whole[Fetched] | Same | Away:
         try:
@@ -124,8 +131,7 @@ class WatchedNode:
         if isinstance(news, Same):
             assert self.held is not None  # else there is nothing to be the same as
             self._failed = None
-            # it may be about files that the node has refused, or has taken back since
-            is_held = self._named == self.held.digest
+            is_held = self._named == self.held.digest  # else the node has refused them, or taken them back
             await self._is_confirmed(AppliedFiles(news.version, self.held.digest) if is_held else self.held)
             return
         fetched = news.content
@@ -198,10 +204,9 @@ class WatchedNode:
     async def _held(self, node: NodeRegistration, longest: float, context: RequestContext) -> Meaning:
         """The meaning of the answer to a request that may be held. One that a proxy ends is sent again, for a shorter time."""
         clock = asyncio.get_running_loop().time
-        turn = None
-        if self.turn is not None:
+        turn = self._asked_turn = self._turn_header()
+        if turn is not None:
             longest = max(longest, SHORTEST)  # one that is not held would be the question of a start
-            turn = self.turn.header("refused" if self._failed is not None else None)
         while True:
             hold = int(min(longest, self._hold.seconds))
             within = hold + ANSWER_WITHIN
@@ -209,13 +214,22 @@ class WatchedNode:
                 node, within=within, hold=hold, version=self._version, known=context.known, turn=turn
             )
             asked_at = clock()
-            meaning = read(await self.transport(request), context)
+            self._is_stale.clear()
+            sending = self.transport(request)
+            answer = await (sending if turn is None else unless(self._is_stale, sending))
+            if answer is None:
+                turn = self._asked_turn = self._turn_header()
+                continue
+            meaning = read(answer, context)
             is_cut = isinstance(meaning, Retry) and meaning.foreign >= 500 and clock() - asked_at >= NOTICED
             if not is_cut or hold <= SHORTEST:
                 if hold and not is_cut:
                     self._hold.lasted()
                 return meaning
             self._hold.was_cut(hold)
+
+    def _turn_header(self) -> str | None:
+        return None if self.turn is None else self.turn.header(is_failing=self._failed is not None)
 
     async def _judged(self, ask: Ask, news: Whole[Fetched] | Same) -> Whole[Fetched] | Same:
         """Acknowledge what the Reconciler will refuse as failed, so that `/status` shows it."""
@@ -248,8 +262,8 @@ class WatchedNode:
 
     async def _report_applied(self, over: Transport | None = None) -> None:
         """Report the files in place, or leave it until a server has answered and the program uses them."""
-        held, refused = self.held, None if self.turn is None else self.turn.refused
-        if refused is not None and self.turn is not None and self.turn.has_refused(refused.digest):
+        held, refused = self.held, None if self.turn is None else self.turn.went_back_from
+        if refused is not None:
             if identifier := self._identifier or self.name:
                 digest = refused.digest if self._acknowledges else None
                 await self._report_failure(identifier, refused.generation, digest, refused.why, over)

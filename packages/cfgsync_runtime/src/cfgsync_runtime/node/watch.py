@@ -200,6 +200,7 @@ class Watcher:
         # a request may be held on the other one
         with closing(ThreadedTransport(self._server, secret=self._state.kept_secret)) as transport:
             await self.watch.acknowledge(transport.send, failure)
+        self.watch.turn_has_changed()
 
     def _is_used(self, digest: str) -> bool:
         return not self._is_dead and self.changes.is_used(digest)
