@@ -60,10 +60,7 @@ IN_THE_FUNCTIONS = (
     Sabotage("the halted are not stopped", "settlement", "record = replaced(record, halted=True)", "pass"),
 )  # fmt: skip
 
-_NO_FENCE = Sabotage("", "settlement", "is_news = spoken.revision > turn.after", "is_news = True")
-
 AROUND_THEM = {
-    "no fence on acknowledgements": _NO_FENCE.rules()._replace(retry_forgets=False),
     "no compare-and-set": Rules(compares_and_sets=False),
     "the answer before the commit": Rules(commits_before_answers=False),
     "the second answer without a commit": Rules(writes_the_turn_again=False),
@@ -72,3 +69,15 @@ AROUND_THEM = {
     "marked and halted in two commits": Rules(halts_with_the_mark=False),
     "a revert that does not halt first": Rules(freezes_first=False),
 }
+
+
+def sabotaged(name: str) -> Rules:
+    """The rules with the sabotage of that name."""
+    if name == NO_FENCE:  # only both together let an old failure end a new turn
+        return _NO_FENCE.rules()._replace(retry_forgets=False)
+    return next((one.rules() for one in IN_THE_FUNCTIONS if one.name == name), None) or AROUND_THEM[name]
+
+
+NO_FENCE = "no fence on acknowledgements"
+_NO_FENCE = Sabotage("", "settlement", "is_news = spoken.revision > turn.after", "is_news = True")
+NAMES = (*(one.name for one in IN_THE_FUNCTIONS), *AROUND_THEM, NO_FENCE)
