@@ -99,6 +99,13 @@ def test_a_seventh_node_joins_six_programs_and_never_are_two_down_at_once(fleet:
     assert fleet.starts("n7") == ["one"], "it had no files, and got the newest at once"
     assert fleet.most_down() == 1
 
+    # two changes in quick succession
+    fleet.say("two")
+    fleet.say("three")
+    eventually(lambda: all(fleet.starts(name)[-1] == "three" for name in fleet.nodes))
+    fleet.through()
+    assert fleet.most_down() == 1
+
 
 def test_content_that_fails_everywhere_disturbs_one_program_and_a_fix_goes_there_first(fleet: Fleet) -> None:
     fleet.join("a", "b", "c")
@@ -125,6 +132,10 @@ def test_content_that_fails_everywhere_disturbs_one_program_and_a_fix_goes_there
     fleet.start(others[0], "--healthy-after", "0.3")
     eventually(lambda: fleet.starts(others[0]) == ["one", "one"])
 
+    # a second change is tried where the first one failed, and a third one, which is good, needs no operator
+    fleet.say("as-bad")
+    eventually(lambda: fleet.starts(first) == ["one"] * 3)
+    assert [len(fleet.starts(name)) for name in others] == [2, 1]
     fleet.say("two")
     fleet.through()
     assert {name: fleet.starts(name)[-1] for name in "abc"} == dict.fromkeys("abc", "two")
