@@ -227,7 +227,7 @@ FAULTS: tuple[Fault, ...] = (
         (
             Edit(
                 f"{_ADAPTER}/generations/publisher.py",
-                "await self.commit(writes, expected=self._expected(CURRENT, CLAIM))",
+                "await self.commit(writes, expected=self._expected(CURRENT, CLAIM, STABLE))",
                 "await self._store.version(BUCKET)",
             ),
         ),
