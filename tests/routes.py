@@ -13,14 +13,13 @@ from cfgsync_core.server.route import Body, Call, Handler, Reply, Route
 def routes_of(
     source: RegistrationConfigSource,
     *,
-    shared: bool = False,
     evict: Callable[[str], Awaitable[bool]] | None = None,
 ) -> list[Route]:
     """As the composer puts them together, without identities and metrics."""
     state = CfgsyncServerState(
         source,
         source,
-        shared=source if shared else None,
+        fleet=source,
         acknowledging=source,
         presence=source,
         evict=source.evict if evict is None else evict,

@@ -115,7 +115,7 @@ async def test_a_version_that_nobody_ever_told_a_node_asks_for_one_read_and_no_m
     site = Site()
     async with site.server(ReadyAt(1)) as a:
         await a.register(node("node-1"))
-        routes = routes_of(a, shared=True)
+        routes = routes_of(a)
         reply = await asyncio.wait_for(call_node(routes, "node-1", {"Cfgsync-Version": version}), 2)
         assert reply.status == 200
 

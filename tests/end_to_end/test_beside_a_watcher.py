@@ -15,7 +15,7 @@ def registered(server: Server, name: str) -> object:
 
 
 def test_a_fetch_beside_a_watcher_registers_nothing_and_reports_nothing(place: Place) -> None:
-    server = serve(place)
+    server = serve(place, "--rollout", "all")
     say(server, a="one")
     watch = Watch(place, server.url, "a", "--check", CHECK)
     eventually(lambda: watch.said == ["start one"])
@@ -93,27 +93,27 @@ def test_metadata_given_by_hand_beside_a_watcher_are_kept_until_it_starts_again(
     assert registered(server, "a") == 2
     assert server.status("a")["keepalive"] == 60
     server.kill()
-    server = serve(place, server.port, store="memory:")
+    server = serve(place, port=server.port, store="memory:")
     eventually(lambda: registered(server, "a") == 2)
     assert "a: a fetch by hand has changed what this node registers" in watch.notes
     assert watch.stop() == 0
 
 
-def test_a_program_that_ends_right_after_a_restart_is_reported_as_failed_with_its_exit_code(
+def test_a_program_that_ends_right_after_a_restart_is_failed_with_its_exit_code_and_gets_its_old_files_back(
     place: Place,
 ) -> None:
     server = serve(place)
     say(server, a="one")
     file = place.current("a") / "text"
-    script = f"grep -q bad {file} && exit 4; exec sleep 1000"
+    script = f"grep -q bad {file} && echo bad words >&2 && exit 4; exec sleep 1000"
     process, errors = place.start(*place.fetching(server.url, "a", "--watch", "--", "sh", "-c", script))
     eventually(lambda: server.status("a")["state"] == "applied")
     say(server, a="bad")
-    assert process.wait(PATIENCE) == 4
-    assert errors.read_text().splitlines()[-1] == "a: sh ended with exit code 4"
-    shown = server.status("a")
-    assert shown["state"] == "not_applied"
-    assert shown["last_failure"].endswith(": program ended with exit code 4 after the restart")
+    why = "program ended with exit code 4 after the restart"
+    eventually(lambda: f"a: {why}; the files of generation 1 are in place again" in errors.read_text())
+    eventually(lambda: server.status("a")["state"] == "not_applied")
+    assert server.status("a")["last_failure"].endswith(f": {why}; its last lines: bad words")
+    assert (file.read_text(), process.poll()) == ("one\n", None)
     waited = place.run("status", "--server", server.url, "--wait-applied", "--timeout", "0")
     assert waited.returncode == 1
     assert "program ended with exit code 4" in waited.stderr
@@ -126,7 +126,7 @@ def test_a_program_that_ends_right_after_a_restart_is_reported_as_failed_with_it
 
 
 def test_a_check_that_refuses_at_the_start_starts_nothing_unless_the_start_may_degrade(place: Place) -> None:
-    server = serve(place)
+    server = serve(place, "--rollout", "all")
     say(server, a="one")
     assert place.run(*place.fetching(server.url, "a", "--check", CHECK)).returncode == 0
     say(server, a="bad")

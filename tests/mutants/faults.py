@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.adapter.rollout.sabotages import IN_THE_FUNCTIONS
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 _ARTIFACTS = "cfgsync_artifacts/src/cfgsync_artifacts"
@@ -52,7 +54,7 @@ class Fault(NamedTuple):
     needs: str | None = None
 
 
-FAULTS = (
+FAULTS: tuple[Fault, ...] = (
     Fault(
         "acknowledge before commit",
         (
@@ -225,7 +227,7 @@ FAULTS = (
         (
             Edit(
                 f"{_ADAPTER}/generations/publisher.py",
-                "await self.commit(writes, expected=self._expected(CURRENT, CLAIM))",
+                "await self.commit(writes, expected=self._expected(CURRENT, CLAIM, STABLE))",
                 "await self._store.version(BUCKET)",
             ),
         ),
@@ -797,4 +799,15 @@ FAULTS = (
         ),
         ("tests/runtime/page/test_login.py",),
     ),
+)
+FAULTS += tuple(
+    Fault(
+        f"rollout: {one.name}",
+        (Edit(f"{_ADAPTER}/rollout/{one.module}.py", one.old, one.new),),
+        (
+            "tests/adapter/rollout/test_grants.py",
+            "tests/adapter/rollout/test_model.py::test_no_walk_through_the_model_breaks_an_invariant",
+        ),
+    )
+    for one in IN_THE_FUNCTIONS
 )

@@ -421,7 +421,7 @@ async def test_a_sink_outside_that_fails_is_told_in_the_status_and_tried_again()
 async def test_a_store_that_does_not_answer_is_unavailable_and_never_an_empty_answer_and_heals_by_itself() -> (
     None
 ):
-    store = BrokenStore(MemoryStore(), after=5)  # every bucket is read, and then it is away
+    store = BrokenStore(MemoryStore(), after=6)  # every bucket is read, and then it is away
     async with RegistrationConfigSource(ReadyAt(1), store=store) as source:
         with pytest.raises(Unavailable, match="broken on purpose"):
             await source.register(node("a"))
@@ -436,7 +436,7 @@ async def test_a_store_that_does_not_answer_is_unavailable_and_never_an_empty_an
 
 
 async def test_a_fault_while_publishing_is_a_failed_run_and_not_the_end_of_all_runs() -> None:
-    store = BrokenStore(MemoryStore(), after=6, error=lambda: ValueError("not foreseen"))
+    store = BrokenStore(MemoryStore(), after=7, error=lambda: ValueError("not foreseen"))
     async with RegistrationConfigSource(ReadyAt(1), store=store) as source:
         await source.register(node("a"))
         with pytest.raises(MaterializationFailed, match=r"ValueError in faults\.py"):

@@ -16,6 +16,7 @@ def test_every_limit_is_in_one_place() -> None:
         "MAX_JSON_DEPTH": 126,
         "MAX_WAIT": 30.0,
         "MAX_KEEPALIVE": 3_600,
+        "MAX_GROUP_NAME": 64,
         "MAX_REASON": 1_000,
         "MAX_PAYLOAD_BYTES": 16 * 1024 * 1024,
         "MAX_FILE_BYTES": 8 * 1024 * 1024,

@@ -53,6 +53,7 @@ TABLE: dict[tuple[str, str], tuple[Kind, str, Any]] = {
     ("POST", "/admin/token/revoke"): ("operator", "", {"which": "nobody"}),
     ("POST", "/admin/renew"): ("operator", "/admin/renew?wait=0", {}),
     ("POST", "/admin/evict"): ("operator", "", {"identifier": "nobody"}),
+    ("POST", "/admin/rollout"): ("operator", "", {"action": "pause"}),
     ("POST", "/node/replace"): ("operator", "", {"identifier": "b", "files": []}),
     ("POST", "/logout"): ("form", "", b""),  # the last one: it ends the session
 }

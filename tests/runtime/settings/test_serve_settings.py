@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from cfgsync_adapter import Rollout
 from cfgsync_runtime.access.insecure import is_loopback
 from cfgsync_runtime.errors import InputError
 from cfgsync_runtime.settings.serve_settings import (
@@ -57,6 +58,13 @@ def test_the_defaults_are_those_of_the_contract():
         "debug": False,
         "late": "follow",
         "signing_key": None,
+        "rollout": "rolling",
+        "max_parallel": "10%",
+        "canary": 0,
+        "bake": 0.0,
+        "deadline": 300.0,
+        "max_failures": "0",
+        "on_failure": "halt",
         "materializer_user": None,
         "revision": None,
         "require_tokens": False,
@@ -106,6 +114,13 @@ def test_every_flag_is_also_a_variable():
         "CFGSYNC_SERVE_HOST": "::1",
         "CFGSYNC_SERVE_LATE": "freeze",
         "CFGSYNC_SERVE_REVISION": "v2",
+        "CFGSYNC_SERVE_ROLLOUT": "all",
+        "CFGSYNC_SERVE_MAX_PARALLEL": "3",
+        "CFGSYNC_SERVE_CANARY": "2",
+        "CFGSYNC_SERVE_BAKE": "1m",
+        "CFGSYNC_SERVE_DEADLINE": "90",
+        "CFGSYNC_SERVE_MAX_FAILURES": "5%",
+        "CFGSYNC_SERVE_ON_FAILURE": "revert",
         "CFGSYNC_SERVE_ALLOW_ANONYMOUS": "1",
         "CFGSYNC_SERVE_INSECURE_NO_TLS": "1",
         "CFGSYNC_SERVE_INSECURE_NO_AUTH": "1",
@@ -139,6 +154,13 @@ def test_every_flag_is_also_a_variable():
         "host": ("::1",),
         "late": "freeze",
         "revision": "v2",
+        "rollout": "all",
+        "max_parallel": "3",
+        "canary": 2,
+        "bake": 60.0,
+        "deadline": 90.0,
+        "max_failures": "5%",
+        "on_failure": "revert",
         "require_tokens": False,
         "run_timeout": 1.5,
         "shrink_guard": 20.0,
@@ -169,6 +191,19 @@ def test_a_title_is_a_line_of_the_server_file_and_has_at_most_a_hundred_characte
     assert read(materializer=None, config=file).title == "blue fleet"
     assert read(materializer=None, config=file, title="green").title == "green"
     assert refusal(title="x" * 101)[1] == "give at most 100 characters"
+
+
+def test_how_a_change_reaches_the_fleet_is_read_from_flags_and_from_a_server_file(here: Path):
+    lines = "rollout: rolling\nmax_parallel: 2\ncanary: 1\nbake: 30\ndeadline: 5m\nmax_failures: 10%\non_failure: revert\n"
+    file = Path(server_file(here, lines))
+    with pytest.raises(InputError, match="a bundle has no generations, and nodes take no turns"):
+        read(materializer=None, config=str(file))
+    (here / file).write_text((here / file).read_text().replace("kind: static", "kind: registration"))
+    made = read(materializer=None, config=str(file)).rollout_policy
+    assert made == Rollout("rolling", "2", 1, 30.0, 300.0, "10%", "revert")
+    assert read(max_parallel="25%").rollout_policy.places(10) == 2
+    for wrong in ({"max_parallel": "0"}, {"max_parallel": "200%"}, {"max_failures": "x"}, {"canary": -1}):
+        assert refusal(**wrong)[0].startswith("--" + next(iter(wrong)).replace("_", "-"))
 
 
 def test_without_a_home_the_default_store_is_refused_with_the_flag_and_a_given_store_needs_none(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .application.quorum import Quorum as Quorum
     from .application.snapshot import RegistrationSnapshot as RegistrationSnapshot
     from .generations.generation import Generation as Generation
+    from .rollout.policy import Rollout as Rollout
     from .runs.decider import Decider as Decider
     from .source import Late as Late
     from .source import RegistrationConfigSource as RegistrationConfigSource

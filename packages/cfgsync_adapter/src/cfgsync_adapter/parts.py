@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
 
 from cfgsync_core import RevisionedStore
@@ -21,10 +21,12 @@ from .generations.publisher import Publisher
 from .generations.replacements import Replacements
 from .generations.shrink_guard import ShrinkGuard
 from .nodes.acknowledgements import Acknowledgements
-from .nodes.last_seen import LastSeen
+from .nodes.last_seen import LastSeen, SeenNode
 from .nodes.membership import BeforeLeaving, Membership
 from .nodes.promises import Promises
 from .nodes.registry import Registry, Writes
+from .rollout.policy import Rollout
+from .rollout.turns import Turns
 from .runs.by_operator import OperatorVerbs
 from .runs.decider import Decider
 from .runs.runner import Runner, Verdict
@@ -54,6 +56,7 @@ class SourceParts:
         before_leaving: BeforeLeaving | None,
         seen: LastSeen,
         others: OtherServers | None,
+        rollout: Rollout,
     ) -> None:
         if others is not None and ttl is not None:
             raise ValueError(
@@ -67,7 +70,7 @@ class SourceParts:
         self._last_number = 0
         self.subscribers = Subscribers()
         self.registry = Registry(store, on_change=self._registered, others=others)
-        self.acknowledgements = Acknowledgements(store, on_change=self.subscribers.changed, others=others)
+        self.acknowledgements = Acknowledgements(store, on_change=self._acknowledged, others=others)
         self.promises = Promises(store, others=others)
         self.replacements = Replacements(store, on_adopted=self._fleet_changed, others=others)
         self.publisher = Publisher(store, revision=revision, on_adopted=self._adopted, others=others)
@@ -88,6 +91,18 @@ class SourceParts:
         if documents is not None:
             documents.on_change = self._fleet_changed
         self.answers = NodeAnswers(self.registry, self.publisher, self.runs)
+        self.turns = self.answers.turns = Turns(
+            store,
+            rollout,
+            self.publisher,
+            self.acknowledgements,
+            seen,
+            asking=self.answers.asking,
+            is_held=self.answers.held.__contains__,
+            on_step=self._turned,
+            on_reverted=self._published,
+            others=others,
+        )
         self.membership = Membership(
             self.registry,
             self.acknowledgements,
@@ -95,7 +110,7 @@ class SourceParts:
             seen,
             self.answers.held,
             ttl=ttl,
-            before_leaving=before_leaving,
+            before_leaving=[self.turns.leave, *([] if before_leaving is None else [before_leaving])],
         )
         self.operator = OperatorVerbs(self.registry, self.publisher, self.replacements, self.runs)
         self._delivery = None if sink is None else Delivery(sink, self.publisher, expose_errors)
@@ -110,6 +125,7 @@ class SourceParts:
             seen,
             self.membership,
             self._delivery,
+            self.turns,
         )
         # in the order in which they are opened: see `Acknowledgements.forget_strays`
         self._mirrors = (
@@ -118,6 +134,7 @@ class SourceParts:
             self.registry,
             self.replacements,
             self.publisher,
+            self.turns,
         )
 
     async def open(self) -> AsyncExitStack:
@@ -128,7 +145,7 @@ class SourceParts:
                 await mirror.open()
             await self.acknowledgements.forget_strays(self.registry)
             self.status.remembered = self.registry.version.revision
-            for part in (self.runs, self.membership, self._delivery):
+            for part in (self.runs, self.membership, self.turns, self._delivery):
                 if part is not None and (task := part.start()) is not None:
                     stack.push_async_callback(_end, task)
             return stack.pop_all()
@@ -137,10 +154,25 @@ class SourceParts:
         """Return when everything that other servers committed before this call is in the mirrors. Raises `Unavailable`."""
         await catch_up(self._mirrors)
 
-    def was_served(self) -> None:
-        """A node was sent another generation than last time."""
-        self.status.was_served()
+    def was_served(self, node: SeenNode, generation: str | None) -> None:
+        """This node was sent this generation."""
+        if generation != node.served:
+            node.served = generation
+            self.status.was_served()
+            self.subscribers.changed()
+
+    def _acknowledged(self) -> None:
+        self.turns.changed()
         self.subscribers.changed()
+
+    def _turned(self, names: Collection[str] | None) -> None:
+        """The answers of these nodes (None: of all) may have changed."""
+        self.subscribers.changed()
+        if names is None:
+            self.answers.held.settle_all()
+        else:
+            for name in names:
+                self.answers.held.settle(name)
 
     def _fleet_changed(self) -> None:
         self.subscribers.changed()
@@ -178,6 +210,7 @@ class SourceParts:
             self.registry.published(current.source.registrations)
         if self._delivery is not None:
             self._delivery.changed()
+        self.turns.changed()
         self.answers.held.settle_all()
 
 

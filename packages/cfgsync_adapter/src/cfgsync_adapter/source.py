@@ -29,6 +29,7 @@ from cfgsync_core import (
 )
 from cfgsync_core.follow import OtherServers
 from cfgsync_core.log_events import event
+from cfgsync_core.wire import Kept, Turn
 
 from .answers.held_requests import NodeAnswer
 from .answers.node_answer import not_registered
@@ -45,6 +46,7 @@ from .generations.shrink_guard import DEFAULT_PERCENT, ShrinkGuard
 from .nodes.last_seen import LastSeen
 from .nodes.membership import BeforeLeaving
 from .parts import SourceParts
+from .rollout.policy import Rollout
 from .runs.decider import Decider, ThreadDecider
 
 log = logging.getLogger("cfgsync")
@@ -69,7 +71,7 @@ class RegistrationConfigSource:
 
     `documents` feeds a materializer that reads some; without `admin`, which `ping` calls, a source is always ready. With
     `hints`, other servers share the store: this one reads what they commit, after their hints and every `interval` s.
-    `parts.operator` has the commands of an operator.
+    `rollout` says how a change reaches nodes that take turns. `parts.operator` has the commands of an operator.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class RegistrationConfigSource:
         seen: LastSeen | None = None,
         hints: ChangeHints | None = None,
         interval: float = 15.0,
+        rollout: Rollout | None = None,
     ) -> None:
         if late not in get_args(Late):
             raise ValueError(f"late={late!r}: give 'follow' or 'freeze'")
@@ -117,17 +120,15 @@ class RegistrationConfigSource:
             before_leaving=before_leaving,
             seen=LastSeen() if seen is None else seen,
             others=None if hints is None else OtherServers(hints, interval),
+            rollout=Rollout() if rollout is None else rollout,
         )
         if thread is not None:
             thread.on_idle = self.parts.runs.changed
-        self._registry = self.parts.registry
-        self._membership = self.parts.membership
+        self._registry, self._membership = self.parts.registry, self.parts.membership
         self._answers = self.parts.answers
         self._opening = asyncio.Lock()
         self._opened: AsyncExitStack | None = None
         self._draining: Unavailable | None = None
-        self._told_loopback = False
-        self.shares_store = hints is not None  # see `SharedSource`
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -168,43 +169,47 @@ class RegistrationConfigSource:
             await self._ready()
         version, identifier = await self._registry.register(registration), registration.identifier
         self._membership.touch(identifier)
-        if not self._told_loopback and (name := self._registry.told_loopback) is not None:
-            self._told_loopback = True
-            log.warning(
-                "%s has a loopback address (%s), which nodes on other machines cannot reach:"
-                " let it ask this server by another address, or give it --ip",
-                name,
-                self._registry.entries[name].ip,
-                extra=event("loopback_told", identifier=name),
-            )
+        self._registry.warn_of_loopback()
         if log.isEnabledFor(logging.DEBUG):
-            facts = event("registered", identifier=identifier, revision=version.revision)
-            log.debug("%s is registered", identifier, extra=facts)
+            log.debug("%s is registered", identifier, extra=event("registered", identifier=identifier))
         return version
 
     async def resolve(
         self, identifier: str, *, known: str | None = None, wait: float = 0.0, at_least: Version | None = None
     ) -> Resolution:
-        """See `NodeConfigSource` and `SharedSource`."""
+        """See `NodeConfigSource`. A caller in this process takes no turns: it gets the current generation."""
+        answer = await self.turn_to(identifier, known=known, wait=wait, at_least=at_least)
+        return (self.given(identifier) or not_registered(identifier)) if isinstance(answer, Kept) else answer
+
+    async def turn_to(
+        self,
+        identifier: str,
+        *,
+        known: str | None = None,
+        wait: float = 0.0,
+        at_least: Version | None = None,
+        turn: Turn | None = None,
+    ) -> Resolution | Kept:
+        """See `FleetSource`."""
         if self._opened is None or self._draining is not None:
             await self._ready()
-        is_old = at_least is not None and at_least > self._registry.version
-        if is_old or self._registry.revision_of(identifier) is None:
+        if identifier not in self._registry or (at_least is not None and at_least > self._registry.version):
             await self.parts.catch_up()
         answer: NodeAnswer | None = self._answers.now(identifier)
         if isinstance(answer, NotReady):
             return answer  # it is not registered
         known_here = self._membership.touch(identifier)
-        unchanged = known is not None and isinstance(answer, Ready) and answer.payload.digest == known
-        if answer is None or (unchanged and wait > 0):
-            answer = await self._answers.hold(identifier, known, wait)
+        if known is not None and isinstance(answer, Ready):
+            named = self._answers.asked(identifier, answer, known, turn, wait)
+            answer = named if named is not None or wait > 0 else answer
+        if answer is None or (isinstance(answer, Kept) and wait > 0):
+            answer = await self._answers.hold(identifier, known, wait, turn)
             if identifier in self._registry:
                 known_here = self._membership.touch(identifier)  # it was not silent while it was held
         if isinstance(answer, CfgsyncError):
             raise answer
-        if isinstance(answer, Ready) and answer.generation != known_here.served:
-            known_here.served = answer.generation
-            self.parts.was_served()
+        if isinstance(answer, Ready):
+            self.parts.was_served(known_here, answer.generation)
         return answer
 
     async def promise(self, identifier: str, seconds: int | None) -> None:
@@ -228,12 +233,10 @@ class RegistrationConfigSource:
         if identifier not in self._registry:
             return not_registered(identifier)
         self._membership.touch(identifier)
-        generation = publisher.named(named)
-        if generation is None:
+        given = self.parts.turns.given(identifier, named)
+        if given is None:
             raise StaleGeneration(named, None if publisher.current is None else publisher.current.text)
-        payload = generation.nodes.get(identifier)
-        is_given = payload is not None and payload.digest == acknowledgement.digest
-        await self.parts.acknowledgements.record(acknowledgement, is_given=is_given)
+        await self.parts.acknowledgements.record(acknowledgement, is_given=given == acknowledgement.digest)
         if identifier not in self._registry:  # it left meanwhile
             await self.parts.acknowledgements.forget([identifier])
             return not_registered(identifier)
@@ -264,14 +267,11 @@ class RegistrationConfigSource:
 
     def given(self, identifier: str) -> Ready | None:
         """See `NodeDetails`: what the current generation gives it, also while a newer one is being made."""
-        current = self.parts.publisher.current
-        payload = None if current is None else current.nodes.get(identifier)
-        return None if current is None or payload is None else Ready(payload, current.text)
+        return self.parts.publisher.given(identifier)
 
     def is_replaced(self, identifier: str) -> bool:
         """See `NodeDetails`: in the current generation."""
-        current = self.parts.publisher.current
-        return current is not None and identifier in current.replaced
+        return (current := self.generation) is not None and identifier in current.replaced
 
     def subscribe(self, heard: Callable[[], None]) -> Callable[[], None]:
         """See `ChangingSource`."""

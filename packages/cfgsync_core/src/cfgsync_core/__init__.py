@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .errors import StoreRefused as StoreRefused
     from .errors import Unavailable as Unavailable
     from .node.client import CfgsyncClient as CfgsyncClient
+    from .node.outcomes import AppliedFiles as AppliedFiles
     from .node.outcomes import Fetched as Fetched
     from .node.outcomes import FetchFailed as FetchFailed
     from .node.outcomes import MissingForGood as MissingForGood
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from .node.trust.server import InvalidTrust as InvalidTrust
     from .node.trust.server import Trust as Trust
     from .node.watch import NodeWatch as NodeWatch
-    from .node.watched_node import AppliedFiles as AppliedFiles
     from .server.bundle import InvalidBundle as InvalidBundle
     from .server.bundle import NodeArtifactsBundle as NodeArtifactsBundle
     from .server.bundle import NodeArtifactsBundleEntry as NodeArtifactsBundleEntry

@@ -64,9 +64,21 @@ def fleet(runs: Runner, registered: int, when: WhenSeen) -> FleetReason:
             return FleetReason(plain(str(outcome)))
         if verdict.source.covers(runs.source):
             return FleetReason("")
+        if runs.reverts:
+            return FleetReason(reverted(runs))
         if runs.is_frozen:
             return FleetReason(f"generation {outcome.number} is frozen; nodes that came later are refused")
     return FleetReason(PENDING, is_pending=True)
+
+
+def reverted(runs: Runner) -> str:
+    """Why a node that the generation of a revert does not cover gets nothing; `""` when no revert is active."""
+    if not runs.reverts:
+        return ""
+    return (
+        f"the fleet was taken back to generation {runs.reverts}, which does not hold every node as it is registered now;"
+        " cfgsync generation rebuild ends the revert"
+    )
 
 
 def for_nobody(current: Generation | None, registered: Collection[str]) -> str:
@@ -137,6 +149,8 @@ def _listed(words: Sequence[str]) -> str:
 
 def decided(answer: Resolution | None, runs: Runner) -> Resolution | CfgsyncError | None:
     """What a node would be answered now. `answer` None: the newest run decides it; None while it is under way."""
+    if answer is None and runs.reverts:
+        return NotReady(reverted(runs))
     outcome = None if runs.verdict is None else runs.verdict.outcome
     return outcome if answer is None and not isinstance(outcome, Generation) else answer
 

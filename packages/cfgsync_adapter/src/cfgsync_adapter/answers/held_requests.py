@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from cfgsync_core import CfgsyncError, NotReady, Resolution
+from cfgsync_core.wire import Kept, Turn
 
 SUPERSEDED_RETRY = 5.0
 TICK = 0.05
@@ -20,15 +21,15 @@ EARLY = 0.05
 """A wait ends early by up to this share of it, when fewer others end, so that nodes that came together do not come back
 together. (`Prefer: wait` is an upper bound, RFC 7240.) A wait below a second ends exactly."""
 
-NodeAnswer: TypeAlias = Resolution | CfgsyncError
+NodeAnswer: TypeAlias = Resolution | Kept | CfgsyncError
 
 
 class HeldRequest:
     """One held request. `known` is the digest the node has; `covering` the revision of the registrations that a run must
-    cover to answer it; `wait` its `Prefer` seconds; `deadline` and `last` are loop times: the end of that wait, and the
+    cover to answer it; `wait` its `Prefer` seconds; `turn` is that of a node that takes turns; `deadline` and `last` are loop times: the end of that wait, and the
     end of all waiting."""
 
-    __slots__ = ("covering", "deadline", "due", "future", "identifier", "known", "last", "wait")
+    __slots__ = ("covering", "deadline", "due", "future", "identifier", "known", "last", "turn", "wait")
 
     def __init__(
         self,
@@ -37,6 +38,7 @@ class HeldRequest:
         covering: int,
         wait: float,
         least_wait: float,
+        turn: Turn | None = None,
     ) -> None:
         loop = asyncio.get_running_loop()
         now = loop.time()
@@ -44,6 +46,7 @@ class HeldRequest:
         self.known = known
         self.covering = covering
         self.wait = wait
+        self.turn = turn
         self.deadline = now + wait
         self.last = now + max(wait, least_wait)
         self.future: asyncio.Future[NodeAnswer] = loop.create_future()
@@ -63,6 +66,8 @@ class HeldRequests:
         self._random = random
         self._held: dict[str, HeldRequest] = {}
         self._due: dict[float, tuple[asyncio.TimerHandle, dict[HeldRequest, None]]] = {}
+        self.with_turn: dict[str, HeldRequest] = {}
+        """Those of nodes that take turns, by node."""
         self.superseded: dict[str, int] = {}
         """How often a newer request of the same node ended a held one, by node."""
 
@@ -82,6 +87,8 @@ class HeldRequests:
                 NotReady("superseded by a newer request of the same node", retry_after=SUPERSEDED_RETRY),
             )
         self._held[waiter.identifier] = waiter
+        if waiter.turn is not None:
+            self.with_turn[waiter.identifier] = waiter
         if waiter.wait >= 1.0:
             end = self._quiet_tick(waiter)
             waiter.last = end if waiter.last == waiter.deadline else waiter.last
@@ -153,3 +160,5 @@ class HeldRequests:
                 del self._due[waiter.due]
         if self._held.get(waiter.identifier) is waiter:
             del self._held[waiter.identifier]
+        if self.with_turn.get(waiter.identifier) is waiter:
+            del self.with_turn[waiter.identifier]

@@ -7,11 +7,18 @@ earlier registrations. 5. That run failed: its error. 6. It was not ready: its r
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import msgspec
+
 from cfgsync_core import CfgsyncError, Missing, NotReady, Ready
+from cfgsync_core.wire import Kept, Turn
 
 from ..generations.generation import Generation
 from ..generations.publisher import Publisher
 from ..nodes.registry import Registry
+from ..rollout.turns import Turns
+from ..rollout.words import Asking
 from ..runs.runner import Runner
 from . import explain
 from .held_requests import HeldRequest, HeldRequests, NodeAnswer
@@ -21,7 +28,10 @@ LEAST_WAIT = 2.0
 
 
 class NodeAnswers:
-    """The answers of one server; `held` are the requests that wait for one."""
+    """The answers of one server; `held` are the requests that wait for one. A node that names files (case 2) is answered as
+    `turns` say."""
+
+    turns: Turns
 
     def __init__(self, registry: Registry, publisher: Publisher, runs: Runner) -> None:
         self._registry = registry
@@ -45,13 +55,48 @@ class NodeAnswers:
     def uncovered(self) -> Missing | None:
         """Case 3, or None for case 4: the same for all nodes that the current generation does not cover."""
         current = self._publisher.current
+        if self._runs.reverts:
+            return None  # case 6
         if current is not None and self._runs.is_frozen:
             return Missing(f"generation {current.number} is frozen")
         return None
 
-    async def hold(self, identifier: str, known: str | None, wait: float) -> NodeAnswer:
+    def for_named(
+        self, identifier: str, ready: Ready, known: str | None, turn: Turn | None, starts: bool
+    ) -> Ready | Kept | None:
+        """Case 2 for a node that names the files `known`: what it gets; None when it has what it gets."""
+        if known is None:
+            return ready
+        asking = Asking(identifier, ready.payload.digest, known, turn, starts)
+        match self.turns.answer(asking):
+            case "files":
+                return msgspec.structs.replace(ready, again=True) if known == ready.payload.digest else ready
+            case "kept":
+                return Kept(ready.generation or "")
+        return None
+
+    def asked(
+        self, identifier: str, ready: Ready, known: str, turn: Turn | None, wait: float
+    ) -> Ready | Kept | None:
+        """`for_named` for a question that has just come."""
+        found = self.for_named(identifier, ready, known, turn, wait <= 0)
+        if turn is not None:
+            asking = Asking(identifier, ready.payload.digest, known, turn, wait <= 0)
+            self.turns.asked(asking, isinstance(found, Ready))
+        return found
+
+    def asking(self) -> Iterator[Asking]:
+        """The held questions of nodes that take turns, and that the current generation covers."""
+        for identifier, waiter in self.held.with_turn.items():
+            answer = self.now(identifier)
+            if isinstance(answer, Ready):
+                yield Asking(identifier, answer.payload.digest, waiter.known, waiter.turn)
+
+    async def hold(
+        self, identifier: str, known: str | None, wait: float, turn: Turn | None = None
+    ) -> NodeAnswer:
         """Cases 2 to 6: the answer, once there is one or the time is over. `known` is the digest that the node has."""
-        waiter = HeldRequest(identifier, known, self._registry.version.revision, wait, LEAST_WAIT)
+        waiter = HeldRequest(identifier, known, self._registry.version.revision, wait, LEAST_WAIT, turn)
         return self._settle(waiter) or await self.held.hold(waiter)
 
     def _settle(self, waiter: HeldRequest) -> NodeAnswer | None:
@@ -59,11 +104,16 @@ class NodeAnswers:
         now = waiter.future.get_loop().time()
         wait_is_over = now >= waiter.deadline
         answer = self.now(waiter.identifier)
-        if isinstance(answer, Ready) and answer.payload.digest == waiter.known and not wait_is_over:
-            return None
+        if isinstance(answer, Ready):
+            found = self.for_named(waiter.identifier, answer, waiter.known, waiter.turn, waiter.wait <= 0)
+            if isinstance(found, Ready):
+                return found
+            return (found or answer) if wait_is_over else None
         if answer is not None:
             return answer
         runs = self._runs
+        if reverted := explain.reverted(runs):
+            return NotReady(reverted, retry_after=0.0 if waiter.wait > 0 else 1.0) if wait_is_over else None
         verdict = runs.verdict
         covers = (
             verdict is not None

@@ -29,6 +29,8 @@ class MaterializedArtifacts:
     shared: ArtifactSet = field(default_factory=ArtifactSet)
     accepts_shrink: bool = field(default=False, compare=False, kw_only=True)
     """See `accept_shrink`. Equality does not depend on it."""
+    is_at_once: bool = field(default=False, compare=False, kw_only=True)
+    """See `at_once`. Equality does not depend on it."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.nodes, Mapping):
@@ -70,6 +72,11 @@ class MaterializedArtifacts:
     def accept_shrink(self) -> MaterializedArtifacts:
         """The same artifacts, which the shrink guard does not check: for a fleet that ends, or files that move."""
         return replace(self, accepts_shrink=True)
+
+    def at_once(self) -> MaterializedArtifacts:
+        """The same artifacts, which all nodes get at the same time, also those that take turns: for what everybody must
+        have together. Programs that must change together are better changed in steps: add, roll, remove the old."""
+        return replace(self, is_at_once=True)
 
     def node(self, identifier: str) -> ArtifactSet | None:
         """A node's own files, None when it is not among them."""

@@ -48,7 +48,8 @@ class PayloadTooLarge(CfgsyncError):
 
 class Generation(msgspec.Struct, frozen=True):
     """A numbered, committed set of files for the fleet. `text` is `<epoch>.<number>`, as on the wire; `at_ms` is when it
-    was committed (milliseconds since 1970, 0 when not known); `replaced` names the nodes with an operator's files."""
+    was committed (milliseconds since 1970, 0 when not known); `replaced` names the nodes with an operator's files.
+    `at_once`: nodes take no turns for it. `reverts`: it has the content of the generation of that number (0: of none)."""
 
     text: str
     number: int
@@ -58,13 +59,27 @@ class Generation(msgspec.Struct, frozen=True):
     map_key: str
     at_ms: int = 0
     replaced: frozenset[str] = frozenset()
+    at_once: bool = False
+    reverts: int = 0
 
     @property
     def head(self) -> Head:
         """What the store keeps beside the blobs."""
         return Head(
-            self.number, self.source, self.map_key, self.at_ms, len(self.nodes), tuple(sorted(self.replaced))
+            self.number,
+            self.source,
+            self.map_key,
+            self.at_ms,
+            len(self.nodes),
+            tuple(sorted(self.replaced)),
+            self.at_once,
+            self.reverts,
         )
+
+    @property
+    def version(self) -> Version:
+        """Its epoch and number, which compare."""
+        return Version(self.text.rpartition(".")[0], self.number)
 
     def artifacts(self) -> MaterializedArtifacts:
         """The artifacts that this generation serves, decoded."""
@@ -80,9 +95,12 @@ class Prepared(msgspec.Struct, frozen=True):
     map_key: str
     accepts_shrink: bool = False
     replaced: frozenset[str] = frozenset()
+    at_once: bool = False
 
     @classmethod
-    def from_blobs(cls, map_key: str, blobs: Mapping[str, bytes], accepts_shrink: bool = False) -> Prepared:
+    def from_blobs(
+        cls, map_key: str, blobs: Mapping[str, bytes], accepts_shrink: bool = False, at_once: bool = False
+    ) -> Prepared:
         """What the map `map_key` names; `blobs` may hold others too. Nothing is encoded or hashed.
 
         Raises `KeyError` for a blob that is missing, `msgspec.DecodeError` for an invalid map.
@@ -94,7 +112,7 @@ class Prepared(msgspec.Struct, frozen=True):
         for identifier, mapped in plan.nodes.items():
             own[mapped.local] = local = blobs[mapped.local]
             nodes[identifier] = NodeArtifactsPayload(local, shared, mapped.digest, mapped.extended)
-        return cls(nodes, own, map_key, accepts_shrink)
+        return cls(nodes, own, map_key, accepts_shrink, at_once=at_once)
 
 
 class Head(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -106,6 +124,8 @@ class Head(msgspec.Struct, frozen=True, omit_defaults=True):
     at_ms: int = 0
     nodes: int = 0
     replaced: tuple[str, ...] = ()
+    at_once: bool = False
+    reverts: int = 0
 
 
 class Mapped(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -167,7 +187,7 @@ def prepare(artifacts: MaterializedArtifacts) -> Prepared:
     raw = msgspec.msgpack.encode(NodeMap(shared_key, mapped))
     map_key = blob_key(raw)
     blobs[map_key] = raw
-    return Prepared(nodes, blobs, map_key, artifacts.accepts_shrink)
+    return Prepared(nodes, blobs, map_key, artifacts.accepts_shrink, at_once=artifacts.is_at_once)
 
 
 def generation_of(epoch: str, head: Head, prepared: Prepared) -> Generation:
@@ -181,6 +201,8 @@ def generation_of(epoch: str, head: Head, prepared: Prepared) -> Generation:
         head.map_key,
         head.at_ms,
         frozenset(head.replaced),
+        head.at_once,
+        head.reverts,
     )
 
 

@@ -110,4 +110,6 @@ def overlay(made: Prepared, replaced: Mapping[str, bytes], registered: Container
     map_key = blob_key(raw)
     used = {plan.shared, *(mapped.local for mapped in plan.nodes.values())}
     kept = {key: blob for key, blob in blobs.items() if key in used}
-    return Prepared(nodes, {**kept, map_key: raw}, map_key, made.accepts_shrink, frozenset(mine))
+    return Prepared(
+        nodes, {**kept, map_key: raw}, map_key, made.accepts_shrink, frozenset(mine), made.at_once
+    )

@@ -6,7 +6,7 @@ The acknowledgements have their own bucket, so that one never makes a revision o
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Container, Iterable
+from collections.abc import Callable, Container, Iterable, Mapping
 from contextlib import suppress
 
 import msgspec
@@ -32,20 +32,23 @@ class Failure(msgspec.Struct, frozen=True, gc=False):
 
 class Acknowledged(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The acknowledgements of one node: the files (`digest`) that it applied last, their generation, its failure since
-    then, and the files that were changed on its disk (`drifted`)."""
+    then, the files that were changed on its disk (`drifted`), and the group in which it takes turns (None: in none)."""
 
     generation: str | None = None
     digest: str | None = None
     failure: Failure | None = None
     drifted: tuple[str, ...] = ()
+    group: str | None = None
 
     def after(self, new: Acknowledgement, is_given: bool = True) -> Acknowledged:
         """The same with one more acknowledgement; after a failure, what was applied before is still applied. `is_given`:
         the generation gives the node these files; otherwise they belong to no known generation."""
+        group = new.group or self.group  # a fetch by hand beside a watch names none
         if new.status == "applied":
-            return Acknowledged(new.generation if is_given else None, new.digest, drifted=new.drifted)
+            applied = new.generation if is_given else None
+            return Acknowledged(applied, new.digest, drifted=new.drifted, group=group)
         failure = Failure(new.generation or "", new.digest, new.reason)
-        return Acknowledged(self.generation, self.digest, failure, self.drifted)
+        return Acknowledged(self.generation, self.digest, failure, self.drifted, group)
 
     def has(self, digest: str) -> bool:
         """True when the node has applied these files and has not failed to apply the same ones since (a restored server
@@ -57,7 +60,8 @@ NOTHING = Acknowledged()
 
 
 class Acknowledgements(BucketMirror[Acknowledged]):
-    """The mirror of the acknowledgements. `changes` counts its changes."""
+    """The mirror of the acknowledgements. `changes` counts its changes. `groups` has the nodes that take turns, by group,
+    `failing` those of them whose last acknowledgement is a failure."""
 
     def __init__(
         self,
@@ -78,6 +82,8 @@ class Acknowledgements(BucketMirror[Acknowledged]):
         self._coming: dict[str, Acknowledged] = {}  # being committed: the node's next one follows them
         self._tasks: set[asyncio.Task[Version]] = set()
         self.changes = 0
+        self.groups: dict[str, set[str]] = {}
+        self.failing: set[str] = set()
 
     def of(self, identifier: str) -> Acknowledged:
         """What this node has acknowledged."""
@@ -95,6 +101,15 @@ class Acknowledgements(BucketMirror[Acknowledged]):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         await asyncio.shield(task)
+
+    async def forget_failures(self, identifiers: Iterable[str]) -> None:
+        """These nodes try the same files again: their failures so far mean nothing any more."""
+        failed = {name: self.entries[name] for name in identifiers if name in self.failing}
+        if failed:
+            await self.commit(
+                {name: msgspec.structs.replace(one, failure=None) for name, one in failed.items()},
+                expected={name: self._revisions[name] for name in failed},
+            )
 
     async def forget(self, identifiers: Iterable[str]) -> None:
         """Delete what these nodes acknowledged: they have left, and another node may get the same name."""
@@ -119,6 +134,19 @@ class Acknowledgements(BucketMirror[Acknowledged]):
             if self._coming.get(identifier) is now:
                 del self._coming[identifier]
 
-    def _changed(self, writes: object) -> None:
+    def _changed(self, writes: Mapping[str, Acknowledged | None] | None) -> None:
         self.changes += 1
+        if writes is None:
+            self.groups, self.failing = {}, set()
+        for name, now in (self.entries if writes is None else writes).items():
+            group = None if now is None else now.group
+            if writes is not None:
+                for other, names in self.groups.items():
+                    if other != group:
+                        names.discard(name)
+                self.failing.discard(name)
+            if now is not None and group is not None:
+                self.groups.setdefault(group, set()).add(name)
+                if now.failure is not None:
+                    self.failing.add(name)
         self._then()

@@ -42,8 +42,8 @@ class Membership:
     """Removes nodes from one registry; those that promised to be heard of and are silent for `ttl` seconds expire (None:
     never).
 
-    `before_leaving` is awaited with the names before their registrations are deleted: it frees what else belongs to
-    them. When it raises, no node leaves. `held` are the names whose requests are held now.
+    `before_leaving` are awaited with the names before their registrations are deleted: they free what else belongs to
+    them. When one raises, no node leaves. `held` are the names whose requests are held now.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Membership:
         held: Container[str],
         *,
         ttl: float | None = None,
-        before_leaving: BeforeLeaving | None = None,
+        before_leaving: Sequence[BeforeLeaving] = (),
     ) -> None:
         self._registry = registry
         self._acknowledgements = acknowledgements
@@ -184,8 +184,8 @@ class Membership:
         """Delete what belongs to a registration before the registration: after a crash in between, the node is still
         registered and leaves again. In the other order its name would stay bound, and the next node of this name would
         count as applied."""
-        if self._before_leaving is not None:
-            await self._before_leaving(names)
+        for before in self._before_leaving:
+            await before(names)
         await self._acknowledgements.forget(names)
         await self._registry.remove(names)
         now = self._seen.clock()

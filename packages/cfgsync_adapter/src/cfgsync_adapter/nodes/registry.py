@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 
 from cfgsync_core import NEVER, NodeRegistration, RevisionedStore, StoreFull, Version
 from cfgsync_core.follow import BucketMirror, OtherServers
+from cfgsync_core.log_events import event
 from cfgsync_core.wire import MAX_REGISTRATIONS, decode_stored, encode_registration
 
 from ..application.snapshot import RegistrationSnapshot
 
 BUCKET = "registrations"
+
+log = logging.getLogger("cfgsync")
 
 Writes = Mapping[str, NodeRegistration | None] | None
 
@@ -39,6 +43,7 @@ class Registry(BucketMirror[NodeRegistration]):
         self._touched: dict[str, None] = {}  # since the last snapshot, which was taken at:
         self._taken_at = NEVER
         self._loopback: set[str] = set()
+        self._has_warned = False
         self.first_at: float | None = None
         self.changed_at: float | None = None
         self._unpublished_at: float | None = None  # the first change that no generation holds
@@ -54,6 +59,19 @@ class Registry(BucketMirror[NodeRegistration]):
         """A node for which `tells_loopback` holds."""
         # asked at each registration: no loop over a fleet that is all on one machine
         return next(iter(self._loopback), None) if len(self._loopback) < len(self.entries) else None
+
+    def warn_of_loopback(self) -> None:
+        """Log once that there is such a node."""
+        if self._has_warned or (name := self.told_loopback) is None:
+            return
+        self._has_warned = True
+        log.warning(
+            "%s has a loopback address (%s), which nodes on other machines cannot reach:"
+            " let it ask this server by another address, or give it --ip",
+            name,
+            self.entries[name].ip,
+            extra=event("loopback_told", identifier=name),
+        )
 
     def identifiers(self) -> list[str]:
         """Every registered identifier, sorted. The list is the same object until a node joins or leaves."""

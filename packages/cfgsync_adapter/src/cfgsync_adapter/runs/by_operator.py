@@ -38,14 +38,15 @@ class OperatorVerbs:
         self._replacements = replacements
         self._runs = runs
 
-    async def renew(self, accept: bool = False, *, wait: float = 30.0) -> Renewal:
+    async def renew(self, accept: bool = False, *, at_once: bool = False, wait: float = 30.0) -> Renewal:
         """Make a claim: the next run publishes for all nodes, also when frozen; equal artifacts keep the number.
 
-        With `accept`, the shrink guard does not check the first generation of this claim. Waits up to `wait` seconds for
+        With `accept`, the shrink guard does not check the first generation of this claim; with `at_once`, nodes take no turns
+        for it. Waits up to `wait` seconds for
         the verdict. Raises `Unavailable` and its subclasses.
         """
         before = self._publisher.current
-        claim = await self._publisher.renew(accept)
+        claim = await self._publisher.renew(accept, at_once)
         self._runs.changed()
         verdict: Verdict | None = None
         with suppress(TimeoutError):

@@ -100,9 +100,16 @@ class Runner:
         return self._publisher.mine < self._publisher.claim.number
 
     @property
+    def reverts(self) -> int:
+        """The number of the generation to which the active claim has gone back; 0 for none."""
+        return self._publisher.claim.reverts
+
+    @property
     def is_frozen(self) -> bool:
-        """True when `late="freeze"` and the active claim has its generation."""
+        """True when the active claim has taken a change back, or `late="freeze"` and it has its generation."""
         current = self._publisher.current
+        if self.reverts:
+            return True
         return self._freezes and current is not None and current.source.claim >= self._publisher.mine
 
     def start(self) -> asyncio.Task[None]:

@@ -18,6 +18,7 @@ from cfgsync_core.wire import MAX_PAGE_NODES, RawFile
 
 from ..generations.generation import Generation, Head, Prepared, shared_part
 from ..generations.publisher import Publisher
+from ..rollout.turns import Turns
 
 PAGE_BYTES = 4 * 1024 * 1024
 SHOWN_BYTES = 256 * 1024
@@ -51,7 +52,8 @@ class NodeContents(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class GenerationSummary(msgspec.Struct, frozen=True):
     """What a generation was made from, and when (RFC 3339, None when it is not known). `nodes` is a count; `contents`:
-    the server still has its files. The versions are `<epoch>.<revision>`."""
+    the server still has its files. The versions are `<epoch>.<revision>`. `outcome`: how its rollout ended (`rolled out`,
+    `halted`, `reverted by 14`), `""` while it has not, or when no node takes turns."""
 
     generation: str
     number: int
@@ -63,6 +65,7 @@ class GenerationSummary(msgspec.Struct, frozen=True):
     replaced: tuple[str, ...]
     contents: bool
     documents: str | None = None
+    outcome: str = ""
 
     @property
     def made_from(self) -> str:
@@ -128,14 +131,17 @@ def summarize(generation: Generation) -> GenerationSummary:
     return _summarize(generation.head, generation.text.rpartition(".")[0], contents=True)
 
 
-def generation_summaries(publisher: Publisher) -> list[GenerationSummary]:
-    """The generations that the store still names, newest first; the current and the previous one have contents."""
+def generation_summaries(publisher: Publisher, turns: Turns) -> list[GenerationSummary]:
+    """The generations that the store still names, newest first; the current, the previous and the stable one have contents."""
     current = publisher.current
     if current is None:
         return []
     epoch = current.text.rpartition(".")[0]
     return [
-        _summarize(head, epoch, contents=publisher.numbered(head.number) is not None)
+        msgspec.structs.replace(
+            _summarize(head, epoch, contents=publisher.numbered(head.number) is not None),
+            outcome=turns.outcome_of(head.number),
+        )
         for head in publisher.heads()
     ]
 

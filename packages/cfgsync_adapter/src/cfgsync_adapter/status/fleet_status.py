@@ -29,9 +29,11 @@ from ..nodes.last_seen import LastSeen
 from ..nodes.membership import Membership
 from ..nodes.promises import Promises
 from ..nodes.registry import Registry
+from ..rollout.turns import Turns
 from ..runs.runner import Runner
 from .contents import summarize
 from .convergence import Convergence, FleetProgress
+from .rollout_progress import RolloutProgress
 
 
 class StatusReader:
@@ -50,6 +52,7 @@ class StatusReader:
         seen: LastSeen,
         membership: Membership,
         delivery: Delivery | None,
+        turns: Turns,
     ) -> None:
         self._registry = registry
         self._publisher = publisher
@@ -62,6 +65,7 @@ class StatusReader:
         self._membership = membership
         self._delivery = delivery
         self._convergence = Convergence(registry, publisher, acknowledgements, seen)
+        self._rollout = RolloutProgress(turns, publisher, acknowledgements)
         self.remembered = 0
 
     def fleet(self, limit: int, after: str) -> FleetStatus:
@@ -101,6 +105,7 @@ class StatusReader:
             )
             or msgspec.UNSET,
             drifted_count=progress.drifted or msgspec.UNSET,
+            rollout=self._rollout.status() or msgspec.UNSET,
         )
 
     def nodes(self, limit: int, after: str) -> Sequence[NodeStatus]:
@@ -140,6 +145,9 @@ class StatusReader:
         answer = self._answers.now(identifier)
         why = explain.node(identifier, self._runs, answer, served, acknowledged, applied, self._when_seen)
         sentence = why.sentence
+        if why.state in ("ready", "served") and (waits := self._rollout.why_waits(identifier)):
+            before = "" if applied is None else f"; generation {applied.rpartition('.')[2]} is applied"
+            sentence = f"{waits}{before}"
         left = self._membership.left.get(identifier)
         if left is not None and why.state == "not_registered":
             when = self._when_seen(identifier)

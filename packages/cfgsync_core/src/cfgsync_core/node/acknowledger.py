@@ -23,18 +23,20 @@ have reported the same files as applied."""
 class Acknowledger:
     """Sends acknowledgements over `transport`, one at a time and in order. A newer one replaces one that could not be sent;
     an equal one is not sent twice, but for a failure that lasts. `repeat`: report the files in place when a server next
-    confirms them. `clock` is in seconds."""
+    confirms them. `group` is that of a node that takes turns. `clock` is in seconds."""
 
     def __init__(
         self,
         transport: Transport,
         secret: str | None,
         repeat: bool,
+        group: str | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.repeat = repeat
         self._transport = transport
         self._secret = secret
+        self._group = group
         self._clock = clock
         self._pending: Acknowledgement | None = None
         self._sent: Acknowledgement | None = None
@@ -52,7 +54,7 @@ class Acknowledger:
     ) -> bool:
         """Report the files as applied, or why they failed. False without a digest: the server is an original one. `over`
         is another transport, for use beside a held request."""
-        acknowledgement = Acknowledgement.of(identifier, generation, digest, failure, drifted)
+        acknowledgement = Acknowledgement.of(identifier, generation, digest, failure, drifted, self._group)
         if acknowledgement is not None:
             again = failure is not None and self._clock() - self._sent_at >= FAILURE_AGAIN_AFTER
             self._pending = acknowledgement if again or acknowledgement != self._sent else None

@@ -13,7 +13,7 @@ from ..errors import IntegrityError, Unavailable
 from ..store.contract import Version
 from ..store.epoch import epoch_ms
 from ..text import plain
-from ..wire.headers import GENERATION, SIGNATURE, VERSION, parse_digest
+from ..wire.headers import GENERATION, NEXT, SIGNATURE, VERSION, parse_digest
 from ..wire.limits import MAX_PAYLOAD_BYTES
 from ..wire.payload import decode_payload
 from ..wire.protocol import CODE, ErrorBody, NotReady, decode_error, describe
@@ -152,7 +152,8 @@ def _current(answer: ReceivedAnswer, context: RequestContext, known: str) -> Out
         return _untrusted(str(error), _PROXY)
     if digest not in (None, known):
         return _untrusted(f"the server says unchanged, but names {digest} and not {known}", _PROXY)
-    return Current(generation, known, notice, signature=signature)
+    waits_for = "" if generation is not None else plain(answer.headers.get(NEXT.lower(), ""), 100)
+    return Current(generation, known, notice, signature=signature, waits_for=waits_for)
 
 
 def _signed(

@@ -21,14 +21,13 @@ from ..wire.source import Resolution
 from .aiohttp_transport import AiohttpTransport
 from .answers import Meaning, Registered, Retry, as_error, read
 from .exchange import Done, Exchange, Pause, Send
-from .outcomes import Current, Fetched, FetchFailed, MissingForGood
+from .outcomes import AppliedFiles, Current, Fetched, FetchFailed, MissingForGood
 from .received_answer import RequestContext
 from .requests import PATIENCE, Lost, Request, acknowledge_request, node_request, register_request
 from .server_url import ServerUrl
 from .trust.server import Trust
 from .trust.signature import Verify
 from .watch import NodeWatch
-from .watched_node import AppliedFiles
 
 if TYPE_CHECKING:
     import ssl

@@ -78,6 +78,7 @@ class Exchange:
         join_token: str | None = None,
         registers: bool = True,
         verify: Verify | None = None,
+        turn: str | None = None,
         random: Callable[[], float] = _random.random,
     ) -> None:
         self.waiting = ""  # why there are no files yet; changes with the answers
@@ -91,6 +92,7 @@ class Exchange:
         self._keepalive = keepalive
         self._join_token = join_token
         self._verify = verify
+        self._turn = turn
         self._held = 0.0  # s; for which the request that was sent last may be held
         self._random = random
         self._wait = wait
@@ -241,6 +243,7 @@ class Exchange:
             version=self._version,
             known=self._known,
             keepalive=self._keepalive,
+            turn=self._turn,
         )
 
     def _over(self) -> Outcome:

@@ -8,6 +8,7 @@ import msgspec
 
 from cfgsync_artifacts import CfgsyncError
 
+from ..store.contract import Version
 from ..wire.payload import NodeArtifactsPayload
 
 
@@ -32,7 +33,8 @@ class Fetched(msgspec.Struct, frozen=True):
 
 
 class Current(msgspec.Struct, frozen=True):
-    """The server confirmed (304) that the files with the digest that the node named are still its files."""
+    """The server confirmed (304) that the files with the digest that the node named are still its files; with `waits_for`,
+    that it is to keep them until its turn for this later generation."""
 
     generation: str | None
     digest: str
@@ -40,6 +42,14 @@ class Current(msgspec.Struct, frozen=True):
     message: str = "the files are unchanged"
     hint: str = ""
     signature: str = ""
+    waits_for: str = ""
+
+
+class AppliedFiles(msgspec.Struct, frozen=True):
+    """The files in place: the generation that a server confirmed last (`NEVER` without generations), and the digest."""
+
+    version: Version
+    digest: str
 
 
 class Failure(msgspec.Struct, frozen=True):

@@ -9,7 +9,7 @@ import msgspec
 from cfgsync_artifacts import CfgsyncError
 
 from ..wire.acknowledgement import Acknowledgement, encode_acknowledgement
-from ..wire.headers import ACCEPT, ACCEPT_EXTENDED, JOIN_TOKEN, KEEPALIVE, NEXT_SECRET, VERSION
+from ..wire.headers import ACCEPT, ACCEPT_EXTENDED, JOIN_TOKEN, KEEPALIVE, NEXT_SECRET, TURN, VERSION
 from ..wire.limits import MAX_KEEPALIVE
 from ..wire.protocol import encode_registration
 from ..wire.registration import NodeRegistration
@@ -78,15 +78,19 @@ def node_request(
     version: str | None = None,
     known: str | None = None,
     keepalive: int | None = None,
+    turn: str | None = None,
 ) -> Request:
     """Ask for the files of `node`. The server may hold the request for `hold` whole seconds. `version` is the answer to
-    the registration, `known` the digest of the node's files; `keepalive` as for `register_request`."""
+    the registration, `known` the digest of the node's files; `keepalive` as for `register_request`. `turn` is the value
+    of `Cfgsync-Turn`, None for a node that takes no turns."""
     headers = _headers(secret, keepalive)
     headers[ACCEPT] = ACCEPT_EXTENDED
     if version is not None:
         headers[VERSION] = version
     if known is not None:
         headers["If-None-Match"] = f'"{known}"'
+    if turn is not None:
+        headers[TURN] = turn
     held = max(int(hold), 0)
     if held:
         headers["Prefer"] = f"wait={held}"

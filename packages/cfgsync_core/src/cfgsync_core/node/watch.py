@@ -17,9 +17,10 @@ from ..follow.timing import INTERVAL, ReaderState
 from ..store.contract import Version
 from ..wire.registration import NodeRegistration
 from .acknowledger import Transport
-from .outcomes import Fetched
+from .outcomes import AppliedFiles, Fetched
 from .trust.signature import Verify
-from .watched_node import ANSWER_WITHIN, AppliedFiles, WatchedNode
+from .turn import NodeTurn
+from .watched_node import ANSWER_WITHIN, WatchedNode
 
 
 class NodeWatch(Reconciler[Fetched]):
@@ -37,7 +38,8 @@ class NodeWatch(Reconciler[Fetched]):
     payload paths that were changed on this machine. `held` is what is in place from before (None: nothing), `told`
     whether the server knows it; `join_token` lets a new name join; `seen` is the newest generation that the node ever
     accepted, if it holds nothing.
-    `registration` may be a function, for an address that is not known yet. With `verify` the files must be signed. With a
+    `registration` may be a function, for an address that is not known yet. With `verify` the files must be signed. With
+    `turn` it takes turns with other nodes; `apply` says there which files are on trial, and which it refused. With a
     server that does not hold requests, a change arrives within one `interval` (seconds, ± 10 %).
     """
 
@@ -58,6 +60,7 @@ class NodeWatch(Reconciler[Fetched]):
         is_used: Callable[[str], bool] = lambda _: True,
         inspect: Callable[[], Awaitable[Sequence[str]]] | None = None,
         verify: Verify | None = None,
+        turn: NodeTurn | None = None,
         on_state: Callable[[ReaderState], object] | None = None,
         on_alarm: Callable[[Alarm], object] | None = None,
         on_failure: Callable[[str], object] | None = None,
@@ -82,6 +85,7 @@ class NodeWatch(Reconciler[Fetched]):
                 name,
             ),
             verify=verify,
+            turn=turn,
         )
         super().__init__(
             self._node,
@@ -100,6 +104,19 @@ class NodeWatch(Reconciler[Fetched]):
     def held(self) -> AppliedFiles | None:
         """The files in place."""
         return self._node.held
+
+    @property
+    def waits_for(self) -> str:
+        """The generation for which this node waits its turn, "" for none."""
+        return self._node.waits_for
+
+    def took_back(self, held: AppliedFiles) -> None:
+        """The files of the turn were refused, and these are in place again."""
+        self._node.held = held
+
+    def turn_has_changed(self) -> None:
+        """A trial has ended, and the server knows it: a held request that still tells of the trial is sent again."""
+        self._node.turn_has_changed()
 
     async def acknowledge(self, over: Transport, failure: str | None = None) -> None:
         """Report that the program uses the files in place, or why it could not be told, over a transport of its own, since

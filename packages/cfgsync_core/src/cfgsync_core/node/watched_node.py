@@ -20,19 +20,14 @@ from ..wire.registration import NodeRegistration
 from .acknowledger import Acknowledger, Transport
 from .answers import Meaning, Registered, Retry, read
 from .hold import NOTICED, SHORTEST, Hold
-from .outcomes import Current, Fetched, Untrusted
+from .interruptible import unless
+from .outcomes import AppliedFiles, Current, Fetched, Untrusted
 from .received_answer import RequestContext
 from .requests import HOLD, Lost, node_request, promise_of, register_request
 from .trust.signature import Verify
+from .turn import NodeTurn
 
 ANSWER_WITHIN: Final = 60.0  # s for a whole answer, beyond what it may be held
-
-
-class AppliedFiles(msgspec.Struct, frozen=True):
-    """The files in place: the generation that a server confirmed last (`NEVER` without generations), and the digest."""
-
-    version: Version
-    digest: str
 
 
 @dataclass(eq=False)
@@ -54,10 +49,14 @@ class WatchedNode:
     name: str = ""
     """The identifier, where a failure may have to be reported before the first request."""
     verify: Verify | None = None
+    turn: NodeTurn | None = None
 
     def __post_init__(self, told: bool) -> None:
         self._acknowledger = Acknowledger(
-            self.transport, self.secret, repeat=self.held is not None and not told
+            self.transport,
+            self.secret,
+            repeat=self.held is not None and not told,
+            group=None if self.turn is None else self.turn.group,
         )
         self._promise = promise_of(self.interval)
         self._request = partial(node_request, secret=self.secret, keepalive=self._promise)
@@ -68,6 +67,10 @@ class WatchedNode:
         self._hold = Hold(HOLD, is_first=False)
         self._version: str | None = None  # the answer to the registration, repeated on every request
         self._acknowledges = True  # an original server takes no acknowledgement
+        self._asked_turn: str | None = None  # of the request under way
+        self._is_stale = asyncio.Event()  # set when it is not the node's any more
+        self._named: str | None = None  # the digest of the last request
+        self.waits_for = ""  # the generation that this node's turn is for, while it waits for it
         self._not_ready = False  # as the server answered: a request may be held although nothing is known
         self._failed: Fetched | None = (
             None  # files that could not be applied, kept so that they are not sent again
@@ -93,10 +96,15 @@ class WatchedNode:
         held, identifier = self.held, self._identifier or self.name
         if held is None:
             return
-        if failure is None:  # without an identifier, the first answer of a server repeats it
+        if failure is None or (self.turn is not None and self.turn.went_back_from is not None):
+            # without an identifier, the first answer of a server repeats it; what was refused is reported before all else
             await self._report_applied(over)
         elif identifier:
             await self._report_failure(identifier, _generation(held), held.digest, failure, over)
+
+    def turn_has_changed(self) -> None:
+        if self._turn_header() != self._asked_turn:
+            self._is_stale.set()
 
     async def _read(self, ask: Ask) -> Whole[Fetched] | Same | Away:
         try:
@@ -123,7 +131,8 @@ class WatchedNode:
         if isinstance(news, Same):
             assert self.held is not None  # else there is nothing to be the same as
             self._failed = None
-            await self._is_confirmed(AppliedFiles(news.version, self.held.digest))
+            is_held = self._named == self.held.digest  # else the node has refused them, or taken them back
+            await self._is_confirmed(AppliedFiles(news.version, self.held.digest) if is_held else self.held)
             return
         fetched = news.content
         identifier = self._identifier
@@ -135,7 +144,8 @@ class WatchedNode:
             await self._report_failure(identifier, fetched.generation, fetched.to_acknowledge, plain(why))
             raise
         self._failed = None
-        self.held = AppliedFiles(news.version, news.digest)
+        if self.turn is None or not self.turn.has_refused(news.digest):
+            self.held = AppliedFiles(news.version, news.digest)
         self._drifted = ()
         await self._report_applied()
 
@@ -156,8 +166,11 @@ class WatchedNode:
         offered = self._failed
         if offered is not None:
             known: str | None = offered.digest
+        elif self.held is not None and self.turn is not None:
+            known = self.turn.named(self.held.digest)
         else:
             known = self.held.digest if self.held is not None and not ask.whole else None
+        self._named = known
         floor = self.seen if self.held is None else None  # the Reconciler compares with what is held
         meaning = await self._held(
             node,
@@ -173,12 +186,15 @@ class WatchedNode:
                         self.interval,
                     )
                 self._acknowledges = meaning.to_acknowledge is not None
+                self.waits_for = ""
                 version = NEVER if generation is None else Version.parse(generation)
                 return await self._judged(ask, Whole(version, digest, meaning))
             case Current(generation=generation, signature=signature):
                 self._acknowledges = True
-                version = self.known or NEVER if generation is None else Version.parse(generation)
-                if offered is not None:
+                # the files may have been taken back meanwhile, and their version then went down
+                version = ask.known or NEVER if generation is None else Version.parse(generation)
+                self.waits_for = meaning.waits_for
+                if offered is not None and not self.waits_for:
                     again = msgspec.structs.replace(offered, generation=generation, signature=signature)
                     return Whole(version, offered.digest, again)
                 return await self._judged(ask, Same(version))
@@ -188,20 +204,32 @@ class WatchedNode:
     async def _held(self, node: NodeRegistration, longest: float, context: RequestContext) -> Meaning:
         """The meaning of the answer to a request that may be held. One that a proxy ends is sent again, for a shorter time."""
         clock = asyncio.get_running_loop().time
+        turn = self._asked_turn = self._turn_header()
+        if turn is not None:
+            longest = max(longest, SHORTEST)  # one that is not held would be the question of a start
         while True:
             hold = int(min(longest, self._hold.seconds))
             within = hold + ANSWER_WITHIN
             request = self._request(
-                node, within=within, hold=hold, version=self._version, known=context.known
+                node, within=within, hold=hold, version=self._version, known=context.known, turn=turn
             )
             asked_at = clock()
-            meaning = read(await self.transport(request), context)
+            self._is_stale.clear()
+            sending = self.transport(request)
+            answer = await (sending if turn is None else unless(self._is_stale, sending))
+            if answer is None:
+                turn = self._asked_turn = self._turn_header()
+                continue
+            meaning = read(answer, context)
             is_cut = isinstance(meaning, Retry) and meaning.foreign >= 500 and clock() - asked_at >= NOTICED
             if not is_cut or hold <= SHORTEST:
                 if hold and not is_cut:
                     self._hold.lasted()
                 return meaning
             self._hold.was_cut(hold)
+
+    def _turn_header(self) -> str | None:
+        return None if self.turn is None else self.turn.header(is_failing=self._failed is not None)
 
     async def _judged(self, ask: Ask, news: Whole[Fetched] | Same) -> Whole[Fetched] | Same:
         """Acknowledge what the Reconciler will refuse as failed, so that `/status` shows it."""
@@ -226,16 +254,20 @@ class WatchedNode:
         return Away(meaning.message, self.interval)
 
     async def _is_confirmed(self, held: AppliedFiles) -> None:
+        self.held = held  # first: meanwhile the files may be taken back
         if self.confirmed is not None:
             await self.confirmed(held)
-        self.held = held
         if self._acknowledger.repeat:
             await self._report_applied()
 
     async def _report_applied(self, over: Transport | None = None) -> None:
         """Report the files in place, or leave it until a server has answered and the program uses them."""
-        held = self.held
-        if held is not None and self._identifier and self.is_used(held.digest):
+        held, refused = self.held, None if self.turn is None else self.turn.went_back_from
+        if refused is not None:
+            if identifier := self._identifier or self.name:
+                digest = refused.digest if self._acknowledges else None
+                await self._report_failure(identifier, refused.generation, digest, refused.why, over)
+        elif held is not None and self._identifier and self.is_used(held.digest):
             self._acknowledger.repeat = False
             digest = held.digest if self._acknowledges else None
             await self._acknowledger.report(

@@ -19,17 +19,21 @@ from ..wire.headers import (
     GENERATION,
     JOIN_TOKEN,
     KEEPALIVE,
+    NEXT,
     NEXT_SECRET,
     SIGNATURE,
+    TURN,
     VERSION,
     parse_etags,
     parse_keepalive,
+    parse_turn,
     parse_wait,
     takes_extended,
 )
 from ..wire.payload import File
 from ..wire.protocol import (
     STATUS,
+    Kept,
     Missing,
     NotReady,
     Ready,
@@ -39,7 +43,7 @@ from ..wire.protocol import (
     encode_not_ready,
 )
 from ..wire.registration import Identifier
-from ..wire.source import AcknowledgingSource, NodeConfigSource, PresenceSource, SharedSource
+from ..wire.source import AcknowledgingSource, FleetSource, NodeConfigSource, PresenceSource, Resolution
 from .route import Body, Call, Operation, Reply, Response, Route, refusal
 
 Sign: TypeAlias = Callable[[str, str | None, str], str | None]
@@ -105,7 +109,10 @@ _NODE: Final = Operation(
                 SIGNATURE: _header("a DSSE envelope in base64, from a server or a bundle that is signed"),
             },
         ),
-        "304": Response(description="this node has these files"),
+        "304": Response(
+            description=f"this node has these files; without {GENERATION}: it is not its turn, and it keeps what it has",
+            headers={NEXT: _header("<epoch>.<number> of the generation for which this node waits its turn")},
+        ),
     },
     "400 401 403 404 406 413 415 422 425 500 503",
     NodeBody,
@@ -114,6 +121,7 @@ _NODE: Final = Operation(
         "If-None-Match": f'"sha256-{"0" * 64}"',
         ACCEPT: "base64, mode",
         KEEPALIVE: "60",
+        TURN: "default; steady",
         VERSION: "01890a5d-ac96-774b-bcce-b302099a8057.1",
     },
 )
@@ -141,12 +149,12 @@ def register_route(source: NodeConfigSource, presence: PresenceSource | None = N
 
 def node_route(
     source: NodeConfigSource,
-    shared: SharedSource | None = None,
+    fleet: FleetSource | None = None,
     presence: PresenceSource | None = None,
     sign: Sign | None = None,
 ) -> Route:
-    """`POST /node`. With `shared`, an answer is never older than the request's `Cfgsync-Version`. With `presence`, a
-    promise is kept. With `sign`, files and what confirms them carry a signature."""
+    """`POST /node`. With `fleet`, an answer is never older than the request's `Cfgsync-Version`, and nodes may take turns.
+    With `presence`, a promise is kept. With `sign`, files and what confirms them carry a signature."""
 
     async def node(call: Call) -> Reply:
         identifier, headers = call.value.identifier, call.headers
@@ -156,10 +164,13 @@ def node_route(
         known = etags[0] if etags else None
         if presence is not None and (promised := parse_keepalive(headers.get(KEEPALIVE))) is not None:
             await presence.promise(identifier, promised)
-        if shared is None:
+        answer: Resolution | Kept
+        if fleet is None:
             answer = await source.resolve(identifier, known=known, wait=wait)
         else:
-            answer = await shared.resolve(identifier, known=known, wait=wait, at_least=_version(headers))
+            turn = parse_turn(headers.get(TURN))
+            version = _version(headers)
+            answer = await fleet.turn_to(identifier, known=known, wait=wait, at_least=version, turn=turn)
         applied = {"Preference-Applied": f"wait={wait:g}"} if wait else {}
         if isinstance(answer, Ready):
             payload = answer.payload
@@ -168,7 +179,7 @@ def node_route(
                 fields[GENERATION] = answer.generation
             if sign is not None and (signature := sign(identifier, answer.generation, payload.digest)):
                 fields[SIGNATURE] = signature
-            if payload.digest in etags or "*" in etags:
+            if (payload.digest in etags or "*" in etags) and not answer.again:
                 return Reply(304, (), fields)
             if payload.extended is not None and not takes_extended(headers.get(ACCEPT, "")):
                 return refusal(
@@ -177,6 +188,8 @@ def node_route(
                     f"file {payload.extended} has a mode or an encoding: send `Cfgsync-Accept: base64, mode`",
                 )
             return Reply(STATUS[Ready], payload.chunks, fields)
+        if isinstance(answer, Kept):
+            return Reply(STATUS[Kept], (), {"ETag": f'"{known}"', NEXT: answer.next, **applied})
         if isinstance(answer, NotReady):
             if answer.retry_after:
                 applied["Retry-After"] = str(math.ceil(answer.retry_after))
@@ -210,7 +223,10 @@ def ack_route(source: AcknowledgingSource, *, has_generations: bool = True) -> R
 
 def _version(headers: Mapping[str, str]) -> Version | None:
     """The version in `Cfgsync-Version`; None for any other text."""
+    text = headers.get(VERSION)
+    if not text:
+        return None
     try:
-        return Version.parse(headers.get(VERSION, ""))
+        return Version.parse(text)
     except ValueError:
         return None

@@ -6,14 +6,21 @@ from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
     from .headers import JOIN_TOKEN as JOIN_TOKEN
+    from .headers import NEXT as NEXT
     from .headers import NEXT_SECRET as NEXT_SECRET
     from .headers import NODE_SECRET as NODE_SECRET
+    from .headers import TURN as TURN
+    from .headers import Mark as Mark
+    from .headers import Turn as Turn
+    from .headers import is_group as is_group
     from .headers import parse_etags as parse_etags
+    from .headers import parse_turn as parse_turn
     from .headers import parse_wait as parse_wait
     from .limits import MAX_BODY_BYTES as MAX_BODY_BYTES
     from .limits import MAX_CONDITIONS as MAX_CONDITIONS
     from .limits import MAX_FILE_BYTES as MAX_FILE_BYTES
     from .limits import MAX_FILES as MAX_FILES
+    from .limits import MAX_GROUP_NAME as MAX_GROUP_NAME
     from .limits import MAX_NAMES as MAX_NAMES
     from .limits import MAX_NOT_READY_CHARACTERS as MAX_NOT_READY_CHARACTERS
     from .limits import MAX_PAGE_NODES as MAX_PAGE_NODES
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
     from .payload import first_extended as first_extended
     from .payload import paths_of as paths_of
     from .protocol import ErrorBody as ErrorBody
+    from .protocol import Kept as Kept
     from .protocol import NodeRequest as NodeRequest
     from .protocol import decode_registration as decode_registration
     from .protocol import decode_stored as decode_stored
@@ -42,6 +50,9 @@ if TYPE_CHECKING:
     from .replacement import decode_replacement as decode_replacement
     from .replacement import encode_replacement as encode_replacement
     from .request_body import RequestBody as RequestBody
+    from .rollout_status import FailedNode as FailedNode
+    from .rollout_status import RolloutState as RolloutState
+    from .rollout_status import RolloutStatus as RolloutStatus
     from .source import AcknowledgingSource as AcknowledgingSource
     from .status import CERTIFICATE_ENDS_SOON as CERTIFICATE_ENDS_SOON
     from .status import FLEET_COLOURS as FLEET_COLOURS

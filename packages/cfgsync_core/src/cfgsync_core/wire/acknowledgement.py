@@ -11,7 +11,7 @@ from ..errors import InvalidRequest
 from ..store.contract import Version
 from ..store.epoch import epoch_ms
 from ..text import as_unicode
-from .headers import is_digest
+from .headers import is_digest, is_group
 from .limits import MAX_REASON
 from .registration import Identifier, check_identifier
 from .request_body import RequestBody
@@ -41,9 +41,10 @@ class StaticAcknowledgement(msgspec.Struct, frozen=True, omit_defaults=True, kw_
 
 
 class GenerationAcknowledgement(StaticAcknowledgement, frozen=True, kw_only=True):
-    """An acknowledgement to a source with generations."""
+    """An acknowledgement to a source with generations. `group`: the node takes turns in this group."""
 
     generation: _Generation
+    group: str | None = None
 
 
 class _Body(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -55,12 +56,14 @@ class _Body(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     status: Literal["applied", "failed"]
     reason: str | None = None
     drifted: tuple[str, ...] = ()
+    group: str | None = None
 
 
 class Acknowledgement(msgspec.Struct, frozen=True):
     """One node has applied, or could not apply, the files with `digest` (`sha256-<hex>`) of `generation`
     (`<epoch>.<number>`, None from a static source). `reason` says why it failed, in at most `MAX_REASON` characters. `drifted`
-    are paths of the payload whose files were changed on the node's disk; the first 10 are kept."""
+    are paths of the payload whose files were changed on the node's disk; the first 10 are kept. `group`: the node takes
+    turns in this group, None when it takes none."""
 
     identifier: str
     generation: str | None
@@ -68,6 +71,7 @@ class Acknowledgement(msgspec.Struct, frozen=True):
     status: Literal["applied", "failed"]
     reason: str | None = None
     drifted: tuple[str, ...] = ()
+    group: str | None = None
 
     @classmethod
     def of(
@@ -77,12 +81,13 @@ class Acknowledgement(msgspec.Struct, frozen=True):
         digest: str | None,
         failure: str | None = None,
         drifted: Sequence[str] = (),
+        group: str | None = None,
     ) -> Self | None:
         """Applied, or failed because of `failure`; None without a digest: the server takes no acknowledgement."""
         if digest is None:
             return None
         status: Literal["applied", "failed"] = "applied" if failure is None else "failed"
-        return cls(identifier, generation, digest, status, failure, tuple(drifted))
+        return cls(identifier, generation, digest, status, failure, tuple(drifted), group)
 
 
 _body = RequestBody(_Body)
@@ -104,6 +109,10 @@ def decode_acknowledgement(body: bytes) -> Acknowledgement:
         _check_generation(generation)
     if not is_digest(decoded.digest):
         raise InvalidRequest(422, "digest: expected sha256- and 64 lower-case hex digits")
+    if decoded.group is not None and not is_group(decoded.group):
+        raise InvalidRequest(
+            422, "group: expected a letter or digit, then letters, digits, '.', '_' and '-', 64 at most"
+        )
     words = msgspec.structs.asdict(decoded)
     return _within_limits(Acknowledgement(**words | {"generation": generation}))
 

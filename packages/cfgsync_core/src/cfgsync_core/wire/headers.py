@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal, TypeAlias, cast
+
+import msgspec
 
 from ..errors import IntegrityError
-from .limits import MAX_KEEPALIVE, MAX_WAIT
+from .limits import MAX_GROUP_NAME, MAX_KEEPALIVE, MAX_WAIT
 
 ACCEPT_EXTENDED: Final = "base64, mode"
 
@@ -18,13 +20,42 @@ ACCEPT = "Cfgsync-Accept"
 GENERATION = "Cfgsync-Generation"
 JOIN_TOKEN = "Cfgsync-Join-Token"
 KEEPALIVE = "Cfgsync-Keepalive"
+NEXT = "Cfgsync-Next"
 NEXT_SECRET = "Cfgsync-Next-Secret"
 SIGNATURE = "Cfgsync-Signature"
+TURN = "Cfgsync-Turn"
 VERSION = "Cfgsync-Version"
 
 _WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
 _ETAG = re.compile(r'"([^"]*)"')
 _SHA256 = re.compile(r"sha256-[0-9a-f]{64}")
+_GROUP = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_GROUP_NAME - 1}}}")
+_TURN = re.compile(rf"({_GROUP.pattern}) *; *(steady|trial|refused)")
+
+Mark: TypeAlias = Literal["steady", "trial", "refused"]
+"""How a node that takes turns stands with its files: `steady` (its program is well on them), `trial` (changed, and not yet
+healthy), `refused` (it went back from the files of its turn)."""
+
+
+class Turn(msgspec.Struct, frozen=True):
+    """A node takes turns in `group`. As text, the value of `Cfgsync-Turn`: `default; steady`."""
+
+    group: str
+    mark: Mark
+
+    def __str__(self) -> str:
+        return f"{self.group}; {self.mark}"
+
+
+def parse_turn(text: str | None) -> Turn | None:
+    """The turn in `Cfgsync-Turn: GROUP; steady|trial|refused`; None without the header and for any other text."""
+    found = _TURN.fullmatch(text) if text else None
+    return None if found is None else Turn(found[1], cast(Mark, found[2]))
+
+
+def is_group(text: str) -> bool:
+    """Whether this can name a group: a letter or digit, then letters, digits, `.`, `_` and `-`, `MAX_GROUP_NAME` at most."""
+    return _GROUP.fullmatch(text) is not None
 
 
 def parse_wait(prefer: str) -> float:

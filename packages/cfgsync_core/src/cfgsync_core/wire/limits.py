@@ -26,6 +26,9 @@ MAX_WAIT: Final = 30.0
 MAX_KEEPALIVE: Final = 3_600
 """Seconds that a node may promise to be heard of again within."""
 
+MAX_GROUP_NAME: Final = 64
+"""Characters of the name of a group of nodes that take turns among themselves."""
+
 MAX_REASON: Final = 1_000
 """Characters of an acknowledgement's reason. A longer reason is cut and not refused, so that no failure is lost."""
 

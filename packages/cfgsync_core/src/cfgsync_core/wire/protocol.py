@@ -109,19 +109,28 @@ class Missing(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """The files of one node. `generation` is `<epoch>.<number>`, None for a static source."""
+    """The files of one node. `generation` is `<epoch>.<number>`, None for a static source. `again`: the node gets them also
+    if it has named them, since it tries what it has refused once more."""
 
     payload: NodeArtifactsPayload
     generation: str | None = None
+    again: bool = False
 
 
 class Unchanged304(msgspec.Struct, frozen=True):
     """The node already has these files (a `Ready` whose digest the node named)."""
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """It is not the node's turn: it keeps the files that it has named. `next` is the generation that waits."""
+
+    next: str
+
+
 STATUS: Final[dict[type, int]] = {
     Ready: 200,
     Unchanged304: 304,
+    Kept: 304,
     NotReady: 425,
     Missing: 404,
     MaterializationFailed: 500,

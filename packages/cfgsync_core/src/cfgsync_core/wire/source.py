@@ -6,7 +6,8 @@ from typing import Protocol, TypeAlias
 
 from ..store.contract import Version
 from .acknowledgement import Acknowledgement
-from .protocol import Missing, NotReady, Ready
+from .headers import Turn
+from .protocol import Kept, Missing, NotReady, Ready
 from .registration import NodeRegistration
 
 Resolution: TypeAlias = Ready | NotReady | Missing
@@ -51,11 +52,17 @@ class PresenceSource(Protocol):
         """
 
 
-class SharedSource(Protocol):
-    """A source whose store other servers write to as well."""
+class FleetSource(Protocol):
+    """A source of a fleet whose nodes may take turns, and whose store other servers may write to as well."""
 
-    async def resolve(
-        self, identifier: str, *, known: str | None = None, wait: float = 0.0, at_least: Version | None = None
-    ) -> Resolution:
-        """As `NodeConfigSource.resolve`, but never older than `at_least`, a server's answer to the registration; an unknown
-        node is looked up in the store once."""
+    async def turn_to(
+        self,
+        identifier: str,
+        *,
+        known: str | None = None,
+        wait: float = 0.0,
+        at_least: Version | None = None,
+        turn: Turn | None = None,
+    ) -> Resolution | Kept:
+        """As `NodeConfigSource.resolve`, for a node that takes turns as `turn` says (None: it takes none). Never older than
+        `at_least`, a server's answer to the registration; an unknown node is looked up in the store once."""

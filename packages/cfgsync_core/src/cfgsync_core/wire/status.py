@@ -16,6 +16,7 @@ from cfgsync_artifacts import CfgsyncError
 from ..text import counted, plain
 from .protocol import Condition, Missing, NotReady, Ready
 from .registration import NodeRegistration
+from .rollout_status import RolloutStatus
 
 State: TypeAlias = Literal[
     "not_registered", "failed", "not_ready", "no_files", "not_applied", "applied", "served", "ready"
@@ -222,6 +223,7 @@ class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
     node is behind; an older server leaves it out. `missing` are the nodes that the conditions wait for. `drifted`
     names the first of the `drifted_count` nodes on whose disks files were changed; both are absent when there are none.
     `servers` is there when several servers may share the store.
+    `rollout` is absent where no node takes turns.
     """
 
     generation: str | None = None
@@ -244,6 +246,7 @@ class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
     drifted: tuple[NodeDrift, ...] | msgspec.UnsetType = msgspec.UNSET
     drifted_count: int | msgspec.UnsetType = msgspec.UNSET
     servers: tuple[ServerStatus, ...] | msgspec.UnsetType = msgspec.UNSET
+    rollout: RolloutStatus | msgspec.UnsetType = msgspec.UNSET
 
 
 class StatusSource(Protocol):

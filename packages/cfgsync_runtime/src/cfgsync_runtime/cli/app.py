@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "check": "Run a materializer on a recorded fleet; no server.",
     "generation": "List, show and compare generations, or make a new one.",
     "node": "List and show nodes, remove one, or replace its files.",
+    "rollout": "How far a change has come; stop it, go on, or take it back.",
     "config": "Read and write config documents, and their history.",
     "token": "Make, list and revoke tokens of nodes, readers and operators.",
     "bundle": "Check a bundle, sign it, or verify its signatures.",

@@ -53,7 +53,8 @@ def list_(
 ) -> None:
     """The generations that the server knows, newest first.
 
-    The server holds the files of the current and the previous one (FILES yes) for show and diff.
+    The server holds the files of the current one, the previous one and the last one that a whole rollout came through
+    (FILES yes) for show, diff and rollout revert. ROLLOUT says how each ended, where nodes take turns.
 
     \b
     Examples:
@@ -69,12 +70,13 @@ def list_(
         print("no generation yet: cfgsync status says why")
         return
     print(f"epoch {plain(found[0].generation.rpartition('.')[0])}")
-    print(f"{'NUMBER':>7}  {'WHEN':20}  {'CLAIM':>5}  {'REGISTRATIONS':>13}  {'NODES':>6}  FILES")
+    print(f"{'NUMBER':>7}  {'WHEN':20}  {'CLAIM':>5}  {'REGISTRATIONS':>13}  {'NODES':>6}  FILES  ROLLOUT")
     for one in found:
         revision = plain(one.registrations.rpartition(".")[2], 20)
         when = plain(one.at or "-", 30)
         files = "yes" if one.contents else "no"
-        print(f"{one.number:>7}  {when:20}  {one.claim:>5}  {revision:>13}  {one.nodes:>6}  {files}")
+        row = f"{one.number:>7}  {when:20}  {one.claim:>5}  {revision:>13}  {one.nodes:>6}  {files:5}  {plain(one.outcome, 40)}"
+        print(row.rstrip())
 
 
 @app.command(short_help="The nodes of a generation, and their files.")
@@ -164,6 +166,9 @@ def rebuild(
     accept: Annotated[
         bool, typer.Option("--accept", help="Let it leave out what the shrink guard would refuse, this once.")
     ] = False,
+    at_once: Annotated[
+        bool, typer.Option("--at-once", help="Give it to every node at the same time: nobody takes turns.")
+    ] = False,
     timeout: Annotated[
         float, typer.Option(metavar="SECONDS", min=0, max=LONGEST_HOLD, help="How long to wait for the run.")
     ] = LONGEST_HOLD,
@@ -178,11 +183,12 @@ def rebuild(
     Examples:
       cfgsync generation rebuild
       cfgsync generation rebuild --accept
+      cfgsync generation rebuild --at-once
 
     Exit codes: 0 a generation is published, 1 none was made
     (not ready, failed, or no run in time), 5 refused, 7 no answer.
     """
-    body = msgspec.json.encode({"accept": accept})
+    body = msgspec.json.encode({"accept": accept, "at_once": at_once})
     with OperatorClient(server) as client:
         answer = client.post(f"/admin/renew?wait={timeout:g}", body, timeout + 10.0)
         renewed = client.decoded("/admin/renew", answer, _Renewed)

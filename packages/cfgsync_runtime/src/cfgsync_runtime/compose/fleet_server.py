@@ -14,6 +14,7 @@ from cfgsync_adapter import (
     Late,
     MaterializedArtifactsSink,
     RegistrationConfigSource,
+    Rollout,
     SnapshotMaterializer,
 )
 from cfgsync_adapter.application import DocumentsFeed, documents_of
@@ -43,6 +44,7 @@ from ..metrics.observed import Observed
 from ..metrics.requests import RequestCounts
 from ..operator.node_list import node_list_routes
 from ..operator.operator_routes import operator_routes
+from ..operator.rollout_routes import rollout_routes
 from ..operator.token_routes import token_routes
 from ..page.answering import page_routes
 from .backend import notifying, opened
@@ -101,6 +103,7 @@ async def serving_snapshot(
     events_stream: str | None = None,
     project_kv: bool = False,
     interval: float = 15.0,
+    rollout: Rollout | None = None,
     on_fatal: Callable[[BaseException], None] | None = None,
     on_open: Callable[[RegistrationConfigSource], object] = lambda _: None,
 ) -> AsyncIterator[HttpServer]:
@@ -123,7 +126,7 @@ async def serving_snapshot(
     read and write them; web pages of `allowed_origins` may watch them; `checker` has the validator that judges each write.
     With `tls` the server speaks TLS only, and reads the certificate again when its files change. `trusted_proxies` are the
     networks of proxies whose `X-Forwarded-For` names the client, for logs.
-    `signing_key` is the file with the private key that signs what nodes get.
+    `rollout` says how a change reaches nodes that take turns. `signing_key` is the file with the private key that signs what nodes get.
     `store` is a URL (opened and closed here), an open backend, or a store that is its own `StoreAdmin`. Raises `InputError`
     for a `host` that other machines can reach without `tls` or without `requires_tokens`, unless `lacking` names what is
     missing ("no-tls", "no-auth"); `StoreRefused`; `MachineRefused` for a port that is in use. Leaving answers every waiting
@@ -174,6 +177,7 @@ async def serving_snapshot(
             before_leaving=identities.leave,
             hints=hints,
             interval=interval,
+            rollout=rollout,
         )
         identities.lapsed = source.lapse
         await stack.enter_async_context(source)
@@ -214,7 +218,6 @@ async def serving_snapshot(
             status,
             pages,
             evict=partial(_evicted, source, identities),
-            shared=hints is not None,
             sign=sign,
         )
         routes += token_routes(tokens, tls)
@@ -244,20 +247,19 @@ def fleet_routes(
     pages: WatchStreams,
     *,
     evict: Callable[[str], Awaitable[bool]],
-    shared: bool = False,
     sign: Sign | None = None,
 ) -> list[Route]:
     """The routes of a server of registrations, without the page and the common routes."""
     state = CfgsyncServerState(
         source,
         status,
-        shared=source if shared else None,
+        fleet=source,
         acknowledging=source,
         presence=source,
         evict=evict,
         sign=sign,
     )
-    operator = [*operator_routes(source), *node_list_routes(status, source)]
+    operator = [*operator_routes(source), *rollout_routes(source), *node_list_routes(status, source)]
     return [*state.routes(), *operator, *pages.routes()]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from cfgsync_adapter import (
     Late,
     MaterializedArtifactsSink,
+    Rollout,
     SnapshotMaterializer,
 )
 from cfgsync_core import (
@@ -42,6 +43,7 @@ async def serve_snapshot_cfgsync(
     shrink_guard: float = 50.0,
     ttl: float | None = None,
     expose_errors: bool = False,
+    rollout: Rollout | None = None,
     admin_socket: AdminPlace = None,
     tls: ServerCertificate | None = None,
     insecure_no_tls: bool = False,
@@ -68,6 +70,7 @@ async def serve_snapshot_cfgsync(
         shrink_guard=shrink_guard,
         ttl=ttl,
         expose_errors=expose_errors,
+        rollout=rollout,
         anonymous=not requires_tokens,
         rebind="no-auth" in lacking,
         requires_tokens=requires_tokens,

@@ -240,7 +240,7 @@ class ChildDecider:
 def _joined(made: Made, held: Mapping[str, bytes], pieces: Mapping[str, list[bytes]]) -> Prepared:
     """The answer from the blobs of the last one and the pieces of new ones."""
     fresh = {key: b"".join(parts) for key, parts in pieces.items()}
-    return Prepared.from_blobs(made.map_key, {**held, **fresh}, made.accepts_shrink)
+    return Prepared.from_blobs(made.map_key, {**held, **fresh}, made.accepts_shrink, made.at_once)
 
 
 def _loaded(message: ToServer) -> Loaded:

@@ -155,7 +155,13 @@ class Child:
                     raise PayloadTooLarge(
                         f"the files of all nodes are {size} bytes, at most {MAX_ANSWER_BYTES} are taken"
                     )
-                last = Made(message.run, result.map_key, time.process_time() - began, result.accepts_shrink)
+                last = Made(
+                    message.run,
+                    result.map_key,
+                    time.process_time() - began,
+                    result.accepts_shrink,
+                    result.at_once,
+                )
             frame = framed(last)
             if len(frame) > MAX_FRAME_BYTES:
                 raise PayloadTooLarge(

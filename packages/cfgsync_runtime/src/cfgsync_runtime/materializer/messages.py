@@ -73,6 +73,7 @@ class Made(msgspec.Struct, frozen=True, tag=True):
     map_key: str
     processor_seconds: float
     accepts_shrink: bool = False
+    at_once: bool = False
 
 
 class NotYet(msgspec.Struct, frozen=True, tag=True):

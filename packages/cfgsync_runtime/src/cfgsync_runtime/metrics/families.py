@@ -26,7 +26,7 @@ from prometheus_client.registry import Collector
 from cfgsync_adapter import RegistrationConfigSource
 from cfgsync_core import FleetStatus, HttpServer
 from cfgsync_core.store import StoreCounts
-from cfgsync_core.wire import NODE_STATES, FleetState
+from cfgsync_core.wire import NODE_STATES, FleetState, RolloutState, RolloutStatus
 
 from .observed import Observed
 from .requests import BOUNDS, CANCELLED, RequestCounts
@@ -87,7 +87,10 @@ class _Figures(Collector):
         if seen.store is not None:
             yield from _store(seen.store)
         if seen.status is not None:
-            yield from _fleet(seen.status.fleet(0, ""))
+            fleet = seen.status.fleet(0, "")
+            yield from _fleet(fleet)
+            if seen.source is not None:
+                yield from _rollout(fleet)
         if seen.source is not None:
             yield from _runs(seen.source)
 
@@ -160,11 +163,36 @@ def _fleet(fleet: FleetStatus) -> Iterator[Metric]:
     )
 
 
+def _rollout(fleet: FleetStatus) -> Iterator[Metric]:
+    found = fleet.rollout or RolloutStatus(state="idle", generation="")
+    yield _by(
+        GaugeMetricFamily,
+        "cfgsync_rollout_state",
+        "1 for the state of the rollout of the current generation.",
+        "state",
+        {state: float(state == found.state) for state in get_args(RolloutState)},
+    )
+    yield _by(
+        GaugeMetricFamily,
+        "cfgsync_rollout_nodes",
+        "Nodes that take turns: through with the current generation, in transition, waiting for a turn, failed.",
+        "state",
+        {
+            "through": float(found.through),
+            "in_transition": float(found.in_transition),
+            "waiting": float(found.waiting),
+            "failed": float(len(found.failed)),
+        },
+    )
+
+
 def _runs(source: RegistrationConfigSource) -> Iterator[Metric]:
     tally = source.parts.runs.tally
     yield CounterMetricFamily(
         "cfgsync_generations_made", "Generations that this server has committed.", source.parts.publisher.made
     )
+    outcomes = source.parts.turns.outcomes
+    yield _by(CounterMetricFamily, "cfgsync_rollouts", "Rollouts, by how they ended.", "outcome", outcomes)
     yield _by(
         CounterMetricFamily,
         "cfgsync_materializer_runs",

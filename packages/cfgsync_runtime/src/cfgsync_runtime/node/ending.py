@@ -65,13 +65,14 @@ class Report(msgspec.Struct, frozen=True):
 class Ending(msgspec.Struct, frozen=True):
     """A report and what to do about it (`hint`, may be ""). `registered`: a server has accepted the registration.
     `acknowledged`: a server has answered the acknowledgement, or needs none. `for_others`: what an acknowledgement says of
-    a failure, "" for the report's message."""
+    a failure, "" for the report's message. `on_trial`: the files replace good ones, and have to prove good."""
 
     report: Report
     hint: str = ""
     registered: bool = False
     acknowledged: bool = False
     for_others: str = ""
+    on_trial: bool = False
 
 
 def failed(identifier: str, code: int, message: str, hint: str, registered: bool = False) -> Ending:

@@ -26,6 +26,7 @@ from cfgsync_core import (
 )
 from cfgsync_core.node import (
     HOLD,
+    Current,
     Done,
     Exchange,
     Lost,
@@ -35,16 +36,18 @@ from cfgsync_core.node import (
     acknowledge_request,
     is_final,
 )
-from cfgsync_core.store import epoch_ms
 from cfgsync_core.text import counted
 
 from .check import Check, CheckRefused, checked_write
 from .degraded_start import FAILED, LOADED, MAY_DEGRADE, ConfigStartupMode, age_of, usable
 from .ending import EXIT, Ending, Report, failed
+from .memory.accepted import newest_generation, remember
 from .memory.rotation import rotated
-from .memory.state import KnownGeneration, NodeState
+from .memory.state import CachedPayload, NodeState
 from .network.transport import HttpTransport
 from .outputs import Planner, write
+from .trials.start import TurnAtStart, generation_of
+from .trials.trials import Trials
 
 
 def fetch(
@@ -68,6 +71,7 @@ def fetch(
     may_degrade: frozenset[int] = MAY_DEGRADE,
     registers: bool = True,
     reports: bool = True,
+    turn: TurnAtStart | None = None,
 ) -> Ending:
     """Get the files of `registration` and install them within `wait` seconds. With `mode` DEGRADED, an ending with a code of
     `may_degrade` falls back to files that a server confirmed at most `max_stale` seconds ago.
@@ -77,7 +81,8 @@ def fetch(
     `waiting` gets the reason for waiting whenever it changes; `notice` gets what an operator should know after a success.
     New files must pass `check`. `keepalive`: the node stays, and will be heard of within so many seconds. Without `acknowledge` success is reported later, by a watching node.
     `join_token` is shown with the registration. `rotate`: the node's secret is replaced when the files are in place.
-    Without `registers` or `reports`, another process of this node does that: nothing is registered, or acknowledged.
+    Without `registers` or `reports`, another process of this node does that: nothing is registered, or acknowledged. `turn`
+    is that of a watching node that takes turns: the server may leave it the files that it has.
     """
     identifier = registration.identifier
     patience = Patience(time.monotonic() + wait, waiting)
@@ -86,6 +91,7 @@ def fetch(
         seen = state.seen() if state is not None else None
     except DiskError as error:
         return failed(identifier, EXIT[DiskError], str(error), error.hint)
+    named = None if turn is None else turn.named
     exchange = Exchange(
         registration,
         now=time.monotonic(),
@@ -93,28 +99,32 @@ def fetch(
         secret=secret,
         seen=newest_generation(seen),
         seen_digest=seen.digest if seen is not None else None,
-        hold=hold,
+        hold=hold if named is None else 0.0,
+        known=named,
         keepalive=keepalive,
         join_token=join_token,
         registers=registers,
         verify=None if state is None else state.verify,
+        turn=None if turn is None else turn.turn.header(),
         random=random.random,
     )
     with HttpTransport(server) as transport:
         outcome = drive(exchange, transport, waiting, own)
         if isinstance(outcome, Fetched):
             ending = _install(
-                identifier, outcome, outputs, state, exchange.registered, notice, patience, check
+                identifier, outcome, outputs, state, exchange.registered, notice, patience, check, turn
             )
+        elif isinstance(outcome, Current) and turn is not None and turn.placed is not None:
+            ending = _kept(identifier, outcome, outputs, turn, turn.placed, exchange.registered)
         else:
             code = EXIT[type(outcome)]
             ending = failed(identifier, code, outcome.message, outcome.hint, exchange.registered)
         if rotate and state is not None and secret is not None and not ending.report.exit:
             secret = rotated(state, secret, exchange.registration, transport, keepalive, notice)
-        later = not acknowledge and not ending.report.exit
+        later = (not acknowledge and not ending.report.exit) or ending.on_trial
         if state is not None and isinstance(outcome, Fetched | Untrusted) and reports and not later:
             ending = msgspec.structs.replace(
-                ending, acknowledged=_acknowledge(transport, secret, outcome, ending)
+                ending, acknowledged=_acknowledge(transport, secret, outcome, ending, turn)
             )
     if mode is ConfigStartupMode.DEGRADED and ending.report.exit in may_degrade:
         return degraded(ending, outputs, state, max_stale)
@@ -155,21 +165,49 @@ def _install(
     notice: Callable[[str], None],
     patience: Patience,
     check: Check | None,
+    turn: TurnAtStart | None,
 ) -> Ending:
     """Plan, check, write and remember the files."""
     if fetched.notice:
         notice(fetched.notice)
+    trials = None if turn is None or state is None else Trials(turn, outputs, state)
     try:
+        if trials is not None:
+            trials.begin(fetched)
         written = checked_write(outputs, tuple(fetched.payload.raw_files()), check, patience)
     except (IntegrityError, DiskError, CheckRefused) as error:
+        if trials is not None:
+            with suppress(DiskError):
+                trials.abandon()
         return _not_installed(identifier, error, registered)
     for note in written.notes:
         notice(note)
-    if state is not None:
+    on_trial = trials is not None and trials.is_on
+    if state is not None and not on_trial:
         remember(state, fetched, notice)
+        if trials is not None:
+            with suppress(DiskError):
+                trials.settle(fetched)
     said = f"{counted(len(written.paths), 'file')} in place" + ("" if written.changed else " (unchanged)")
     report = Report("ready", 0, identifier, fetched.generation, fetched.digest, written.paths, None, said)
-    return Ending(report, registered=registered)
+    return Ending(report, registered=registered, on_trial=on_trial)
+
+
+def _kept(
+    identifier: str,
+    outcome: Current,
+    outputs: Planner,
+    turn: TurnAtStart,
+    placed: CachedPayload,
+    registered: bool,
+) -> Ending:
+    """The server leaves this node the files that it has."""
+    paths = outputs.plan(placed.payload.raw_files()).paths
+    is_named = turn.named == placed.payload.digest
+    generation = (outcome.generation if is_named else None) or generation_of(placed)
+    said = f"{counted(len(paths), 'file')} in place (unchanged)"
+    report = Report("ready", 0, identifier, generation, placed.payload.digest, paths, None, said)
+    return Ending(report, registered=registered, on_trial=turn.on_trial)
 
 
 def _not_installed(
@@ -186,14 +224,19 @@ def _not_installed(
 
 
 def _acknowledge(
-    transport: HttpTransport, secret: str | None, outcome: Fetched | Untrusted, ending: Ending
+    transport: HttpTransport,
+    secret: str | None,
+    outcome: Fetched | Untrusted,
+    ending: Ending,
+    turn: TurnAtStart | None,
 ) -> bool:
     """Acknowledge the files once, over the open connection, just before the program starts (docs/adr/0011). The answer
     changes nothing. False when a watching node has to acknowledge it again."""
     report = ending.report
     failure = (ending.for_others or report.message) if report.exit else None
     digest = outcome.to_acknowledge if isinstance(outcome, Fetched) else outcome.digest
-    words = Acknowledgement.of(report.identifier, outcome.generation, digest, failure)
+    group = None if turn is None else turn.group
+    words = Acknowledgement.of(report.identifier, outcome.generation, digest, failure, group=group)
     if words is None:
         return True
     try:
@@ -229,26 +272,3 @@ def drive(
         if exchange.waiting != shown:
             shown = exchange.waiting
             waiting(shown)
-
-
-def newest_generation(seen: KnownGeneration | None) -> Version | None:
-    """The newest generation that the node has seen; None for a static source, which has no generations."""
-    if seen is None or not seen.epoch:
-        return None
-    try:
-        epoch_ms(seen.epoch)
-    except ValueError:
-        return None
-    return Version(seen.epoch, seen.number)
-
-
-def remember(state: NodeState, fetched: Fetched, notice: Callable[[str], None]) -> None:
-    """Keep the payload and its generation. The files are already installed, so a full disk here is only a notice."""
-    epoch, number = Version.parse(fetched.generation) if fetched.generation else ("", fetched.revision)
-    try:
-        at = time.time()
-        state.keep(
-            fetched.payload, KnownGeneration(epoch, number, fetched.digest, at, signature=fetched.signature)
-        )
-    except DiskError as error:
-        notice(f"the files are in place, but cannot be remembered: {error}; {error.hint}")

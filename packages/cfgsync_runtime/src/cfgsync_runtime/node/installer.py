@@ -9,9 +9,9 @@ from cfgsync_core import CfgsyncError, Fetched
 
 from ..process.threads import in_thread
 from .check import Check, CheckRefused, checked_write
-from .fetch import remember
+from .memory.accepted import remember
 from .memory.state import NodeState
-from .outputs import Planner, Written, in_place
+from .outputs import Planner, Written
 
 
 class Installer:
@@ -28,12 +28,13 @@ class Installer:
         self._notes: tuple[str, ...] = ()  # of the last write: one that stays is printed once
         self._failed = ""  # why the last files could not be applied
         self._advice = ""
-        self._refused: tuple[str, CheckRefused] | None = None  # a digest is checked once
 
-    async def install(self, fetched: Fetched) -> Written:
-        """Raises `CfgsyncError`, and the old files stay."""
+    async def install(self, fetched: Fetched, *, keep: bool = True) -> Written:
+        """Raises `CfgsyncError`, and the old files stay. `keep`: remember these files, as the last good ones."""
         try:
-            written = await in_thread(lambda: self._install(fetched))
+            written = await in_thread(lambda: self._install(fetched, keep))
+        except CheckRefused:
+            raise
         except CfgsyncError as error:
             self._not_installed(error)
             raise
@@ -49,23 +50,15 @@ class Installer:
         advice, self._advice = self._advice, ""
         return advice
 
-    def _install(self, fetched: Fetched) -> Written:
-        files = tuple(fetched.payload.raw_files())
-        refused = self._refused
-        if refused is not None and refused[0] == fetched.digest and not in_place(self._outputs.plan(files)):
-            raise refused[1]  # in place: an operator has installed them by hand all the same
-        try:
-            written = checked_write(self._outputs, files, self._check)
-        except CheckRefused as error:
-            self._refused = fetched.digest, error
-            raise
-        remember(self._state, fetched, self._say)
+    def _install(self, fetched: Fetched, keep: bool) -> Written:
+        written = checked_write(self._outputs, tuple(fetched.payload.raw_files()), self._check)
+        if keep:
+            remember(self._state, fetched, self._say)
         return written
 
     def _not_installed(self, error: CfgsyncError) -> None:
         if str(error) == self._failed:
             return
         self._failed = str(error)
-        hint = f": {error.hint}" if isinstance(error, DiskError | CheckRefused) else ""
-        again = "" if isinstance(error, CheckRefused) else "; cfgsync will try again"
-        self._advice = f"the old files stay{again}{hint}"
+        hint = f": {error.hint}" if isinstance(error, DiskError) else ""
+        self._advice = f"the old files stay; cfgsync will try again{hint}"

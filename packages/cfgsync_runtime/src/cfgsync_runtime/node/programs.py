@@ -24,7 +24,7 @@ from cfgsync_core import (
 from cfgsync_core.node import Verify
 
 from .degraded_start import WAIT, ConfigStartupMode, usable
-from .fetch import newest_generation, remember
+from .memory.accepted import newest_generation, remember
 from .memory.state import NodeState, warn
 from .outputs import ArtifactOutputMap, OutputDirectory, Written, write
 

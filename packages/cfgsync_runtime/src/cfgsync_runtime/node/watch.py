@@ -1,6 +1,6 @@
 """`cfgsync fetch --watch` after the first files: the node stays in step, and informs its program and systemd of changes.
 
-Two loops do it: `NodeWatch` brings the files, `Telling` tells the program whenever it was told of others. One thread
+Two loops do it: `NodeWatch` brings the files, and `Changes` installs them and tells the program. One thread
 carries the held request; the main thread handles signals and children.
 """
 
@@ -14,32 +14,25 @@ from contextlib import closing, suppress
 from typing import Final
 
 from cfgsync_artifacts import DiskError
-from cfgsync_core import NEVER, AppliedFiles, Fetched, NodeRegistration, NodeWatch, ServerUrl
+from cfgsync_core import NEVER, AppliedFiles, NodeRegistration, NodeWatch, ServerUrl
 from cfgsync_core.follow import Alarm, ReaderState
-from cfgsync_core.text import counted
 
 from ..process.threads import in_thread
 from ..program import children
 from ..program.command import Command
 from ..program.environment import for_programs
 from ..program.sd_notify import ServiceManager, without_us
-from ..program.shell_line import run_line
 from ..program.signals import ENDING, PASSED_ON, in_foreground
-from .check import CheckRefused
-from .drift import InstalledFiles
-from .drift_guard import DriftGuard
-from .installer import Installer
 from .memory.state import KnownGeneration, NodeState
 from .network.threads import ThreadedTransport
-from .on_changes import OnChange, OnChanges
-from .outputs import OutputDirectory, Planner
-from .telling import Telling
+from .on_changes import HEALTHY_AFTER, OnChange, OnChanges
+from .outputs import Planner
+from .trials.changes import Changes
+from .trials.start import TurnAtStart
 
 INTERVAL: Final = 15.0
 CONFIRMED_EVERY: Final = 60.0
 """Seconds between two notes that a server confirmed the files: the precision of `--max-stale`."""
-TOLD_WITHIN: Final = 2.0  # s to tell the program before the next request, so that one connection carries both
-HEALTHY_AFTER: Final = 5.0  # s that a program must live with its files, from its start or a change on
 REPORTED_WITHIN: Final = 3.0  # s that the end of the program waits until that is reported
 
 
@@ -47,7 +40,8 @@ class Watcher:
     """One node, from its first files to its end. `await run()` once, in the main thread.
 
     `held` is what is in place, `degraded` whether it came from the cache, `acknowledged` whether a server knows that, and
-    `told` the digest that a program which is not ours was told of last. `start` is the program, [] for none. `say` gets a
+    `told` the digest that a program which is not ours was told of last, and `turn` what a node that takes turns has of its
+    earlier life. `start` is the program, [] for none. `say` gets a
     sentence for each thing that an operator should see. `interval` is in seconds. `moved` is the `ThreadedTransport`'s.
     """
 
@@ -63,6 +57,7 @@ class Watcher:
         degraded: bool = False,
         acknowledged: bool = True,
         told: str | None = None,
+        turn: TurnAtStart = TurnAtStart(""),  # noqa: B008  # it is frozen
         join_token: str | None = None,
         start: Sequence[str] = (),
         on_changes: OnChanges = OnChanges(),  # noqa: B008  # it is frozen
@@ -76,41 +71,33 @@ class Watcher:
         self._degraded = degraded
         self._on = on_changes
         self._noted = (held.version, time.monotonic())
-        self._installer = Installer(outputs, state, on_changes.check, say)
         self._alarm: Alarm | None = None
         self._manager = ServiceManager()
         self._server = server
         self._transport = ThreadedTransport(server, moved, state.kept_secret)
-        self._untold = ""  # why the program could not be told, for others
-        self._reported = ""  # the digest that an apply acknowledges itself, over its own connection
-        self._is_applied = asyncio.Event()  # `watch.held` is what is in place
-        self._is_applied.set()
         self._ended, self._code = asyncio.Event(), 0
         self._is_dead = False
+        self._waits_for = ""  # the generation for which the node waits its turn
         self._interrupts = 0
-        self.telling = (
-            Telling(
-                state,
-                self._tell,
-                self._settled,
-                told=held.digest if start or told is None else told,  # a program reads the files at its start
-                in_place=held.digest,
-                splay=on_changes.splay,
-                say=lambda why: say(f"{identifier}: {why}"),
-            )
-            if on_changes.tells(bool(start))
-            else None
-        )
-        self._guard = DriftGuard(
-            InstalledFiles(outputs, state, held.digest),
-            repairs=on_changes.repairs(isinstance(outputs, OutputDirectory)),
-            telling=self.telling,
-            say=lambda sentence: say(f"{identifier}: {sentence}"),
+        self.changes = Changes(
+            outputs,
+            state,
+            held,
+            turn,
+            on_changes,
+            starts=bool(start),
+            told=told,
+            identifier=identifier,
+            tell_program=self._tell_program,
+            report=self._acknowledge,
+            took_back=lambda held: self.watch.took_back(held),
+            is_ending=self._ended.is_set,
+            say=say,
         )
         self.watch = NodeWatch(
             registration,
             self._transport.send,
-            self._apply,
+            self.changes.apply,
             secret=state.secret(),
             join_token=join_token,
             held=held,
@@ -119,8 +106,9 @@ class Watcher:
             name=identifier,
             confirmed=self._confirmed,
             is_used=self._is_used,
-            inspect=self._guard.inspect,
+            inspect=self.changes.inspect,
             verify=state.verify,
+            turn=self.changes.trials.turn if turn.group else None,
             on_state=self._state_changed,
             on_alarm=self._alarmed,
             on_failure=self._nothing_came,
@@ -133,8 +121,9 @@ class Watcher:
                 environment=without_us(for_programs()),
                 shares=in_foreground(),
                 changing=lambda: self._manager.reloading(f"{self._said()}; telling {start[0]}"),
-                running=lambda: self._manager.ready(self._said()),
+                running=self._program_runs,
                 say=say,
+                output=self.changes.words,
             )
             if start
             else None
@@ -149,16 +138,18 @@ class Watcher:
             loop.add_signal_handler(number, self._signalled, number)
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
         running = asyncio.create_task(self.command.run() if self.command else self._run_alone())
-        endless = [asyncio.create_task(self.watch.run())]
-        if self.telling is not None:
-            endless.append(asyncio.create_task(self._keep_told(self.telling)))
+        endless = [asyncio.create_task(self.watch.run()), asyncio.create_task(self.changes.run())]
         alive = asyncio.create_task(self._stay_alive())
         try:
-            await asyncio.wait((running, *endless), return_when=asyncio.FIRST_COMPLETED)
-            for task in endless:
-                if task.done() and not task.cancelled():  # cancelled: SIGTERM has stopped a check
-                    task.result()  # it ends only by an exception
-            code = await running
+            while True:
+                await asyncio.wait((running, *endless), return_when=asyncio.FIRST_COMPLETED)
+                for task in endless:
+                    if task.done() and not task.cancelled():  # cancelled: SIGTERM has stopped a check
+                        task.result()  # it ends only by an exception
+                code = await running
+                if not code or self.command is None or not await self._starts_again(self.command):
+                    break
+                running = asyncio.create_task(self.command.run())
             if self.command is not None and not self._ended.is_set():
                 await self._program_ended(self.command, code)
             return code
@@ -167,81 +158,59 @@ class Watcher:
             for ending in (alive, running, *endless):
                 ending.cancel()
             await asyncio.gather(alive, running, *endless, return_exceptions=True)
+            await self.changes.end()
             self._transport.close()
             self._manager.close()
             for number in (*numbers, signal.SIGCHLD):
                 loop.remove_signal_handler(number)
+
+    async def _starts_again(self, command: Command) -> bool:
+        """Whether the program, which has failed, did so on trial: it then starts again on the last good files."""
+        return not self._ended.is_set() and await self.changes.starts_again(_how(command))
 
     async def _program_ended(self, command: Command, code: int) -> None:
         """The program has ended by itself. Files that it did not live with for a while count as failed."""
         self._say(f"{self._identifier}: {command.name} {command.outcome}")
         if code and command.seconds_since < HEALTHY_AFTER:
             self._is_dead = True  # from now on nothing is reported as applied
-            after = f" after {command.last_step}" if command.last_step else ""
             with suppress(TimeoutError):
                 async with asyncio.timeout(REPORTED_WITHIN):
-                    await self._is_applied.wait()
-                    await self._acknowledge(f"program {command.outcome}{after}")
+                    await self.changes.is_applied.wait()
+                    await self._acknowledge(_how(command))
 
     async def _run_alone(self) -> int:
         self._manager.ready(self._said())
         await self._ended.wait()
         return self._code
 
-    async def _keep_told(self, telling: Telling) -> None:
-        await telling.note(telling.told)
-        await telling.run()
-
     async def _stay_alive(self) -> None:
         while self._manager.watchdog is not None:
             self._manager.alive()
             await asyncio.sleep(self._manager.watchdog)
 
-    async def _apply(self, fetched: Fetched) -> None:
-        self._is_applied.clear()
-        try:
-            written = await self._installer.install(fetched)
-            self._guard.installed(fetched.digest)
-            if written.changed:
-                of = f" of generation {fetched.generation.rpartition('.')[2]}" if fetched.generation else ""
-                self._say(f"{self._identifier}: {counted(len(written.paths), 'file')} in place{of}")
-            if self.telling is not None:
-                self.telling.installed(fetched.digest)
-                within = 0.0 if self._ended.is_set() else TOLD_WITHIN
-                self._reported = fetched.digest if await self.telling.told_within(within) else ""
-        except CheckRefused:
-            if self._ended.is_set():
-                raise asyncio.CancelledError from None  # we stopped the check: it is no answer
-            raise
-        finally:
-            asyncio.get_running_loop().call_soon(self._is_applied.set)  # `watch.held` is set before that
-
-    async def _tell(self) -> str:
-        if self._on.how is OnChange.COMMAND:
-            environment = without_us(for_programs())
-            end = await in_thread(lambda: run_line(self._on.line, environment))
-            self._untold = f"--reload-command failed: {end.wrong}"
-            return f"--reload-command failed: {end.sentence}" if end.wrong else ""
+    async def _tell_program(self) -> None:
         assert self.command is not None
         await self.command.tell()
-        return ""
 
-    async def _settled(self, why: str) -> None:
-        await self._is_applied.wait()
-        if not why and self.telling is not None and self._reported == self.telling.told:
-            return
-        self._reported = ""
-        await self._acknowledge(self._untold if why else None)
+    def _program_runs(self) -> None:
+        self.changes.program_runs()
+        self._manager.ready(self._said())
 
     async def _acknowledge(self, failure: str | None) -> None:
         # a request may be held on the other one
         with closing(ThreadedTransport(self._server, secret=self._state.kept_secret)) as transport:
             await self.watch.acknowledge(transport.send, failure)
+        self.watch.turn_has_changed()
 
     def _is_used(self, digest: str) -> bool:
-        return not self._is_dead and (self.telling is None or self.telling.told == digest)
+        return not self._is_dead and self.changes.is_used(digest)
 
     async def _confirmed(self, held: AppliedFiles) -> None:
+        if self.watch.waits_for != self._waits_for:
+            self._waits_for = self.watch.waits_for
+            if self._waits_for:
+                number = self._waits_for.rpartition(".")[2]
+                self._say(f"{self._identifier}: generation {number} waits for this node's turn")
         now = time.monotonic()
         if self._noted[0] == held.version and now - self._noted[1] < CONFIRMED_EVERY:
             return
@@ -257,7 +226,7 @@ class Watcher:
         self._manager.status(self._said())
 
     def _nothing_came(self, _: str) -> None:
-        if advice := self._installer.advice():
+        if advice := self.changes.installer.advice():
             self._say(f"{self._identifier}: {advice}")
 
     def _alarmed(self, alarm: Alarm) -> None:
@@ -298,3 +267,8 @@ class Watcher:
     def _reap(self) -> None:
         if children.reap_orphans():
             asyncio.get_running_loop().call_later(0.05, self._reap)
+
+
+def _how(command: Command) -> str:
+    """How the program ended, for others."""
+    return f"program {command.outcome}" + (f" after {command.last_step}" if command.last_step else "")

@@ -30,9 +30,11 @@ CUTS: Final = 2
 
 
 class Renew(msgspec.Struct, frozen=True):
-    """The body of `POST /admin/renew`. `accept`: the result may leave out what the shrink guard would refuse."""
+    """The body of `POST /admin/renew`. `accept`: the result may leave out what the shrink guard would refuse. `at_once`: nodes
+    take no turns for it."""
 
     accept: bool = False
+    at_once: bool = False
 
 
 class Renewed(msgspec.Struct, frozen=True):
@@ -59,7 +61,9 @@ class OperatorHandlers:
         with suppress(ValueError):
             wanted = float(call.query.get("wait", ""))
             wait = wanted if 0 <= wanted < RENEW_SECONDS else RENEW_SECONDS
-        renewed = _renewed(await self._source.parts.operator.renew(renew.accept, wait=wait))
+        renewed = _renewed(
+            await self._source.parts.operator.renew(renew.accept, at_once=renew.at_once, wait=wait)
+        )
         return Reply(202 if renewed.outcome == "pending" else 200, (msgspec.json.encode(renewed),))
 
     async def replace(self, call: Call) -> Reply:
@@ -88,7 +92,8 @@ class OperatorHandlers:
         if "from" in query or "to" in query:
             one, other = self._held(query, "from"), self._held(query, "to")
             return await _encoded(lambda: difference_page(one, other, since=after, limit=limit))
-        return await _encoded(lambda: {"generations": generation_summaries(self._source.parts.publisher)})
+        parts = self._source.parts
+        return await _encoded(lambda: {"generations": generation_summaries(parts.publisher, parts.turns)})
 
     async def snapshot(self, call: Call) -> Reply:
         """The registrations and the served generation, as one cut, in pages; `?cut=…&after=…` is the next page."""
@@ -112,11 +117,12 @@ class OperatorHandlers:
         return await _encoded(lambda: page)
 
     def _held(self, query: Mapping[str, str], name: str) -> Generation:
-        publisher, text = self._source.parts.publisher, query.get(name, "")
+        publisher, turns = self._source.parts.publisher, self._source.parts.turns
+        text = query.get(name, "")
         is_number = text.isascii() and text.isdigit() and len(text) < 18
         found = publisher.numbered(int(text)) if is_number else None
         if found is None:
-            held = [str(one.number) for one in generation_summaries(publisher) if one.contents]
+            held = [str(one.number) for one in generation_summaries(publisher, turns) if one.contents]
             raise InvalidRequest(
                 422,
                 f"{name}: the files of generation {text[:40] or '(none given)'} are not held;"

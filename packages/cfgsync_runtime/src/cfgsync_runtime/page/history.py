@@ -37,7 +37,7 @@ def generations(heads: Sequence[GenerationSummary], *, hidden: bool = False) -> 
 
 
 def _heads(heads: Sequence[GenerationSummary], before: dict[int, int]) -> Markup:
-    rows = []
+    rows: list[tuple[Child, ...]] = []
     for one in heads:
         files: Child = el("span", "no longer held", class_="muted")
         if one.contents:
@@ -45,8 +45,10 @@ def _heads(heads: Sequence[GenerationSummary], before: dict[int, int]) -> Markup
         if (earlier := before.get(one.number)) is not None:
             changed = query(**{"from": earlier, "to": one.number})
             files = (files, " · ", el("a", f"what changed since {earlier}", href=changed))
-        rows.append((str(one.number), when(one.at), f"{one.nodes:,}", _made_from(one), files))
-    return data_table("heads", ("generation", "made", "nodes", "from", "files"), rows)
+        rows.append((str(one.number), when(one.at), f"{one.nodes:,}", _made_from(one), files, one.outcome))
+    titles = ("generation", "made", "nodes", "from", "files", "rollout")
+    shown = len(titles) if any(one.outcome for one in heads) else len(titles) - 1  # else no node takes turns
+    return data_table("heads", titles[:shown], [row[:shown] for row in rows])
 
 
 def _made_from(one: GenerationSummary) -> str:

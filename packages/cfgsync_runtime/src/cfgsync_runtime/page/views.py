@@ -90,7 +90,8 @@ class Views:
         async with self._making:  # all requests of one scan share one document
             if self._made is None or self._made[0] is not fleet or self._made[1] != wanted:
                 nodes = await self._nodes(fleet, wanted)
-                heads = None if self._source is None else generation_summaries(self._source.parts.publisher)
+                parts = None if self._source is None else self._source.parts
+                heads = None if parts is None else generation_summaries(parts.publisher, parts.turns)
                 title = title_of(fleet, static=heads is None)
                 reply = await self._shown(title, lambda: overview(fleet, nodes, heads))
                 self._made = (fleet, wanted, reply)

@@ -22,6 +22,7 @@ from cfgsync_core.text import cause
 
 from ..process.threads import in_thread
 from . import children
+from .last_words import LastWords
 from .process_group import BLOCKED_LOOKS, GRACE, ProcessGroup, catches
 
 HANDLER_WITHIN: Final = 10.0
@@ -36,7 +37,7 @@ class Command:
 
     A change sends the signal `reload`; None restarts the program. `changing` is called before that, `running` after it and
     after the start; `say` gets a sentence about a program that does not end in time. `environment` replaces ours. `shares`:
-    the program stays in our process group.
+    the program stays in our process group. `output` knows what it writes.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Command:
         changing: Callable[[], None] = lambda: None,
         running: Callable[[], None] = lambda: None,
         say: Callable[[str], None] = lambda _: None,
+        output: LastWords | None = None,
     ) -> None:
         self._words = list(words)
         self._reload = reload
@@ -61,6 +63,7 @@ class Command:
         self._changing = changing
         self._running = running
         self._say = say
+        self._output = output
         self._process: subprocess.Popen[bytes] | None = None
         self._ended: asyncio.Future[int] | None = None
         self._group: ProcessGroup | None = None
@@ -119,7 +122,7 @@ class Command:
 
     async def run(self) -> int:
         """Start the program and return its exit code as a shell would: 128 + n for a signal, 127 for an unknown command,
-        126 for one that cannot run."""
+        126 for one that cannot run. It may be run again then."""
         try:
             code = await self._run()
             if self._ending:
@@ -239,6 +242,7 @@ class Command:
                     env=self._environment,
                     preexec_fn=_dies_with_us(),
                     process_group=None if self._shares else 0,
+                    **(self._output.streams if self._output is not None else {}),
                 )
         except FileNotFoundError:
             self.outcome, self.last_step = "could not be started: command not found", ""
@@ -255,6 +259,8 @@ class Command:
 
     def _step(self, what: str) -> None:
         self.last_step, self._last_step_at = what, time.monotonic()
+        if self._output is not None:
+            self._output.begin()
 
     def _runs(self) -> bool:
         return self._ended is not None and not self._ended.done()

@@ -9,6 +9,9 @@ from typing import Annotated, Final, Literal, TypeAlias
 import pydantic
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from cfgsync_adapter import Rollout
+from cfgsync_adapter.rollout import is_share
+
 from ..access.insecure import InsecureOption, is_loopback, lacking_of
 from .durations import seconds_of
 from .server_file import BundleServer
@@ -18,6 +21,16 @@ Duration: TypeAlias = Annotated[
     float, BeforeValidator(lambda given: seconds_of(given) if isinstance(given, str) else given)
 ]
 """Seconds, or text such as `90` or `1h30m`."""
+
+
+def _share(text: str) -> str:
+    if not is_share(text):
+        raise ValueError("not a number of nodes, and not a share such as 10%")
+    return text
+
+
+Share: TypeAlias = Annotated[str, AfterValidator(_share)]
+"""A number of nodes, or a percentage of them."""
 
 
 def _network(text: str) -> str:
@@ -122,6 +135,44 @@ class ServeSettings(pydantic.BaseModel):
         title="PERCENT",
         description="Refuse a result that leaves out more than this share of the fleet; 0 turns it off.  [default: 50]",
     )
+    rollout: Literal["rolling", "all"] = Field(
+        "rolling",
+        title="rolling|all",
+        description="Nodes that run a command take turns when their files change, or all change at once.  [default: rolling]",
+    )
+    max_parallel: Share = Field(
+        "10%",
+        title="N|P%",
+        description="How many nodes of a group may change at the same time, failed ones included.  [default: 10%, at least 1]",
+    )
+    canary: int = Field(
+        0,
+        ge=0,
+        title="N",
+        description="Stop a change after so many nodes, until cfgsync rollout resume.  [default: 0]",
+    )
+    bake: Duration = Field(
+        0.0,
+        ge=0,
+        title="DURATION",
+        description="Keep a turn so much longer than the node needs.  [default: 0]",
+    )
+    deadline: Duration = Field(
+        300.0,
+        gt=0,
+        title="DURATION",
+        description="A turn without a word for this long has failed.  [default: 5m]",
+    )
+    max_failures: Share = Field(
+        "0",
+        title="N|P%",
+        description="More failed nodes than this halt a change: a number, or a share of all that take turns.  [default: 0]",
+    )
+    on_failure: Literal["halt", "revert"] = Field(
+        "halt",
+        title="halt|revert",
+        description="After too many failures: stop, or go back to the last files that all nodes came through.  [default: halt]",
+    )
     tls_cert: str | None = Field(
         None,
         min_length=1,
@@ -187,6 +238,11 @@ class ServeSettings(pydantic.BaseModel):
     )
 
     @property
+    def rollout_policy(self) -> Rollout:
+        """How a change reaches nodes that take turns. Raises `ValueError` for a share of no nodes."""
+        return Rollout(*(getattr(self, name) for name in ROLLOUT))
+
+    @property
     def has_documents(self) -> bool:
         """Whether the server serves documents."""
         return self.documents or self.open_documents
@@ -207,6 +263,9 @@ class ServeSettings(pydantic.BaseModel):
         no_tls = self.insecure_no_tls and self.tls_cert is None
         return lacking_of(self.host, no_tls=no_tls, no_auth=self.insecure_no_auth)
 
+
+ROLLOUT: Final = ("rollout", "max_parallel", "canary", "bake", "deadline", "max_failures", "on_failure")
+"""The settings of a rollout, in the order of `Rollout`."""
 
 REPEATED: Final = frozenset({"host", "trusted_proxy", "allow_origin"})
 """The flags that may be repeated; in a variable, commas or line ends separate the values."""

@@ -19,7 +19,7 @@ from ..backends.engines import scheme_of
 from ..errors import InputError
 from ..materializer.loading import lies_in, split_target
 from .bundle_file import load_bundle
-from .serve_settings import REPEATED, ServeSettings, flag_of, variable_of_field
+from .serve_settings import REPEATED, ROLLOUT, ServeSettings, flag_of, variable_of_field
 from .server_file import BundleServer, load_server_file
 from .variables import refuse_unusable
 
@@ -72,6 +72,7 @@ def read_serve_settings(
     made = _validated(settings)
     _refuse_documents(made, settings, target)
     _refuse_bus(made, settings)
+    _refuse_rollout(made, settings, target)
     try:
         scheme_of(made.store)
     except StoreRefused as error:  # the setting is wrong, not the machine
@@ -192,6 +193,13 @@ _EXPECTED: Final = {
     "trusted_proxy": "give an address or a network, such as 10.0.0.0/8",
     "title": "give at most 100 characters",
     "shrink_guard": "give a percentage from 0 (off) to 100",
+    "rollout": "rolling lets nodes take turns, all gives a change to every node at once",
+    "max_parallel": "give a number of nodes such as 2, or a share such as 10%",
+    "canary": "give a number of nodes, 0 for none",
+    "bake": "give seconds, or a duration such as 5m",
+    "deadline": "give seconds, or a duration such as 5m, above 0",
+    "max_failures": "give a number of nodes such as 1, or a share such as 10%",
+    "on_failure": "halt stops the change, revert goes back to the last files that all nodes came through",
     **{
         name: "give true or false"
         for name, field in ServeSettings.model_fields.items()
@@ -250,6 +258,20 @@ def _refuse_bus(settings: ServeSettings, given: Mapping[str, _Given]) -> None:
         )
     if settings.is_static and settings.hints:
         raise InputError(f"{given['hints'].origin}: a bundle has no store that changes", "leave it out")
+
+
+def _refuse_rollout(settings: ServeSettings, given: Mapping[str, _Given], target: str) -> None:
+    written = [given[name].origin for name in ROLLOUT if name in given]
+    if written and (settings.is_static or target == "documents"):
+        what = "a bundle" if settings.is_static else "a server of documents alone"
+        raise InputError(
+            f"{written[0]}: {what} has no generations, and nodes take no turns for it",
+            "leave it out; a reload reaches every node at once" if settings.is_static else "leave it out",
+        )
+    try:
+        _ = settings.rollout_policy
+    except ValueError as error:
+        raise InputError(f"{given['max_parallel'].origin}: {error}", _EXPECTED["max_parallel"]) from error
 
 
 def _refuse_off_loopback(settings: ServeSettings, given: Mapping[str, _Given]) -> None:

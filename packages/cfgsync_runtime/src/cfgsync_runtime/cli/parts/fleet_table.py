@@ -104,6 +104,11 @@ def summary(fleet: FleetStatus, page: Page) -> Iterator[str]:
         silent = any(one.is_silent for one in fleet.servers)
         words = "; ".join(one.words for one in fleet.servers)
         yield from wrapped(f"servers: {words}", page, "yellow" if silent else "")
+    if fleet.rollout and (fleet.rollout.state != "idle" or fleet.rollout.failed):
+        bad = fleet.rollout.state == "halted"
+        yield from wrapped(
+            f"rollout of {plain(fleet.rollout.sentence, 600)}", page, "red" if bad else "yellow"
+        )
     if fleet.drifted:
         yield from wrapped(f"* changed on the node's disk: {drifted(fleet)}", page, "yellow")
 

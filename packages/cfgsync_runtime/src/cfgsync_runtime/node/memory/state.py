@@ -32,7 +32,7 @@ from .sealed_file import NoFile, read, sealed, unsealed
 
 SECRET_BYTES = 32
 
-_PRIVATE = 0o600
+PRIVATE = 0o600
 _MAX_SECRET_FILE_BYTES = 4096
 NO_SECRET_FILE: Final = (
     "put the node's secret there, or leave out --secret-file: the node then makes one in its state directory"
@@ -150,16 +150,16 @@ class NodeState:
             if path == self._given:  # a misspelt name must not make a new identity
                 raise DiskError(f"there is no file {path}", NO_SECRET_FILE)
             if self._given is None:
-                self._make_directory()
+                self.make_directory()
             fresh = base64.urlsafe_b64encode(os.urandom(SECRET_BYTES)).rstrip(b"=")
-            if create_file(path, fresh + b"\n", _PRIVATE):
+            if create_file(path, fresh + b"\n", PRIVATE):
                 return fresh.decode()
             # Another process of this node was first: read its secret.
         raise DiskError(f"{path} appears and disappears", "find out which other program writes there")
 
     def seen(self) -> KnownGeneration | None:
         """The answer that was accepted last; None if it is absent, damaged or another node's."""
-        return self._part("seen", self._seen)
+        return self.part("seen", self._seen)
 
     def saw(self, seen: KnownGeneration) -> bool:
         """Remember an answer without files (304). False, and nothing changes, when something newer is remembered, or when
@@ -169,37 +169,37 @@ class NodeState:
             return False
         if held is not None:  # the answer names no revision
             seen = msgspec.structs.replace(seen, number=held.number)
-        self._make_directory()
-        note = Placed(self.directory, ("seen",), sealed(self._signed(seen)), _PRIVATE)
+        self.make_directory()
+        note = Placed(self.directory, ("seen",), sealed(self.head(seen)), PRIVATE)
         return replace_files([note], unless=lambda: self._is_behind(seen))
 
     def keep(self, payload: NodeArtifactsPayload, seen: KnownGeneration) -> bool:
         """Remember an accepted payload, then its generation. False, and nothing changes, when something newer is remembered:
         two processes of one node may end in either order. An answer without a generation does not replace the newest
         generation: a proxy that strips a header must not make a node forget it."""
-        head = self._signed(seen)
+        head = self.head(seen)
         parts: list[tuple[str, tuple[bytes, ...]]] = [("payload", (head, b"\n", *payload.chunks))]
         held = None if seen.epoch else self.seen()
         if held is None or not held.epoch:
             parts.append(("seen", (head,)))
-        self._make_directory()
-        files = [Placed(self.directory, (name,), sealed(*body), _PRIVATE) for name, body in parts]
+        self.make_directory()
+        files = [Placed(self.directory, (name,), sealed(*body), PRIVATE) for name, body in parts]
         return replace_files(files, unless=lambda: self._is_behind(seen))
 
     def told(self) -> str | None:
         """The digest that the program was told of last, "" for none. None without a note: in a directory from before this
         note, the files that were seen last count as told (docs/reference/files.md)."""
-        return self._part("told", self._told)
+        return self.part("told", self._told)
 
     def tell(self, digest: str) -> None:
         """Remember that the program was told of the files with this digest; "" makes the next look tell it again."""
-        self._make_directory()
+        self.make_directory()
         note = sealed(msgspec.json.encode(_Told(digest, self.identifier)))
-        replace_files([Placed(self.directory, ("told",), note, _PRIVATE)])
+        replace_files([Placed(self.directory, ("told",), note, PRIVATE)])
 
     def cached(self) -> CachedPayload | None:
         """The last good payload, for a degraded start; None if it is absent, damaged or another node's."""
-        cached = self._part("payload", self._cached)
+        cached = self.part("payload", self.cached_in)
         if cached is None:
             return None
         seen = self.seen()
@@ -208,12 +208,13 @@ class NodeState:
         return cached
 
     def _is_behind(self, seen: KnownGeneration) -> bool:
-        held = self._part("seen", self._seen)
+        held = self.part("seen", self._seen)
         if held is None or not seen.epoch:
             return False  # a static source has no order
         return (held.epoch, held.number) > (seen.epoch, seen.number)
 
-    def _signed(self, seen: KnownGeneration) -> bytes:
+    def head(self, seen: KnownGeneration) -> bytes:
+        """The line that says of which answer a part is."""
         return msgspec.json.encode(msgspec.structs.replace(seen, identifier=self.identifier))
 
     def _seen(self, body: bytes) -> KnownGeneration:
@@ -228,7 +229,8 @@ class NodeState:
             raise _Foreign(f"is of the node {told.identifier!r}, not of {self.identifier!r}")
         return told.digest
 
-    def _cached(self, body: bytes) -> CachedPayload:
+    def cached_in(self, body: bytes) -> CachedPayload:
+        """The payload in the content of a part."""
         head, _, rest = body.partition(b"\n")
         seen = self._seen(head)
         payload = decode_payload(rest, seen.digest)
@@ -238,7 +240,8 @@ class NodeState:
     def _path(self, name: str) -> str:
         return os.path.join(self.directory, name)
 
-    def _make_directory(self) -> None:
+    def make_directory(self) -> None:
+        """Make the directory (0700) unless it exists."""
         with on_disk(self.directory):
             make_directories(self.directory, 0o700)
 
@@ -253,7 +256,8 @@ class NodeState:
             os.replace(path, path + ".damaged")
         self._complain(f"{path} is damaged: renamed it to {path}.damaged and made a new secret")
 
-    def _part(self, name: str, decode: Callable[[bytes], _T]) -> _T | None:
+    def part(self, name: str, decode: Callable[[bytes], _T]) -> _T | None:
+        """The part `name` as `decode` makes it of its content; None if it is absent, damaged or another node's."""
         path = self._path(name)
         self.unusable.pop(name, None)
         try:

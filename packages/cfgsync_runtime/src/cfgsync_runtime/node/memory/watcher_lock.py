@@ -93,6 +93,8 @@ class WatcherLock:
         self._places = places
         self._checks = checks
         self._fd: int | None = None
+        self.before: NodeRegistration | None = None
+        """What the watcher before this one registered last; None while unknown."""
 
     def take(self) -> bool:
         """False when another watcher has this state directory. Raises `DiskError`."""
@@ -109,10 +111,16 @@ class WatcherLock:
                     if time.monotonic() >= until:
                         return False
                     time.sleep(0.02)
+            self.before = _registration(_read(fd))
             os.ftruncate(fd, 0)
             undone.pop_all()
             self._fd = fd
         return True
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether this watcher has the lock."""
+        return self._fd is not None
 
     def note(self, node: NodeRegistration) -> None:
         """The watcher registers this. Nothing happens without the lock. Raises `DiskError`."""

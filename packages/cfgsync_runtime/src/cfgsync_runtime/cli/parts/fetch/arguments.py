@@ -123,6 +123,31 @@ class FetchArguments(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         Flag("DURATION", "At a restart, kill COMMAND so long after SIGTERM.  [default: 10]"),
     ] = None
+    healthy_after: Annotated[
+        str | None,
+        Flag(
+            "DURATION",
+            "COMMAND must live so long after a change before the change counts as applied; if it ends with another exit code"
+            " than 0 before that, the last good files come back.  [default: 5 when it is restarted, else 0]",
+        ),
+    ] = None
+    health: Annotated[
+        str | None,
+        Flag(
+            "COMMAND",
+            "After a change, run this shell line each second until it exits with 0; if it never does, the last good files come"
+            " back.",
+        ),
+    ] = None
+    health_within: Annotated[str | None, Flag("DURATION", "How long that may take.  [default: 60]")] = None
+    rollout_group: Annotated[
+        str | None,
+        Flag(
+            "NAME",
+            "The nodes of one group change in turns, the groups side by side: a server that rolls out a change decides which"
+            " node is next.  [default: default]",
+        ),
+    ] = None
     json: Annotated[bool, Flag(None, "Print one JSON object at the end.")] = False
     chown: Annotated[
         str | None,

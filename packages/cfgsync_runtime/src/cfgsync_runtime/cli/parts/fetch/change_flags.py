@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import signal
 
+from cfgsync_core.wire import MAX_GROUP_NAME, is_group
+
 from ....node.check import Check
-from ....node.on_changes import OnChange, OnChanges
+from ....node.on_changes import GROUP, HEALTH_WITHIN, OnChange, OnChanges
 from ....program.process_group import GRACE
 from .arguments import FetchArguments
 from .flags import UnusableFlag, duration
@@ -33,8 +35,30 @@ def on_changes(flags: FetchArguments) -> OnChanges:
         given += ["--on-drift"] * (flags.on_drift is not None) + ["--stop-timeout"] * (
             flags.stop_timeout is not None
         )
+        given += [
+            name
+            for name, value in (
+                ("--healthy-after", flags.healthy_after),
+                ("--health", flags.health),
+                ("--health-within", flags.health_within),
+                ("--rollout-group", flags.rollout_group),
+            )
+            if value is not None
+        ]
         if given:
             raise UnusableFlag("it is for --watch only", given[0])
+    if flags.health_within is not None and flags.health is None:
+        raise UnusableFlag("it is for --health COMMAND only", "--health-within")
+    if flags.healthy_after is not None and not flags.start:
+        raise UnusableFlag(
+            "there is no command to live so long: add -- COMMAND, or use --health", "--healthy-after"
+        )
+    group = flags.rollout_group or GROUP
+    if not is_group(group):
+        raise UnusableFlag(
+            f"{group[:80]!r} is not a letter or digit, then letters, digits, '.', '_' and '-', {MAX_GROUP_NAME} at most",
+            "--rollout-group",
+        )
     for name, kind in implied:
         if how not in (None, kind):
             raise UnusableFlag(f"it means --on-change {kind.value}, not {how.value}", name)
@@ -55,6 +79,10 @@ def on_changes(flags: FetchArguments) -> OnChanges:
         None if flags.check is None else Check(flags.check),
         flags.on_drift,
         GRACE if flags.stop_timeout is None else duration("--stop-timeout", flags.stop_timeout),
+        None if flags.healthy_after is None else duration("--healthy-after", flags.healthy_after),
+        flags.health or "",
+        HEALTH_WITHIN if flags.health_within is None else duration("--health-within", flags.health_within),
+        group,
     )
 
 

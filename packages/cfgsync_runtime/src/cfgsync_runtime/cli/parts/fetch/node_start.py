@@ -26,6 +26,7 @@ from ....node.memory.watcher_lock import Beside, WatcherLock, watcher_beside, wa
 from ....node.network.own_address import own_address
 from ....node.on_changes import OnChange
 from ....node.outputs import OutputDirectory
+from ....node.trials.start import TurnAtStart, turn_at_start
 from ....program.environment import for_programs
 from ..messages import Over, WaitingLine, fail, note
 from ..unfailing_stream import make_stdout_unfailing
@@ -75,6 +76,7 @@ def start_node(flags: FetchArguments) -> int:
         waiting(f"asking {at}")
     began = time.monotonic()
     node: NodeRegistration | None = None
+    turn: TurnAtStart | None = None
     with ExitStack() as alone:
         try:
             if flags.watch and isinstance(places, OutputDirectory):
@@ -110,6 +112,10 @@ def start_node(flags: FetchArguments) -> int:
                     note(
                         f"the watcher of {identifier} checks new files, and this fetch does not: give it --check too"
                     )
+                if flags.watch and after.takes_turns(bool(start)) and keeper.is_taken:
+                    turn = turn_at_start(
+                        memory, places, after.group, is_unchanged=keeper.before == node, told=told
+                    )
                 ending = fetch(
                     node,
                     at,
@@ -130,6 +136,7 @@ def start_node(flags: FetchArguments) -> int:
                     may_degrade=WATCHER_MAY_DEGRADE if flags.watch else MAY_DEGRADE,
                     registers=registers,
                     reports=beside is None,
+                    turn=turn,
                 )
         except DiskError as error:
             ending = failed(identifier, EXIT[DiskError], str(error), error.hint)
@@ -142,7 +149,7 @@ def start_node(flags: FetchArguments) -> int:
             from .watching import OwnRegistration, stay  # loaded when the files are in place
 
             own = OwnRegistration(identifier, registered, at, node, keeper, fixed)
-            return Over(stay(own, at, places, memory, ending, start, after, told, join_token))
+            return Over(stay(own, at, places, memory, ending, start, after, told, join_token, turn))
     return Over(become(start) if start else 0)
 
 

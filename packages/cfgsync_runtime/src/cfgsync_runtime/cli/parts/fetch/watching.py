@@ -17,6 +17,7 @@ from ....node.memory.watcher_lock import WatcherLock
 from ....node.network.own_address import own_address
 from ....node.on_changes import OnChanges
 from ....node.outputs import Planner
+from ....node.trials.start import TurnAtStart, turn_after
 from ....node.watch import Watcher
 from ....process.dumpable import refuse_inspection
 from ....process.lines import Lines
@@ -85,9 +86,11 @@ def stay(
     after: OnChanges,
     told: str | None,
     join_token: str | None = None,
+    turn: TurnAtStart | None = None,
 ) -> int:
     """Keep the node's files current, from those of `ending` on, and return the exit code. `told` is the digest of the
-    files that another program was told of last; `join_token` is shown at each registration."""
+    files that another program was told of last; `join_token` is shown at each registration. `turn` is what the start found of
+    an earlier life."""
     refuse_inspection()  # it holds the node's secret, and freed memory is not overwritten
     lines = Lines()
     _log_to(lines)
@@ -95,6 +98,9 @@ def stay(
     report = ending.report
     assert report.digest is not None  # files are in place
     version = Version.parse(report.generation) if report.generation else NEVER
+    turn = _turn_after(
+        turn or TurnAtStart(after.group if after.takes_turns(bool(start)) else ""), memory, ending
+    )
 
     async def run() -> int:
         return await Watcher(
@@ -107,6 +113,7 @@ def stay(
             degraded=report.status == "degraded",
             acknowledged=ending.acknowledged,
             told=told,
+            turn=turn,
             join_token=join_token,
             start=start,
             on_changes=after,
@@ -118,6 +125,13 @@ def stay(
         return asyncio.run(run())
     finally:
         lines.end()
+
+
+def _turn_after(turn: TurnAtStart, memory: NodeState, ending: Ending) -> TurnAtStart:
+    with suppress(DiskError):
+        if turn.group:
+            return turn_after(turn, memory, str(ending.report.digest), ending.on_trial)
+    return turn
 
 
 def _log_to(lines: Lines) -> None:

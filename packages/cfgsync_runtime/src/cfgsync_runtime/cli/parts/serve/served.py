@@ -83,6 +83,7 @@ def served(
         "anonymous": settings.allow_anonymous or not settings.requires_tokens,
         "documents": settings.has_documents,
         "rebind": "no-auth" in settings.lacking,
+        "rollout": settings.rollout_policy,
         "run_timeout": math.inf if settings.debug else settings.run_timeout,
         **settings.model_dump(
             include={
