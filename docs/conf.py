@@ -35,6 +35,7 @@ MENU = {
             *(
                 "howto/materializer",
                 "howto/waiting",
+                "howto/rollout",
                 "howto/secrets",
                 "howto/tokens",
                 "howto/compose",

@@ -84,15 +84,16 @@ def expressions() -> Iterator[str]:
     yield from (rule["expr"] for rule in RULES)
 
 
-def test_there_are_three_rules_and_each_says_what_to_do() -> None:
+def test_there_are_four_rules_and_each_says_what_to_do() -> None:
     assert [rule["alert"] for rule in RULES] == [
         "CfgsyncNotReady",
         "CfgsyncFleetLag",
         "CfgsyncMaterializerFails",
+        "CfgsyncRolloutHalted",
     ]
     for rule in RULES:
         assert rule["for"]
-        assert "cfgsync status" in rule["annotations"]["description"]
+        assert re.search("cfgsync (rollout )?status", rule["annotations"]["description"])
 
 
 def test_every_name_in_the_dashboard_and_the_rules_is_in_metrics(served: set[str]) -> None:

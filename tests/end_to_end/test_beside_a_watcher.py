@@ -15,7 +15,7 @@ def registered(server: Server, name: str) -> object:
 
 
 def test_a_fetch_beside_a_watcher_registers_nothing_and_reports_nothing(place: Place) -> None:
-    server = serve(place)
+    server = serve(place, "--rollout", "all")
     say(server, a="one")
     watch = Watch(place, server.url, "a", "--check", CHECK)
     eventually(lambda: watch.said == ["start one"])
@@ -93,7 +93,7 @@ def test_metadata_given_by_hand_beside_a_watcher_are_kept_until_it_starts_again(
     assert registered(server, "a") == 2
     assert server.status("a")["keepalive"] == 60
     server.kill()
-    server = serve(place, server.port, store="memory:")
+    server = serve(place, port=server.port, store="memory:")
     eventually(lambda: registered(server, "a") == 2)
     assert "a: a fetch by hand has changed what this node registers" in watch.notes
     assert watch.stop() == 0
@@ -126,7 +126,7 @@ def test_a_program_that_ends_right_after_a_restart_is_failed_with_its_exit_code_
 
 
 def test_a_check_that_refuses_at_the_start_starts_nothing_unless_the_start_may_degrade(place: Place) -> None:
-    server = serve(place)
+    server = serve(place, "--rollout", "all")
     say(server, a="one")
     assert place.run(*place.fetching(server.url, "a", "--check", CHECK)).returncode == 0
     say(server, a="bad")

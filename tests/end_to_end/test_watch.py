@@ -28,9 +28,9 @@ while :; do sleep 0.02; done
 """
 
 
-def serve(place: Place, port: int = 0, store: str = "") -> Server:
+def serve(place: Place, *flags: str, port: int = 0, store: str = "") -> Server:
     url = store or f"sqlite:{place.directory / 'store.db'}"
-    return place.serve("watched:Told", "--store", url, port=port, cwd=HERE)
+    return place.serve("watched:Told", "--store", url, *flags, port=port, cwd=HERE)
 
 
 def say(server: Server, **words: str) -> None:
@@ -148,7 +148,7 @@ def test_a_node_with_a_cache_and_no_server_starts_degraded_and_becomes_current_b
     assert took >= 0.7, "--wait was not waited for (the last question has a quarter second)"
     assert took < 1 + (1 if LONG else 10), "--wait and a second; in the short form a busy machine"
     eventually(lambda: "warning: a: degraded: 1 file in place from the cache" in watch.notes)
-    server = serve(place, server.port)
+    server = serve(place, port=server.port)
     eventually(lambda: "no longer degraded" in watch.notes)
     assert watch.said == ["start one"], "unchanged files restart nothing"
     say(server, a="two")
@@ -184,7 +184,7 @@ def test_a_server_that_forgot_everyone_is_registered_with_again_and_its_newer_ep
     watch = Watch(place, server.url, "a")
     eventually(lambda: watch.said == ["start one"])
     server.kill()
-    server = serve(place, server.port, store="memory:")
+    server = serve(place, port=server.port, store="memory:")
     say(server, a="two")
     eventually(lambda: watch.said[-1] == "start two")
     assert server.status("a")["registered"]
@@ -357,7 +357,7 @@ def test_kill_9_of_the_server_and_of_a_watch_during_a_burst_ends_at_the_last_gen
         say(server, **dict.fromkeys("abc", str(number)))
         if number == 5:
             server.kill()
-            server = serve(place, server.port)
+            server = serve(place, port=server.port)
         if number == 10:
             watches["b"].process.kill()
             watches["b"].process.wait(PATIENCE)

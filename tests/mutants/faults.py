@@ -225,7 +225,7 @@ FAULTS = (
         (
             Edit(
                 f"{_ADAPTER}/generations/publisher.py",
-                "await self.commit(writes, expected=self._expected(CURRENT, CLAIM))",
+                "await self.commit(writes, expected=self._expected(CURRENT, CLAIM, STABLE))",
                 "await self._store.version(BUCKET)",
             ),
         ),

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from cfgsync_adapter.rollout.commands import halt_to_revert, pause, promote, resume, retry
-from cfgsync_adapter.rollout.grants import needed_beside
+from cfgsync_adapter.rollout.grants import granted, needed_beside
 from cfgsync_adapter.rollout.policy import Rollout
 from cfgsync_adapter.rollout.settlement import passed
-from cfgsync_adapter.rollout.words import Step, Words
+from cfgsync_adapter.rollout.words import Asking, Step, Words
+from cfgsync_core.wire import Turn
 
 from .words_of import PaperFleet
 
@@ -381,6 +382,16 @@ def test_the_others_that_are_present_stay_a_majority() -> None:
     fleet.present = {"a", "b", "c", "d"}
     assert fleet.grant("a", "b", "c") == {"a"}
     assert [needed_beside(nodes) for nodes in range(1, 8)] == [0, 1, 2, 3, 3, 4, 4]
+
+
+def test_a_node_that_the_server_has_never_heard_acknowledge_is_given_a_turn() -> None:
+    fleet = PaperFleet(FIVE)
+    fleet.publish()
+    fleet.present = {"new"}
+    fleet.groups = {}
+    asking = Asking("new", "d2", "d1", Turn("default", "steady"))
+    fleet.words = granted(fleet.words, fleet.fleet(), fleet.policy, [asking])
+    assert list(fleet.words.turns) == ["new"]
 
 
 def test_a_step_is_the_difference_and_none_without_one() -> None:

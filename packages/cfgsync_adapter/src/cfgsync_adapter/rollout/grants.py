@@ -113,7 +113,8 @@ def others_present(fleet: Fleet, group: str, identifier: str) -> int:
     """How many other nodes of the group are present; all of them when that cannot be known."""
     if fleet.present is None:
         return fleet.count(group, identifier) - 1
-    return fleet.present.get(group, 0) - fleet.is_present(identifier)
+    is_counted = identifier in fleet.members(group) and fleet.is_present(identifier)
+    return fleet.present.get(group, 0) - is_counted
 
 
 def _wants(words: Words, asking: Asking) -> bool:

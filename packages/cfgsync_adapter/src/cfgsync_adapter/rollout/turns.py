@@ -30,7 +30,7 @@ from .words import OUTCOME, OUTCOMES, STATE, TURN, Asking, Fleet, GivenTurn, Out
 
 BUCKET = "rollout"
 AGAIN = 1.0
-SHARE, LONGEST = 10.0, 0.5
+SHARE, LONGEST = 2.0, 0.5
 """A pass is followed by a pause of so many times its length, at most so many seconds."""
 
 log = logging.getLogger("cfgsync")
@@ -179,16 +179,15 @@ class Turns(BucketMirror[Value]):
         while True:
             await self.catch_up()
             await self._publisher.catch_up()
-            words, current = self.words, self._publisher.current
+            current = self._publisher.current
             if current is None or (generation is not None and generation != current.text):
                 raise NotThisGeneration
             if decide is commands.retry:
+                record = self.words.record
                 with suppress(Conflict):
-                    await self._acknowledgements.forget_failures(
-                        words.record.failed | words.record.left_behind
-                    )
+                    await self._acknowledgements.forget_failures(record.failed | record.left_behind)
             with suppress(Conflict):
-                await self._commit(decide(words))
+                await self._commit(decide(self.words))
                 self._wake.set()
                 return self.words
 

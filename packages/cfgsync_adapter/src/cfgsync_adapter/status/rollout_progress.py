@@ -69,6 +69,9 @@ class RolloutProgress:
             return f"it has its turn for generation {turn.generation.revision}"
         if words.record.failure_of(identifier) is not None:
             return ""
+        if words.record.failed and words.record.halted:
+            names = sorted(words.record.failed)
+            return f"generation {number} waits: its rollout is halted, since {_listed(names)} failed"
         if status.reason:
             return f"generation {number} waits: {status.reason}"
         on_it = [name for name, turn in words.turns.items() if turn.group == group]
@@ -141,7 +144,7 @@ def _reason(words: Words) -> str:
 def _failed(words: Words) -> Iterator[FailedNode]:
     for found, is_behind in ((words.record.failed, False), (words.record.left_behind, True)):
         for name, one in sorted(found.items()):
-            yield FailedNode(name, plain(one.reason, MAX_REASON), is_behind)
+            yield FailedNode(name, plain(one.reason, MAX_REASON), str(one.generation), is_behind)
 
 
 def _listed(names: list[str]) -> str:

@@ -199,11 +199,12 @@ _RolloutStateText: TypeAlias = Annotated[
 
 
 class FailedNode(msgspec.Struct, frozen=True):
-    """A node that failed on its turn and is not through yet, and its own words. `left_behind`: an operator resumed the rollout
-    without it."""
+    """A node that failed on `generation` and is not through yet, and its own words. `left_behind`: an operator resumed the
+    rollout without it."""
 
     identifier: str
     reason: str
+    generation: str
     left_behind: bool = False
 
 
@@ -224,6 +225,16 @@ class RolloutStatus(msgspec.Struct, frozen=True, kw_only=True, rename={"before":
     failed: tuple[FailedNode, ...] = ()
     since: str | None = None
     reason: str = ""
+
+    @property
+    def is_stuck(self) -> bool:
+        """It is halted, and not because of an earlier generation that this one may heal: an operator must decide."""
+        failed = [one for one in self.failed if not one.left_behind]
+        return (
+            self.state == "halted"
+            and not self.in_transition
+            and (not failed or any(one.generation == self.generation for one in failed))
+        )
 
     @property
     def sentence(self) -> str:

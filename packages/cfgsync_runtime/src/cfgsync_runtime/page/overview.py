@@ -175,7 +175,11 @@ def _rollout(status: FleetStatus) -> Markup:
     return section(
         "rollout",
         el("h2", "Rollout ", el("small", f"generation {number(found.generation)}")),
-        el("p", el("b", found.sentence.partition(": ")[2], class_="words")),
+        el(
+            "p",
+            el("b", found.sentence.partition(": ")[2], class_="words"),
+            class_="bad" if found.state == "halted" else None,
+        ),
         el(
             "svg",
             el("rect", width=_BAR, height=8, class_="rest"),
@@ -183,7 +187,7 @@ def _rollout(status: FleetStatus) -> Markup:
             el("rect", width=done, height=8, class_="applied"),
             viewBox=f"0 0 {_BAR} 8",
             preserveAspectRatio="none",
-            class_="meter",
+            class_="stripe",
             role="img",
             aria_label=f"{found.through} of {found.of} nodes through",
         ),

@@ -50,7 +50,7 @@ def wait_until_applied(
             last = _fleet(client)
             left = until - clock()
             over = left <= 0 or (isinstance(last, NoAnswer) and not last.again)
-            if (isinstance(last, FleetStatus) and (last.converged or _is_halted(last))) or over:
+            if (isinstance(last, FleetStatus) and (last.converged or _is_stuck(last))) or over:
                 break
             why = _why(last)
             if not as_json and why != shown:
@@ -63,9 +63,9 @@ def wait_until_applied(
     return _end(last, timeout, as_json)
 
 
-def _is_halted(fleet: FleetStatus) -> bool:
-    """An operator must decide: waiting longer changes nothing."""
-    return fleet.rollout is not msgspec.UNSET and fleet.rollout.state == "halted"
+def _is_stuck(fleet: FleetStatus) -> bool:
+    """The rollout is halted, and waiting longer changes nothing."""
+    return fleet.rollout is not msgspec.UNSET and fleet.rollout.is_stuck
 
 
 def _fleet(client: ServerClient) -> FleetStatus | NoAnswer:
@@ -105,7 +105,7 @@ def _message(fleet: FleetStatus, timeout: float) -> str:
         left_out = f"; {counted(without, 'node')} {_have(without)} no files from it" if without else ""
         changed = f"; changed on the node's disk: {drifted(fleet)}" if fleet.drifted else ""
         return f"{counted(fleet.applied, 'node')} {_have(fleet.applied)} applied {what}{left_out}{changed}"
-    if fleet.rollout and _is_halted(fleet):
+    if fleet.rollout and _is_stuck(fleet):
         return f"the rollout of {plain(fleet.rollout.sentence, 600)}"
     if (fleet.generation is None and not is_static(fleet)) or not fleet.behind_count:
         return f"not converged within {timeout:g} s: {_why(fleet)}"
@@ -132,7 +132,7 @@ def _end(last: FleetStatus | NoAnswer, timeout: float, as_json: bool) -> int:
         hint = last.hint
     else:
         waited = Waited(
-            "converged" if last.converged else "halted" if _is_halted(last) else "behind",
+            "converged" if last.converged else "halted" if _is_stuck(last) else "behind",
             0 if last.converged else 1,
             last.generation,
             last.registered,
