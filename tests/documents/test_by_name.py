@@ -309,7 +309,8 @@ async def test_a_plain_get_of_a_watch_is_426_and_a_stopping_server_ends_it():
     serving = serving_documents(open_documents=True)
     server = await serving.__aenter__()
     async with aiohttp.ClientSession(server.url, headers=PRODUCTION) as session:
-        assert (await session.get(f"{ROOT}/a/watch")).status == 426
+        said = {"error": "this route takes a WebSocket"}
+        assert await answer(session, "GET", "/a/watch") == (426, said)
         assert (await session.get(f"{ROOT}/watch")).status == 426
         assert (await session.get(f"{ROOT}/a%20b/watch")).status == 400
         async with session.ws_connect(f"{ROOT}/a/watch") as socket:
@@ -398,3 +399,37 @@ async def test_the_name_of_the_writer_is_kept():
             await answer(unix, "POST", "/a", json={})
             entry = await store.get("config/default/default", "default/a")
             assert pwd.getpwuid(os.geteuid()).pw_name.encode() in entry.value
+
+
+async def test_a_page_of_an_allowed_origin_watches_and_no_other_page_does():
+    theirs = {"Origin": "https://example.com"}
+    async with opened(allowed_origins=["https://example.com"]) as session:
+        async with session.ws_connect(f"{ROOT}/a/watch", headers=theirs) as socket:
+            assert (await frame(socket))["deleted"]
+        for headers in ({"Origin": "https://example.com.evil.example"}, {**theirs, "Via": "1.1 x"}):
+            with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+                await session.ws_connect(f"{ROOT}/a/watch", headers=headers)
+            assert refused.value.status == 403
+        assert (await answer(session, "POST", "/a", headers=theirs, json={}))[0] == 403
+
+
+async def test_the_session_of_a_reader_is_good_for_pages_of_this_server_and_of_allowed_origins():
+    with tempfile.TemporaryDirectory() as directory:
+        path = f"{directory}/admin.sock"
+        async with (
+            serving_documents(admin_socket=path, allowed_origins=["https://example.com"]) as server,
+            aiohttp.ClientSession(server.url, connector=aiohttp.UnixConnector(path)) as unix,
+            aiohttp.ClientSession(server.url, cookie_jar=aiohttp.CookieJar(unsafe=True)) as page,
+        ):
+            made = await unix.post("/admin/token/create", json={"role": "reader", "name": "ria"})
+            form = {"token": (await made.json())["token"]}
+            entered = await page.post(
+                "/login", data=form, headers={"Origin": server.url}, allow_redirects=False
+            )
+            assert entered.status == 303
+            for origin, status in (
+                (server.url, 404),
+                ("https://example.com", 404),
+                ("https://x.example", 401),
+            ):
+                assert (await page.get(f"{ROOT}/a", headers={"Origin": origin})).status == status

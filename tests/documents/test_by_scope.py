@@ -116,7 +116,7 @@ async def test_defaults_create_what_is_missing_in_one_commit_and_overwrite_nothi
         ten = {"defaults": [default(f"d{n}", "1" if n != 7 else "{") for n in range(10)]}
         status, code, detail = await code_of(session, "POST", f"{APP}/defaults", json=ten)
         assert (status, code) == (400, "invalid_request")
-        assert detail.startswith("DefaultContentJson must be valid JSON")
+        assert detail.startswith("defaultContentJson must be valid JSON")
         assert (await answer(session, "GET", f"{APP}/snapshot"))[1] == found
 
 
@@ -224,17 +224,17 @@ async def test_history_is_newest_first_and_a_rollback_is_a_new_version():
 @pytest.mark.parametrize(
     ("method", "path", "body", "detail"),
     [
-        ("PUT", ONE, {"contentJson": "{"}, "ContentJson must be valid JSON"),
-        ("PUT", ONE, {"contentJson": ""}, "ContentJson must be valid JSON"),
-        ("PUT", ONE, {"contentJson": "1 2"}, "ContentJson must be valid JSON"),
-        ("PUT", ONE, {}, "ContentJson: missing"),
-        ("PUT", ONE, {"contentJson": "1", "expectedVersion": 0}, "ExpectedVersion must be greater than 0"),
-        ("PUT", ONE.replace("game", "g.h"), {"contentJson": "1"}, "Namespace must match"),
-        ("PUT", ONE.replace("lobby", "%20"), {"contentJson": "1"}, "App must not be blank"),
-        ("PUT", ONE.replace("prod", "a%20b"), {"contentJson": "1"}, "Env must match"),
-        ("POST", f"{APP}/defaults", {}, "Defaults: missing"),
-        ("DELETE", f"{ONE}?expectedVersion=x", None, "ExpectedVersion must be greater than 0"),
-        ("GET", f"{APP}/namespaces/a.b/snapshot", None, "Namespace must match"),
+        ("PUT", ONE, {"contentJson": "{"}, "contentJson must be valid JSON"),
+        ("PUT", ONE, {"contentJson": ""}, "contentJson must be valid JSON"),
+        ("PUT", ONE, {"contentJson": "1 2"}, "contentJson must be valid JSON"),
+        ("PUT", ONE, {}, "contentJson: missing"),
+        ("PUT", ONE, {"contentJson": "1", "expectedVersion": 0}, "expectedVersion must be greater than 0"),
+        ("PUT", ONE.replace("game", "g.h"), {"contentJson": "1"}, "namespace must match"),
+        ("PUT", ONE.replace("lobby", "%20"), {"contentJson": "1"}, "app must not be blank"),
+        ("PUT", ONE.replace("prod", "a%20b"), {"contentJson": "1"}, "env must match"),
+        ("POST", f"{APP}/defaults", {}, "defaults: missing"),
+        ("DELETE", f"{ONE}?expectedVersion=x", None, "expectedVersion must be greater than 0"),
+        ("GET", f"{APP}/namespaces/a.b/snapshot", None, "namespace must match"),
     ],
 )
 async def test_a_wrong_call_is_400_with_its_detail_and_writes_nothing(method, path, body, detail):

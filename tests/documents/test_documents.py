@@ -5,13 +5,14 @@ import json
 
 import pytest
 
-from cfgsync_core import InvalidRequest, MemoryHints, MemoryStore, Unavailable
+from cfgsync_core import InvalidRequest, MemoryHints, MemoryStore, StoreFull, Unavailable
 from cfgsync_core.follow import OtherServers
+from cfgsync_core.log_events import event_of
 from cfgsync_core.store import NotifyingStore
 from cfgsync_documents import DocumentConflict, DocumentName, NotAnObject, Scope
 from cfgsync_documents import document as limits
 from cfgsync_documents.merge import rfc7396, shallow
-from cfgsync_documents.service import Documents, scope_mirror
+from cfgsync_documents.service import Documents, History, scope_mirror
 
 SCOPE = Scope("lobby", "production")
 
@@ -246,3 +247,99 @@ class sharing:
     async def __aexit__(self, *error: object) -> None:
         for one in self.those:
             await one.__aexit__()
+
+
+class Gathering(MemoryStore):
+    """Commits wait while it is `shut`; it counts them, and has no room for a value of one writer, once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.waiting = 0
+        self.full_for = b"nobody"
+        self._order = asyncio.Lock()
+
+    async def shut(self, until: int) -> None:
+        """Let commits go on when this many are under way."""
+        self.waiting = 0
+        self.gate.clear()
+        while self.waiting < until:
+            await asyncio.sleep(0)
+        self.gate.set()
+
+    async def commit(self, bucket, writes, expected=None):
+        self.waiting += 1
+        async with self._order:  # in the order in which they were made
+            await self.gate.wait()
+            if any(self.full_for in (value or b"") for value in writes.values()):
+                self.full_for = b"nobody"
+                raise StoreFull("no space left")
+            return await super().commit(bucket, writes, expected)
+
+
+async def patched_together(documents: Documents, store: MemoryStore, count: int = 20) -> list[object]:
+    """Patches of `count` writers, all under way before the first is durable."""
+    patches = [
+        documents.patch(named("a"), b'{"field-%d":%d}' % (number, number), shallow, f"writer {number}")
+        for number in range(count)
+    ]
+    *answers, _ = await asyncio.gather(*patches, store.shut(until=count), return_exceptions=True)
+    return answers
+
+
+async def test_patches_under_way_together_are_each_a_revision_with_its_writer_and_what_it_replaced(caplog):
+    caplog.set_level("INFO")
+    store = Gathering()
+    async with Documents(store) as documents, History(store, documents) as history:
+        await documents.set(named("a"), b"{}", "ana")
+        assert await patched_together(documents, store) == list(range(2, 22))
+        entries = list(reversed(await history.read(named("a"))))
+        assert [entry.by for entry in entries] == ["ana", *(f"writer {number}" for number in range(20))]
+        assert [len(json.loads(entry.data)) for entry in entries] == list(range(21))
+    told = [facts for name, facts in map(event_of, caplog.records) if name == "document_written"]
+    assert [(one["before"], one["revision"]) for one in told] == [(n, n + 1) for n in range(21)]
+
+
+async def test_a_patch_that_the_store_refuses_is_in_no_other_and_those_after_it_are_tried_again():
+    store = Gathering()
+    async with Documents(store) as documents:
+        await documents.set(named("a"), b"{}", "ana")
+        store.full_for = b"writer 3"
+        answers = await patched_together(documents, store)
+        assert isinstance(answers[3], StoreFull)
+        assert sorted(answers[:3] + answers[4:]) == list(range(2, 21))
+        found = json.loads((await documents.get(named("a"))).data)
+        assert found == {f"field-{number}": number for number in range(20) if number != 3}
+
+
+async def test_a_patch_whose_caller_has_gone_is_committed_once_and_those_after_it_keep_it():
+    store = Gathering()
+    async with Documents(store) as documents:
+        await documents.set(named("a"), b"{}", "ana")
+        opening = asyncio.ensure_future(store.shut(until=2))
+        first = asyncio.ensure_future(documents.patch(named("a"), b'{"one":1}', shallow, "ana"))
+        while store.waiting != 1:
+            await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        assert await documents.patch(named("a"), b'{"two":2}', shallow, "bob") == 3
+        await opening
+        assert (await documents.get(named("a"))).data == b'{"one":1,"two":2}'
+
+
+async def test_a_write_among_patches_under_way_meets_the_revision_that_it_expects_or_is_refused():
+    store = Gathering()
+    async with Documents(store) as documents:
+        await documents.set(named("a"), b"{}", "ana")
+        made, late, equal, _ = await asyncio.gather(
+            documents.patch(named("a"), b'{"one":1}', shallow, "ana"),
+            documents.set(named("a"), b'{"late":1}', "bob", expected=1),
+            documents.patch(named("a"), b'{"one":1}', shallow, "eve"),
+            store.shut(until=3),
+            return_exceptions=True,
+        )
+        assert isinstance(late, DocumentConflict)
+        assert (late.expected, late.found) == (1, 2)
+        assert (made, equal) == (2, 2)
+        assert (await documents.get(named("a"))).by == "ana"

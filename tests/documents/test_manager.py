@@ -31,6 +31,7 @@ from cfgsync_documents import (
     ConfigUpdate,
     DocumentName,
     Scope,
+    UnknownKind,
 )
 from cfgsync_documents.client.snapshot_file import SnapshotFile
 from cfgsync_documents.client.transport import ScopeTransport
@@ -520,6 +521,31 @@ async def test_a_program_without_a_loop_binds_a_value_and_is_called_back():
         got = await asyncio.to_thread(program, there.url, put)
     assert got == [ConfigRegistrationResult("READY"), Limits(50), Limits(60), ""]
     assert seen == [Limits(60)]
+
+
+async def test_a_program_without_a_loop_has_results_that_an_event_expires():
+    def program(url: str, put: Callable[[object], None]) -> None:
+        computed = []
+
+        def compute() -> int:
+            computed.append(threading.current_thread().name)
+            return len(computed)
+
+        with BlockingConfigManager.connect(url) as manager, manager.results(app="proxy", env="prod") as cache:
+
+            def shown() -> int:
+                return cache.get_or_compute("design_token", ("acme",), compute).value
+
+            assert any(shown() == shown() for _ in range(10))  # the stream's opening expires them once
+            before = shown()
+            cache.bust("design_token")
+            assert shown() == before + 1
+            with pytest.raises(UnknownKind):
+                cache.get_or_compute("nothing", (), compute)
+            assert "cfgsync-documents" not in computed  # the manager's loop computes nothing itself
+
+    async with serving() as there:
+        await asyncio.to_thread(program, there.url, lambda content: None)
 
 
 async def test_a_cache_that_was_cut_is_not_used(tmp_path, caplog):

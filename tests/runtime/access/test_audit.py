@@ -172,6 +172,8 @@ async def test_a_write_of_documents_says_who_from_where_and_between_which_revisi
         for principal in ("a reader", "node a", "anyone", "a join token"):
             await fleet.ask(principal, "PUT", one, {"contentJson": "1"})
         assert await fleet.ask("a writer", "PUT", one.replace("live", "test"), {"contentJson": "1"}) == 403
+        defaults = "/v1/config/apps/shop/envs/live/defaults"
+        assert await fleet.ask("anyone", "POST", defaults, {"defaults": []}) == 401
         refused = [(one["event"], one["principal"], one["status"], one["address"]) for one in facts(caplog)]
         assert refused[3][1].startswith("join token ")
         assert refused == [
@@ -180,8 +182,9 @@ async def test_a_write_of_documents_says_who_from_where_and_between_which_revisi
             ("writer_call", "anyone", 401, "127.0.0.1"),
             ("writer_call", refused[3][1], 403, "127.0.0.1"),
             ("writer_call", "writer ci", 403, "127.0.0.1"),
+            ("writer_call", "anyone", 401, "127.0.0.1"),
         ]
-        assert facts(caplog)[-1]["target"] == "shop/test n k"
+        assert facts(caplog)[-2]["target"] == "shop/test n k"
 
 
 async def test_a_login_from_another_origin_is_a_line(caplog: pytest.LogCaptureFixture) -> None:

@@ -98,6 +98,41 @@ async def test_a_value_is_promoted_with_its_difference_and_its_spelling_and_asks
         assert '"on": false' in await run("get", "flags", "--env", "production")
 
 
+async def test_a_promotion_and_a_rollback_happen_at_the_expected_revision_only_and_say_json(config):
+    two = ("--from", "staging", "--to", "production", "--yes")
+    async with config() as run:
+        await run.put("flags", {"on": True}, "staging")
+        await run.put("flags", {"on": False})
+        refused = await run("promote", "flags", *two, "--if-revision", "0", code=10)
+        assert refused.startswith(
+            "flags (production) was not written: expected no document, found revision 1\n"
+        )
+        said = await run("promote", "flags", *two, "--if-revision", "1", "--json")
+        assert json.loads(said) == {"name": "flags", "revision": 2}
+        assert json.loads(await run("promote", "flags", *two, "--json")) == {"name": "flags", "revision": 2}
+        back = ("rollback", "flags", "1", "--env", "production")
+        assert "currentVersion=2" in await run(*back, "--if-revision", "1", code=10)
+        said = await run(*back, "--if-revision", "2", "--json")
+        assert json.loads(said) == {"name": "flags", "revision": 3, "of": 1}
+        said = await run("delete", "flags", "--env", "production", "--if-revision", "3", "--json")
+        assert json.loads(said) == {"name": "flags", "deleted": True}
+
+
+async def test_an_import_says_as_json_what_it_creates_and_changes(config):
+    async with config() as run:
+        await run.put("flags", {"on": True})
+        await run.put("limits", 1)
+        await run.put("same", 2)
+        await run("export", "live", "--env", "production")
+        await run("delete", "flags", "--env", "production")
+        await run.put("limits", 3)
+        there = ("import", "live", "--env", "production", "--json")
+        facts = {"created": ["default/flags"], "changed": ["default/limits"], "equal": 1}
+        assert json.loads(await run(*there, "--dry-run")) == facts
+        assert json.loads(await run(*there)) == {"revision": 6, **facts}
+        assert json.loads(await run(*there)) == {"created": [], "changed": [], "equal": 3}
+
+
 async def test_an_edited_document_is_written_at_the_revision_that_was_read(config, monkeypatch, tmp_path):
     async with config() as run:
         await run.put("flags", '{"on": false, "ratio": 1.0}', "default")

@@ -76,6 +76,7 @@ def test_the_defaults_are_those_of_the_contract():
         "page_contents": False,
         "documents": False,
         "open_documents": False,
+        "allow_origin": (),
         "validator": None,
         "insecure_no_auth": False,
         "run_timeout": 60.0,
@@ -132,6 +133,7 @@ def test_every_flag_is_also_a_variable():
         "CFGSYNC_SERVE_DOCUMENTS": "1",
         "CFGSYNC_SERVE_OPEN_DOCUMENTS": "1",
         "CFGSYNC_SERVE_VALIDATOR": "app:Judge",
+        "CFGSYNC_SERVE_ALLOW_ORIGIN": "https://example.com",
         "CFGSYNC_SERVE_RUN_TIMEOUT": "1.5",
         "CFGSYNC_SERVE_SHRINK_GUARD": "20",
         "CFGSYNC_SERVE_TTL": "90",
@@ -179,6 +181,7 @@ def test_every_flag_is_also_a_variable():
         "page_contents": True,
         "documents": True,
         "open_documents": True,
+        "allow_origin": ("https://example.com",),
         "validator": "app:Judge",
     }
 
@@ -492,3 +495,14 @@ def test_a_materializers_user_needs_a_materializer_in_a_process_of_its_own(here:
     )
     what, _ = refusal(materializer=None, bundle="b.yaml", materializer_user="nobody")
     assert what == "--materializer-user: no materializer is served"
+
+
+def test_an_origin_is_scheme_host_and_port_and_needs_documents():
+    assert read(documents=True, allow_origin=["HTTPS://Example.com:8443"]).allow_origin == (
+        "https://example.com:8443",
+    )
+    for text in ("example.com", "https://example.com/", "*"):
+        assert refusal(documents=True, allow_origin=[text])[0].startswith("--allow-origin: not an origin")
+    assert (
+        refusal(allow_origin=["https://example.com"])[0] == "--allow-origin: this server serves no documents"
+    )

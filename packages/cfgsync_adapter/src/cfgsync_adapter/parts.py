@@ -21,7 +21,7 @@ from .generations.publisher import Publisher
 from .generations.replacements import Replacements
 from .generations.shrink_guard import ShrinkGuard
 from .nodes.acknowledgements import Acknowledgements
-from .nodes.last_seen import LastSeen
+from .nodes.last_seen import LastSeen, SeenNode
 from .nodes.membership import BeforeLeaving, Membership
 from .nodes.promises import Promises
 from .nodes.registry import Registry, Writes
@@ -154,10 +154,12 @@ class SourceParts:
         """Return when everything that other servers committed before this call is in the mirrors. Raises `Unavailable`."""
         await catch_up(self._mirrors)
 
-    def was_served(self) -> None:
-        """A node was sent another generation than last time."""
-        self.status.was_served()
-        self.subscribers.changed()
+    def was_served(self, node: SeenNode, generation: str | None) -> None:
+        """This node was sent this generation."""
+        if generation != node.served:
+            node.served = generation
+            self.status.was_served()
+            self.subscribers.changed()
 
     def _acknowledged(self) -> None:
         self.turns.changed()

@@ -124,8 +124,7 @@ class RegistrationConfigSource:
         )
         if thread is not None:
             thread.on_idle = self.parts.runs.changed
-        self._registry = self.parts.registry
-        self._membership = self.parts.membership
+        self._registry, self._membership = self.parts.registry, self.parts.membership
         self._answers = self.parts.answers
         self._opening = asyncio.Lock()
         self._opened: AsyncExitStack | None = None
@@ -209,9 +208,8 @@ class RegistrationConfigSource:
                 known_here = self._membership.touch(identifier)  # it was not silent while it was held
         if isinstance(answer, CfgsyncError):
             raise answer
-        if isinstance(answer, Ready) and answer.generation != known_here.served:
-            known_here.served = answer.generation
-            self.parts.was_served()
+        if isinstance(answer, Ready):
+            self.parts.was_served(known_here, answer.generation)
         return answer
 
     async def promise(self, identifier: str, seconds: int | None) -> None:

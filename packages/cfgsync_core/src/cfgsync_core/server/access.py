@@ -11,8 +11,8 @@ import os
 import re
 import socket
 import struct
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Collection, Mapping
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from ..errors import InvalidRequest
@@ -96,10 +96,10 @@ def peer_user(connected: socket.socket) -> int:
     return int(user)
 
 
-def why_not_here(headers: Mapping[str, str]) -> str | None:
-    """Why a request over TCP may not come from a program on this machine, which is all that headers can tell; None
-    otherwise. For what a server on loopback opens to such programs. `headers` ignores case."""
-    if "Origin" in headers:
+def why_not_here(headers: Mapping[str, str], origins: Collection[str] = ()) -> str | None:
+    """Why a request over TCP may not come from a program on this machine, or from a web page of `origins`, which is all that
+    headers can tell; None otherwise. For what a server on loopback opens to such programs. `headers` ignores case."""
+    if "Origin" in headers and headers["Origin"] not in origins:
         return _ORIGIN
     if any(name in headers for name in FORWARDED):
         return "this is not for requests that came through a proxy"
@@ -122,6 +122,7 @@ def is_own_name(host: str) -> bool:
     return "." not in name or name.endswith(".localhost") or _is_address(name) or name == _own_name()
 
 
+@lru_cache(256)
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name.partition("%")[0])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from aiohttp import web
 from aiohttp.payload import Payload
@@ -27,7 +27,7 @@ from .connection.connections import (
     Pieces,
     has_more,
 )
-from .connection.endless import converse, stream
+from .connection.endless import asks_for_websocket, converse, stream
 from .connection.forwarded import TrustedProxies
 from .connection.listening import Acceptor, address_of, listening_sockets
 from .connection.response import whole
@@ -36,6 +36,9 @@ from .route_table import RouteTable
 
 if TYPE_CHECKING:
     import ssl
+
+
+_WEBSOCKET: Final = {"Upgrade": "websocket"}
 
 
 class HttpServer:
@@ -151,13 +154,9 @@ class HttpServer:
         try:
             if reply.converse is None:
                 return await stream(request, reply)
-            conversation = await converse(request, reply.converse)
+            return await converse(request, reply.converse)
         finally:
             self._server.idle(request.protocol)
-        if conversation is None:
-            wrong = refusal(426, "invalid_request", "this route takes a WebSocket", {"Upgrade": "websocket"})
-            return self._response(request, wrong)
-        return conversation
 
     async def _answer(self, request: web.BaseRequest) -> Reply:
         if self._draining:
@@ -169,6 +168,8 @@ class HttpServer:
         call = Call(request.headers, names, query)
         try:
             reply = await self._routed(request, route, call)
+            if reply.converse is not None and not asks_for_websocket(request):
+                reply = refusal(426, "invalid_request", "this route takes a WebSocket", _WEBSOCKET)
         except Exception as error:
             reply = self._failed(error)
         except asyncio.CancelledError:  # the caller has gone; what it asked for may be done

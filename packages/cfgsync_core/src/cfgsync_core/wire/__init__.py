@@ -49,18 +49,18 @@ if TYPE_CHECKING:
     from .replacement import decode_replacement as decode_replacement
     from .replacement import encode_replacement as encode_replacement
     from .request_body import RequestBody as RequestBody
+    from .rollout_status import FailedNode as FailedNode
+    from .rollout_status import RolloutState as RolloutState
+    from .rollout_status import RolloutStatus as RolloutStatus
     from .source import AcknowledgingSource as AcknowledgingSource
     from .status import CERTIFICATE_ENDS_SOON as CERTIFICATE_ENDS_SOON
     from .status import FLEET_COLOURS as FLEET_COLOURS
     from .status import NODE_STATES as NODE_STATES
-    from .status import FailedNode as FailedNode
     from .status import FleetState as FleetState
     from .status import MissingNode as MissingNode
     from .status import NodeBehind as NodeBehind
     from .status import NodeDetails as NodeDetails
     from .status import NodeDrift as NodeDrift
-    from .status import RolloutState as RolloutState
-    from .status import RolloutStatus as RolloutStatus
     from .status import State as State
     from .status import StatusSource as StatusSource
     from .status import TlsStatus as TlsStatus

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import Any, Self, TypeVar
 
 from cfgsync_core.follow import INTERVAL
@@ -17,6 +18,7 @@ from .definition import (
     ConfigStatus,
     ConfigUpdate,
 )
+from .expiry import MAX_RESULTS, Key, Result, ResultCache
 from .manager import ConfigManager
 from .scope_view import SubscribeToScope
 
@@ -104,6 +106,18 @@ class BlockingConfigManager:
         watch = self._wait(self._manager.watch(name, on_update, app=app, env=env, namespace=namespace))
         return lambda: self._wait(watch.stop())
 
+    @contextmanager
+    def results(
+        self, *, app: str = "default", env: str = "default", max_results: int = MAX_RESULTS
+    ) -> Iterator[BlockingResultCache]:
+        """See `ConfigManager.results`."""
+        opened = self._manager.results(app=app, env=env, max_results=max_results)
+        cache = self._wait(opened.__aenter__())
+        try:
+            yield BlockingResultCache(cache, self._started.result())
+        finally:
+            self._wait(opened.__aexit__(None, None, None))
+
     def why(self, app: str, env: str) -> str:
         """See `ConfigManager.why`."""
         return self._manager.why(app, env)
@@ -131,3 +145,20 @@ class BlockingConfigManager:
             if self._started.done():
                 raise
             self._started.set_exception(error)
+
+
+class BlockingResultCache:
+    """A `ResultCache` for programs without an event loop: `compute` is called in a thread, and may be slow."""
+
+    def __init__(self, cache: ResultCache, loop: asyncio.AbstractEventLoop) -> None:
+        self._cache = cache
+        self._loop = loop
+
+    def get_or_compute(self, kind: str, key: Key, compute: Callable[[], T]) -> Result[T]:
+        """See `ResultCache.get_or_compute`."""
+        work = self._cache.get_or_compute(kind, key, lambda: asyncio.to_thread(compute))
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def bust(self, kind: str | None) -> None:
+        """See `ResultCache.bust`."""
+        self._loop.call_soon_threadsafe(self._cache.bust, kind)

@@ -5,6 +5,7 @@ Its errors are `application/problem+json` with a `code`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
@@ -148,7 +149,7 @@ def scope_routes(documents: Documents, history: History) -> list[Route]:
             "writer",
             "Write an earlier value again, as a new version",
             version,
-            "404 413 415 422 507",
+            "404 409 413 415 422 507",
             body=(Rollback, MAX_BODY),
         ),
         _route(
@@ -239,20 +240,20 @@ _TITLES: Final = {
     503: ("unavailable", "Service unavailable"),
     507: ("unavailable", "Service unavailable"),
 }
-_OWN: Final = {
-    "already_exists": "Already exists",
-    "version_conflict": "Version conflict",
-    "invalid_document": "Invalid document",
-}
+_OWN: Final = ("already_exists", "version_conflict", "invalid_document")
+_FIELD: Final = re.compile(r"[A-Za-z]+( must |:)|[a-z]+[A-Z/]")
+"""A detail that begins with the name of a field or a scope."""
 
 
 def _spelled(reply: Reply) -> Reply:
     """An error in this surface's form."""
     body = msgspec.json.decode(reply.chunks[0])
     status = 400 if reply.status == 422 and body["code"] not in _OWN else reply.status
-    code, title = _TITLES.get(status) or (body["code"], _OWN[body["code"]])
+    code, title = _TITLES.get(status) or (body["code"], body["code"].replace("_", " ").capitalize())
     detail: str = body["message"]
-    problem = Problem(title, status, detail[:1].upper() + detail[1:], code)
+    if _FIELD.match(detail) is None:  # its spelling is its name
+        detail = detail[:1].upper() + detail[1:]
+    problem = Problem(title, status, detail, code)
     headers = {**reply.headers, "Content-Type": "application/problem+json"}
     return Reply(status, (msgspec.json.encode(problem),), headers)
 

@@ -17,7 +17,8 @@ from cfgsync_core.server import SSE_HEADERS, Call, Reply, Write
 
 from ..document import Scope
 from ..kinds import KINDS, busted_name
-from ..service.documents import NO_STATE, Documents, ScopeState
+from ..service.documents import Documents
+from ..service.scope_mirror import NO_STATE, ScopeState
 
 MAX_READERS: Final = 10_000
 SPACING_SECONDS: Final = 0.05

@@ -172,9 +172,10 @@ class Writes(msgspec.Struct, frozen=True):
 
 
 class Rollback(msgspec.Struct, frozen=True, rename="camel"):
-    """The version whose value is written again."""
+    """The version whose value is written again; with `expectedVersion` only if the document has this version now."""
 
     to_version: int
+    expected_version: Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 1})] | None = None
 
 
 class AnySchema(msgspec.Struct, frozen=True):

@@ -146,7 +146,8 @@ class ScopeHandlers:
         )
 
     async def rollback(self, call: Call) -> Reply:
-        await self._history.rollback(_name(call), call.value.to_version, writer_of(call))
+        asked = call.value
+        await self._history.rollback(_name(call), asked.to_version, writer_of(call), asked.expected_version)
         return _json(ScopeVersion((await self._documents.version(_scope(call))).revision))
 
     async def schema(self, call: Call) -> Reply:

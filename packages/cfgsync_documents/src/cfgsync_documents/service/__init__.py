@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from ..document import canonical as canonical
     from .documents import Documents as Documents
     from .documents import ScopeSnapshot as ScopeSnapshot
-    from .documents import ScopeState as ScopeState
     from .events import describe as describe
     from .for_materializers import snapshot_for_materializer as snapshot_for_materializer
     from .history import History as History
@@ -17,5 +16,6 @@ if TYPE_CHECKING:
     from .rules import Question as Question
     from .schemas import schema_problems as schema_problems
     from .schemas import value_problems as value_problems
+    from .scope_mirror import ScopeState as ScopeState
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -4,27 +4,20 @@ that was committed before it."""
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Final, NamedTuple, Self
 from weakref import WeakValueDictionary
 
-import msgspec
-
 from cfgsync_core import NEVER, Conflict, InvalidRequest, RevisionedStore, Unavailable, Version
 from cfgsync_core.follow import BucketMirror, OtherServers
-from cfgsync_core.log_events import event
 
 from ..document import MAX_DOCUMENT_BYTES, By, Document, DocumentName, Scope
 from ..errors import DocumentConflict, NotAnObject
-from ..kinds import Kinds, kinds_name, read_kinds
 from ..merge import Merge
 from .rules import Checker, Rules
-from .scope_mirror import Committed, ScopeMirror
-
-log = logging.getLogger("cfgsync.documents")
+from .scope_mirror import NO_STATE, Committed, ScopeMirror, ScopeState
 
 INDEX: Final = "config-scopes"
 """The bucket whose keys are the scopes that were ever written."""
@@ -38,18 +31,6 @@ class ScopeSnapshot(NamedTuple):
 
     version: Version
     documents: list[Document]
-
-
-class ScopeState(NamedTuple):
-    """Which documents a scope has, by key with their revisions, and its kinds."""
-
-    version: Version
-    revisions: Mapping[str, int]
-    kinds: Kinds
-
-
-NO_STATE: Final = ScopeState(NEVER, {}, {})
-"""That of a scope that was never written."""
 
 
 class Documents:
@@ -129,9 +110,7 @@ class Documents:
     async def state(self, scope: Scope) -> ScopeState:
         """Which documents a scope has, without their values. Raises `Unavailable`."""
         mirror = await self._mirror(scope)
-        return (
-            NO_STATE if mirror is None else ScopeState(mirror.version, mirror.revisions(), _kinds_of(mirror))
-        )
+        return NO_STATE if mirror is None else mirror.state()
 
     async def version(self, scope: Scope) -> Version:
         """The scope's version, `NEVER` before its first document."""
@@ -172,6 +151,11 @@ class Documents:
         `DocumentConflict`, `InvalidRequest` (413), `Unavailable`.
         """
         until = asyncio.get_running_loop().time() + PATCH_SECONDS
+        if (
+            expected is None
+            and (landed := await self._patched_ahead(name, patch, merge, by, until)) is not None
+        ):
+            return landed
         turn = self._turns.setdefault(name, asyncio.Lock())
         try:
             async with asyncio.timeout_at(until):
@@ -197,6 +181,28 @@ class Documents:
                 await asyncio.sleep(PAUSE_SECONDS * random.random())
         finally:
             turn.release()
+
+    async def _patched_ahead(
+        self, name: DocumentName, patch: bytes, merge: Merge, by: By, until: float
+    ) -> int | None:
+        """Merge into what the commits under way will make of the document, so that patches of many writers are durable
+        together; None when this patch has to wait for those commits."""
+        while True:
+            mirror = await self._mirror(name.scope, made=True)
+            assert mirror is not None  # it was made
+            await mirror.certain()
+            head = mirror.head(name)
+            data = b"{}" if head.data is None else head.data
+            if not mirror.foresees or self._rules.asks(mirror, name) or not data.startswith(b"{"):
+                return None
+            merged = merge(data, patch)
+            if len(merged) > MAX_DOCUMENT_BYTES:
+                return None
+            try:
+                return await self._write(name, merged, by, head.revision)
+            except DocumentConflict:  # a commit before it failed
+                if asyncio.get_running_loop().time() >= until:
+                    raise _overtaken(name) from None
 
     async def delete(self, name: DocumentName, by: By, expected: int | None = None) -> bool:
         """Delete the document; False when it was absent. Raises `DocumentConflict`, `Unavailable`."""
@@ -272,23 +278,6 @@ class Documents:
         for scope in list(self._news):
             if scope not in self._open and str(scope) in self._index:
                 self._news.pop(scope).set()
-
-
-def _kinds_of(mirror: ScopeMirror) -> Kinds:
-    """The scope's kinds; none where the document was loaded from elsewhere and cannot be read."""
-    document = mirror.get(kinds_name(mirror.scope))
-    if document is None:
-        return {}
-    try:
-        return read_kinds(document.data)
-    except msgspec.ValidationError as error:
-        log.warning(
-            "the kinds of %s cannot be read: %s",
-            mirror.scope,
-            error,
-            extra=event("invalid_kinds", scope=str(mirror.scope)),
-        )
-        return {}
 
 
 def _overtaken(name: DocumentName) -> Unavailable:

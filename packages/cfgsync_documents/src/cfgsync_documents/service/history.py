@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final, NamedTuple, Self
 
@@ -25,10 +26,11 @@ from .scope_mirror import bucket_of, decode_stored
 
 MAX_ENTRIES: Final = 100
 MAX_AGE_MS: Final = 30 * 24 * 3_600 * 1_000
-BATCH_CHANGES: Final = 100
 BATCH_BYTES: Final = 4 * 1024 * 1024
-TOGETHER_SECONDS: Final = 0.1
-"""From a change to its copy; those within that time are copied in one commit. A read copies first."""
+TOGETHER_SECONDS: Final = 1.0
+"""At most, from a change to its copy; those within that time are copied in one commit. A read copies first."""
+TOGETHER_CHANGES: Final = 250
+"""So many changes are copied without waiting longer, well before the store forgets the first."""
 AGAIN_SECONDS: Final = 1.0
 """After a store that did not answer."""
 
@@ -74,8 +76,9 @@ class History:
     def __init__(self, store: RevisionedStore, documents: Documents) -> None:
         self._store = store
         self._documents = documents
-        self._behind: set[Scope] = set()
+        self._behind: Counter[Scope] = Counter()
         self._wake = asyncio.Event()
+        self._full = asyncio.Event()
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
@@ -102,11 +105,12 @@ class History:
             if len(found) == len(entries):
                 return found  # else a slot was used again meanwhile
 
-    async def rollback(self, name: DocumentName, to: int, by: By) -> int:
-        """Write the value of revision `to` again, as a new revision, which is returned. Raises `DocumentMissing`."""
+    async def rollback(self, name: DocumentName, to: int, by: By, expected: int | None = None) -> int:
+        """Write the value of revision `to` again, as a new revision, which is returned. Raises `DocumentMissing`, and
+        `DocumentConflict` when the document is not at revision `expected`."""
         for entry in await self.read(name):
             if entry.revision == to and entry.data is not None:
-                return await self._documents.set(name, entry.data, by)
+                return await self._documents.set(name, entry.data, by, expected)
         raise DocumentMissing(name, f"has no version {to} in its history")
 
     async def advance(self, scope: Scope) -> None:
@@ -118,16 +122,21 @@ class History:
     # ── copying ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _changed(self, scope: Scope) -> None:
-        self._behind.add(scope)
+        self._behind[scope] += 1
         self._wake.set()
+        if self._behind[scope] >= TOGETHER_CHANGES:
+            self._full.set()
 
     async def _follow(self) -> None:
         while True:
             await self._wake.wait()
-            await asyncio.sleep(TOGETHER_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TOGETHER_SECONDS):
+                    await self._full.wait()
             self._wake.clear()
+            self._full.clear()
             while self._behind:
-                scope = self._behind.pop()
+                scope, _ = self._behind.popitem()
                 try:
                     await self.advance(scope)
                 except Unavailable as error:
@@ -137,7 +146,7 @@ class History:
                         error,
                         extra=event("history_behind", scope=str(scope)),
                     )
-                    self._behind.add(scope)
+                    self._behind[scope] += 1
                     await asyncio.sleep(AGAIN_SECONDS)
 
     async def _copied(self, scope: Scope) -> bool:
@@ -166,8 +175,8 @@ class History:
             return [_Copy(row.key, row.revision, row.at_ms, row.value) for row in rows], snapshot.version
         copies: list[_Copy] = []
         reached, size = version.revision, 0
-        for number, change in enumerate(changes):
-            if number == BATCH_CHANGES or size > BATCH_BYTES:
+        for change in changes:
+            if size > BATCH_BYTES:
                 break
             copies += [
                 _Copy(key, change.revision, change.at_ms, value) for key, value in change.writes.items()
@@ -178,26 +187,27 @@ class History:
 
     async def _writes(self, scope: Scope, copies: Iterable[_Copy]) -> dict[str, bytes | None]:
         writes: dict[str, bytes | None] = {}
-        indexes: dict[str, list[_Line]] = {}
+        by_key: dict[str, list[_Copy]] = {}
         for copy in copies:
-            lines = indexes.get(copy.key)
-            if lines is None:
-                lines = await self._lines(scope, copy.key)
-            if lines and lines[0].revision >= copy.revision:
-                continue  # it is there already
-            before = {line.slot for line in lines}
-            lines = _kept(lines, copy.at_ms, copy.at_ms)[: MAX_ENTRIES - 1]
-            used = {line.slot for line in lines}
-            slot, by = None, ""
-            if copy.value is not None:
-                stored = decode_stored(copy.value)
-                slot, by = min(set(range(MAX_ENTRIES)) - used), stored.by
-                writes[_value_key(copy.key, slot)] = b"%d %b" % (copy.revision, stored.data)
-            for free in before - used - {slot, None}:
-                writes[_value_key(copy.key, free or 0)] = None
-            indexes[copy.key] = [_Line(copy.revision, copy.at_ms, by, slot), *lines]
-        for key, lines in indexes.items():
-            writes[_index_key(key)] = msgspec.json.encode(lines)
+            by_key.setdefault(copy.key, []).append(copy)
+        for key, its in by_key.items():
+            before = await self._lines(scope, key)
+            newest = before[0].revision if before else 0
+            new = {copy.revision: copy for copy in its if copy.revision > newest}  # others are there already
+            lines = [_Line(copy.revision, copy.at_ms, "", None) for copy in reversed(new.values())]
+            lines = _kept([*lines, *before], its[-1].at_ms)[:MAX_ENTRIES]
+            free = set(range(MAX_ENTRIES)) - {line.slot for line in lines}
+            for number, line in enumerate(lines):
+                if line.revision > newest and (value := new[line.revision].value) is not None:
+                    stored, slot = decode_stored(value), min(free)
+                    free.discard(slot)
+                    lines[number] = _Line(line.revision, line.at_ms, stored.by, slot)
+                    writes[_value_key(key, slot)] = b"%d %b" % (line.revision, stored.data)
+            for line in before:
+                if line.slot in free:
+                    writes[_value_key(key, line.slot)] = None
+            if new:
+                writes[_index_key(key)] = msgspec.json.encode(lines)
         return writes
 
     async def _lines(self, scope: Scope, key: str) -> list[_Line]:
@@ -215,13 +225,12 @@ class History:
         return HistoryEntry(line.revision, data, line.at_ms, line.by)
 
 
-def _kept(lines: list[_Line], now_ms: int, replaced_ms: int | None = None) -> list[_Line]:
-    """The lines that were not replaced over 30 days ago. The first is replaced at `replaced_ms` (None: it is not)."""
-    replaced: Mapping[int, int | None] = dict(enumerate([replaced_ms, *(line.at_ms for line in lines)]))
-    return [
+def _kept(lines: list[_Line], now_ms: int) -> list[_Line]:
+    """The lines that were not replaced over 30 days ago."""
+    return lines[:1] + [
         line
-        for number, line in enumerate(lines)
-        if (when := replaced[number]) is None or now_ms - when <= MAX_AGE_MS
+        for line, replaced_by in zip(lines[1:], lines, strict=False)
+        if now_ms - replaced_by.at_ms <= MAX_AGE_MS
     ]
 
 

@@ -54,6 +54,11 @@ class Rules:
     def __init__(self, checker: Checker | None = None) -> None:
         self._checker = checker
 
+    def asks(self, mirror: ScopeMirror, name: DocumentName) -> bool:
+        """Whether `check` may wait for the checker when only `name` is written."""
+        validates = self._checker is not None and self._checker.has_validator
+        return validates or name.namespace == RESERVED or mirror.get(schema_name(name)) is not None
+
     async def check(
         self, mirror: ScopeMirror, writes: Mapping[DocumentName, bytes | None]
     ) -> dict[DocumentName, int]:

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
 
-from cfgsync_core import Conflict, InvalidRequest, RevisionedStore, Version
+from cfgsync_core import NEVER, Conflict, InvalidRequest, RevisionedStore, Version
 from cfgsync_core.follow import BucketMirror, OtherServers
 from cfgsync_core.log_events import event
 
 from ..document import MAX_SCOPE_BYTES, MAX_SCOPE_DOCUMENTS, By, Document, DocumentName, Scope, Writer
 from ..errors import DocumentConflict
+from ..kinds import Kinds, kinds_name, read_kinds
+from .foreseen import Foreseen, Head, StoredDocument
 
 log = logging.getLogger("cfgsync.documents")
 
 _KIND: Final = "config"
-
-
-class StoredDocument(msgspec.Struct, frozen=True):
-    """The value of a key: the document's JSON and its writer."""
-
-    data: bytes
-    by: str
 
 
 class Committed(NamedTuple):
@@ -32,6 +28,18 @@ class Committed(NamedTuple):
 
     version: Version
     written: frozenset[DocumentName]
+
+
+class ScopeState(NamedTuple):
+    """Which documents a scope has, by key with their revisions, and its kinds."""
+
+    version: Version
+    revisions: Mapping[str, int]
+    kinds: Kinds
+
+
+NO_STATE: Final = ScopeState(NEVER, {}, {})
+"""That of a scope that was never written."""
 
 
 def bucket_of(scope: Scope) -> str:
@@ -69,6 +77,7 @@ class ScopeMirror:
         self._bytes = 0
         self._coming_bytes = 0  # of commits that are under way
         self._coming = 0
+        self._foreseen = Foreseen()
         self._mirror: BucketMirror[StoredDocument] = BucketMirror(
             store,
             bucket_of(scope),
@@ -109,9 +118,32 @@ class ScopeMirror:
             stored.by,
         )
 
-    def revisions(self) -> dict[str, int]:
-        """The revision of each document, by key."""
-        return {key: self._mirror.revision_of(key) or 0 for key in self._mirror}
+    @property
+    def foresees(self) -> bool:
+        """Whether `head` may be ahead of `get`: this process is the only writer of the store."""
+        return self._others is None
+
+    async def certain(self) -> None:
+        """Await this, and commit without waiting for anything else, to write what was made of a `head`."""
+        await self._foreseen.certain()
+
+    def head(self, name: DocumentName) -> Head:
+        """The newest state of a document, also that of a commit under way, which may still fail: a commit that was made of it
+        expects its revision."""
+        ahead = self._foreseen.get(name.key)
+        return ahead or Head(self._mirror.revision_of(name.key) or 0, self._mirror.get(name.key))
+
+    def state(self) -> ScopeState:
+        """Without kinds when their document was loaded from elsewhere and cannot be read."""
+        revisions = {key: self._mirror.revision_of(key) or 0 for key in self._mirror}
+        document = self.get(kinds_name(self.scope))
+        kinds: Kinds = {}
+        try:
+            kinds = read_kinds(document.data) if document is not None else kinds
+        except msgspec.ValidationError as error:
+            said = event("invalid_kinds", scope=str(self.scope))
+            log.warning("the kinds of %s cannot be read: %s", self.scope, error, extra=said)
+        return ScopeState(self.version, revisions, kinds)
 
     def documents(self, namespace: str | None = None) -> list[Document]:
         """The documents by namespace and name; those of one namespace if it is given."""
@@ -124,11 +156,10 @@ class ScopeMirror:
         return [document for document in found if document is not None]
 
     def expect(self, expected: Mapping[DocumentName, int]) -> None:
-        """Raises `DocumentConflict` for a document at another revision."""
+        """Raises `DocumentConflict` for a document that is at another revision, and is on the way to another one."""
         for name, want in expected.items():
-            document = self.get(name)
-            found = 0 if document is None else document.revision
-            if found != want:
+            found = self._mirror.revision_of(name.key) or 0
+            if want not in (found, self.head(name).revision):
                 raise DocumentConflict(name, want, found)
 
     async def commit(
@@ -140,62 +171,56 @@ class ScopeMirror:
         """Write all documents (None deletes) in one revision, or nothing. What is equal already is not written.
 
         `expected` maps names to the revision of the document, 0 for an absent one. Raises `DocumentConflict`;
-        `InvalidRequest` (413) for a scope that would be too large; `Unavailable` and its kin.
+        `InvalidRequest` (413) for a scope that would be too large; `Unavailable` and its kin. A cancelled call goes on to its
+        end.
         """
+        await self._foreseen.certain()
         expected = expected or {}
         self.expect(expected)
         writer = by if isinstance(by, Writer) else Writer(by)
-        before = {name: self._mirror.get(name.key) for name in writes}
-        revisions = {name: self._mirror.revision_of(name.key) or 0 for name in writes}
-        many, size = self._growth(writes)
-        self._coming += many
-        self._coming_bytes += size
-        try:
-            version = await self._mirror.commit(
-                {name.key: _value(data, writer.name, before[name]) for name, data in writes.items()},
-                {name.key: want for name, want in expected.items()},
-            )
-        except Conflict as error:
-            raise self._conflict(error, expected) from error
-        finally:
-            self._coming -= many
-            self._coming_bytes -= size
-        written = frozenset(name for name, data in writes.items() if data != _data_of(before[name]))
-        for name in written:
-            log.info(
-                "%s %s %s of %s%s (revision %s, before %s)",
-                writer.name,
-                "deleted" if writes[name] is None else "wrote",
-                name.key,
-                self.scope,
-                f" from {writer.address}" if writer.address else "",
-                version.revision,
-                revisions[name],
-                extra=event(
-                    "document_written",
-                    by=writer.name,
-                    address=writer.address,
-                    scope=str(self.scope),
-                    document=name.key,
-                    before=revisions[name],
-                    revision=version.revision,
-                    deleted=writes[name] is None,
-                ),
-            )
-        return Committed(version, written)
+        before = {name: self.head(name) for name in writes}
+        growth = self._growth(writes, before)
+        values = {name.key: _value(data, writer.name, before[name].stored) for name, data in writes.items()}
+        written = frozenset(name for name, data in writes.items() if data != before[name].data)
+        # an equal write that expects nothing makes a revision after all when the commit before it fails
+        is_equal = not written and all(expected.get(name) == head.revision for name, head in before.items())
+        changes = {} if is_equal or not self.foresees else values
+        foreseen = self._foreseen.post(self.version.revision, changes)
+        self._coming += growth[0]
+        self._coming_bytes += growth[1]
+
+        async def commit() -> Version:
+            version = NEVER
+            try:
+                version = await self._mirror.commit(
+                    values, {name.key: want for name, want in expected.items()}
+                )
+            except Conflict as error:
+                raise self._conflict(error, expected) from error
+            finally:
+                self._coming -= growth[0]
+                self._coming_bytes -= growth[1]
+                self._foreseen.end(changes, not self.foresees or version.revision == foreseen)
+            for name in written:
+                _log_written(name, writes[name] is None, writer, before[name].revision, version.revision)
+            return version
+
+        return Committed(await asyncio.shield(asyncio.create_task(commit())), written)
 
     def _conflict(self, error: Conflict, expected: Mapping[DocumentName, int]) -> DocumentConflict:
         name = next(name for name in expected if name.key == error.key)
         document = self.get(name)
         return DocumentConflict(name, error.expected, 0 if document is None else document.revision)
 
-    def _growth(self, writes: Mapping[DocumentName, bytes | None]) -> tuple[int, int]:
+    def _growth(
+        self, writes: Mapping[DocumentName, bytes | None], heads: Mapping[DocumentName, Head]
+    ) -> tuple[int, int]:
         """By how many documents and bytes these writes let the scope grow. Raises `InvalidRequest` (413)."""
         many = size = 0
         for name, data in writes.items():
-            before = self._sizes.get(name.key)
+            before = heads[name].data
             many += (data is not None) - (before is not None)
-            size += (0 if data is None else len(data)) - (before or 0)
+            size += len(data or b"") - len(before or b"")
         if many > 0 and len(self._mirror) + self._coming + many > MAX_SCOPE_DOCUMENTS:
             raise InvalidRequest(413, f"{self.scope} would have over {MAX_SCOPE_DOCUMENTS} documents")
         if size > 0 and self._bytes + self._coming_bytes + size > MAX_SCOPE_BYTES:
@@ -217,8 +242,27 @@ class ScopeMirror:
         self._on_change(self.scope)
 
 
-def _data_of(stored: StoredDocument | None) -> bytes | None:
-    return None if stored is None else stored.data
+def _log_written(name: DocumentName, deleted: bool, writer: Writer, before: int, revision: int) -> None:
+    log.info(
+        "%s %s %s of %s%s (revision %s, before %s)",
+        writer.name,
+        "deleted" if deleted else "wrote",
+        name.key,
+        name.scope,
+        f" from {writer.address}" if writer.address else "",
+        revision,
+        before,
+        extra=event(
+            "document_written",
+            by=writer.name,
+            address=writer.address,
+            scope=str(name.scope),
+            document=name.key,
+            before=before,
+            revision=revision,
+            deleted=deleted,
+        ),
+    )
 
 
 def _value(data: bytes | None, by: str, before: StoredDocument | None) -> StoredDocument | None:

@@ -3,7 +3,7 @@ socket or a token."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 from urllib.parse import quote, urlencode
 
@@ -55,6 +55,7 @@ class Admission(LocalOperators):
 
     A server on loopback may open two things to the programs of its machine: to readers of the page the contents of files
     (`page_contents`), and to everyone the operator's routes with the names `over_tcp` and all documents (`open_documents`).
+    A web page of `allowed_origins` reads documents as the server's own page does.
     Raises `ValueError` for another one.
     """
 
@@ -67,6 +68,7 @@ class Admission(LocalOperators):
         *,
         tokens: Tokens | None = None,
         open_documents: bool = False,
+        allowed_origins: Collection[str] = (),
     ) -> None:
         if readers != "loopback" and (page_contents or over_tcp or open_documents):
             raise ValueError(
@@ -77,6 +79,7 @@ class Admission(LocalOperators):
         self._page_contents = page_contents
         self._over_tcp = over_tcp
         self._open_documents = open_documents
+        self._origins = allowed_origins
         self._tokens = tokens
 
     def before_body(self, route: Route, call: Call) -> Reply | None:
@@ -100,7 +103,7 @@ class Admission(LocalOperators):
         """Log an operator's call, and a write of documents that was refused or not heard to its end: one that is done has a
         line of its own, with its revisions."""
         if route.access == "operator" or (
-            route.access == "writer" and (reply is None or reply.status in (401, 403))
+            "writer" in route.access and (reply is None or reply.status in (401, 403))
         ):
             record(route, call, reply)
 
@@ -117,7 +120,7 @@ class Admission(LocalOperators):
         if route.scope is not None and text is None and self._has_session(route, call):
             return None
         if route.scope is not None and self._open_documents:
-            foreign = why_not_here(call.headers)
+            foreign = why_not_here(call.headers, self._origins if route.method == "GET" else ())
             return None if foreign is None else refusal(403, "forbidden", foreign)
         if opened or (route.access == "reader" and route.scope is None and text is None):
             return self._read(route, call)
@@ -166,7 +169,9 @@ class Admission(LocalOperators):
     def _has_session(self, route: Route, call: Call) -> bool:
         """Whether a reader of the page may read these documents: a session is of a token for all of them. It sets the
         principal."""
-        if route.method != "GET" or route.access != "reader" or not is_own_origin(call.headers):
+        if route.method != "GET" or route.access != "reader":
+            return False
+        if not is_own_origin(call.headers) and call.headers["Origin"] not in self._origins:
             return False
         found = self._session(call)
         if found is ANYONE:

@@ -14,6 +14,7 @@ log = logging.getLogger("cfgsync")
 def record(route: Route, call: Call, reply: Reply | None) -> None:
     """Log a call and the status of its reply, None when its caller went away before."""
     who = principal_of(call)
+    access = "operator" if route.access == "operator" else "writer"
     target = target_of(route, call)
     address = call.caller_address
     if reply is None:
@@ -23,14 +24,14 @@ def record(route: Route, call: Call, reply: Reply | None) -> None:
     log.log(
         logging.WARNING if reply is None or reply.status in (401, 403) else logging.INFO,
         "%s call %s%s by %s from %s: %s",
-        route.access,
+        access,
         f"{route.method} {route.path}",
         f" ({target})" if target else "",
         who,
         address,
         became,
         extra=event(
-            f"{route.access}_call",
+            f"{access}_call",
             principal=who,
             call=f"{route.method} {route.path}",
             target=target,

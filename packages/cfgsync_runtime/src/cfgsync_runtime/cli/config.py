@@ -164,6 +164,7 @@ def delete(
     if_revision: IfRevision = None,
     place: Place = HERE,
     server: AskedServer = DEFAULT_SERVER,
+    json: AsJson = False,
 ) -> None:
     """Delete a document; an absent one stays absent.
 
@@ -173,7 +174,7 @@ def delete(
     """
     with DocumentClient(server, place) as client:
         client.call("DELETE", name, headers=precondition(if_revision))
-    print(f"{plain(name, 200)} is deleted")
+    words.say(f"{plain(name, 200)} is deleted", json, name=name, deleted=True)
 
 
 @app.command(short_help="The values that a document had.")
@@ -208,20 +209,25 @@ def history(
 def rollback(
     name: Name,
     revision: Annotated[int, typer.Argument(metavar="REVISION", min=1, show_default=False)],
+    if_revision: IfRevision = None,
     place: Place = HERE,
     server: AskedServer = DEFAULT_SERVER,
+    json: AsJson = False,
 ) -> None:
     """Write the value of an earlier revision again. This makes a new revision.
 
     \b
     Examples:
       cfgsync config rollback flags 7 --env production
+
+    Exit codes: 1 no such revision, 5 not allowed, 7 no answer, 10 another revision.
     """
-    body = msgspec.json.encode({"toVersion": revision})
+    body = msgspec.json.encode({"toVersion": revision, "expectedVersion": if_revision})
     with DocumentClient(server, place) as client:
         client.call_scope("POST", name, "rollback", body)
         shown = client.decoded(name, client.call("GET", name), words.Shown)
-    print(f"{plain(name, 200)} revision {shown.revision} has the value of revision {revision}")
+    said = f"{plain(name, 200)} revision {shown.revision} has the value of revision {revision}"
+    words.say(said, json, name=name, revision=shown.revision, of=revision)
 
 
 @app.command(short_help="Print each newest value, or run a command for it.")

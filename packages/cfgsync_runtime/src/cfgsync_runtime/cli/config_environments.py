@@ -11,9 +11,19 @@ from cfgsync_core.text import plain
 
 from ..errors import InputError
 from .parts.documents import words
-from .parts.documents.client import DEFAULT, App, DocumentClient, Name, Namespace, Place, ScopeWrite
+from .parts.documents.client import (
+    DEFAULT,
+    App,
+    DocumentClient,
+    IfRevision,
+    Name,
+    Namespace,
+    Place,
+    ScopeWrite,
+    another_revision,
+)
 from .parts.messages import NoAnswer
-from .parts.server_flags import DEFAULT_SERVER, AskedServer, asking_a_server
+from .parts.server_flags import DEFAULT_SERVER, AsJson, AskedServer, asking_a_server
 
 
 @asking_a_server
@@ -50,11 +60,15 @@ def promote(
     ],
     after: Annotated[str, typer.Option("--to", metavar="NAME", help="The environment that gets it.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Write without asking.")] = False,
+    if_revision: IfRevision = None,
     app: App = DEFAULT,
     namespace: Namespace = DEFAULT,
     server: AskedServer = DEFAULT_SERVER,
+    json: AsJson = False,
 ) -> None:
     """Write the value of one environment in another one, after the difference was shown and confirmed.
+
+    --if-revision is that of the document which is replaced.
 
     \b
     Examples:
@@ -73,14 +87,17 @@ def promote(
         old = "" if found is None else words.pretty(found.content_json.encode())
         new = words.pretty(value.content_json.encode())
         lines = words.difference(old, new, f"{name} ({after})", f"{name} ({before})")
+        held = 0 if found is None else found.version
+        if if_revision is not None and held != if_revision:
+            raise another_revision(there.named(name), if_revision, held, name)
         if not lines:
-            print(f"{plain(name, 200)} is the same in both")
+            words.say(f"{plain(name, 200)} is the same in both", json, name=name, revision=held)
             return
-        print("\n".join(lines), flush=True)
+        print("\n".join(lines), flush=True, file=sys.stderr if json else sys.stdout)
         if not yes:
             _confirm(f"write it to {plain(after, 100)}?")
-        write = ScopeWrite(namespace, name, value.content_json, 0 if found is None else found.version)
-        print(f"{there.named(name)} revision {client.commit([write])}")
+        revision = client.commit([ScopeWrite(namespace, name, value.content_json, held)])
+        words.say(f"{there.named(name)} revision {revision}", json, name=name, revision=revision)
 
 
 def _confirm(question: str) -> None:

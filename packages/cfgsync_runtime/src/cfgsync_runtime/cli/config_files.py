@@ -30,7 +30,7 @@ from .parts.documents.directory import Directory
 from .parts.documents.edited import EditedText
 from .parts.documents.watch import again_after
 from .parts.messages import NoAnswer, note
-from .parts.server_flags import DEFAULT_SERVER, AskedServer, asking_a_server
+from .parts.server_flags import DEFAULT_SERVER, AsJson, AskedServer, asking_a_server
 
 HOLD_SECONDS: Final = 20
 OneNamespace = Annotated[
@@ -138,6 +138,7 @@ def import_(
     app: App = DEFAULT,
     namespace: OneNamespace = None,
     server: AskedServer = DEFAULT_SERVER,
+    json: AsJson = False,
 ) -> None:
     """Write the files DIR/NAMESPACE/NAME.json as documents: all in one revision, or none. Nothing is deleted.
 
@@ -153,24 +154,30 @@ def import_(
         _, found = client.scope()
         there = files.chosen(found.documents or ())
         writes = []
-        for key, json in wanted.items():
+        for key, content in wanted.items():
             old = there.get(key)
-            if old is not None and old.content_json == json:
+            if old is not None and old.content_json == content:
                 continue
             space, _, name = key.partition("/")
-            writes.append(ScopeWrite(space, name, json, 0 if old is None else old.version))
-            print(f"{'create' if old is None else 'change'} {plain(key, 300)}")
+            writes.append(ScopeWrite(space, name, content, 0 if old is None else old.version))
+            if not json:
+                print(f"{'create' if old is None else 'change'} {plain(key, 300)}")
         for key in sorted(there.keys() - wanted.keys()):
             note(f"{plain(key, 300)} has no file, and stays as it is")
         same = len(wanted) - len(writes)
+        many = counted(len(writes), "document")
+        facts: dict[str, object] = {
+            "created": [one.key for one in writes if not one.expected_version],
+            "changed": [one.key for one in writes if one.expected_version],
+            "equal": same,
+        }
         if dry_run:
-            print(f"{counted(len(writes), 'document')} would be written, {same} equal")
+            words.say(f"{many} would be written, {same} equal", json, **facts)
         elif writes:
-            print(
-                f"revision {client.commit(writes)}: {counted(len(writes), 'document')} written, {same} equal"
-            )
+            revision = client.commit(writes)
+            words.say(f"revision {revision}: {many} written, {same} equal", json, revision=revision, **facts)
         else:
-            print(f"{counted(same, 'document')} equal")
+            words.say(f"{counted(same, 'document')} equal", json, **facts)
 
 
 @asking_a_server

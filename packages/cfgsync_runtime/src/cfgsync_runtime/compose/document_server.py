@@ -69,6 +69,7 @@ async def serving_documents(
     port: int = 0,
     store: Backend | Engine | str = "memory:",
     open_documents: bool = False,
+    allowed_origins: Sequence[str] = (),
     checker: ChildChecker | None = None,
     page: bool = True,
     title: str | None = None,
@@ -99,7 +100,10 @@ async def serving_documents(
             documents_in(hinting, hints, interval, open_documents, checker, pages)
         )
         readers = readers_of(host, lacking, requires_tokens)
-        access = RequestCounts(Admission(readers, tokens=tokens, open_documents=open_documents))
+        admission = Admission(
+            readers, tokens=tokens, open_documents=open_documents, allowed_origins=allowed_origins
+        )
+        access = RequestCounts(admission)
         observed = Observed(access, store=hinting.tally, lacking=lacking, tls=tls)
         routes = [*health_routes(backend.admin.ping), *its, *token_routes(tokens, tls)]
         if page:

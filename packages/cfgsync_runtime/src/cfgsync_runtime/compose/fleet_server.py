@@ -91,6 +91,7 @@ async def serving_snapshot(
     legacy_replace: bool = False,
     documents: bool = False,
     open_documents: bool = False,
+    allowed_origins: Sequence[str] = (),
     checker: ChildChecker | None = None,
     admin_socket: AdminPlace = None,
     tls: ServerCertificate | None = None,
@@ -118,7 +119,7 @@ async def serving_snapshot(
     `cfgsync generation`; True is where they look for it. On loopback only: `page_contents` shows files on the page,
     `legacy_replace` takes `/node/replace` over TCP.
     `documents` serves config documents from the same store, also to a materializer that names an environment of them, and on loopback `open_documents` lets every program of the machine
-    read and write them; `checker` has the validator that judges each write.
+    read and write them; web pages of `allowed_origins` may watch them; `checker` has the validator that judges each write.
     With `tls` the server speaks TLS only, and reads the certificate again when its files change. `trusted_proxies` are the
     networks of proxies whose `X-Forwarded-For` names the client, for logs.
     `rollout` says how a change reaches nodes that take turns. `signing_key` is the file with the private key that signs what nodes get.
@@ -193,7 +194,13 @@ async def serving_snapshot(
         over_tcp = ("replace",) if legacy_replace else ()
         readers = readers_of(host, lacking, requires_tokens)
         admission = Admission(
-            readers, identities, page_contents, over_tcp, tokens=tokens, open_documents=open_documents
+            readers,
+            identities,
+            page_contents,
+            over_tcp,
+            tokens=tokens,
+            open_documents=open_documents,
+            allowed_origins=allowed_origins,
         )
         access = RequestCounts(admission)
         observed = Observed(access, None, status, source, hinting.tally, pages, lacking, tls)

@@ -191,13 +191,8 @@ def _runs(source: RegistrationConfigSource) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "cfgsync_generations_made", "Generations that this server has committed.", source.parts.publisher.made
     )
-    yield _by(
-        CounterMetricFamily,
-        "cfgsync_rollouts",
-        "Rollouts, by how they ended: rolled_out, halted, reverted.",
-        "outcome",
-        source.parts.turns.outcomes,
-    )
+    outcomes = source.parts.turns.outcomes
+    yield _by(CounterMetricFamily, "cfgsync_rollouts", "Rollouts, by how they ended.", "outcome", outcomes)
     yield _by(
         CounterMetricFamily,
         "cfgsync_materializer_runs",

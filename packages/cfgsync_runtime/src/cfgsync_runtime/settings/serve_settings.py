@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 from typing import Annotated, Final, Literal, TypeAlias
 
@@ -37,6 +38,12 @@ def _network(text: str) -> str:
         return str(ip_network(text))
     except ValueError as error:
         raise ValueError(f"not an address or a network: {error}") from error
+
+
+def _origin(text: str) -> str:
+    if re.fullmatch(r"https?://([a-z0-9.-]+|\[[0-9a-f:.]+\])(:\d+)?", text.lower()) is None:
+        raise ValueError("not an origin")
+    return text.lower()
 
 
 class ServeSettings(pydantic.BaseModel):
@@ -190,6 +197,11 @@ class ServeSettings(pydantic.BaseModel):
         False,
         description="On loopback, for development: serve documents that every program of this machine reads and writes.",
     )
+    allow_origin: tuple[Annotated[str, AfterValidator(_origin)], ...] = Field(
+        (),
+        title="ORIGIN",
+        description="A web page of this origin (https://HOST) may watch documents, as the server's own; may be repeated.",
+    )
     validator: str | None = Field(
         None,
         min_length=1,
@@ -239,7 +251,7 @@ class ServeSettings(pydantic.BaseModel):
 ROLLOUT: Final = ("rollout", "max_parallel", "canary", "bake", "deadline", "max_failures", "on_failure")
 """The settings of a rollout, in the order of `Rollout`."""
 
-REPEATED: Final = frozenset({"host", "trusted_proxy"})
+REPEATED: Final = frozenset({"host", "trusted_proxy", "allow_origin"})
 """The flags that may be repeated; in a variable, commas or line ends separate the values."""
 
 

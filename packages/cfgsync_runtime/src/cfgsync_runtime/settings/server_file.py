@@ -40,6 +40,7 @@ KEYS: Final[Mapping[str, tuple[Callable[[Place, str], object], str]]] = {
     "tls_cert": (Place.text, "server.pem"),
     "tls_key": (Place.text, "server.key"),
     "trusted_proxy": (Place.texts, "10.0.0.0/8"),
+    "allow_origin": (Place.texts, "https://example.com"),
     "signing_key": (Place.text, "signing.key"),
     "validator": (Place.text, "app:MyValidator"),
     **dict.fromkeys(

@@ -188,6 +188,7 @@ _EXPECTED: Final = {
     "late": "follow makes a new generation for late nodes, freeze refuses them",
     "run_timeout": "give seconds, or a duration such as 5m, above 0",
     "ttl": "give seconds, or a duration such as 5m, above 0; or leave it out and no node is removed",
+    "allow_origin": "give scheme and host, and the port if it is not the usual one, such as https://example.com",
     "trusted_proxy": "give an address or a network, such as 10.0.0.0/8",
     "title": "give at most 100 characters",
     "shrink_guard": "give a percentage from 0 (off) to 100",
@@ -231,11 +232,12 @@ def _refuse_half_a_pair(settings: ServeSettings, given: Mapping[str, _Given]) ->
 def _refuse_documents(settings: ServeSettings, given: Mapping[str, _Given], target: str) -> None:
     if target == "documents" and not settings.has_documents:
         raise _NOTHING
-    if settings.validator is not None and not settings.has_documents:
-        raise InputError(
-            f"{given['validator'].origin}: this server serves no documents",
-            "add --documents, or leave it out",
-        )
+    for field in ("validator", "allow_origin"):
+        if getattr(settings, field) and not settings.has_documents:
+            raise InputError(
+                f"{given[field].origin}: this server serves no documents",
+                "add --documents, or leave it out",
+            )
     if settings.is_static and settings.has_documents:
         field = "documents" if settings.documents else "open_documents"
         raise InputError(

@@ -58,13 +58,16 @@ class _WebSocket(WebSocket):
         return None
 
 
+def asks_for_websocket(request: web.BaseRequest) -> bool:
+    """Whether the request is the handshake of a WebSocket."""
+    return web.WebSocketResponse().can_prepare(request).ok
+
+
 async def converse(
     request: web.BaseRequest, talk: Callable[[WebSocket], Awaitable[None]]
-) -> web.WebSocketResponse | None:
-    """Run `talk` on the WebSocket that the request asks for, then close it; None when it does not ask for one."""
+) -> web.WebSocketResponse:
+    """Run `talk` on the WebSocket that the request asks for, then close it."""
     response = web.WebSocketResponse(heartbeat=PING_SECONDS, max_msg_size=MAX_BODY_BYTES)
-    if not response.can_prepare(request).ok:
-        return None
     await response.prepare(request)
     with suppress(ConnectionError):  # the caller has gone
         await talk(_WebSocket(response))

@@ -97,6 +97,11 @@ class ScopeWrite(msgspec.Struct, frozen=True, rename="camel"):
     content_json: str
     expected_version: int
 
+    @property
+    def key(self) -> str:
+        """`namespace/name`."""
+        return f"{self.namespace}/{self.config_key}"
+
 
 class ScopeRevision(msgspec.Struct, frozen=True):
     """What a commit answers."""
@@ -200,13 +205,7 @@ class DocumentClient(OperatorClient):
                 7, f"{self.at} serves no documents: {why}", "serve them: cfgsync serve --documents"
             )
         if said.expected is not None:
-            expected = f"revision {said.expected}" if said.expected else "no document"
-            found = f"revision {said.found}" if said.found else "no document"
-            return NoAnswer(
-                CONFLICT,
-                f"{self._place.named(name)} was not written: expected {expected}, found {found}",
-                f"read it again (cfgsync config get {plain(name, 200)}), and decide again",
-            )
+            return another_revision(self._place.named(name), said.expected, said.found or 0, name)
         code = _CODES.get(answer.status, 7)
         hint = {
             2: "correct that, and run it again",
@@ -216,6 +215,16 @@ class DocumentClient(OperatorClient):
         return NoAnswer(
             code, f"{self.at} refuses: {why}", hint.get(code, "run it again in a moment"), code == 7
         )
+
+
+def another_revision(named: str, expected: int, found: int, name: str) -> NoAnswer:
+    """That a document was not at the revision that was expected; 0: absent."""
+    want, have = (f"revision {one}" if one else "no document" for one in (expected, found))
+    return NoAnswer(
+        CONFLICT,
+        f"{named} was not written: expected {want}, found {have}",
+        f"read it again (cfgsync config get {plain(name, 200)}), and decide again",
+    )
 
 
 def content_of(file: str) -> bytes:

@@ -71,9 +71,12 @@ def difference(before: str, after: str, old: str, new: str) -> list[str]:
     return [plain(line, None) if not line.startswith((" ", "+", "-")) else line for line in lines]
 
 
+def say(sentence: str, json: bool, **facts: object) -> None:
+    """Print a result: one line, or its facts as one JSON object."""
+    print(msgspec.json.encode(facts).decode() if json else sentence)
+
+
 def say_written(written: Written, json: bool) -> None:
     """Print what was written."""
-    if json:
-        print(msgspec.json.encode(written).decode())
-    else:
-        print(f"{plain(written.name, 200)} revision {written.revision}")
+    said = f"{plain(written.name, 200)} revision {written.revision}"
+    say(said, json, name=written.name, revision=written.revision)

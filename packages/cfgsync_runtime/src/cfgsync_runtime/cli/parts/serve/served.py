@@ -69,6 +69,7 @@ def served(
             known |= {"store": settings.store, "anonymous": settings.allow_anonymous}
         return partial(_of_bundle, source, **known, **common), adopt
     common |= {"requires_tokens": settings.requires_tokens, "open_documents": settings.open_documents}
+    common |= {"allowed_origins": settings.allow_origin}
     if settings.validator is not None:
         common |= {"checker": _checking(settings, settings.validator, lines)}
     if server is None and settings.materializer is None:

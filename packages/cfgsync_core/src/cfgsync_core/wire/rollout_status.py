@@ -1,0 +1,67 @@
+"""How a generation reaches the nodes that take turns: the part `rollout` of `GET /status`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, TypeAlias, get_args
+
+import msgspec
+
+from ..text import counted
+
+RolloutState: TypeAlias = Literal["idle", "rolling", "canary", "paused", "halted"]
+"""The state of a rollout: every node that takes turns has the current generation's files (`idle`); nodes take turns
+(`rolling`); it waits for an operator after its first nodes (`canary`), or because an operator said so (`paused`); too many
+nodes failed (`halted`)."""
+
+_RolloutStateText: TypeAlias = Annotated[
+    str, msgspec.Meta(extra_json_schema={"enum": [*get_args(RolloutState)]})
+]
+
+
+class FailedNode(msgspec.Struct, frozen=True):
+    """A node that failed on `generation` and is not through yet, and its own words. `left_behind`: an operator resumed the
+    rollout without it."""
+
+    identifier: str
+    reason: str
+    generation: str
+    left_behind: bool = False
+
+
+class RolloutStatus(msgspec.Struct, frozen=True, kw_only=True, rename={"before": "from"}):
+    """How a generation reaches the nodes that take turns. `from` is the last generation that all of them came through. Of
+    `of` nodes, `through` have its files, `in_transition` have a turn, and `waiting` wait for one. `on_it` names the first
+    that have a turn. `failed` are named until they are through. `since` is RFC 3339. `reason` says why nobody is
+    given a turn, `""` while one is."""
+
+    state: _RolloutStateText
+    generation: str
+    before: str | None = None
+    through: int = 0
+    of: int = 0
+    in_transition: int = 0
+    waiting: int = 0
+    on_it: tuple[str, ...] = ()
+    failed: tuple[FailedNode, ...] = ()
+    since: str | None = None
+    reason: str = ""
+
+    @property
+    def is_stuck(self) -> bool:
+        """It is halted, and not because of an earlier generation that this one may heal: an operator must decide."""
+        failed = [one for one in self.failed if not one.left_behind]
+        return (
+            self.state == "halted"
+            and not self.in_transition
+            and (not failed or any(one.generation == self.generation for one in failed))
+        )
+
+    @property
+    def sentence(self) -> str:
+        """`generation 7: halted, 3 of 12 nodes through, 1 failed; node-4 failed: exit status 1`."""
+        counts = [f"{self.through} of {counted(self.of, 'node')} through"]
+        counts += [f"{self.in_transition} in transition"] if self.in_transition else []
+        counts += [f"{self.waiting} waiting"] if self.waiting else []
+        counts += [f"{len(self.failed)} failed"] if self.failed else []
+        words = f"generation {self.generation.rpartition('.')[2]}: {self.state}, {', '.join(counts)}"
+        return f"{words}; {self.reason}" if self.reason else words
