@@ -219,7 +219,7 @@ def test_no_wave_is_larger_than_what_came_through(place: Place) -> None:
 def test_groups_change_side_by_side_and_the_death_of_one_node_holds_its_group_for_the_deadline_at_most(
     place: Place,
 ) -> None:
-    fleet = Fleet(place, "--max-parallel", "2", "--max-failures", "1", "--deadline", "5")
+    fleet = Fleet(place, "--max-parallel", "2", "--max-failures", "5", "--deadline", "5")
     groups = {"a": "etcd", "b": "etcd", "c": "etcd", "d": "workers", "e": "workers"}
     for name, group in groups.items():
         fleet.start(name, *gate(name), "--rollout-group", group)

@@ -330,15 +330,18 @@ def test_only_a_watch_with_something_to_disturb_or_to_refuse_takes_turns(place: 
 def test_what_a_program_writes_to_a_pipe_arrives_and_its_last_lines_are_reported(place: Place) -> None:
     with TurnServer() as server:
         file = place.current("a") / "text"
-        script = f"echo out; echo reads $(cat {file}) >&2; grep -q bad {file} && exit 4; exec sleep 1000"
+        starts = place.directory / "starts"
+        says = f"echo out; echo reads $(cat {file}) >&2; echo start >> {starts}"
+        script = f"{says}; grep -q bad {file} && exit 4; exec sleep 1000"
         process = subprocess.Popen(
             [BIN / "cfgsync", *place.fetching(server.url, "a", "--watch", "--", "sh", "-c", script)],
             cwd=place.directory, env=place.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         try:
-            eventually(lambda: bool(server.words("applied", 1)))
+            eventually(starts.exists)
             server.say("bad")
             eventually(lambda: bool(server.words("failed", 2)))
+            eventually(lambda: starts.read_text().count("start") == 3)
         finally:
             process.terminate()
             out, errors = process.communicate(timeout=PATIENCE)

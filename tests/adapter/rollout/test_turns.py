@@ -307,3 +307,31 @@ async def test_two_servers_on_one_store_give_turns_together(seed: int) -> None:
             assert watched.most["default"] <= 2
             await eventually(lambda: record(a).whole and record(b).whole)
             assert Version.parse(a.generation.text) == record(b).generation
+
+
+async def test_a_boot_of_a_thousand_costs_turns_a_commit_for_each_generation_at_most() -> None:
+    materializer = Noted()
+    async with (
+        RegistrationConfigSource(materializer) as source,
+        Crowd(Taker(f"n{number:04}", lambda: source, Watched()) for number in range(1000)) as crowd,
+    ):
+        await eventually(lambda: len(crowd.with_note("first")) == 1000, within=120)
+        await eventually(lambda: record(source).whole, within=120)
+        steps = record(source).steps
+    assert steps <= 2 * source.generation.number, "one for its words, and one when all have it"
+
+
+async def test_a_boot_goes_on_while_the_fleet_of_before_is_halted() -> None:
+    materializer = Noted()
+    async with (
+        RegistrationConfigSource(materializer) as source,
+        Crowd(Taker(name, lambda: source, Watched(), bad=("bad",)) for name in NAMES[:3]) as crowd,
+    ):
+        await booted(source, crowd)
+        await renew(materializer, "bad", source.parts.operator.renew)
+        await eventually(lambda: record(source).halted)
+        new = [Taker(f"new{number:03}", lambda: source, Watched()) for number in range(100)]
+        for taker in new:
+            await crowd.add(taker)
+        await eventually(lambda: all(taker.note == "bad" for taker in new))
+        assert record(source).halted

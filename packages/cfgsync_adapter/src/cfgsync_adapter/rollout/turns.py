@@ -218,16 +218,22 @@ class Turns(BucketMirror[Value]):
     # ── the loop ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _give_for_ever(self) -> None:
+        is_away = False
         while True:
             self._wake.clear()
             began = time.monotonic()
             try:
                 due = await self._pass()
+                is_away = False
             except Conflict:
                 continue  # another server has decided, and what it committed is read
-            except Unavailable as error:
-                log.warning("no turns are given: %s", error, extra=event("turns_unavailable"))
-                due = AGAIN
+            except Exception as error:  # an unforeseen one, too, must not end all turns
+                if not is_away:
+                    trace = None if isinstance(error, Unavailable) else error
+                    log.warning(
+                        "no turns are given: %s", error, exc_info=trace, extra=event("turns_unavailable")
+                    )
+                is_away, due = True, AGAIN
             await asyncio.sleep(min(SHARE * (time.monotonic() - began), LONGEST))
             with suppress(TimeoutError):
                 async with asyncio.timeout(due):

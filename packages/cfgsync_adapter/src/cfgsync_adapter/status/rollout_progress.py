@@ -46,7 +46,7 @@ class RolloutProgress:
             or at[2] != last[2]
         ):
             self._counted, self._status = at, self._count(self._turns.words)
-        if self._status is None or self._status.state != "rolling" or self._status.reason:
+        if self._status is None or self._status.state != "rolling" or not self._status.waiting:
             return self._status
         if (
             now := time.monotonic()

@@ -158,7 +158,9 @@ def _lines(found: RolloutStatus, *, is_used: bool) -> list[str]:
     if not is_used:
         return ["no node takes turns here: changes reach every node at once"]
     page = Page.of()
-    lines = [*wrapped(plain(found.sentence, REASON), page, COLOURS.get(found.state, ""))]
+    named = found.state == "halted" and found.failed  # each on a line of its own
+    head = msgspec.structs.replace(found, reason="") if named else found
+    lines = [*wrapped(plain(head.sentence, REASON), page, COLOURS.get(found.state, ""))]
     if found.on_it:
         more = found.in_transition - len(found.on_it)
         names = ", ".join(map(plain, found.on_it)) + (f" and {more} more" if more > 0 else "")

@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -46,8 +47,9 @@ from .memory.rotation import rotated
 from .memory.state import CachedPayload, NodeState
 from .network.transport import HttpTransport
 from .outputs import Planner, write
-from .trials.start import TurnAtStart, generation_of
-from .trials.trials import Trials
+
+if TYPE_CHECKING:
+    from .trials.start import TurnAtStart
 
 
 def fetch(
@@ -170,7 +172,11 @@ def _install(
     """Plan, check, write and remember the files."""
     if fetched.notice:
         notice(fetched.notice)
-    trials = None if turn is None or state is None else Trials(turn, outputs, state)
+    trials = None
+    if turn is not None and state is not None:
+        from .trials.trials import Trials  # a fetch without turns does not load it
+
+        trials = Trials(turn, outputs, state)
     try:
         if trials is not None:
             trials.begin(fetched)
@@ -202,6 +208,8 @@ def _kept(
     registered: bool,
 ) -> Ending:
     """The server leaves this node the files that it has."""
+    from .trials.start import generation_of
+
     paths = outputs.plan(placed.payload.raw_files()).paths
     is_named = turn.named == placed.payload.digest
     generation = (outcome.generation if is_named else None) or generation_of(placed)

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 from contextlib import ExitStack, suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
@@ -26,7 +26,6 @@ from ....node.memory.watcher_lock import Beside, WatcherLock, watcher_beside, wa
 from ....node.network.own_address import own_address
 from ....node.on_changes import OnChange
 from ....node.outputs import OutputDirectory
-from ....node.trials.start import TurnAtStart, turn_at_start
 from ....program.environment import for_programs
 from ..messages import Over, WaitingLine, fail, note
 from ..unfailing_stream import make_stdout_unfailing
@@ -44,6 +43,9 @@ from .flags import (
     wait_of,
 )
 from .places import command_refused, owned, refuse_places, shown
+
+if TYPE_CHECKING:
+    from ....node.trials.start import TurnAtStart
 
 LIVE_HOLD: Final = 2.0  # s; a terminal shows the reason soon, and again when it changes
 
@@ -113,6 +115,8 @@ def start_node(flags: FetchArguments) -> int:
                         f"the watcher of {identifier} checks new files, and this fetch does not: give it --check too"
                     )
                 if flags.watch and after.takes_turns(bool(start)) and keeper.is_taken:
+                    from ....node.trials.start import turn_at_start  # a fetch without turns does not load it
+
                     turn = turn_at_start(
                         memory, places, after.group, is_unchanged=keeper.before == node, told=told
                     )
