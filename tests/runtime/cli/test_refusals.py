@@ -116,7 +116,7 @@ def test_nobody_there_is_two_lines_and_exit_7(run: Run, words: list[str]) -> Non
         refused(run(*words, "--server", f"http://127.0.0.1:{taken.getsockname()[1]}"), 7)
 
 
-@pytest.mark.parametrize("url", ["http://", "ftp://a", "http://a,http://b", f"http://{EVIL}", ""])
+@pytest.mark.parametrize("url", ["http://", "ftp://a", "http://a,", f"http://{EVIL}", ""])
 @pytest.mark.parametrize("words", ASKING.values(), ids=ASKING)
 def test_what_is_no_url_is_two_lines_and_exit_2(run: Run, words: list[str], url: str) -> None:
     refused(run(*words, "--server", url), 2)

@@ -51,6 +51,9 @@ def test_the_defaults_are_those_of_the_contract():
         "materializer": "app:Mine",
         "server": None,
         "store": "sqlite:/home/me/.local/state/cfgsync/serve-app.Mine.db",
+        "hints": None,
+        "events_stream": None,
+        "project_kv": False,
         "host": ("127.0.0.1",),
         "port": 4400,
         "admin_socket": None,
@@ -145,12 +148,18 @@ def test_every_flag_is_also_a_variable():
         "CFGSYNC_SERVE_JSON_LOGS": "1",
         "CFGSYNC_SERVE_DEBUG": "1",
         "CFGSYNC_SERVE_PORT": "1",
+        "CFGSYNC_SERVE_HINTS": "nats://a,nats://b",
+        "CFGSYNC_SERVE_EVENTS_STREAM": "EVENTS",
+        "CFGSYNC_SERVE_PROJECT_KV": "1",
     }
     given = read(variables).model_dump(exclude={"materializer", "server", "materializer_user"})
     assert {variable_of_field(field).name for field in given} == set(variables)
     assert given == {
         "store": "memory:",
         "admin_socket": "/run/a.sock",
+        "hints": "nats://a,nats://b",
+        "events_stream": "EVENTS",
+        "project_kv": True,
         "host": ("::1",),
         "late": "freeze",
         "revision": "v2",
@@ -506,3 +515,17 @@ def test_an_origin_is_scheme_host_and_port_and_needs_documents():
     assert (
         refusal(allow_origin=["https://example.com"])[0] == "--allow-origin: this server serves no documents"
     )
+
+
+@pytest.mark.parametrize(
+    ("flags", "what"),
+    [
+        ({"project_kv": True, "documents": True}, "--project-kv: --hints is not given"),
+        ({"events_stream": "EVENTS"}, "--events-stream: --hints is not given"),
+        ({"project_kv": True, "hints": "nats://a"}, "--project-kv: this server serves no documents"),
+    ],
+)
+def test_what_needs_a_bus_or_documents_is_refused_without(flags: dict[str, object], what: str):
+    with pytest.raises(InputError) as refused:
+        read(**flags)
+    assert what in str(refused.value)

@@ -34,7 +34,7 @@ COMMANDS: Final = {
     "token": "Make, list and revoke tokens of nodes, readers and operators.",
     "bundle": "Check a bundle, sign it, or verify its signatures.",
     "tls": "Make a server's certificate, or show one.",
-    "store": "Check a store, or begin a new epoch in it.",
+    "store": "Check a store, back it up or move it.",
 }
 """Every command and its line in `cfgsync --help`; its module has the same name."""
 
@@ -106,7 +106,8 @@ def _tidied(command: Any, path: str) -> Any:
         if parameter.param_type_name == "option":
             flag = parameter.opts[0].removeprefix("--")
             parameter.show_envvar = False
-            shared += [variable_of(path, flag).name] if flag in SHARED and flag != "env" else []
+            is_shared = flag in SHARED and flag != "env" and path != "demo"
+            shared += [variable_of(path, flag).name] if is_shared else []
             if parameter.envvar is None:
                 variable = variable_of(path, flag)
                 parameter.envvar = variable.name

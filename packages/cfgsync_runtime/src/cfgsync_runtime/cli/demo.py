@@ -51,7 +51,7 @@ def command(
     Examples:
       cfgsync demo
       cfgsync demo --nodes 10 --keep fleet
-      cfgsync demo --servers 3 --store 'postgresql://cfgsync@localhost/fleet?schema=demo'
+      cfgsync demo --servers 3 --store postgresql://localhost/demo
     """
     try:
         if keep is None:
