@@ -129,6 +129,20 @@ async def test_one_invalid_default_in_ten_is_400_and_none_of_the_ten_exists():
         assert (await answer(session, "GET", f"{APP}/snapshot"))[1] == {"version": 0, "documents": []}
 
 
+async def test_defaults_create_nothing_in_the_namespace_of_cfgsync_and_an_operator_does():
+    row = {"namespace": "cfgsync", "configKey": "kinds", "defaultContentJson": "{}"}
+    other = {"namespace": "a", "configKey": "k", "defaultContentJson": "1"}
+    async with opened() as session:
+        found = await code_of(session, "POST", f"{APP}/defaults", json={"defaults": [other, row]})
+        assert found == (
+            400,
+            "invalid_request",
+            "namespace must not be cfgsync: a default is never created there",
+        )
+        assert (await answer(session, "GET", f"{APP}/snapshot"))[1] == {"version": 0, "documents": []}
+        await put(session, "{}", f"{ADMIN}/namespaces/cfgsync/documents/kinds")
+
+
 async def test_programs_that_name_the_same_new_keys_in_opposite_order_make_one_value_each():
     def defaults(keys: str, by: int) -> dict[str, object]:
         return {"defaults": [{"namespace": "g", "configKey": k, "defaultContentJson": f"{by}"} for k in keys]}

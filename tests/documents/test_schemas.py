@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 
@@ -138,6 +139,12 @@ async def test_kinds_that_are_none_are_422_with_their_place():
             "invalid_document",
             "Invalid document: cfgsync/kinds at /*/ttl: Expected `float` > 0.0",
         )
+        for name in ("a\n", "a\r\nevent: hint", "ui.b", "x" * 101, ""):
+            body = {"contentJson": json.dumps({name: {"ttl": 1}})}
+            status, code, detail = await code_of(session, "PUT", kinds, json=body)
+            assert (status, code) == (422, "invalid_document"), name
+            assert "matching regex" in detail
+        await put(session, json.dumps({"x" * 100: {"ttl": 1}}), kinds)
 
 
 async def test_no_write_slips_in_while_a_schema_is_set_on_another_server():
@@ -187,6 +194,8 @@ class Judge:
                     os._exit(code)
                 case {"say": words}:
                     return words
+                case {"yield": words}:
+                    return (one for one in words)
         old = {name: before[name] for name in after}
         if any(value is None and old[name] for name, value in after.items()):
             return [f"{scope}: nothing is ever deleted"]
@@ -220,6 +229,8 @@ async def test_a_validator_that_fails_dies_or_hangs_permits_nothing_and_the_next
         for content, why in [
             ('{"raise": "secret words"}', "The validator failed: RuntimeError in "),
             ('{"say": "no list"}', "The validator failed: TypeError"),
+            ('{"say": {"x": 1}}', "The validator failed: TypeError"),
+            ('{"yield": ["no"]}', "The validator failed: TypeError"),
             ('{"exit": 3}', "Documents could not be checked: the process ended with exit code 3"),
             ('{"sleep": 30}', "Documents could not be checked within 0.5 s"),
         ]:

@@ -163,4 +163,5 @@ def _event(name: str, scope: Scope, kind: str | None, version: Version | None) -
         "kind": kind,
         **({} if version is None else {"version": str(version)}),
     }
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), msgspec.json.encode(body))
+    line = "".join(name.splitlines())  # whatever it is, an event has one
+    return b"event: %b\ndata: %b\n\n" % (line.encode(), msgspec.json.encode(body))
