@@ -238,8 +238,50 @@ async def test_a_validator_that_fails_dies_or_hangs_permits_nothing_and_the_next
             assert (status, code) == (503, "unavailable")
             assert detail.startswith(why)
             assert "secret words" not in detail
-            await put(session, f'"{code} {content[2:5]}"')
+            await put_in_the_end(session, f'"{code} {content[2:5]}"')
     assert "secret words" in caplog.text
+
+
+async def put_in_the_end(session, content, path=ONE):
+    """The process may be new, and a check does not wait for it longer than for an answer."""
+    async with asyncio.timeout(60):
+        while (await answer(session, "PUT", path, json={"contentJson": content}))[0] == 503:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_check_that_hangs_keeps_no_other_scope_waiting_and_only_its_own_write_is_blamed(
+    judge, monkeypatch
+):
+    monkeypatch.setattr(checking, "ANSWER_WITHIN", 60.0)
+    monkeypatch.setattr(checking, "SHARED_WITHIN", 0.2)
+    other = ONE.replace("lobby", "elsewhere")
+    async with opened(checker=ChildChecker(judge)) as session:
+        body = {"contentJson": '{"sleep": 600}'}
+        hanging = [asyncio.create_task(code_of(session, "PUT", ONE, json=body)) for _ in range(3)]
+        await asyncio.sleep(0.3)
+        for number in range(3):  # one of the hanging checks is before each of these
+            await put(session, f"{number}", other)
+        first = await hanging[0]
+        for more in hanging[1:]:
+            more.cancel()
+        assert first[:2] == (503, "unavailable")
+        assert first[2].startswith("Documents could not be checked within ")
+
+
+async def test_a_write_waits_for_other_checks_no_longer_than_for_its_own_and_is_not_blamed(
+    judge, monkeypatch
+):
+    async with opened(checker=ChildChecker(judge)) as session:
+        body = {"contentJson": '{"sleep": 600}'}
+        hanging = asyncio.create_task(code_of(session, "PUT", ONE, json=body))
+        await asyncio.sleep(0.5)
+        monkeypatch.setattr(checking, "ANSWER_WITHIN", 0.2)
+        status, code, detail = await code_of(session, "PUT", ONE, json={"contentJson": "1"})
+        assert (status, code) == (503, "unavailable")
+        assert detail.startswith("Documents could not be checked yet: other checks")
+        monkeypatch.setattr(checking, "ANSWER_WITHIN", 60.0)
+        assert (await hanging)[2].startswith("Documents could not be checked within ")
+        await put(session, "1")
 
 
 async def test_a_validator_that_was_killed_is_replaced(judge):
