@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sys
 import threading
 from collections.abc import Callable
@@ -496,6 +497,53 @@ async def test_a_dropped_bucket_strands_no_application():
         await there.store.drop("config/proxy/prod")
         await there.put({"players": 5})
         await eventually(lambda: there.manager.get(one).players == 5)
+
+
+async def test_an_application_follows_a_restored_backup_and_a_wiped_store_without_a_new_epoch(
+    tmp_path, caplog
+):
+    database, backup, port = tmp_path / "docs.db", tmp_path / "backup.db", 0
+    one = definition()
+
+    @asynccontextmanager
+    async def served():
+        nonlocal port
+        async with serving_documents(store=f"sqlite:{database}", open_documents=True, port=port) as server:
+            port = server.port
+            yield server.url
+
+    async def put(url: str, players: int) -> None:
+        target = f"{url}/v1/config/admin/apps/proxy/envs/prod/namespaces/lobby/documents/limits"
+        body = {"contentJson": json.dumps({"players": players})}
+        async with aiohttp.ClientSession() as session, session.put(target, json=body) as reply:
+            assert reply.status == 200
+
+    async def until(players: int) -> None:
+        await eventually(lambda: manager.get(one).players == players)
+
+    async with served() as url:
+        await put(url, 60)
+    shutil.copy(database, backup)
+    async with ConfigManager.connect(url) as manager:
+        async with served() as url:
+            await manager.register(one, app="proxy", env="prod")
+            for players in (61, 62):
+                await put(url, players)
+            await until(62)
+        shutil.copy(backup, database)
+        async with served() as url:
+            await until(60)
+            assert "history was lost: read " in caplog.text
+            assert "cfgsync store new-epoch" in caplog.text
+            await put(url, 63)
+            await until(63)
+        database.unlink()
+        async with served() as url:
+            await until(50)
+            assert "nothing is there any more" in caplog.text
+            await put(url, 64)
+            await until(64)
+        assert not [line for line in caplog.records if line.levelname == "ERROR"]
 
 
 async def test_a_program_without_a_loop_binds_a_value_and_is_called_back():

@@ -162,6 +162,7 @@ class FollowedScope:
             interval=interval,
             subscribe=None if hints is None else lambda: view.hinted(hints),
             held_reads=hints is None,
+            resets=True,
             name=f"documents {view.scope}",
         )
         self.is_running = False
