@@ -119,6 +119,23 @@ async def test_a_document_is_read_and_written_with_a_token_of_its_scope_or_over_
             assert surprises == []
 
 
+async def test_a_refusal_names_the_token_and_the_role_and_scope_that_are_needed():
+    with tempfile.TemporaryDirectory() as directory:
+        path = f"{directory}/admin.sock"
+        async with (
+            serving_documents(admin_socket=path) as server,
+            aiohttp.ClientSession(server.url) as tcp,
+            aiohttp.ClientSession(server.url, connector=aiohttp.UnixConnector(path)) as unix,
+        ):
+            text = await token(unix, role="reader", name="r1", scopes=[SCOPE])
+            target = "/api/v1/config/b?app=shop&environment=test"
+            async with tcp.post(target, json={}, headers={"Authorization": f"Bearer {text}"}) as answer:
+                assert (await answer.json())["error"] == (
+                    "the token r1 (role reader for shop/live) does not permit this:"
+                    " this needs a token of role writer of shop/test"
+                )
+
+
 @pytest.mark.parametrize("writes", [True, False])
 async def test_a_revoked_token_reads_no_more_over_what_is_open_also_when_nothing_changes(writes, monkeypatch):
     """A WebSocket is closed with 1008, a stream ends, and a held GET is 401."""

@@ -13,7 +13,7 @@ import pytest
 from cfgsync_core import MemoryHints, MemoryStore
 from cfgsync_documents.document import DocumentName, Scope
 from cfgsync_documents.errors import InvalidDocument
-from cfgsync_documents.service import Documents
+from cfgsync_documents.service import Documents, schema_problems, value_problems
 from cfgsync_documents.service.rules import schema_name
 from cfgsync_runtime.compose.document_server import serving_documents
 from cfgsync_runtime.errors import InputError
@@ -128,6 +128,21 @@ async def test_local_references_numbers_and_odd_schemas_work_as_the_standard_say
             0
         ] == 422  # without an end
         assert (await code_of(session, "PUT", f"{ELSE}/schema", json=[]))[:2] == (400, "invalid_request")
+
+
+def test_a_schema_that_leads_back_to_itself_without_an_end_is_refused_and_a_recursive_one_is_not():
+    node = {"type": "object", "properties": {"next": {"$ref": "#"}}}
+    tree = {"$ref": "#/$defs/tree", "$defs": {"tree": {"additionalProperties": {"$ref": "#/$defs/tree"}}}}
+    shared = {"allOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}], "$defs": {"a": {"type": "object"}}}
+    for fine in (node, tree, shared):
+        assert schema_problems(json.dumps(fine).encode()) == []
+        assert value_problems(json.dumps(fine).encode(), b"{}") == []
+    ping = {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"anyOf": [{"$ref": "#/$defs/a"}]}}}
+    for endless in ({"$ref": "#"}, {"allOf": [{"$ref": "#"}]}, {"if": {"not": {"$ref": "#"}}}, ping):
+        [(_, words)] = schema_problems(json.dumps(endless).encode())
+        assert "leads back to itself without an end" in words
+    chain = {"$defs": {f"a{n}": {"$ref": f"#/$defs/a{n + 1}"} for n in range(5_000)} | {"a5000": {}}}
+    assert "too many steps" in schema_problems(json.dumps(chain).encode())[0][1]
 
 
 async def test_kinds_that_are_none_are_422_with_their_place():

@@ -133,8 +133,9 @@ class Admission(LocalOperators):
             call.principal = shown.principal()  # for the log
             token = shown.token
             scopes = f" for {', '.join(token.scopes)}" if token.scopes else ""
-            asked = "" if route.scope is None else f": {route.scope(call)}"
-            why = f"the token {token.name} (role {token.role}{scopes}) does not permit this{asked}"
+            asked = "" if route.scope is None else f" of {route.scope(call)}"
+            needs = f"this needs a token of role {route.access}{asked}"
+            why = f"the token {token.name} (role {token.role}{scopes}) does not permit this: {needs}"
             return refusal(403, "forbidden", why, hint=_HINT)
         if route.access == "operator":
             why = NO_SOCKET if text is None else f"the token is unknown, revoked or expired; {NO_SOCKET}"
