@@ -98,10 +98,14 @@ async def test_preconditions_are_checked_and_a_failed_one_is_412():
         for wrong in (
             {"If-Match": "x"},
             {"If-Match": "0"},
+            {"If-Match": '"x.1"'},
             {"If-None-Match": '"1"'},
             {"If-Match": "x", **create},
         ):
-            assert (await answer(session, "POST", "/a", json={}, headers=wrong))[0] == 400, wrong
+            status, said = await answer(session, "POST", "/a", json={}, headers=wrong)
+            assert status == 400, wrong
+            assert "If-Match" in said["error"]
+            assert "UUID" not in said["error"]
         both = {"If-Match": "2", **create}  # never both hold
         assert (await answer(session, "POST", "/a", json={}, headers=both))[0] == 412
         assert (await answer(session, "POST", "/absent", json={}, headers=both))[0] == 412

@@ -129,6 +129,47 @@ async def test_one_invalid_default_in_ten_is_400_and_none_of_the_ten_exists():
         assert (await answer(session, "GET", f"{APP}/snapshot"))[1] == {"version": 0, "documents": []}
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "more"),
+    [
+        ("PUT", ONE, {"headers": {"If-Match": "1"}}),
+        ("PUT", ONE, {"headers": {"If-None-Match": "*"}}),
+        ("PUT", f"{ONE}?expectedVersion=9", {}),
+        ("POST", f"{ADMIN}/commit?expectedVersion=9", {}),
+        ("DELETE", ONE, {"headers": {"If-Match": "9"}}),
+        ("DELETE", ONE, {"json": {"expectedVersion": 9}}),
+        ("DELETE", f"{ONE}/schema?expectedVersion=9", {}),
+    ],
+)
+async def test_a_precondition_in_the_wrong_place_is_400_and_nothing_is_written(method, path, more):
+    bodies = {
+        "PUT": {"contentJson": "2"},
+        "POST": {"writes": [{"namespace": "game", "configKey": "limits", "contentJson": "2"}]},
+    }
+    if method in bodies:
+        more = {**more, "json": bodies[method]}
+    async with opened() as session:
+        await put(session, "1")
+        status, code, detail = await code_of(session, method, path, **more)
+        assert (status, code) == (400, "invalid_request")
+        assert "expectedVersion" in detail
+        assert (await answer(session, "GET", f"{APP}/snapshot"))[1]["version"] == 1
+
+
+async def test_defaults_create_nothing_in_the_namespace_of_cfgsync_and_an_operator_does():
+    row = {"namespace": "cfgsync", "configKey": "kinds", "defaultContentJson": "{}"}
+    other = {"namespace": "a", "configKey": "k", "defaultContentJson": "1"}
+    async with opened() as session:
+        found = await code_of(session, "POST", f"{APP}/defaults", json={"defaults": [other, row]})
+        assert found == (
+            400,
+            "invalid_request",
+            "namespace must not be cfgsync: a default is never created there",
+        )
+        assert (await answer(session, "GET", f"{APP}/snapshot"))[1] == {"version": 0, "documents": []}
+        await put(session, "{}", f"{ADMIN}/namespaces/cfgsync/documents/kinds")
+
+
 async def test_programs_that_name_the_same_new_keys_in_opposite_order_make_one_value_each():
     def defaults(keys: str, by: int) -> dict[str, object]:
         return {"defaults": [{"namespace": "g", "configKey": k, "defaultContentJson": f"{by}"} for k in keys]}

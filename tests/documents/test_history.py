@@ -46,10 +46,28 @@ async def test_every_value_is_there_newest_first_with_its_writer():
         await documents.set(NAME, b"2", "bob")
         await documents.delete(NAME, "ana")
         await documents.set(NAME, b"3", "cyd")
-        assert await values(history) == [(5, b"3", "cyd"), (4, None, ""), (3, b"2", "bob"), (1, b"1", "ana")]
+        assert await values(history) == [
+            (5, b"3", "cyd"),
+            (4, None, "ana"),
+            (3, b"2", "bob"),
+            (1, b"1", "ana"),
+        ]
         assert [entry.revision for entry in await history.read(NAME, 2)] == [5, 4]
         assert await values(history, OTHER) == [(2, b"1", "bob")]
         assert await values(history, DocumentName(SCOPE, "default", "never")) == []
+
+
+async def test_a_deletion_has_its_writer_and_nothing_else_shows_where_that_is_kept():
+    async with kept(MemoryStore()) as (documents, history):
+        await documents.commit(SCOPE, {NAME: b"1", OTHER: b"1"}, "ana")
+        await documents.commit(SCOPE, {NAME: None, OTHER: b"2"}, "bob")
+        await documents.delete(OTHER, "bob")
+        assert await documents.delete(OTHER, "cyd") is False
+        assert (await documents.snapshot(SCOPE)) == (await documents.version(SCOPE), [])
+        assert (await documents.state(SCOPE)).revisions == {}
+        assert (await documents.version(SCOPE)).revision == 3
+        assert await values(history) == [(2, None, "bob"), (1, b"1", "ana")]
+        assert await values(history, OTHER) == [(3, None, "bob"), (2, b"2", "bob"), (1, b"1", "ana")]
 
 
 async def test_a_rollback_is_a_new_revision_and_an_unknown_one_is_refused():

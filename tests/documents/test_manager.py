@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import sys
 import threading
 from collections.abc import Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -496,6 +498,91 @@ async def test_a_dropped_bucket_strands_no_application():
         await there.store.drop("config/proxy/prod")
         await there.put({"players": 5})
         await eventually(lambda: there.manager.get(one).players == 5)
+
+
+async def test_an_async_callback_is_refused_with_words_and_nothing_is_registered_after_the_end():
+    async def callback(value: object) -> None: ...
+
+    class Callback:
+        async def __call__(self, value: object) -> None: ...
+
+    one = definition()
+    async with serving() as there:
+        await there.register(one)
+        for wrong in (callback, Callback(), partial(callback)):
+            with pytest.raises(TypeError, match="is an async function, and a callback is a plain one"):
+                there.manager.on_change(one, wrong)
+            with pytest.raises(TypeError, match="is an async function"):
+                await there.manager.watch("limits", wrong)
+    for mode in ConfigStartupMode:
+        with pytest.raises(ConfigRegistrationException, match="the manager was closed"):
+            await there.register(definition("late"), startup_mode=mode)
+
+
+async def test_a_degraded_start_says_which_version_it_uses_and_how_old_it_is(tmp_path, caplog):
+    one = definition()
+    async with serving(tmp_path) as there:
+        await there.register(one)
+        await there.put({"players": 60})
+        await eventually(lambda: there.manager.get(one).players == 60)
+        file = SnapshotFile(tmp_path, SCOPE)
+        await eventually(lambda: file.read().version.endswith(".2"))
+        version = file.read().version
+    async with ConfigManager.connect(NOWHERE, cache_dir=str(tmp_path)) as manager:
+        result = await manager.register(one, app="proxy", env="prod", **DEGRADED)
+        assert result.status == "DEGRADED"
+        assert manager.get(one).players == 60
+        status = manager.status(one)
+        assert (status.version, status.read) == (version, None)
+        assert 0 <= status.age < 3_600
+        assert f"started from the cache (version {version}, written " in caplog.text
+
+
+async def test_an_application_follows_a_restored_backup_and_a_wiped_store_without_a_new_epoch(
+    tmp_path, caplog
+):
+    database, backup, port = tmp_path / "docs.db", tmp_path / "backup.db", 0
+    one = definition()
+
+    @asynccontextmanager
+    async def served():
+        nonlocal port
+        async with serving_documents(store=f"sqlite:{database}", open_documents=True, port=port) as server:
+            port = server.port
+            yield server.url
+
+    async def put(url: str, players: int) -> None:
+        target = f"{url}/v1/config/admin/apps/proxy/envs/prod/namespaces/lobby/documents/limits"
+        body = {"contentJson": json.dumps({"players": players})}
+        async with aiohttp.ClientSession() as session, session.put(target, json=body) as reply:
+            assert reply.status == 200
+
+    async def until(players: int) -> None:
+        await eventually(lambda: manager.get(one).players == players)
+
+    async with served() as url:
+        await put(url, 60)
+    shutil.copy(database, backup)
+    async with ConfigManager.connect(url) as manager:
+        async with served() as url:
+            await manager.register(one, app="proxy", env="prod")
+            for players in (61, 62):
+                await put(url, players)
+            await until(62)
+        shutil.copy(backup, database)
+        async with served() as url:
+            await until(60)
+            assert "history was lost: read " in caplog.text
+            assert "cfgsync store new-epoch" in caplog.text
+            await put(url, 63)
+            await until(63)
+        database.unlink()
+        async with served() as url:
+            await until(50)
+            assert "nothing is there any more" in caplog.text
+            await put(url, 64)
+            await until(64)
+        assert not [line for line in caplog.records if line.levelname == "ERROR"]
 
 
 async def test_a_program_without_a_loop_binds_a_value_and_is_called_back():

@@ -1,5 +1,7 @@
 """Every route of documents × every principal: what a token of a scope permits, and that nothing else permits anything."""
 
+import asyncio
+import json
 import tempfile
 
 import aiohttp
@@ -8,6 +10,7 @@ import pytest
 from cfgsync_core import MemoryStore
 from cfgsync_documents.http import name_routes, scope_routes
 from cfgsync_documents.service import Documents, History
+from cfgsync_runtime.access import lasting_calls
 from cfgsync_runtime.compose.document_server import serving_documents
 from cfgsync_runtime.compose.fleet_server import serving_snapshot
 
@@ -114,3 +117,63 @@ async def test_a_document_is_read_and_written_with_a_token_of_its_scope_or_over_
             print(f"{pairs} pairs, {len(surprises)} surprises")
             assert pairs == 23 * len(MAY)
             assert surprises == []
+
+
+async def test_a_refusal_names_the_token_and_the_role_and_scope_that_are_needed():
+    with tempfile.TemporaryDirectory() as directory:
+        path = f"{directory}/admin.sock"
+        async with (
+            serving_documents(admin_socket=path) as server,
+            aiohttp.ClientSession(server.url) as tcp,
+            aiohttp.ClientSession(server.url, connector=aiohttp.UnixConnector(path)) as unix,
+        ):
+            text = await token(unix, role="reader", name="r1", scopes=[SCOPE])
+            target = "/api/v1/config/b?app=shop&environment=test"
+            async with tcp.post(target, json={}, headers={"Authorization": f"Bearer {text}"}) as answer:
+                assert (await answer.json())["error"] == (
+                    "the token r1 (role reader for shop/live) does not permit this:"
+                    " this needs a token of role writer of shop/test"
+                )
+
+
+@pytest.mark.parametrize("writes", [True, False])
+async def test_a_revoked_token_reads_no_more_over_what_is_open_also_when_nothing_changes(writes, monkeypatch):
+    """A WebSocket is closed with 1008, a stream ends, and a held GET is 401."""
+    monkeypatch.setattr(lasting_calls, "CHECK_SECONDS", 60.0 if writes else 0.1)
+    place = f"/v1/config/apps/{SCOPE.replace('/', '/envs/')}"
+    one = "/api/v1/config/b?app=shop&environment=live"
+    with tempfile.TemporaryDirectory() as directory:
+        path = f"{directory}/admin.sock"
+        async with (
+            serving_documents(admin_socket=path) as server,
+            aiohttp.ClientSession(server.url) as tcp,
+            aiohttp.ClientSession(server.url, connector=aiohttp.UnixConnector(path)) as unix,
+        ):
+            text = await token(unix, role="reader", name="gone", scopes=[SCOPE])
+            bearer = {"Authorization": f"Bearer {text}"}
+            await unix.post(one, json={"x": 1})
+            async with (
+                tcp.ws_connect(one.replace("?", "/watch?"), headers=bearer) as socket,
+                tcp.get("/v1/config/watch?app=shop&env=live", headers=bearer) as stream,
+            ):
+                assert json.loads((await socket.receive(timeout=30)).data)["data"] == {"x": 1}
+                async with asyncio.timeout(30):
+                    while await stream.content.readline() != b"event: hint\n":
+                        pass
+                held = []
+                for target in (one, f"{place}/snapshot"):
+                    tag = (await tcp.get(target, headers=bearer)).headers["ETag"]
+                    known = {"If-None-Match": tag, "Prefer": f"wait={20 if writes else 1}"}
+                    held.append(asyncio.create_task(tcp.get(target, headers=bearer | known)))
+                await asyncio.sleep(0.2)  # they are held by now, or are refused at once
+                assert (await unix.post("/admin/token/revoke", json={"which": "gone"})).status == 200
+                if writes:
+                    await unix.post(one, json={"x": "secret"})
+                    async with asyncio.timeout(30):
+                        assert b"updated" not in await stream.content.read()
+                end = await socket.receive(timeout=30)
+                assert (end.type, end.data) == (aiohttp.WSMsgType.CLOSE, 1008)
+                assert end.extra == "the token or session has ended"
+                for reply in await asyncio.gather(*held):
+                    assert reply.status == 401
+                    assert "secret" not in await reply.text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 
@@ -12,7 +13,7 @@ import pytest
 from cfgsync_core import MemoryHints, MemoryStore
 from cfgsync_documents.document import DocumentName, Scope
 from cfgsync_documents.errors import InvalidDocument
-from cfgsync_documents.service import Documents
+from cfgsync_documents.service import Documents, schema_problems, value_problems
 from cfgsync_documents.service.rules import schema_name
 from cfgsync_runtime.compose.document_server import serving_documents
 from cfgsync_runtime.errors import InputError
@@ -129,6 +130,21 @@ async def test_local_references_numbers_and_odd_schemas_work_as_the_standard_say
         assert (await code_of(session, "PUT", f"{ELSE}/schema", json=[]))[:2] == (400, "invalid_request")
 
 
+def test_a_schema_that_leads_back_to_itself_without_an_end_is_refused_and_a_recursive_one_is_not():
+    node = {"type": "object", "properties": {"next": {"$ref": "#"}}}
+    tree = {"$ref": "#/$defs/tree", "$defs": {"tree": {"additionalProperties": {"$ref": "#/$defs/tree"}}}}
+    shared = {"allOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/a"}], "$defs": {"a": {"type": "object"}}}
+    for fine in (node, tree, shared):
+        assert schema_problems(json.dumps(fine).encode()) == []
+        assert value_problems(json.dumps(fine).encode(), b"{}") == []
+    ping = {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"anyOf": [{"$ref": "#/$defs/a"}]}}}
+    for endless in ({"$ref": "#"}, {"allOf": [{"$ref": "#"}]}, {"if": {"not": {"$ref": "#"}}}, ping):
+        [(_, words)] = schema_problems(json.dumps(endless).encode())
+        assert "leads back to itself without an end" in words
+    chain = {"$defs": {f"a{n}": {"$ref": f"#/$defs/a{n + 1}"} for n in range(5_000)} | {"a5000": {}}}
+    assert "too many steps" in schema_problems(json.dumps(chain).encode())[0][1]
+
+
 async def test_kinds_that_are_none_are_422_with_their_place():
     kinds = f"{ADMIN}/namespaces/cfgsync/documents/kinds"
     async with opened() as session:
@@ -138,6 +154,12 @@ async def test_kinds_that_are_none_are_422_with_their_place():
             "invalid_document",
             "Invalid document: cfgsync/kinds at /*/ttl: Expected `float` > 0.0",
         )
+        for name in ("a\n", "a\r\nevent: hint", "ui.b", "x" * 101, ""):
+            body = {"contentJson": json.dumps({name: {"ttl": 1}})}
+            status, code, detail = await code_of(session, "PUT", kinds, json=body)
+            assert (status, code) == (422, "invalid_document"), name
+            assert "matching regex" in detail
+        await put(session, json.dumps({"x" * 100: {"ttl": 1}}), kinds)
 
 
 async def test_no_write_slips_in_while_a_schema_is_set_on_another_server():
@@ -187,6 +209,8 @@ class Judge:
                     os._exit(code)
                 case {"say": words}:
                     return words
+                case {"yield": words}:
+                    return (one for one in words)
         old = {name: before[name] for name in after}
         if any(value is None and old[name] for name, value in after.items()):
             return [f"{scope}: nothing is ever deleted"]
@@ -220,6 +244,8 @@ async def test_a_validator_that_fails_dies_or_hangs_permits_nothing_and_the_next
         for content, why in [
             ('{"raise": "secret words"}', "The validator failed: RuntimeError in "),
             ('{"say": "no list"}', "The validator failed: TypeError"),
+            ('{"say": {"x": 1}}', "The validator failed: TypeError"),
+            ('{"yield": ["no"]}', "The validator failed: TypeError"),
             ('{"exit": 3}', "Documents could not be checked: the process ended with exit code 3"),
             ('{"sleep": 30}', "Documents could not be checked within 0.5 s"),
         ]:
@@ -227,8 +253,50 @@ async def test_a_validator_that_fails_dies_or_hangs_permits_nothing_and_the_next
             assert (status, code) == (503, "unavailable")
             assert detail.startswith(why)
             assert "secret words" not in detail
-            await put(session, f'"{code} {content[2:5]}"')
+            await put_in_the_end(session, f'"{code} {content[2:5]}"')
     assert "secret words" in caplog.text
+
+
+async def put_in_the_end(session, content, path=ONE):
+    """The process may be new, and a check does not wait for it longer than for an answer."""
+    async with asyncio.timeout(60):
+        while (await answer(session, "PUT", path, json={"contentJson": content}))[0] == 503:
+            await asyncio.sleep(0.05)
+
+
+async def test_a_check_that_hangs_keeps_no_other_scope_waiting_and_only_its_own_write_is_blamed(
+    judge, monkeypatch
+):
+    monkeypatch.setattr(checking, "ANSWER_WITHIN", 60.0)
+    monkeypatch.setattr(checking, "SHARED_WITHIN", 0.2)
+    other = ONE.replace("lobby", "elsewhere")
+    async with opened(checker=ChildChecker(judge)) as session:
+        body = {"contentJson": '{"sleep": 600}'}
+        hanging = [asyncio.create_task(code_of(session, "PUT", ONE, json=body)) for _ in range(3)]
+        await asyncio.sleep(0.3)
+        for number in range(3):  # one of the hanging checks is before each of these
+            await put(session, f"{number}", other)
+        first = await hanging[0]
+        for more in hanging[1:]:
+            more.cancel()
+        assert first[:2] == (503, "unavailable")
+        assert first[2].startswith("Documents could not be checked within ")
+
+
+async def test_a_write_waits_for_other_checks_no_longer_than_for_its_own_and_is_not_blamed(
+    judge, monkeypatch
+):
+    async with opened(checker=ChildChecker(judge)) as session:
+        body = {"contentJson": '{"sleep": 600}'}
+        hanging = asyncio.create_task(code_of(session, "PUT", ONE, json=body))
+        await asyncio.sleep(0.5)
+        monkeypatch.setattr(checking, "ANSWER_WITHIN", 0.2)
+        status, code, detail = await code_of(session, "PUT", ONE, json={"contentJson": "1"})
+        assert (status, code) == (503, "unavailable")
+        assert detail.startswith("Documents could not be checked yet: other checks")
+        monkeypatch.setattr(checking, "ANSWER_WITHIN", 60.0)
+        assert (await hanging)[2].startswith("Documents could not be checked within ")
+        await put(session, "1")
 
 
 async def test_a_validator_that_was_killed_is_replaced(judge):

@@ -49,6 +49,16 @@ def test_inv_7_a_new_epoch_is_taken_whole_and_said_and_a_retired_one_is_refused(
         assert judge(HELD, HELD, answer) == Alarm("retired", HELD, answer.version)
 
 
+def test_a_reader_that_resets_takes_a_lost_history_whole_and_names_the_command_and_refuses_a_retired_epoch():
+    for answer in (whole(Version(NOW, HELD.revision - 1)), whole(NEVER), whole(HELD)):
+        accepted = judge(HELD, HELD, answer, resets=True)
+        assert accepted.news is answer
+        assert "store new-epoch" in accepted.notice
+    retired = whole(Version(OLD, 99))
+    assert judge(HELD, HELD, retired, resets=True) == Alarm("retired", HELD, retired.version)
+    assert isinstance(judge(HELD, HELD, steps(9), resets=True), Alarm)
+
+
 def test_inv_10_only_contiguous_steps_are_applied():
     assert judge(HELD, HELD, steps(11, 12)) == Accept(steps(11, 12))
     assert judge(HELD, HELD, steps(9, 10, 11)) == Accept(steps(11))

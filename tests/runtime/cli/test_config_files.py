@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pty
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator
@@ -142,7 +143,45 @@ async def test_an_edited_document_is_written_at_the_revision_that_was_read(confi
         kept = Path((tmp_path / "path").read_text().strip())
         assert not kept.exists()
         assert await run("edit", "flags") == "flags is unchanged\n"
-        assert await run("edit", "fresh") == "fresh revision 3\n"  # an absent one begins as {}
+        none = "fresh is unchanged: there is none, and none was made\n"
+        assert await run("edit", "fresh") == none  # an absent one begins as {}
+        editor(tmp_path / "ed", monkeypatch, "rm $1")
+        assert "nothing was written, and it has removed /" in await run("edit", "flags", code=2)
+        editor(tmp_path / "ed", monkeypatch, """echo '{"on": 1}' >$1""")
+        assert await run("edit", "fresh") == "fresh revision 3\n"
+
+
+async def test_what_was_never_there_has_no_history_and_a_deletion_says_that_there_was_none(config):
+    async with config() as run:
+        assert "nope (default) was never written" in await run("history", "nope", code=1)
+        assert await run("delete", "nope") == "there was no nope (default) to delete\n"
+        assert json.loads(await run("delete", "nope", "--json")) == {"name": "nope", "deleted": False}
+        await run.put("flags", {"on": 1}, "default")
+        assert "expected revision 7, found revision 1" in await run(
+            "delete", "flags", "--if-revision", "7", code=10
+        )
+        assert await run("delete", "flags") == "flags is deleted\n"
+        assert "(deleted)" in await run("history", "flags")
+
+
+async def test_an_import_names_what_it_skips_and_opens_nothing_but_files(config, tmp_path, capfd):
+    place = tmp_path / "live/default"
+    place.mkdir(parents=True)
+    (place / "flags.json").write_text("{}")
+    (place / ".flags.json").write_text("{")
+    (place / "notes.txt").write_text("")
+    (tmp_path / "live/.git").mkdir()
+    (tmp_path / "live/top.json").write_text("{}")
+    os.mkfifo(place / "pipe.json")
+    async with config() as run:
+        assert (
+            await run("import", "live") == "create default/flags\nrevision 1: 1 document written, 0 equal\n"
+        )
+        (place / "flags.json").write_bytes(b"\xef\xbb\xbf{}")
+        said = await run("import", "live", code=2)
+        for skipped in ("default/.flags.json", "default/notes.txt", ".git", "top.json", "default/pipe.json"):
+            assert f"live/{skipped} is skipped" in said
+        assert "it begins with a byte order mark (BOM)" in said
 
 
 @pytest.mark.parametrize(
@@ -216,16 +255,37 @@ async def test_exported_files_stay_in_step_until_their_document_is_deleted(confi
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "cfgsync_runtime", "config", "export", "live", "--watch"),
             *("--env", "production", "--admin-socket", run._socket),
+            stderr=subprocess.PIPE,
         )
+        assert process.stderr is not None
         try:
             for value in (1, 2):
                 await run.put("flags", {"on": value})
                 await reaches(f'{{\n  "on": {value}\n}}\n')
+            file.unlink()
+            file.parent.rmdir()
+            file.parent.write_text("in the way")
+            await run.put("flags", {"on": 3})
+            async with asyncio.timeout(30):
+                while b"trying again" not in await process.stderr.readline():
+                    pass
+            file.parent.unlink()
+            await reaches('{\n  "on": 3\n}\n')
             await run("delete", "flags", "--env", "production")
             await reaches(None)
         finally:
             process.kill()
-            await process.wait()
+            await process.communicate()
+
+
+async def test_an_export_to_a_file_is_two_lines(config, tmp_path):
+    (tmp_path / "live").write_text("")
+    async with config() as run:
+        await run.put("flags", {"on": 1})
+        said = await run("export", "live", "--env", "production", code=2)
+        assert said.splitlines()[0].endswith("live is no directory")
+        assert len(said.splitlines()) == 2
+        assert len((await run("export", "live/below", "--env", "production", code=8)).splitlines()) == 2
 
 
 async def test_a_schema_is_set_shown_obeyed_and_removed(config, tmp_path):

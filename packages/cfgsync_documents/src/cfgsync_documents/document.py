@@ -20,11 +20,14 @@ MAX_DOCUMENT_BYTES: Final = 512 * 1024
 MAX_SCOPE_BYTES: Final = 8 * 1024 * 1024
 MAX_SCOPE_DOCUMENTS: Final = 10_000
 MAX_DEPTH: Final = 64
+MAX_DIGITS: Final = 4_300
+"""Of a whole number: Python's readers take no more."""
 MAX_WORD: Final = 128
 MAX_ENVIRONMENT: Final = 64
 
 _WORD: Final = re.compile(r"[A-Za-z0-9_-]+")
 _DOTTED: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _STRING_OR_BLANKS: Final = re.compile(r'"(?:[^"\\]++|\\.)*+"|[ \t\r\n]+')
 
 
@@ -133,6 +136,8 @@ def canonical(body: bytes, what: str = "contentJson") -> bytes:
     """The canonical JSON in `body`. Raises `InvalidRequest`: 400 for what is not strict JSON, 413 for too much of it."""
     try:
         text = body.decode()
+        if text.startswith("\ufeff"):
+            raise ValueError("it begins with a byte order mark (BOM); save it as UTF-8 without one")
         if depth(body) > MAX_DEPTH:
             raise ValueError(f"nested deeper than {MAX_DEPTH}")
         _DECODER.decode(text)
@@ -150,7 +155,14 @@ def _tidied(found: re.Match[str]) -> str:
     token = found[0]
     if token[0] != '"':
         return ""
-    return json.dumps(json.loads(token), ensure_ascii=False) if "\\" in token else token
+    if "\\" not in token:
+        return token
+    made = json.dumps(json.loads(token), ensure_ascii=False)
+    if _SURROGATE.search(made) is not None:
+        raise ValueError(
+            "a string has one half of a surrogate pair (\\ud800 to \\udfff), which is no character"
+        )
+    return made
 
 
 def _once(pairs: list[tuple[str, object]]) -> None:
@@ -168,9 +180,16 @@ def _no_constant(text: str) -> NoReturn:
     raise ValueError(f"{text} is not a JSON number")
 
 
+def _short(text: str) -> None:
+    if len(text) > MAX_DIGITS:
+        raise ValueError(f"a number has {len(text)} digits, and may have {MAX_DIGITS}")
+
+
 def _finite(text: str) -> None:
     if not math.isfinite(float(text)):
         raise ValueError(f"number out of range: {text[:40]}")
 
 
-_DECODER: Final = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_constant, parse_float=_finite)
+_DECODER: Final = json.JSONDecoder(
+    object_pairs_hook=_once, parse_constant=_no_constant, parse_int=_short, parse_float=_finite
+)

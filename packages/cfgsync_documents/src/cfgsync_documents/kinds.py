@@ -40,7 +40,9 @@ class Kind(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return any(fnmatchcase(key, pattern) for pattern in patterns)
 
 
-Kinds = Mapping[Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,100}$")], Kind]
+KindName = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{1,100}\Z")]
+"""A word in the names of events, and of the document of a bust."""
+Kinds = Mapping[KindName, Kind]
 
 
 def read_kinds(data: bytes) -> Kinds:
@@ -66,4 +68,4 @@ def busted_name(scope: Scope, kind: str) -> DocumentName:
     return DocumentName(scope, RESERVED, f"{_BUSTED}{kind}")
 
 
-_read: Final = msgspec.json.Decoder(dict[str, Kind]).decode
+_read: Final = msgspec.json.Decoder(dict[KindName, Kind]).decode

@@ -1,7 +1,7 @@
 """Whether a reader may apply what it has read: one function of versions, with no I/O and no clock.
 
 Same epoch and later: yes, whole or as contiguous steps. Same epoch and earlier: no. Same version, other content: an alarm.
-A new epoch: whole, with a notice. A retired one: no.
+A new epoch: whole, with a notice. A retired one: no. A reader that `resets` takes a lost history whole, with a notice.
 """
 
 from __future__ import annotations
@@ -99,9 +99,13 @@ def judge(
     held: Version | None,
     answer: Whole[C] | Steps | Same,
     same: Callable[[], bool] = lambda: False,
+    *,
+    resets: bool = False,
 ) -> Judgement[C]:
     """What to do with an answer to a reader that was at version `asked` when the read began and is at `held` now (None:
     nothing yet); its own commits may have moved it. `same` compares a Whole of the reader's own version with its content.
+    `resets`: the source is right, also after a store was wiped, or restored from a backup in the same epoch; only a retired
+    epoch is refused.
     """
     if isinstance(answer, Steps) and not answer.changes:
         return ReadAgain(True, "steps that lead nowhere")
@@ -109,7 +113,7 @@ def judge(
     if held is None:
         return Accept(answer) if isinstance(answer, Whole) else ReadAgain(True, "nothing is held yet")
     if asked is not None and (alarm := _step_back(asked, got)) is not None:
-        return alarm
+        return _lost(alarm, answer) if resets else alarm
     if got.epoch != held.epoch:
         if got.epoch < held.epoch:
             return ReadAgain(False, "the view moved to a new epoch while this was read")
@@ -121,7 +125,10 @@ def judge(
     if got.revision == held.revision:
         if not isinstance(answer, Whole) or same():
             return Confirmed()
-        return Accept(answer) if got == NEVER else Alarm("forked", held, got)
+        if got == NEVER:
+            return Accept(answer)
+        forked = Alarm("forked", held, got)
+        return _lost(forked, answer) if resets else forked
     if not isinstance(answer, Steps):
         return Accept(answer)
     return _joined(held, answer)
@@ -131,6 +138,18 @@ def _step_back(asked: Version, got: Version) -> Alarm | None:
     if got.epoch == asked.epoch:
         return Alarm("regressed", asked, got) if got.revision < asked.revision else None
     return Alarm("retired", asked, got) if got.epoch < asked.epoch else None
+
+
+def _lost(alarm: Alarm, answer: Whole[C] | Steps | Same) -> Judgement[C]:
+    """What of a lost history is accepted."""
+    if not isinstance(answer, Whole) or (alarm.kind == "retired" and answer.version != NEVER):
+        return alarm
+    what = "nothing is there any more" if answer.version == NEVER else f"read {alarm.got}"
+    return Accept(
+        answer,
+        f"history was lost: {what}, and {alarm.known} was known; what was read is used"
+        " (after restoring a backup run `cfgsync store new-epoch` before the server starts)",
+    )
 
 
 def _joined(held: Version, steps: Steps) -> Judgement[C]:

@@ -39,7 +39,8 @@ class Reconciler(Generic[C]):
     `on_change(news)` is called with each Whole or Steps after it was applied, once per distinct value, in order, one at a
     time; `on_state(state)` when the state changes; `on_alarm(alarm)` when what was read must not be applied;
     `on_failure(why)` when a read or its application failed. The last two are called after it was logged. What a callback
-    raises is logged and stops nothing. `held_reads`: the source holds a read until there is news. `name` is for the log.
+    raises is logged and stops nothing. `held_reads`: the source holds a read until there is news. `resets`: what the source
+    has is applied also after its history was lost (see `judge`). `name` is for the log.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Reconciler(Generic[C]):
         subscribe: Subscribe | None = None,
         interval: float = INTERVAL,
         held_reads: bool = False,
+        resets: bool = False,
         read_within: float = READ_WITHIN,
         name: str = "the view",
         on_change: Callable[[Whole[C] | Steps], object] | None = None,
@@ -61,6 +63,7 @@ class Reconciler(Generic[C]):
         self._view = view
         self._subscribe = subscribe
         self._interval = interval
+        self._resets = resets
         self._read_within = read_within
         self._name = name
         self._ended = f"{name} is not followed any more"
@@ -173,7 +176,11 @@ class Reconciler(Generic[C]):
             self._failed(answer, waiters)
             return
         judgement = judge(
-            asked, self._view.known, answer, lambda: isinstance(answer, Whole) and self._view.same(answer)
+            asked,
+            self._view.known,
+            answer,
+            lambda: isinstance(answer, Whole) and self._view.same(answer),
+            resets=self._resets,
         )
         match judgement:
             case Accept(news, notice):

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .route import Principal as Principal
     from .route import Reply as Reply
     from .route import Response as Response
+    from .route import RightEnded as RightEnded
     from .route import Route as Route
     from .route import WebSocket as WebSocket
     from .route import Write as Write

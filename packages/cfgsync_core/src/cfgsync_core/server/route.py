@@ -72,6 +72,10 @@ class Call(msgspec.Struct, gc=False):
 Write: TypeAlias = Callable[[bytes], Awaitable[None]]
 
 
+class RightEnded(ConnectionError):
+    """The caller may read no more, so its stream ends; a WebSocket is closed with 1008 and these words."""
+
+
 class WebSocket(Protocol):
     """One WebSocket. `send` raises `ConnectionError` when the caller has gone."""
 

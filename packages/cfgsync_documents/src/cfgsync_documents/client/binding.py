@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
+from inspect import iscoroutinefunction
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -108,6 +109,14 @@ class ConfigWatch:
         data = None if json is None else msgspec.json.decode(json)
         update = ConfigUpdate(self.name.name, data, revision, json is None)
         _call(self._on_update, update, f"{self.key} of {self.name.scope}")
+
+
+def check_callback(callback: Callable[..., object]) -> None:
+    """Raises `TypeError` for an `async` function: nothing would await it."""
+    if iscoroutinefunction(callback) or iscoroutinefunction(getattr(callback, "__call__", None)):  # noqa: B004
+        raise TypeError(
+            f"{callback!r} is an async function, and a callback is a plain one: let it start a task, or put the value in a queue"
+        )
 
 
 def _call(callback: Callable[[T], object], value: T, name: str) -> None:

@@ -21,7 +21,7 @@ from cfgsync_core.text import error_text
 
 from ..document import DocumentName, Scope
 from ..kinds import RESERVED
-from .binding import Binding, ConfigWatch
+from .binding import Binding, ConfigWatch, check_callback
 from .definition import (
     ConfigDefinition,
     ConfigNotRegistered,
@@ -68,6 +68,7 @@ class ConfigManager:
         self._places: dict[int, tuple[ConfigDefinition[Any], FollowedScope, str]] = {}
         self._bootstraps: set[asyncio.Task[str]] = set()
         self._stack = AsyncExitStack()
+        self._is_closed = False
 
     @classmethod
     def connect(
@@ -94,6 +95,7 @@ class ConfigManager:
         return self
 
     async def __aexit__(self, *error: object) -> None:
+        self._is_closed = True
         for bootstrap in self._bootstraps:
             bootstrap.cancel()
         await asyncio.gather(*self._bootstraps, return_exceptions=True)
@@ -117,6 +119,10 @@ class ConfigManager:
         """
         scope = Scope.checked(app, env)
         name = DocumentName.checked(scope, definition.namespace, definition.key)
+        if self._is_closed:
+            raise ConfigRegistrationException(
+                "Config bootstrap failed", definition, app, env, "the manager was closed"
+            )
         if id(definition) in self._places:
             return ConfigRegistrationResult("ALREADY_REGISTERED", "definition_already_registered")
         followed = self._followed(scope)
@@ -148,8 +154,10 @@ class ConfigManager:
         await followed.start()
         if await asyncio.to_thread(view.bind_cached, name.key):
             log.warning(
-                "%s: started from the cache: %s",
+                "%s: started from the cache (version %s, written %.0f s ago): %s",
                 binding.name,
+                view.started_from,
+                view.age() or 0.0,
                 why,
                 extra=event("degraded", document=binding.name),
             )
@@ -161,7 +169,9 @@ class ConfigManager:
         return self._binding(definition).value
 
     def on_change(self, definition: ConfigDefinition[T], callback: Callable[[T], object]) -> None:
-        """Call `callback` with each later value. Raises `ConfigNotRegistered`."""
+        """Call `callback`, a plain function, with each later value. Raises `ConfigNotRegistered`; `TypeError` for an async
+        function."""
+        check_callback(callback)
         self._binding(definition).callbacks.append(callback)
 
     async def watch(
@@ -174,7 +184,8 @@ class ConfigManager:
         namespace: str = "default",
     ) -> ConfigWatch:
         """Call `on_update` with the value of a document without a type, once it is read, and with each newest one, until
-        `await watch.stop()`. Raises `InvalidRequest` for a name that no document can have."""
+        `await watch.stop()`. Raises `InvalidRequest` for a name that no document can have; `TypeError` for an async function."""
+        check_callback(on_update)
         followed = self._followed(Scope.checked(app, env))
         document = DocumentName.checked(followed.view.scope, namespace, name)
 
@@ -228,10 +239,10 @@ class ConfigManager:
         _, followed, _ = self._places[id(definition)]
         view, reader = followed.view, followed.reader
         now = time.monotonic()
-        ages = (None if at is None else now - at for at in (view.confirmed_at, view.read_at, view.hinted_at))
-        age, read, hinted = ages
+        read, hinted = (None if at is None else now - at for at in (view.read_at, view.hinted_at))
         state = reader.state if followed.is_running else ReaderState.NEW
-        return ConfigStatus(state, str(view.known or ""), age, binding.error or reader.why, read, hinted)
+        version = str(view.known or view.started_from)
+        return ConfigStatus(state, version, view.age(), binding.error or reader.why, read, hinted)
 
     async def _bootstrap(self, followed: FollowedScope, key: str, within: float) -> str:
         """Send the default, start to follow, and bind what is read; why it failed, or `""`."""

@@ -41,6 +41,9 @@ class ScopeView:
         """When the last read that was answered began (monotonic seconds), `read_at` when it was answered."""
         self.read_at: float | None = None
         self.hinted_at: float | None = None
+        self.started_from = ""
+        """The version of the cached values in use, until the server answers."""
+        self._cached_at = 0.0
         self._transport = transport
         self._file = file
         self._saving = asyncio.Lock()
@@ -79,8 +82,15 @@ class ScopeView:
         cached = None if self._file is None else self._file.read()
         if cached is None or key not in cached.documents:
             return False
+        self.started_from, self._cached_at = cached.version, cached.written_at
         self.bindings[key].apply(cached.documents[key])
         return self.bindings[key].is_ready
+
+    def age(self) -> float | None:
+        """Seconds since a server confirmed the values; of cached ones, since they were written, by the wall clock."""
+        if self.confirmed_at is not None:
+            return time.monotonic() - self.confirmed_at
+        return max(time.time() - self._cached_at, 0.0) if self._cached_at else None
 
     def watch(self, watch: ConfigWatch) -> None:
         """Call it with the document's value, now if it is known, and with each later one."""
@@ -162,6 +172,7 @@ class FollowedScope:
             interval=interval,
             subscribe=None if hints is None else lambda: view.hinted(hints),
             held_reads=hints is None,
+            resets=True,
             name=f"documents {view.scope}",
         )
         self.is_running = False
@@ -177,4 +188,4 @@ def _write(file: SnapshotFile, version: str, contents: Contents, good: dict[str,
     program could apply keeps the value that was cached before."""
     before = file.read()
     kept = {key: json for key, json in before.documents.items() if key in contents} if before else {}
-    file.write(CachedSnapshot(version, kept | good))
+    file.write(CachedSnapshot(version, kept | good, time.time()))

@@ -19,10 +19,12 @@ log = logging.getLogger("cfgsync.documents")
 
 
 class CachedSnapshot(msgspec.Struct, frozen=True):
-    """`documents` maps `namespace/key` to JSON, None for the default in a deleted document's place."""
+    """`documents` maps `namespace/key` to JSON, None for the default in a deleted document's place. `written_at` is in
+    seconds since 1970, 0 when it is not known."""
 
     version: str
     documents: dict[str, str | None]
+    written_at: float = 0.0
 
 
 class _File(msgspec.Struct, frozen=True):

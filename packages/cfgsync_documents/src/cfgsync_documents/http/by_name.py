@@ -172,12 +172,12 @@ class _ByName:
                 version = Version.parse(tag)
                 epoch_ms(version.epoch)
             except ValueError as error:
-                raise InvalidRequest(400, f"If-Match: {error}") from error
+                raise InvalidRequest(400, _IF_MATCH) from error
             if version.epoch == (await self._documents.version(_scope(call))).epoch:
                 return version.revision
             raise DocumentConflict(_name(call), version.revision, 0)
         if not (tag.isascii() and tag.isdigit() and 0 < len(tag) <= 18 and int(tag)):
-            raise InvalidRequest(400, "If-Match must be a revision, such as 3")
+            raise InvalidRequest(400, _IF_MATCH)
         return int(tag)
 
 
@@ -238,6 +238,7 @@ def _spelled(reply: Reply) -> Reply:
     return Reply(reply.status, (msgspec.json.encode({"error": body["message"]}),), reply.headers)
 
 
+_IF_MATCH: Final = "If-Match must be a revision, such as 3, or the ETag of a GET"
 _BODY: Final = Body(partial(canonical, what="the body"), MAX_BODY)
 _QUERY: Final = dict.fromkeys(("environment", "app", "namespace"), QUERY_SCHEMA)
 _REVISION: Final = {

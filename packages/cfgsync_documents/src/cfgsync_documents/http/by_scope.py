@@ -6,7 +6,7 @@ Its errors are `application/problem+json` with a `code`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -20,7 +20,7 @@ from ..errors import DocumentConflict, DocumentMissing, InvalidDocument
 from ..service.documents import Documents
 from ..service.history import History
 from .kind_stream import KindStreams, scope_words
-from .parts import MAX_BODY
+from .parts import MAX_BODY, refuse_misplaced
 from .scope_bodies import (
     AnySchema,
     CreatedKeys,
@@ -203,9 +203,11 @@ def scope_routes(documents: Documents, history: History) -> list[Route]:
     ]
 
 
-def _answered(handler: Handler) -> Handler:
+def _answered(handler: Handler, method: str, query: Collection[str]) -> Handler:
     async def answer(call: Call) -> Reply:
         try:
+            if method != "GET":
+                refuse_misplaced(call, in_query="expectedVersion" in query, has_body=method != "DELETE")
             return await handler(call)
         except DocumentMissing as error:
             return refusal(404, "not_found", str(error))
@@ -287,7 +289,7 @@ def _route(
     return Route(
         method,
         path,
-        _answered(handler),
+        _answered(handler, method, query or ()),
         "config_watch" if endless else "config",
         access,
         None if kind is None else Body(_decoder(kind), at_most),

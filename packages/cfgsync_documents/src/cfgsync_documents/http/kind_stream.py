@@ -170,4 +170,5 @@ def _event(name: str, scope: Scope, kind: str | None, now: ScopeState) -> bytes:
             if kind in (None, one)
         },
     }
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), msgspec.json.encode(body))
+    line = "".join(name.splitlines())  # whatever it is, an event has one
+    return b"event: %b\ndata: %b\n\n" % (line.encode(), msgspec.json.encode(body))

@@ -7,6 +7,7 @@ import pwd
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+from cfgsync_core import InvalidRequest
 from cfgsync_core.server import Call
 from cfgsync_core.wire import parse_etags, parse_wait
 
@@ -36,6 +37,24 @@ def is_known(call: Call, tag: object) -> bool:
     """Whether `If-None-Match` has this tag."""
     known = parse_etags(call.headers.get("If-None-Match", ""))
     return str(tag) in known or "*" in known
+
+
+def refuse_misplaced(call: Call, *, in_query: bool, has_body: bool) -> None:
+    """A precondition of a write of surface two is never ignored: raises `InvalidRequest` where this call would not look."""
+    for header in ("If-Match", "If-None-Match"):
+        if header in call.headers:
+            raise InvalidRequest(
+                400, f"{header}: a write here takes expectedVersion (/api/v1/config takes {header})"
+            )
+    if "expectedVersion" in call.query and not in_query:
+        raise InvalidRequest(
+            400,
+            "expectedVersion in the query is for DELETE of a document: PUT, commit and rollback have it in the body",
+        )
+    if not has_body and (
+        call.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in call.headers
+    ):
+        raise InvalidRequest(400, "DELETE takes no body: expectedVersion belongs in the query")
 
 
 async def newest(

@@ -10,7 +10,7 @@ from cfgsync_core.wire import parse_wait
 
 from ..document import Document, DocumentName, Scope, check_word
 from ..errors import DocumentConflict, DocumentMissing
-from ..kinds import KINDS, busted_name
+from ..kinds import KINDS, RESERVED, busted_name
 from ..service.documents import Documents, ScopeSnapshot
 from ..service.history import MAX_ENTRIES, History
 from ..service.rules import schema_name
@@ -68,6 +68,10 @@ class ScopeHandlers:
         wanted: dict[DocumentName, bytes] = {}
         for default in call.value.defaults:
             name = DocumentName.checked(scope, default.namespace, default.config_key)
+            if name.namespace == RESERVED:  # a reader could set a schema that no writer fits
+                raise InvalidRequest(
+                    400, f"namespace must not be {RESERVED}: a default is never created there"
+                )
             wanted.setdefault(name, default.content)
         while True:
             found = await self._documents.snapshot(scope)

@@ -13,7 +13,7 @@ import msgspec
 from cfgsync_core import Change, Version
 
 from ..document import Scope, at
-from .scope_mirror import decode_stored, scope_of
+from .scope_mirror import DELETER, decode_stored, scope_of
 
 DEFAULT: Final = "default"
 """The app and the namespace whose documents are announced by name."""
@@ -24,9 +24,9 @@ def describe(bucket: str, version: Version, change: Change) -> list[tuple[str, b
     scope = scope_of(bucket)
     if scope is None:
         return []
-    names = [key.split("/", 1) for key in change.writes]
-    events = [_changed(scope, version, change.at_ms, names)]
-    for (namespace, name), value in zip(names, change.writes.values(), strict=True):
+    written = [(key.split("/", 1), value) for key, value in change.writes.items() if key != DELETER]
+    events = [_changed(scope, version, change.at_ms, [names for names, _ in written])]
+    for (namespace, name), value in written:
         if scope.app == namespace == DEFAULT:
             events.append(_updated(scope, name, version, change.at_ms, value))
     return events

@@ -22,7 +22,7 @@ from cfgsync_core.log_events import event
 from ..document import By, DocumentName, Scope, at
 from ..errors import DocumentMissing
 from .documents import Documents
-from .scope_mirror import bucket_of, decode_stored
+from .scope_mirror import DELETER, bucket_of, decode_stored
 
 MAX_ENTRIES: Final = 100
 MAX_AGE_MS: Final = 30 * 24 * 3_600 * 1_000
@@ -40,7 +40,7 @@ log = logging.getLogger("cfgsync.documents")
 
 
 class HistoryEntry(NamedTuple):
-    """One value that a document had. `data` None: it was deleted then, and `by` is `""` when the writer is not known."""
+    """One value that a document had. `data` None: it was deleted then, and `by` is `""` when that was before its writer was kept."""
 
     revision: int
     data: bytes | None
@@ -62,12 +62,13 @@ class _Line(msgspec.Struct, frozen=True, array_like=True):
 
 
 class _Copy(NamedTuple):
-    """One value to copy."""
+    """One value to copy, None for a deletion by `deleter`."""
 
     key: str
     revision: int
     at_ms: int
     value: bytes | None
+    deleter: str = ""
 
 
 class History:
@@ -172,14 +173,20 @@ class History:
             snapshot = await self._store.snapshot(bucket)
             assert not isinstance(snapshot, Unchanged)  # no version is known
             rows = sorted(snapshot.entries, key=lambda entry: entry.revision)
-            return [_Copy(row.key, row.revision, row.at_ms, row.value) for row in rows], snapshot.version
+            return [
+                _Copy(row.key, row.revision, row.at_ms, row.value) for row in rows if row.key != DELETER
+            ], snapshot.version
         copies: list[_Copy] = []
         reached, size = version.revision, 0
         for change in changes:
             if size > BATCH_BYTES:
                 break
+            marker = change.writes.get(DELETER)
+            deleter = "" if marker is None else decode_stored(marker).by
             copies += [
-                _Copy(key, change.revision, change.at_ms, value) for key, value in change.writes.items()
+                _Copy(key, change.revision, change.at_ms, value, deleter)
+                for key, value in change.writes.items()
+                if key != DELETER
             ]
             size += sum(len(value or b"") for value in change.writes.values())
             reached = change.revision
@@ -194,7 +201,7 @@ class History:
             before = await self._lines(scope, key)
             newest = before[0].revision if before else 0
             new = {copy.revision: copy for copy in its if copy.revision > newest}  # others are there already
-            lines = [_Line(copy.revision, copy.at_ms, "", None) for copy in reversed(new.values())]
+            lines = [_Line(copy.revision, copy.at_ms, copy.deleter, None) for copy in reversed(new.values())]
             lines = _kept([*lines, *before], its[-1].at_ms)[:MAX_ENTRIES]
             free = set(range(MAX_ENTRIES)) - {line.slot for line in lines}
             for number, line in enumerate(lines):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from itertools import islice
 from typing import Any, Final
@@ -37,13 +37,29 @@ def schema_problems(schema: bytes) -> list[Found]:
     if isinstance(decoded, dict) and decoded.get("$schema", DIALECT).rstrip("#") != DIALECT:
         return [("/$schema", f"a schema is of {DIALECT}")]
     resolver = Registry().with_resource("", DRAFT202012.create_resource(decoded)).resolver("")
-    for path, reference in _references(decoded, ""):
+    references = list(_references(decoded, ""))
+    for path, reference in references:
         if not reference.startswith("#"):
             return [(path, "a reference must begin with #: nothing is fetched")]
         try:
             resolver.lookup(reference)
         except Unresolvable:
             return [(path, plain(f"there is no {reference} in the schema", CUT))]
+    finished: set[int] = set()
+    for path, reference in references:
+        try:
+            is_endless = _is_endless(
+                resolver.lookup(reference).contents, lambda to: resolver.lookup(to).contents, (), finished
+            )
+        except RecursionError:
+            is_endless = True
+        if is_endless:
+            return [
+                (
+                    path,
+                    plain(f"{reference} leads back to itself without an end, or after too many steps", CUT),
+                )
+            ]
     return []
 
 
@@ -71,6 +87,24 @@ def _references(schema: Any, path: str) -> Iterator[Found]:
     elif isinstance(schema, list):
         for number, value in enumerate(schema):
             yield from _references(value, f"{path}/{number}")
+
+
+def _is_endless(
+    schema: Any, target: Callable[[str], Any], above: tuple[int, ...], finished: set[int]
+) -> bool:
+    """Whether applying the schema to a value applies it to the same value again. `above` are those that are being applied,
+    `finished` those that come to an end."""
+    if not isinstance(schema, dict) or id(schema) in finished:
+        return False
+    if id(schema) in above:
+        return True
+    same_value = [target(schema[key]) for key in ("$ref", "$dynamicRef") if isinstance(schema.get(key), str)]
+    same_value += [schema[key] for key in ("not", "if", "then", "else") if key in schema]
+    same_value += [one for key in ("allOf", "anyOf", "oneOf") for one in schema.get(key, ())]
+    if any(_is_endless(one, target, (*above, id(schema)), finished) for one in same_value):
+        return True
+    finished.add(id(schema))
+    return False
 
 
 def _pointer(path: Any) -> str:

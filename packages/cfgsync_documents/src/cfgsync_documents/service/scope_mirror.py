@@ -12,6 +12,7 @@ import msgspec
 from cfgsync_core import NEVER, Conflict, InvalidRequest, RevisionedStore, Version
 from cfgsync_core.follow import BucketMirror, OtherServers
 from cfgsync_core.log_events import event
+from cfgsync_core.store import uuid7
 
 from ..document import MAX_SCOPE_BYTES, MAX_SCOPE_DOCUMENTS, By, Document, DocumentName, Scope, Writer
 from ..errors import DocumentConflict
@@ -21,6 +22,8 @@ from .foreseen import Foreseen, Head, StoredDocument
 log = logging.getLogger("cfgsync.documents")
 
 _KIND: Final = "config"
+DELETER: Final = "deleter"
+"""A key that no document has, since theirs have a namespace: a commit that deletes writes it, with the name of its writer."""
 
 
 class Committed(NamedTuple):
@@ -135,7 +138,7 @@ class ScopeMirror:
 
     def state(self) -> ScopeState:
         """Without kinds when their document was loaded from elsewhere and cannot be read."""
-        revisions = {key: self._mirror.revision_of(key) or 0 for key in self._mirror}
+        revisions = {key: self._mirror.revision_of(key) or 0 for key in self._sizes}
         document = self.get(kinds_name(self.scope))
         kinds: Kinds = {}
         try:
@@ -147,7 +150,7 @@ class ScopeMirror:
 
     def documents(self, namespace: str | None = None) -> list[Document]:
         """The documents by namespace and name; those of one namespace if it is given."""
-        names = sorted(tuple(key.split("/", 1)) for key in self._mirror)
+        names = sorted(tuple(key.split("/", 1)) for key in self._sizes)
         found = (
             self.get(DocumentName(self.scope, space, name))
             for space, name in names
@@ -182,6 +185,10 @@ class ScopeMirror:
         growth = self._growth(writes, before)
         values = {name.key: _value(data, writer.name, before[name].stored) for name, data in writes.items()}
         written = frozenset(name for name, data in writes.items() if data != before[name].data)
+        if any(writes[name] is None for name in written):
+            values[DELETER] = StoredDocument(
+                b'"%b"' % uuid7().encode(), writer.name
+            )  # never equal to the last
         # an equal write that expects nothing makes a revision after all when the commit before it fails
         is_equal = not written and all(expected.get(name) == head.revision for name, head in before.items())
         changes = {} if is_equal or not self.foresees else values
@@ -221,7 +228,7 @@ class ScopeMirror:
             before = heads[name].data
             many += (data is not None) - (before is not None)
             size += len(data or b"") - len(before or b"")
-        if many > 0 and len(self._mirror) + self._coming + many > MAX_SCOPE_DOCUMENTS:
+        if many > 0 and len(self._sizes) + self._coming + many > MAX_SCOPE_DOCUMENTS:
             raise InvalidRequest(413, f"{self.scope} would have over {MAX_SCOPE_DOCUMENTS} documents")
         if size > 0 and self._bytes + self._coming_bytes + size > MAX_SCOPE_BYTES:
             raise InvalidRequest(
@@ -231,12 +238,13 @@ class ScopeMirror:
 
     def _changed(self, writes: Mapping[str, StoredDocument | None] | None) -> None:
         if writes is None:
-            self._sizes = {key: len(stored.data) for key, stored in self._mirror.entries.items()}
+            entries = self._mirror.entries.items()
+            self._sizes = {key: len(stored.data) for key, stored in entries if key != DELETER}
             self._bytes = sum(self._sizes.values())
         else:
             for key, stored in writes.items():
                 self._bytes -= self._sizes.pop(key, 0)
-                if stored is not None:
+                if stored is not None and key != DELETER:
                     self._sizes[key] = len(stored.data)
                     self._bytes += len(stored.data)
         self._on_change(self.scope)

@@ -4,6 +4,7 @@ socket or a token."""
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from functools import partial
 from typing import Final, Literal, TypeAlias
 from urllib.parse import quote, urlencode
 
@@ -25,6 +26,7 @@ from cfgsync_core.server import (
 from .audit import record
 from .identity import Identities
 from .insecure import InsecureOption, is_loopback
+from .lasting_calls import judged_again
 from .tokens.credentials import bearer_of
 from .tokens.tokens import Tokens
 
@@ -97,7 +99,10 @@ class Admission(LocalOperators):
     async def answer(self, route: Route, call: Call) -> Reply:
         if route.access == "node" and self._identities is not None:
             return await self._identities.answer(route, call)
-        return await route.handler(call)
+        reply = await route.handler(call)
+        if route.scope is None or route.method != "GET":
+            return reply
+        return judged_again(reply, partial(self.before_body, route, call))
 
     def answered(self, route: Route, call: Call, reply: Reply | None) -> None:
         """Log an operator's call, and a write of documents that was refused or not heard to its end: one that is done has a
@@ -128,8 +133,9 @@ class Admission(LocalOperators):
             call.principal = shown.principal()  # for the log
             token = shown.token
             scopes = f" for {', '.join(token.scopes)}" if token.scopes else ""
-            asked = "" if route.scope is None else f": {route.scope(call)}"
-            why = f"the token {token.name} (role {token.role}{scopes}) does not permit this{asked}"
+            asked = "" if route.scope is None else f" of {route.scope(call)}"
+            needs = f"this needs a token of role {route.access}{asked}"
+            why = f"the token {token.name} (role {token.role}{scopes}) does not permit this: {needs}"
             return refusal(403, "forbidden", why, hint=_HINT)
         if route.access == "operator":
             why = NO_SOCKET if text is None else f"the token is unknown, revoked or expired; {NO_SOCKET}"

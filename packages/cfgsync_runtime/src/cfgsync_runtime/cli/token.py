@@ -96,7 +96,10 @@ def create(
     ] = "join",
     scope: Annotated[
         list[str] | None,
-        typer.Option(metavar="APP/ENV", help="The documents of a writer; repeat it for several."),
+        typer.Option(
+            metavar="APP/ENV",
+            help="The documents that a writer or a reader may use (a reader: default all); repeatable.",
+        ),
     ] = None,
     name: Annotated[str, typer.Option(metavar="NAME", help="What the log calls it, such as its owner.")] = "",
     save: Save = None,

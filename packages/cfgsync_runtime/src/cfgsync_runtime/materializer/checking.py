@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Final, Self
+from weakref import WeakValueDictionary
 
 from cfgsync_core import MaterializationFailed, Unavailable
 from cfgsync_core.log_events import event
@@ -21,8 +23,9 @@ from .child_process import LEAVE, ChildProcess, Ended, to_stderr
 from .messages import Failed, Judged, Loaded, Refused, ToServer
 
 ANSWER_WITHIN: Final = 5.0
-WAIT_WITHIN: Final = 10.0
-"""Seconds that a write waits for its turn and a process; checks are made one at a time."""
+"""Seconds that a write waits for its check, the queue included; checks are made one at a time."""
+SHARED_WITHIN: Final = 2.0
+"""Seconds after which a check is ended when one of another scope waits: no scope can keep the others waiting for long."""
 LOAD_WITHIN: Final = 60.0
 
 log = logging.getLogger("cfgsync.documents")
@@ -48,7 +51,11 @@ class ChildChecker:
         self._json_logs = json_logs
         self._account = account
         self._turn = asyncio.Lock()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._waiting = 0
+        self._is_wanted = asyncio.Event()
         self._process: ChildProcess | None = None
+        self._starting: asyncio.Task[ChildProcess] | None = None
 
     @property
     def has_validator(self) -> bool:
@@ -58,8 +65,7 @@ class ChildChecker:
         if not self._target:
             return self
         try:
-            async with asyncio.timeout(LOAD_WITHIN):
-                await self._ready()
+            await self._ready()
         except (Ended, MaterializationFailed, TimeoutError) as error:
             await self._end()
             why = f"its process {error}" if str(error) else "it takes too long"
@@ -74,11 +80,19 @@ class ChildChecker:
 
     async def check(self, question: Question) -> list[Problem]:
         """See `Checker`."""
+        under_way = False
         try:
-            async with asyncio.timeout(WAIT_WITHIN), self._turn:
-                answer = await self._asked(question)
+            # a scope waits for its own checks first, so that it has one place in the queue
+            async with (
+                asyncio.timeout(ANSWER_WITHIN),
+                self._turns.setdefault(question.scope, asyncio.Lock()),
+                self._next(),
+            ):
+                process = await self._ready()
+                under_way = True
+                answer = await self._asked(process, question)
         except TimeoutError as error:
-            raise Unavailable(f"documents could not be checked within {ANSWER_WITHIN:g} s") from error
+            raise Unavailable(_overdue(under_way)) from error
         except (Ended, MaterializationFailed) as error:
             raise Unavailable(f"documents could not be checked: the process {error}") from error
         except InputError as error:
@@ -93,35 +107,97 @@ class ChildChecker:
                 raise Unavailable(f"the validator failed: {at or 'see the log of the server'}")
         raise Unavailable(f"documents could not be checked: the process sends {type(answer).__name__}")
 
-    async def _asked(self, question: Question) -> ToServer:
-        process = await self._ready()
+    @asynccontextmanager
+    async def _next(self) -> AsyncIterator[None]:
+        """The turn of this check."""
+        self._waiting += 1
+        self._is_wanted.set()
         try:
-            async with asyncio.timeout(ANSWER_WITHIN):
-                await process.send(question)
-                return await process.receive()
+            await self._turn.acquire()
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                self._is_wanted.clear()
+        try:
+            yield
+        finally:
+            self._turn.release()
+
+    async def _asked(self, process: ChildProcess, question: Question) -> ToServer:
+        """Raises `TimeoutError` when it has had its time and others wait."""
+
+        async def exchange() -> ToServer:
+            await process.send(question)
+            return await process.receive()
+
+        async def overdue() -> None:
+            await asyncio.sleep(SHARED_WITHIN)
+            await self._is_wanted.wait()
+
+        tasks = asyncio.create_task(exchange()), asyncio.create_task(overdue())
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if tasks[0].done():
+                return tasks[0].result()
+            raise TimeoutError
         except BaseException:
             process.kill()
+            self._start()  # the next check finds it ready
             raise
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ready(self) -> ChildProcess:
-        if self._process is not None and not self._process.has_ended:
+        """The process. A caller that waits no longer does not end its start."""
+        is_starting = self._starting is not None and not self._starting.done()
+        if not is_starting and self._process is not None and not self._process.has_ended:
             return self._process
-        await self._end()
+        return await asyncio.shield(self._start())
+
+    def _start(self) -> asyncio.Task[ChildProcess]:
+        if self._starting is None or self._starting.done():
+            self._starting = asyncio.create_task(self._started(), name="cfgsync-start-checks")
+            self._starting.add_done_callback(_seen)
+        return self._starting
+
+    async def _started(self) -> ChildProcess:
+        await self._leave()
         self._process = process = await ChildProcess.start(
             self._target, self._printed, self._json_logs, self._account, program="checking_main"
         )
         try:
-            match await process.receive():
-                case Loaded():
-                    return process
-                case Refused(what=what, hint=hint, trace=trace):
-                    raise InputError(what, hint, trace)
-            raise MaterializationFailed("begins with another message")
+            async with asyncio.timeout(LOAD_WITHIN):
+                match await process.receive():
+                    case Loaded():
+                        return process
+                    case Refused(what=what, hint=hint, trace=trace):
+                        raise InputError(what, hint, trace)
+                raise MaterializationFailed("begins with another message")
         except BaseException:
             process.kill()
             raise
 
     async def _end(self, within: float = 0.0) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.gather(self._starting, return_exceptions=True)
+        await self._leave(within)
+
+    async def _leave(self, within: float = 0.0) -> None:
         process, self._process = self._process, None
         if process is not None:
             await process.leave(within)
+
+
+def _overdue(under_way: bool) -> str:
+    if under_way:
+        return f"documents could not be checked within {ANSWER_WITHIN:g} s ({SHARED_WITHIN:g} s while others wait)"
+    return "documents could not be checked yet: other checks, or the start of their process, took the time"
+
+
+def _seen(starting: asyncio.Task[ChildProcess]) -> None:
+    """A start that has failed without a caller is tried again by the next one, which hears why."""
+    if not starting.cancelled():
+        starting.exception()

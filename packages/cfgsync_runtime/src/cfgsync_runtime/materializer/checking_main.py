@@ -59,7 +59,7 @@ def _problems(question: Question, validator: DocumentValidator | None) -> list[t
         ]
     if not found and validator is not None and question.after:
         words = validator.validate(question.scope, _decoded(question.before), _decoded(question.after))
-        if isinstance(words, str) or not all(isinstance(one, str) for one in words):
+        if not isinstance(words, list | tuple) or not all(isinstance(one, str) for one in words):
             raise TypeError("validate must return a list of strings, empty when the documents hold")
         found = [("", "", plain(one, CUT)) for one in words]
     return found[:MOST]

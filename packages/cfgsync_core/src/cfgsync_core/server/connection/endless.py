@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from ...wire.limits import MAX_BODY_BYTES
-from ..route import Reply, WebSocket
+from ..route import Reply, RightEnded, WebSocket
 
 SLOW_BYTES = 4 * 1024
 """A reader with more than this unread, beyond the kernel's buffer, is disconnected."""
@@ -69,7 +69,12 @@ async def converse(
     """Run `talk` on the WebSocket that the request asks for, then close it."""
     response = web.WebSocketResponse(heartbeat=PING_SECONDS, max_msg_size=MAX_BODY_BYTES)
     await response.prepare(request)
-    with suppress(ConnectionError):  # the caller has gone
+    code, words = WSCloseCode.OK, ""
+    try:
         await talk(_WebSocket(response))
-    await response.close()
+    except RightEnded as error:
+        code, words = WSCloseCode.POLICY_VIOLATION, str(error)
+    except ConnectionError:
+        pass  # the caller has gone
+    await response.close(code=code, message=words.encode())
     return response

@@ -23,6 +23,7 @@ from ..parts.documents.client import (
     precondition,
 )
 from ..parts.documents.watch import WatchedDocument, run_for_each, values
+from ..parts.messages import NoAnswer
 from ..parts.server_flags import DEFAULT_SERVER, AsJson, AskedServer, asking_a_server
 from . import environments, files
 
@@ -172,9 +173,15 @@ def delete(
     Examples:
       cfgsync config delete flags --env staging
     """
+    was_there = True
     with DocumentClient(server, place) as client:
-        client.call("DELETE", name, headers=precondition(if_revision))
-    words.say(f"{plain(name, 200)} is deleted", json, name=name, deleted=True)
+        if if_revision is None:
+            was_there = client.decoded(name, client.call_scope("DELETE", name), words.Deleted).deleted
+        else:
+            client.call("DELETE", name, headers=precondition(if_revision))
+            was_there = if_revision > 0
+    said = f"{plain(name, 200)} is deleted" if was_there else f"there was no {place.named(name)} to delete"
+    words.say(said, json, name=name, deleted=was_there)
 
 
 @app.command(short_help="The values that a document had.")
@@ -191,16 +198,17 @@ def history(
     \b
     Examples:
       cfgsync config history flags --env production
+
+    Exit codes: 1 never written, 5 not allowed, 7 no answer.
     """
     with DocumentClient(server, place) as client:
         answer = client.call_scope("GET", name, "history")
         entries = client.decoded(name, answer, words.HistoryOf).entries
-    if json:
-        print(answer.body.decode())
-    elif entries:
-        print("\n".join(words.history_lines(entries)))
-    else:
-        print(f"{plain(name, 200)} has no history")
+    if not entries:
+        raise NoAnswer(
+            1, f"{place.named(name)} was never written", "cfgsync config list shows which documents there are"
+        )
+    print(answer.body.decode() if json else "\n".join(words.history_lines(entries)))
 
 
 @app.command(short_help="Write an earlier value again.")

@@ -65,8 +65,9 @@ def edit(
         except InvalidRequest as error:
             again = f"correct it, and write it: cfgsync config set {plain(name, 200)} {edited.path}"
             raise InputError(f"{error}; the text is in {edited.path}", again) from error
-        if changed == canonical(before.encode()).decode() and found is not None:
-            print(f"{plain(name, 200)} is unchanged")
+        if changed == canonical(before.encode()).decode():
+            absent = "" if found is not None else ": there is none, and none was made"
+            print(f"{plain(name, 200)} is unchanged{absent}")
         else:
             write = ScopeWrite(place.namespace, name, changed, 0 if found is None else found.version)
             try:
@@ -104,18 +105,21 @@ def export(
         while True:
             try:
                 tag, found = client.scope(tag, HOLD_SECONDS)
+                chosen = files.chosen(found.documents or ())
+                changed = files.write(chosen, held) if found.documents is not None else []
             except NoAnswer as error:
                 if not watch or not error.again:
                     raise
                 failures = again_after(failures, error)
                 continue
+            except DiskError as error:
+                refused = NoAnswer(8, str(error), error.hint)
+                if not watch:
+                    raise refused from error
+                tag, failures = "", again_after(failures, refused)
+                continue
             failures = 0
             if found.documents is not None:
-                chosen = files.chosen(found.documents)
-                try:
-                    changed = files.write(chosen, held)
-                except DiskError as error:
-                    raise NoAnswer(8, str(error), error.hint) from error
                 if not held:
                     for key in files.strangers(chosen):
                         note(f"{plain(key, 300)}.json is of no document")

@@ -140,13 +140,13 @@ class DocumentClient(OperatorClient):
         )
 
     def call_scope(
-        self, method: Method, name: str, what: str, body: bytes = b"", absent: str = ""
+        self, method: Method, name: str, what: str = "", body: bytes = b"", absent: str = ""
     ) -> ReceivedAnswer:
-        """The same for what the second surface does with a document: its `history`, a `rollback`, its `schema`. `absent` is
+        """The same for what the second surface does with a document, or with `what` of it: its `history`, a `rollback`, its `schema`. `absent` is
         what to do about a 404."""
         place = self._place
         words = (place.app, "envs", place.environment, "namespaces", place.namespace, "documents", name, what)
-        path = "/".join(quote(word, safe="") for word in words)
+        path = "/".join(quote(word, safe="") for word in words if word)
         return self._checked(name, self._send(method, f"{ADMIN}/{path}", ANSWER_WITHIN, body), absent)
 
     def scope(self, tag: str = "", hold: int = 0) -> tuple[str, ScopeDocuments]:

@@ -32,8 +32,9 @@ class EditedText:
             why = f"it ended with {code}"
         except (OSError, ValueError) as error:
             why = cause(error)
+        kept = f"the text is in {self.path}" if self.path.exists() else f"it has removed {self.path}"
         raise InputError(
-            f"the editor {plain(editor, 100)}: {why}; nothing was written, and the text is in {self.path}",
+            f"the editor {plain(editor, 100)}: {why}; nothing was written, and {kept}",
             "set EDITOR to an editor that waits until its file is closed",
         )
 

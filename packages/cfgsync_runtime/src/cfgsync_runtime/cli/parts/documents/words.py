@@ -20,6 +20,12 @@ class Written(msgspec.Struct, frozen=True):
     revision: int
 
 
+class Deleted(msgspec.Struct, frozen=True):
+    """What a deletion answers: whether there was a document."""
+
+    deleted: bool
+
+
 class Shown(msgspec.Struct, frozen=True, rename="camel"):
     """A document; in a list without its data."""
 
