@@ -239,7 +239,7 @@ async def test_ro_9_a_generation_every_moment_leaves_nobody_behind() -> None:
             await asyncio.sleep(0.03)
         counts = [watched.changed.count(name) for name in NAMES[:9]]
         assert min(counts) >= 1
-        assert max(counts) - min(counts) <= 2, "they take turns by age"
+        assert 2 * min(counts) >= max(counts), "they take turns by age"
         await eventually(lambda: crowd.have("39") and record(source).whole)
         assert watched.most["default"] == 1
 
