@@ -238,7 +238,8 @@ async def test_ro_9_a_generation_every_moment_leaves_nobody_behind() -> None:
             await renew(materializer, str(number), source.parts.operator.renew)
             await asyncio.sleep(0.03)
         counts = [watched.changed.count(name) for name in NAMES[:9]]
-        assert max(counts) <= 2 * min(counts), "they take turns by age"
+        assert min(counts) >= 1
+        assert 2 * min(counts) >= max(counts), "they take turns by age"
         await eventually(lambda: crowd.have("39") and record(source).whole)
         assert watched.most["default"] == 1
 
