@@ -249,7 +249,7 @@ async def test_history_is_newest_first_and_a_rollback_is_a_new_version():
         _, found = await answer(session, "GET", f"{ONE}/history")
         assert [(one["version"], one["contentJson"], one["updatedBy"]) for one in found["entries"]] == [
             (4, "1", "anyone"),
-            (3, None, ""),
+            (3, None, "anyone"),
             (2, "2", "anyone"),
             (1, "1", "anyone"),
         ]
