@@ -16,6 +16,7 @@ from cfgsync_runtime.compose.document_server import serving_documents
 APP = "/v1/config/apps/lobby/envs/prod"
 ADMIN = "/v1/config/admin/apps/lobby/envs/prod"
 ONE = f"{ADMIN}/namespaces/game/documents/limits"
+NEW = {"namespace": "game", "configKey": "new", "contentJson": "2"}
 
 
 @asynccontextmanager
@@ -136,6 +137,7 @@ async def test_one_invalid_default_in_ten_is_400_and_none_of_the_ten_exists():
         ("PUT", ONE, {"headers": {"If-None-Match": "*"}}),
         ("PUT", f"{ONE}?expectedVersion=9", {}),
         ("POST", f"{ADMIN}/commit?expectedVersion=9", {}),
+        ("POST", f"{ADMIN}/documents", {"json": {**NEW, "expectedVersion": 9}}),
         ("DELETE", ONE, {"headers": {"If-Match": "9"}}),
         ("DELETE", ONE, {"json": {"expectedVersion": 9}}),
         ("DELETE", f"{ONE}/schema?expectedVersion=9", {}),
@@ -147,7 +149,7 @@ async def test_a_precondition_in_the_wrong_place_is_400_and_nothing_is_written(m
         "POST": {"writes": [{"namespace": "game", "configKey": "limits", "contentJson": "2"}]},
     }
     if method in bodies:
-        more = {**more, "json": bodies[method]}
+        more = {"json": bodies[method], **more}
     async with opened() as session:
         await put(session, "1")
         status, code, detail = await code_of(session, method, path, **more)
@@ -249,7 +251,7 @@ async def test_history_is_newest_first_and_a_rollback_is_a_new_version():
         _, found = await answer(session, "GET", f"{ONE}/history")
         assert [(one["version"], one["contentJson"], one["updatedBy"]) for one in found["entries"]] == [
             (4, "1", "anyone"),
-            (3, None, ""),
+            (3, None, "anyone"),
             (2, "2", "anyone"),
             (1, "1", "anyone"),
         ]

@@ -63,7 +63,8 @@ class ConfigRegistrationResult(msgspec.Struct, frozen=True):
 class ConfigStatus(msgspec.Struct, frozen=True):
     """How current a value is: the state of its reader, the version that was applied last, the seconds since a server
     confirmed it, and why it is not current, or `""`. `read` and `hinted` are the seconds since a read was answered, and since
-    the server, or a bus, said that there is news. None: never."""
+    the server, or a bus, said that there is news. None: never. After a degraded start `version` is that of the cache, and `age`
+    the time since it was written, until a server answers."""
 
     state: ReaderState
     version: str

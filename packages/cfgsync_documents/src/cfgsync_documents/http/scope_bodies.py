@@ -130,11 +130,12 @@ class Defaults(msgspec.Struct, frozen=True):
 
 
 class NewDocument(msgspec.Struct, frozen=True, rename="camel"):
-    """A document to create."""
+    """A document to create; an `expectedVersion` can only be 0, which says the same."""
 
     namespace: Word
     config_key: Key
     content_json: Content
+    expected_version: Annotated[int, msgspec.Meta(extra_json_schema={"enum": [0]})] | None = None
 
     @property
     def content(self) -> bytes:
@@ -188,6 +189,8 @@ def decode_as(kind: RequestBody[T], body: bytes) -> T:
     match decoded:
         case PutDocument(expected_version=expected) if expected is not None and expected < 1:
             raise InvalidRequest(400, POSITIVE)
+        case NewDocument(expected_version=expected) if expected:
+            raise InvalidRequest(400, "expectedVersion must be 0 for a new document; PUT replaces one")
         case Defaults(defaults=defaults):
             return msgspec.structs.replace(decoded, defaults=tuple(map(_tidied, defaults)))
         case Writes(writes=writes):
