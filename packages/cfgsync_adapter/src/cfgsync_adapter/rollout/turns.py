@@ -27,6 +27,7 @@ from .reverts import Reverts
 from .settlement import begun, late, passed, settled, without
 from .timing import TurnTimes
 from .words import OUTCOME, OUTCOMES, STATE, TURN, Asking, Fleet, GivenTurn, Outcome, Record, Step, Words
+from .written_turns import WrittenTurns
 
 BUCKET = "rollout"
 AGAIN = 1.0
@@ -84,10 +85,7 @@ class Turns(BucketMirror[Value]):
         self._moved = asyncio.Event()
         self._turn_times = TurnTimes(policy, clock)
         self._view = FleetView(publisher, acknowledgements, seen, is_held, others is None, self._turn_times)
-        self._is_shared = others is not None
-        self._written: set[str] = set()
-        """Nodes whose turn this server's last commit of it wrote, and that have not been given files since."""
-        self._to_write: set[str] = set()
+        self._written = WrittenTurns(is_needed=others is not None)
         self._well: set[str] = set()
         self._let_pass: set[str] = set()
         self.stored = Words()
@@ -120,21 +118,11 @@ class Turns(BucketMirror[Value]):
         if target is None or self.stored.record.generation > target.generation:
             return "kept"  # another server has published a newer one, which is being read
         found = answer(self.words, target, self.policy, asking)
-        if found == "files" and self._is_shared and asking.turn is not None and not asking.starts:
-            return self._once(asking.identifier)
+        has_turn = asking.turn is not None and not asking.starts and asking.identifier in self.stored.turns
+        if found == "files" and has_turn and not self._written.take(asking.identifier):
+            self._wake.set()
+            return "kept"
         return found
-
-    def _once(self, identifier: str) -> Answer:
-        """`files` once after each commit that wrote the node's turn: where other servers commit too, this one may not have
-        read yet that they have ended it."""
-        if identifier not in self.stored.turns:
-            return "files"  # everybody gets them
-        if identifier in self._written:
-            self._written.discard(identifier)
-            return "files"
-        self._to_write.add(identifier)
-        self._wake.set()
-        return "kept"
 
     def asked(self, asking: Asking, is_answered: bool) -> None:
         """A node that takes turns asks; its question `is_answered` at once, or held."""
@@ -250,19 +238,14 @@ class Turns(BucketMirror[Value]):
         started = begun(before, fleet.target)
         self._turn_times.follow(started.turns)
         well, let_pass = set(self._well), set(self._let_pass)
-        words = settled(
-            started, fleet, self.policy, {name for name in well if self._turn_times.is_baked(name)}
-        )
-        words = late(
-            words, self._turn_times.overdue(words.turns), fleet, self.policy, self._turn_times.deadline
-        )
+        times = self._turn_times
+        words = settled(started, fleet, self.policy, {name for name in well if times.is_baked(name)})
+        words = late(words, times.overdue(words.turns), fleet, self.policy, times.deadline)
         words = passed(words, let_pass)
         words = granted(words, fleet, self.policy, self._asking())
-        asked_again = set(self._to_write)
-        again = asked_again & words.turns.keys()
+        again = self._written.wanted & words.turns.keys()
         if again or words != started or (fleet.size and words != before):
             await self._commit(words, again)
-        self._to_write -= asked_again
         self._well -= {name for name in well if name not in words.turns}
         self._let_pass -= let_pass
         await self._after(words)
@@ -291,9 +274,7 @@ class Turns(BucketMirror[Value]):
             step = msgspec.structs.replace(step, state=since)
         before = self.stored.record
         await self.commit(step.writes(), expected={STATE: self._revisions.get(STATE, 0)})
-        if self._is_shared:
-            self._written |= {name for name, turn in step.turns.items() if turn is not None}
-            self._on_step(list(self._written))
+        self._on_step(self._written.add(name for name, turn in step.turns.items() if turn is not None))
         for one in step.outcomes:
             kind = "reverted" if one.words.startswith("reverted") else one.words.replace(" ", "_")
             self.outcomes[kind] += 1

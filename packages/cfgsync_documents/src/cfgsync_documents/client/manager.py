@@ -119,10 +119,9 @@ class ConfigManager:
         """
         scope = Scope.checked(app, env)
         name = DocumentName.checked(scope, definition.namespace, definition.key)
+        failed = "Config bootstrap failed"
         if self._is_closed:
-            raise ConfigRegistrationException(
-                "Config bootstrap failed", definition, app, env, "the manager was closed"
-            )
+            raise ConfigRegistrationException(failed, definition, app, env, "the manager was closed")
         if id(definition) in self._places:
             return ConfigRegistrationResult("ALREADY_REGISTERED", "definition_already_registered")
         followed = self._followed(scope)
@@ -147,7 +146,7 @@ class ConfigManager:
             return ConfigRegistrationResult("READY")
         if startup_mode is ConfigStartupMode.FAIL_CLOSED or bootstrap.cancelled():
             await self._forget(definition)
-            words = "Config bootstrap failed" if why else "Config bootstrap left binding uninitialized"
+            words = failed if why else "Config bootstrap left binding uninitialized"
             raise ConfigRegistrationException(words, definition, app, env, why or binding.error)
         if not why:
             return ConfigRegistrationResult("NOT_READY", "binding_not_initialized")
@@ -209,8 +208,7 @@ class ConfigManager:
         redis_url: str | None = None,
     ) -> AsyncIterator[ResultCache]:
         """A cache of results while the context lasts. The scope's document `cfgsync/kinds` says how long each kind may be used,
-        and the server's stream expires kinds at once. With `redis_url` (extra `redis`), several processes share the results that
-        JSON can hold."""
+        and the server's stream expires kinds at once. With `redis_url` (extra `redis`), processes share what JSON can hold."""
         cache = ResultCache(max_results=max_results)
         if redis_url is not None:
             from .redis_results import RedisResults  # an extra
@@ -235,14 +233,13 @@ class ConfigManager:
 
     def status(self, definition: ConfigDefinition[Any]) -> ConfigStatus:
         """How current the value is. Raises `ConfigNotRegistered`."""
-        binding = self._binding(definition)
+        binding, now = self._binding(definition), time.monotonic()
         _, followed, _ = self._places[id(definition)]
         view, reader = followed.view, followed.reader
-        now = time.monotonic()
         read, hinted = (None if at is None else now - at for at in (view.read_at, view.hinted_at))
         state = reader.state if followed.is_running else ReaderState.NEW
-        version = str(view.known or view.started_from)
-        return ConfigStatus(state, version, view.age(), binding.error or reader.why, read, hinted)
+        why, version = binding.error or reader.why, str(view.known or view.started_from)
+        return ConfigStatus(state, version, view.age(), why, read, hinted)
 
     async def _bootstrap(self, followed: FollowedScope, key: str, within: float) -> str:
         """Send the default, start to follow, and bind what is read; why it failed, or `""`."""
@@ -261,9 +258,7 @@ class ConfigManager:
                     await asyncio.sleep(pause)
                     pause = min(RETRY_AT_MOST, 2 * pause)
             if followed.is_running and self._hints is not None:
-                followed.reader.hint(
-                    "a definition was registered"
-                )  # no read is held that would end by itself
+                followed.reader.hint("a definition was registered")  # no held read ends by itself
             await followed.start()
             await view.reached(revision)
 
@@ -281,16 +276,14 @@ class ConfigManager:
     def _followed(self, scope: Scope) -> FollowedScope:
         if scope not in self._scopes:
             file = None if self._cache is None else SnapshotFile(self._cache, scope)
-            self._scopes[scope] = FollowedScope(
-                ScopeView(scope, self._transport, file), self._interval, self._hints
-            )
+            view = ScopeView(scope, self._transport, file)
+            self._scopes[scope] = FollowedScope(view, self._interval, self._hints)
         return self._scopes[scope]
 
     async def _forget(self, definition: ConfigDefinition[Any]) -> None:
         _, followed, key = self._places.pop(id(definition))
-        view = followed.view
-        view.bindings.pop(key, None)
-        view.unsent.discard(key)
+        followed.view.bindings.pop(key, None)
+        followed.view.unsent.discard(key)
         await self._leave(followed)
 
     async def _leave(self, followed: FollowedScope) -> None:

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from msgspec import UNSET
-
 from cfgsync_adapter.status import GenerationSummary
 from cfgsync_core import Condition, FleetStatus
-from cfgsync_core.wire import NODE_STATES, RolloutStatus
+from cfgsync_core.wire import NODE_STATES
 
-from .formatting import badge, chips, many, node_link, number, section, spelled
+from .formatting import badge, chips, many, number, section, spelled
 from .grid import grid
 from .history import generations
 from .markup import Child, Markup, el, query
 from .node import MISSING_SHOWN
+from .rollout import rollout
 from .scan import FleetScan, is_cut, missing_names
 from .table import NodeTable, table
 
@@ -32,7 +31,7 @@ def overview(fleet: FleetScan, nodes: NodeTable, heads: Sequence[GenerationSumma
         _certificate(fleet.status),
         _servers(fleet.status),
         _why(fleet.status),
-        _rollout(fleet.status),
+        rollout(fleet.status),
         _counts(fleet, nodes.state, static),
         table(nodes),
         grid(fleet, nodes.find),
@@ -171,49 +170,6 @@ def _servers(status: FleetStatus) -> Markup:
         f"{'; '.join(one.words for one in servers)}.",
         class_="card note bad" if bad else "card note",
         hidden=len(servers) < 2,
-    )
-
-
-def _rollout(status: FleetStatus) -> Markup:
-    """How a change reaches the nodes that take turns."""
-    found = status.rollout or RolloutStatus(state="idle", generation="")
-    whole = max(found.of, 1)
-    done = _BAR * found.through // whole
-    moving = _BAR * (found.through + found.in_transition) // whole
-    failed = [
-        el("li", node_link(one.identifier), f": {one.reason}", " (left behind)" if one.left_behind else None)
-        for one in found.failed[:MISSING_SHOWN]
-    ]
-    more = len(found.failed) - len(failed)
-    return section(
-        "rollout",
-        el("h2", "Rollout ", el("small", f"generation {number(found.generation)}")),
-        el(
-            "p",
-            el("b", found.sentence.partition(": ")[2], class_="words"),
-            class_="bad" if found.state == "halted" else None,
-        ),
-        el(
-            "svg",
-            el("rect", width=_BAR, height=8, class_="rest"),
-            el("rect", width=moving, height=8, class_="served"),
-            el("rect", width=done, height=8, class_="applied"),
-            viewBox=f"0 0 {_BAR} 8",
-            preserveAspectRatio="none",
-            class_="stripe",
-            role="img",
-            aria_label=f"{found.through} of {found.of} nodes through",
-        ),
-        el(
-            "p",
-            "In transition: ",
-            [[", " if at else None, node_link(name)] for at, name in enumerate(found.on_it)],
-        )
-        if found.on_it
-        else None,
-        el("h3", f"Failed: {many(len(found.failed), 'node')}") if failed else None,
-        el("ul", failed, el("li", f"and {more:,} more") if more > 0 else None) if failed else None,
-        hidden=status.rollout is UNSET or (found.state == "idle" and not found.failed),
     )
 
 

@@ -109,16 +109,16 @@ class Command:
     def end(self, number: int) -> None:
         """Send the program and all that it started a signal that asks them to end. From now on the program is neither
         restarted nor killed; after `grace` seconds one line says that it still runs."""
-        if not self._ending:
-            self.is_ending()
+        self.is_ending()
         self._to_all(number)
 
     def is_ending(self) -> None:
         """As `end`, when the program has got its signal already."""
-        if not self._ending:
-            self._ending = True
-            self._overdue = asyncio.get_running_loop().call_later(self._grace, self._is_overdue)
-            self._look.set()
+        if self._ending:
+            return
+        self._ending = True
+        self._overdue = asyncio.get_running_loop().call_later(self._grace, self._is_overdue)
+        self._look.set()
 
     async def run(self) -> int:
         """Start the program and return its exit code as a shell would: 128 + n for a signal, 127 for an unknown command,
@@ -147,15 +147,11 @@ class Command:
                 self.outcome = f"ended {_how(self._ended.result())}"
                 return shell_code(self._ended.result())
             if self._told and not self._ending:
-                told = self._taken()  # a change from now on is told again
+                told, self._told = self._told, []  # a change from now on is told again
                 code = await self._change(told)
                 self._answer(told)
                 if code is not None:
                     return code
-
-    def _taken(self) -> list[asyncio.Future[None]]:
-        told, self._told = self._told, []
-        return told
 
     async def _change(self, told: list[asyncio.Future[None]]) -> int | None:
         """Signal or restart the program; its exit code when it has ended for good. `told` gets what a restart also tells."""
@@ -164,7 +160,8 @@ class Command:
             code = await self._end()
             if self._ending:
                 return code
-            told += self._taken()  # the new program reads what changed while the old one ended
+            told += self._told  # the new program reads what changed while the old one ended
+            self._told = []
             if (failed := self._start()) is not None:
                 return failed
         self._running()
