@@ -47,7 +47,7 @@ positive_data_acceptance.expected-statuses = ["2xx", "304", "404", "409", "412",
 
 # which paths a file may have, which generations are held, and what a token of each role has, is more than a schema can say
 [[operations]]
-include-path-regex = "^/(admin/generations|admin/snapshot|admin/token/create|node/replace)$"
+include-path-regex = "^/(admin/generations|admin/snapshot|admin/token/create|admin/rollout|node/replace)$"
 [operations.checks]
 positive_data_acceptance.expected-statuses = ["2xx", "404", "422"]
 """

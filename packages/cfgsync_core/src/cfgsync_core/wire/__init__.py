@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from .headers import JOIN_TOKEN as JOIN_TOKEN
     from .headers import NEXT as NEXT
     from .headers import NEXT_SECRET as NEXT_SECRET
-    from .headers import NODE_SECRET as NODE_SECRET
     from .headers import TURN as TURN
     from .headers import Mark as Mark
     from .headers import Turn as Turn

@@ -25,6 +25,9 @@ _Generation: TypeAlias = Annotated[
     ),
 ]
 _Digest: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"pattern": "^sha256-[0-9a-f]{64}$"})]
+_Group: TypeAlias = Annotated[
+    str, msgspec.Meta(extra_json_schema={"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"})
+]
 
 MAX_DRIFTED: Final = 10
 MAX_PATH: Final = 1024  # characters of one of these paths
@@ -44,7 +47,7 @@ class GenerationAcknowledgement(StaticAcknowledgement, frozen=True, kw_only=True
     """An acknowledgement to a source with generations. `group`: the node takes turns in this group."""
 
     generation: _Generation
-    group: str | None = None
+    group: _Group | None = None
 
 
 class _Body(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -56,7 +59,7 @@ class _Body(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     status: Literal["applied", "failed"]
     reason: str | None = None
     drifted: tuple[str, ...] = ()
-    group: str | None = None
+    group: _Group | None = None
 
 
 class Acknowledgement(msgspec.Struct, frozen=True):

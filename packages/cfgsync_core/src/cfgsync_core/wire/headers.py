@@ -13,9 +13,6 @@ from .limits import MAX_GROUP_NAME, MAX_KEEPALIVE, MAX_WAIT
 
 ACCEPT_EXTENDED: Final = "base64, mode"
 
-NODE_SECRET: Final = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")
-"""What `Authorization: Bearer` can carry (RFC 6750), and nobody guesses."""
-
 ACCEPT = "Cfgsync-Accept"
 GENERATION = "Cfgsync-Generation"
 JOIN_TOKEN = "Cfgsync-Join-Token"

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from cfgsync_core import ChangeHints, Conflict, NodeRegistration, RevisionedStore, Unavailable
 from cfgsync_core.follow import BucketMirror
 from cfgsync_core.server import Call, Principal, Reply, Route, refusal
-from cfgsync_core.wire import JOIN_TOKEN, NEXT_SECRET, NODE_SECRET, NodeRequest
+from cfgsync_core.wire import JOIN_TOKEN, NEXT_SECRET, NodeRequest
 
 from .tokens.credentials import Binding, Credential, bearer_of, credentials, hash_of
 from .tokens.joining import Joining, JoiningNodes, conflict
@@ -26,9 +26,6 @@ from .tokens.tokens import Tokens
 REBIND: Final = "an operator re-binds the name by evicting it: cfgsync node evict"
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _NO_HASH: Final = "0" * 64
-_UNFIT: Final = (
-    "a node's secret has 16 to 512 characters of A-Z a-z 0-9 . _ ~ + / = -; openssl rand -hex 32 makes one"
-)
 
 
 class Identities:
@@ -110,7 +107,8 @@ class Identities:
         name, secret = call.value.identifier, bearer_of(call.headers.get("Authorization"))
         if isinstance(call.value, NodeRegistration):
             if not _HASH.fullmatch(call.headers.get(NEXT_SECRET, _NO_HASH)):
-                return _malformed(f"{NEXT_SECRET} is not the SHA-256 of a secret, 64 hexadecimal digits")
+                why = f"{NEXT_SECRET} is not the SHA-256 of a secret, 64 hexadecimal digits"
+                return refusal(400, "invalid_request", why)
             return await self._claim(name, secret, call) or await self._registered(name, secret, route, call)
         reads = isinstance(call.value, NodeRequest)
         refused = self._refused(name, secret)
@@ -185,13 +183,10 @@ class Identities:
         if mine is None or bound is None or not bound.has(mine):
             await self._mirror.look_up(identifier)
             bound = self._claimed(identifier)
-        if secret is None or mine is None:
+        if mine is None:
             return None if bound is None and self._anonymous else _unauthorized(identifier)
         token = call.headers.get(JOIN_TOKEN)
-        is_fit = NODE_SECRET.fullmatch(secret) is not None  # a name that is bound to one that is not keeps it
         if bound is None:
-            if not is_fit:
-                return _malformed(_UNFIT)
             if self._requires_tokens:
                 return await self._joining.join(Joining(identifier, mine, token, address=call.caller_address))
             try:
@@ -201,8 +196,6 @@ class Identities:
                 bound = self._bound(identifier)
         if bound is not None and bound.has(mine):
             return None
-        if not is_fit:
-            return conflict(identifier)
         if self._rebind:
             await self._mirror.commit({identifier: Binding(mine)})
             self.rebound[identifier] += 1
@@ -244,10 +237,6 @@ async def opened_identities(
 
 async def _never(identifier: str) -> bool:
     return False
-
-
-def _malformed(why: str) -> Reply:
-    return refusal(400, "invalid_request", why)
 
 
 def _unauthorized(identifier: str) -> Reply:

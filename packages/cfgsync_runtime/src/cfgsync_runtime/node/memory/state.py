@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -26,12 +27,13 @@ from cfgsync_artifacts import (
 )
 from cfgsync_core import NodeArtifactsPayload
 from cfgsync_core.node import Verify
-from cfgsync_core.wire import NODE_SECRET, decode_payload
+from cfgsync_core.wire import decode_payload
 
 from .sealed_file import NoFile, read, sealed, unsealed
 
 SECRET_BYTES = 32
 
+_SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")  # what `Authorization: Bearer` can carry (RFC 6750)
 PRIVATE = 0o600
 _MAX_SECRET_FILE_BYTES = 4096
 NO_SECRET_FILE: Final = (
@@ -81,7 +83,7 @@ def warn(sentence: str) -> None:
 
 def _secret_in(found: bytes | None) -> str | None:
     text = (found or b"").decode("ascii", "replace").removesuffix("\n").removesuffix("\r")
-    return text if NODE_SECRET.fullmatch(text) else None
+    return text if _SECRET.fullmatch(text) else None
 
 
 class NodeState:
