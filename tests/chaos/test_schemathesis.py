@@ -49,7 +49,7 @@ positive_data_acceptance.expected-statuses = ["2xx", "304", "404", "409", "412",
 [[operations]]
 include-path-regex = "^/(admin/generations|admin/snapshot|admin/token/create|admin/rollout|node/replace)$"
 [operations.checks]
-positive_data_acceptance.expected-statuses = ["2xx", "404", "422"]
+positive_data_acceptance.expected-statuses = ["2xx", "404", "409", "422"]
 """
 LEFT_OUT = ("/watch", "/v1/config/watch", "/admin/renew")
 """Two do not end, and each of the other is a run of the materializer."""

@@ -14,6 +14,7 @@ from cfgsync_documents import DocumentName
 from cfgsync_documents.document import Scope
 from cfgsync_documents.http.kind_stream import KindStreams, _event
 from cfgsync_documents.service import Documents
+from cfgsync_documents.service.scope_mirror import NO_STATE
 from cfgsync_runtime.compose.document_server import serving_documents
 from tests.documents.test_by_scope import ADMIN, answer, code_of, opened, put
 from tests.documents.test_two_servers import LostHints, two
@@ -98,9 +99,12 @@ async def test_an_unknown_kind_cannot_be_busted_and_a_wrong_scope_is_400():
 
 
 def test_an_event_is_one_event_whatever_its_name_is():
-    piece = _event("config.a\r\nevent: b\n\ndata: {}\u2028.updated.v1", Scope("a", "b"), "x\ny", None)
-    lines = [b"event: config.aevent: bdata: {}.updated.v1", b'data: {"app":"a","env":"b","kind":"x\\ny"}']
-    assert piece.split(b"\n") == [*lines, b"", b""]
+    now = NO_STATE
+    piece = _event("config.a\r\nevent: b\n\ndata: {}\u2028.updated.v1", Scope("a", "b"), "x\ny", now)
+    name, data, *rest = piece.split(b"\n")
+    assert name == b"event: config.aevent: bdata: {}.updated.v1"
+    assert json.loads(data.removeprefix(b"data: "))["kind"] == "x\ny"
+    assert rest == [b"", b""]
 
 
 async def test_every_bust_is_a_version_of_its_own():

@@ -572,14 +572,14 @@ async def test_an_application_follows_a_restored_backup_and_a_wiped_store_withou
         shutil.copy(backup, database)
         async with served() as url:
             await until(60)
-            assert "history was lost: read " in caplog.text
+            await eventually(lambda: "history was lost: read " in caplog.text)
             assert "cfgsync store new-epoch" in caplog.text
             await put(url, 63)
             await until(63)
         database.unlink()
         async with served() as url:
             await until(50)
-            assert "nothing is there any more" in caplog.text
+            await eventually(lambda: "nothing is there any more" in caplog.text)
             await put(url, 64)
             await until(64)
         assert not [line for line in caplog.records if line.levelname == "ERROR"]
