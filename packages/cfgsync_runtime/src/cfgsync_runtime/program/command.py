@@ -35,9 +35,8 @@ class Command:
     """`words` as a child process. Use it from the main thread's event loop only: the kernel ties the program's life to the
     thread that starts it.
 
-    A change sends the signal `reload`; None restarts the program. `changing` is called before that, `running` after it and
-    after the start; `say` gets a sentence about a program that does not end in time. `environment` replaces ours. `shares`:
-    the program stays in our process group. `output` knows what it writes.
+    A change sends the signal `reload`; None restarts the program. `changing` is called before that, `running` after it and the
+    start; `say` gets a sentence when it does not end in time. `shares`: it stays in our group. `output` knows what it writes.
     """
 
     def __init__(
