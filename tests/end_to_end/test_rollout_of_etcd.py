@@ -83,6 +83,7 @@ def free_ports(number: int) -> list[int]:
             one.close()
 
 
+@pytest.mark.timed  # six etcds with an election at each restart
 def test_a_sixth_etcd_joins_and_a_bad_flag_is_taken_back_while_a_writer_writes(place: Place) -> None:
     server = place.serve("etcd_cluster:EtcdCluster", "--store", "memory:", cwd=HERE)
     ports = free_ports(12)
@@ -117,32 +118,35 @@ def test_a_sixth_etcd_joins_and_a_bad_flag_is_taken_back_while_a_writer_writes(p
     writer.start()
     eventually(lambda: writer.written > 10)
 
-    # a sixth joins, so each of the five restarts with another --initial-cluster
-    added = {"peerURLs": [f"http://127.0.0.1:{peers['n6']}"]}
-    # etcd refuses it until its members have been connected for five seconds
-    eventually(lambda: ask(clients["n1"], "/v3/cluster/member/add", added, within=30.0) == 200)
-    start("n6", state="existing")
-    eventually(lambda: through(6))
-    eventually(lambda: ask(clients["n6"], "/health") == 200)
-    assert all("n6=" in (place.current(name) / "flags").read_text() for name in names)
-    joined = writer.longest_gap, writer.most_down
+    try:
+        # a sixth joins, so each of the five restarts with another --initial-cluster
+        added = {"peerURLs": [f"http://127.0.0.1:{peers['n6']}"]}
+        # etcd refuses it until its members have been connected for five seconds
+        eventually(lambda: ask(clients["n1"], "/v3/cluster/member/add", added, within=30.0) == 200)
+        start("n6", state="existing")
+        eventually(lambda: through(6), within=180.0)
+        eventually(lambda: ask(clients["n6"], "/health") == 200)
+        assert all("n6=" in (place.current(name) / "flags").read_text() for name in names)
+        joined = writer.longest_gap, writer.most_down
 
-    # a flag that etcd does not know
-    say("--logger=zap", "--no-such-flag=1")
-    eventually(lambda: server.status()["rollout"]["state"] == "halted")
-    (failed,) = [one["identifier"] for one in server.status()["rollout"]["failed"]]
-    code, said = operate("status")
-    assert (code, "flag provided but not defined: -no-such-flag" in said) == (1, True), said
-    eventually(lambda: ask(clients[failed], "/health") == 200)
-    assert all("no-such" not in (place.current(name) / "flags").read_text() for name in names)
-    code, said = operate("revert")
-    assert code == 0, said
-    eventually(lambda: through(6))
+        # a flag that etcd does not know
+        say("--logger=zap", "--no-such-flag=1")
+        eventually(lambda: server.status()["rollout"]["state"] == "halted")
+        (failed,) = [one["identifier"] for one in server.status()["rollout"]["failed"]]
+        code, said = operate("status")
+        assert (code, "flag provided but not defined: -no-such-flag" in said) == (1, True), said
+        eventually(lambda: ask(clients[failed], "/health") == 200)
+        assert all("no-such" not in (place.current(name) / "flags").read_text() for name in names)
+        code, said = operate("revert")
+        assert code == 0, said
+        eventually(lambda: through(6), within=180.0)
 
-    written = writer.written
-    eventually(lambda: writer.written > written + 10)
-    writer.has_ended.set()
-    writer.join()
+        written = writer.written
+        eventually(lambda: writer.written > written + 10)
+    finally:
+        print(server.status().get("rollout"))
+        writer.has_ended.set()
+        writer.join()
     print(f"{writer.written} keys, the longest gap {writer.longest_gap:.2f} s, {joined} with the sixth")
     assert writer.most_down == 1, "two members were away at once"
     assert writer.longest_gap < 10, "longer than elections take"
