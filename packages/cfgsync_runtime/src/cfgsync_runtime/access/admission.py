@@ -100,7 +100,8 @@ class Admission(LocalOperators):
         if route.access == "node" and self._identities is not None:
             return await self._identities.answer(route, call)
         reply = await route.handler(call)
-        if route.scope is None or route.method != "GET":
+        lasts = "Prefer" in call.headers or reply.stream is not None or reply.converse is not None
+        if route.scope is None or route.method != "GET" or not lasts:
             return reply
         return judged_again(reply, partial(self.before_body, route, call))
 
