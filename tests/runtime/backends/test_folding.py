@@ -421,6 +421,34 @@ async def test_no_flipped_bit_above_the_fold_is_served_as_truth(path, tmp_path):
     assert min(found.values()) > 15, "too few flips met anything: the test proved little"
 
 
+async def test_no_flipped_bit_where_buckets_are_found_makes_one_look_never_written(path, tmp_path):
+    async with SqliteStore(path, factory=refusing(NEVER_FOLDS)) as store:
+        await store.commit("b", {"a": b"1"})
+        truth = await everything(store)
+    whole = Path(path).read_bytes()
+    pages = look(path, "select rootpage from sqlite_schema where tbl_name = 'bucket'")
+    assert len(pages) == 2, "the table and its index"
+    refused = 0
+    for (page,) in pages:
+        start = 4096 * (page - 1)
+        for position in (
+            *range(start, start + 12),
+            *range(start + 4084, start + 4096),
+        ):  # its header, its cell
+            for bit in range(8):
+                flipped = bytearray(whole)
+                flipped[position] ^= 1 << bit
+                for read_only in (True, False):
+                    other = tmp_path / f"{position}-{bit}-{read_only}.db"
+                    other.write_bytes(flipped)
+                    try:
+                        async with SqliteStore(str(other), read_only=read_only) as store:
+                            assert await everything(store) == truth, f"byte {position}, bit {bit}"
+                    except (StoreRefused, Unavailable):
+                        refused += 1
+    assert refused > 100, "too few flips met anything: the test proved little"
+
+
 # Kills
 
 

@@ -43,12 +43,23 @@ class Bucket(msgspec.Struct):
 
 
 def read_bucket(connection: sqlite3.Connection, path: str, name: str) -> Bucket:
+    """Raises `StoreDamaged`. A bucket that the index does not have is looked for in the table, too: a flipped bit in the
+    index must not look like a bucket that was never written."""
     row = connection.execute(f"{_SELECT} where name = ?", (name,)).fetchone()
-    return Bucket(name) if row is None else _checked(path, row)
+    if row is not None:
+        return _checked(path, row)
+    if connection.execute("select 1 from bucket not indexed where name = ?", (name,)).fetchone():
+        raise damaged(path, f"its index of buckets has lost {name!r}")
+    return Bucket(name)
 
 
 def read_buckets(connection: sqlite3.Connection, path: str) -> dict[str, Bucket]:
-    return {row[1]: _checked(path, row) for row in connection.execute(f"{_SELECT} order by name").fetchall()}
+    """Every bucket, sorted by name. Raises `StoreDamaged`, also when the table and its index differ."""
+    rows = sorted(connection.execute(f"{_SELECT} not indexed").fetchall(), key=lambda row: row[1])
+    index = connection.execute("select name from bucket indexed by sqlite_autoindex_bucket_1 order by name")
+    if [row[1] for row in rows] != [name for (name,) in index.fetchall()]:
+        raise damaged(path, "its table of buckets and the index of it differ")
+    return {row[1]: _checked(path, row) for row in rows}
 
 
 def insert_bucket(connection: sqlite3.Connection, bucket: Bucket) -> None:
