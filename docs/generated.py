@@ -28,7 +28,8 @@ from cfgsync_core.wire import limits as wire_limits
 from cfgsync_core.wire.protocol import CODE, STATUS
 from cfgsync_runtime.access.tokens.credentials import credentials
 from cfgsync_runtime.access.tokens.tokens import Tokens
-from cfgsync_runtime.cli import app, client_dropin
+from cfgsync_runtime.cli import app
+from cfgsync_runtime.cli.dropins import client as client_dropin
 from cfgsync_runtime.compose.fleet_server import fleet_routes
 from cfgsync_runtime.metrics.endpoint import metrics_routes
 from cfgsync_runtime.metrics.observed import Observed

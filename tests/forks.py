@@ -30,8 +30,8 @@ from typing import Any
 BIN = Path(sys.executable).parent
 ENTRIES = {
     "cfgsync": "cfgsync_runtime.cli",
-    "cfgsync-server": "cfgsync_runtime.cli.server_dropin",
-    "cfgsync-client": "cfgsync_runtime.cli.client_dropin",
+    "cfgsync-server": "cfgsync_runtime.cli.dropins.server",
+    "cfgsync-client": "cfgsync_runtime.cli.dropins.client",
 }
 """The module whose `main` a console script of ours calls."""
 

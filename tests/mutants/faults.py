@@ -260,7 +260,7 @@ FAULTS: tuple[Fault, ...] = (
             ),
         ),
         (
-            "tests/core/node/test_watch.py"
+            "tests/core/node/watch/test_node_watch.py"
             "::test_a_slow_server_is_given_time_for_an_acknowledgement_and_hears_it_once",
         ),
     ),

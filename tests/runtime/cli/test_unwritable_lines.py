@@ -233,7 +233,7 @@ def test_a_name_in_the_payload_is_utf_8_on_disk_whatever_the_locale_is(
 def test_the_originals_client_ends_right_without_anybody_who_reads(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
-    client = "from cfgsync_runtime.cli.client_dropin import main; main()"
+    client = "from cfgsync_runtime.cli.dropins.client import main; main()"
     with ScriptedServer(ready) as server:
         for close in ("<&- >&- 2>&-", ">/dev/full 2>&1"):
             done = subprocess.run(

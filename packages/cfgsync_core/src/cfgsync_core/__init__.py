@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .node.server_url import ServerUrl as ServerUrl
     from .node.trust.server import InvalidTrust as InvalidTrust
     from .node.trust.server import Trust as Trust
-    from .node.watch import NodeWatch as NodeWatch
+    from .node.watch.node_watch import NodeWatch as NodeWatch
     from .server.bundle import InvalidBundle as InvalidBundle
     from .server.bundle import NodeArtifactsBundle as NodeArtifactsBundle
     from .server.bundle import NodeArtifactsBundleEntry as NodeArtifactsBundleEntry

@@ -1,6 +1,6 @@
 """What a reader keeps in step: a View has content and can read its source.
 
-A node's view is in `node/watch.py`, a server's view of a bucket is `BucketView`.
+A node's view is in `node/watch/node_watch.py`, a server's view of a bucket is `BucketView`.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .trust.server import why_unverified as why_unverified
     from .trust.signature import NotSigned as NotSigned
     from .trust.signature import Verify as Verify
-    from .turn import NodeTurn as NodeTurn
-    from .turn import RefusedFiles as RefusedFiles
+    from .watch.turn import NodeTurn as NodeTurn
+    from .watch.turn import RefusedFiles as RefusedFiles
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

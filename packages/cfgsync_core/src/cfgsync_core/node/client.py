@@ -27,7 +27,7 @@ from .requests import PATIENCE, Lost, Request, acknowledge_request, node_request
 from .server_url import ServerUrl
 from .trust.server import Trust
 from .trust.signature import Verify
-from .watch import NodeWatch
+from .watch.node_watch import NodeWatch
 
 if TYPE_CHECKING:
     import ssl

@@ -25,12 +25,12 @@ from cfgsync_core import (
     Trust,
 )
 
-from ..errors import InputError
-from ..node.ending import EXIT, Ending
-from ..node.fetch import fetch
-from ..node.outputs import ArtifactOutputMap, Placeable, Plan
-from .parts.messages import WaitingLine, fail, note
-from .parts.unfailing_stream import open_standard_descriptors, unfailing
+from ...errors import InputError
+from ...node.ending import EXIT, Ending
+from ...node.fetch import fetch
+from ...node.outputs import ArtifactOutputMap, Placeable, Plan
+from ..parts.messages import WaitingLine, fail, note
+from ..parts.unfailing_stream import open_standard_descriptors, unfailing
 
 USAGE: Final = """\
 Usage: cfgsync-client

@@ -10,15 +10,15 @@ from __future__ import annotations
 import random as _random
 from collections.abc import Awaitable, Callable, Sequence
 
-from ..follow.acceptance import Alarm
-from ..follow.clock import Clock
-from ..follow.reconciler import Reconciler
-from ..follow.timing import INTERVAL, ReaderState
-from ..store.contract import Version
-from ..wire.registration import NodeRegistration
-from .acknowledger import Transport
-from .outcomes import AppliedFiles, Fetched
-from .trust.signature import Verify
+from ...follow.acceptance import Alarm
+from ...follow.clock import Clock
+from ...follow.reconciler import Reconciler
+from ...follow.timing import INTERVAL, ReaderState
+from ...store.contract import Version
+from ...wire.registration import NodeRegistration
+from ..acknowledger import Transport
+from ..outcomes import AppliedFiles, Fetched
+from ..trust.signature import Verify
 from .turn import NodeTurn
 from .watched_node import ANSWER_WITHIN, WatchedNode
 

@@ -8,7 +8,7 @@ from cfgsync_core import AppliedFiles, Fetched, NodeRegistration, NodeWatch, Ver
 from cfgsync_core.node import NodeTurn, RefusedFiles
 from cfgsync_core.node.received_answer import ReceivedAnswer
 from cfgsync_core.node.requests import Request
-from tests.core.node.test_watch import EPOCH, ONE, Server, of, until
+from tests.core.node.watch.test_node_watch import EPOCH, ONE, Server, of, until
 
 NODE = NodeRegistration("node-1", "127.0.0.1")
 

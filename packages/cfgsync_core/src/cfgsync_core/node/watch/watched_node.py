@@ -12,19 +12,19 @@ import msgspec
 
 from cfgsync_artifacts import CfgsyncError
 
-from ..follow.acceptance import Alarm, Away, Same, Steps, Whole, judge
-from ..follow.view import Ask
-from ..store.contract import NEVER, Version
-from ..text import plain
-from ..wire.registration import NodeRegistration
-from .acknowledger import Acknowledger, Transport
-from .answers import Meaning, Registered, Retry, read
-from .hold import NOTICED, SHORTEST, Hold
+from ...follow.acceptance import Alarm, Away, Same, Steps, Whole, judge
+from ...follow.view import Ask
+from ...store.contract import NEVER, Version
+from ...text import plain
+from ...wire.registration import NodeRegistration
+from ..acknowledger import Acknowledger, Transport
+from ..answers import Meaning, Registered, Retry, read
+from ..hold import NOTICED, SHORTEST, Hold
+from ..outcomes import AppliedFiles, Current, Fetched, Untrusted
+from ..received_answer import RequestContext
+from ..requests import HOLD, Lost, node_request, promise_of, register_request
+from ..trust.signature import Verify
 from .interruptible import unless
-from .outcomes import AppliedFiles, Current, Fetched, Untrusted
-from .received_answer import RequestContext
-from .requests import HOLD, Lost, node_request, promise_of, register_request
-from .trust.signature import Verify
 from .turn import NodeTurn
 
 ANSWER_WITHIN: Final = 60.0  # s for a whole answer, beyond what it may be held

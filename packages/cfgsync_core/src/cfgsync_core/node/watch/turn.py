@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from ..wire.headers import Turn
+from ...wire.headers import Turn
 
 
 class RefusedFiles(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from typing import Final
 
 from cfgsync_artifacts import CfgsyncError
 
-from .parts.messages import fail, not_installed, note
+from ..parts.messages import fail, not_installed, note
 
 USAGE: Final = """\
 Usage: cfgsync-server CONFIG
@@ -23,7 +23,7 @@ from the environment (CFGSYNC_SERVE_HOST, CFGSYNC_STORE, …) is taken here too.
 
 def main() -> None:
     """Run, and end the process with its exit code."""
-    from .parts.unfailing_stream import make_stdout_unfailing, open_standard_descriptors, unfailing
+    from ..parts.unfailing_stream import make_stdout_unfailing, open_standard_descriptors, unfailing
 
     if os.getpid() == 1:  # the kernel drops a signal to PID 1 that has no handler
         signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
@@ -50,12 +50,12 @@ def run(arguments: Sequence[str]) -> int:
         what = f"it was given {' '.join(arguments)[:100]!r}" if arguments else "none was given"
         return fail(2, f"Error: cfgsync-server takes one server file, {what}", "Usage: cfgsync-server CONFIG")
     # imported here: --help needs no pydantic and no aiohttp
-    from ..access.insecure import is_loopback
+    from ...access.insecure import is_loopback
 
     try:
-        from ..settings.serve_settings import ServeSettings
-        from ..settings.settings_reader import read_serve_settings
-        from .parts.serve.server_run import serve
+        from ...settings.serve_settings import ServeSettings
+        from ...settings.settings_reader import read_serve_settings
+        from ..parts.serve.server_run import serve
     except ModuleNotFoundError as error:
         return not_installed(error, "Error: ")
 

@@ -20,7 +20,7 @@ import pytest
 from cfgsync_artifacts import ArtifactFile, ArtifactSet
 from cfgsync_core import RegistrationPayload, StaticConfigSource
 from cfgsync_runtime import ServerCertificate, serving_source
-from cfgsync_runtime.cli.client_dropin import OriginalOutputs, read_environment
+from cfgsync_runtime.cli.dropins.client import OriginalOutputs, read_environment
 from cfgsync_runtime.errors import InputError
 from cfgsync_runtime.testing.served import Served
 from tests.certificates import Authority
@@ -429,7 +429,7 @@ def test_ctrl_c_ends_it_without_a_traceback(started: Start) -> None:
 def test_a_whole_run_loads_no_event_loop_no_command_line_library_and_no_validator(tmp_path: Path) -> None:
     program = """
         import sys
-        from cfgsync_runtime.cli.client_dropin import run
+        from cfgsync_runtime.cli.dropins.client import run
 
         assert run([], {"CFG_SERVER_ADDR": sys.argv[1], "CFG_FILE_PATH": sys.argv[2]}) == 0
         heavy = {"asyncio", "aiohttp", "typer", "click", "pydantic", "yaml", "sqlite3", "logging"}
