@@ -143,7 +143,7 @@ async def test_an_edited_document_is_written_at_the_revision_that_was_read(confi
         kept = Path((tmp_path / "path").read_text().strip())
         assert not kept.exists()
         assert await run("edit", "flags") == "flags is unchanged\n"
-        none = "fresh is unchanged: there is none, and none was made\n"
+        none = "fresh is unchanged: it does not exist, and was not created\n"
         assert await run("edit", "fresh") == none  # an absent one begins as {}
         editor(tmp_path / "ed", monkeypatch, "rm $1")
         assert "nothing was written, and it has removed /" in await run("edit", "flags", code=2)

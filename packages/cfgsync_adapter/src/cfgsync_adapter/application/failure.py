@@ -45,8 +45,8 @@ def failed(error: BaseException) -> MaterializationFailed:
 
 
 def application_traceback(error: BaseException) -> str:
-    """The traceback with the application's frames only, `""` when there is none: without those of cfgsync, of Python and of
-    libraries, and without the exceptions in its chain that only those have seen. For the author of the application: it may
+    """The traceback with the application's frames only, `""` when it has no such frame: without those of cfgsync, of Python
+    and of libraries, and without the exceptions in its chain that only those have seen. For the author of the application: it may
     hold a secret."""
     chain = [error]
     for one in chain:

@@ -189,7 +189,7 @@ def called(
 
 def revision_of(materializer: object, given: str | None, has_documents: bool) -> str:
     """The version of the program that decides: `given`, or the optional attribute `revision`. Raises `ValueError` for a
-    materializer that reads documents where there are none."""
+    materializer that reads documents of a server without documents."""
     revision = str(getattr(materializer, "revision", "") if given is None else given)
     reads = documents_of(materializer)
     if not reads:

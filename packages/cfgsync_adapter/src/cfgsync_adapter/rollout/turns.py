@@ -161,7 +161,7 @@ class Turns(BucketMirror[Value]):
         """What decisions read now; None without a generation."""
         return self._view.fleet(self.stored.turns.get)
 
-    # ── what it is told ──────────────────────────────────────────────────────────────────────────────────────────────
+    # ── what happens to it ───────────────────────────────────────────────────────────────────────────────────────────
 
     def start(self) -> asyncio.Task[None] | None:
         """Returns the task that gives turns; None when nobody takes turns here."""

@@ -206,7 +206,7 @@ class StoreAdmin(Protocol):
 
     async def drop(self, bucket: str) -> Version:
         """Delete every key of a bucket, and its history, in one commit. The bucket gets a new epoch and its revision counts
-        on, so a reader that knows an older version is told to load everything again. `NEVER` for a bucket that was never
+        on, so a reader that knows an older version loads everything again. `NEVER` for a bucket that was never
         written."""
 
     async def new_epoch(self, after: str | None = None) -> Mapping[str, Version]:

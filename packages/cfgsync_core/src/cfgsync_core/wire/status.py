@@ -221,7 +221,7 @@ class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
     `counts` has the number of nodes in each state; `not_registered` are the `missing` ones. `applied` counts the nodes
     that have acknowledged what the current generation gives them, and `behind` names the first of those `behind_count` that have not. `converged`: a generation covers all registrations, and no
     node is behind; an older server leaves it out. `missing` are the nodes that the conditions wait for. `drifted`
-    names the first of the `drifted_count` nodes on whose disks files were changed; both are absent when there are none.
+    names the first of the `drifted_count` nodes on whose disks files were changed; both are absent when no file was changed.
     `servers` is there when several servers may share the store.
     `rollout` is absent where no node takes turns.
     """

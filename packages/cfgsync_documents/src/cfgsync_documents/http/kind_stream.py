@@ -22,7 +22,7 @@ from ..service.scope_mirror import NO_STATE, ScopeState
 
 MAX_READERS: Final = 10_000
 SPACING_SECONDS: Final = 0.05
-"""The least time between two looks at a scope; changes in between are told together."""
+"""The least time between two looks at a scope; changes in between are sent together."""
 RETRY_SECONDS: Final = 1.0
 PING_SECONDS: Final = 15.0
 

@@ -17,7 +17,7 @@ from referencing.jsonschema import DRAFT202012
 from cfgsync_core.text import plain
 
 MOST: Final = 10
-"""Problems that are told."""
+"""How many problems a refusal names."""
 CUT: Final = 300
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -68,7 +68,7 @@ def value_problems(schema: bytes, value: bytes) -> list[Found]:
     try:
         errors = islice(_validator(schema).iter_errors(json.loads(value)), MOST)
         return [(_pointer(error.absolute_path), plain(error.message, CUT)) for error in errors]
-    except Exception as error:  # a regular expression that is none, a reference without an end
+    except Exception as error:  # an invalid regular expression, an endless reference
         return [("", plain(f"the schema cannot be applied: {type(error).__name__}: {error}", CUT))]
 
 

@@ -108,7 +108,7 @@ def attached() -> tuple[socket.socket, str]:
 
 
 def refused(error: InputError) -> Refused:
-    """What the server is told when the target cannot be loaded."""
+    """The answer to the server when the target cannot be loaded."""
     at = "" if error.__cause__ is None else raised_at(error.__cause__)
     return Refused(_short(str(error)), _short(error.hint), at, error.trace)
 

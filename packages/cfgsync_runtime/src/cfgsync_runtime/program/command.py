@@ -146,7 +146,7 @@ class Command:
                 self.outcome = f"ended {_how(self._ended.result())}"
                 return shell_code(self._ended.result())
             if self._told and not self._ending:
-                told, self._told = self._told, []  # a change from now on is told again
+                told, self._told = self._told, []  # the program gets another signal for a later change
                 code = await self._change(told)
                 self._answer(told)
                 if code is not None:

@@ -90,7 +90,7 @@ class LastWords:
                 self._is_passing = True
                 piece = pipe.read(65536)
                 if not piece or not _is_written(piece):
-                    break  # nobody reads our stderr any more: the program is told of that by its own next line
+                    break  # nobody reads our stderr any more: the next line of the program fails, so it knows
                 self._kept = (self._kept + piece)[-KEPT_BYTES:]
                 self._is_passing = False
             self._reader = None

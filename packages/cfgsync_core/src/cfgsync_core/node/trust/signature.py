@@ -8,7 +8,7 @@ from typing import Final, TypeAlias
 from ...errors import IntegrityError
 
 Verify: TypeAlias = Callable[[str | None, str, str | None, str], int]
-"""Checks the text of `Cfgsync-Signature` (None: there is none) for an identifier, a generation (None: of a static source)
+"""Checks the text of `Cfgsync-Signature` (None: the answer has no such header) for an identifier, a generation (None: of a static source)
 and a digest, and returns a static source's signed revision, else 0. Raises `NotSigned`."""
 
 

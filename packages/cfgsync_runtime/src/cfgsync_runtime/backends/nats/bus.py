@@ -35,7 +35,7 @@ async def open_nats(url: str, *, stream: str | None = None) -> AsyncIterator[Nat
 
 class NatsBus:
     """`ChangeHints` and `ChangeEvents`. A hint is an empty message whose subject ends in a hash of the bucket. After each
-    connection every subscriber is told to look, since anything may have been missed."""
+    connection every subscriber gets a hint, since it may have missed some."""
 
     def __init__(self, url: str, stream: str | None = None) -> None:
         self.connection = NatsConnection(url, self._connected)

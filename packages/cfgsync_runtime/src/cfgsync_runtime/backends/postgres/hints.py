@@ -28,7 +28,7 @@ log = logging.getLogger("cfgsync.store")
 
 class PostgresHints:
     """`ChangeHints` over a session of its own that listens. While it is away no hint comes; when it is back, every
-    subscriber is told to look, since anything may have been missed."""
+    subscriber gets a hint, since it may have missed some."""
 
     def __init__(
         self, address: Address, connect: Callable[[], Awaitable[asyncpg.Connection]], pool: asyncpg.Pool

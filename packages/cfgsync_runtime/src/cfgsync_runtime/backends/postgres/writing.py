@@ -96,7 +96,7 @@ async def decide(session: asyncpg.Connection, schema: str, members: Sequence[Pen
 
 
 async def latest_epoch(session: asyncpg.Connection, schema: str) -> str:
-    """The latest epoch in the store, `""` if there is none."""
+    """The latest epoch in the store, `""` in an empty one."""
     found: str | None = await session.fetchval(f"select max(epoch) from {schema}.bucket")
     return found or ""
 

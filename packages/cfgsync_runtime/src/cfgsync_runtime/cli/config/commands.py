@@ -193,7 +193,7 @@ def history(
     server: AskedServer = DEFAULT_SERVER,
     json: AsJson = False,
 ) -> None:
-    """The values that a document had, newest first: revision, when, by whom, and the value.
+    """The values that a document had, newest first: revision, time, author and value.
 
     \b
     Examples:

@@ -66,7 +66,7 @@ def edit(
             again = f"correct it, and write it: cfgsync config set {plain(name, 200)} {edited.path}"
             raise InputError(f"{error}; the text is in {edited.path}", again) from error
         if changed == canonical(before.encode()).decode():
-            absent = "" if found is not None else ": there is none, and none was made"
+            absent = "" if found is not None else ": it does not exist, and was not created"
             print(f"{plain(name, 200)} is unchanged{absent}")
         else:
             write = ScopeWrite(place.namespace, name, changed, 0 if found is None else found.version)

@@ -23,7 +23,7 @@ def state_directory(
     else `$XDG_STATE_HOME`, else `~/.local/state`.
 
     Of several servers, with commas between them, the first one names the folder. A folder of another of them, or that an older
-    version made, under the URL as it was given or another root, is adopted. Where there is none, `say`
+    version made, under the URL as it was given or another root, is adopted. If no such folder exists, `say`
     gets a line about the folder of the same identifier and another server, of several the one that was used last. Raises `DiskError` when there is no root.
     """
     first, *others = map(str, ServerUrl.parse_several(server).each)

@@ -69,7 +69,7 @@ class Beside(msgspec.Struct, frozen=True):
 
 
 def watcher_beside(directory: str, identifier: str) -> Beside | None:
-    """The watcher of this node that runs with the state directory, None when there is none. Nothing is made."""
+    """The watcher of this node that runs with the state directory, None without one. No file is made."""
     path = os.path.join(directory, NAME)
     with suppress(OSError), open(path, "rb", buffering=0) as file:
         try:

@@ -16,7 +16,7 @@ from .trial_memory import TrialMemory
 
 
 class Trials:
-    """The trials of one node, which begins with what its start found. `turn` is what the server is told. The methods that
+    """The trials of one node, which begins with what its start found. `turn` is what the requests say to the server. The methods that
     read or write the disk are called in a thread."""
 
     def __init__(self, start: TurnAtStart, outputs: Planner, state: NodeState) -> None:
