@@ -97,7 +97,7 @@ class Site:
 
     @asynccontextmanager
     async def consumer(
-        self, program: Program, interval: float = 3600.0, env: str = "live"
+        self, program: Program, interval: float = 3600.0, env: str = "live", within: float = 2.0
     ) -> AsyncIterator[EventConsumer]:
         made = EventConsumer(
             self.nats.url,
@@ -107,6 +107,7 @@ class Site:
             env=env,
             apply=program.apply,
             interval=interval,
+            acknowledged_within=within,
         )
         running = asyncio.create_task(made.run())
         try:
@@ -292,6 +293,24 @@ async def test_a_program_that_shares_its_durable_is_current_only_at_the_head_and
             await until(lambda: one.version.revision == two.version.revision == 13)
             await until(lambda: one.state == two.state == "CURRENT")
             await until(lambda: "another program uses this durable" in caplog.text)
+
+
+async def test_an_event_that_is_never_acknowledged_holds_up_no_program(nats: Nats) -> None:
+    """As after a kill of NATS that has lost the acknowledgement."""
+    async with site(nats) as here:
+        await here.write(1)
+        program = Program()
+        async with here.consumer(program, within=3600.0) as consumer:
+            await until(lambda: consumer.state == "CURRENT")
+        other = await here.stream.pull_subscribe(SUBJECT, durable="edge-1", stream=STREAM)
+        await here.write(2)
+        await other.fetch(1, timeout=30)
+        again = Program()
+        async with here.consumer(again, within=3600.0) as consumer:
+            await until(lambda: consumer.state == "CURRENT")
+            for number in range(3, 6):
+                await here.write(number)
+            await until(lambda: consumer.version.revision == 5)
 
 
 async def test_a_nats_that_refuses_the_program_for_a_while_is_read_again(

@@ -206,16 +206,18 @@ class EventConsumer:
         info = await subscription.consumer_info()  # raises when somebody has deleted it
         self._refuse_another(info)
         delivered = (info.delivered or SequenceInfo(0, 0)).consumer_seq
-        if delivered > self._delivered:  # and not to this program
-            if self.state == "CURRENT" and not info.num_ack_pending:
-                self._warn_once(
-                    "events_shared",
-                    "another program uses this durable, and each gets a part of the events; give each one a name of its own",
-                )
+        # an acknowledgement was lost, or another program has not given one yet: until `ack_wait` is over nothing comes
+        is_blocked = bool(info.num_ack_pending) and not self._comes_again
+        if self.state == "CURRENT" and delivered > self._delivered and not info.num_ack_pending:
+            self._warn_once(
+                "events_shared",
+                "another program uses this durable, and each gets a part of the events; give each one a name of its own",
+            )
+        if info.num_pending or is_blocked or delivered > self._delivered:
             self.state = "STALE"
         if self.state == "CURRENT" and now - self._asked_at < self._interval:
             return
-        if not info.num_pending and not (info.num_ack_pending and self._comes_again):
+        if is_blocked or not (info.num_pending or info.num_ack_pending):
             await self._rebuild()
             self._delivered = max(delivered, self._delivered)
             self._asked_at, self._failed = now, ""
