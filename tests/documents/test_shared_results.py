@@ -196,6 +196,27 @@ async def test_what_somebody_else_wrote_into_redis_is_computed_again(redis: Redi
         assert one.computed == 2
 
 
+async def test_a_redis_that_refuses_results_is_said_to_refuse_and_asked_again(
+    redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis.say("CONFIG SET maxmemory 1")
+    async with shared_by(redis) as one:
+        for _ in range(3):
+            assert await one.resolve(("a",)) == {"for": ["a"]}
+        redis.say("CONFIG SET maxmemory 0")
+        for _ in range(2):
+            await one.resolve(("a",))
+        assert one.computed == 4
+        [place] = await one.cache.shared._redis.keys("*")
+        redis.say(f"DEL {place.decode()}")
+        redis.say(f"LPUSH {place.decode()} 1")
+        assert await one.resolve(("a",)) == {"for": ["a"]}
+        assert await one.resolve(("a",)) == {"for": ["a"]}
+        assert one.computed == 5, "the list was replaced"
+    said = [record.message[:24] for record in caplog.records]
+    assert said == ["Redis refuses a result (", "Redis refuses a result ("]
+
+
 def test_the_version_of_a_kind_differs_after_each_change_of_it_and_only_then() -> None:
     kind = Kind(60, documents="ui/*")
     states = [

@@ -12,10 +12,10 @@ import time
 from typing import Final, NamedTuple
 
 import redis.asyncio
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from cfgsync_core.log_events import event
-from cfgsync_core.text import error_text
+from cfgsync_core.text import error_text, plain
 
 from ..document import Scope
 
@@ -42,6 +42,7 @@ class RedisResults:
         self._redis = redis.asyncio.from_url(url, socket_timeout=WITHIN, socket_connect_timeout=WITHIN)
         self._again_at = 0.0
         self._is_lost = False
+        self._refused = ""
 
     async def close(self) -> None:
         await self._redis.aclose()
@@ -51,14 +52,20 @@ class RedisResults:
         if time.monotonic() < self._again_at:
             return None
         try:
-            async with asyncio.timeout(WITHIN), self._redis.pipeline(transaction=True) as both:
+            async with asyncio.timeout(WITHIN), self._redis.pipeline(transaction=False) as both:
+                both.pttl(
+                    key
+                )  # first: of a result that takes the place of another meanwhile, it is too short
                 both.get(key)
-                both.pttl(key)
-                data, left = await both.execute()
+                left, data = await both.execute(raise_on_error=False)
         except (RedisError, OSError, TimeoutError) as error:
             self._lost(error)
             return None
         self._answered()
+        for answer in (left, data):
+            if isinstance(answer, RedisError):
+                self._say(answer)
+                return None
         return SharedResult(data, left / 1000) if data is not None and left > 0 else None
 
     async def put(self, key: str, data: bytes, left: float) -> None:
@@ -68,8 +75,18 @@ class RedisResults:
         try:
             async with asyncio.timeout(WITHIN):
                 await self._redis.set(key, data, px=int(left * 1000))
+        except ResponseError as error:
+            self._say(error)
         except (RedisError, OSError, TimeoutError) as error:
             self._lost(error)
+
+    def _say(self, error: RedisError) -> None:
+        """It answers, and refuses this: its memory is full, it is a replica, or somebody else has the key for something else."""
+        if self._refused != (why := plain(error_text(error), 200)):
+            self._refused = why
+            log.warning(
+                "Redis refuses a result (%s): it is computed", why, extra=event("redis_refused", why=why)
+            )
 
     def _lost(self, error: BaseException) -> None:
         self._again_at = time.monotonic() + PASSED_OVER

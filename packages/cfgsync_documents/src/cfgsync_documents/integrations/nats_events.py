@@ -40,6 +40,7 @@ SETTLED_AFTER: Final = 1.0
 AGAIN_SECONDS: Final = 1.0
 REQUEST_SECONDS: Final = 5.0
 ACKNOWLEDGED_WITHIN: Final = 30.0
+MAX_STREAM: Final = 200
 MAX_FOREIGN: Final = 1_000
 """Epochs of others that are remembered."""
 
@@ -79,7 +80,7 @@ class EventConsumer:
         interval: float = INTERVAL,
         acknowledged_within: float = ACKNOWLEDGED_WITHIN,
     ) -> None:
-        check_word("stream", stream)
+        check_word("stream", stream, MAX_STREAM)
         check_word("durable", durable)
         self._servers = url.split(",")
         self._service = ScopeTransport(service, token_file, ca_file, ca_hash)
