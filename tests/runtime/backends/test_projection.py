@@ -327,7 +327,9 @@ async def test_a_document_that_nats_does_not_take_keeps_no_other_out(
         await until(lambda: behind(session, 0))
 
 
-async def test_a_server_whose_store_was_moved_puts_nothing_over_what_the_new_one_has_put(nats: Nats) -> None:
+async def test_a_server_whose_store_was_moved_puts_nothing_over_what_the_new_one_has_put(
+    nats: Nats, caplog: pytest.LogCaptureFixture
+) -> None:
     async def was_moved() -> None:
         raise StoreRefused("the store was moved", "give --store with that")
 
@@ -345,6 +347,8 @@ async def test_a_server_whose_store_was_moved_puts_nothing_over_what_the_new_one
         async with projecting(nats.url, old, 0.2, counts, was_moved):
             await until(lambda: is_behind(counts))
             assert await read(copied.stream) == {"a": {"x": 2}}
+        assert "is not complete: the store was moved" in caplog.text
+        assert "somebody else" not in caplog.text
 
 
 async def is_behind(counts: StoreCounts) -> bool:

@@ -148,10 +148,11 @@ class _Projection:
                     self._say(scope, copy, NOT_CONNECTED)
                 else:
                     self._say(scope, copy, await self._mend(scope, now, copy))
-            except (
-                Exception
-            ) as error:  # also an unforeseen one, of what somebody else has put: it must end no copy
-                copy.mark, pause = None, AGAIN_SECONDS
+            except Exception as error:
+                # also an unforeseen one, of what somebody else has put: it must end no copy
+                copy.mark = None
+                if not isinstance(error, StoreRefused):  # a store that was moved stays so
+                    pause = AGAIN_SECONDS
                 self._say(scope, copy, error_text(error), None if isinstance(error, FORESEEN) else error)
             if not await _first_of([news, wake], pause):
                 copy.is_due = True
@@ -206,10 +207,10 @@ class _Projection:
     async def _put(self, scope: Scope, stream: JetStreamContext, bucket: str, copy: _Copy, put: Put) -> None:
         subject = f"$KV.{bucket}.{put.name}"
         for _ in range(TRIES):
-            if put.is_foreign:
-                self._found_foreign(scope, bucket, copy, put.name)
             if copy.held.get(put.name, Held()).version.epoch > put.version.epoch:
                 await self._may_write()  # of a store that was moved, the other one's servers have put it
+            if put.is_foreign:
+                self._found_foreign(scope, bucket, copy, put.name)
             headers = {EXPECTED: str(put.over), EPOCH: put.version.epoch, REVISION: str(put.version.revision)}
             if put.data is None:
                 headers[OPERATION] = "DEL"
