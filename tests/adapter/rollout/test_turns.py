@@ -13,6 +13,7 @@ from cfgsync_adapter.rollout.turns import NotThisGeneration
 from cfgsync_core import MemoryHints, MemoryStore, Ready, Version
 from cfgsync_core.store.notifying import NotifyingStore
 from cfgsync_core.wire import Kept, Turn
+from tests.faults import LostHints
 
 from .takers import Crowd, Noted, Taker, Watched, eventually, renew
 
@@ -307,6 +308,41 @@ async def test_two_servers_on_one_store_give_turns_together(seed: int) -> None:
             assert watched.most["default"] <= 2
             await eventually(lambda: record(a).whole and record(b).whole)
             assert Version.parse(a.generation.text) == record(b).generation
+
+
+@pytest.mark.parametrize("how", ["rollout all", "at once", "promoted"])
+async def test_ro_6_a_server_that_is_behind_what_a_node_has_seen_reads_the_store_before_it_answers(
+    how: str,
+) -> None:
+    materializer, store = Noted(), MemoryStore()
+
+    def server():
+        mode = "all" if how == "rollout all" else "rolling"
+        hints = LostHints(MemoryHints())
+        return RegistrationConfigSource(
+            materializer, store=store, hints=hints, interval=3600, rollout=Rollout(mode=mode)
+        )
+
+    async with server() as ahead, server() as behind:
+        taker = Taker("n00", lambda: ahead, Watched())
+        async with Crowd([taker]) as crowd:
+            await eventually(lambda: crowd.have("first"))
+        first = ahead.generation
+        await behind.parts.catch_up()
+        materializer.is_at_once = how == "at once"
+        await renew(materializer, "second", ahead.parts.operator.renew)
+        await eventually(lambda: ahead.generation.number == first.number + 1)
+        if how == "promoted":
+            await ahead.parts.turns.command(commands.promote)
+        second = ahead.generation
+        assert behind.generation.text == first.text
+        known, turn = second.nodes["n00"].digest, Turn("default", "steady")
+        answer = await behind.turn_to("n00", known=known, seen=second.version, turn=turn)
+        assert isinstance(answer, Ready)
+        assert answer.generation == second.text
+        never_made = Version(second.version.epoch, second.number + 7)
+        answer = await behind.turn_to("n00", known=known, seen=never_made, turn=turn)
+        assert isinstance(answer, Ready), "a number that no server has keeps nobody waiting"
 
 
 async def test_a_boot_of_a_thousand_costs_turns_a_commit_for_each_generation_at_most() -> None:

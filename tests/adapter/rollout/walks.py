@@ -34,6 +34,18 @@ def walk(seed: int, rules: Rules | None = None, steps: int = 120) -> None:
         raise Broken(f"seed {seed}, {len(names)} nodes, {policy}, after …\n{shown}\n{broken}") from None
 
 
+def walk_without_turns(seed: int, rules: Rules | None = None, steps: int = 120) -> None:
+    """With `--rollout all`, and without operators: RO-6 is all that is promised. Raises `Broken`."""
+    chance = random.Random(seed)
+    world = World(dict.fromkeys("abc", "default"), chance.randint(2, 3), Rollout(mode="all"), rules)
+    for _ in range(steps):
+        if chance.random() < 0.05:
+            world.take(("publish", new_content(world, chance)))
+        else:
+            found = world.ordinary() if chance.random() < 0.9 else world.faults()
+            world.take(_one(found or world.faults(), chance))
+
+
 def next_step(world: World, chance: random.Random) -> Move:
     luck = chance.random()
     if luck < 0.85 and (ordinary := world.ordinary()):

@@ -65,6 +65,9 @@ class WatchedNode:
         self._registered = False
         self._last: NodeRegistration | None = None
         self._hold = Hold(HOLD, is_first=False)
+        self._newest = max(
+            self.known or NEVER, self.seen or NEVER
+        )  # of what servers have, also if it was refused
         self._version: str | None = None  # the answer to the registration, repeated on every request
         self._acknowledges = True  # an original server takes no acknowledgement
         self._asked_turn: str | None = None  # of the request under way
@@ -72,9 +75,7 @@ class WatchedNode:
         self._named: str | None = None  # the digest of the last request
         self.waits_for = ""  # the generation that this node's turn is for, while it waits for it
         self._not_ready = False  # as the server answered: a request may be held although nothing is known
-        self._failed: Fetched | None = (
-            None  # files that could not be applied, kept so that they are not sent again
-        )
+        self._failed: Fetched | None = None  # could not be applied; kept so that it is not sent again
 
     @property
     def known(self) -> Version | None:
@@ -108,11 +109,8 @@ class WatchedNode:
 
     async def _read(self, ask: Ask) -> Whole[Fetched] | Same | Away:
         try:
-            node = (
-                self.registration
-                if isinstance(self.registration, NodeRegistration)
-                else await self.registration()
-            )
+            given = self.registration
+            node = given if isinstance(given, NodeRegistration) else await given()
             await self._acknowledger.send()
             if node != self._last:
                 self._forgotten()  # its address has changed
@@ -211,8 +209,9 @@ class WatchedNode:
             hold = int(min(longest, self._hold.seconds))
             within = hold + ANSWER_WITHIN
             request = self._request(
-                node, within=within, hold=hold, version=self._version, known=context.known, turn=turn
-            )
+                node, within=within, hold=hold, version=self._version, known=context.known,
+                seen=self._newest, turn=turn,
+            )  # fmt: skip
             asked_at = clock()
             self._is_stale.clear()
             sending = self.transport(request)
@@ -237,7 +236,9 @@ class WatchedNode:
         if isinstance(judgement, Alarm):
             digest = news.digest if isinstance(news, Whole) else self.held.digest if self.held else None
             await self._report_failure(self._identifier, str(judgement.got), digest, judgement.sentence)
-        elif isinstance(news, Same) and news.version == self.known and self.held is not None:
+            return news
+        self._newest = max(self._newest, news.version)
+        if isinstance(news, Same) and news.version == self.known and self.held is not None:
             await self._is_confirmed(self.held)
         return news
 
