@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from . import watchers, words
+from . import takers, watchers, words
 from .jobs import Job, Result
 from .processes import processor_seconds, resident_bytes
 
@@ -209,6 +209,8 @@ def main() -> None:
         "handshakes": handshakes,
         "follow": watchers.follow,
         "idle": watchers.idle,
+        "boot_beside": takers.boot_beside,
+        "roll": takers.roll,
     }
     try:
         result = asyncio.run(kinds[job.kind](job))

@@ -310,6 +310,22 @@ def test_ro_11_after_kill_9_the_files_are_whole_and_the_trial_resumes(place: Pla
         assert not left & {"trial", "refused"}
 
 
+def test_ro_11_a_trial_that_was_killed_still_goes_back_to_the_files_before_it(place: Place) -> None:
+    never = healthy_when(place.directory / "well")
+    with TurnServer() as server:
+        node = Node(place, server.url, *INSTANT, *never)
+        eventually(lambda: bool(server.words("applied", 1)))
+        server.say("two")
+        eventually(lambda: node.said[-1:] == ["start two"])
+        eventually(lambda: server.asked[-1].turn == "default; trial")
+        node.kill()
+        server.may_change = False
+        node = Node(place, server.url, *INSTANT, *never, "--health-within", "0.3")
+        eventually(lambda: bool(server.words("failed", 2)))
+        assert (node.text, server.words("applied", 2)) == ("one", [])
+        eventually(lambda: node.said[-1:] == ["start one"])
+
+
 def test_only_a_watch_with_something_to_disturb_or_to_refuse_takes_turns(place: Place) -> None:
     with TurnServer() as server:
         assert place.run(*place.fetching(server.url, "a")).returncode == 0

@@ -13,6 +13,7 @@ from cfgsync_adapter.rollout.turns import NotThisGeneration
 from cfgsync_core import MemoryHints, MemoryStore, Ready, Version
 from cfgsync_core.store.notifying import NotifyingStore
 from cfgsync_core.wire import Kept, Turn
+from tests.chaos.form import LONG
 from tests.faults import LostHints
 
 from .takers import Crowd, Noted, Taker, Watched, eventually, renew
@@ -228,17 +229,21 @@ async def test_at_once_and_rollout_all_reach_everybody_at_the_same_time() -> Non
         assert len(source.parts.turns) == 0, "nothing was written for it"
 
 
+@pytest.mark.timeout(240)
 async def test_ro_9_a_generation_every_moment_leaves_nobody_behind() -> None:
+    """In the long form a generation every 3 s for two minutes, while a program needs a second."""
+    pause, trial = (3.0, 1.0) if LONG else (0.03, 0.05)
     materializer, watched = Noted(), Watched()
     async with (
         RegistrationConfigSource(materializer, rollout=Rollout(max_parallel=1)) as source,
-        Crowd(Taker(name, lambda: source, watched, trial=0.05) for name in NAMES[:9]) as crowd,
+        Crowd(Taker(name, lambda: source, watched, trial=trial) for name in NAMES[:9]) as crowd,
     ):
         await booted(source, crowd)
         for number in range(40):
             await renew(materializer, str(number), source.parts.operator.renew)
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(pause)
         counts = [watched.changed.count(name) for name in NAMES[:9]]
+        print(f"turns of each node: {counts}")
         assert min(counts) >= 1
         assert 2 * min(counts) >= max(counts), "they take turns by age"
         await eventually(lambda: crowd.have("39") and record(source).whole)
