@@ -77,6 +77,8 @@ class Node:
         """The server and the number of the question that it waits for."""
         self.newest = self.noted = 1
         """The newest generation that it has seen, and what of that is durable: no trial, and nothing refused."""
+        self.goes_back = True
+        """It takes the last good files back; False for one whose `--reload-command` fails: that is tried for ever."""
         self.is_changing = False
         """It ran, was given other files under a turn, and does not run well again yet."""
 
@@ -273,7 +275,10 @@ class World:
             node.says = Spoken(0, version(trial.generation))
             node.says_digest = trial.digest
         else:
-            node.told, node.refused = node.good, trial
+            if node.goes_back:
+                node.told, node.refused = node.good, trial
+            else:
+                node.trial = trial
             node.says = Spoken(0, None, version(trial.generation), trial.digest, "exit 1")
 
     def do_say(self, name: str, server: int, is_heard: bool) -> None:
@@ -589,7 +594,9 @@ class World:
         word, _ = self.spoken.get(name, (Spoken(), ""))
         node = self.nodes[name]
         newer = {one.digest for one in self.contents[generation.revision - 1 :]}
-        has_newest = node.good in newer
+        has_newest = node.good in newer or any(
+            name in self.well.get(one, ()) for one in newer
+        )  # also before it left
         return has_newest or (word.failed is None and word.applied is not None and word.applied >= generation)
 
     def has_failed(self, name: str) -> bool:

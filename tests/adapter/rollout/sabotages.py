@@ -50,6 +50,8 @@ IN_THE_FUNCTIONS = (
              "    return Words(replaced(words.record, failed=failed), turns)"),
     Sabotage("a fix waits with everybody", "grants",
              "if words.record.halted and failure is None:", "if words.record.halted:"),
+    Sabotage("a failed trial that has no end never gets the fix", "grants",
+             "not (has_failed if turn is None else turn.ended)", "(turn is None or not turn.ended)"),
     Sabotage("a canary holds the fix up", "grants", "if not has_failed and _is_canary", "if _is_canary"),
     Sabotage("files that are taken back are given once more", "grants",
              "    if record.reverting:\n        return False\n", ""),

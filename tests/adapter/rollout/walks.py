@@ -20,6 +20,8 @@ def walk(seed: int, rules: Rules | None = None, steps: int = 120) -> None:
     names = "abcde"[: chance.randint(2, 5)]
     groups = {name: chance.choice(("default", "default", "etcd")) for name in names}
     world = World(groups, chance.randint(1, 3), policy, rules)
+    if seed % 4 == 3:
+        world.nodes[names[0]].goes_back = False
     done: list[Move] = []
     try:
         for _ in range(steps):

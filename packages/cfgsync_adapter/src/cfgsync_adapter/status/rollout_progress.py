@@ -104,7 +104,8 @@ class RolloutProgress:
             on_it=tuple(on_it[:NAMED]),
             failed=tuple(failed[:MAX_NAMES]),
             since=rfc3339(record.since_ms // 1000) if record.since_ms else None,
-            reason="" if is_idle else _reason(words),
+            reason="" if is_idle and not record.paused else _reason(words),
+            reverts=record.reverts,
         )
 
 

@@ -101,7 +101,7 @@ class WatchedNode:
             # without an identifier, the first answer of a server repeats it; what was refused is reported before all else
             await self._report_applied(over)
         elif identifier:
-            await self._report_failure(identifier, _generation(held), held.digest, failure, over)
+            await self._report_failure(identifier, held.generation, held.digest, failure, over)
 
     def turn_has_changed(self) -> None:
         if self._turn_header() != self._asked_turn:
@@ -185,6 +185,8 @@ class WatchedNode:
                     )
                 self._acknowledges = meaning.to_acknowledge is not None
                 self.waits_for = ""
+                if digest == known:  # given once more, by an operator: an equal failure is another one
+                    self._acknowledger.forget(repeat=self._acknowledger.repeat)
                 version = NEVER if generation is None else Version.parse(generation)
                 return await self._judged(ask, Whole(version, digest, meaning))
             case Current(generation=generation, signature=signature):
@@ -272,7 +274,7 @@ class WatchedNode:
             self._acknowledger.repeat = False
             digest = held.digest if self._acknowledges else None
             await self._acknowledger.report(
-                self._identifier, _generation(held), digest, drifted=self._drifted, over=over
+                self._identifier, held.generation, digest, drifted=self._drifted, over=over
             )
         else:
             self._acknowledger.repeat = held is not None
@@ -295,7 +297,3 @@ class WatchedNode:
         if self._registered:
             self._registered = False
             self._acknowledger.forget(repeat=self.held is not None)
-
-
-def _generation(held: AppliedFiles) -> str | None:
-    return None if held.version == NEVER else str(held.version)

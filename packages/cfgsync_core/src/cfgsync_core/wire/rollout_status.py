@@ -32,7 +32,7 @@ class RolloutStatus(msgspec.Struct, frozen=True, kw_only=True, rename={"before":
     """How a generation reaches the nodes that take turns. `from` is the last generation that all of them came through. Of
     `of` nodes, `through` have its files, `in_transition` have a turn, and `waiting` wait for one. `on_it` names the first
     that have a turn. `failed` are named until they are through. `since` is RFC 3339. `reason` says why nobody is
-    given a turn, `""` while one is."""
+    given a turn, `""` while one is. `reverts` is the number of the generation whose files this one has again, 0 for none."""
 
     state: _RolloutStateText
     generation: str
@@ -45,6 +45,7 @@ class RolloutStatus(msgspec.Struct, frozen=True, kw_only=True, rename={"before":
     failed: tuple[FailedNode, ...] = ()
     since: str | None = None
     reason: str = ""
+    reverts: int = 0
 
     @property
     def is_stuck(self) -> bool:
@@ -63,7 +64,8 @@ class RolloutStatus(msgspec.Struct, frozen=True, kw_only=True, rename={"before":
         counts += [f"{self.in_transition} in transition"] if self.in_transition else []
         counts += [f"{self.waiting} waiting"] if self.waiting else []
         counts += [f"{len(self.failed)} failed"] if self.failed else []
-        words = f"generation {self.generation.rpartition('.')[2]}: {self.state}, {', '.join(counts)}"
+        again = f" (the files of generation {self.reverts} again)" if self.reverts else ""
+        words = f"generation {self.generation.rpartition('.')[2]}{again}: {self.state}, {', '.join(counts)}"
         return f"{words}; {self.reason}" if self.reason else words
 
     @property
