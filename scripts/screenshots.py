@@ -163,10 +163,8 @@ class Etcd(Taker):
     """A node whose program does not know the newest flag, if its note is a bad one."""
 
     async def _acknowledge(self, digest: str, generation: str, failure: str | None) -> None:
-        words = failure and (
-            "program ended with exit code 2 after the restart; its last lines: flag provided but not defined: -quota"
-        )
-        await super()._acknowledge(digest, generation, words)
+        why = failure and "program ended with exit code 2 after the restart"
+        await super()._acknowledge(digest, generation, why)
 
 
 async def halted(browser: Browser) -> None:

@@ -126,6 +126,9 @@ def test_content_that_fails_everywhere_disturbs_one_program_and_a_fix_goes_there
     why = "program ended with exit code 4 after the restart; its last lines: bad"
     code, said = fleet.operate("status")
     assert (code, why in " ".join(said.split())) == (1, True), said
+    (named,) = fleet.rollout["failed"]
+    assert named["words"] == "", "what a program writes may quote a file, and this is anybody on the machine"
+    assert "last lines" not in fleet.server.ask("GET", "/").body.decode()
     eventually(lambda: len(fleet.starts(first)) > 1)
     assert [fleet.starts(name) for name in others] == [["one"], ["one"]]
 

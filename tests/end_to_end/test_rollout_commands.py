@@ -122,6 +122,7 @@ def test_an_operator_sees_a_halt_resumes_retries_promotes_and_reverts(place: Pla
             "reason": "still no such flag",
             "generation": found["generation"],
             "left_behind": True,
+            "words": "",
         }
     ]
 

@@ -167,7 +167,7 @@ def test_a_program_that_ends_on_trial_gets_its_old_files_back_and_is_not_tried_a
         failed = server.words("failed")[0]
         assert (failed["digest"], failed["group"]) == (digest("bad"), "default")
         why = "program ended with exit code 4 after the restart"
-        assert failed["reason"] == f"{why}; its last lines: unknown flag: bad"
+        assert (failed["reason"], failed["words"]) == (why, "unknown flag: bad")
         assert f"a: {why}; the files of generation 1 are in place again" in node.notes
         refused = Asked("default; refused", digest("bad"), True)
         eventually(lambda: server.asked[-2:] == [refused] * 2)
@@ -361,7 +361,7 @@ def test_what_a_program_writes_to_a_pipe_arrives_and_its_last_lines_are_reported
         finally:
             process.terminate()
             out, errors = process.communicate(timeout=PATIENCE)
-        assert server.words("failed", 2)[0]["reason"].endswith("; its last lines: reads bad")
+        assert server.words("failed", 2)[0]["words"].endswith("reads bad")
         told = [line for line in errors.splitlines() if line.startswith("reads")]
         assert told == ["reads one", "reads bad", "reads one"]
         assert out.splitlines()[1:] == ["out"] * 3

@@ -855,8 +855,8 @@ FAULTS += tuple(
         (
             "refused files are remembered as good ones",
             f"{_TRIALS}/trials.py",
-            "        self.turn.refused = RefusedFiles(fetched.generation, fetched.digest, why)\n",
-            "        self.turn.refused = RefusedFiles(fetched.generation, fetched.digest, why)\n"
+            "        self.turn.refused = RefusedFiles(fetched.generation, fetched.digest, why, words)\n",
+            "        self.turn.refused = RefusedFiles(fetched.generation, fetched.digest, why, words)\n"
             "        remember(self._state, fetched, print)\n",
             "tests/runtime/node/trials/test_start.py",
         ),
@@ -919,6 +919,30 @@ FAULTS += tuple(
     )
 )
 FAULTS += (
+    Fault(
+        "rollout: everybody reads what a program wrote",
+        (
+            Edit(
+                f"{_CORE}/server/status_routes.py",
+                "call.principal.role not in CONTENTS",
+                "call.principal.role == 'nobody'",
+            ),
+        ),
+        (
+            "tests/end_to_end/test_rollout.py::test_content_that_fails_everywhere_disturbs_one_program_and_a_fix_goes_there_first",
+        ),
+    ),
+    Fault(
+        "rollout: what is given once more and fails as before is not reported",
+        (
+            Edit(
+                f"{_CORE}/node/watched_node.py",
+                "                    self._acknowledger.forget(repeat=self._acknowledger.repeat)\n",
+                "                    pass\n",
+            ),
+        ),
+        ("tests/core/node/test_turn.py",),
+    ),
     Fault(
         "rollout: a server answers from before what a node has seen",
         (Edit(f"{_ADAPTER}/parts.py", " or (generation or NEVER) > current", ""),),

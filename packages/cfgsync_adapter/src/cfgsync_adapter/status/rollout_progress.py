@@ -145,7 +145,13 @@ def _reason(words: Words) -> str:
 def _failed(words: Words) -> Iterator[FailedNode]:
     for found, is_behind in ((words.record.failed, False), (words.record.left_behind, True)):
         for name, one in sorted(found.items()):
-            yield FailedNode(name, plain(one.reason, MAX_REASON), str(one.generation), is_behind)
+            yield FailedNode(
+                name,
+                plain(one.reason, MAX_REASON),
+                str(one.generation),
+                is_behind,
+                plain(one.words, MAX_REASON),
+            )
 
 
 def _listed(names: list[str]) -> str:

@@ -52,12 +52,8 @@ class WatchedNode:
     turn: NodeTurn | None = None
 
     def __post_init__(self, told: bool) -> None:
-        self._acknowledger = Acknowledger(
-            self.transport,
-            self.secret,
-            repeat=self.held is not None and not told,
-            group=None if self.turn is None else self.turn.group,
-        )
+        repeat, group = self.held is not None and not told, None if self.turn is None else self.turn.group
+        self._acknowledger = Acknowledger(self.transport, self.secret, repeat, group)
         self._promise = promise_of(self.interval)
         self._request = partial(node_request, secret=self.secret, keepalive=self._promise)
         self._drifted: tuple[str, ...] = ()
@@ -269,7 +265,9 @@ class WatchedNode:
         if refused is not None:
             if identifier := self._identifier or self.name:
                 digest = refused.digest if self._acknowledges else None
-                await self._report_failure(identifier, refused.generation, digest, refused.why, over)
+                await self._report_failure(
+                    identifier, refused.generation, digest, refused.why, over, refused.words
+                )
         elif held is not None and self._identifier and self.is_used(held.digest):
             self._acknowledger.repeat = False
             digest = held.digest if self._acknowledges else None
@@ -286,8 +284,9 @@ class WatchedNode:
         digest: str | None,
         failure: str,
         over: Transport | None = None,
+        words: str = "",
     ) -> None:
-        if await self._acknowledger.report(identifier, generation, digest, failure, over=over):
+        if await self._acknowledger.report(identifier, generation, digest, failure, over=over, words=words):
             # report the files in place again when a server confirms them again
             self._acknowledger.repeat = self.held is not None
 

@@ -19,13 +19,14 @@ _RolloutStateText: TypeAlias = Annotated[
 
 
 class FailedNode(msgspec.Struct, frozen=True):
-    """A node that failed on `generation` and is not through yet, and its own words. `left_behind`: an operator resumed the
-    rollout without it."""
+    """A node that failed on `generation` and is not through yet, and why. `left_behind`: an operator resumed the rollout
+    without it. `words` are the last lines of its program, for operators and readers with a token only."""
 
     identifier: str
     reason: str
     generation: str
     left_behind: bool = False
+    words: str = ""
 
 
 class RolloutStatus(msgspec.Struct, frozen=True, kw_only=True, rename={"before": "from"}):
@@ -46,6 +47,12 @@ class RolloutStatus(msgspec.Struct, frozen=True, kw_only=True, rename={"before":
     since: str | None = None
     reason: str = ""
     reverts: int = 0
+
+    @property
+    def without_words(self) -> RolloutStatus:
+        """For everybody: what a program writes may quote what is in a file."""
+        failed = tuple(msgspec.structs.replace(one, words="") for one in self.failed)
+        return msgspec.structs.replace(self, failed=failed)
 
     @property
     def is_stuck(self) -> bool:

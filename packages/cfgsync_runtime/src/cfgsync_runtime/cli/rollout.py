@@ -59,7 +59,7 @@ def status(
     answer, 130 after Ctrl-C.
     """
     last = ""
-    with StatusClient(server) as client:
+    with StatusClient(server, as_operator=True) as client:
         while True:
             fleet = client.status("/status?limit=1", FleetStatus)
             found = fleet.rollout or RolloutStatus(state="idle", generation=fleet.generation or "")
@@ -148,7 +148,10 @@ def _lines(found: RolloutStatus, *, is_used: bool) -> list[str]:
         lines += wrapped(f"in transition: {names}", page)
     for one in found.failed:
         behind = " (left behind)" if one.left_behind else ""
-        lines += wrapped(f"failed{behind}: {plain(one.identifier)}: {plain(one.reason, REASON)}", page, "red")
+        last = f"; its last lines: {one.words}" if one.words else ""
+        lines += wrapped(
+            f"failed{behind}: {plain(one.identifier)}: {plain(one.reason + last, REASON)}", page, "red"
+        )
     return lines
 
 
