@@ -18,7 +18,7 @@ class Job(msgspec.Struct, omit_defaults=True):
     `wake`: `count` nodes ask `held_node`; when all are held, one request `what` numbered `first` frees them.
     `handshakes`: `count` connections are opened at once, and nothing is asked.
     `follow` and `idle`: `count` nodes that watch, see `watchers.py`: every `interval` seconds, hinted if `held`, through
-    `turns` changes."""
+    `turns` changes. `boot_beside` and `roll`: `count` nodes that take turns, see `takers.py`."""
 
     kind: str
     port: int

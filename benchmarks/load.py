@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import ssl
 import sys
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from . import watchers, words
+from . import takers, watchers, words
 from .jobs import Job, Result
 from .processes import processor_seconds, resident_bytes
 
@@ -201,6 +202,7 @@ async def _settled(pid: int) -> None:
 
 
 def main() -> None:
+    logging.disable(logging.WARNING)  # what watchers wait for
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     kinds = {
         "flood": flood,
@@ -209,6 +211,8 @@ def main() -> None:
         "handshakes": handshakes,
         "follow": watchers.follow,
         "idle": watchers.idle,
+        "boot_beside": takers.boot_beside,
+        "roll": takers.roll,
     }
     try:
         result = asyncio.run(kinds[job.kind](job))

@@ -72,12 +72,16 @@ def bare(nodes: int = 0, pair: tuple[Path, Path] | None = None) -> Iterator[Proc
 
 @contextmanager
 def fleet_server(
-    store: Path, nodes: int, materializer: str = "Fleet", pair: tuple[Path, Path] | None = None
+    store: Path,
+    nodes: int,
+    materializer: str = "Fleet",
+    pair: tuple[Path, Path] | None = None,
+    options: Sequence[str] = (),
 ) -> Iterator[Process]:
     """`cfgsync serve` on a SQLite file, with a materializer that is ready at `nodes` registrations; over TLS with a certificate
-    and its key."""
+    and its key; with more `options`."""
     command = [str(CFGSYNC), "serve", f"benchmarks.materializers:{materializer}"]
-    options = ["--store", f"sqlite:{store}", "--port", "0"]
+    options = ["--store", f"sqlite:{store}", "--port", "0", *options]
     if pair is not None:
         options += ["--tls-cert", str(pair[0]), "--tls-key", str(pair[1])]
     with _announced(command + options, {NODES: str(nodes)}) as process:
