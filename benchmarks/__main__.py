@@ -31,6 +31,7 @@ FIGURES = (
     "idle",
     "tls",
     "documents",
+    "engines",
 )
 RESULTS = Path(__file__).with_name("results.json")
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
 
 import asyncpg
 import pytest
@@ -13,6 +14,7 @@ from cfgsync_core import NEVER, BucketSnapshot, Conflict, StoreDamaged, StoreRef
 from cfgsync_runtime import open_backend
 from cfgsync_runtime.backends.engines import without_password
 from cfgsync_runtime.backends.postgres.address import read_address
+from cfgsync_runtime.backends.postgres.writing import lock_buckets
 from tests.postgres import Postgres, own_postgres
 from tests.postgres import postgres as postgres
 
@@ -190,6 +192,58 @@ async def test_of_servers_that_count_together_by_compare_and_set_none_is_lost(po
         entry = await one.get("c", "n")
         assert entry is not None
         assert entry.value == b"100"
+
+
+class Interrupted:
+    """A session. Something happens after its first question, and after its first order that changes rows."""
+
+    def __init__(
+        self,
+        session: asyncpg.Connection,
+        after_fetch: Callable[[], Awaitable[object]],
+        after_insert: Callable[[], Awaitable[object]],
+    ) -> None:
+        self._session = session
+        self._after = {"select": after_fetch, "insert": after_insert}
+
+    async def fetch(self, query: str, *more: object) -> object:
+        return await self._then(query, await self._session.fetch(query, *more))
+
+    async def execute(self, query: str, *more: object) -> object:
+        return await self._then(query, await self._session.execute(query, *more))
+
+    async def _then(self, query: str, result: object) -> object:
+        if (after := self._after.pop(query.split()[0], None)) is not None:
+            await after()
+        return result
+
+
+async def test_of_servers_that_make_the_same_buckets_none_holds_what_the_other_waits_for(
+    postgres: Postgres,
+) -> None:
+    url = postgres.url()
+    at = read_address(url)
+    async with open_backend(url) as (store, *_), AsyncExitStack() as stack:
+        one, other, looking = [await asyncpg.connect(at.dsn) for _ in range(3)]
+        for session in (one, other, looking):
+            stack.push_async_callback(session.close)
+        going: list[asyncio.Task[list[str]]] = []
+
+        async def locked(session: Any) -> list[str]:
+            await session.execute("begin")
+            names = await lock_buckets(session, at.schema, ["a", "b"])
+            await session.execute("commit")
+            return list(names)
+
+        async def the_other_locks_both_or_waits() -> None:
+            going.append(asyncio.create_task(locked(other)))
+            waits = "select 1 from pg_locks where pid = $1 and not granted"
+            async with asyncio.timeout(30):
+                while not going[0].done() and not await looking.fetch(waits, other.get_server_pid()):
+                    await asyncio.sleep(0.02)
+
+        cut = Interrupted(one, lambda: store.commit("b", {"k": b"1"}), the_other_locks_both_or_waits)
+        assert sorted(await locked(cut)) == sorted(await going[0]) == ["a", "b"]
 
 
 async def test_a_hint_reaches_the_other_server(postgres: Postgres) -> None:
