@@ -6,7 +6,7 @@ it is unsealed after the source was left for good, so of the two at most one acc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol, TypeAlias
 
 import msgspec
@@ -63,11 +63,9 @@ async def move_store(
     target: Backend,
     names: tuple[str, str],
     say: Callable[[str], None] = lambda _: None,
-    *,
-    names_epochs: Callable[[str, str], bool] = lambda bucket, key: False,
 ) -> None:
-    """Move everything, from wherever a run before this was cut. `names` are the stores' names in messages. Where
-    `names_epochs(bucket, key)`, the value names epochs of the store, which become the new one. Raises `StoreRefused`, `Unavailable`."""
+    """Move everything, from wherever a run before this was cut. `names` are the stores' names in messages. Raises `StoreRefused`,
+    `Unavailable`."""
     leaving, arriving = _mover(source, names[0]), _mover(target, names[1])
     old, new = await leaving.move(), await arriving.move()
     if old.state == "arriving" or (old.state == "moved" and new.epoch != old.epoch):
@@ -92,17 +90,13 @@ async def move_store(
     new = Move("arriving", names[0], old.epoch)
     await arriving.mark(new)
     buckets = await source.admin.buckets()
-    old_epochs = {(await source.store.version(bucket)).epoch.encode() for bucket in buckets}
     for bucket in buckets:
         cut = await source.store.snapshot(bucket)
         assert isinstance(cut, BucketSnapshot)  # no version was named
         if not cut.is_whole():
             raise StoreRefused(f"bucket {bucket!r} is damaged", "look at it with `cfgsync store check`")
-        entries = [
-            _renamed(one, old_epochs, new.epoch) if names_epochs(bucket, one.key) else one
-            for one in cut.entries
-        ]
-        say(await _loaded(bucket, Version(new.epoch, cut.version.revision), entries, target, names[1]))
+        version = Version(new.epoch, cut.version.revision)
+        say(await _loaded(bucket, version, cut.entries, target, names[1]))
     if sorted(await target.admin.buckets()) != sorted(buckets):
         raise StoreRefused(f"{names[1]} has other buckets than {names[0]}", "give an empty store")
     await leaving.mark(Move("moved", names[1], new.epoch))
@@ -120,13 +114,6 @@ async def abort_move(source: Backend, name: str) -> None:
             raise StoreRefused(f"{name} is moved for good", "copy the other store back into an empty one")
         case _:
             raise StoreRefused(f"{name} is not being moved", "there is nothing to abort")
-
-
-def _renamed(entry: Entry, old: Iterable[bytes], new: str) -> Entry:
-    value = entry.value
-    for epoch in old:
-        value = value.replace(epoch, new.encode())
-    return msgspec.structs.replace(entry, value=value)
 
 
 async def _loaded(bucket: str, version: Version, entries: Sequence[Entry], target: Backend, name: str) -> str:

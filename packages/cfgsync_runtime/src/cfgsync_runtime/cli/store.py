@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from cfgsync_adapter.generations import names_epochs
 from cfgsync_core import (
     NEVER,
     BucketSnapshot,
@@ -169,7 +168,7 @@ async def _copy(source: str, target: str | None) -> None:
         async with open_backend(target) as new:
             names = (without_password(source), without_password(target))
             say = partial(print, flush=True)
-            await move_store(old, new, names, say, names_epochs=names_epochs)
+            await move_store(old, new, names, say)
 
 
 async def _new_epoch(url: str, after: str | None) -> None:
