@@ -149,8 +149,12 @@ class PostgresStore:
         done.pop().result()
 
     async def _beat(self) -> None:
-        beat = f"update {self._at.schema}.store set beat = beat + 1"
-        await self._sessions.read(lambda session: session.execute("select 1" if self._read_only else beat))
+        beat = f"update {self._at.schema}.store set beat = beat + 1 returning move, peer, move_epoch"
+        row = await self._sessions.read(
+            lambda session: session.fetchrow("select '', '', ''" if self._read_only else beat)
+        )
+        if (move := Move(*row)).state:
+            raise Unavailable(": ".join(move.refusal))
         self._sessions.written_at = asyncio.get_running_loop().time()
 
     def _asked(self, asked: asyncio.Task[None]) -> None:
@@ -192,8 +196,8 @@ class PostgresStore:
     async def move(self) -> Move:
         return await self._sessions.read(lambda session: read_move(session, self._at))
 
-    async def mark(self, move: Move) -> None:
-        await self._operate(lambda session: write_move(session, self._at, move))
+    async def mark(self, before: Move, after: Move) -> bool:
+        return await self._operate(lambda session: write_move(session, self._at, before, after))
 
     # Groups
 
