@@ -32,6 +32,7 @@ FIGURES = (
     "tls",
     "documents",
     "rollout",
+    "engines",
 )
 RESULTS = Path(__file__).with_name("results.json")
 

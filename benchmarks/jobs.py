@@ -32,8 +32,19 @@ class Job(msgspec.Struct, omit_defaults=True):
     interval: float = 15.0
     held: bool = True
     turns: int = 1
+    fellows: tuple[tuple[int, int], ...] = ()
+    """Port and process of more servers of the same store: the connections are dealt out among all, and `processor` is their
+    sum."""
     ca: str = ""
     """The CA file that verifies the server: with one, every connection speaks TLS."""
+
+    @property
+    def ports(self) -> list[int]:
+        return [self.port, *(port for port, _ in self.fellows)]
+
+    @property
+    def pids(self) -> list[int]:
+        return [self.pid, *(pid for _, pid in self.fellows)]
 
 
 class Result(msgspec.Struct, omit_defaults=True):

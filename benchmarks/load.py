@@ -11,7 +11,8 @@ import os
 import ssl
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import cycle
 
 import msgspec
 
@@ -112,15 +113,17 @@ def trusting(job: Job) -> ssl.SSLContext | None:
 
 
 async def connect_all(
-    port: int,
+    ports: Sequence[int],
     scripts: Iterable[Iterator[tuple[bytes, bytes]]],
     at: list[float] | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> list[tuple[Connection, asyncio.Future[None]]]:
+    """The connections are dealt out among the servers."""
     made: list[tuple[Connection, asyncio.Future[None]]] = []
-    waiting = list(scripts)
+    waiting = list(zip(cycle(ports), scripts))
     for start in range(0, len(waiting), 100):  # fewer than the backlog at once
-        made += await asyncio.gather(*(connect(port, s, at, tls) for s in waiting[start : start + 100]))
+        some = waiting[start : start + 100]
+        made += await asyncio.gather(*(connect(port, script, at, tls) for port, script in some))
     return made
 
 
@@ -129,7 +132,7 @@ async def flood(job: Job) -> Result:
     status = str(job.status).encode()
     numbers = range(job.first, job.first + job.count)
     requests = iter([(build(n % job.cycle if job.cycle else n), status) for n in numbers])
-    made = await connect_all(job.port, [requests] * job.connections, tls=trusting(job))
+    made = await connect_all(job.ports, [requests] * job.connections, tls=trusting(job))
     return await _timed(job, made)
 
 
@@ -139,7 +142,7 @@ async def boot(job: Job) -> Result:
         iter([(words.register(n), b"202"), (words.held_node(n), b"200")])
         for n in range(job.first, job.first + job.count)
     ]
-    return await _timed(job, await connect_all(job.port, scripts, at))
+    return await _timed(job, await connect_all(job.ports, scripts, at))
 
 
 async def handshakes(job: Job) -> Result:
@@ -158,7 +161,7 @@ async def wake(job: Job) -> Result:
     scripts = [iter([(words.held_node(n), b"200")]) for n in range(job.count)]
     trigger = iter([(getattr(words, job.what)(job.first), b"202")])
     before = resident_bytes(job.pid)
-    made = await connect_all(job.port, scripts, at)
+    made = await connect_all(job.ports, scripts, at)
     for connection, _ in made:
         connection.send()
     await _settled(job.pid)
@@ -182,12 +185,12 @@ async def wake(job: Job) -> Result:
 
 
 async def _timed(job: Job, made: list[tuple[Connection, asyncio.Future[None]]]) -> Result:
-    cpu, began = processor_seconds(job.pid), time.perf_counter()
+    cpu, began = processor_seconds(*job.pids), time.perf_counter()
     for connection, _ in made:
         connection.send()
     await asyncio.gather(*(done for _, done in made))
     seconds = time.perf_counter() - began
-    return Result(seconds, processor_seconds(job.pid) - cpu)
+    return Result(seconds, processor_seconds(*job.pids) - cpu)
 
 
 async def _settled(pid: int) -> None:

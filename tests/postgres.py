@@ -19,19 +19,19 @@ MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """Where syncing costs nothing."""
 
 
-def _programs() -> Path | None:
-    """The newest installed version; Debian has them outside of PATH."""
+def installed() -> Path | None:
+    """The programs of the newest installed version, None without one; Debian has them outside of PATH."""
     some = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), key=lambda one: int(one.parts[-3]))
     found = some[-1] if some else shutil.which("pg_ctl")
     return None if found is None else Path(found).parent
 
 
 class Postgres:
-    """One server. It syncs, as a store's must, but keeps little memory."""
+    """One server, in memory (None: on a disk). It syncs, as a store's must, but keeps little memory."""
 
-    def __init__(self, programs: Path) -> None:
+    def __init__(self, programs: Path, memory: str | None = MEMORY) -> None:
         self._programs = programs
-        self.directory = Path(tempfile.mkdtemp(prefix="cfgsync-postgres-", dir=MEMORY))
+        self.directory = Path(tempfile.mkdtemp(prefix="cfgsync-postgres-", dir=memory))
         own(self.directory)
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
@@ -118,7 +118,7 @@ def postgres() -> Iterator[Postgres]:
 
 def own_postgres() -> Postgres:
     """One that the caller stops, restarts and removes. Skips loudly where PostgreSQL is not installed."""
-    programs = _programs()
+    programs = installed()
     if programs is None:
         if os.environ.get("CFGSYNC_REQUIRE_ENGINES") == "1":
             pytest.fail("PostgreSQL is not installed; run scripts/engines")

@@ -17,6 +17,7 @@ from ..store.contract import NEVER, BucketSnapshot, Change, Gap, RevisionedStore
 from ..store.hints import ChangeHints
 from .bucket_view import BucketView
 from .reconciler import Reconciler
+from .shared_ask import SharedAsk
 from .timing import INTERVAL
 
 log = logging.getLogger("cfgsync.reconcile")
@@ -60,6 +61,7 @@ class BucketMirror(Generic[T]):
         self._timed = timed
         self._times: dict[str, int] = {}
         self._refreshing = asyncio.Lock()
+        self._newest = SharedAsk(lambda: store.version(bucket))
         self._revisions: dict[str, int] = {}
         self._others = others
         self._reader: Reconciler[BucketSnapshot] | None = None
@@ -142,8 +144,9 @@ class BucketMirror(Generic[T]):
             await self._reader.read_once()
 
     async def look_up(self, key: str) -> None:
-        """Read one key from the store if there are other servers; the mirror holds its value ahead of `version` then."""
-        if self._reader is None:
+        """Read one key from the store if other servers have committed; the mirror holds its value ahead of `version` then.
+        Calls that find nothing new share one read. Raises `Unavailable`."""
+        if self._reader is None or await self._newest.ask() == self.version:
             return
         entry = await self._store.get(self._bucket, key)
         if entry is None:

@@ -78,6 +78,7 @@ class History:
         self._store = store
         self._documents = documents
         self._behind: Counter[Scope] = Counter()
+        self._said: set[Scope] = set()
         self._wake = asyncio.Event()
         self._full = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -140,13 +141,16 @@ class History:
                 scope, _ = self._behind.popitem()
                 try:
                     await self.advance(scope)
+                    self._said.discard(scope)
                 except Unavailable as error:
-                    log.warning(
-                        "the history of %s is behind: %s",
-                        scope,
-                        error,
-                        extra=event("history_behind", scope=str(scope)),
-                    )
+                    if scope not in self._said:  # once, and not at each try
+                        log.warning(
+                            "the history of %s is behind: %s",
+                            scope,
+                            error,
+                            extra=event("history_behind", scope=str(scope)),
+                        )
+                    self._said.add(scope)
                     self._behind[scope] += 1
                     await asyncio.sleep(AGAIN_SECONDS)
 

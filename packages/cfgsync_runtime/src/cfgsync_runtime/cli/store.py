@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from cfgsync_adapter.generations import names_epochs
 from cfgsync_core import (
     NEVER,
     BucketSnapshot,
@@ -159,9 +158,9 @@ def copy(
 
 
 async def _copy(source: str, target: str | None) -> None:
-    async with open_backend(source, read_only=True):
-        pass  # refuse an absent store instead of creating it
-    async with open_backend(source) as old:
+    async with open_backend(source, read_only=True) as old:  # an absent store is refused instead of made
+        is_backup = old.mover is not None and (await old.mover.move()).state == "backup"
+    async with open_backend(source, read_only=is_backup) as old:
         if target is None:
             await abort_move(old, without_password(source))
             print(f"{without_password(source)} accepts commits again", flush=True)
@@ -169,7 +168,7 @@ async def _copy(source: str, target: str | None) -> None:
         async with open_backend(target) as new:
             names = (without_password(source), without_password(target))
             say = partial(print, flush=True)
-            await move_store(old, new, names, say, names_epochs=names_epochs)
+            await move_store(old, new, names, say)
 
 
 async def _new_epoch(url: str, after: str | None) -> None:
@@ -189,6 +188,9 @@ async def _new_epoch(url: str, after: str | None) -> None:
         await refuse_moved(backend)
         left = [await _bucket(backend.store, name) for name in await backend.admin.buckets()] if loss else []
         versions = await backend.admin.new_epoch(after)
+        if backend.hints is not None:  # servers of the store may run
+            for name in versions:
+                await backend.hints.publish(name)
         newest = [await _newest(backend.store, name, version) for name, version in versions.items()]
     if loss:
         print(f"accepted: {loss}\nwhat is left:", flush=True)
