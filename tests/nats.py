@@ -26,6 +26,7 @@ class Nats:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
+        (self.directory / "conf").write_text("")
         self.start()
 
     @property
@@ -35,7 +36,10 @@ class Nats:
     def start(self) -> None:
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [self._program, "-a", "127.0.0.1", "-p", str(self.port), "-js", "-sd", self.directory / "js"],
+                [
+                    *(self._program, "-a", "127.0.0.1", "-p", str(self.port), "-js"),
+                    *("-sd", self.directory / "js", "-c", self.directory / "conf"),
+                ],
                 stdout=log,
                 stderr=log,
             )
@@ -48,6 +52,20 @@ class Nats:
             except OSError:
                 time.sleep(0.02)
         raise AssertionError((self.directory / "log").read_text())
+
+    def configure(self, text: str) -> None:
+        """Take another configuration, as an operator does: the file, and SIGHUP."""
+        (self.directory / "conf").write_text(text)
+        self.send(signal.SIGHUP)
+
+    def send_raw(self, *lines: bytes) -> None:
+        """What a client of another make may send; returns when the server has read it."""
+        with socket.create_connection(("127.0.0.1", self.port), 10) as line:
+            line.sendall(b'CONNECT {"headers":true,"verbose":false}\r\n' + b"".join(lines) + b"PING\r\n")
+            found = b""
+            while not found.endswith(b"PONG\r\n"):
+                found += line.recv(65536)
+                assert b"-ERR" not in found, found
 
     def send(self, number: signal.Signals) -> None:
         assert self._process is not None

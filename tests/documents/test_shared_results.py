@@ -9,9 +9,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import aiohttp
+import pytest
 
 from cfgsync_core import MemoryStore
-from cfgsync_documents import ConfigManager, ResultCache
+from cfgsync_documents import ConfigManager, ResultCache, Scope
+from cfgsync_documents.client.redis_results import RedisResults
 from cfgsync_documents.kinds import Kind, kind_version
 from cfgsync_runtime.compose.document_server import serving_documents
 from tests.documents.test_by_scope import ADMIN, put
@@ -29,12 +31,12 @@ class Resolver:
         self.cache = cache
         self.computed = 0
 
-    async def resolve(self, key: tuple[str, ...] = KEY) -> object:
+    async def resolve(self, key: tuple[str, ...] = KEY, kind: str = "ui") -> object:
         async def compute() -> object:
             self.computed += 1
             return {"for": list(key)}
 
-        return (await self.cache.get_or_compute("ui", key, compute)).value
+        return (await self.cache.get_or_compute(kind, key, compute)).value
 
 
 class Site:
@@ -47,9 +49,9 @@ class Site:
     async def change(self, name: str, content: str) -> None:
         await put(self._session, content, f"{ADMIN}/namespaces/{name}")
 
-    async def resolver(self) -> Resolver:
+    async def resolver(self, app: str = "lobby", env: str = "prod") -> Resolver:
         manager = await self._stack.enter_async_context(ConfigManager.connect(self._url))
-        results = manager.results(app="lobby", env="prod", redis_url=self._redis.url)
+        results = manager.results(app=app, env=env, redis_url=self._redis.url)
         made = Resolver(await self._stack.enter_async_context(results))
         await told(made)
         return made
@@ -126,6 +128,72 @@ async def test_what_json_cannot_hold_stays_in_the_process(redis: Redis) -> None:
 
         assert (await one.cache.get_or_compute("ui", ("a",), compute)).value == b"raw"
         assert redis.say("DBSIZE").startswith(b":0")
+
+
+async def test_scopes_and_kinds_that_were_filled_alike_never_share_a_result(redis: Redis) -> None:
+    kinds = json.dumps(dict.fromkeys(("ui", "menu"), KINDS["ui"]))
+    scopes = [("lobby", "prod"), ("lobby", "live"), ("shop", "prod")]
+    store = MemoryStore()
+    async with AsyncExitStack() as stack:
+        for _ in range(2):
+            server = await stack.enter_async_context(serving_documents(store=store, open_documents=True))
+            session = await stack.enter_async_context(aiohttp.ClientSession(server.url))
+            here = Site(server.url, session, stack, redis)
+            for app, env in scopes:
+                place = f"/v1/config/admin/apps/{app}/envs/{env}/namespaces"
+                await put(session, kinds, f"{place}/cfgsync/documents/kinds")
+            await store.new_epoch()  # the second server finds one epoch in all buckets
+        resolvers = [await here.resolver(*scope) for scope in scopes]
+        assert len({one.cache.versions["ui"] for one in resolvers}) == 1
+        for one in resolvers:
+            for kind in ("ui", "menu"):
+                await one.resolve(kind=kind)
+        assert [one.computed for one in resolvers] == [2, 2, 2]
+        late = await here.resolver(*scopes[0])
+        await late.resolve()
+        assert late.computed == 0
+
+
+@asynccontextmanager
+async def shared_by(redis: Redis, pattern: str = "") -> AsyncIterator[Resolver]:
+    """A cache that keeps nothing in its process."""
+    cache = ResultCache({"ui": Kind(60, key=pattern)}, max_results=0)
+    cache.versions, cache.shared = {"ui": "e.1.1"}, RedisResults(redis.url, Scope("lobby", "prod"))
+    try:
+        yield Resolver(cache)
+    finally:
+        await cache.shared.close()
+
+
+@pytest.mark.parametrize("pattern", ["", "cfg:{a}{b}", "cfg:{a}-{b}", "cfg:{a}", "{a}:{b}:{c}", "cfg"])
+async def test_no_pattern_gives_two_keys_one_place(redis: Redis, pattern: str) -> None:
+    keys = [("a-b", "c"), ("a", "b-c"), ("ab", "c"), ("a", "bc"), ("a:b", "c"), ("a", "b", ""), ("a", "b")]
+    keys += [("a%3Ab", "c"), ("é", "x"), ("?", "x"), ("", ""), ("",), ()]
+    async with shared_by(redis, pattern) as one:
+        for key in [*keys, *keys]:
+            assert await one.resolve(key) == {"for": list(key)}
+        assert one.computed == len(keys)
+        await one.resolve(("\ud800",))
+
+
+@pytest.mark.parametrize("key", [(7,), (None,), ("a", True), "abc", ["a"]])
+async def test_a_key_that_is_no_tuple_of_strings_is_refused_with_and_without_redis(
+    redis: Redis, key: object
+) -> None:
+    async with shared_by(redis) as one:
+        for resolver in (one, Resolver(ResultCache({"ui": Kind(60)}))):
+            with pytest.raises(TypeError, match="the key of a result is a tuple of strings"):
+                await resolver.resolve(key)
+
+
+@pytest.mark.parametrize("found", [b"[" * 100_000, b'"\xff"', b"9" * 5_000, b"?"])
+async def test_what_somebody_else_wrote_into_redis_is_computed_again(redis: Redis, found: bytes) -> None:
+    async with shared_by(redis) as one:
+        await one.resolve(("a",))
+        [place] = await one.cache.shared._redis.keys("*")
+        await one.cache.shared.put(place.decode(), found, 60.0)
+        assert await one.resolve(("a",)) == {"for": ["a"]}
+        assert one.computed == 2
 
 
 def test_the_version_of_a_kind_differs_after_each_change_of_it_and_only_then() -> None:

@@ -58,7 +58,81 @@ async def test_a_connection_that_is_back_wakes_every_subscriber(nats: Nats) -> N
         await asyncio.wait_for(anext(hints), 30)
 
 
-@pytest.mark.parametrize("url", ["nats://", "nats://a,http://b"])
+async def test_a_nats_that_refuses_the_connection_for_a_while_is_used_again(nats: Nats) -> None:
+    """The client is closed for good when NATS sends an error."""
+    async with open_bus(nats.url) as bus, bus.subscribe("a") as hints:
+        await asyncio.wait_for(anext(hints), 30)
+        nats.configure('authorization { user: "ana", password: "another" }')
+        await until(lambda: bus.connection.client is None)
+        nats.configure("")
+        await asyncio.wait_for(anext(hints), 30)
+        hearing = asyncio.create_task(anext(hints))
+        while not hearing.done():
+            await bus.publish("a")
+            await asyncio.sleep(0.02)
+
+
+async def test_an_event_that_nats_does_not_take_is_lost_alone(
+    nats: Nats, caplog: pytest.LogCaptureFixture
+) -> None:
+    nats.configure("max_payload: 64KB\n")
+    async with open_bus(nats.url, "EVENTS") as bus, bus.subscribe("a") as hints:
+        await asyncio.wait_for(anext(hints), 30)
+        client = bus.connection.client
+        for size in (64 * 1024 - 20, 64 * 1024, 200_000):
+            with pytest.raises(
+                client_of.errors.MaxPayloadError, match="raise its max_payload, which is 65536"
+            ):
+                await bus.announce("config.a.b.changed", b"x" * size, str(size))
+        assert await bus.announce("config.a.b.changed", b"{}", "1") == "published"
+        assert bus.connection.client is client, "NATS has not ended the connection"
+
+
+@pytest.mark.parametrize(
+    ("subjects", "said"),
+    [
+        (["config.>", "public.>"], ""),
+        ([">"], ""),
+        (["config.*.*.*", "public.>"], ""),
+        (["config.*.*", "public.>"], "it does not take config.*.*.changed; add these subjects to it"),
+        (["$KV.SYS.>"], "config.*.*.changed and public.*.*.system.config.*.updated"),
+    ],
+)
+async def test_an_existing_stream_that_does_not_take_the_events_is_named(
+    nats: Nats, subjects: list[str], said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with await client_of.connect(nats.url) as client:
+        await client.jetstream().add_stream(name="THEIRS", subjects=subjects, no_ack=subjects == [">"])
+    async with open_bus(nats.url, "THEIRS") as bus, bus.subscribe("a") as hints:
+        await asyncio.wait_for(anext(hints), 30)
+        await bus._connected(bus.connection.client)  # returns when the bus has looked at its stream
+    lines = [one.message for one in caplog.records if "not kept in the stream THEIRS" in one.message]
+    assert bool(lines) == bool(said)
+    assert said in "".join(lines)
+
+
+async def test_the_subjects_of_another_fleets_stream_are_named_and_nats_is_not_said_to_be_away(
+    nats: Nats, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_bus(nats.url, "ONE") as one, one.subscribe("a") as hints:
+        await asyncio.wait_for(anext(hints), 30)
+        while True:
+            try:
+                await one.announce("config.a.b.changed", b"{}", "1")
+                break
+            except client_of.errors.Error:
+                await asyncio.sleep(0.02)
+        async with open_bus(nats.url, "TWO") as two:
+            await until(lambda: "not kept in the stream TWO" in caplog.text)
+            assert "each needs a NATS account of its own" in caplog.text
+            assert "does not serve" not in caplog.text
+            with pytest.raises(client_of.errors.Error):
+                await two.announce("config.a.b.changed", b"{}", "2")
+
+
+@pytest.mark.parametrize(
+    "url", ["nats://", "nats://a,http://b", "nats://a:b", "nats://:4222", "nats://a:70000"]
+)
 async def test_a_url_that_is_none_of_nats_is_refused(url: str) -> None:
     with pytest.raises(StoreRefused, match="not the URL of a NATS server"):
         async with open_bus(url):

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from hashlib import sha256
 
 import aiohttp
 import nats as client_of
 import nats.js.errors as failures
+import pytest
 from nats.js import JetStreamContext
 
-from cfgsync_core import Backend, MemoryHints, MemoryStore, Version
-from cfgsync_runtime.backends.nats.projection import Held, Put, plan
+from cfgsync_core import NEVER, Backend, MemoryHints, MemoryStore, StoreRefused, Version
+from cfgsync_core.store import StoreCounts, epoch_ms, mint_epoch, uuid7
+from cfgsync_documents import DocumentName, Scope
+from cfgsync_documents.service import Documents
+from cfgsync_runtime.backends.nats import projecting
+from cfgsync_runtime.backends.nats.kv_bucket import Held, Put, plan
 from cfgsync_runtime.compose.document_server import serving_documents
 from tests.documents.test_by_name import ROOT
 from tests.nats import Nats
 from tests.nats import nats as nats
 
-NEVER = 3600.0
+SELDOM = 3600.0
 BUCKET = "SYS_config_default"
 
 
@@ -52,7 +57,7 @@ async def read(stream: JetStreamContext) -> dict[str, object] | None:
 class Copied:
     """Servers of one store that project to one NATS, and a client of that."""
 
-    def __init__(self, nats: Nats, interval: float = NEVER) -> None:
+    def __init__(self, nats: Nats, interval: float = SELDOM) -> None:
         self._nats = nats
         self._interval = interval
         self.store = MemoryStore()
@@ -68,10 +73,14 @@ class Copied:
     async def __aexit__(self, *error: object) -> None:
         await self._stack.aclose()
 
-    async def server(self) -> aiohttp.ClientSession:
+    async def server(self, url: str = "") -> aiohttp.ClientSession:
         backend = Backend(self.store, self.store, self._hints)
         serving = serving_documents(
-            store=backend, hints=self._nats.url, project_kv=True, interval=self._interval, open_documents=True
+            store=backend,
+            hints=url or self._nats.url,
+            project_kv=True,
+            interval=self._interval,
+            open_documents=True,
         )
         server = await self._stack.enter_async_context(serving)
         return await self._stack.enter_async_context(aiohttp.ClientSession(server.url))
@@ -156,23 +165,266 @@ async def test_two_servers_and_a_nats_that_is_killed_leave_the_bucket_equal_to_t
         await copied.becomes(wanted)
 
 
-def test_a_slower_server_puts_nothing_over_what_a_faster_one_has_put() -> None:
-    old, new = "0190-old", "0191-new"
+def raw(name: str, headers: bytes, value: bytes = b"1", bucket: str = BUCKET) -> bytes:
+    """The line of NATS's protocol that puts this."""
+    size = len(headers)
+    return b"HPUB $KV.%b.%b %d %d\r\n%b%b\r\n" % (
+        *(bucket.encode(), name.encode(), size, size + len(value), headers, value),
+    )
+
+
+FORGED = {
+    "a revision of 5,000 digits": ("9" * 5_000, ""),
+    "a digit that is none": ("²", ""),
+    "a revision that is later than the store's": ("99999999", ""),
+    "words": ("banana", "zz"),
+    "a later epoch": ("1", "7ffff000-0000-7fff-bfff-ffffffffffff"),
+    "an epoch that is too late for any": ("1", "ffffffff-ffff-7fff-bfff-ffffffffffff"),
+    "an epoch of two lines": ("1", "a.b.c"),
+}
+
+
+@pytest.mark.parametrize(("revision", "epoch"), FORGED.values(), ids=FORGED.keys())
+async def test_what_no_server_can_have_put_is_mended_and_ends_no_copy(
+    nats: Nats, revision: str, epoch: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Copied(nats, interval=0.5) as copied:
+        session = await copied.server()
+        await session.post(f"{ROOT}/a", json={"x": 1})
+        await session.post(f"{ROOT}/b", json={"x": 1})
+        await copied.becomes({"a": {"x": 1}, "b": {"x": 1}})
+        message = await copied.stream.get_last_msg(f"KV_{BUCKET}", f"$KV.{BUCKET}.a")
+        headers = {
+            "Cfgsync-Revision": revision,
+            "Cfgsync-Epoch": epoch or message.headers["Cfgsync-Epoch"],
+        }
+        for name in ("a", "stranger"):
+            await copied.stream.publish(f"$KV.{BUCKET}.{name}", b'{"evil": 1}', headers=headers)
+        await copied.becomes({"a": {"x": 1}, "b": {"x": 1}})
+        await copied.stream.publish(f"$KV.{BUCKET}.b", b'{"evil": 2}', headers=headers)
+        await session.post(f"{ROOT}/b", json={"x": 2})  # it is in the way of this one
+        await copied.becomes({"a": {"x": 1}, "b": {"x": 2}})
+        marker = {**headers, "KV-Operation": "DEL"}
+        await copied.stream.publish(f"$KV.{BUCKET}.b", b"", headers=marker)
+        await copied.becomes({"a": {"x": 1}, "b": {"x": 2}})
+        await session.post("/api/v1/config/other", json={"z": 3}, params={"environment": "fresh"})
+        await until(lambda: has(copied.stream, "SYS_config_fresh"))
+    said = [one.message for one in caplog.records if "somebody else writes" in one.message]
+    assert said
+    assert "give each fleet on this NATS an account of its own" in said[0]
+
+
+async def has(stream: JetStreamContext, bucket: str) -> bool:
+    try:
+        await stream.key_value(bucket)
+    except failures.NotFoundError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"NATS/1.0\r\nno colon\r\n\r\n",
+        b"NATS/1.0\r\nCfgsync-Revision: \xff\xfe\r\n\xff: 1\r\n\r\n",
+        b"NATS/1.0 \xff\xff\xff\r\n\r\n",
+        b"NATS/1.0 100 Idle Heartbeat\r\n\r\n",
+        b"NATS/1.0 404 No Messages\r\n\r\n",
+        b"NATS/1.0\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("value", [b"1", b""])
+async def test_headers_that_are_none_are_mended(nats: Nats, headers: bytes, value: bytes) -> None:
+    async with Copied(nats, interval=0.5) as copied:
+        session = await copied.server()
+        await session.post(f"{ROOT}/a", json={"x": 1})
+        await copied.becomes({"a": {"x": 1}})
+        nats.send_raw(raw("a", headers, value), raw("stranger", headers, value))
+        await until(lambda: is_mended(copied.stream, 2))
+
+
+async def is_mended(stream: JetStreamContext, since: int) -> bool:
+    """Whether a server has put the document again; asked for without reading the headers of what is there."""
+    info = await stream.stream_info(f"KV_{BUCKET}", subjects_filter=">")
+    return info.state.last_seq > since + 1 and await read(stream) == {"a": {"x": 1}}
+
+
+async def test_two_fleets_on_one_nats_are_both_told_and_the_one_that_stays_has_its_documents(
+    nats: Nats, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Copied(nats, interval=0.5) as one:
+        session = await one.server()
+        await session.post(f"{ROOT}/limits", json={"fleet": 1})
+        async with Copied(nats, interval=0.5) as two:
+            other = await two.server()
+            await other.post(f"{ROOT}/limits", json={"fleet": 2})
+            await until(lambda: said(caplog, 2))
+        await one.becomes({"limits": {"fleet": 1}})
+        await session.post(f"{ROOT}/limits", json={"fleet": 3})
+        await one.becomes({"limits": {"fleet": 3}})
+
+
+async def said(caplog: pytest.LogCaptureFixture, times: int) -> bool:
+    return sum("somebody else writes" in one.message for one in caplog.records) >= times
+
+
+class FaultyStore(MemoryStore):
+    """Fails in a way that nobody has foreseen."""
+
+    is_faulty = False
+
+    async def version(self, bucket: str) -> Version:
+        if self.is_faulty and bucket == "config/default/default":
+            raise ZeroDivisionError("unforeseen")
+        return await super().version(bucket)
+
+
+async def test_an_unforeseen_error_is_logged_and_shown_and_the_copy_goes_on(
+    nats: Nats, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with Copied(nats, interval=0.5) as copied:
+        copied.store = FaultyStore()
+        session = await copied.server()
+        await session.post(f"{ROOT}/a", json={"x": 1})
+        await copied.becomes({"a": {"x": 1}})
+        copied.store.is_faulty = True
+        await until(lambda: behind(session, 1))
+        [line] = [one for one in caplog.records if "is not complete: unforeseen" in one.message]
+        assert line.levelname == "ERROR"
+        assert line.exc_info
+        await session.post("/api/v1/config/other", json={"z": 3}, params={"environment": "live"})
+        await until(lambda: has(copied.stream, "SYS_config_live"))
+        copied.store.is_faulty = False
+        await copied.stream.delete_key_value(BUCKET)
+        await copied.becomes({"a": {"x": 1}})
+        await until(lambda: behind(session, 0))
+
+
+async def behind(session: aiohttp.ClientSession, many: int) -> bool:
+    text = await (await session.get("/metrics")).text()
+    return f"cfgsync_kv_copies_behind {many}.0" in text
+
+
+async def test_a_document_that_nats_does_not_take_keeps_no_other_out(
+    nats: Nats, caplog: pytest.LogCaptureFixture
+) -> None:
+    nats.configure("max_payload: 64KB\n")
+    async with Copied(nats, interval=0.5) as copied:
+        session = await copied.server()
+        large = ["x" * size for size in (64 * 1024 - 100, 200_000)]
+        for name, value in zip(("abig", "almost"), large, strict=True):
+            await session.post(f"{ROOT}/{name}", json={"x": value})
+        await session.post(f"{ROOT}/small", json={"x": 1})
+        await session.post(f"{ROOT}/zsmall", json={"x": 1})
+        await copied.becomes({"small": {"x": 1}, "zsmall": {"x": 1}})
+        await until(lambda: behind(session, 1))
+        [line] = [one.message for one in caplog.records if "is not complete" in one.message]
+        assert "raise its max_payload, which is 65536" in line
+        for name in ("abig", "almost"):
+            await session.post(f"{ROOT}/{name}", json={"x": 1})
+        await copied.becomes({name: {"x": 1} for name in ("abig", "almost", "small", "zsmall")})
+        await until(lambda: behind(session, 0))
+
+
+async def test_a_server_whose_store_was_moved_puts_nothing_over_what_the_new_one_has_put(nats: Nats) -> None:
+    async def was_moved() -> None:
+        raise StoreRefused("the store was moved", "give --store with that")
+
+    counts, name = StoreCounts(), DocumentName(Scope("default", "default"), "default", "a")
+    later = uuid7(epoch_ms(mint_epoch()) + 3_600_000)
+    async with (
+        Copied(nats) as copied,
+        Documents(MemoryStore()) as old,
+        Documents(MemoryStore(after=later)) as new,
+    ):
+        await new.set(name, b'{"x":2}', by="ana")
+        await old.set(name, b'{"x":1}', by="ana")
+        async with projecting(nats.url, new, 0.2, StoreCounts(), was_moved):
+            await copied.becomes({"a": {"x": 2}})
+        async with projecting(nats.url, old, 0.2, counts, was_moved):
+            await until(lambda: is_behind(counts))
+            assert await read(copied.stream) == {"a": {"x": 2}}
+
+
+async def is_behind(counts: StoreCounts) -> bool:
+    return counts.copies_behind == 1
+
+
+async def test_a_put_that_comes_late_is_not_over_a_newer_one(nats: Nats) -> None:
+    async with Copied(nats) as copied, slow_line(nats.port) as (port, is_open):
+        fast = await copied.server()
+        slow = await copied.server(f"nats://127.0.0.1:{port}")
+        await fast.post(f"{ROOT}/a", json={"x": 1})
+        await copied.becomes({"a": {"x": 1}})
+        is_open.clear()
+        await fast.post(f"{ROOT}/a", json={"x": 2})
+        await slow.get(f"{ROOT}/a")
+        for number in range(3, 20):
+            await fast.post(f"{ROOT}/a", json={"x": number})
+            await asyncio.sleep(0.01)
+        await copied.becomes({"a": {"x": 19}})
+        before = (await copied.stream.stream_info(f"KV_{BUCKET}")).state.last_seq
+        is_open.set()
+        await slow.post(f"{ROOT}/b", json={"x": 1})
+        await copied.becomes({"a": {"x": 19}, "b": {"x": 1}})
+        after = await copied.stream.stream_info(f"KV_{BUCKET}")
+        assert after.state.last_seq == before + 1, "only b was put"
+
+
+@asynccontextmanager
+async def slow_line(port: int) -> AsyncIterator[tuple[int, asyncio.Event]]:
+    """A port that leads to this one; what is sent waits while the event is clear."""
+    is_open = asyncio.Event()
+    is_open.set()
+    lines: list[asyncio.StreamWriter] = []
+
+    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            await is_open.wait()
+            writer.write(data)
+
+    async def lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        onward, back = await asyncio.open_connection("127.0.0.1", port)
+        lines.extend((writer, back))
+        with suppress(OSError, asyncio.CancelledError):
+            await asyncio.gather(pass_on(reader, back), pass_on(onward, writer))
+
+    server = await asyncio.start_server(lead, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1], is_open
+    finally:
+        is_open.set()
+        for line in lines:
+            line.close()
+        server.close()
+
+
+def test_whatever_differs_from_a_later_read_of_the_store_is_replaced_and_what_is_not_of_the_store_is_named() -> (
+    None
+):
+    old, now, new = ("01900000-0000-7000-8000-00000000000" + digit for digit in "123")
     digest = sha256(b"1").digest()
     held = {
-        "older": Held(1, Version(old, 3), digest),
-        "equal": Held(2, Version(old, 4), digest),
-        "damaged": Held(3, Version(old, 4), b"?"),
-        "newer": Held(4, Version(old, 9), digest),
-        "epoch": Held(5, Version(new, 1), digest),
-        "gone": Held(6, Version(old, 4), digest),
-        "not yet here": Held(7, Version(old, 6), digest),
-        "marked": Held(8, Version(old, 9)),
+        "before": Held(1, Version(old, 9), digest),
+        "older": Held(2, Version(now, 3), digest),
+        "equal": Held(3, Version(now, 4), digest),
+        "damaged": Held(4, Version(now, 4), b"?"),
+        "later": Held(5, Version(now, 9), digest),
+        "epoch": Held(6, Version(new, 1), digest),
+        "by hand": Held(7, NEVER, digest),
+        "gone": Held(8, Version(now, 4), digest),
+        "is gone": Held(9, Version(now, 4)),
+        "stranger": Held(10, Version(now, 6), digest),
+        "marked": Held(11, Version(now, 3)),
     }
-    wanted = dict.fromkeys(("older", "equal", "damaged", "newer", "epoch", "marked", "absent"), (4, b"1"))
-    assert sorted(plan(wanted, Version(old, 5), held), key=lambda put: put.name) == [
-        Put("absent", Version(old, 4), b"1", 0),
-        Put("damaged", Version(old, 4), b"1", 3),
-        Put("gone", Version(old, 5), None, 6),
-        Put("older", Version(old, 4), b"1", 1),
-    ]
+    names = ("before", "older", "equal", "damaged", "later", "epoch", "by hand", "marked", "absent")
+    wanted = dict.fromkeys(names, (4, b"1"))
+    puts = {put.name: put for put in plan(wanted, Version(now, 5), held)}
+    assert puts.keys() == (wanted.keys() | held.keys()) - {"equal", "is gone"}
+    assert puts["older"] == Put("older", Version(now, 4), b"1", 2)
+    assert puts["gone"] == Put("gone", Version(now, 5), None, 8)
+    assert puts["absent"] == Put("absent", Version(now, 4), b"1", 0)
+    foreign = {"damaged", "later", "epoch", "by hand", "stranger"}
+    assert {name for name, put in puts.items() if put.is_foreign} == foreign
+    again = plan(wanted, Version(now, 5), held, epoch=now)
+    assert {put.name for put in again if put.is_foreign} == {*foreign, "before"}

@@ -26,6 +26,12 @@ SENDING_SECONDS: Final = 1.0
 MAX_WAITING: Final = 1_000
 """Commits whose events wait; the events of another one fail at once."""
 
+_SENTENCES: Final = {
+    "published": "events after commits are sent again",
+    "skipped_not_connected": "events after commits are not sent, since the bus is not connected",
+    "failed": "an event after a commit was lost",
+}
+
 log = logging.getLogger("cfgsync")
 
 
@@ -115,5 +121,9 @@ class Announcing:
             return
         self._last = outcome
         level = logging.INFO if outcome == "published" else logging.WARNING
-        words = f": {why}" if why else ""
-        log.log(level, "events are now %s%s", outcome, words, extra=event("events", outcome=outcome, why=why))
+        log.log(
+            level,
+            "%s%s",
+            *(_SENTENCES[outcome], f": {why}" if why else ""),
+            extra=event("events", outcome=outcome, why=why),
+        )

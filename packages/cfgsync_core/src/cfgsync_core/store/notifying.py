@@ -26,13 +26,17 @@ log = logging.getLogger("cfgsync")
 class StoreCounts:
     """Counts since the start: how commits ended, and how many hints and events were sent or lost."""
 
-    __slots__ = ("commits", "events", "hints")
+    __slots__ = ("commits", "copies_behind", "copies_mended", "events", "hints")
 
     def __init__(self) -> None:
         self.commits = {"committed": 0, "conflict": 0, "failed": 0, "cancelled": 0}
         """`committed` also counts commits that changed nothing. A `cancelled` commit still runs to its end, unread."""
         self.hints = {"published": 0, "lost": 0}
         self.events = {"published": 0, "skipped_not_connected": 0, "failed": 0}
+        self.copies_behind = 0
+        """Environments whose copy for other programs is not complete now."""
+        self.copies_mended = 0
+        """Values of somebody else that were found in copies, and replaced."""
 
 
 class NotifyingStore:

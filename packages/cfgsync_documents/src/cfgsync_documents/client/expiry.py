@@ -20,6 +20,7 @@ import msgspec
 
 from cfgsync_artifacts import CfgsyncError
 from cfgsync_core import Unavailable
+from cfgsync_core.text import plain
 
 from ..kinds import Kind
 
@@ -38,7 +39,7 @@ MAX_RESULTS: Final = 10_000
 _NAMED: Final = re.compile(r"\{[^{}]*\}")
 
 Key: TypeAlias = tuple[str, ...]
-"""Everything that the result depends on, also the tenant and the user: no other key ever gets it."""
+"""Everything that the result depends on, as strings, also the tenant and the user: no other key ever gets it."""
 
 
 class UnknownKind(CfgsyncError, LookupError):
@@ -90,8 +91,11 @@ class ResultCache:
         """The result of `key` that is held, or that `compute` gives; equal calls at once share one `compute`.
 
         When `compute` raises `Unavailable`, or an `OSError` such as a lost connection or a time-out, an older result is
-        given as stale, if its kind permits. Raises what `compute` raises, and `UnknownKind`.
+        given as stale, if its kind permits. Raises what `compute` raises; `UnknownKind`; `TypeError` for another key.
         """
+        if not isinstance(key, tuple) or not all(isinstance(part, str) for part in key):
+            # also without `shared`: 1, 1.0 and True would be one key here, and three there
+            raise TypeError(f"the key of a result is a tuple of strings, and not {plain(repr(key), 80)}")
         rule = self._rule(kind)
         held = self._held(kind, key)
         if held is not None and held.gaps == self._gaps and self._age(held) <= rule.ttl:
@@ -159,14 +163,16 @@ class ResultCache:
         return await asyncio.shield(task)
 
     def _place(self, kind: str, key: Key) -> str:
-        """The key in `shared`, `""` for none: it has every part of `key`, and ends in the version that the kind has now."""
+        """The key in `shared`, `""` for none. It begins as the pattern of the kind says, and ends in the length of each part of
+        `key`, so that no separator of the pattern can confuse two, in scope and kind, and in the version that the kind has now."""
         version = self.versions.get(kind)
         if self.shared is None or version is None or kind not in self.kinds:
             return ""
-        parts = [quote(part, safe="") for part in key]
+        parts = [quote(part, safe="", errors="surrogatepass") for part in key]
+        lengths = ".".join(str(len(part)) for part in parts)
         pattern = self.kinds[kind].key or f"cfg:{kind}"
         shown = _NAMED.sub(lambda _: parts.pop(0) if parts else "", pattern)
-        return ":".join((shown, *parts, f"{len(key)}.{version}"))
+        return ":".join((shown, *parts, lengths, *self.shared.scope, kind, version))
 
     async def _found(
         self, kind: str, place: str, began: float, busts: tuple[int, int], gaps: int
@@ -176,7 +182,7 @@ class ResultCache:
             return None
         try:
             value = msgspec.json.decode(found.data)
-        except msgspec.MsgspecError:
+        except (ValueError, RecursionError):  # somebody else's
             return None
         return _Kept(value, began - max(self._rule(kind).ttl - found.left, 0.0), busts, gaps)
 
@@ -186,7 +192,7 @@ class ResultCache:
         try:
             data = msgspec.json.encode(kept.value)
             is_json = msgspec.json.decode(data) == kept.value
-        except (TypeError, msgspec.MsgspecError):
+        except (TypeError, ValueError, RecursionError):
             return
         if is_json:  # another process gets what this one has
             await self.shared.put(place, data, self._rule(kind).ttl - self._age(kept))

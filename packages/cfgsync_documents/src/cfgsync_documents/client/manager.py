@@ -209,12 +209,12 @@ class ConfigManager:
     ) -> AsyncIterator[ResultCache]:
         """A cache of results while the context lasts. The scope's document `cfgsync/kinds` says how long each kind may be used,
         and the server's stream expires kinds at once. With `redis_url` (extra `redis`), processes share what JSON can hold."""
+        scope = Scope.checked(app, env)
         cache = ResultCache(max_results=max_results)
         if redis_url is not None:
             from .redis_results import RedisResults  # an extra
 
-            cache.shared = RedisResults(redis_url)
-        scope = Scope.checked(app, env)
+            cache.shared = RedisResults(redis_url, scope)
         watch = await self.watch(
             "kinds", lambda kinds: adopt_kinds(cache, scope, kinds), app=app, env=env, namespace=RESERVED
         )

@@ -1,6 +1,7 @@
 """Results that several processes share in Redis. Only speed depends on it: what is stopped, slow or flushed is computed.
 
-A key ends in the version of its kind, so a result from before a change has a key that is never asked for again.
+A key names scope and kind, and ends in the version of the kind, so a result from before a change, or of another scope, has a
+key that is never asked for.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from redis.exceptions import RedisError
 
 from cfgsync_core.log_events import event
 from cfgsync_core.text import error_text
+
+from ..document import Scope
 
 WITHIN: Final = 0.25
 """Seconds that a result waits for Redis at most."""
@@ -32,9 +35,10 @@ class SharedResult(NamedTuple):
 
 
 class RedisResults:
-    """Results at `url`, such as `redis://127.0.0.1:6379/0`. No method raises for a Redis that does not answer."""
+    """Results of a scope at `url`, such as `redis://127.0.0.1:6379/0`. No method raises for a Redis that does not answer."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, scope: Scope) -> None:
+        self.scope = scope
         self._redis = redis.asyncio.from_url(url, socket_timeout=WITHIN, socket_connect_timeout=WITHIN)
         self._again_at = 0.0
         self._is_lost = False

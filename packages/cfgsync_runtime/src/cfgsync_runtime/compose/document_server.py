@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from cfgsync_core import Backend, ChangeHints, Engine
 from cfgsync_core.follow import OtherServers
 from cfgsync_core.server import Route, health_routes
-from cfgsync_core.store import NotifyingStore
+from cfgsync_core.store import NotifyingStore, StoreCounts, refuse_moved
 from cfgsync_documents.http import name_routes, scope_routes
 from cfgsync_documents.service import Documents, History, describe
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 PageRoutes: TypeAlias = Callable[..., list[Route]]
 """`document_page_routes`, of which `documents` and `history` are missing, and `are_open`."""
+Project: TypeAlias = Callable[[Documents], AbstractAsyncContextManager[object]]
 
 
 @asynccontextmanager
@@ -49,10 +50,10 @@ async def documents_in(
     checker: ChildChecker | None = None,
     page: PageRoutes | None = None,
     *,
-    project_to: object = None,
+    project: Project = lambda documents: nullcontext(),
 ) -> AsyncIterator[tuple[Documents, list[Route]]]:
-    """The documents in a store while the context lasts, and their routes; `page` makes those of their page. `project_to` is the
-    URL of the bus that gets a copy of them."""
+    """The documents in a store while the context lasts, and their routes; `page` makes those of their page, and `project`
+    keeps a copy of them elsewhere."""
     if are_open:
         warn_of_open_documents()
     others = None if hints is None else OtherServers(hints, interval)
@@ -60,18 +61,23 @@ async def documents_in(
         checker or ChildChecker() as judging,
         Documents(store, others, checker=judging) as documents,
         History(store, documents) as history,
-        _projecting(documents, project_to, interval),
+        project(documents),
     ):
         shown = [] if page is None else page(documents, history, are_open=are_open)
         yield documents, [*name_routes(documents), *scope_routes(documents, history), *shown]
 
 
-def _projecting(documents: Documents, url: object, interval: float) -> AbstractAsyncContextManager[object]:
+def projection_to(url: object, backend: Backend, interval: float, counts: StoreCounts) -> Project:
+    """What keeps a copy of documents on the bus at `url`; nothing does when that is no URL."""
     if not isinstance(url, str):
-        return nullcontext()
+        return lambda documents: nullcontext()
     from ..backends.nats import projecting  # an extra
 
-    return projecting(url, documents, interval)
+    async def may_write() -> None:
+        await refuse_moved(backend)
+        await backend.admin.ping()
+
+    return lambda documents: projecting(url, documents, interval, counts, may_write)
 
 
 @asynccontextmanager
@@ -105,13 +111,14 @@ async def serving_documents(
         backend = await stack.enter_async_context(opened(store, on_fatal, hints, events_stream))
         hints, kv_url = backend.hints, hints if project_kv else None
         hinting = await stack.enter_async_context(notifying(backend, describe))
+        project = projection_to(kv_url, backend, interval, hinting.tally)
         identified = opened_identities(
             hinting, hints, interval, anonymous=False, requires_tokens=requires_tokens
         )
         tokens, _ = await stack.enter_async_context(identified)
         pages = partial(document_page_routes, title=title, has_login=True, has_fleet=False) if page else None
         kept, its = await stack.enter_async_context(
-            documents_in(hinting, hints, interval, open_documents, checker, pages, project_to=kv_url)
+            documents_in(hinting, hints, interval, open_documents, checker, pages, project=project)
         )
         readers = readers_of(host, lacking, requires_tokens)
         admission = Admission(

@@ -152,11 +152,12 @@ async def serving_snapshot(
         reads = documents_of(materializer or decider)
         if documents:
             from ..page.documents.answering import document_page_routes
-            from .document_server import documents_in  # loaded only where they are served
+            from .document_server import documents_in, projection_to  # loaded only where they are served
 
             shown = partial(document_page_routes, title=title, has_login=True) if page else None
+            project = projection_to(kv_url, backend, interval, hinting.tally)
             opened_documents = documents_in(
-                hinting, hints, interval, open_documents, checker, shown, project_to=kv_url
+                hinting, hints, interval, open_documents, checker, shown, project=project
             )
             kept, its = await stack.enter_async_context(opened_documents)
         if reads:

@@ -238,6 +238,16 @@ def _store(tally: StoreCounts) -> Iterator[Metric]:
         "outcome",
         tally.events,
     )
+    yield GaugeMetricFamily(
+        "cfgsync_kv_copies_behind",
+        "Environments whose copy in KV (--project-kv) is not complete.",
+        tally.copies_behind,
+    )
+    yield CounterMetricFamily(
+        "cfgsync_kv_foreign_values",
+        "Values in KV that somebody else had written, and that were replaced.",
+        tally.copies_mended,
+    )
 
 
 def _connections(server: HttpServer) -> Iterator[Metric]:

@@ -1,94 +1,84 @@
 """A copy of documents that any NATS client can read: those of app `default` and namespace `default` stand in the JetStream KV
 bucket `SYS_config_<env>` of their environment, with the revision and epoch in headers.
 
-The copy is compared with the documents and mended, and never read as the truth. Each put names the sequence that it
-replaces, so a slower server never overwrites what a faster one has put.
+The copy is compared with the documents and mended, and never read as the truth. The documents are read after what they are
+compared with, so that whatever differs is older or somebody else's; and each put names the sequence that it replaces, so a slower
+server never overwrites what a faster one has put.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
-import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.js.api import DeliverPolicy, KeyValueConfig, RawStreamMsg
+from nats.js import JetStreamContext
+from nats.js.api import KeyValueConfig
 
-from cfgsync_core import Unavailable, Version
+from cfgsync_core import StoreRefused, Unavailable
 from cfgsync_core.log_events import event
-from cfgsync_core.text import error_text
-from cfgsync_documents import Scope
+from cfgsync_core.store import StoreCounts
+from cfgsync_core.text import error_text, plain
+from cfgsync_documents import DocumentName, Scope
 from cfgsync_documents.service import Documents
 
-from .connection import FAILURES, NatsConnection, refuse_unusable
+from .connection import FAILURES, NatsConnection, TooLarge, refuse_too_large, refuse_unusable
+from .kv_bucket import (
+    EPOCH,
+    OPERATION,
+    REVISION,
+    WITHIN,
+    Held,
+    Mark,
+    Put,
+    held_of,
+    mark_of,
+    plan,
+    read_bucket,
+)
 
 DEFAULT: Final = "default"
-REVISION: Final = "Cfgsync-Revision"
-EPOCH: Final = "Cfgsync-Epoch"
 EXPECTED: Final = "Nats-Expected-Last-Subject-Sequence"
-OPERATION: Final = "KV-Operation"
 WRONG_SEQUENCE: Final = 10071
-WITHIN: Final = 2.0
 AGAIN_SECONDS: Final = 1.0
+TRIES: Final = 5
+"""Of one put that others overtake."""
+NOT_CONNECTED: Final = "NATS is not connected"
+FORESEEN: Final = (*FAILURES, Unavailable, StoreRefused)
 
 log = logging.getLogger("cfgsync.documents")
 
 
-class Held(msgspec.Struct, frozen=True):
-    """What the bucket has for one name: `digest` None is a delete marker. A sequence of 0 is nothing at all."""
-
-    sequence: int = 0
-    version: Version = Version("", 0)
-    digest: bytes | None = None
-
-
-class Put(msgspec.Struct, frozen=True):
-    """What must replace it: a document, or None for a delete marker, at this version."""
-
-    name: str
-    version: Version
-    data: bytes | None
-    over: int
-
-
 class _Copy(msgspec.Struct):
-    """The copy of one environment as it was seen last: `mark` changes when anybody writes to the bucket, or makes it again."""
+    """The copy of one environment as it was seen last: `mark` changes when anybody writes to the bucket, or makes it again;
+    `epoch` is that of the store at the last look that ended well."""
 
     held: dict[str, Held] = {}
-    mark: object = None
+    mark: Mark | None = None
     is_due: bool = False
+    epoch: str = ""
+    failed: str = ""
+    is_shared: bool = False
 
 
-def plan(wanted: dict[str, tuple[int, bytes]], version: Version, held: dict[str, Held]) -> list[Put]:
-    """What to put, so that the bucket has `wanted` (name → revision and value) of a scope at `version`. What the bucket has of a
-    later version stays: this server is the slower one."""
-    puts = []
-    for name, (revision, data) in wanted.items():
-        now, at = held.get(name, Held()), Version(version.epoch, revision)
-        if now.digest == sha256(data).digest() and now.version == at:
-            continue
-        if now.version < at or (now.version == at and now.digest is not None):
-            puts.append(Put(name, at, data, now.sequence))
-    for name in held.keys() - wanted.keys():
-        now = held[name]
-        if now.digest is not None and now.version <= version:
-            puts.append(Put(name, version, None, now.sequence))
-    return puts
+MayWrite: TypeAlias = Callable[[], Awaitable[object]]
 
 
 @asynccontextmanager
-async def projecting(url: str, documents: Documents, interval: float) -> AsyncIterator[None]:
-    """Keep the copies while the context lasts: after each change, after each connection, and every `interval` seconds. Raises
+async def projecting(
+    url: str, documents: Documents, interval: float, counts: StoreCounts, may_write: MayWrite
+) -> AsyncIterator[None]:
+    """Keep the copies while the context lasts: after each change, after each connection, and every `interval` seconds. Awaits
+    `may_write`, which raises for a store that accepts no commits, before it replaces what bears a later epoch. Raises
     `StoreRefused`."""
     refuse_unusable(url)
-    projection = _Projection(documents, interval)
+    projection = _Projection(documents, interval, counts, may_write)
     connection = NatsConnection(url, projection.connected)
     async with connection.open():
         task = asyncio.create_task(projection.run(lambda: connection.client), name="cfgsync-project-kv")
@@ -100,11 +90,15 @@ async def projecting(url: str, documents: Documents, interval: float) -> AsyncIt
 
 
 class _Projection:
-    """One task for each environment of app `default`."""
+    """One task for each environment of app `default`. Whatever goes wrong in one is logged, and tried again after a pause."""
 
-    def __init__(self, documents: Documents, interval: float) -> None:
+    def __init__(
+        self, documents: Documents, interval: float, counts: StoreCounts, may_write: MayWrite
+    ) -> None:
         self._documents = documents
         self._interval = interval
+        self._counts = counts
+        self._may_write = may_write
         self._copies: dict[Scope, _Copy] = {}
         self._wake = asyncio.Event()
         self._next = documents.on_change
@@ -140,79 +134,123 @@ class _Projection:
             return [scope for scope in await self._documents.scopes() if scope.app == DEFAULT]
         except Unavailable:
             return []
+        except Exception:
+            log.exception("new environments are not copied to KV for now", extra=event("projection_behind"))
+            return []
 
     async def _follow(self, scope: Scope, client: Callable[[], Client | None]) -> None:
-        failed = ""
         copy = self._copies[scope]
         while not self._documents.ending:
-            news, wake, before = self._documents.news(scope), self._wake, failed
+            news, wake = self._documents.news(scope), self._wake
+            pause = self._interval
             try:
-                if (now := client()) is not None:
-                    await self._mend(scope, now, copy)
-                    failed = ""
-            except (*FAILURES, Unavailable) as error:
-                copy.mark, failed = None, error_text(error) or type(error).__name__
-                if failed != before:
-                    log.warning(
-                        "the copy of %s in KV is not complete: %s; it is mended later",
-                        scope,
-                        failed,
-                        extra=event("projection_behind", scope=str(scope)),
-                    )
-            if not await _first_of([news, wake], AGAIN_SECONDS if failed else self._interval):
+                if (now := client()) is None:
+                    self._say(scope, copy, NOT_CONNECTED)
+                else:
+                    self._say(scope, copy, await self._mend(scope, now, copy))
+            except (
+                Exception
+            ) as error:  # also an unforeseen one, of what somebody else has put: it must end no copy
+                copy.mark, pause = None, AGAIN_SECONDS
+                self._say(scope, copy, error_text(error), None if isinstance(error, FORESEEN) else error)
+            if not await _first_of([news, wake], pause):
                 copy.is_due = True
 
-    async def _mend(self, scope: Scope, client: Client, copy: _Copy) -> None:
-        """Bring the copy to the newest state. What others did to the bucket is looked for when that is due, or where it is in
-        the way."""
-        found = await self._documents.snapshot(scope, DEFAULT)
-        wanted = {one.name.name: (one.revision, one.data) for one in found.documents}
+    def _say(self, scope: Scope, copy: _Copy, failed: str, error: Exception | None = None) -> None:
+        """Say why the copy is not complete, `""` when it is; once."""
+        before, copy.failed = copy.failed, failed
+        self._counts.copies_behind = sum(bool(one.failed) for one in self._copies.values())
+        if failed in (before, "", NOT_CONNECTED):
+            return
+        log.log(
+            logging.WARNING if error is None else logging.ERROR,
+            "the copy of %s in KV is not complete: %s; it is mended later",
+            *(scope, plain(failed)),
+            exc_info=error,
+            extra=event("projection_behind", scope=str(scope)),
+        )
+
+    async def _mend(self, scope: Scope, client: Client, copy: _Copy) -> str:
+        """Bring the copy to the newest state; why NATS refuses some of it, `""` when it does not. What others did to the bucket
+        is looked for when that is due, or where it is in the way."""
         bucket, stream = f"SYS_config_{scope.environment}", client.jetstream(timeout=WITHIN)
-        is_whole = copy.is_due or copy.mark is None
+        is_whole, mark = copy.is_due or copy.mark is None, copy.mark
         if is_whole:
-            mark = await _mark(stream, bucket)
-            if mark is None:
-                if not wanted:
-                    return
-                await stream.create_key_value(KeyValueConfig(bucket=bucket))
+            mark = await mark_of(stream, bucket)
+            if mark is None or not mark.messages:
                 copy.held = {}
             elif mark != copy.mark:
-                copy.held = await _read(client, bucket) if mark[-1] else {}
-        for put in plan(wanted, found.version, copy.held):
-            await self._put(stream, bucket, copy, put)
+                copy.held = await read_bucket(client, bucket)
+        found = await self._documents.snapshot(scope, DEFAULT)  # after what it is compared with
+        wanted = {one.name.name: (one.revision, one.data) for one in found.documents}
+        if mark is None:
+            if not wanted:
+                return ""
+            await stream.create_key_value(KeyValueConfig(bucket=bucket))
+        puts = plan(wanted, found.version, copy.held, copy.epoch)
+        copy.is_shared = copy.is_shared and not (is_whole and not any(put.is_foreign for put in puts))
+        refused = ""
+        for put in puts:
+            try:
+                refuse_too_large(client, put.data or b"")
+                await self._put(scope, stream, bucket, copy, put)
+            except TooLarge as error:  # the others must not wait for it
+                refused = refused or f"{put.name}: {error_text(error)}"
+        copy.epoch = found.version.epoch
         if is_whole:
-            copy.mark, copy.is_due = await _mark(stream, bucket), False
+            after = await mark_of(stream, bucket)
+            is_ours = mark is None or after is None or after.last_sequence <= mark.last_sequence + len(puts)
+            copy.mark, copy.is_due = after if is_ours else mark, False
+        return refused
 
-    async def _put(self, stream: nats.js.JetStreamContext, bucket: str, copy: _Copy, put: Put) -> None:
-        headers = {EXPECTED: str(put.over), EPOCH: put.version.epoch, REVISION: str(put.version.revision)}
-        if put.data is None:
-            headers[OPERATION] = "DEL"
+    async def _put(self, scope: Scope, stream: JetStreamContext, bucket: str, copy: _Copy, put: Put) -> None:
         subject = f"$KV.{bucket}.{put.name}"
-        try:
-            answer = await stream.publish(subject, put.data or b"", headers=headers)
-        except nats.js.errors.APIError as error:
-            if error.err_code != WRONG_SEQUENCE:
-                raise
-            copy.held.pop(put.name, None)  # another server was faster, or somebody wrote by hand
+        for _ in range(TRIES):
+            if put.is_foreign:
+                self._found_foreign(scope, bucket, copy, put.name)
+            if copy.held.get(put.name, Held()).version.epoch > put.version.epoch:
+                await self._may_write()  # of a store that was moved, the other one's servers have put it
+            headers = {EXPECTED: str(put.over), EPOCH: put.version.epoch, REVISION: str(put.version.revision)}
+            if put.data is None:
+                headers[OPERATION] = "DEL"
+            try:
+                answer = await stream.publish(subject, put.data or b"", headers=headers)
+            except nats.js.errors.APIError as error:
+                if error.err_code != WRONG_SEQUENCE:
+                    raise
+            else:
+                digest = None if put.data is None else sha256(put.data).digest()
+                copy.held[put.name] = Held(answer.seq, put.version, digest)
+                return
+            # another server was faster, or somebody wrote by hand
+            copy.held.pop(put.name, None)
             with suppress(nats.js.errors.NotFoundError):
                 found = await stream.get_last_msg(f"KV_{bucket}", subject)
-                copy.held[put.name] = _held(found, found.seq or 0)
-            wanted = {} if put.data is None else {put.name: (put.version.revision, put.data)}
+                copy.held[put.name] = held_of(found, found.seq or 0)
+            version = await self._documents.version(scope)
+            document = await self._documents.get(DocumentName(scope, DEFAULT, put.name))
+            wanted = {}
+            if document is not None:
+                wanted, version = {put.name: (document.revision, document.data)}, document.version
             now = {name: held for name, held in copy.held.items() if name == put.name}
-            for again in plan(wanted, put.version, now):
-                await self._put(stream, bucket, copy, again)
-            return
-        digest = None if put.data is None else sha256(put.data).digest()
-        copy.held[put.name] = Held(answer.seq, put.version, digest)
+            again = plan(wanted, version, now, copy.epoch)
+            if not again:
+                return
+            [put] = again
+        raise Unavailable(f"somebody writes {put.name} all the time")
 
-
-async def _mark(stream: nats.js.JetStreamContext, bucket: str) -> tuple[object, int, int] | None:
-    """What differs after each write to the bucket by anybody, and its number of messages; None without the bucket."""
-    try:
-        info = await stream.stream_info(f"KV_{bucket}")
-    except nats.js.errors.NotFoundError:
-        return None
-    return info.created, info.state.last_seq, info.state.messages
+    def _found_foreign(self, scope: Scope, bucket: str, copy: _Copy, name: str) -> None:
+        """Count it, and say it once; again after a look that found none."""
+        self._counts.copies_mended += 1
+        if not copy.is_shared:
+            log.warning(
+                "somebody else writes to the bucket %s of NATS (%s was not of this store; it is mended): only the servers of one"
+                " store may write there, so give each fleet on this NATS an account of its own, and other programs no right to"
+                " $KV.%s.>",
+                *(bucket, plain(name, 140), bucket),
+                extra=event("projection_shared", scope=str(scope), bucket=bucket),
+            )
+        copy.is_shared = True
 
 
 async def _first_of(events: Sequence[asyncio.Event], within: float) -> bool:
@@ -224,29 +262,3 @@ async def _first_of(events: Sequence[asyncio.Event], within: float) -> bool:
         for one in waits:
             one.cancel()
     return bool(done)
-
-
-async def _read(client: Client, bucket: str) -> dict[str, Held]:
-    """The last message of each name."""
-    held: dict[str, Held] = {}
-    subject = f"$KV.{bucket}."
-    reading = await client.jetstream(timeout=WITHIN).subscribe(
-        f"{subject}>", ordered_consumer=True, deliver_policy=DeliverPolicy.LAST_PER_SUBJECT
-    )
-    try:
-        while True:
-            message = await reading.next_msg(WITHIN)
-            held[message.subject.removeprefix(subject)] = _held(message, message.metadata.sequence.stream)
-            if not message.metadata.num_pending:
-                return held
-    finally:
-        await reading.unsubscribe()
-
-
-def _held(message: Msg | RawStreamMsg, sequence: int) -> Held:
-    headers = message.headers or {}
-    revision = str(headers.get(REVISION, ""))
-    version = Version(str(headers.get(EPOCH, "")), int(revision) if revision.isdigit() else 0)
-    is_deleted = headers.get(OPERATION) in ("DEL", "PURGE")
-    digest = None if is_deleted else sha256(message.data or b"").digest()
-    return Held(sequence, version, digest)
