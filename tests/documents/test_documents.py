@@ -245,6 +245,30 @@ async def test_a_document_that_a_commit_does_not_change_keeps_its_revision_and_i
         assert [(one.revision, one.at_ms) for one in found] == [(one.revision, one.at_ms) for one in entries]
 
 
+class ReadTooLate(MemoryStore):
+    """A document is written again after its entry was read, once."""
+
+    documents: Documents
+    once = False
+
+    async def get(self, bucket, key):
+        entry = await super().get(bucket, key)
+        if self.once:
+            self.once = False
+            await self.documents.set(named("a"), b"3", "ana")
+        return entry
+
+
+async def test_a_document_that_is_written_again_while_its_time_is_read_has_its_own_time():
+    store = ReadTooLate()
+    async with Documents(store) as store.documents:
+        await store.documents.set(named("a"), b"2", "ana")
+        store.once = True
+        found = await store.documents.get(named("a"))
+        entry = await store.get(scope_mirror.bucket_of(SCOPE), named("a").key)
+        assert (found.data, found.revision, found.at_ms) == (b"3", 2, entry.at_ms)
+
+
 async def test_the_time_of_each_of_very_many_documents_is_known():
     store = MemoryStore()
     async with Documents(store) as documents:
