@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from ..errors import Conflict, Unavailable
+from ..errors import Conflict
 from ..store.contract import NEVER, BucketSnapshot, Change, Gap, RevisionedStore, Unchanged, Version
 from ..store.hints import ChangeHints
 from .bucket_view import BucketView
@@ -23,6 +23,10 @@ from .timing import INTERVAL
 log = logging.getLogger("cfgsync.reconcile")
 
 T = TypeVar("T")
+
+_MANY = 100
+"""Keys that are read at once, with the whole bucket."""
+_TRIES = 10
 
 
 class OtherServers(msgspec.Struct, frozen=True):
@@ -38,7 +42,7 @@ class BucketMirror(Generic[T]):
     `on_change(writes)` is called after each step: with the keys and values that one commit wrote (None: deleted), or with
     None after the whole bucket was replaced. `others`: other servers commit too, and the mirror follows them (None: this
     process is the only writer). `whole`: always read the bucket as one snapshot, never as steps of its history. `timed`: keep
-    when each value was committed; this server's own commits are then read from the history, too, which has their times.
+    when each value was committed; of this server's own commits only `learn_times` asks, since most are never read.
     """
 
     def __init__(
@@ -60,6 +64,7 @@ class BucketMirror(Generic[T]):
         self._whole = whole
         self._timed = timed
         self._times: dict[str, int] = {}
+        self._untimed: set[str] = set()
         self._refreshing = asyncio.Lock()
         self._newest = SharedAsk(lambda: store.version(bucket))
         self._revisions: dict[str, int] = {}
@@ -88,8 +93,26 @@ class BucketMirror(Generic[T]):
         return self._revisions.get(key)
 
     def at_ms_of(self, key: str) -> int:
-        """When a key was written (milliseconds since 1970), of a `timed` mirror; 0 is an unknown time."""
+        """When a key was written (milliseconds since 1970), of a `timed` mirror; 0 is an unknown time, see `learn_times`."""
         return self._times.get(key, 0)
+
+    async def learn_times(self, key: str | None = None) -> None:
+        """Read when this server's own commits wrote `key`, or with None all keys, of a `timed` mirror. Raises `Unavailable`."""
+        for _ in range(_TRIES):
+            wanted = self._untimed if key is None else self._untimed.intersection((key,))
+            if not wanted:
+                return
+            if len(wanted) > _MANY:
+                snapshot = await self._store.snapshot(self._bucket)
+                entries = () if isinstance(snapshot, Unchanged) else snapshot.entries
+            else:
+                entries = tuple(
+                    filter(None, [await self._store.get(self._bucket, one) for one in tuple(wanted)])
+                )
+            for entry in entries:
+                if entry.revision == self._revisions.get(entry.key):  # else it was written again: ask again
+                    self._times[entry.key] = entry.at_ms
+                    self._untimed.discard(entry.key)
 
     async def open(self) -> None:
         """Read the bucket and begin to follow the other servers. Raises `Unavailable`."""
@@ -124,15 +147,12 @@ class BucketMirror(Generic[T]):
             raise
         held = self.version
         follows = version.revision == held.revision + 1 and version.epoch == (held.epoch or version.epoch)
-        if follows and not self._timed:
+        if follows:
+            if self._timed:  # what is equal was not written, and keeps its time
+                writes = {key: value for key, value in writes.items() if self.entries.get(key) != value}
             self._apply(version, writes)
         elif version != held:
-            try:
-                await self._refresh(version)
-            except Unavailable:
-                if not follows or self.version != held:
-                    raise
-                self._apply(version, writes)  # it is committed, and only its time cannot be read
+            await self._refresh(version)
         return version
 
     async def catch_up(self) -> None:
@@ -155,8 +175,7 @@ class BucketMirror(Generic[T]):
         elif entry.revision > self._revisions.get(key, 0):
             self.entries[key] = self._decode(entry.value)
             self._revisions[key] = entry.revision
-            if self._timed:
-                self._times[key] = entry.at_ms
+            self._set_time(key, entry.at_ms)
 
     # ── a BucketHolder ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -172,6 +191,7 @@ class BucketMirror(Generic[T]):
         self.entries = {entry.key: self._decode(entry.value) for entry in snapshot.entries}
         self._revisions = {entry.key: entry.revision for entry in snapshot.entries}
         self._times = {entry.key: entry.at_ms for entry in snapshot.entries} if self._timed else {}
+        self._untimed.clear()
         self.version = snapshot.version
         self.on_change(None)
 
@@ -187,19 +207,29 @@ class BucketMirror(Generic[T]):
             self.entries[entry.key] == self._decode(entry.value) for entry in snapshot.entries
         )
 
-    def _apply(self, version: Version, writes: Mapping[str, T | None], at_ms: int = 0) -> None:
+    def _apply(self, version: Version, writes: Mapping[str, T | None], at_ms: int | None = None) -> None:
         for key, value in writes.items():
             if value is None:
                 self.entries.pop(key, None)
                 self._revisions.pop(key, None)
                 self._times.pop(key, None)
+                self._untimed.discard(key)
             else:
                 self.entries[key] = value
                 self._revisions[key] = version.revision
-                if self._timed:
-                    self._times[key] = at_ms
+                self._set_time(key, at_ms)
         self.version = version
         self.on_change(writes)
+
+    def _set_time(self, key: str, at_ms: int | None) -> None:
+        if not self._timed:
+            return
+        if at_ms is None:
+            self._times.pop(key, None)
+            self._untimed.add(key)
+        else:
+            self._times[key] = at_ms
+            self._untimed.discard(key)
 
     async def _refresh(self, at_least: Version) -> None:
         """Read up to this version: commits of this process that returned in another order, or another server's."""

@@ -117,8 +117,9 @@ class History:
 
     async def advance(self, scope: Scope) -> None:
         """Copy what was committed so far. Raises `Unavailable`."""
+        until = await self._store.version(bucket_of(scope))  # of a scope that is always written, not its end
         async with self._turn:
-            while not await self._copied(scope):
+            while not await self._copied(scope, until):
                 pass
 
     # ── copying ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -137,8 +138,8 @@ class History:
                     await self._full.wait()
             self._wake.clear()
             self._full.clear()
-            while self._behind:
-                scope, _ = self._behind.popitem()
+            behind, self._behind = self._behind, Counter()
+            for scope in behind:
                 try:
                     await self.advance(scope)
                     self._said.discard(scope)
@@ -151,16 +152,16 @@ class History:
                             extra=event("history_behind", scope=str(scope)),
                         )
                     self._said.add(scope)
-                    self._behind[scope] += 1
+                    self._changed(scope)
                     await asyncio.sleep(AGAIN_SECONDS)
 
-    async def _copied(self, scope: Scope) -> bool:
-        """Copy one batch; True when nothing is left."""
+    async def _copied(self, scope: Scope, until: Version) -> bool:
+        """Copy one batch; True when nothing is left up to `until`."""
         bucket = bucket_of(scope)
         kept = await self._store.get(_bucket(scope), _CURSOR)
         cursor = NEVER if kept is None else Version.parse(kept.value.decode())
         version = await self._store.version(bucket)
-        if version == cursor:
+        if version == cursor or (cursor.epoch == until.epoch and cursor.revision >= until.revision):
             return True
         copies, reached = await self._behind_of(bucket, cursor, version)
         writes = await self._writes(scope, copies)
