@@ -893,7 +893,7 @@ FAULTS += tuple(
             f"{_TRIALS}/proving.py",
             "return self._is_over or self.trials.turn.trial != digest",
             "return self._is_over",
-            f"{_TURNS}a_fix_arrives_in_the_middle_of_a_trial_and_what_it_replaces_is_never_reported",
+            "tests/runtime/node/trials/test_proving.py",
         ),
         (
             "a refused check is no failed turn",

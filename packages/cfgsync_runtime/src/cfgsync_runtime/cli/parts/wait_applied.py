@@ -171,7 +171,7 @@ def _end(last: FleetStatus | NoAnswer, timeout: float, as_json: bool, taken_back
             hint = "cfgsync rollout status shows it; then cfgsync rollout retry, resume or revert"
         elif last.behind:
             hint = (
-                f"look at one (cfgsync status {plain(last.behind[0].identifier)}), or wait longer (--timeout);"
+                f"look at a node (cfgsync status {plain(last.behind[0].identifier)}), or wait longer (--timeout);"
                 " a client of the original acknowledges nothing"
             )
     if as_json:
