@@ -192,6 +192,32 @@ async def test_sixteen_writers_on_two_servers_and_a_follower_that_misses_nothing
         assert seen == list(range(1, (many // 16) * 16 + 1))
 
 
+async def test_inv_22_with_three_servers_that_saturate_the_database_no_commit_waits_longer_than_2_s(
+    postgres: Postgres,
+) -> None:
+    """Each server has more commits waiting than one group takes turns for; by the database's own share of a busy machine."""
+    url, seconds = postgres.url(), 3.0
+    took: dict[int, list[float]] = {0: [], 1: [], 2: []}
+    async with AsyncExitStack() as stack:
+        stores = [(await stack.enter_async_context(open_backend(url))).store for _ in range(3)]
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+
+        async def write(number: int, name: int) -> None:
+            count = 0
+            while (began := loop.time()) < until:
+                await stores[number].commit("b", {f"{number}-{name}": b"%d" % count})
+                took[number].append(loop.time() - began)
+                count += 1
+
+        await asyncio.gather(*(write(number, name) for number in range(3) for name in range(32)))
+    shares = [len(one) for one in took.values()]
+    longest = max(map(max, took.values()))
+    print(f"{sum(shares)} commits in {seconds:g} s, by server {shares}; the longest took {longest:.2f} s")
+    assert longest < 2.0
+    assert min(shares) > max(shares) / 4, "none starves"
+
+
 async def test_of_servers_that_count_together_by_compare_and_set_none_is_lost(postgres: Postgres) -> None:
     url = postgres.url()
     async with open_backend(url) as (one, *_), open_backend(url) as (other, *_):

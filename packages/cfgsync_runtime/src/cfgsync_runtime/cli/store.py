@@ -76,8 +76,9 @@ def new_epoch(
 ) -> None:
     """Begin a new epoch in every bucket of a store that was restored from an older copy, or whose newest commits are lost.
 
-    Nodes then accept what it serves, although they have seen later numbers of the old epoch. Nothing else changes. No
-    server may have the store open. If the end of its log is lost, this accepts the loss and says what is left.
+    Nodes then accept what it serves, although they have seen later numbers of the old epoch. Nothing else changes: the nodes
+    keep their files. A file of SQLite must have no server; servers on PostgreSQL may run, and follow. If the end of its log is
+    lost, this accepts the loss and says what is left.
 
     \b
     Examples:
@@ -109,7 +110,8 @@ def backup(
 ) -> None:
     """Copy a store to a SQLite file, as it is at one moment; servers may run.
 
-    To restore it, move the file into an empty store, which gives every bucket a new epoch: cfgsync store copy sqlite:FILE URL.
+    To restore it, copy it into an empty store, as often as needed: cfgsync store copy sqlite:FILE URL. Every bucket gets a new
+    epoch. The file itself is never served.
 
     \b
     Example:
