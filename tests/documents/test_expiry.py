@@ -11,10 +11,13 @@ import aiohttp
 import pytest
 
 from cfgsync_core import Unavailable
-from cfgsync_documents import ConfigManager, Result, ResultCache, UnknownKind
+from cfgsync_documents import ConfigManager, Result, ResultCache, Scope, UnknownKind
 from cfgsync_documents.client.expiry import DEFAULT_KINDS
+from cfgsync_documents.client.kind_events import following_kinds
+from cfgsync_documents.client.transport import ScopeTransport
 from cfgsync_documents.kinds import Kind, read_kinds
 from cfgsync_runtime.compose.document_server import serving_documents
+from tests.scripted_server import Says, ScriptedServer
 
 ROOT = Path(__file__).parents[2]
 ADMIN = "/v1/config/admin/apps/shop/envs/live"
@@ -225,3 +228,19 @@ def test_the_shipped_table_of_kinds_is_valid_and_has_the_policy_of_each():
     assert set(policies.values()) == {"server_authoritative"}
     assert {kind.max_stale for kind in kinds.values()} == {"forbid"}
     assert {name: kinds[name].ttl for name in DEFAULT_KINDS} == {n: k.ttl for n, k in DEFAULT_KINDS.items()}
+
+
+async def test_an_event_that_cannot_be_read_expires_everything_and_ends_nothing() -> None:
+    events = [b'{"kind":"flagged","kinds":{"flagged":"e.1.1"}}', b'{"x":' + b"[" * 60_000, b"{}"]
+    said = b"".join(b"event: config.config.cache_busted.v1\ndata: %b\n\n" % one for one in events[:2])
+    later = b"event: config.config.cache_busted.v1\ndata: %b\n\n" % events[2]
+    cache, resolve = ResultCache(KINDS), Resolver()
+    with ScriptedServer([Says(200, said), Says(200, later, after=3600.0)]) as server:
+        transport, scope = ScopeTransport(server.url), Scope("shop", "live")
+        await cache.get_or_compute("some", ("k",), resolve)
+        async with transport, following_kinds(transport, scope, cache):
+            async with asyncio.timeout(30):
+                while len(server.heard) < 2:
+                    await asyncio.sleep(0.01)
+        await cache.get_or_compute("some", ("k",), resolve)
+        assert resolve.calls == 2

@@ -12,10 +12,17 @@ from pathlib import Path
 
 import aiohttp
 import nats as client_of
+import pytest
 from nats.js import JetStreamContext
 
-from cfgsync_core import MemoryStore
-from cfgsync_documents.integrations.nats_events import ConfigChanged, ConfigState, EventConsumer
+from cfgsync_core import InvalidRequest, MemoryStore
+from cfgsync_core.store import epoch_ms, mint_epoch, uuid7
+from cfgsync_documents.integrations.nats_events import (
+    ConfigChanged,
+    ConfigState,
+    DurableTaken,
+    EventConsumer,
+)
 from cfgsync_runtime.compose.document_server import serving_documents
 from tests.documents.test_by_name import ROOT
 from tests.nats import Nats
@@ -53,30 +60,54 @@ class Program:
 
 class Site:
     def __init__(
-        self, nats: Nats, server: str, session: aiohttp.ClientSession, stream: JetStreamContext
+        self,
+        nats: Nats,
+        server: str,
+        session: aiohttp.ClientSession,
+        stream: JetStreamContext,
+        store: MemoryStore,
     ) -> None:
         self.nats = nats
         self.server = server
         self.stream = stream
+        self.store = store
         self._session = session
 
-    async def write(self, *numbers: int) -> None:
+    async def write(self, *numbers: int, env: str = "live") -> None:
         for number in numbers:
             async with self._session.post(
-                f"{ROOT}/limits", json={"x": number}, params={"environment": "live"}
+                f"{ROOT}/limits", json={"x": number}, params={"environment": env}
             ) as reply:
                 assert reply.status == 200
 
+    async def send(self, **more: object) -> None:
+        """An event that no server has sent."""
+        version = await self.store.version("config/default/live")
+        event = {"epoch": version.epoch, "version": 9, "previous": 8, "timestamp": "", **more}
+        await self.stream.publish(SUBJECT, json.dumps(event).encode())
+
+    async def acknowledged(self) -> None:
+        """Return when nothing of the stream is left to be read."""
+        async with asyncio.timeout(30):
+            while True:
+                info = await self.stream.consumer_info(STREAM, "edge-1")
+                if not info.num_pending and not info.num_ack_pending:
+                    return
+                await asyncio.sleep(0.02)
+
     @asynccontextmanager
-    async def consumer(self, program: Program, interval: float = 3600.0) -> AsyncIterator[EventConsumer]:
+    async def consumer(
+        self, program: Program, interval: float = 3600.0, env: str = "live", within: float = 2.0
+    ) -> AsyncIterator[EventConsumer]:
         made = EventConsumer(
             self.nats.url,
             self.server,
             stream=STREAM,
             durable="edge-1",
-            env="live",
+            env=env,
             apply=program.apply,
             interval=interval,
+            acknowledged_within=within,
         )
         running = asyncio.create_task(made.run())
         try:
@@ -87,15 +118,14 @@ class Site:
 
 
 @asynccontextmanager
-async def site(nats: Nats) -> AsyncIterator[Site]:
+async def site(nats: Nats, after: str = "") -> AsyncIterator[Site]:
+    store = MemoryStore(after=after)
     async with (
-        serving_documents(
-            store=MemoryStore(), hints=nats.url, events_stream=STREAM, open_documents=True
-        ) as server,
+        serving_documents(store=store, hints=nats.url, events_stream=STREAM, open_documents=True) as server,
         aiohttp.ClientSession(server.url) as session,
         await client_of.connect(nats.url, max_reconnect_attempts=-1, reconnect_time_wait=0) as bus,
     ):
-        made = Site(nats, server.url, session, bus.jetstream())
+        made = Site(nats, server.url, session, bus.jetstream(), store)
         async with asyncio.timeout(30):
             while not await made.stream.streams_info():
                 await asyncio.sleep(0.02)
@@ -137,6 +167,167 @@ async def test_stale_and_repeated_events_and_those_of_others_change_nothing(nats
                 await here.stream.publish(SUBJECT, body)
             await here.write(3)
             await until(lambda: program.done == [("state", 1), 2, 3])
+
+
+LATER = "7ffff000-0000-7fff-bfff-ffffffffffff"
+NO_EVENTS = {
+    "too deep": b'{"x":' + b"[" * 100_000,
+    "not UTF-8": b'{"epoch": "\xff"}',
+    "a long number": b'{"version": ' + b"9" * 5_000 + b"}",
+    "a number that is too large": b'{"epoch": "%b", "version": 1%b}' % (LATER.encode(), b"0" * 30),
+    "no epoch": b'{"epoch": "zz", "version": 9, "previous": 0, "timestamp": ""}',
+    "a negative revision": b'{"epoch": "%b", "version": -1, "previous": 0, "timestamp": ""}' % LATER.encode(),
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("body", NO_EVENTS.values(), ids=NO_EVENTS.keys())
+async def test_what_is_no_event_stops_nobody_also_as_the_cursor_of_the_next_start(
+    nats: Nats, body: bytes
+) -> None:
+    async with site(nats) as here:
+        await here.write(1)
+        program = Program()
+        async with here.consumer(program) as consumer:
+            await until(lambda: consumer.state == "CURRENT")
+            await here.stream.publish(SUBJECT, body)
+            await here.write(2)
+            await until(lambda: program.done == [("state", 1), 2])
+            await here.stream.publish(SUBJECT, body)
+            await here.acknowledged()
+        again = Program()
+        async with here.consumer(again) as consumer:
+            await until(lambda: consumer.state == "CURRENT")
+            assert again.done == [("state", 2)], "no event says where it was"
+
+
+async def test_an_event_that_the_service_does_not_have_is_skipped_after_one_look(
+    nats: Nats, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with site(nats) as here:
+        await here.write(1)
+        program = Program()
+        async with here.consumer(program) as consumer:
+            await until(lambda: consumer.state == "CURRENT")
+            forged = [{"version": 99, "previous": 98}, {"epoch": LATER}, {"epoch": LATER, "version": 1}]
+            for one in [*forged, *forged]:
+                await here.send(**one)
+            await here.write(2)
+            await until(lambda: program.done == [("state", 1), 2])
+            await here.acknowledged()
+            await until(lambda: consumer.state == "CURRENT")
+            await here.send(epoch=LATER)
+            await here.acknowledged()
+        again = Program()
+        async with here.consumer(again) as consumer:
+            await here.send(epoch=LATER, version=10, previous=9)  # it joins on to the cursor
+            await until(lambda: consumer.state == "CURRENT")
+            await here.acknowledged()
+        assert again.done == [("state", 2)]
+    said = [one.message for one in caplog.records if "such events are skipped" in one.message]
+    assert len(said) == 2, "once a program"
+
+
+async def test_two_fleets_on_one_stream_cost_the_programs_of_none_an_event(nats: Nats) -> None:
+    async with site(nats) as one, site(nats, after=uuid7(epoch_ms(mint_epoch()) + 3_600_000)) as two:
+        programs = [Program(), Program()]
+        await one.write(1)
+        await two.write(1, 2)
+        async with one.consumer(programs[0]) as first:
+            await until(lambda: first.state == "CURRENT")
+            for number in range(3, 9):
+                await two.write(number)
+                await one.write(number)
+            await until(lambda: programs[0].done == [("state", 1), 2, 3, 4, 5, 6, 7])
+            await until(lambda: first.state == "CURRENT")
+
+
+async def test_a_new_epoch_of_the_service_is_followed_also_after_events_of_it_were_skipped(
+    nats: Nats,
+) -> None:
+    async with site(nats) as here:
+        await here.write(1)
+        program = Program()
+        async with here.consumer(program, interval=0.1) as consumer:
+            await until(lambda: consumer.state == "CURRENT")
+            later = uuid7(epoch_ms(mint_epoch()) + 3_600_000)
+            await here.send(epoch=later)
+            await until(lambda: later in consumer._foreign)
+            await here.store.new_epoch()
+            await here.write(2)
+            await until(lambda: json.loads(program.documents["default/limits"]) == {"x": 2})
+            await here.write(3)
+            await until(lambda: program.done[-1] in (3, ("state", 3)))
+
+
+async def test_a_durable_of_another_environment_is_refused_with_the_next_step(nats: Nats) -> None:
+    async with site(nats) as here:
+        await here.write(1)
+        program = Program()
+        async with here.consumer(program, env="Live") as consumer:
+            await until(lambda: consumer.state == "CURRENT")
+        made = EventConsumer(
+            nats.url, here.server, stream=STREAM, durable="edge-1", env="live", apply=program.apply
+        )
+        with pytest.raises(DurableTaken, match=r"is of another program, for config\.default.Live\.changed"):
+            await made.run()
+
+
+@pytest.mark.parametrize("durable", ["edge.1", "", "a b", "a*", "a/b", "x" * 129])
+async def test_a_name_that_nats_does_not_take_is_refused_when_it_is_given(durable: str) -> None:
+    for given in ({"durable": durable, "stream": "EVENTS"}, {"durable": "edge-1", "stream": durable}):
+        with pytest.raises(InvalidRequest, match=r"(durable|stream) must"):
+            EventConsumer("nats://127.0.0.1:1", "http://127.0.0.1:1", apply=Program().apply, **given)
+
+
+async def test_a_program_that_shares_its_durable_is_current_only_at_the_head_and_says_so(
+    nats: Nats, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with site(nats) as here:
+        await here.write(1)
+        programs = [Program(), Program()]
+        async with here.consumer(programs[0]) as one, here.consumer(programs[1]) as two:
+            await until(lambda: one.state == two.state == "CURRENT")
+            for number in range(2, 14):
+                await here.write(number)
+            await until(lambda: one.version.revision == two.version.revision == 13)
+            await until(lambda: one.state == two.state == "CURRENT")
+            await until(lambda: "another program uses this durable" in caplog.text)
+
+
+async def test_an_event_that_is_never_acknowledged_holds_up_no_program(nats: Nats) -> None:
+    """As after a kill of NATS that has lost the acknowledgement."""
+    async with site(nats) as here:
+        await here.write(1)
+        program = Program()
+        async with here.consumer(program, within=3600.0) as consumer:
+            await until(lambda: consumer.state == "CURRENT")
+        other = await here.stream.pull_subscribe(SUBJECT, durable="edge-1", stream=STREAM)
+        await here.write(2)
+        await other.fetch(1, timeout=30)
+        again = Program()
+        async with here.consumer(again, within=3600.0) as consumer:
+            await until(lambda: consumer.state == "CURRENT")
+            for number in range(3, 6):
+                await here.write(number)
+            await until(lambda: consumer.version.revision == 5)
+
+
+async def test_a_nats_that_refuses_the_program_for_a_while_is_read_again(
+    nats: Nats, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with site(nats) as here:
+        await here.write(1)
+        program = Program()
+        async with here.consumer(program) as consumer:
+            await until(lambda: consumer.state == "CURRENT")
+            nats.configure('authorization { user: "ana", password: "another" }')
+            await until(lambda: consumer.state == "STALE")
+            assert "for edge-1: nats: authorization failed; trying again" in caplog.text
+            nats.configure("")
+            await until(lambda: consumer.state == "CURRENT")
+            await here.write(2)
+            await until(lambda: program.done[-1] in (2, ("state", 2)))
 
 
 async def test_a_gap_of_events_is_filled_from_a_snapshot_before_it_is_current(nats: Nats) -> None:

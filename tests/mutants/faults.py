@@ -16,6 +16,8 @@ _ARTIFACTS = "cfgsync_artifacts/src/cfgsync_artifacts"
 _CORE = "cfgsync_core/src/cfgsync_core"
 _ADAPTER = "cfgsync_adapter/src/cfgsync_adapter"
 _SQLITE = "cfgsync_runtime/src/cfgsync_runtime/backends/sqlite"
+_NATS = "cfgsync_runtime/src/cfgsync_runtime/backends/nats"
+_INTEGRATIONS = "cfgsync_documents/src/cfgsync_documents/integrations"
 _ACCESS = "cfgsync_runtime/src/cfgsync_runtime/access"
 _PAGE = "cfgsync_runtime/src/cfgsync_runtime/page"
 _TOKENS = "cfgsync_runtime/src/cfgsync_runtime/access/tokens"
@@ -800,6 +802,54 @@ FAULTS: tuple[Fault, ...] = (
             ),
         ),
         ("tests/runtime/page/test_login.py",),
+    ),
+    Fault(
+        "a late put replaces a newer value of the copy in KV",
+        (Edit(f"{_NATS}/projection.py", "{EXPECTED: str(put.over), EPOCH:", "{EPOCH:"),),
+        ("tests/runtime/backends/test_projection.py::test_a_put_that_comes_late_is_not_over_a_newer_one",),
+    ),
+    Fault(
+        "the copy in KV believes whatever bears a later version",
+        (
+            Edit(
+                f"{_NATS}/kv_bucket.py",
+                "if now.digest != sha256(data).digest() or now.version != at:",
+                "if now.version < at:",
+            ),
+        ),
+        (
+            "tests/runtime/backends/test_projection.py::test_what_no_server_can_have_put_is_mended_and_ends_no_copy",
+        ),
+    ),
+    Fault(
+        "an event that the service does not have is tried for ever",
+        (Edit(f"{_INTEGRATIONS}/nats_events.py", "self._skip(version)", "raise LookupError(version)"),),
+        (
+            "tests/documents/test_nats_events.py::test_two_fleets_on_one_stream_cost_the_programs_of_none_an_event",
+        ),
+    ),
+    Fault(
+        "a program is current while its events go to another one",
+        (
+            Edit(
+                f"{_INTEGRATIONS}/nats_events.py",
+                "if info.num_pending or is_blocked or delivered > self._delivered:",
+                "if False:",
+            ),
+        ),
+        ("tests/documents/test_nats_events.py",),
+    ),
+    Fault(
+        "environments share their results in Redis",
+        (
+            Edit(
+                "cfgsync_documents/src/cfgsync_documents/client/expiry.py",
+                "lengths, *self.shared.scope, kind, version",
+                "lengths, version",
+            ),
+        ),
+        ("tests/documents/test_shared_results.py",),
+        needs="redis-server",
     ),
 )
 FAULTS += tuple(

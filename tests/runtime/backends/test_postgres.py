@@ -25,6 +25,7 @@ from cfgsync_runtime import open_backend
 from cfgsync_runtime.backends.engines import without_password
 from cfgsync_runtime.backends.postgres.address import read_address
 from cfgsync_runtime.backends.postgres.failures import translated
+from cfgsync_runtime.backends.postgres.hints import PostgresHints
 from cfgsync_runtime.backends.postgres.writing import lock_buckets
 from tests.postgres import Postgres, own_postgres
 from tests.postgres import postgres as postgres
@@ -289,6 +290,27 @@ async def test_of_servers_that_make_the_same_buckets_none_holds_what_the_other_w
 
         cut = Interrupted(one, lambda: store.commit("b", {"k": b"1"}), the_other_locks_both_or_waits)
         assert sorted(await locked(cut)) == sorted(await going[0]) == ["a", "b"]
+
+
+async def test_an_unforeseen_error_ends_no_hints(
+    postgres: Postgres, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures = [ZeroDivisionError("unforeseen"), ValueError("and another one")]
+
+    async def connect() -> asyncpg.Connection:
+        if failures:
+            raise failures.pop()
+        return await asyncpg.connect(address.dsn)
+
+    address = read_address(postgres.url())
+    async with open_backend(postgres.url()), asyncpg.create_pool(address.dsn, min_size=0) as pool:
+        hints = PostgresHints(address, connect, pool)
+        async with hints.subscribe("a") as heard:
+            hints.start()
+            await asyncio.wait_for(anext(heard), 30)
+        await hints.stop()
+    [line] = [one for one in caplog.records if one.message.startswith("no hints of other servers")]
+    assert line.exc_info is not None
 
 
 async def test_a_hint_reaches_the_other_server(postgres: Postgres) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -351,51 +352,87 @@ async def is_behind(counts: StoreCounts) -> bool:
 
 
 async def test_a_put_that_comes_late_is_not_over_a_newer_one(nats: Nats) -> None:
-    async with Copied(nats) as copied, slow_line(nats.port) as (port, is_open):
+    async with Copied(nats) as copied, slow_line(nats.port) as line:
         fast = await copied.server()
-        slow = await copied.server(f"nats://127.0.0.1:{port}")
-        await fast.post(f"{ROOT}/a", json={"x": 1})
-        await copied.becomes({"a": {"x": 1}})
-        is_open.clear()
-        await fast.post(f"{ROOT}/a", json={"x": 2})
-        await slow.get(f"{ROOT}/a")
-        for number in range(3, 20):
-            await fast.post(f"{ROOT}/a", json={"x": number})
-            await asyncio.sleep(0.01)
-        await copied.becomes({"a": {"x": 19}})
+        await copied.server(f"nats://127.0.0.1:{line.port}")
+        numbers = itertools.count(1)
+        while not line.holds(b"HPUB $KV.SYS_config_default.a "):
+            line.is_open.set()
+            await fast.post(f"{ROOT}/a", json={"x": (number := next(numbers))})
+            await copied.becomes({"a": {"x": number}})
+            line.is_open.clear()
+            await fast.post(f"{ROOT}/a", json={"x": (number := next(numbers))})
+            with suppress(TimeoutError):  # else the slow server was busy with the one before
+                await until(lambda: holds_put(line), within=2.0)
+        await fast.post(f"{ROOT}/a", json={"x": (number := next(numbers))})
+        await copied.becomes({"a": {"x": number}})
         before = (await copied.stream.stream_info(f"KV_{BUCKET}")).state.last_seq
-        is_open.set()
-        await slow.post(f"{ROOT}/b", json={"x": 1})
-        await copied.becomes({"a": {"x": 19}, "b": {"x": 1}})
+        line.is_open.set()
+        await fast.post(f"{ROOT}/b", json={"x": 1})
+        await copied.becomes({"a": {"x": number}, "b": {"x": 1}})
+        await line.passed()
         after = await copied.stream.stream_info(f"KV_{BUCKET}")
         assert after.state.last_seq == before + 1, "only b was put"
 
 
-@asynccontextmanager
-async def slow_line(port: int) -> AsyncIterator[tuple[int, asyncio.Event]]:
-    """A port that leads to this one; what is sent waits while the event is clear."""
-    is_open = asyncio.Event()
-    is_open.set()
-    lines: list[asyncio.StreamWriter] = []
+async def holds_put(line: SlowLine) -> bool:
+    return line.holds(b"HPUB $KV.SYS_config_default.a ")
 
-    async def pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+
+class SlowLine:
+    """A port that leads to another one; what is sent there waits while `is_open` is clear."""
+
+    def __init__(self, to: int) -> None:
+        self._to = to
+        self.port = 0
+        self.is_open = asyncio.Event()
+        self.is_open.set()
+        self._held: list[bytes] = []
+        self._writers: list[asyncio.StreamWriter] = []
+
+    def holds(self, text: bytes) -> bool:
+        return any(text in data for data in self._held)
+
+    async def passed(self) -> None:
+        """Return when everything that was held has been sent."""
+        await until(lambda: self._is_empty())
+
+    async def _is_empty(self) -> bool:
+        return not self._held
+
+    async def lead(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        onward, back = await asyncio.open_connection("127.0.0.1", self._to)
+        self._writers += writer, back
+        with suppress(OSError, asyncio.CancelledError):
+            await asyncio.gather(self._send(reader, back), self._answer(onward, writer))
+
+    async def _send(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(65536):
-            await is_open.wait()
+            self._held.append(data)
+            await self.is_open.wait()
+            writer.write(data)
+            await writer.drain()
+            self._held.remove(data)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
             writer.write(data)
 
-    async def lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        onward, back = await asyncio.open_connection("127.0.0.1", port)
-        lines.extend((writer, back))
-        with suppress(OSError, asyncio.CancelledError):
-            await asyncio.gather(pass_on(reader, back), pass_on(onward, writer))
+    def close(self) -> None:
+        self.is_open.set()
+        for writer in self._writers:
+            writer.close()
 
-    server = await asyncio.start_server(lead, "127.0.0.1", 0)
+
+@asynccontextmanager
+async def slow_line(port: int) -> AsyncIterator[SlowLine]:
+    line = SlowLine(port)
+    server = await asyncio.start_server(line.lead, "127.0.0.1", 0)
+    line.port = server.sockets[0].getsockname()[1]
     try:
-        yield server.sockets[0].getsockname()[1], is_open
+        yield line
     finally:
-        is_open.set()
-        for line in lines:
-            line.close()
+        line.close()
         server.close()
 
 

@@ -60,8 +60,10 @@ async def _follow(transport: ScopeTransport, scope: Scope, cache: ResultCache) -
                 async for one in events:
                     failures = 0
                     _take(cache, one.name, one.data)
-        except (Unavailable, ConfigRefused) as error:
+        except Exception as error:  # also an unforeseen one: without this task nothing expires any more
             why = error_text(error)
+            if not isinstance(error, Unavailable | ConfigRefused):
+                log.exception("the events of kinds in %s", scope)
         cache.versions = {}  # a result from Redis could be from before an event that was missed
         if not failures:
             cache.gap()  # once: what is computed while the stream is away is used for its time
@@ -78,7 +80,7 @@ async def _follow(transport: ScopeTransport, scope: Scope, cache: ResultCache) -
 def _take(cache: ResultCache, name: str, data: str) -> None:
     try:
         event = _decode(data)
-    except msgspec.MsgspecError:
+    except (ValueError, RecursionError):
         event = _Busted()  # all kinds
     if name == BUSTED:
         cache.bust(event.kind)

@@ -83,12 +83,13 @@ class PostgresHints:
                         await session.execute("select 1")
                 finally:
                     session.terminate()
-            except FAILURES as error:
+            except Exception as error:  # also an unforeseen one: it must not end all hints
                 if not is_away:  # once, and not at each try
                     log.warning(
                         "no hints of other servers from PostgreSQL at %s for now (%s); what they commit is read by interval",
                         self._address.shown,
                         type(error).__name__,
+                        exc_info=None if isinstance(error, FAILURES) else error,
                         extra=event("hints_lost"),
                     )
                 is_away = True
