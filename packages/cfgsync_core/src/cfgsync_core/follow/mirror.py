@@ -63,8 +63,7 @@ class BucketMirror(Generic[T]):
         self._encode = encode
         self._whole = whole
         self._timed = timed
-        self._times: dict[str, int] = {}
-        self._untimed: set[str] = set()
+        self._times: dict[str, int | None] = {}  # None: nobody has asked
         self._refreshing = asyncio.Lock()
         self._newest = SharedAsk(lambda: store.version(bucket))
         self._revisions: dict[str, int] = {}
@@ -94,25 +93,23 @@ class BucketMirror(Generic[T]):
 
     def at_ms_of(self, key: str) -> int:
         """When a key was written (milliseconds since 1970), of a `timed` mirror; 0 is an unknown time, see `learn_times`."""
-        return self._times.get(key, 0)
+        return self._times.get(key) or 0
 
     async def learn_times(self, key: str | None = None) -> None:
         """Read when this server's own commits wrote `key`, or with None all keys, of a `timed` mirror. Raises `Unavailable`."""
         for _ in range(_TRIES):
-            wanted = self._untimed if key is None else self._untimed.intersection((key,))
+            asked = self._times if key is None else (key,)
+            wanted = [one for one in asked if self._times.get(one, 0) is None]
             if not wanted:
                 return
             if len(wanted) > _MANY:
                 snapshot = await self._store.snapshot(self._bucket)
                 entries = () if isinstance(snapshot, Unchanged) else snapshot.entries
             else:
-                entries = tuple(
-                    filter(None, [await self._store.get(self._bucket, one) for one in tuple(wanted)])
-                )
+                entries = tuple(filter(None, [await self._store.get(self._bucket, one) for one in wanted]))
             for entry in entries:
                 if entry.revision == self._revisions.get(entry.key):  # else it was written again: ask again
                     self._times[entry.key] = entry.at_ms
-                    self._untimed.discard(entry.key)
 
     async def open(self) -> None:
         """Read the bucket and begin to follow the other servers. Raises `Unavailable`."""
@@ -175,7 +172,8 @@ class BucketMirror(Generic[T]):
         elif entry.revision > self._revisions.get(key, 0):
             self.entries[key] = self._decode(entry.value)
             self._revisions[key] = entry.revision
-            self._set_time(key, entry.at_ms)
+            if self._timed:
+                self._times[key] = entry.at_ms
 
     # ── a BucketHolder ───────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -191,7 +189,6 @@ class BucketMirror(Generic[T]):
         self.entries = {entry.key: self._decode(entry.value) for entry in snapshot.entries}
         self._revisions = {entry.key: entry.revision for entry in snapshot.entries}
         self._times = {entry.key: entry.at_ms for entry in snapshot.entries} if self._timed else {}
-        self._untimed.clear()
         self.version = snapshot.version
         self.on_change(None)
 
@@ -213,23 +210,13 @@ class BucketMirror(Generic[T]):
                 self.entries.pop(key, None)
                 self._revisions.pop(key, None)
                 self._times.pop(key, None)
-                self._untimed.discard(key)
             else:
                 self.entries[key] = value
                 self._revisions[key] = version.revision
-                self._set_time(key, at_ms)
+                if self._timed:
+                    self._times[key] = at_ms
         self.version = version
         self.on_change(writes)
-
-    def _set_time(self, key: str, at_ms: int | None) -> None:
-        if not self._timed:
-            return
-        if at_ms is None:
-            self._times.pop(key, None)
-            self._untimed.add(key)
-        else:
-            self._times[key] = at_ms
-            self._untimed.discard(key)
 
     async def _refresh(self, at_least: Version) -> None:
         """Read up to this version: commits of this process that returned in another order, or another server's."""

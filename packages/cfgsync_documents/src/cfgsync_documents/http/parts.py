@@ -7,7 +7,7 @@ import pwd
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from cfgsync_core import InvalidRequest
+from cfgsync_core import InvalidRequest, Version
 from cfgsync_core.server import Call
 from cfgsync_core.wire import parse_etags, parse_wait
 
@@ -40,6 +40,11 @@ def is_known(call: Call, tag: object) -> bool:
         return False
     known = parse_etags(given)
     return str(tag) in known or "*" in known
+
+
+def tagged(version: Version) -> dict[str, str]:
+    """The headers of a read."""
+    return {"ETag": f'"{version}"', "Cache-Control": "no-cache"}
 
 
 def refuse_misplaced(call: Call, *, in_query: bool, has_body: bool) -> None:
