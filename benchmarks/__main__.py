@@ -31,6 +31,8 @@ FIGURES = (
     "idle",
     "tls",
     "documents",
+    "rollout",
+    "engines",
 )
 RESULTS = Path(__file__).with_name("results.json")
 

@@ -18,7 +18,7 @@ class Job(msgspec.Struct, omit_defaults=True):
     `wake`: `count` nodes ask `held_node`; when all are held, one request `what` numbered `first` frees them.
     `handshakes`: `count` connections are opened at once, and nothing is asked.
     `follow` and `idle`: `count` nodes that watch, see `watchers.py`: every `interval` seconds, hinted if `held`, through
-    `turns` changes."""
+    `turns` changes. `boot_beside` and `roll`: `count` nodes that take turns, see `takers.py`."""
 
     kind: str
     port: int
@@ -32,8 +32,19 @@ class Job(msgspec.Struct, omit_defaults=True):
     interval: float = 15.0
     held: bool = True
     turns: int = 1
+    fellows: tuple[tuple[int, int], ...] = ()
+    """Port and process of more servers of the same store: the connections are dealt out among all, and `processor` is their
+    sum."""
     ca: str = ""
     """The CA file that verifies the server: with one, every connection speaks TLS."""
+
+    @property
+    def ports(self) -> list[int]:
+        return [self.port, *(port for port, _ in self.fellows)]
+
+    @property
+    def pids(self) -> list[int]:
+        return [self.pid, *(pid for _, pid in self.fellows)]
 
 
 class Result(msgspec.Struct, omit_defaults=True):

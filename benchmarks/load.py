@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import ssl
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import cycle
 
 import msgspec
 
-from . import watchers, words
+from . import takers, watchers, words
 from .jobs import Job, Result
 from .processes import processor_seconds, resident_bytes
 
@@ -111,15 +113,17 @@ def trusting(job: Job) -> ssl.SSLContext | None:
 
 
 async def connect_all(
-    port: int,
+    ports: Sequence[int],
     scripts: Iterable[Iterator[tuple[bytes, bytes]]],
     at: list[float] | None = None,
     tls: ssl.SSLContext | None = None,
 ) -> list[tuple[Connection, asyncio.Future[None]]]:
+    """The connections are dealt out among the servers."""
     made: list[tuple[Connection, asyncio.Future[None]]] = []
-    waiting = list(scripts)
+    waiting = list(zip(cycle(ports), scripts))
     for start in range(0, len(waiting), 100):  # fewer than the backlog at once
-        made += await asyncio.gather(*(connect(port, s, at, tls) for s in waiting[start : start + 100]))
+        some = waiting[start : start + 100]
+        made += await asyncio.gather(*(connect(port, script, at, tls) for port, script in some))
     return made
 
 
@@ -128,7 +132,7 @@ async def flood(job: Job) -> Result:
     status = str(job.status).encode()
     numbers = range(job.first, job.first + job.count)
     requests = iter([(build(n % job.cycle if job.cycle else n), status) for n in numbers])
-    made = await connect_all(job.port, [requests] * job.connections, tls=trusting(job))
+    made = await connect_all(job.ports, [requests] * job.connections, tls=trusting(job))
     return await _timed(job, made)
 
 
@@ -138,7 +142,7 @@ async def boot(job: Job) -> Result:
         iter([(words.register(n), b"202"), (words.held_node(n), b"200")])
         for n in range(job.first, job.first + job.count)
     ]
-    return await _timed(job, await connect_all(job.port, scripts, at))
+    return await _timed(job, await connect_all(job.ports, scripts, at))
 
 
 async def handshakes(job: Job) -> Result:
@@ -157,7 +161,7 @@ async def wake(job: Job) -> Result:
     scripts = [iter([(words.held_node(n), b"200")]) for n in range(job.count)]
     trigger = iter([(getattr(words, job.what)(job.first), b"202")])
     before = resident_bytes(job.pid)
-    made = await connect_all(job.port, scripts, at)
+    made = await connect_all(job.ports, scripts, at)
     for connection, _ in made:
         connection.send()
     await _settled(job.pid)
@@ -181,12 +185,12 @@ async def wake(job: Job) -> Result:
 
 
 async def _timed(job: Job, made: list[tuple[Connection, asyncio.Future[None]]]) -> Result:
-    cpu, began = processor_seconds(job.pid), time.perf_counter()
+    cpu, began = processor_seconds(*job.pids), time.perf_counter()
     for connection, _ in made:
         connection.send()
     await asyncio.gather(*(done for _, done in made))
     seconds = time.perf_counter() - began
-    return Result(seconds, processor_seconds(job.pid) - cpu)
+    return Result(seconds, processor_seconds(*job.pids) - cpu)
 
 
 async def _settled(pid: int) -> None:
@@ -201,6 +205,7 @@ async def _settled(pid: int) -> None:
 
 
 def main() -> None:
+    logging.disable(logging.WARNING)  # what watchers wait for
     job = msgspec.json.decode(sys.stdin.buffer.read(), type=Job)
     kinds = {
         "flood": flood,
@@ -209,6 +214,8 @@ def main() -> None:
         "handshakes": handshakes,
         "follow": watchers.follow,
         "idle": watchers.idle,
+        "boot_beside": takers.boot_beside,
+        "roll": takers.roll,
     }
     try:
         result = asyncio.run(kinds[job.kind](job))

@@ -41,13 +41,13 @@ class Process(msgspec.Struct):
     setup_seconds: float = 0.0
 
 
-def processor_seconds(pid: int) -> float:
-    """User and system time of a process, all its threads, also those that have ended.
+def processor_seconds(*pids: int) -> float:
+    """User and system time of these processes, all their threads, also those that have ended.
 
     The sum that `/proc/<pid>/stat` shows in hundredths of a second, here to the nanosecond: what
     `clock_getcpuclockid(3)` asks.
     """
-    return time.clock_gettime(~pid << 3 | _PROCESS_CLOCK)
+    return sum(time.clock_gettime(~pid << 3 | _PROCESS_CLOCK) for pid in pids)
 
 
 def resident_bytes(pid: int) -> int:
@@ -72,12 +72,17 @@ def bare(nodes: int = 0, pair: tuple[Path, Path] | None = None) -> Iterator[Proc
 
 @contextmanager
 def fleet_server(
-    store: Path, nodes: int, materializer: str = "Fleet", pair: tuple[Path, Path] | None = None
+    store: Path | str,
+    nodes: int,
+    materializer: str = "Fleet",
+    pair: tuple[Path, Path] | None = None,
+    options: Sequence[str] = (),
 ) -> Iterator[Process]:
-    """`cfgsync serve` on a SQLite file, with a materializer that is ready at `nodes` registrations; over TLS with a certificate
-    and its key."""
+    """`cfgsync serve` on a SQLite file or a store's URL, with a materializer that is ready at `nodes` registrations; over TLS
+    with a certificate and its key; with more `options`."""
     command = [str(CFGSYNC), "serve", f"benchmarks.materializers:{materializer}"]
-    options = ["--store", f"sqlite:{store}", "--port", "0"]
+    url = store if isinstance(store, str) else f"sqlite:{store}"
+    options = ["--store", url, "--port", "0", *options]
     if pair is not None:
         options += ["--tls-cert", str(pair[0]), "--tls-key", str(pair[1])]
     with _announced(command + options, {NODES: str(nodes)}) as process:

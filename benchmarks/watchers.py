@@ -83,14 +83,14 @@ async def follow(job: Job) -> Result:
     async with _watching(job) as (_, round_):
         for turn in range(1, job.turns + 1):
             await asyncio.sleep(APART_SECONDS)
-            cpu = processor_seconds(job.pid)
+            cpu = processor_seconds(*job.pids)
             round_.begin(turn, job.count)
-            await _tell(job, turn)
+            await tell(job, turn)
             began = time.perf_counter()
             await round_.done.wait()
             took.append(round_.last - began)
             await asyncio.sleep(0.1)  # the acknowledgements
-            processor.append(processor_seconds(job.pid) - cpu)
+            processor.append(processor_seconds(*job.pids) - cpu)
     return Result(statistics.median(took), statistics.median(processor), last=max(took))
 
 
@@ -100,12 +100,12 @@ async def idle(job: Job) -> Result:
         await asyncio.sleep(1.5)  # each asks once more within a second, and is held from then on
         gc.collect()
         gc.freeze()
-        cpu, began = processor_seconds(job.pid), time.perf_counter()
+        cpu, began = processor_seconds(*job.pids), time.perf_counter()
         questions = sum(watcher.questions for watcher in watchers)
         await asyncio.sleep(job.interval)
         return Result(
             time.perf_counter() - began,
-            processor_seconds(job.pid) - cpu,
+            processor_seconds(*job.pids) - cpu,
             answers=sum(watcher.questions for watcher in watchers) - questions,
         )
 
@@ -113,11 +113,11 @@ async def idle(job: Job) -> Result:
 @asynccontextmanager
 async def _watching(job: Job) -> AsyncIterator[tuple[list[Watcher], Round]]:
     """Everybody, with its first files in place."""
-    await _tell(job, 0)
-    wires = Wires(job.port)
+    await tell(job, 0)
+    wires = [Wires(port) for port in job.ports]
     round_ = Round()
     round_.begin(0, job.count)
-    watchers = [Watcher(wires, number, job, round_) for number in range(job.count)]
+    watchers = [Watcher(wires[number % len(wires)], number, job, round_) for number in range(job.count)]
     tasks = [asyncio.create_task(watcher.run()) for watcher in watchers]
     async with asyncio.timeout(BOOT_SECONDS):
         await round_.done.wait()
@@ -127,7 +127,7 @@ async def _watching(job: Job) -> AsyncIterator[tuple[list[Watcher], Round]]:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _tell(job: Job, turn: int) -> None:
+async def tell(job: Job, turn: int) -> None:
     """Another registration of the one that everybody's files depend on; durable on return."""
     body = b'{"identifier":"%s","ip":"127.0.0.1","metadata":%d}' % (TELLER.encode(), turn)
     headers = {"Content-Type": "application/json"}

@@ -29,6 +29,7 @@ from cfgsync_core import (  # noqa: E402
 from cfgsync_core.server.watch_stream import WatchStreams  # noqa: E402
 from cfgsync_runtime.access.admission import Admission  # noqa: E402
 from cfgsync_runtime.page.answering import page_routes  # noqa: E402
+from tests.adapter.rollout.takers import Crowd, Noted, Taker, Watched, eventually, renew  # noqa: E402
 from tests.chromium import Browser, Tab, started  # noqa: E402
 from tests.routes import routes_of  # noqa: E402
 
@@ -158,10 +159,36 @@ async def large(browser: Browser) -> None:
         await taken(tab, "ten-thousand")
 
 
+class Etcd(Taker):
+    """A node whose program does not know the newest flag, if its note is a bad one."""
+
+    async def _acknowledge(self, digest: str, generation: str, failure: str | None) -> None:
+        why = failure and "program ended with exit code 2 after the restart"
+        await super()._acknowledge(digest, generation, why)
+
+
+async def halted(browser: Browser) -> None:
+    """A change that fails on the fifth of twelve nodes."""
+    noted, names = Noted("first"), [f"{kind}-{at}" for kind in ("api", "db", "web") for at in range(1, 5)]
+    async with served(noted) as (fleet, url):
+        source = fleet.source
+        takers = [
+            Etcd(name, lambda: source, Watched(), bad=("second",) if name == "db-1" else ()) for name in names
+        ]
+        async with Crowd(takers) as crowd:
+            await eventually(lambda: crowd.have("first") and source.parts.turns.words.record.whole)
+            await renew(noted, "second", source.parts.operator.renew)
+            await eventually(lambda: source.parts.turns.words.record.halted)
+            tab = await browser.open(url, width=1120, height=430)
+            await tab.until("document.getElementById('rollout') !== null")
+            await tab.value("document.getElementById('rollout').scrollIntoView()")
+            await taken(tab, "rollout")
+
+
 async def main(endpoint: str) -> None:
     OUT.mkdir(exist_ok=True)
     async with Browser.connected(endpoint) as browser:
-        for scene in (waiting, changed, large):
+        for scene in (waiting, changed, large, halted):
             await scene(browser)
 
 

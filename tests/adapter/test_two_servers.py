@@ -229,6 +229,45 @@ async def test_inv_7_a_new_epoch_under_a_running_server_is_taken_whole_and_said(
         assert "bucket 'generations': a new epoch has begun" in caplog.text
 
 
+async def test_a_new_epoch_that_loses_nothing_makes_no_new_generation_even_of_random_keys(site):
+    async with site.server(RandomKeys()) as a, site.server(RandomKeys()) as b:
+        for name in ("node-1", "node-2"):
+            await a.register(node(name))
+        before = await b.resolve("node-2", wait=5)
+        made, number = len(site.engine.heads), before.generation.rpartition(".")[2]
+        await site.engine.new_epoch()
+        await a.register(node("node-1"))  # unchanged, and read again
+        async with asyncio.timeout(10):
+            while (await b.resolve("node-2", wait=5)).generation == before.generation or made == len(
+                site.engine.heads
+            ):
+                await asyncio.sleep(0.02)
+        after = await asyncio.gather(*(one.resolve("node-2", wait=5) for one in (a, b)))
+        assert {peers(one) for one in after} == {peers(before)}
+        assert [str(head["number"]) for head in site.engine.heads[made:]] == [number], "one server says so"
+        await b.register(node("node-3"))
+        assert peers(await a.resolve("node-3", wait=5)) != peers(before)
+
+
+async def test_a_frozen_fleet_keeps_its_generation_through_a_new_epoch():
+    site = Site()
+    async with site.server(RandomKeys(), late="freeze") as a:
+        await a.register(node("node-1"))
+        before = await a.resolve("node-1", wait=5)
+        await a.register(node("late"))
+        assert isinstance(await a.resolve("late", wait=0), Missing)
+        await site.engine.new_epoch()
+        async with asyncio.timeout(10):
+            while (after := await a.resolve("node-1", wait=0)).generation == before.generation:
+                await asyncio.sleep(0.02)
+        assert peers(after) == peers(before)
+        assert isinstance(await a.resolve("late", wait=0), Missing)
+    async with site.server(RandomKeys(), late="freeze") as a:
+        await site.engine.new_epoch()
+    async with site.server(RandomKeys(), late="freeze") as a:
+        assert peers(await a.resolve("node-1", wait=5)) == peers(before)
+
+
 async def test_who_leaves_at_one_server_is_told_at_the_other():
     site = Site()
     async with site.server(ReadyAt(5)) as a, site.server(ReadyAt(5)) as b:

@@ -1,7 +1,10 @@
 """Every promise of the store, on every engine. The sentences are the checks' names."""
 
+import asyncio
+
 import pytest
 
+from cfgsync_core import NEVER, Version
 from cfgsync_runtime import open_backend
 from cfgsync_runtime.testing import contracts
 from tests.kills import check_inv_19_kill_9_loses_and_doubles_nothing
@@ -53,6 +56,32 @@ for check in contracts.CHECKS:
 for check in contracts.DURABLE_CHECKS:
     globals()[check.__name__.replace("check_", "test_", 1)] = as_test(check, "reopener")
 del check
+
+
+async def test_sixteen_writers_and_a_follower_that_misses_nothing_in_three_thousand_commits(opener):
+    """It polls `changes`: every revision comes once, in order, each with the commit that was acknowledged with it."""
+    writers, each = 16, 188
+    seen, acknowledged = [], {}
+    async with opener() as (store, *_):
+
+        async def write(name):
+            for n in range(each):
+                version = await store.commit("b", {name: b"%d" % n})
+                acknowledged[version.revision] = (name, b"%d" % n)
+                await asyncio.sleep(
+                    0
+                )  # memory alone would leave the follower more behind than the history is long
+
+        async def follow():
+            since = NEVER
+            while len(seen) < writers * each:
+                for change in await store.changes("b", since):
+                    seen.append((change.revision, *change.writes.items()))
+                    since = Version(since.epoch or (await store.version("b")).epoch, change.revision)
+                await asyncio.sleep(0)
+
+        await asyncio.gather(follow(), *(write(f"w{n}") for n in range(writers)))
+    assert seen == [(revision, acknowledged[revision]) for revision in range(1, writers * each + 1)]
 
 
 async def test_inv_19_kill_9_loses_and_doubles_nothing(url):

@@ -130,6 +130,9 @@ async def test_one_invalid_default_in_ten_is_400_and_none_of_the_ten_exists():
         assert (await answer(session, "GET", f"{APP}/snapshot"))[1] == {"version": 0, "documents": []}
 
 
+DEFAULT = {"namespace": "a", "configKey": "k", "defaultContentJson": "1"}
+
+
 @pytest.mark.parametrize(
     ("method", "path", "more"),
     [
@@ -141,6 +144,7 @@ async def test_one_invalid_default_in_ten_is_400_and_none_of_the_ten_exists():
         ("DELETE", ONE, {"headers": {"If-Match": "9"}}),
         ("DELETE", ONE, {"json": {"expectedVersion": 9}}),
         ("DELETE", f"{ONE}/schema?expectedVersion=9", {}),
+        ("POST", f"{APP}/defaults", {"json": {"defaults": [{**DEFAULT, "expectedVersion": 9}]}}),
     ],
 )
 async def test_a_precondition_in_the_wrong_place_is_400_and_nothing_is_written(method, path, more):

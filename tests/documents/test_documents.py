@@ -208,28 +208,75 @@ async def test_a_bucket_that_is_dropped_does_not_strand_its_readers():
         assert found.version.revision > before.revision
 
 
-class WithoutHistory(MemoryStore):
-    """It commits, and then cannot read its history while `away`."""
+class Unreadable(MemoryStore):
+    """It commits, and cannot be read while `away`."""
 
     away = False
 
-    async def changes(self, bucket, since):
+    async def get(self, bucket, key):
         if self.away:
             raise Unavailable("the disk is gone")
-        return await super().changes(bucket, since)
+        return await super().get(bucket, key)
 
 
 async def test_a_write_that_is_committed_is_never_reported_as_failed():
-    store = WithoutHistory()
+    store = Unreadable()
     async with Documents(store) as documents:
         await documents.set(named("a"), b"1", "ana")
         store.away = True
         assert await documents.set(named("a"), b"2", "ana") == 2
-        found = await documents.get(named("a"))
-        assert (found.data, found.revision, found.at_ms) == (b"2", 2, 0)
+        with pytest.raises(Unavailable):  # only the store knows its time
+            await documents.get(named("a"))
         store.away = False
-        assert await documents.set(named("a"), b"3", "ana") == 3
-        assert (await documents.get(named("a"))).at_ms > 0
+        found = await documents.get(named("a"))
+        assert (found.data, found.revision) == (b"2", 2)
+        assert found.at_ms > 0
+
+
+async def test_a_document_that_a_commit_does_not_change_keeps_its_revision_and_its_time():
+    store = MemoryStore()
+    async with Documents(store) as documents:
+        await documents.set(named("a"), b"1", "ana")
+        before = await documents.get(named("a"))
+        await documents.commit(SCOPE, {named("a"): b"1", named("b"): b"2"}, "bob")
+        assert await documents.get(named("a")) == before
+        entries = (await store.snapshot(scope_mirror.bucket_of(SCOPE))).entries
+        found = (await documents.snapshot(SCOPE)).documents
+        assert [(one.revision, one.at_ms) for one in found] == [(one.revision, one.at_ms) for one in entries]
+
+
+class ReadTooLate(MemoryStore):
+    """A document is written again after its entry was read, once."""
+
+    documents: Documents
+    once = False
+
+    async def get(self, bucket, key):
+        entry = await super().get(bucket, key)
+        if self.once:
+            self.once = False
+            await self.documents.set(named("a"), b"3", "ana")
+        return entry
+
+
+async def test_a_document_that_is_written_again_while_its_time_is_read_has_its_own_time():
+    store = ReadTooLate()
+    async with Documents(store) as store.documents:
+        await store.documents.set(named("a"), b"2", "ana")
+        store.once = True
+        found = await store.documents.get(named("a"))
+        entry = await store.get(scope_mirror.bucket_of(SCOPE), named("a").key)
+        assert (found.data, found.revision, found.at_ms) == (b"3", 2, entry.at_ms)
+
+
+async def test_the_time_of_each_of_very_many_documents_is_known():
+    store = MemoryStore()
+    async with Documents(store) as documents:
+        await documents.commit(SCOPE, {named(f"n{number}"): b"1" for number in range(150)}, "ana")
+        found = (await documents.snapshot(SCOPE)).documents
+        times = {entry.at_ms for entry in (await store.snapshot(scope_mirror.bucket_of(SCOPE))).entries}
+        assert len(found) == 150
+        assert {one.at_ms for one in found} == times
 
 
 class sharing:

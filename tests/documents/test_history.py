@@ -222,3 +222,52 @@ async def test_the_history_is_whole_after_kill_9_between_commit_and_copy(tmp_pat
         assert done.returncode == (-9 if began < 134 else 0)
     async with open_backend(url) as backend, kept(backend.store) as (_, history):
         assert await values(history) == [(200 - n, b"%d" % (199 - n), "ana") for n in range(100)]
+
+
+class AlwaysWritten(MemoryStore):
+    """Somebody writes a document whenever the history has been copied, `times` times."""
+
+    documents: Documents
+    times = 0
+    copies = 0
+
+    async def commit(self, bucket, writes, expected=None):
+        version = await super().commit(bucket, writes, expected)
+        if bucket.startswith("history/"):
+            self.copies += 1
+            if self.times:
+                self.times -= 1
+                await self.documents.set(OTHER, b"%d" % self.times, "bob")
+        return version
+
+
+async def test_a_copy_of_a_scope_that_is_always_written_ends_where_it_began_and_the_next_one_waits(
+    monkeypatch,
+):
+    monkeypatch.setattr(module, "TOGETHER_SECONDS", 3600.0)
+    store = AlwaysWritten()
+    async with kept(store) as (documents, history):
+        store.documents = documents
+        await documents.set(NAME, b"1", "ana")
+        store.times = 50
+        await history.advance(SCOPE)
+        assert store.copies == 1
+        store.times = 0
+        assert (await values(history))[0] == (1, b"1", "ana")
+
+
+async def test_changes_that_come_while_the_history_is_copied_wait_for_the_next_copy(monkeypatch):
+    monkeypatch.setattr(module, "TOGETHER_SECONDS", 3600.0)
+    monkeypatch.setattr(module, "TOGETHER_CHANGES", 3)
+    store = AlwaysWritten()
+    async with kept(store) as (documents, _history):
+        store.documents = documents
+        store.times = 50
+        for value in (b"1", b"2", b"3"):
+            await documents.set(NAME, value, "ana")
+        async with asyncio.timeout(30):
+            while not store.copies:
+                await asyncio.sleep(0.01)
+        for _ in range(200):  # a copy of one change would come at once
+            await asyncio.sleep(0)
+        assert store.copies == 1

@@ -112,7 +112,8 @@ def test_a_program_that_ends_right_after_a_restart_is_failed_with_its_exit_code_
     why = "program ended with exit code 4 after the restart"
     eventually(lambda: f"a: {why}; the files of generation 1 are in place again" in errors.read_text())
     eventually(lambda: server.status("a")["state"] == "not_applied")
-    assert server.status("a")["last_failure"].endswith(f": {why}; its last lines: bad words")
+    assert server.status("a")["last_failure"].endswith(f": {why}"), "for everybody without what it wrote"
+    eventually(lambda: f"{why}; its last lines: bad words" in " ".join(server.log.split()))
     assert (file.read_text(), process.poll()) == ("one\n", None)
     waited = place.run("status", "--server", server.url, "--wait-applied", "--timeout", "0")
     assert waited.returncode == 1

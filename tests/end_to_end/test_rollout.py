@@ -126,6 +126,9 @@ def test_content_that_fails_everywhere_disturbs_one_program_and_a_fix_goes_there
     why = "program ended with exit code 4 after the restart; its last lines: bad"
     code, said = fleet.operate("status")
     assert (code, why in " ".join(said.split())) == (1, True), said
+    (named,) = fleet.rollout["failed"]
+    assert named["words"] == "", "what a program writes may quote a file, and this is anybody on the machine"
+    assert "last lines" not in fleet.server.ask("GET", "/").body.decode()
     eventually(lambda: len(fleet.starts(first)) > 1)
     assert [fleet.starts(name) for name in others] == [["one"], ["one"]]
 
@@ -169,6 +172,41 @@ def test_content_that_fails_on_one_node_halts_there_and_resume_carries_on_withou
     fleet.through()
     assert (fleet.failed, fleet.starts("b")[-1]) == ([], "three")
     assert len(fleet.starts("a")) == len(fleet.starts("c")) == 2, "theirs is the same content"
+
+
+def test_retry_tries_the_same_files_once_and_it_halts_again(fleet: Fleet) -> None:
+    fleet.join("a", "b", "c")
+    fleet.booted()
+    fleet.say("bad")
+    eventually(lambda: fleet.rollout["state"] == "halted" and len(fleet.starts("a")) == 2)
+    tried = len(fleet.events("a"))
+    code, said = fleet.operate("retry")
+    assert code == 0, said
+    eventually(lambda: len(fleet.events("a")) > tried)
+    eventually(lambda: fleet.rollout["state"] == "halted" and not fleet.rollout["in_transition"])
+    eventually(lambda: len(fleet.starts("a")) == 3)
+    assert len(fleet.events("a")) == tried + 2, "down once, and up once"
+    assert len(fleet.starts("b")) == len(fleet.starts("c")) == 1
+
+
+def test_a_node_whose_reload_command_fails_gets_the_fix_also_when_it_was_left_behind(place: Place) -> None:
+    fleet = Fleet(place)
+    for name in "abc":
+        command = f"! grep bad out/{name}/current/text"
+        words = place.fetching(fleet.server.url, name, "--watch", "--reload-command", command)
+        fleet.nodes[name], _ = place.start(*words)
+    fleet.size = 3
+    fleet.say("one")
+    fleet.through()
+    fleet.say("two", b="bad")
+    eventually(lambda: fleet.rollout["state"] == "halted")
+    code, said = fleet.operate("resume")
+    assert code == 0, said
+    eventually(lambda: fleet.rollout["through"] == 2)
+    assert fleet.failed == ["b"]
+    fleet.say("three")
+    fleet.through()
+    assert fleet.failed == []
 
 
 def test_revert_takes_a_halted_change_back_and_disturbs_only_what_had_it(fleet: Fleet) -> None:

@@ -122,6 +122,7 @@ def test_an_operator_sees_a_halt_resumes_retries_promotes_and_reverts(place: Pla
             "reason": "still no such flag",
             "generation": found["generation"],
             "left_behind": True,
+            "words": "",
         }
     ]
 
@@ -138,11 +139,19 @@ def test_an_operator_sees_a_halt_resumes_retries_promotes_and_reverts(place: Pla
         hand.take(name, hand.ask(name))
     assert hand.ask("node-3").headers["cfgsync-generation"].endswith(f".{third}"), "it never left these files"
     eventually(lambda: hand.state() == "idle")
+    assert f"generation {third} (the files of generation {first} again): idle" in rollout(
+        place, server, "status"
+    )[1].replace("\n", " ")
     listed = place.run("generation", "list", "--server", server.url).stdout.splitlines()
     assert [line.split("  ")[-1].strip() for line in listed[2:4]] == ["rolled out", f"reverted by {third}"]
 
+    code, said = rollout(place, server, "revert")
+    assert (code, "no other good one is held" in said) == (1, True), "the one that failed is not proposed"
+
+    code, said = rollout(place, server, "pause")
+    assert "operator has paused it" in said, "also while nothing rolls"
     hand.change(place, "three")
-    assert rollout(place, server, "pause")[1].split()[2] == "paused,"
+    assert rollout(place, server, "status")[1].split()[2] == "paused,"
     assert hand.ask("node-1").status == 304
     assert rollout(place, server, "promote")[0] == 0
     for name in NAMES:

@@ -6,7 +6,7 @@ import signal
 import socket
 from pathlib import Path
 
-from tests.postgres import Postgres
+from tests.postgres import Postgres, own_postgres
 from tests.postgres import postgres as postgres
 from tests.processes import Place, Server, body, ended, eventually
 
@@ -77,6 +77,31 @@ def test_a_waiting_and_a_watching_node_outlive_the_server_that_they_ask(
     assert servers[0].url in log.read_text(), "it says which server was lost"
 
 
+def test_a_failover_that_loses_nothing_keeps_the_cluster_on_each_server(place: Place) -> None:
+    postgres = own_postgres()
+    try:
+        place.write("application.py", APPLICATION)
+        url = postgres.url()
+        servers = [place.serve("application:Three", "--store", url) for _ in range(2)]
+        for number in range(3):
+            assert servers[0].ask("POST", "/register", body(f"node-{number}")).status == 202
+        eventually(lambda: all(files(server, n) for server in servers for n in range(3)))
+        before = files(servers[0], 0)
+        generation = servers[0].status()["generation"]
+        postgres.stop("fast")
+        postgres.promote()
+        eventually(lambda: all(server.status()["generation"] > generation for server in servers))
+        assert all("another history" in server.log for server in servers)
+        epochs, numbers = zip(
+            *(one.status()["generation"].rpartition(".")[::2] for one in servers), strict=True
+        )
+        assert len(set(epochs)) == 1
+        assert set(numbers) == {generation.rpartition(".")[2]}
+        assert {files(server, 0) for server in servers} == {before}
+    finally:
+        postgres.remove()
+
+
 def test_a_fleet_moves_from_sqlite_to_postgresql_while_its_nodes_watch(
     place: Place, postgres: Postgres
 ) -> None:
@@ -91,6 +116,7 @@ def test_a_fleet_moves_from_sqlite_to_postgresql_while_its_nodes_watch(
     url = postgres.url()
     assert "is in use by another server" in place.run("store", "copy", "sqlite:old.db", url).stderr
     assert server.stop() == 0
+    assert place.run("store", "new-epoch", "--store", "sqlite:old.db").returncode == 0
     assert "is moved for good" in place.run("store", "copy", "sqlite:old.db", url).stdout
     refused = place.run("serve", "application:Three", "--store", "sqlite:old.db", "--port", "0")
     assert (refused.returncode, refused.stderr.count("the store was moved to postgresql://")) == (1, 1)

@@ -167,7 +167,7 @@ def test_a_program_that_ends_on_trial_gets_its_old_files_back_and_is_not_tried_a
         failed = server.words("failed")[0]
         assert (failed["digest"], failed["group"]) == (digest("bad"), "default")
         why = "program ended with exit code 4 after the restart"
-        assert failed["reason"] == f"{why}; its last lines: unknown flag: bad"
+        assert (failed["reason"], failed["words"]) == (why, "unknown flag: bad")
         assert f"a: {why}; the files of generation 1 are in place again" in node.notes
         refused = Asked("default; refused", digest("bad"), True)
         eventually(lambda: server.asked[-2:] == [refused] * 2)
@@ -310,6 +310,22 @@ def test_ro_11_after_kill_9_the_files_are_whole_and_the_trial_resumes(place: Pla
         assert not left & {"trial", "refused"}
 
 
+def test_ro_11_a_trial_that_was_killed_still_goes_back_to_the_files_before_it(place: Place) -> None:
+    never = healthy_when(place.directory / "well")
+    with TurnServer() as server:
+        node = Node(place, server.url, *INSTANT, *never)
+        eventually(lambda: bool(server.words("applied", 1)))
+        server.say("two")
+        eventually(lambda: node.said[-1:] == ["start two"])
+        eventually(lambda: server.asked[-1].turn == "default; trial")
+        node.kill()
+        server.may_change = False
+        node = Node(place, server.url, *INSTANT, *never, "--health-within", "0.3")
+        eventually(lambda: bool(server.words("failed", 2)))
+        assert (node.text, server.words("applied", 2)) == ("one", [])
+        eventually(lambda: node.said[-1:] == ["start one"])
+
+
 def test_only_a_watch_with_something_to_disturb_or_to_refuse_takes_turns(place: Place) -> None:
     with TurnServer() as server:
         assert place.run(*place.fetching(server.url, "a")).returncode == 0
@@ -345,7 +361,7 @@ def test_what_a_program_writes_to_a_pipe_arrives_and_its_last_lines_are_reported
         finally:
             process.terminate()
             out, errors = process.communicate(timeout=PATIENCE)
-        assert server.words("failed", 2)[0]["reason"].endswith("; its last lines: reads bad")
+        assert server.words("failed", 2)[0]["words"].endswith("reads bad")
         told = [line for line in errors.splitlines() if line.startswith("reads")]
         assert told == ["reads one", "reads bad", "reads one"]
         assert out.splitlines()[1:] == ["out"] * 3

@@ -10,7 +10,6 @@ import signal
 import struct
 import subprocess
 import time
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -19,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.docs.blocks import free_ports
+from tests.namespaces import entering, require, run, two_namespaces
 from tests.processes import BIN, PATIENCE, Place, Server, eventually, listening
 
 SERVER, NODES, PORT = "10.77.0.1", "10.77.0.2", 4400
@@ -51,40 +51,9 @@ print(struct.unpack("II", heard.getsockopt(263, 6, 8))[1])  # SOL_PACKET, PACKET
 @pytest.fixture
 def namespaces() -> Iterator[tuple[list[str], list[str]]]:
     """The beginning of a command in the server's and in the nodes' namespace. Both end with the test."""
-    lacking = [name for name in ("unshare", "nsenter", "ip", "etcd", "etcdctl") if shutil.which(name) is None]
-    if not lacking and (
-        os.geteuid() or subprocess.run(["unshare", "-n", "-u", "true"], capture_output=True).returncode
-    ):
-        lacking = ["the right to make network namespaces"]
-    if lacking:
-        line = f"NOT TESTED: three etcd members over TLS between two network namespaces, without {' and '.join(lacking)}"
-        with warnings.catch_warnings():
-            warnings.simplefilter("default")
-            warnings.warn(line, stacklevel=1)
-        pytest.skip(line)
-    with ExitStack() as stack:
-        held = []
-        for _ in range(2):
-            process = subprocess.Popen(["unshare", "--net", "sleep", "600"])
-            stack.callback(process.wait)
-            stack.callback(process.kill)
-            held.append(process.pid)
-        mine = os.readlink("/proc/self/ns/net")
-        for pid in held:
-            eventually(lambda pid=pid: os.readlink(f"/proc/{pid}/ns/net") != mine)
-        inside = [["nsenter", "--net", "--target", str(pid)] for pid in held]
-        _run(*inside[0], "ip", *f"link add wire type veth peer name wire netns {held[1]}".split())
-        for enter, address in zip(inside, (SERVER, NODES), strict=True):
-            _run(*enter, "ip", "address", "add", f"{address}/24", "dev", "wire")
-            for device in ("lo", "wire"):
-                _run(*enter, "ip", "link", "set", device, "up")
-        yield inside[0], inside[1]
-
-
-def _run(*command: str, **more: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, **more)  # type: ignore[call-overload]
-    assert done.returncode == 0, f"{command}: {done.stderr}"
-    return str(done.stdout)
+    require("three etcd members over TLS between two network namespaces", "etcd", "etcdctl")
+    with two_namespaces(SERVER, NODES) as (there, here):
+        yield entering(there), entering(here)
 
 
 def test_three_pasted_lines_make_a_healthy_etcd_cluster_and_a_listener_reads_nothing(
@@ -107,7 +76,7 @@ def test_three_pasted_lines_make_a_healthy_etcd_cluster_and_a_listener_reads_not
 
         def operator(*words: str) -> str:
             asked = (*there, str(BIN / "cfgsync"), *words, "--server", f"https://{SERVER}:{PORT}")
-            return _run(*asked, env=place.environment(), cwd=place.directory)  # type: ignore[arg-type]
+            return run(*asked, env=place.environment(), cwd=place.directory)  # type: ignore[arg-type]
 
         line = operator("token", "create", "--for", "etcd-*", "--uses", "3").strip()
         reading = operator("token", "create", "--role", "reader", "--name", "ana").strip()
@@ -125,7 +94,7 @@ def test_three_pasted_lines_make_a_healthy_etcd_cluster_and_a_listener_reads_not
         assert "3 registered" in status.communicate(timeout=PATIENCE)[0]
         assert [member.poll() for member in members] == [None] * 3
         plain = f"import socket; socket.create_connection(('{SERVER}', {PORT})).sendall({MARKER!r})"
-        _run(*here, str(BIN / "python"), "-c", plain)  # the proof that the listener hears
+        run(*here, str(BIN / "python"), "-c", plain)  # the proof that the listener hears
         assert server.stop() == 0
         listener.send_signal(signal.SIGTERM)
         missed = int(listener.communicate(timeout=PATIENCE)[0])

@@ -21,6 +21,8 @@ _INTEGRATIONS = "cfgsync_documents/src/cfgsync_documents/integrations"
 _ACCESS = "cfgsync_runtime/src/cfgsync_runtime/access"
 _PAGE = "cfgsync_runtime/src/cfgsync_runtime/page"
 _TOKENS = "cfgsync_runtime/src/cfgsync_runtime/access/tokens"
+_TRIALS = "cfgsync_runtime/src/cfgsync_runtime/node/trials"
+_TURNS = "tests/end_to_end/test_takes_turns.py::test_"
 _TESTING = "cfgsync_runtime/src/cfgsync_runtime/testing"
 
 
@@ -860,4 +862,140 @@ FAULTS += tuple(
         ),
     )
     for one in IN_THE_FUNCTIONS
+)
+FAULTS += tuple(
+    Fault(f"rollout: a node, {name}", (Edit(file, old, new),), tests)
+    for name, file, old, new, *tests in (
+        (
+            "applied before its program is well",
+            f"{_TRIALS}/changes.py",
+            "return not self.trials.is_on and (self.telling",
+            "return (self.telling",
+            f"{_TURNS}a_change_waits_for_its_turn_is_on_trial_and_is_applied_when_it_is_healthy",
+        ),
+        (
+            "the last good files are not written again",
+            f"{_TRIALS}/trials.py",
+            "        write(self._outputs.plan(self.good.payload.raw_files()))\n        return self.last_good",
+            "        return self.last_good",
+            f"{_TURNS}a_program_that_ends_on_trial_gets_its_old_files_back_and_is_not_tried_again_unasked",
+            "tests/runtime/node/trials/test_start.py",
+        ),
+        (
+            "its program is not told of the last good files",
+            f"{_TRIALS}/changes.py",
+            "            self.telling.installed(held.digest)\n        return",
+            "            pass\n        return",
+            f"{_TURNS}files_that_are_not_healthy_in_time_are_taken_back_and_the_program_is_told",
+        ),
+        (
+            "a refused digest is forgotten at a start",
+            f"{_TRIALS}/start.py",
+            "return NodeTurn(self.group, trial, self.refused)",
+            "return NodeTurn(self.group, trial, None)",
+            "tests/runtime/node/trials/test_start.py",
+        ),
+        (
+            "a refused digest is not noted",
+            f"{_TRIALS}/trial_memory.py",
+            "        self._put(REFUSED, msgspec.json.encode(note))\n",
+            "",
+            "tests/runtime/node/trials/test_start.py",
+        ),
+        (
+            "refused files are remembered as good ones",
+            f"{_TRIALS}/trials.py",
+            "        self.turn.refused = RefusedFiles(fetched.generation, fetched.digest, why, words)\n",
+            "        self.turn.refused = RefusedFiles(fetched.generation, fetched.digest, why, words)\n"
+            "        remember(self._state, fetched, print)\n",
+            "tests/runtime/node/trials/test_start.py",
+        ),
+        (
+            "the cache advances before the trial has ended",
+            f"{_TRIALS}/changes.py",
+            "keep=not self.trials.is_on",
+            "keep=True",
+            f"{_TURNS}ro_11_a_trial_that_was_killed_still_goes_back_to_the_files_before_it",
+        ),
+        (
+            "a trial is not noted before its files come",
+            f"{_TRIALS}/trials.py",
+            "            self._memory.begin(fetched, time.time())\n",
+            "",
+            f"{_TURNS}ro_11_after_kill_9_the_files_are_whole_and_the_trial_resumes",
+        ),
+        (
+            "a killed trial leaves half its files",
+            f"{_TRIALS}/start.py",
+            "            write(outputs.plan(good.payload.raw_files()))\n",
+            "            pass\n",
+            "tests/runtime/node/trials/test_start.py",
+        ),
+        (
+            "a start asks for files out of turn",
+            f"{_TRIALS}/start.py",
+            "return None if self.placed is None else self.turn.named(self.placed.payload.digest)",
+            "return None",
+            f"{_TURNS}a_start_out_of_turn_keeps_its_files_and_starts_its_program",
+        ),
+        (
+            "a trial of old files proves the newer ones",
+            f"{_TRIALS}/proving.py",
+            "return self._is_over or self.trials.turn.trial != digest",
+            "return self._is_over",
+            "tests/runtime/node/trials/test_proving.py",
+        ),
+        (
+            "a refused check is no failed turn",
+            f"{_TRIALS}/proving.py",
+            "        if refused:\n",
+            "        if False:\n",
+            f"{_TURNS}a_refused_check_is_a_failed_turn_that_disturbs_nothing_and_a_fix_is_taken",
+        ),
+        (
+            "a failure is followed by applied for the old files",
+            f"{_CORE}/node/watched_node.py",
+            "        if refused is not None:\n            if identifier",
+            "        if False:\n            if identifier",
+            "tests/core/node/test_turn.py",
+        ),
+        (
+            "a question does not name what the node has seen",
+            f"{_CORE}/node/watched_node.py",
+            "        self._newest = max(self._newest, news.version)\n",
+            "",
+            "tests/core/node/test_watch.py::test_a_question_names_the_newest_generation_that_the_node_has_seen_also_one_that_it_could_not_install",
+        ),
+    )
+)
+FAULTS += (
+    Fault(
+        "rollout: everybody reads what a program wrote",
+        (
+            Edit(
+                f"{_CORE}/server/status_routes.py",
+                "call.principal.role not in CONTENTS",
+                "call.principal.role == 'nobody'",
+            ),
+        ),
+        (
+            "tests/end_to_end/test_rollout.py::test_content_that_fails_everywhere_disturbs_one_program_and_a_fix_goes_there_first",
+        ),
+    ),
+    Fault(
+        "rollout: what is given once more and fails as before is not reported",
+        (
+            Edit(
+                f"{_CORE}/node/watched_node.py",
+                "                    self._acknowledger.forget(repeat=self._acknowledger.repeat)\n",
+                "                    pass\n",
+            ),
+        ),
+        ("tests/core/node/test_turn.py",),
+    ),
+    Fault(
+        "rollout: a server answers from before what a node has seen",
+        (Edit(f"{_ADAPTER}/parts.py", " or (generation or NEVER) > current", ""),),
+        ("tests/adapter/rollout/test_turns.py",),
+    ),
 )

@@ -38,8 +38,8 @@ class Rules(NamedTuple):
     commits_before_answers: bool = True
     writes_the_turn_again: bool = True
     """Also the second 200 under a turn follows a commit that writes it."""
-    looks_before_files: bool = True
-    """A running node is given files without a turn (promoted, at once) by a server that has just read what is current."""
+    reads_what_is_named: bool = True
+    """A server that is behind the generation that a node names in its question reads the store first."""
     retry_forgets: bool = True
     has_deadline: bool = True
     halts_with_the_mark: bool = True
@@ -75,7 +75,10 @@ class Node:
         self.says_digest = ""
         self.asks: tuple[int, int] | None = None
         """The server and the number of the question that it waits for."""
-        self.newest = 1
+        self.newest = self.noted = 1
+        """The newest generation that it has seen, and what of that is durable: no trial, and nothing refused."""
+        self.goes_back = True
+        """It takes the last good files back; False for one whose `--reload-command` fails: that is tried for ever."""
         self.is_changing = False
         """It ran, was given other files under a turn, and does not run well again yet."""
 
@@ -218,6 +221,9 @@ class World:
         if not node.is_here:  # it registers again
             node.is_here = True
             self.groups[name] = node.group
+        seen = node.noted if node.starts else node.newest
+        if self.rules.reads_what_is_named and seen > self.servers[server].generation:
+            self._read(server)
         digest = self.contents[self.servers[server].generation - 1].digest
         asking = Asking(name, digest, node.names, Turn(node.group, node.mark), node.starts)
         self.servers[server].questions[name] = Question(self.asked, asking)
@@ -239,10 +245,10 @@ class World:
         if node.mark == "steady" and reply.digest == node.told and reply.generation and is_news:
             node.says, node.says_digest = Spoken(0, version(reply.generation)), reply.digest
         if node.mark == "steady" and reply.digest == node.told:
-            node.newest = max(node.newest, reply.generation)
+            node.newest = node.noted = max(node.newest, reply.generation)
 
     def _change(self, node: Node, reply: Reply) -> None:
-        if reply.generation < node.newest and not node.starts:
+        if reply.generation < (node.noted if node.starts else node.newest):
             raise Broken(f"RO-6: {node.name} is given {reply.generation} after {node.newest}")
         node.newest = max(node.newest, reply.generation)
         was_new = node.told is None
@@ -262,13 +268,17 @@ class World:
         trial, node.trial, node.is_changing = node.trial, None, False
         if is_first or self._runs(name, trial.digest):
             node.good, node.refused = trial.digest, None
+            node.noted = trial.generation
             self.well.setdefault(trial.digest, set()).add(name)
             if is_first:
                 self.vouched.add(trial.digest)
             node.says = Spoken(0, version(trial.generation))
             node.says_digest = trial.digest
         else:
-            node.told, node.refused = node.good, trial
+            if node.goes_back:
+                node.told, node.refused = node.good, trial
+            else:
+                node.trial = trial
             node.says = Spoken(0, None, version(trial.generation), trial.digest, "exit 1")
 
     def do_say(self, name: str, server: int, is_heard: bool) -> None:
@@ -297,7 +307,7 @@ class World:
 
     def do_start(self, name: str) -> None:
         node = self.nodes[name]
-        node.is_up, node.starts = True, node.told is not None
+        node.is_up, node.starts, node.newest = True, node.told is not None, node.noted
         if node.says is None:
             node.says_digest = ""
         if node.refused is not None and node.says is None:
@@ -306,6 +316,7 @@ class World:
     def do_lose_disk(self, name: str) -> None:
         node = self.nodes[name]
         node.told = node.good = node.trial = node.refused = node.says = None
+        node.newest = node.noted = 0
 
     def do_leave(self, name: str) -> None:
         """It is evicted, or expires: its turn goes first, in a commit of its own."""
@@ -351,7 +362,7 @@ class World:
             if runs and not self._may_give(number, in_turn):
                 continue
             is_stopped = server.words.record.phase == "halted" and not self._target(server).at_once
-            is_stopped = is_stopped and name not in server.words.turns
+            is_stopped = is_stopped and self.policy.mode != "all" and name not in server.words.turns
             if got == "files" and asking.known is not None and asking.starts and is_stopped:
                 raise Broken(f"RO-4: {name} starts with {asking.digest} while it is halted")
             if in_turn and asking.digest in self.reverted:
@@ -408,13 +419,10 @@ class World:
         return self._commit(server, words)
 
     def _may_give(self, number: int, in_turn: bool) -> bool:
-        """Whether a running node may be given files now. In a turn, that is a commit of this turn, which fails when others
-        have changed the words; without one, a look at the generations."""
-        server = self.servers[number]
-        has_read = server.words.record.steps == self.words.record.steps
-        if in_turn and (has_read or not self.rules.writes_the_turn_again):
-            return True
-        if not in_turn and (server.generation == len(self.contents) or not self.rules.looks_before_files):
+        """Whether a running node may be given files now. In a turn, that takes a commit of this turn, which fails when others
+        have changed the words."""
+        has_read = self.servers[number].words.record.steps == self.words.record.steps
+        if not in_turn or has_read or not self.rules.writes_the_turn_again:
             return True
         self._read(number)
         return False
@@ -586,7 +594,9 @@ class World:
         word, _ = self.spoken.get(name, (Spoken(), ""))
         node = self.nodes[name]
         newer = {one.digest for one in self.contents[generation.revision - 1 :]}
-        has_newest = node.good in newer
+        has_newest = node.good in newer or any(
+            name in self.well.get(one, ()) for one in newer
+        )  # also before it left
         return has_newest or (word.failed is None and word.applied is not None and word.applied >= generation)
 
     def has_failed(self, name: str) -> bool:

@@ -98,7 +98,9 @@ class Taker:
         await source.register(NodeRegistration(self.name, "10.0.0.1"))  # type: ignore[attr-defined]
         named = self.known if self.refused is None else self.refused[0]
         turn = Turn(self.group, self.mark) if self.takes_turns else None
-        answer = await source.turn_to(self.name, known=named, wait=0.5, turn=turn)  # type: ignore[attr-defined]
+        answer = await source.turn_to(  # type: ignore[attr-defined]
+            self.name, known=named, wait=0.5, seen=self.newest, turn=turn
+        )
         if self._is_lost():
             return
         if isinstance(answer, Kept) or not isinstance(answer, Ready):

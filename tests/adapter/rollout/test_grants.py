@@ -282,6 +282,35 @@ def test_ro_9_a_node_on_trial_is_not_given_the_next_one_before_it_is_healthy() -
     assert fleet.grant() == {"b"}
 
 
+def test_ro_8_a_fix_reaches_one_that_was_left_behind_on_files_that_it_cannot_take_back() -> None:
+    fleet = PaperFleet(FIVE)
+    fleet.publish()
+    fleet.grant()
+    fleet.take("a")
+    fleet.fail("a")
+    fleet.mark["a"] = "trial"  # its --reload-command failed, and is tried for ever
+    fleet.words = resume(fleet.words)
+    assert fleet.grant("a") == set(), "the same files"
+    fleet.publish()
+    assert fleet.grant() == {"a"}, "a failed one first"
+
+
+def test_resume_ends_what_stops_it_now_and_not_the_canary_that_is_to_come() -> None:
+    fleet = PaperFleet(FIVE, Rollout(max_parallel=2, canary=1))
+    fleet.words = pause(fleet.words)
+    fleet.publish()
+    fleet.words = resume(fleet.words)
+    fleet.grant()
+    fleet.take("a")
+    fleet.apply("a")
+    assert fleet.phase == "canary"
+    fleet.words = pause(fleet.words)
+    fleet.words = resume(fleet.words)
+    assert fleet.phase == "canary", "it waits as it did before the pause"
+    fleet.words = resume(fleet.words)
+    assert fleet.grant() == {"b"}
+
+
 def test_ro_10_an_expiry_never_ends_a_halt() -> None:
     fleet = PaperFleet(FIVE)
     fleet.publish()

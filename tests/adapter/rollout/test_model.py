@@ -12,7 +12,7 @@ from cfgsync_adapter.rollout.policy import Rollout
 
 from .model import Broken, Content, World, key, left_alone
 from .sabotages import NAMES, sabotaged
-from .walks import walk
+from .walks import walk, walk_without_turns
 
 LONG = os.environ.get("CFGSYNC_CHAOS") == "long"
 WALKS = 20_000 if LONG else 300
@@ -35,6 +35,13 @@ def test_no_walk_through_the_model_breaks_an_invariant() -> None:
     print(f"seeds {first} to {first + WALKS - 1}")
     for seed in range(first, first + WALKS):
         walk(seed)
+
+
+def test_ro_6_holds_where_nobody_takes_turns() -> None:
+    first = random.randrange(1 << 32)
+    print(f"seeds {first} to {first + WALKS - 1}")
+    for seed in range(first, first + WALKS):
+        walk_without_turns(seed)
 
 
 @pytest.mark.parametrize("servers", [1, 2])

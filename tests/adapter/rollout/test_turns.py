@@ -13,6 +13,8 @@ from cfgsync_adapter.rollout.turns import NotThisGeneration
 from cfgsync_core import MemoryHints, MemoryStore, Ready, Version
 from cfgsync_core.store.notifying import NotifyingStore
 from cfgsync_core.wire import Kept, Turn
+from tests.chaos.form import LONG
+from tests.faults import LostHints
 
 from .takers import Crowd, Noted, Taker, Watched, eventually, renew
 
@@ -227,17 +229,21 @@ async def test_at_once_and_rollout_all_reach_everybody_at_the_same_time() -> Non
         assert len(source.parts.turns) == 0, "nothing was written for it"
 
 
+@pytest.mark.timeout(240)
 async def test_ro_9_a_generation_every_moment_leaves_nobody_behind() -> None:
+    """In the long form a generation every 3 s for two minutes, while a program needs a second."""
+    pause, trial = (3.0, 1.0) if LONG else (0.03, 0.05)
     materializer, watched = Noted(), Watched()
     async with (
         RegistrationConfigSource(materializer, rollout=Rollout(max_parallel=1)) as source,
-        Crowd(Taker(name, lambda: source, watched, trial=0.05) for name in NAMES[:9]) as crowd,
+        Crowd(Taker(name, lambda: source, watched, trial=trial) for name in NAMES[:9]) as crowd,
     ):
         await booted(source, crowd)
         for number in range(40):
             await renew(materializer, str(number), source.parts.operator.renew)
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(pause)
         counts = [watched.changed.count(name) for name in NAMES[:9]]
+        print(f"turns of each node: {counts}")
         assert min(counts) >= 1
         assert 2 * min(counts) >= max(counts), "they take turns by age"
         await eventually(lambda: crowd.have("39") and record(source).whole)
@@ -307,6 +313,41 @@ async def test_two_servers_on_one_store_give_turns_together(seed: int) -> None:
             assert watched.most["default"] <= 2
             await eventually(lambda: record(a).whole and record(b).whole)
             assert Version.parse(a.generation.text) == record(b).generation
+
+
+@pytest.mark.parametrize("how", ["rollout all", "at once", "promoted"])
+async def test_ro_6_a_server_that_is_behind_what_a_node_has_seen_reads_the_store_before_it_answers(
+    how: str,
+) -> None:
+    materializer, store = Noted(), MemoryStore()
+
+    def server():
+        mode = "all" if how == "rollout all" else "rolling"
+        hints = LostHints(MemoryHints())
+        return RegistrationConfigSource(
+            materializer, store=store, hints=hints, interval=3600, rollout=Rollout(mode=mode)
+        )
+
+    async with server() as ahead, server() as behind:
+        taker = Taker("n00", lambda: ahead, Watched())
+        async with Crowd([taker]) as crowd:
+            await eventually(lambda: crowd.have("first"))
+        first = ahead.generation
+        await behind.parts.catch_up()
+        materializer.is_at_once = how == "at once"
+        await renew(materializer, "second", ahead.parts.operator.renew)
+        await eventually(lambda: ahead.generation.number == first.number + 1)
+        if how == "promoted":
+            await ahead.parts.turns.command(commands.promote)
+        second = ahead.generation
+        assert behind.generation.text == first.text
+        known, turn = second.nodes["n00"].digest, Turn("default", "steady")
+        answer = await behind.turn_to("n00", known=known, seen=second.version, turn=turn)
+        assert isinstance(answer, Ready)
+        assert answer.generation == second.text
+        never_made = Version(second.version.epoch, second.number + 7)
+        answer = await behind.turn_to("n00", known=known, seen=never_made, turn=turn)
+        assert isinstance(answer, Ready), "a number that no server has keeps nobody waiting"
 
 
 async def test_a_boot_of_a_thousand_costs_turns_a_commit_for_each_generation_at_most() -> None:

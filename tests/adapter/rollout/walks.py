@@ -20,6 +20,8 @@ def walk(seed: int, rules: Rules | None = None, steps: int = 120) -> None:
     names = "abcde"[: chance.randint(2, 5)]
     groups = {name: chance.choice(("default", "default", "etcd")) for name in names}
     world = World(groups, chance.randint(1, 3), policy, rules)
+    if seed % 4 == 3:
+        world.nodes[names[0]].goes_back = False
     done: list[Move] = []
     try:
         for _ in range(steps):
@@ -32,6 +34,18 @@ def walk(seed: int, rules: Rules | None = None, steps: int = 120) -> None:
     except Broken as broken:
         shown = "\n".join(map(str, done[-40:]))
         raise Broken(f"seed {seed}, {len(names)} nodes, {policy}, after …\n{shown}\n{broken}") from None
+
+
+def walk_without_turns(seed: int, rules: Rules | None = None, steps: int = 120) -> None:
+    """With `--rollout all`, and without operators: RO-6 is all that is promised. Raises `Broken`."""
+    chance = random.Random(seed)
+    world = World(dict.fromkeys("abc", "default"), chance.randint(2, 3), Rollout(mode="all"), rules)
+    for _ in range(steps):
+        if chance.random() < 0.05:
+            world.take(("publish", new_content(world, chance)))
+        else:
+            found = world.ordinary() if chance.random() < 0.9 else world.faults()
+            world.take(_one(found or world.faults(), chance))
 
 
 def next_step(world: World, chance: random.Random) -> Move:

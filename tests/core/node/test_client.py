@@ -231,11 +231,35 @@ def test_a_url_that_is_none_is_refused_before_anything_is_sent() -> None:
         "http://",
         "http://a:b@h",
         "http://h?x",
-        "http://a,http://b",
+        "http://a,,http://b",
         "http://h:99999",
     ):
         with pytest.raises(InvalidServerUrl):
             CfgsyncClient(text)
+
+
+async def test_of_several_servers_the_next_one_is_asked_when_one_is_lost_or_cannot_serve(
+    closed_port: int,
+) -> None:
+    away, lost = Says(503, b'{"code":"unavailable"}'), f"http://127.0.0.1:{closed_port}"
+    with (
+        ScriptedServer([away]) as first,
+        ScriptedServer([REGISTERED, files([CONFIG], f"{EPOCH}.1"), REGISTERED]) as last,
+    ):
+        async with CfgsyncClient(f"{first.url}, {lost},{last.url}") as client:
+            assert await client.register(NODE) == Version(EPOCH, 1)
+            assert isinstance(await client.resolve(NODE), Ready)
+            assert first.paths == ["/register"]
+            assert last.paths == ["/register", "/node"], "it stays with the one that answers"
+        async with CfgsyncClient(f"{lost},{last.url}") as client:
+            assert await client.register(NODE) == Version(EPOCH, 1)
+    with ScriptedServer([REGISTERED, files([CONFIG], f"{EPOCH}.1")]) as last:
+        async with CfgsyncClient(f"{lost},{last.url}") as client:
+            payload = await client.register_and_fetch(NODE, wait=30.0)
+    assert payload.files == (CONFIG,)
+    async with CfgsyncClient(f"{lost},http://127.0.0.1:{closed_port + 0}/x") as client:
+        with pytest.raises(Unavailable, match=r"/x: connection refused"):
+            await client.register(NODE)
 
 
 async def test_a_join_token_is_shown_with_the_registration_and_with_nothing_else() -> None:

@@ -16,6 +16,9 @@ DIGEST = f"sha256-{'0a' * 32}"
 
 APPLIED = Acknowledgement("node-1", f"{EPOCH}.12", DIGEST, "applied")
 STATIC = Acknowledgement("node-1", None, DIGEST, "applied")
+TURN = Acknowledgement(
+    "node-1", f"{EPOCH}.12", DIGEST, "failed", "exit code 4", group="etcd", words="unknown flag"
+)
 FAILED = Acknowledgement("node-1", f"{EPOCH}.12", DIGEST, "failed", "/srv is read-only")
 
 GOLDEN = {
@@ -24,12 +27,17 @@ GOLDEN = {
     b'{"identifier":"node-1","generation":"01890a5d-ac96-774b-bcce-b302099a8057.12",'
     b'"digest":"sha256-0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a","status":"failed",'
     b'"reason":"/srv is read-only"}': FAILED,
+    b'{"identifier":"node-1","generation":"01890a5d-ac96-774b-bcce-b302099a8057.12",'
+    b'"digest":"sha256-0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a","status":"failed",'
+    b'"reason":"exit code 4","group":"etcd","words":"unknown flag"}': TURN,
     b'{"identifier":"node-1",'
     b'"digest":"sha256-0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a","status":"applied"}': STATIC,
 }
 
 
-@pytest.mark.parametrize(("golden", "words"), GOLDEN.items(), ids=["applied", "failed", "static"])
+@pytest.mark.parametrize(
+    ("golden", "words"), GOLDEN.items(), ids=["applied", "failed", "failed turn", "static"]
+)
 def test_the_golden_bytes_of_an_acknowledgement(golden: bytes, words: Acknowledgement) -> None:
     assert encode_acknowledgement(words) == golden
     assert decode_acknowledgement(golden) == words

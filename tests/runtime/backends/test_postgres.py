@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any
 
 import asyncpg
 import pytest
 
-from cfgsync_core import NEVER, BucketSnapshot, Conflict, StoreDamaged, StoreRefused, Unavailable, Version
+from cfgsync_core import (
+    NEVER,
+    Backend,
+    BucketSnapshot,
+    Conflict,
+    StoreDamaged,
+    StoreRefused,
+    Unavailable,
+    Version,
+)
+from cfgsync_core.store import move_store
 from cfgsync_runtime import open_backend
 from cfgsync_runtime.backends.engines import without_password
 from cfgsync_runtime.backends.postgres.address import read_address
+from cfgsync_runtime.backends.postgres.failures import translated
 from cfgsync_runtime.backends.postgres.hints import PostgresHints
+from cfgsync_runtime.backends.postgres.writing import lock_buckets
 from tests.postgres import Postgres, own_postgres
 from tests.postgres import postgres as postgres
 
@@ -80,6 +93,14 @@ async def silent(hints: AsyncIterator[None], seconds: float) -> None:
     with suppress(TimeoutError):
         while True:
             await asyncio.wait_for(anext(hints), seconds)
+
+
+async def not_ready(server: Backend, within: float) -> None:
+    """Raises what `ping` does at last."""
+    async with asyncio.timeout(within):
+        while True:
+            await server.admin.ping()
+            await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize("cut", ["before", "after"])
@@ -172,6 +193,32 @@ async def test_sixteen_writers_on_two_servers_and_a_follower_that_misses_nothing
         assert seen == list(range(1, (many // 16) * 16 + 1))
 
 
+async def test_inv_22_with_three_servers_that_saturate_the_database_no_commit_waits_longer_than_2_s(
+    postgres: Postgres,
+) -> None:
+    """Each server has more commits waiting than one group takes turns for; by the database's own share of a busy machine."""
+    url, seconds = postgres.url(), 3.0
+    took: dict[int, list[float]] = {0: [], 1: [], 2: []}
+    async with AsyncExitStack() as stack:
+        stores = [(await stack.enter_async_context(open_backend(url))).store for _ in range(3)]
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+
+        async def write(number: int, name: int) -> None:
+            count = 0
+            while (began := loop.time()) < until:
+                await stores[number].commit("b", {f"{number}-{name}": b"%d" % count})
+                took[number].append(loop.time() - began)
+                count += 1
+
+        await asyncio.gather(*(write(number, name) for number in range(3) for name in range(32)))
+    shares = [len(one) for one in took.values()]
+    longest = max(map(max, took.values()))
+    print(f"{sum(shares)} commits in {seconds:g} s, by server {shares}; the longest took {longest:.2f} s")
+    assert longest < 2.0
+    assert min(shares) > max(shares) / 4, "none starves"
+
+
 async def test_of_servers_that_count_together_by_compare_and_set_none_is_lost(postgres: Postgres) -> None:
     url = postgres.url()
     async with open_backend(url) as (one, *_), open_backend(url) as (other, *_):
@@ -191,6 +238,58 @@ async def test_of_servers_that_count_together_by_compare_and_set_none_is_lost(po
         entry = await one.get("c", "n")
         assert entry is not None
         assert entry.value == b"100"
+
+
+class Interrupted:
+    """A session. Something happens after its first question, and after its first order that changes rows."""
+
+    def __init__(
+        self,
+        session: asyncpg.Connection,
+        after_fetch: Callable[[], Awaitable[object]],
+        after_insert: Callable[[], Awaitable[object]],
+    ) -> None:
+        self._session = session
+        self._after = {"select": after_fetch, "insert": after_insert}
+
+    async def fetch(self, query: str, *more: object) -> object:
+        return await self._then(query, await self._session.fetch(query, *more))
+
+    async def execute(self, query: str, *more: object) -> object:
+        return await self._then(query, await self._session.execute(query, *more))
+
+    async def _then(self, query: str, result: object) -> object:
+        if (after := self._after.pop(query.split()[0], None)) is not None:
+            await after()
+        return result
+
+
+async def test_of_servers_that_make_the_same_buckets_none_holds_what_the_other_waits_for(
+    postgres: Postgres,
+) -> None:
+    url = postgres.url()
+    at = read_address(url)
+    async with open_backend(url) as (store, *_), AsyncExitStack() as stack:
+        one, other, looking = [await asyncpg.connect(at.dsn) for _ in range(3)]
+        for session in (one, other, looking):
+            stack.push_async_callback(session.close)
+        going: list[asyncio.Task[list[str]]] = []
+
+        async def locked(session: Any) -> list[str]:
+            await session.execute("begin")
+            names = await lock_buckets(session, at.schema, ["a", "b"])
+            await session.execute("commit")
+            return list(names)
+
+        async def the_other_locks_both_or_waits() -> None:
+            going.append(asyncio.create_task(locked(other)))
+            waits = "select 1 from pg_locks where pid = $1 and not granted"
+            async with asyncio.timeout(30):
+                while not going[0].done() and not await looking.fetch(waits, other.get_server_pid()):
+                    await asyncio.sleep(0.02)
+
+        cut = Interrupted(one, lambda: store.commit("b", {"k": b"1"}), the_other_locks_both_or_waits)
+        assert sorted(await locked(cut)) == sorted(await going[0]) == ["a", "b"]
 
 
 async def test_an_unforeseen_error_ends_no_hints(
@@ -256,6 +355,44 @@ async def test_a_newer_schema_and_a_database_that_is_not_durable_are_refused(min
     mine.start(fsync="off")
     with pytest.raises(StoreRefused, match="fsync=off"):
         await open_backend(mine.url()).__aenter__()
+
+
+async def test_a_parameter_that_postgresql_does_not_know_is_refused_as_one(postgres: Postgres) -> None:
+    url = postgres.url().replace("?schema=", "?scheme=")
+    with pytest.raises(StoreRefused, match='unrecognized configuration parameter "scheme"') as refused:
+        await open_backend(url).__aenter__()
+    assert "does not answer" not in str(refused.value)
+    assert "?schema=NAME" in refused.value.hint
+
+
+async def test_a_database_without_a_free_session_says_so(mine: Postgres) -> None:
+    mine.stop("fast")
+    mine.start(max_connections="4", superuser_reserved_connections="0", max_wal_senders="0")
+    async with AsyncExitStack() as stack:
+        for _ in range(4):
+            session = await asyncpg.connect(read_address(mine.url()).dsn)
+            stack.push_async_callback(session.close)
+        with pytest.raises(StoreRefused, match="no session left") as refused:
+            await open_backend(mine.url()).__aenter__()
+        assert "max_connections" in refused.value.hint
+
+
+async def test_a_deadline_and_an_error_with_details_are_one_line_in_plain_words() -> None:
+    deadlock = asyncpg.DeadlockDetectedError("deadlock detected\nDETAIL: process 1")
+    for error, words in ((TimeoutError(), "no answer in time"), (deadlock, "deadlock detected")):
+        with pytest.raises(Unavailable) as raised, translated("db"):
+            raise error
+        assert str(raised.value) == f"PostgreSQL at db: {words}"
+
+
+async def test_a_store_that_was_moved_is_not_ready(postgres: Postgres) -> None:
+    url = postgres.url()
+    async with open_backend(url) as server:
+        await server.store.commit("a", {"k": b"1"})
+        async with open_backend(url) as old, open_backend(postgres.url()) as new:
+            await move_store(old, new, ("the old one", "the new one"))
+        with pytest.raises(Unavailable, match="was moved to the new one"):
+            await not_ready(server, within=30)
 
 
 async def test_a_reader_beside_a_server_sees_the_store_and_writes_nothing(postgres: Postgres) -> None:

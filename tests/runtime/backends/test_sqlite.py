@@ -162,7 +162,7 @@ async def test_a_newer_schema_is_refused_with_a_sentence(path):
     async with SqliteStore(path):
         pass
     change(path, "pragma user_version=7")
-    assert "written by a newer cfgsync (schema 7, this one knows 4)" in await refusal_of(SqliteStore(path))
+    assert "written by a newer cfgsync (schema 7, this one knows 5)" in await refusal_of(SqliteStore(path))
 
 
 async def test_a_database_of_another_program_is_refused(path):

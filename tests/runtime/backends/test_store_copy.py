@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +64,15 @@ class Step:
         self.is_done = is_done
         self.count = 0
 
-    async def take(self, step: Any) -> None:
+    async def take(self, step: Any) -> Any:
         self.count += 1
         if self.count == self.at and not self.is_done:
             step.close()
             raise Cut
-        await step
+        result = await step
         if self.count == self.at:
             raise Cut
+        return result
 
 
 class CutEngine:
@@ -87,9 +89,9 @@ class CutEngine:
         assert self._backend.mover is not None
         return await self._backend.mover.move()
 
-    async def mark(self, move: Move) -> None:
+    async def mark(self, before: Move, after: Move) -> bool:
         assert self._backend.mover is not None
-        await self._step.take(self._backend.mover.mark(move))
+        return bool(await self._step.take(self._backend.mover.mark(before, after)))
 
     async def load(self, *words: Any) -> None:
         await self._step.take(self._backend.admin.load(*words))
@@ -157,6 +159,75 @@ async def test_an_aborted_move_lets_the_old_store_go_on_and_the_new_one_stays_se
         assert (await accepts(old), await accepts(new)) == (True, False)
 
 
+async def test_a_store_that_was_left_for_good_stays_so_when_it_is_copied_onto_itself(
+    postgres: Postgres,
+) -> None:
+    here = [postgres.url() for _ in range(2)]
+    again = here[0].replace("127.0.0.1", "localhost")
+    async with opened((here[0], again)) as (old, same):  # empty
+        with pytest.raises(StoreRefused, match="are one store"):
+            await move_store(old, same, NAMES)
+        assert await accepts(old)
+        with pytest.raises(StoreRefused, match="is not empty"):
+            await move_store(old, same, NAMES)
+        async with open_backend(here[1]) as new:
+            await move_store(old, new, NAMES)
+            with pytest.raises(StoreRefused, match="was moved to the new one"):
+                await move_store(old, same, NAMES)
+            assert [await accepts(one) for one in (old, same, new)] == [False, False, True]
+
+
+class Frozen:
+    """A command that stops before its `at`th mark, and goes on when it is told."""
+
+    def __init__(self, at: int) -> None:
+        self.reached, self.go_on = asyncio.Event(), asyncio.Event()
+        self._left = at
+
+    async def take(self, step: Any) -> Any:
+        self._left -= 1
+        if self._left == 0:
+            self.reached.set()
+            await self.go_on.wait()
+        return await step
+
+
+@pytest.mark.parametrize("at", range(2, 9))
+async def test_an_aborted_copy_that_only_slept_loses_nothing_and_lets_no_two_stores_go_on(
+    urls: tuple[str, str], at: int
+) -> None:
+    async with opened(urls) as (old, new):
+        await filled(old)
+        frozen: Any = Frozen(at)
+        copying = asyncio.create_task(move_store(cut(old, frozen), cut(new, frozen), NAMES))
+        await frozen.reached.wait()
+        with suppress(StoreRefused):
+            await abort_move(old, NAMES[0])
+            await old.store.commit("registrations", {"acknowledged": b"1"})
+        was_aborted = await accepts(old)
+        frozen.go_on.set()
+        with suppress(StoreRefused):
+            await copying
+        assert [await accepts(old), await accepts(new)].count(True) == 1
+        if was_aborted and at > 2:  # before the second mark, the copy has not begun
+            assert await accepts(old)
+            assert copying.exception() is not None
+
+
+async def test_the_same_copy_twice_at_once_ends_with_one_store_that_accepts_commits(
+    postgres: Postgres,
+) -> None:
+    urls = postgres.url(), postgres.url()
+    async with opened(urls) as (old, new), opened(urls) as (old_too, new_too):
+        await filled(old)
+        runs = (move_store(old, new, NAMES), move_store(old_too, new_too, NAMES))
+        ended = await asyncio.gather(*runs, return_exceptions=True)
+        assert ended.count(None) >= 1, ended
+        for other in ended:
+            assert other is None or "another command has gone on" in str(other), ended
+        assert [await accepts(old), await accepts(new)] == [False, True]
+
+
 async def test_what_cannot_be_moved_is_refused(urls: tuple[str, str], postgres: Postgres) -> None:
     async with opened(urls) as (old, new):
         await filled(old)
@@ -180,8 +251,6 @@ async def test_a_commit_under_way_on_another_server_ends_before_the_fence_or_is_
     postgres: Postgres,
 ) -> None:
     """Whatever was acknowledged is in the copy."""
-    import asyncio
-
     url, acknowledged = postgres.url(), set()
     async with opened((url, postgres.url())) as (old, new), open_backend(url) as server:
         await filled(old)

@@ -25,6 +25,7 @@ from cfgsync_core.wire.status import (
     MissingNode,
     NodeBehind,
     NodeDrift,
+    RolloutStatus,
     State,
     TlsStatus,
 )
@@ -613,6 +614,36 @@ def test_what_waiting_for_applied_ends_with_agrees_in_number(
         assert wait_until_applied(client, 0.0, False) == code
     printed = capsys.readouterr()
     assert (printed.err if code else printed.out).splitlines()[0] == says
+
+
+def test_waiting_for_applied_fails_when_the_generation_is_taken_back_meanwhile(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def told(number: int, reverts: int, converged: bool) -> Says:
+        generation = f"{GENERATION[:-1]}{number}"
+        rollout = RolloutStatus(
+            state="idle" if converged else "rolling", generation=generation, reverts=reverts
+        )
+        fleet = FleetStatus(
+            registered=1,
+            waiting=0,
+            generation=generation,
+            applied=int(converged),
+            converged=converged,
+            counts=counts(applied=1),
+            rollout=rollout,
+        )
+        return Says(200, msgspec.json.encode(fleet))
+
+    back = told(3, 1, True)
+    for before, code in ((told(2, 0, False), 1), (told(1, 0, False), 0), (told(3, 1, False), 0)):
+        with (
+            ScriptedServer([before, back]) as server,
+            ServerClient(ServerUrl.parse(server.url)) as client,
+        ):
+            assert wait_until_applied(client, 30.0, False) == code
+    printed = capsys.readouterr()
+    assert "generation 2 was taken back: generation 3 has the files of generation 1 again" in printed.err
 
 
 def test_all_pages_of_a_large_bundle_are_read_although_no_node_has_registered() -> None:

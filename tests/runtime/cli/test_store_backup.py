@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import pytest
 
-from cfgsync_core import StoreRefused
-from cfgsync_core.store import move_store
+from cfgsync_core import StoreRefused, Unavailable
+from cfgsync_core.store import move_store, refuse_moved
 from cfgsync_runtime import open_backend
 from cfgsync_runtime.cli.parts.store_backup import back_up
 from tests.postgres import Postgres
@@ -49,3 +50,35 @@ async def test_a_backup_is_one_moment_of_a_store_that_is_written_to_and_can_be_r
         await move_store(copy, restored, ("the backup", "the restored one"))
         after = await restored.store.version("first")
         assert (after.revision, after.epoch > before.epoch) == (before.revision, True)
+        with pytest.raises(Unavailable, match="is a backup of"):
+            await copy.store.commit("first", {"n": b"0"})
+    os.chmod(file, 0o400)
+    async with open_backend(f"sqlite:{file}", read_only=True) as copy, open_backend(postgres.url()) as drill:
+        await move_store(copy, drill, ("the backup", "a drill"))
+        assert (await drill.store.version("first")).epoch > after.epoch
+        with pytest.raises(StoreRefused, match="is not empty"):
+            await move_store(copy, drill, ("the backup", "a drill"))
+    with pytest.raises(StoreRefused, match="is a backup"):
+        async with open_backend(f"sqlite:{file}", read_only=True) as copy:
+            await refuse_moved(copy)
+
+
+async def test_a_restore_that_was_cut_goes_on_with_the_same_epoch(tmp_path: Path, postgres: Postgres) -> None:
+    async with open_backend(f"sqlite:{tmp_path / 'store.db'}") as store:
+        for bucket in ("a", "b"):
+            await store.store.commit(bucket, {"n": b"1"})
+    file, _ = await back_up(f"sqlite:{tmp_path / 'store.db'}", str(tmp_path / "backup.db"))
+    async with open_backend(f"sqlite:{file}", read_only=True) as copy, open_backend(postgres.url()) as target:
+
+        def stop(line: str) -> None:
+            if line.startswith("a:"):
+                raise RuntimeError("cut")
+
+        with pytest.raises(RuntimeError, match="cut"):
+            await move_store(copy, target, ("the backup", "the target"), stop)
+        cut = await target.store.version("a")
+        with pytest.raises(Unavailable):
+            await target.store.commit("a", {"n": b"2"})
+        await move_store(copy, target, ("the backup", "the target"))
+        assert [await target.store.version(bucket) for bucket in ("a", "b")] == [cut, cut]
+        await target.store.commit("a", {"n": b"2"})

@@ -215,6 +215,20 @@ def test_how_a_change_reaches_the_fleet_is_read_from_flags_and_from_a_server_fil
         assert refusal(**wrong)[0].startswith("--" + next(iter(wrong)).replace("_", "-"))
 
 
+def test_a_bus_is_a_line_of_the_server_file_too(here: Path):
+    lines = "hints: nats://127.0.0.1:4222\nevents_stream: EVENTS\nproject_kv: true\ndocuments: true\n"
+    file = Path(server_file(here, lines))
+    with pytest.raises(InputError, match=r"a bundle has no store"):
+        read(materializer=None, config=str(file))
+    (here / file).write_text((here / file).read_text().replace("kind: static", "kind: registration"))
+    made = read(materializer=None, config=str(file))
+    assert (made.hints, made.events_stream, made.project_kv) == ("nats://127.0.0.1:4222", "EVENTS", True)
+    assert read(materializer=None, config=str(file), hints="nats://b").hints == "nats://b"
+    (here / file).write_text((here / file).read_text().replace("hints: nats://127.0.0.1:4222\n", ""))
+    with pytest.raises(InputError, match=r"events_stream: --hints is not given"):
+        read(materializer=None, config=str(file))
+
+
 def test_without_a_home_the_default_store_is_refused_with_the_flag_and_a_given_store_needs_none(
     monkeypatch: pytest.MonkeyPatch,
 ):

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Collection, Sequence
 from contextlib import AsyncExitStack
 
-from cfgsync_core import RevisionedStore
+from cfgsync_core import NEVER, RevisionedStore, Version
 from cfgsync_core.follow import OtherServers, catch_up
 from cfgsync_core.log_events import event
 
@@ -149,6 +149,11 @@ class SourceParts:
                 if part is not None and (task := part.start()) is not None:
                     stack.push_async_callback(_end, task)
             return stack.pop_all()
+
+    def is_behind(self, registrations: Version | None, generation: Version | None) -> bool:
+        """Whether another server has told a node of later registrations, or of a later generation."""
+        current = NEVER if self.publisher.current is None else self.publisher.current.version
+        return (registrations or NEVER) > self.registry.version or (generation or NEVER) > current
 
     async def catch_up(self) -> None:
         """Return when everything that other servers committed before this call is in the mirrors. Raises `Unavailable`."""

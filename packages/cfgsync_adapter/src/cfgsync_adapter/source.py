@@ -167,8 +167,8 @@ class RegistrationConfigSource:
         """See `NodeConfigSource`."""
         if self._opened is None or self._draining is not None:
             await self._ready()
-        version, identifier = await self._registry.register(registration), registration.identifier
-        self._membership.touch(identifier)
+        version = await self._registry.register(registration)
+        self._membership.touch(identifier := registration.identifier)
         self._registry.warn_of_loopback()
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s is registered", identifier, extra=event("registered", identifier=identifier))
@@ -188,12 +188,13 @@ class RegistrationConfigSource:
         known: str | None = None,
         wait: float = 0.0,
         at_least: Version | None = None,
+        seen: Version | None = None,
         turn: Turn | None = None,
     ) -> Resolution | Kept:
         """See `FleetSource`."""
         if self._opened is None or self._draining is not None:
             await self._ready()
-        if identifier not in self._registry or (at_least is not None and at_least > self._registry.version):
+        if identifier not in self._registry or self.parts.is_behind(at_least, seen):
             await self.parts.catch_up()
         answer: NodeAnswer | None = self._answers.now(identifier)
         if isinstance(answer, NotReady):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from functools import lru_cache
 from typing import Final, NamedTuple, NoReturn, TypeAlias
 
 import msgspec
@@ -24,6 +25,8 @@ MAX_DIGITS: Final = 4_300
 """Of a whole number: Python's readers take no more."""
 MAX_WORD: Final = 128
 MAX_ENVIRONMENT: Final = 64
+MAX_KNOWN: Final = 1_024
+"""Names that need not be checked again."""
 
 _WORD: Final = re.compile(r"[A-Za-z0-9_-]+")
 _DOTTED: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
@@ -48,6 +51,7 @@ class Scope(NamedTuple):
         return f"{self.app}/{self.environment}"
 
     @classmethod
+    @lru_cache(MAX_KNOWN)
     def checked(cls, app: str, environment: str) -> Scope:
         """Raises `InvalidRequest` (400), which names the word that is wrong."""
         check_word("app", app)
@@ -63,6 +67,7 @@ class DocumentName(NamedTuple):
     name: str
 
     @classmethod
+    @lru_cache(MAX_KNOWN)
     def checked(cls, scope: Scope, namespace: str, name: str, *, field: str = "configKey") -> DocumentName:
         """Raises `InvalidRequest` (400), which names the word that is wrong; `field` is what its surface calls `name`."""
         check_word("namespace", namespace)

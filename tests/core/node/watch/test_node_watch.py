@@ -388,6 +388,29 @@ async def test_inv_7_an_older_epoch_is_refused_and_a_newer_one_is_taken() -> Non
         assert watch.held == AppliedFiles(Version(NEW, 1), of("new\n").digest)
 
 
+async def test_a_question_names_the_newest_generation_that_the_node_has_seen_also_one_that_it_could_not_install() -> (
+    None
+):
+    server, node = Server("one\n"), Node()
+    seen: list[str | None] = []
+
+    async def send(request: Request) -> ReceivedAnswer:
+        if request.path == "/node":
+            seen.append(request.headers.get("Cfgsync-Generation"))
+        return await server.send(request)
+
+    async with node.watch(send):
+        await until(lambda: node.text == "one\n" and len(seen) > 1)
+        assert seen[:2] == [None, f"{EPOCH}.1"]
+        node.refuses = OSError("no space left")
+        server.serve("two\n", Version(EPOCH, 2))
+        await until(lambda: seen[-1] == f"{EPOCH}.2")
+        server.serve("one\n", Version(EPOCH, 1))  # it is behind
+        asked = len(seen)
+        await until(lambda: len(seen) > asked + 1)
+        assert seen[-1] == f"{EPOCH}.2"
+
+
 async def test_a_node_with_nothing_takes_nothing_older_than_it_has_seen() -> None:
     server, node = Server("four\n", Version(EPOCH, 4)), Node()
     async with node.watch(server.send, seen=Version(EPOCH, 5)) as watch:

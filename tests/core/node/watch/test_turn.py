@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
+import pytest
+
 from cfgsync_core import AppliedFiles, Fetched, NodeRegistration, NodeWatch, Version
 from cfgsync_core.node import NodeTurn, RefusedFiles
 from cfgsync_core.node.received_answer import ReceivedAnswer
@@ -107,6 +110,42 @@ async def test_files_that_a_node_refuses_are_named_and_reported_and_the_old_ones
         reports = [(ack.status, ack.digest) for ack in server.acks if ack.generation != f"{EPOCH}.1"]
         assert set(reports) == {("failed", of("two\n").digest)}
         assert server.acks[-1].status == "failed"
+
+
+@pytest.mark.parametrize("way", ["taken back", "not installed"])
+async def test_files_that_are_given_once_more_and_fail_as_before_are_reported_once_more(way: str) -> None:
+    server = Server("one\n")
+    taker = Taker(server, refuses="two\n" if way == "taken back" else "")
+    gives_again = False
+
+    async def send(request: Request) -> ReceivedAnswer:
+        nonlocal gives_again
+        if request.path == "/node" and gives_again:  # as after `rollout retry`
+            gives_again = False
+            headers = {name: text for name, text in request.headers.items() if name != "If-None-Match"}
+            request = msgspec.structs.replace(request, headers=headers)
+        return await taker.send(request)
+
+    async def apply(fetched: Fetched) -> None:
+        if way == "not installed" and fetched.payload.files[0].content == "two\n":
+            raise OSError("no space left")
+        await taker.apply(fetched)
+
+    def failures() -> int:
+        return sum(ack.status == "failed" for ack in server.acks)
+
+    watch = NodeWatch(NODE, send, apply, held=ONE, interval=0.4, turn=taker.turn, is_used=lambda _: True)
+    async with watch:
+        await until(lambda: len(taker.asked) >= 2)
+        server.serve("two\n")
+        await until(lambda: failures() == 1)
+        for times in (2, 3):
+            gives_again = True
+            server.wake()
+            await until(lambda times=times: failures() == times)  # type: ignore[misc]
+        asked = len(taker.asked)
+        await until(lambda: len(taker.asked) > asked + 2)
+        assert failures() == 3, "what it was not given is not reported again"
 
 
 async def test_an_answer_that_it_is_not_the_nodes_turn_says_for_which_generation_it_waits() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from cfgsync_core import CfgsyncError, Missing, NotReady, Ready
+from cfgsync_core import CfgsyncError, Missing, NotReady, Ready, Version
 from cfgsync_core.wire import Kept, Turn
 
 from ..generations.generation import Generation
@@ -46,11 +46,18 @@ class NodeAnswers:
             return not_registered(identifier)
         current = self._publisher.current
         if current is not None:
-            covered = current.source.registrations
-            if revision <= covered.revision and covered.epoch == self._registry.version.epoch:
-                payload = current.nodes.get(identifier)
+            covered, payload = current.source.registrations, current.nodes.get(identifier)
+            if revision <= covered.revision and self._is_held(covered, payload is not None):
                 return Missing() if payload is None else Ready(payload, current.text)
         return self.uncovered()
+
+    def _is_held(self, covered: Version, is_named: bool) -> bool:
+        """Whether the registrations here are those of `covered`, and later ones. After a new epoch, generation and registrations
+        are read one after the other: no node of a frozen fleet may be told meanwhile that it gets nothing."""
+        held = self._registry.version
+        if covered.epoch < held.epoch:
+            return covered.revision <= held.revision
+        return covered.epoch == held.epoch or is_named
 
     def uncovered(self) -> Missing | None:
         """Case 3, or None for case 4: the same for all nodes that the current generation does not cover."""

@@ -8,6 +8,5 @@ if TYPE_CHECKING:
     from .generation import PayloadTooLarge as PayloadTooLarge
     from .generation import Prepared as Prepared
     from .generation import checked as checked
-    from .publisher import names_epochs as names_epochs
 
 __getattr__, __dir__, __all__ = door(__name__, __file__)

@@ -37,6 +37,21 @@ class Source(msgspec.Struct, frozen=True, omit_defaults=True):
             and (self.replacements or NEVER) >= (other.replacements or NEVER)
         )
 
+    def in_epochs_of(self, now: Source) -> Source:
+        """This source in the epochs that the store has `now`: a new epoch keeps entries and revisions. A part of a revision that
+        the store does not have any more stays as it is, and is covered by nothing."""
+        return Source(
+            self.claim,
+            _in_epoch_of(now.registrations, self.registrations),
+            None if self.documents is None else _in_epoch_of(now.documents or NEVER, self.documents),
+            None if self.replacements is None else _in_epoch_of(now.replacements or NEVER, self.replacements),
+        )
+
+
+def _in_epoch_of(now: Version, version: Version) -> Version:
+    is_continued = now.epoch > version.epoch and now.revision >= version.revision
+    return Version(now.epoch, version.revision) if is_continued else version
+
 
 class InvalidResult(CfgsyncError, TypeError):
     """The materializer returned something else than artifacts or a NotReady."""

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 
 import msgspec
 
 from cfgsync_core import Conflict, NodeArtifactsPayload, Ready, RevisionedStore
 from cfgsync_core.follow import BucketMirror, OtherServers
-from cfgsync_core.store import BLOB
 
 from .generation import Generation, Head, Prepared, Source, generation_of
 
@@ -30,12 +30,6 @@ class Claim(msgspec.Struct, frozen=True, omit_defaults=True):
     accepts_shrink: bool = False
     at_once: bool = False
     reverts: int = 0
-
-
-def names_epochs(bucket: str, key: str) -> bool:
-    """Whether a value in the store names epochs of it: a generation says from which registrations it was made. Where the store is
-    moved they become the new one, so that no generation is made anew."""
-    return bucket == BUCKET and not key.startswith(BLOB)
 
 
 class Publisher(BucketMirror[bytes]):
@@ -195,6 +189,17 @@ class Publisher(BucketMirror[bytes]):
                 return await self._commit(prepared, head, moved)
             except Conflict:
                 continue  # the other server's generation or claim has been read
+
+    async def continued(self, now: Source) -> None:
+        """After a new epoch, commit that the current generation is still made from what it was made from: it is no new one. `now`
+        is what a run would be made from. Raises `Unavailable` and its subclasses."""
+        current = self.current
+        if current is None or (source := current.source.in_epochs_of(now)) == current.source:
+            return
+        head = msgspec.structs.replace(current.head, source=source)
+        with suppress(Conflict):  # another server has done it, or published
+            await self._commit(Prepared.from_blobs(current.map_key, self.entries), head, moved=True)
+            self._on_adopted()
 
     async def delivered(self, generation: Generation) -> None:
         """Remember that the sink has this generation."""

@@ -18,11 +18,13 @@ BUCKET = "acknowledgements"
 
 
 class Failure(msgspec.Struct, frozen=True, gc=False):
-    """The node could not apply this generation's files. `reason` is the node's text, None when it gave no reason."""
+    """The node could not apply this generation's files. `reason` is the node's text, None when it gave no reason, `words` the
+    last lines of its program."""
 
     generation: str
     digest: str
     reason: str | None = None
+    words: str | None = None
 
     @property
     def sentence(self) -> str:
@@ -47,7 +49,7 @@ class Acknowledged(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         if new.status == "applied":
             applied = new.generation if is_given else None
             return Acknowledged(applied, new.digest, drifted=new.drifted, group=group)
-        failure = Failure(new.generation or "", new.digest, new.reason)
+        failure = Failure(new.generation or "", new.digest, new.reason, new.words)
         return Acknowledged(self.generation, self.digest, failure, self.drifted, group)
 
     def has(self, digest: str) -> bool:

@@ -14,8 +14,11 @@ def pause(words: Words) -> Words:
 
 
 def resume(words: Words) -> Words:
-    """It goes on after a pause, a canary or a halt. The failed nodes are left behind, named, until they are through."""
-    return freed(words, paused=False, past_canary=True, at_canary=False)
+    """It goes on after what stops it: a pause, a canary or a halt. The failed nodes are left behind, named, until they are
+    through."""
+    if words.record.phase != "canary":
+        return freed(words, paused=False)
+    return freed(words, past_canary=True, at_canary=False)
 
 
 def retry(words: Words) -> Words:

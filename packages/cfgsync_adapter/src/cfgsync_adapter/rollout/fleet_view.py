@@ -98,6 +98,7 @@ def _spoken(acknowledged: Acknowledged, revision: int) -> Spoken:
         None if failure is None else _version(failure.generation),
         "" if failure is None else failure.digest,
         "" if failure is None else failure.reason or "",
+        "" if failure is None else failure.words or "",
     )
 
 

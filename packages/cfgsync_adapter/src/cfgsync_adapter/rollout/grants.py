@@ -72,7 +72,7 @@ def granted(words: Words, fleet: Fleet, policy: Rollout, asking: Iterable[Asking
             one.identifier,
         )
 
-    for one in sorted((one for one in asking if _wants(words, one)), key=age):
+    for one in sorted((one for one in asking if _wants(words, fleet, one)), key=age):
         name, own = one.identifier, turns.get(one.identifier)
         assert one.turn is not None  # `_wants`
         group = one.turn.group
@@ -123,16 +123,17 @@ def others_present(fleet: Fleet, group: str, identifier: str) -> int:
     return fleet.present.get(group, 0) - is_counted
 
 
-def _wants(words: Words, asking: Asking) -> bool:
+def _wants(words: Words, fleet: Fleet, asking: Asking) -> bool:
     """It takes turns, is not up to date, is not in the middle of a trial, and may have these files."""
     turn = words.turns.get(asking.identifier)
     if asking.turn is None or asking.starts or asking.known is None:
         return False
     if turn is not None and not turn.ended and turn.digest == asking.digest:
         return False  # it has this turn
-    if asking.turn.mark == "trial" and (turn is None or not turn.ended):
-        return False  # trials end first
     failure = words.record.failure_of(asking.identifier)
+    has_failed = failure is not None or fleet.spoken(asking.identifier).failed_digest == asking.known
+    if asking.turn.mark == "trial" and not (has_failed if turn is None else turn.ended):
+        return False  # trials end first; one whose program could not be told has failed, and has no end
     if words.record.halted and failure is None:
         return False
     again = failure is not None and failure.again and asking.turn.mark == "refused"

@@ -23,7 +23,7 @@ def log_progress(before: Record, now: Record) -> None:
         message = f"the rollout of generation {number} is taken back: generation {now.reverting} comes again"
         log.warning("%s", message, extra=event("rollout", **facts))
     elif now.halted and not before.halted:
-        message = f"the rollout of generation {number} is halted: {failures(now.failed)}"
+        message = f"the rollout of generation {number} is halted: {failures(now.failed, with_words=True)}"
         log.warning("%s", message, extra=event("rollout", **facts))
     elif now.phase != before.phase:
         words = {
@@ -38,9 +38,14 @@ def log_progress(before: Record, now: Record) -> None:
         log.info("%s", message, extra=event("rollout", **facts | {"state": "idle"}))
 
 
-def failures(failed: Mapping[str, Failed]) -> str:
-    """`node-4 failed: exit 1`, of the first ones."""
-    words = [f"{name} failed: {plain(one.reason, 300)}" for name, one in list(failed.items())[:NAMED]]
+def failures(failed: Mapping[str, Failed], *, with_words: bool = False) -> str:
+    """`node-4 failed: exit 1`, of the first ones; `with_words` of their programs only in the log."""
+
+    def why(one: Failed) -> str:
+        last = f"; its last lines: {one.words}" if with_words and one.words else ""
+        return plain(one.reason + last, 300)
+
+    words = [f"{name} failed: {why(one)}" for name, one in list(failed.items())[:NAMED]]
     if more := len(failed) - NAMED:
         words += [f"and {counted(more, 'more node')}"] if more > 0 else []
     return "; ".join(words)

@@ -148,7 +148,8 @@ def _is_through(spoken: Spoken, generation: Version) -> bool:
 def _failure(spoken: Spoken, before: Failed | None) -> Failed:
     digests = () if before is None else before.digests
     reason = spoken.reason or "no reason given"
-    return Failed(spoken.failed or NEVER, reason, tuple(dict.fromkeys((*digests, spoken.failed_digest))))
+    failed = tuple(dict.fromkeys((*digests, spoken.failed_digest)))
+    return Failed(spoken.failed or NEVER, reason, failed, spoken.words)
 
 
 def _is_full(words: Words, fleet: Fleet, policy: Rollout) -> bool:

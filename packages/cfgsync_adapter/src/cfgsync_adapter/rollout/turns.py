@@ -189,11 +189,10 @@ class Turns(BucketMirror[Value]):
             current = self._publisher.current
             if current is None or (generation is not None and generation != current.text):
                 raise NotThisGeneration
-            if decide is commands.retry:
-                record = self.words.record
-                with suppress(Conflict):
-                    await self._acknowledgements.forget_failures(record.failed | record.left_behind)
             with suppress(Conflict):
+                if decide is commands.retry:
+                    record = self.words.record
+                    await self._acknowledgements.forget_failures(record.failed | record.left_behind)
                 await self._commit(decide(self.words))
                 self._wake.set()
                 return self.words

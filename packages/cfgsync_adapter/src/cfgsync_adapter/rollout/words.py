@@ -28,13 +28,15 @@ Ended: TypeAlias = Literal["", "failed", "late"]
 
 
 class Failed(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A node that failed on `generation`, in whose place it still counts until it is through. `digests` are the files that
+    """A node that failed on `generation`, in whose place it still counts until it is through, and the last `words` of its
+    program. `digests` are the files that
     have failed on it; those of a `late` node have not failed, since it has said nothing. `again`: an operator lets it try
     the same files once more."""
 
     generation: Version
     reason: str
     digests: tuple[str, ...] = ()
+    words: str = ""
     late: bool = False
     again: bool = False
 
@@ -117,6 +119,7 @@ class Spoken(msgspec.Struct, frozen=True):
     failed: Version | None = None
     failed_digest: str = ""
     reason: str = ""
+    words: str = ""
 
 
 NOTHING = Spoken()

@@ -163,7 +163,7 @@ class Runner:
     async def _run_for_ever(self) -> None:
         while True:
             self._wake.clear()
-            due = self._due_in()
+            due = self._due_in() if await self._is_continued() else FAILED_AGAIN
             if due is None or due > 0:
                 with suppress(TimeoutError):
                     async with asyncio.timeout(due):
@@ -177,6 +177,15 @@ class Runner:
             if verdict is not None and not self._is_decided(verdict):
                 self._failures = self._failures + 1 if isinstance(verdict.outcome, CfgsyncError) else 0
                 self._decide(verdict)
+
+    async def _is_continued(self) -> bool:
+        """After a new epoch, also of a frozen fleet, the current generation stays the one of its registrations. False while the
+        store does not take it."""
+        try:
+            await self._publisher.continued(self.source)
+        except Unavailable:
+            return False
+        return True
 
     def _decide(self, verdict: Verdict) -> None:
         self.verdict = verdict

@@ -104,7 +104,8 @@ class RolloutProgress:
             on_it=tuple(on_it[:NAMED]),
             failed=tuple(failed[:MAX_NAMES]),
             since=rfc3339(record.since_ms // 1000) if record.since_ms else None,
-            reason="" if is_idle else _reason(words),
+            reason="" if is_idle and not record.paused else _reason(words),
+            reverts=record.reverts,
         )
 
 
@@ -144,7 +145,13 @@ def _reason(words: Words) -> str:
 def _failed(words: Words) -> Iterator[FailedNode]:
     for found, is_behind in ((words.record.failed, False), (words.record.left_behind, True)):
         for name, one in sorted(found.items()):
-            yield FailedNode(name, plain(one.reason, MAX_REASON), str(one.generation), is_behind)
+            yield FailedNode(
+                name,
+                plain(one.reason, MAX_REASON),
+                str(one.generation),
+                is_behind,
+                plain(one.words, MAX_REASON),
+            )
 
 
 def _listed(names: list[str]) -> str:

@@ -12,16 +12,21 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from ..errors import Conflict, Unavailable
+from ..errors import Conflict
 from ..store.contract import NEVER, BucketSnapshot, Change, Gap, RevisionedStore, Unchanged, Version
 from ..store.hints import ChangeHints
 from .bucket_view import BucketView
 from .reconciler import Reconciler
+from .shared_ask import SharedAsk
 from .timing import INTERVAL
 
 log = logging.getLogger("cfgsync.reconcile")
 
 T = TypeVar("T")
+
+_MANY = 100
+"""Keys that are read at once, with the whole bucket."""
+_TRIES = 10
 
 
 class OtherServers(msgspec.Struct, frozen=True):
@@ -37,7 +42,7 @@ class BucketMirror(Generic[T]):
     `on_change(writes)` is called after each step: with the keys and values that one commit wrote (None: deleted), or with
     None after the whole bucket was replaced. `others`: other servers commit too, and the mirror follows them (None: this
     process is the only writer). `whole`: always read the bucket as one snapshot, never as steps of its history. `timed`: keep
-    when each value was committed; this server's own commits are then read from the history, too, which has their times.
+    when each value was committed; of this server's own commits only `learn_times` asks, since most are never read.
     """
 
     def __init__(
@@ -58,8 +63,9 @@ class BucketMirror(Generic[T]):
         self._encode = encode
         self._whole = whole
         self._timed = timed
-        self._times: dict[str, int] = {}
+        self._times: dict[str, int | None] = {}  # None: nobody has asked
         self._refreshing = asyncio.Lock()
+        self._newest = SharedAsk(lambda: store.version(bucket))
         self._revisions: dict[str, int] = {}
         self._others = others
         self._reader: Reconciler[BucketSnapshot] | None = None
@@ -86,8 +92,24 @@ class BucketMirror(Generic[T]):
         return self._revisions.get(key)
 
     def at_ms_of(self, key: str) -> int:
-        """When a key was written (milliseconds since 1970), of a `timed` mirror; 0 is an unknown time."""
-        return self._times.get(key, 0)
+        """When a key was written (milliseconds since 1970), of a `timed` mirror; 0 is an unknown time, see `learn_times`."""
+        return self._times.get(key) or 0
+
+    async def learn_times(self, key: str | None = None) -> None:
+        """Read when this server's own commits wrote `key`, or with None all keys, of a `timed` mirror. Raises `Unavailable`."""
+        for _ in range(_TRIES):
+            asked = self._times if key is None else (key,)
+            wanted = [one for one in asked if self._times.get(one, 0) is None]
+            if not wanted:
+                return
+            if len(wanted) > _MANY:
+                snapshot = await self._store.snapshot(self._bucket)
+                entries = () if isinstance(snapshot, Unchanged) else snapshot.entries
+            else:
+                entries = tuple(filter(None, [await self._store.get(self._bucket, one) for one in wanted]))
+            for entry in entries:
+                if entry.revision == self._revisions.get(entry.key):  # else it was written again: ask again
+                    self._times[entry.key] = entry.at_ms
 
     async def open(self) -> None:
         """Read the bucket and begin to follow the other servers. Raises `Unavailable`."""
@@ -122,15 +144,12 @@ class BucketMirror(Generic[T]):
             raise
         held = self.version
         follows = version.revision == held.revision + 1 and version.epoch == (held.epoch or version.epoch)
-        if follows and not self._timed:
+        if follows:
+            if self._timed:  # what is equal was not written, and keeps its time
+                writes = {key: value for key, value in writes.items() if self.entries.get(key) != value}
             self._apply(version, writes)
         elif version != held:
-            try:
-                await self._refresh(version)
-            except Unavailable:
-                if not follows or self.version != held:
-                    raise
-                self._apply(version, writes)  # it is committed, and only its time cannot be read
+            await self._refresh(version)
         return version
 
     async def catch_up(self) -> None:
@@ -142,8 +161,9 @@ class BucketMirror(Generic[T]):
             await self._reader.read_once()
 
     async def look_up(self, key: str) -> None:
-        """Read one key from the store if there are other servers; the mirror holds its value ahead of `version` then."""
-        if self._reader is None:
+        """Read one key from the store if other servers have committed; the mirror holds its value ahead of `version` then.
+        Calls that find nothing new share one read. Raises `Unavailable`."""
+        if self._reader is None or await self._newest.ask() == self.version:
             return
         entry = await self._store.get(self._bucket, key)
         if entry is None:
@@ -184,7 +204,7 @@ class BucketMirror(Generic[T]):
             self.entries[entry.key] == self._decode(entry.value) for entry in snapshot.entries
         )
 
-    def _apply(self, version: Version, writes: Mapping[str, T | None], at_ms: int = 0) -> None:
+    def _apply(self, version: Version, writes: Mapping[str, T | None], at_ms: int | None = None) -> None:
         for key, value in writes.items():
             if value is None:
                 self.entries.pop(key, None)

@@ -51,10 +51,13 @@ class Acknowledger:
         failure: str | None = None,
         drifted: Sequence[str] = (),
         over: Transport | None = None,
+        words: str = "",
     ) -> bool:
-        """Report the files as applied, or why they failed. False without a digest: the server is an original one. `over`
+        """Report the files as applied, or why they failed, with the last `words` of the program. False without a digest: the server is an original one. `over`
         is another transport, for use beside a held request."""
-        acknowledgement = Acknowledgement.of(identifier, generation, digest, failure, drifted, self._group)
+        acknowledgement = Acknowledgement.of(
+            identifier, generation, digest, failure, drifted, self._group, words
+        )
         if acknowledgement is not None:
             again = failure is not None and self._clock() - self._sent_at >= FAILURE_AGAIN_AFTER
             self._pending = acknowledgement if again or acknowledgement != self._sent else None

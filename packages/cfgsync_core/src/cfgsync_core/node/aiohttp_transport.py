@@ -12,6 +12,7 @@ import aiohttp
 
 from ..text import error_text
 from ..wire.limits import MAX_PAYLOAD_BYTES
+from .answers import is_foreign
 from .received_answer import ReceivedAnswer
 from .requests import CONNECT_WITHIN, Lost, Request
 from .server_url import ServerUrl
@@ -130,6 +131,40 @@ class AiohttpTransport:
                 trust_env=False,
             )
         return self._own
+
+
+class SeveralTransports:
+    """Sends requests to one of the servers of a store, as long as it answers; after one that is lost, or says that it cannot
+    serve, the next request goes to another server."""
+
+    def __init__(self, servers: ServerUrl, session: aiohttp.ClientSession | None = None) -> None:
+        self._each = [(one, AiohttpTransport(one, session)) for one in servers.each]
+        self._now = 0
+
+    @property
+    def server(self) -> ServerUrl:
+        """The one that is asked next."""
+        return self._each[self._now][0]
+
+    async def close(self) -> None:
+        for _, transport in self._each:
+            await transport.close()
+
+    async def send(self, request: Request) -> ReceivedAnswer:
+        """The answer to one request. Raises `Lost`."""
+        asked = self._now
+        try:
+            answer = await self._each[asked][1].send(request)
+        except Lost:
+            self._leave(asked)
+            raise
+        if answer.status == 503 or is_foreign(answer, request.path.partition("?")[0]):
+            self._leave(asked)
+        return answer
+
+    def _leave(self, asked: int) -> None:
+        if self._now == asked:  # else another request has left it
+            self._now = (asked + 1) % len(self._each)
 
 
 def _lowered(response: aiohttp.ClientResponse) -> dict[str, str]:

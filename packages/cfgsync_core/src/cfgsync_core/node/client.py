@@ -18,7 +18,7 @@ from ..wire.payload import NodeArtifactsPayload
 from ..wire.protocol import Missing, NotReady, Ready
 from ..wire.registration import NodeRegistration
 from ..wire.source import Resolution
-from .aiohttp_transport import AiohttpTransport
+from .aiohttp_transport import SeveralTransports
 from .answers import Meaning, Registered, Retry, as_error, read
 from .exchange import Done, Exchange, Pause, Send
 from .outcomes import AppliedFiles, Current, Fetched, FetchFailed, MissingForGood
@@ -42,6 +42,8 @@ class CfgsyncClient:
 
     `async with CfgsyncClient("http://127.0.0.1:4400") as client: payload = await client.register_and_fetch(registration)`
 
+    `url` may be several, with commas between them, of servers that share a store: when one is lost, or cannot serve, another is
+    asked.
     `secret` is the node's own; without one the name stays unbound. `keepalive` promises that this program will be heard of
     again within so many seconds (1 to 3600), for a server with `--ttl`; `watch` promises it by itself. `join_token` lets a new
     name join a server that requires tokens. With `verify` the files must be signed. A `session` that is given is used as it
@@ -66,8 +68,8 @@ class CfgsyncClient:
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = _random.random,
     ) -> None:
-        self._server = ServerUrl.parse(url, Trust.parse(ca_file, ca_hash, ssl_context))
-        self._transport = AiohttpTransport(self._server, session)
+        self._servers = ServerUrl.parse_several(url).trusting(Trust.parse(ca_file, ca_hash, ssl_context))
+        self._transport = SeveralTransports(self._servers, session)
         self._secret = secret
         self._keepalive = keepalive
         self._join_token = join_token
@@ -217,10 +219,17 @@ class CfgsyncClient:
         )
 
     async def _ask(self, request: Request, context: RequestContext) -> Meaning:
-        try:
-            return read(await self._transport.send(request), context)
-        except Lost as error:
-            raise Unavailable(f"{self._server}: {error}") from error
+        for left in reversed(range(len(self._servers.each))):
+            server = self._transport.server
+            try:
+                answer = await self._transport.send(request)
+            except Lost as error:
+                if not left:
+                    raise Unavailable(f"{server}: {error}") from error
+                continue
+            if answer.status != 503 or not left:
+                return read(answer, context)
+        raise AssertionError("unreachable")
 
 
 def _version(text: str | None) -> Version:

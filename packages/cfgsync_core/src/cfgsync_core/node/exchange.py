@@ -242,6 +242,7 @@ class Exchange:
             hold=hold,
             version=self._version,
             known=self._known,
+            seen=self._seen,
             keepalive=self._keepalive,
             turn=self._turn,
         )

@@ -8,7 +8,7 @@ import msgspec
 
 from cfgsync_artifacts import CfgsyncError
 
-from ..store.contract import Version
+from ..store.contract import NEVER, Version
 from ..wire.payload import NodeArtifactsPayload
 
 
@@ -50,6 +50,11 @@ class AppliedFiles(msgspec.Struct, frozen=True):
 
     version: Version
     digest: str
+
+    @property
+    def generation(self) -> str | None:
+        """The generation as text; None without one."""
+        return None if self.version == NEVER else str(self.version)
 
 
 class Failure(msgspec.Struct, frozen=True):

@@ -8,8 +8,18 @@ import msgspec
 
 from cfgsync_artifacts import CfgsyncError
 
+from ..store.contract import NEVER, Version
 from ..wire.acknowledgement import Acknowledgement, encode_acknowledgement
-from ..wire.headers import ACCEPT, ACCEPT_EXTENDED, JOIN_TOKEN, KEEPALIVE, NEXT_SECRET, TURN, VERSION
+from ..wire.headers import (
+    ACCEPT,
+    ACCEPT_EXTENDED,
+    GENERATION,
+    JOIN_TOKEN,
+    KEEPALIVE,
+    NEXT_SECRET,
+    TURN,
+    VERSION,
+)
 from ..wire.limits import MAX_KEEPALIVE
 from ..wire.protocol import encode_registration
 from ..wire.registration import NodeRegistration
@@ -77,11 +87,12 @@ def node_request(
     hold: float = 0.0,
     version: str | None = None,
     known: str | None = None,
+    seen: Version | None = None,
     keepalive: int | None = None,
     turn: str | None = None,
 ) -> Request:
     """Ask for the files of `node`. The server may hold the request for `hold` whole seconds. `version` is the answer to
-    the registration, `known` the digest of the node's files; `keepalive` as for `register_request`. `turn` is the value
+    the registration, `known` the digest of the node's files, `seen` the newest generation that it has seen; `keepalive` as for `register_request`. `turn` is the value
     of `Cfgsync-Turn`, None for a node that takes no turns."""
     headers = _headers(secret, keepalive)
     headers[ACCEPT] = ACCEPT_EXTENDED
@@ -89,6 +100,8 @@ def node_request(
         headers[VERSION] = version
     if known is not None:
         headers["If-None-Match"] = f'"{known}"'
+    if seen not in (None, NEVER):
+        headers[GENERATION] = str(seen)
     if turn is not None:
         headers[TURN] = turn
     held = max(int(hold), 0)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .node_routes import init_with_node_routes as init_with_node_routes
     from .openapi import documented as documented
     from .route import ANYONE as ANYONE
+    from .route import CONTENTS as CONTENTS
     from .route import OPERATOR as OPERATOR
     from .route import READER as READER
     from .route import Body as Body

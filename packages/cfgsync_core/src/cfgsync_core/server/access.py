@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 """Headers that some proxies add."""
+_FORWARDED = frozenset(map(str.lower, FORWARDED))
 
 NO_SOCKET = (
     "operator routes answer on the server's admin socket only: run the command on its machine, as its user or root, or with"
@@ -101,13 +102,14 @@ def why_not_here(headers: Mapping[str, str], origins: Collection[str] = ()) -> s
     headers can tell; None otherwise. For what a server on loopback opens to such programs. `headers` ignores case."""
     if "Origin" in headers and headers["Origin"] not in origins:
         return _ORIGIN
-    if any(name in headers for name in FORWARDED):
+    if not _FORWARDED.isdisjoint(map(str.lower, headers)):
         return "this is not for requests that came through a proxy"
     if not is_own_name(headers.get("Host", "")):
         return "this answers to the machine's own names and addresses only (`Host`): use http://127.0.0.1, with its port"
     return None
 
 
+@lru_cache(256)
 def is_own_name(host: str) -> bool:
     """True for a `Host` that no foreign name server can point at this machine: an address, `localhost`, a name without
     a dot (which cannot be bought on the internet), the machine's own name.
@@ -122,7 +124,6 @@ def is_own_name(host: str) -> bool:
     return "." not in name or name.endswith(".localhost") or _is_address(name) or name == _own_name()
 
 
-@lru_cache(256)
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name.partition("%")[0])

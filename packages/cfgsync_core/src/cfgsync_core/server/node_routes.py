@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
@@ -122,6 +122,7 @@ _NODE: Final = Operation(
         ACCEPT: "base64, mode",
         KEEPALIVE: "60",
         TURN: "default; steady",
+        GENERATION: "01890a5d-ac96-774b-bcce-b302099a8057.1",
         VERSION: "01890a5d-ac96-774b-bcce-b302099a8057.1",
     },
 )
@@ -153,7 +154,8 @@ def node_route(
     presence: PresenceSource | None = None,
     sign: Sign | None = None,
 ) -> Route:
-    """`POST /node`. With `fleet`, an answer is never older than the request's `Cfgsync-Version`, and nodes may take turns.
+    """`POST /node`. With `fleet`, an answer is never older than the request's `Cfgsync-Version` and `Cfgsync-Generation`, and
+    nodes may take turns.
     With `presence`, a promise is kept. With `sign`, files and what confirms them carry a signature."""
 
     async def node(call: Call) -> Reply:
@@ -169,8 +171,10 @@ def node_route(
             answer = await source.resolve(identifier, known=known, wait=wait)
         else:
             turn = parse_turn(headers.get(TURN))
-            version = _version(headers)
-            answer = await fleet.turn_to(identifier, known=known, wait=wait, at_least=version, turn=turn)
+            version, seen = _version(headers.get(VERSION)), _version(headers.get(GENERATION))
+            answer = await fleet.turn_to(
+                identifier, known=known, wait=wait, at_least=version, seen=seen, turn=turn
+            )
         applied = {"Preference-Applied": f"wait={wait:g}"} if wait else {}
         if isinstance(answer, Ready):
             payload = answer.payload
@@ -221,9 +225,8 @@ def ack_route(source: AcknowledgingSource, *, has_generations: bool = True) -> R
     return Route("POST", "/ack", ack, "ack", "node", Body(decode_acknowledgement), operation)
 
 
-def _version(headers: Mapping[str, str]) -> Version | None:
-    """The version in `Cfgsync-Version`; None for any other text."""
-    text = headers.get(VERSION)
+def _version(text: str | None) -> Version | None:
+    """The version in `Cfgsync-Version` or `Cfgsync-Generation`; None for any other text."""
     if not text:
         return None
     try:

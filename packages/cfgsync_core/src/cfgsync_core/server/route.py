@@ -36,6 +36,9 @@ class Principal(msgspec.Struct, frozen=True):
     name: str = ""
 
 
+CONTENTS: Final = ("operator", "reader")
+"""The callers that may see what is in a file, what a program wrote, and what a node registered."""
+
 ANYONE: Final = Principal("anyone")
 READER: Final = Principal("reader")
 OPERATOR: Final = Principal("operator")

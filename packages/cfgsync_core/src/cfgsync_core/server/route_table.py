@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import TypeAlias
+from functools import lru_cache
+from typing import Final, TypeAlias
 from urllib.parse import parse_qsl, unquote
 
 from .route import NOTHING, Reply, Route, refusal
+
+MAX_KNOWN: Final = 1_024
+"""Targets whose route is remembered: programs ask for the same ones again and again."""
 
 _Methods: TypeAlias = dict[str, Route]
 
@@ -30,9 +34,10 @@ class RouteTable:
             for path in list(self._exact)
             if "{" in path
         ]
+        self.find = lru_cache(MAX_KNOWN)(self._find)
+        """The route of a method and a target with the path's names and the query, or a refusal (404, 405)."""
 
-    def find(self, method: str, target: str) -> tuple[Route, Mapping[str, str], Mapping[str, str]] | Reply:
-        """The route with the path's names and the query, or a refusal (404, 405)."""
+    def _find(self, method: str, target: str) -> tuple[Route, Mapping[str, str], Mapping[str, str]] | Reply:
         names = query = NOTHING
         methods = self._exact.get(target)
         if methods is None:

@@ -16,7 +16,7 @@ from ..wire.protocol import NodeRequest, encode_error
 from ..wire.registration import check_identifier
 from ..wire.request_body import RequestBody
 from ..wire.status import FleetStatus, NodeStatus, StatusSource
-from .route import Body, Call, Operation, Reply, Response, Route, page_of
+from .route import CONTENTS, Body, Call, Operation, Reply, Response, Route, page_of
 
 
 class Health(msgspec.Struct):
@@ -63,7 +63,10 @@ def status_routes(source: StatusSource) -> list[Route]:
     """`/status`, a page of the fleet, and `/status/{identifier}`, one node."""
 
     async def fleet(call: Call) -> Reply:
-        return Reply(200, (msgspec.json.encode(source.fleet(*page_of(call.query))),))
+        status = source.fleet(*page_of(call.query))
+        if status.rollout and call.principal.role not in CONTENTS:
+            status = msgspec.structs.replace(status, rollout=status.rollout.without_words)
+        return Reply(200, (msgspec.json.encode(status),))
 
     async def node(call: Call) -> Reply:
         return Reply(200, (msgspec.json.encode(source.node(call.names["identifier"][:200])),))

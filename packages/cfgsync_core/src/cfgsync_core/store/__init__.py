@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .moving import Move as Move
     from .moving import MoveState as MoveState
     from .moving import abort_move as abort_move
+    from .moving import mark_backup as mark_backup
     from .moving import move_store as move_store
     from .moving import refuse_moved as refuse_moved
     from .notifying import NotifyingStore as NotifyingStore

@@ -6,7 +6,7 @@ it is unsealed after the source was left for good, so of the two at most one acc
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol, TypeAlias
 
 import msgspec
@@ -17,12 +17,12 @@ from .backend import Backend
 from .contract import BucketSnapshot, Entry, Version, digest_entries
 from .epoch import mint_epoch
 
-MoveState: TypeAlias = Literal["", "arriving", "leaving", "moved"]
+MoveState: TypeAlias = Literal["", "arriving", "leaving", "moved", "backup"]
 
 
 class Move(msgspec.Struct, frozen=True):
-    """Where a store is on its way. `""`: it accepts commits, and only then. `peer` is the other store, for messages; `epoch` is
-    that of every bucket in the target, and names the move."""
+    """Where a store is on its way. `""`: it accepts commits, and only then. `backup`: it is a copy, to be restored from. `peer` is
+    the other store, for messages; `epoch` is that of every bucket in the target, and names the move."""
 
     state: MoveState = ""
     peer: str = ""
@@ -37,6 +37,9 @@ class Move(msgspec.Struct, frozen=True):
             case "leaving":
                 words = f"the store is being moved to {self.peer}"
                 return words, "run `cfgsync store copy` again to its end, or with --abort"
+            case "backup":
+                words = f"this is a backup of {self.peer}"
+                return words, "restore it into an empty store: cfgsync store copy sqlite:FILE URL"
         words = f"the store is being filled from {self.peer}"
         return words, "run `cfgsync store copy` again to its end, or give an empty store"
 
@@ -47,8 +50,9 @@ class StoreMover(Protocol):
     async def move(self) -> Move:
         """Where it is."""
 
-    async def mark(self, move: Move) -> None:
-        """Set that, durably. On return no commit is under way that was decided before, and from now on commits are refused unless
+    async def mark(self, before: Move, after: Move) -> bool:
+        """Set `after`, durably, if it is `before` now; False when it is not. On return no commit is under way that was decided
+        before, and from now on commits are refused unless
         the state is `""`; `load` is not."""
 
 
@@ -63,76 +67,97 @@ async def move_store(
     target: Backend,
     names: tuple[str, str],
     say: Callable[[str], None] = lambda _: None,
-    *,
-    names_epochs: Callable[[str, str], bool] = lambda bucket, key: False,
 ) -> None:
-    """Move everything, from wherever a run before this was cut. `names` are the stores' names in messages. Where
-    `names_epochs(bucket, key)`, the value names epochs of the store, which become the new one. Raises `StoreRefused`, `Unavailable`."""
+    """Move everything, from wherever a run before this was cut. `names` are the stores' names in messages. A backup is copied
+    and stays as it is, since it accepts no commits. Raises `StoreRefused`, `Unavailable`."""
     leaving, arriving = _mover(source, names[0]), _mover(target, names[1])
     old, new = await leaving.move(), await arriving.move()
-    if old.state == "arriving" or (old.state == "moved" and new.epoch != old.epoch):
-        raise StoreRefused(*old.refusal)
+    is_backup = old.state == "backup"
+    for move, refused in ((old, ("arriving",)), (new, ("leaving", "moved", "backup"))):
+        if move.state in refused:
+            raise StoreRefused(*move.refusal)
     if old.state == "moved":
-        await arriving.mark(Move("", names[0], old.epoch))
+        if new.epoch != old.epoch:
+            raise StoreRefused(*old.refusal)
+        await _mark(arriving, new, Move("", names[0], old.epoch), names[1])
         say(f"{names[1]} accepts commits")
         return
     if old.state == "leaving" and new.state != "arriving":
         raise StoreRefused(*old.refusal)
-    if (not old.state or new.epoch != old.epoch) and await target.admin.buckets():
+    epoch = new.epoch if is_backup and new.state else old.epoch
+    is_begun = new.state == "arriving" and epoch != "" and new.epoch == epoch
+    if not is_begun and await target.admin.buckets():
         raise StoreRefused(f"{names[1]} is not empty", "give a store that was never written to")
-    if not old.state:
-        await arriving.mark(Move("arriving", names[0]))
-        old = Move("leaving", names[1])
-        await leaving.mark(old)
-    say(f"{names[0]} refuses commits from now on; reads go on")
-    if not old.epoch:  # only now is no later one made there
+    if not old.state or is_backup:
+        before, new = new, Move("arriving", names[0], epoch)
+        await _mark(arriving, before, new, names[1])
+        if await leaving.move() == new:
+            await arriving.mark(new, before)
+            raise StoreRefused(f"{names[0]} and {names[1]} are one store", "give an empty one to copy to")
+        if not is_backup:
+            await _mark(leaving, old, fenced := Move("leaving", names[1]), names[0])
+            old = fenced
+    if not is_backup:
+        say(f"{names[0]} refuses commits from now on; reads go on")
+    if not epoch:  # only now is no later one made there
         epochs = [(await source.store.version(name)).epoch for name in await source.admin.buckets()]
-        old = Move("leaving", names[1], mint_epoch(epochs))
-        await leaving.mark(old)
-    new = Move("arriving", names[0], old.epoch)
-    await arriving.mark(new)
+        epoch = mint_epoch(epochs)
+        if not is_backup:
+            await _mark(leaving, old, fenced := Move("leaving", names[1], epoch), names[0])
+            old = fenced
+    await _mark(arriving, new, sealed := Move("arriving", names[0], epoch), names[1])
     buckets = await source.admin.buckets()
-    old_epochs = {(await source.store.version(bucket)).epoch.encode() for bucket in buckets}
     for bucket in buckets:
         cut = await source.store.snapshot(bucket)
         assert isinstance(cut, BucketSnapshot)  # no version was named
         if not cut.is_whole():
             raise StoreRefused(f"bucket {bucket!r} is damaged", "look at it with `cfgsync store check`")
-        entries = [
-            _renamed(one, old_epochs, new.epoch) if names_epochs(bucket, one.key) else one
-            for one in cut.entries
-        ]
-        say(await _loaded(bucket, Version(new.epoch, cut.version.revision), entries, target, names[1]))
+        say(await _loaded(bucket, Version(epoch, cut.version.revision), cut.entries, target, names[1]))
     if sorted(await target.admin.buckets()) != sorted(buckets):
         raise StoreRefused(f"{names[1]} has other buckets than {names[0]}", "give an empty store")
-    await leaving.mark(Move("moved", names[1], new.epoch))
-    await arriving.mark(Move("", names[0], new.epoch))
-    say(f"{names[0]} is moved for good; {names[1]} accepts commits")
+    if not is_backup:
+        await _mark(leaving, old, Move("moved", names[1], epoch), names[0])
+    await _mark(arriving, sealed, Move("", names[0], epoch), names[1])
+    left = "" if is_backup else f"{names[0]} is moved for good; "
+    say(f"{left}{names[1]} accepts commits")
 
 
 async def abort_move(source: Backend, name: str) -> None:
     """Let the source accept commits again. Its target stays sealed. Raises `StoreRefused`."""
     mover = _mover(source, name)
-    match (await mover.move()).state:
+    now = await mover.move()
+    match now.state:
         case "leaving":
-            await mover.mark(Move())
+            await _mark(mover, now, Move(), name)
         case "moved":
             raise StoreRefused(f"{name} is moved for good", "copy the other store back into an empty one")
         case _:
             raise StoreRefused(f"{name} is not being moved", "there is nothing to abort")
 
 
-def _renamed(entry: Entry, old: Iterable[bytes], new: str) -> Entry:
-    value = entry.value
-    for epoch in old:
-        value = value.replace(epoch, new.encode())
-    return msgspec.structs.replace(entry, value=value)
+async def mark_backup(copy: Backend, of: str) -> None:
+    """This new store is a backup `of` another one: it never accepts commits, so it may be copied as often as one likes."""
+    mover = _mover(copy, of)
+    await _mark(mover, await mover.move(), Move("backup", of), of)
+
+
+async def _mark(mover: StoreMover, before: Move, after: Move, name: str) -> None:
+    """Raises `StoreRefused` when the store is not where it was, unless another run of the same command has done this step."""
+    if not await mover.mark(before, after) and await mover.move() != after:
+        raise StoreRefused(
+            f"another command has gone on with {name}, and this one stops",
+            "see what that one did, then run it again",
+        )
 
 
 async def _loaded(bucket: str, version: Version, entries: Sequence[Entry], target: Backend, name: str) -> str:
     """Load the bucket, unless it is there, and compare what is there with what was read."""
     if bucket not in await target.admin.buckets():
-        await target.admin.load(bucket, version, entries)
+        try:
+            await target.admin.load(bucket, version, entries)
+        except StoreRefused:  # the same command runs twice at once
+            if bucket not in await target.admin.buckets():
+                raise
     found = await target.store.snapshot(bucket)
     assert isinstance(found, BucketSnapshot)
     if found.digest != digest_entries(version, entries):

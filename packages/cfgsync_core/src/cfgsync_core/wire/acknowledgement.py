@@ -44,10 +44,12 @@ class StaticAcknowledgement(msgspec.Struct, frozen=True, omit_defaults=True, kw_
 
 
 class GenerationAcknowledgement(StaticAcknowledgement, frozen=True, kw_only=True):
-    """An acknowledgement to a source with generations. `group`: the node takes turns in this group."""
+    """An acknowledgement to a source with generations. `group`: the node takes turns in this group. `words` are the last lines of
+    its program."""
 
     generation: _Generation
     group: _Group | None = None
+    words: str | None = None
 
 
 class _Body(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -60,13 +62,15 @@ class _Body(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     reason: str | None = None
     drifted: tuple[str, ...] = ()
     group: _Group | None = None
+    words: str | None = None
 
 
 class Acknowledgement(msgspec.Struct, frozen=True):
     """One node has applied, or could not apply, the files with `digest` (`sha256-<hex>`) of `generation`
     (`<epoch>.<number>`, None from a static source). `reason` says why it failed, in at most `MAX_REASON` characters. `drifted`
     are paths of the payload whose files were changed on the node's disk; the first 10 are kept. `group`: the node takes
-    turns in this group, None when it takes none."""
+    turns in this group, None when it takes none. `words` are the last lines of a program that failed, for operators and
+    readers with a token: they may quote what is in a file."""
 
     identifier: str
     generation: str | None
@@ -75,6 +79,7 @@ class Acknowledgement(msgspec.Struct, frozen=True):
     reason: str | None = None
     drifted: tuple[str, ...] = ()
     group: str | None = None
+    words: str | None = None
 
     @classmethod
     def of(
@@ -85,12 +90,13 @@ class Acknowledgement(msgspec.Struct, frozen=True):
         failure: str | None = None,
         drifted: Sequence[str] = (),
         group: str | None = None,
+        words: str = "",
     ) -> Self | None:
         """Applied, or failed because of `failure`; None without a digest: the server takes no acknowledgement."""
         if digest is None:
             return None
         status: Literal["applied", "failed"] = "applied" if failure is None else "failed"
-        return cls(identifier, generation, digest, status, failure, tuple(drifted), group)
+        return cls(identifier, generation, digest, status, failure, tuple(drifted), group, words or None)
 
 
 _body = RequestBody(_Body)
@@ -131,7 +137,8 @@ def _check_generation(text: str) -> None:
 
 
 def _within_limits(given: Acknowledgement) -> Acknowledgement:
-    # as Unicode: both may name a file whose name is not UTF-8
+    # as Unicode: all may name a file whose name is not UTF-8
     reason = None if given.reason is None else as_unicode(given.reason[:MAX_REASON]) or None
+    words = None if given.words is None else as_unicode(given.words[:MAX_REASON]) or None
     drifted = tuple(as_unicode(path[:MAX_PATH]) for path in given.drifted[:MAX_DRIFTED])
-    return msgspec.structs.replace(given, reason=reason, drifted=drifted)
+    return msgspec.structs.replace(given, reason=reason, drifted=drifted, words=words)

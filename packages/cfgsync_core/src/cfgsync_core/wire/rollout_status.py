@@ -19,20 +19,21 @@ _RolloutStateText: TypeAlias = Annotated[
 
 
 class FailedNode(msgspec.Struct, frozen=True):
-    """A node that failed on `generation` and is not through yet, and its own words. `left_behind`: an operator resumed the
-    rollout without it."""
+    """A node that failed on `generation` and is not through yet, and why. `left_behind`: an operator resumed the rollout
+    without it. `words` are the last lines of its program, for operators and readers with a token only."""
 
     identifier: str
     reason: str
     generation: str
     left_behind: bool = False
+    words: str = ""
 
 
 class RolloutStatus(msgspec.Struct, frozen=True, kw_only=True, rename={"before": "from"}):
     """How a generation reaches the nodes that take turns. `from` is the last generation that all of them came through. Of
     `of` nodes, `through` have its files, `in_transition` have a turn, and `waiting` wait for one. `on_it` names the first
     that have a turn. `failed` are named until they are through. `since` is RFC 3339. `reason` says why nobody is
-    given a turn, `""` while one is."""
+    given a turn, `""` while one is. `reverts` is the number of the generation whose files this one has again, 0 for none."""
 
     state: _RolloutStateText
     generation: str
@@ -45,6 +46,13 @@ class RolloutStatus(msgspec.Struct, frozen=True, kw_only=True, rename={"before":
     failed: tuple[FailedNode, ...] = ()
     since: str | None = None
     reason: str = ""
+    reverts: int = 0
+
+    @property
+    def without_words(self) -> RolloutStatus:
+        """For everybody: what a program writes may quote what is in a file."""
+        failed = tuple(msgspec.structs.replace(one, words="") for one in self.failed)
+        return msgspec.structs.replace(self, failed=failed)
 
     @property
     def is_stuck(self) -> bool:
@@ -63,5 +71,12 @@ class RolloutStatus(msgspec.Struct, frozen=True, kw_only=True, rename={"before":
         counts += [f"{self.in_transition} in transition"] if self.in_transition else []
         counts += [f"{self.waiting} waiting"] if self.waiting else []
         counts += [f"{len(self.failed)} failed"] if self.failed else []
-        words = f"generation {self.generation.rpartition('.')[2]}: {self.state}, {', '.join(counts)}"
+        again = f" (the files of generation {self.reverts} again)" if self.reverts else ""
+        words = f"generation {self.generation.rpartition('.')[2]}{again}: {self.state}, {', '.join(counts)}"
         return f"{words}; {self.reason}" if self.reason else words
+
+    @property
+    def head(self) -> str:
+        """The sentence to show above a list of the failed nodes, which has their reasons."""
+        is_listed = self.state == "halted" and self.failed
+        return msgspec.structs.replace(self, reason="").sentence if is_listed else self.sentence

@@ -62,7 +62,9 @@ class FleetSource(Protocol):
         known: str | None = None,
         wait: float = 0.0,
         at_least: Version | None = None,
+        seen: Version | None = None,
         turn: Turn | None = None,
     ) -> Resolution | Kept:
         """As `NodeConfigSource.resolve`, for a node that takes turns as `turn` says (None: it takes none). Never older than
-        `at_least`, a server's answer to the registration; an unknown node is looked up in the store once."""
+        `at_least`, a server's answer to the registration, and than the generation `seen`, if the store has that; an unknown
+        node is looked up in the store once."""

@@ -31,7 +31,7 @@ from ..merge import rfc7396, shallow
 from ..service.documents import Documents
 from . import watch_socket
 from .name_bodies import Config, ConfigError, ConfigList, ConfigObject, ListedConfig, WrittenConfig
-from .parts import MAX_BODY, is_known, newest, writer_of
+from .parts import MAX_BODY, is_known, newest, tagged, writer_of
 
 LIST: Final = "/api/v1/config"
 ONE: Final = "/api/v1/config/{name}"
@@ -121,7 +121,7 @@ class _ByName:
         document = await newest(self._documents, name.scope, call, lambda: self._documents.get(name), is_news)
         if document is None:
             raise DocumentMissing(name)
-        headers = {"ETag": f'"{document.version}"', "Cache-Control": "no-cache"}
+        headers = tagged(document.version)
         if not is_news(document):
             return Reply(304, (), headers)
         tail = msgspec.json.encode({"revision": document.revision, "updatedAt": document.updated_at})[1:]

@@ -7,7 +7,7 @@ import pwd
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
-from cfgsync_core import InvalidRequest
+from cfgsync_core import InvalidRequest, Version
 from cfgsync_core.server import Call
 from cfgsync_core.wire import parse_etags, parse_wait
 
@@ -35,8 +35,16 @@ def writer_of(call: Call) -> Writer:
 
 def is_known(call: Call, tag: object) -> bool:
     """Whether `If-None-Match` has this tag."""
-    known = parse_etags(call.headers.get("If-None-Match", ""))
+    given = call.headers.get("If-None-Match")
+    if given is None:
+        return False
+    known = parse_etags(given)
     return str(tag) in known or "*" in known
+
+
+def tagged(version: Version) -> dict[str, str]:
+    """The headers of a read."""
+    return {"ETag": f'"{version}"', "Cache-Control": "no-cache"}
 
 
 def refuse_misplaced(call: Call, *, in_query: bool, has_body: bool) -> None:
@@ -66,8 +74,11 @@ async def newest(
 ) -> T:
     """What `read` gives; when that is no news for the caller, what it gives after the next changes of the scope, for as
     long as the caller prefers to wait."""
+    wait = parse_wait(call.headers.get("Prefer", ""))
+    if not wait:
+        return await read()
     loop = asyncio.get_running_loop()
-    until = loop.time() + parse_wait(call.headers.get("Prefer", ""))
+    until = loop.time() + wait
     while True:
         changed = documents.news(scope)
         found = await read()

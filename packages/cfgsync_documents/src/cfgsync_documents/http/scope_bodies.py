@@ -112,11 +112,12 @@ class HistoryList(msgspec.Struct, frozen=True):
 
 
 class Default(msgspec.Struct, frozen=True, rename="camel"):
-    """A document for SyncDefaults."""
+    """A document for SyncDefaults, which overwrites none: an `expectedVersion` is refused."""
 
     namespace: Word
     config_key: Key
     default_content_json: Content
+    expected_version: None = None
 
     @property
     def content(self) -> bytes:

@@ -6,15 +6,14 @@ import msgspec
 
 from cfgsync_core import InvalidRequest
 from cfgsync_core.server import Call, Reply, refusal
-from cfgsync_core.wire import parse_wait
 
 from ..document import Document, DocumentName, Scope, check_word
 from ..errors import DocumentConflict, DocumentMissing
 from ..kinds import KINDS, RESERVED, busted_name
-from ..service.documents import Documents, ScopeSnapshot
+from ..service.documents import Documents
 from ..service.history import MAX_ENTRIES, History
 from ..service.rules import schema_name
-from .parts import is_known, newest, writer_of
+from .parts import is_known, newest, tagged, writer_of
 from .scope_bodies import (
     Created,
     CreatedKeys,
@@ -41,21 +40,18 @@ class ScopeHandlers:
         if namespace is not None:
             DocumentName.checked(scope, namespace, "any")
 
-        def is_news(found: ScopeSnapshot) -> bool:
-            return not is_known(call, found.version)
-
-        async def read() -> ScopeSnapshot:
-            return await self._documents.snapshot(scope, namespace)
-
-        version = await self._documents.version(scope)
-        if is_known(call, version) and not parse_wait(call.headers.get("Prefer", "")):
-            return Reply(304, (), {"ETag": f'"{version}"', "Cache-Control": "no-cache"})
-        found = await newest(self._documents, scope, call, read, is_news)
-        headers = {"ETag": f'"{found.version}"', "Cache-Control": "no-cache"}
-        if not is_news(found):
-            return Reply(304, (), headers)
+        version = await newest(
+            self._documents,
+            scope,
+            call,
+            lambda: self._documents.version(scope),
+            lambda version: not is_known(call, version),
+        )
+        if is_known(call, version):
+            return Reply(304, (), tagged(version))
+        found = await self._documents.snapshot(scope, namespace)
         snapshot = Snapshot(found.version.revision, tuple(map(_shown, found.documents)))
-        return Reply(200, (msgspec.json.encode(snapshot),), headers)
+        return Reply(200, (msgspec.json.encode(snapshot),), tagged(found.version))
 
     async def one(self, call: Call) -> Reply:
         document = await self._documents.get(_name(call))

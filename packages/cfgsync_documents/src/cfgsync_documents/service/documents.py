@@ -98,13 +98,17 @@ class Documents:
     async def get(self, name: DocumentName) -> Document | None:
         """The document, None when it is absent. Raises `Unavailable`."""
         mirror = await self._mirror(name.scope)
-        return None if mirror is None else mirror.get(name)
+        if mirror is None:
+            return None
+        await mirror.learn_times(name)
+        return mirror.get(name)
 
     async def snapshot(self, scope: Scope, namespace: str | None = None) -> ScopeSnapshot:
         """The documents of a scope, or of one namespace in it, with the scope's version. Raises `Unavailable`."""
         mirror = await self._mirror(scope)
         if mirror is None:
             return ScopeSnapshot(NEVER, [])
+        await mirror.learn_times()
         return ScopeSnapshot(mirror.version, mirror.documents(namespace))
 
     async def state(self, scope: Scope) -> ScopeState:

@@ -78,6 +78,7 @@ class History:
         self._store = store
         self._documents = documents
         self._behind: Counter[Scope] = Counter()
+        self._said: set[Scope] = set()
         self._wake = asyncio.Event()
         self._full = asyncio.Event()
         self._turn = asyncio.Lock()
@@ -116,8 +117,9 @@ class History:
 
     async def advance(self, scope: Scope) -> None:
         """Copy what was committed so far. Raises `Unavailable`."""
+        until = await self._store.version(bucket_of(scope))  # of a scope that is always written, not its end
         async with self._turn:
-            while not await self._copied(scope):
+            while not await self._copied(scope, until):
                 pass
 
     # ── copying ──────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -136,27 +138,30 @@ class History:
                     await self._full.wait()
             self._wake.clear()
             self._full.clear()
-            while self._behind:
-                scope, _ = self._behind.popitem()
+            behind, self._behind = self._behind, Counter()
+            for scope in behind:
                 try:
                     await self.advance(scope)
+                    self._said.discard(scope)
                 except Unavailable as error:
-                    log.warning(
-                        "the history of %s is behind: %s",
-                        scope,
-                        error,
-                        extra=event("history_behind", scope=str(scope)),
-                    )
-                    self._behind[scope] += 1
+                    if scope not in self._said:  # once, and not at each try
+                        log.warning(
+                            "the history of %s is behind: %s",
+                            scope,
+                            error,
+                            extra=event("history_behind", scope=str(scope)),
+                        )
+                    self._said.add(scope)
+                    self._changed(scope)
                     await asyncio.sleep(AGAIN_SECONDS)
 
-    async def _copied(self, scope: Scope) -> bool:
-        """Copy one batch; True when nothing is left."""
+    async def _copied(self, scope: Scope, until: Version) -> bool:
+        """Copy one batch; True when nothing is left up to `until`."""
         bucket = bucket_of(scope)
         kept = await self._store.get(_bucket(scope), _CURSOR)
         cursor = NEVER if kept is None else Version.parse(kept.value.decode())
         version = await self._store.version(bucket)
-        if version == cursor:
+        if version == cursor or (cursor.epoch == until.epoch and cursor.revision >= until.revision):
             return True
         copies, reached = await self._behind_of(bucket, cursor, version)
         writes = await self._writes(scope, copies)

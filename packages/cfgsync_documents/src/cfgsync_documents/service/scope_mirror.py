@@ -107,6 +107,10 @@ class ScopeMirror:
         if self._others is not None and await self._store.version(bucket_of(self.scope)) != self.version:
             await self._mirror.catch_up()
 
+    async def learn_times(self, name: DocumentName | None = None) -> None:
+        """Await this for the time of a document, or with None of all, in what is read in the same turn. Raises `Unavailable`."""
+        await self._mirror.learn_times(None if name is None else name.key)
+
     def get(self, name: DocumentName) -> Document | None:
         """The document, None when it is absent."""
         stored = self._mirror.get(name.key)

@@ -200,8 +200,11 @@ def is_own_origin(headers: Mapping[str, str]) -> bool:
 
 def cookie_of(call: Call) -> str:
     """The text of the session's cookie, `""` without one."""
+    cookies = call.headers.get("Cookie")
+    if cookies is None:
+        return ""
     wanted = cookie_name(call)
-    for pair in call.headers.get("Cookie", "").split(";"):
+    for pair in cookies.split(";"):
         name, _, value = pair.strip().partition("=")
         if name == wanted:
             return value

@@ -180,7 +180,7 @@ class Identities:
         """Bind an unbound name to the caller's secret; a refusal when it is bound to another."""
         bound = self._claimed(identifier)
         mine = None if secret is None else hash_of(secret)
-        if mine is None or bound is None or not bound.has(mine):
+        if mine is None or not (bound is None or bound.has(mine)):  # (binding a name finds out by its commit)
             await self._mirror.look_up(identifier)
             bound = self._claimed(identifier)
         if mine is None:

@@ -59,7 +59,7 @@ def status(
     answer, 130 after Ctrl-C.
     """
     last = ""
-    with StatusClient(server) as client:
+    with StatusClient(server, as_operator=True) as client:
         while True:
             fleet = client.status("/status?limit=1", FleetStatus)
             found = fleet.rollout or RolloutStatus(state="idle", generation=fleet.generation or "")
@@ -72,52 +72,35 @@ def status(
             time.sleep(EVERY)
 
 
-@app.command(short_help="Give no more turns; nodes that have one go on.")
-@asking_a_server
-def pause(server: AskedServer = DEFAULT_SERVER, json: AsJson = False) -> None:
-    """Give no more turns until resume; nodes that have a turn go on. A new generation waits, too.
+def _add(action: str, short: str, words: str) -> None:
+    """A command that only says its name."""
 
-    \b
-    Example:
-      cfgsync rollout pause
-    """
-    _say(server, "pause", json)
+    @app.command(action, short_help=short, help=f"{words}\n\n\b\nExample:\n  cfgsync rollout {action}\n")
+    @asking_a_server
+    def command(server: AskedServer = DEFAULT_SERVER, json: AsJson = False) -> None:
+        _say(server, action, json)
 
 
-@app.command(short_help="Go on after a pause, a canary or a halt.")
-@asking_a_server
-def resume(server: AskedServer = DEFAULT_SERVER, json: AsJson = False) -> None:
-    """Go on after a pause, a canary or a halt. Failed nodes are left behind: they are named until they have files that work.
-
-    \b
-    Example:
-      cfgsync rollout resume
-    """
-    _say(server, "resume", json)
-
-
-@app.command(short_help="Let the failed nodes try the same files again.")
-@asking_a_server
-def retry(server: AskedServer = DEFAULT_SERVER, json: AsJson = False) -> None:
-    """Let the failed nodes try the same files again, before any other node does. When all of them succeed, the halt ends.
-
-    \b
-    Example:
-      cfgsync rollout retry
-    """
-    _say(server, "retry", json)
-
-
-@app.command(short_help="Give the current generation to every node now.")
-@asking_a_server
-def promote(server: AskedServer = DEFAULT_SERVER, json: AsJson = False) -> None:
-    """Give the current generation to every node now: all programs may restart at the same time.
-
-    \b
-    Example:
-      cfgsync rollout promote
-    """
-    _say(server, "promote", json)
+_add(
+    "pause",
+    "Give no more turns; nodes that have one go on.",
+    "Give no more turns until resume; nodes that have a turn go on. A new generation waits, too.",
+)
+_add(
+    "resume",
+    "Go on after a pause, a canary or a halt.",
+    "Go on after a pause, a canary or a halt. Failed nodes are left behind: they are named until they have files that work.",
+)
+_add(
+    "retry",
+    "Let the failed nodes try the same files again.",
+    "Let the failed nodes try the same files again, before any other node does. When all of them succeed, the halt ends.",
+)
+_add(
+    "promote",
+    "Give the current generation to every node now.",
+    "Give the current generation to every node now: all programs may restart at the same time.",
+)
 
 
 @app.command(short_help="Go back to files that all nodes came through.")
@@ -158,16 +141,17 @@ def _lines(found: RolloutStatus, *, is_used: bool) -> list[str]:
     if not is_used:
         return ["no node takes turns here: changes reach every node at once"]
     page = Page.of()
-    named = found.state == "halted" and found.failed  # each on a line of its own
-    head = msgspec.structs.replace(found, reason="") if named else found
-    lines = [*wrapped(plain(head.sentence, REASON), page, COLOURS.get(found.state, ""))]
+    lines = [*wrapped(plain(found.head, REASON), page, COLOURS.get(found.state, ""))]
     if found.on_it:
         more = found.in_transition - len(found.on_it)
         names = ", ".join(map(plain, found.on_it)) + (f" and {more} more" if more > 0 else "")
         lines += wrapped(f"in transition: {names}", page)
     for one in found.failed:
         behind = " (left behind)" if one.left_behind else ""
-        lines += wrapped(f"failed{behind}: {plain(one.identifier)}: {plain(one.reason, REASON)}", page, "red")
+        last = f"; its last lines: {one.words}" if one.words else ""
+        lines += wrapped(
+            f"failed{behind}: {plain(one.identifier)}: {plain(one.reason + last, REASON)}", page, "red"
+        )
     return lines
 
 

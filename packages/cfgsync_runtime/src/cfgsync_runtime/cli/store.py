@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from cfgsync_adapter.generations import names_epochs
 from cfgsync_core import (
     NEVER,
     BucketSnapshot,
@@ -77,8 +76,9 @@ def new_epoch(
 ) -> None:
     """Begin a new epoch in every bucket of a store that was restored from an older copy, or whose newest commits are lost.
 
-    Nodes then accept what it serves, although they have seen later numbers of the old epoch. Nothing else changes. No
-    server may have the store open. If the end of its log is lost, this accepts the loss and says what is left.
+    Nodes then accept what it serves, although they have seen later numbers of the old epoch. Nothing else changes: the nodes
+    keep their files. A file of SQLite must have no server; servers on PostgreSQL may run, and follow. If the end of its log is
+    lost, this accepts the loss and says what is left.
 
     \b
     Examples:
@@ -110,7 +110,8 @@ def backup(
 ) -> None:
     """Copy a store to a SQLite file, as it is at one moment; servers may run.
 
-    To restore it, move the file into an empty store, which gives every bucket a new epoch: cfgsync store copy sqlite:FILE URL.
+    To restore it, copy it into an empty store, as often as needed: cfgsync store copy sqlite:FILE URL. Every bucket gets a new
+    epoch. The file itself is never served.
 
     \b
     Example:
@@ -159,9 +160,9 @@ def copy(
 
 
 async def _copy(source: str, target: str | None) -> None:
-    async with open_backend(source, read_only=True):
-        pass  # refuse an absent store instead of creating it
-    async with open_backend(source) as old:
+    async with open_backend(source, read_only=True) as old:  # an absent store is refused instead of made
+        is_backup = old.mover is not None and (await old.mover.move()).state == "backup"
+    async with open_backend(source, read_only=is_backup) as old:
         if target is None:
             await abort_move(old, without_password(source))
             print(f"{without_password(source)} accepts commits again", flush=True)
@@ -169,7 +170,7 @@ async def _copy(source: str, target: str | None) -> None:
         async with open_backend(target) as new:
             names = (without_password(source), without_password(target))
             say = partial(print, flush=True)
-            await move_store(old, new, names, say, names_epochs=names_epochs)
+            await move_store(old, new, names, say)
 
 
 async def _new_epoch(url: str, after: str | None) -> None:
@@ -189,6 +190,9 @@ async def _new_epoch(url: str, after: str | None) -> None:
         await refuse_moved(backend)
         left = [await _bucket(backend.store, name) for name in await backend.admin.buckets()] if loss else []
         versions = await backend.admin.new_epoch(after)
+        if backend.hints is not None:  # servers of the store may run
+            for name in versions:
+                await backend.hints.publish(name)
         newest = [await _newest(backend.store, name, version) for name, version in versions.items()]
     if loss:
         print(f"accepted: {loss}\nwhat is left:", flush=True)

@@ -193,7 +193,10 @@ class ChildChecker:
 
 def _overdue(under_way: bool) -> str:
     if under_way:
-        return f"documents could not be checked within {ANSWER_WITHIN:g} s ({SHARED_WITHIN:g} s while others wait)"
+        return (
+            f"documents could not be checked within {ANSWER_WITHIN:g} s ({SHARED_WITHIN:g} s while others wait): a `pattern` of"
+            " the schema that repeats a repetition, such as (a+)+, or the validator is too slow for this value"
+        )
     return "documents could not be checked yet: other checks, or the start of their process, took the time"
 
 

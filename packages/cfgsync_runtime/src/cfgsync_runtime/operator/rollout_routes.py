@@ -102,9 +102,8 @@ def _to(source: RegistrationConfigSource, number: int | None) -> int:
         return stable.number
     if number is not None and number in held:
         return number
-    those = (
-        f"give one of those that are held: {', '.join(map(str, held))}" if held else "no other one is held"
-    )
+    good = [str(one) for one in held if source.parts.turns.outcome_of(one) in ("", "rolled out")]
+    those = f"give one of those that are held: {', '.join(good)}" if good else "no other good one is held"
     if number is None:
         raise InvalidRequest(
             422, f"to: no whole rollout came through another generation than the current one; {those}"

@@ -32,7 +32,7 @@ def rollout(status: FleetStatus) -> Markup:
         el("h2", "Rollout ", el("small", f"generation {number(found.generation)}")),
         el(
             "p",
-            el("b", found.sentence.partition(": ")[2], class_="words"),
+            el("b", found.head.partition(": ")[2], class_="words"),
             class_="bad" if found.state == "halted" else None,
         ),
         el(

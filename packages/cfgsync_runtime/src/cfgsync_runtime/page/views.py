@@ -11,7 +11,7 @@ import msgspec
 
 from cfgsync_adapter import Generation, RegistrationConfigSource
 from cfgsync_adapter.status import difference_page, generation_page, generation_summaries, node_contents
-from cfgsync_core.server import Call, Reply, page_of
+from cfgsync_core.server import CONTENTS, Call, Reply, page_of
 from cfgsync_core.wire import NODE_STATES, NodeDetails, StatusSource
 
 from .assets import assets
@@ -32,8 +32,6 @@ ROWS: Final = 25
 CHANGED: Final = 50
 """Nodes at a time of what changed between two generations."""
 MAX_NAME: Final = 200
-CONTENTS: Final = ("operator", "reader")
-"""The callers that may see what is in a file, and what a node registered."""
 
 
 class Wanted(msgspec.Struct, frozen=True):

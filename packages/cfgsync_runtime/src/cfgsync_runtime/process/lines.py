@@ -36,7 +36,8 @@ class Lines(logging.Handler):
         super().__init__()
         is_open = sys.stderr is not None  # closed at the start: 2 may be another file by now
         self._to = 2 if to is None and is_open else to
-        self._waiting: queue.Queue[tuple[str, bool] | None] = queue.Queue(held)
+        self._held = held
+        self._waiting: queue.SimpleQueue[tuple[str, bool] | None] = queue.SimpleQueue()
         self._room = threading.Semaphore(
             held // 2
         )  # another process's output must not crowd out our own lines
@@ -70,18 +71,14 @@ class Lines(logging.Handler):
 
     def end(self) -> None:
         """Give the lines that wait a second to be written."""
-        try:
-            self._waiting.put(None, timeout=PATIENCE)
-        except queue.Full:
-            return
+        self._waiting.put(None)
         self._writer.join(PATIENCE)
 
     def _put(self, text: str, is_passed_on: bool) -> bool:
-        try:
-            self._waiting.put_nowait((text, is_passed_on))
-        except queue.Full:
+        if self._waiting.qsize() >= self._held:
             self._lose(text)
             return False
+        self._waiting.put((text, is_passed_on))
         return True
 
     def _lose(self, text: str) -> None:

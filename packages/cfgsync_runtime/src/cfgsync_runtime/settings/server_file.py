@@ -26,6 +26,8 @@ KEYS: Final[Mapping[str, tuple[Callable[[Place, str], object], str]]] = {
     "port": (Place.number, "4400"),
     "host": (Place.texts, "127.0.0.1"),
     "store": (Place.text, "sqlite:FILE"),
+    "hints": (Place.text, "nats://HOST:4222"),
+    "events_stream": (Place.text, "EVENTS"),
     "shrink_guard": (Place.number, "50"),
     "ttl": (Place.scalar, "60"),
     "run_timeout": (Place.scalar, "60"),
@@ -47,7 +49,7 @@ KEYS: Final[Mapping[str, tuple[Callable[[Place, str], object], str]]] = {
         (
             *("insecure_no_tls", "insecure_no_auth", "allow_anonymous", "require_tokens", "expose_errors"),
             *("legacy_init_with_node", "legacy_replace", "no_page", "page_contents"),
-            *("documents", "open_documents"),
+            *("documents", "open_documents", "project_kv"),
         ),
         (Place.truth, "true"),
     ),

@@ -8,11 +8,13 @@ from ...wire.headers import Turn
 
 
 class RefusedFiles(msgspec.Struct, frozen=True):
-    """Files that the node tried and went back from, of `generation` (None: a static source), and `why`."""
+    """Files that the node tried and went back from, of `generation` (None: a static source), `why`, and the last `words` of its
+    program."""
 
     generation: str | None
     digest: str
     why: str
+    words: str = ""
 
 
 class NodeTurn:

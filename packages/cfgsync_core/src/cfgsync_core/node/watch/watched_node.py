@@ -52,12 +52,8 @@ class WatchedNode:
     turn: NodeTurn | None = None
 
     def __post_init__(self, told: bool) -> None:
-        self._acknowledger = Acknowledger(
-            self.transport,
-            self.secret,
-            repeat=self.held is not None and not told,
-            group=None if self.turn is None else self.turn.group,
-        )
+        repeat, group = self.held is not None and not told, None if self.turn is None else self.turn.group
+        self._acknowledger = Acknowledger(self.transport, self.secret, repeat, group)
         self._promise = promise_of(self.interval)
         self._request = partial(node_request, secret=self.secret, keepalive=self._promise)
         self._drifted: tuple[str, ...] = ()
@@ -65,6 +61,9 @@ class WatchedNode:
         self._registered = False
         self._last: NodeRegistration | None = None
         self._hold = Hold(HOLD, is_first=False)
+        self._newest = max(
+            self.known or NEVER, self.seen or NEVER
+        )  # of what servers have, also if it was refused
         self._version: str | None = None  # the answer to the registration, repeated on every request
         self._acknowledges = True  # an original server takes no acknowledgement
         self._asked_turn: str | None = None  # of the request under way
@@ -72,9 +71,7 @@ class WatchedNode:
         self._named: str | None = None  # the digest of the last request
         self.waits_for = ""  # the generation that this node's turn is for, while it waits for it
         self._not_ready = False  # as the server answered: a request may be held although nothing is known
-        self._failed: Fetched | None = (
-            None  # files that could not be applied, kept so that they are not sent again
-        )
+        self._failed: Fetched | None = None  # could not be applied; kept so that it is not sent again
 
     @property
     def known(self) -> Version | None:
@@ -100,7 +97,7 @@ class WatchedNode:
             # without an identifier, the first answer of a server repeats it; what was refused is reported before all else
             await self._report_applied(over)
         elif identifier:
-            await self._report_failure(identifier, _generation(held), held.digest, failure, over)
+            await self._report_failure(identifier, held.generation, held.digest, failure, over)
 
     def turn_has_changed(self) -> None:
         if self._turn_header() != self._asked_turn:
@@ -108,11 +105,8 @@ class WatchedNode:
 
     async def _read(self, ask: Ask) -> Whole[Fetched] | Same | Away:
         try:
-            node = (
-                self.registration
-                if isinstance(self.registration, NodeRegistration)
-                else await self.registration()
-            )
+            given = self.registration
+            node = given if isinstance(given, NodeRegistration) else await given()
             await self._acknowledger.send()
             if node != self._last:
                 self._forgotten()  # its address has changed
@@ -187,6 +181,8 @@ class WatchedNode:
                     )
                 self._acknowledges = meaning.to_acknowledge is not None
                 self.waits_for = ""
+                if digest == known:  # given once more, by an operator: an equal failure is another one
+                    self._acknowledger.forget(repeat=self._acknowledger.repeat)
                 version = NEVER if generation is None else Version.parse(generation)
                 return await self._judged(ask, Whole(version, digest, meaning))
             case Current(generation=generation, signature=signature):
@@ -211,8 +207,9 @@ class WatchedNode:
             hold = int(min(longest, self._hold.seconds))
             within = hold + ANSWER_WITHIN
             request = self._request(
-                node, within=within, hold=hold, version=self._version, known=context.known, turn=turn
-            )
+                node, within=within, hold=hold, version=self._version, known=context.known,
+                seen=self._newest, turn=turn,
+            )  # fmt: skip
             asked_at = clock()
             self._is_stale.clear()
             sending = self.transport(request)
@@ -237,7 +234,9 @@ class WatchedNode:
         if isinstance(judgement, Alarm):
             digest = news.digest if isinstance(news, Whole) else self.held.digest if self.held else None
             await self._report_failure(self._identifier, str(judgement.got), digest, judgement.sentence)
-        elif isinstance(news, Same) and news.version == self.known and self.held is not None:
+            return news
+        self._newest = max(self._newest, news.version)
+        if isinstance(news, Same) and news.version == self.known and self.held is not None:
             await self._is_confirmed(self.held)
         return news
 
@@ -266,12 +265,14 @@ class WatchedNode:
         if refused is not None:
             if identifier := self._identifier or self.name:
                 digest = refused.digest if self._acknowledges else None
-                await self._report_failure(identifier, refused.generation, digest, refused.why, over)
+                await self._report_failure(
+                    identifier, refused.generation, digest, refused.why, over, refused.words
+                )
         elif held is not None and self._identifier and self.is_used(held.digest):
             self._acknowledger.repeat = False
             digest = held.digest if self._acknowledges else None
             await self._acknowledger.report(
-                self._identifier, _generation(held), digest, drifted=self._drifted, over=over
+                self._identifier, held.generation, digest, drifted=self._drifted, over=over
             )
         else:
             self._acknowledger.repeat = held is not None
@@ -283,8 +284,9 @@ class WatchedNode:
         digest: str | None,
         failure: str,
         over: Transport | None = None,
+        words: str = "",
     ) -> None:
-        if await self._acknowledger.report(identifier, generation, digest, failure, over=over):
+        if await self._acknowledger.report(identifier, generation, digest, failure, over=over, words=words):
             # report the files in place again when a server confirms them again
             self._acknowledger.repeat = self.held is not None
 
@@ -294,7 +296,3 @@ class WatchedNode:
         if self._registered:
             self._registered = False
             self._acknowledger.forget(repeat=self.held is not None)
-
-
-def _generation(held: AppliedFiles) -> str | None:
-    return None if held.version == NEVER else str(held.version)

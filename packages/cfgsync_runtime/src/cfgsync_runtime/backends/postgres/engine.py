@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, TypeVar
 
@@ -43,7 +43,7 @@ from .writing import (
     load_bucket,
     lock_buckets,
     look_up,
-    write_counters,
+    write_buckets,
 )
 
 MAX_GROUP: Final = 1024
@@ -149,8 +149,12 @@ class PostgresStore:
         done.pop().result()
 
     async def _beat(self) -> None:
-        beat = f"update {self._at.schema}.store set beat = beat + 1"
-        await self._sessions.read(lambda session: session.execute("select 1" if self._read_only else beat))
+        beat = f"update {self._at.schema}.store set beat = beat + 1 returning move, peer, move_epoch"
+        row = await self._sessions.read(
+            lambda session: session.fetchrow("select '', '', ''" if self._read_only else beat)
+        )
+        if (move := Move(*row)).state:
+            raise Unavailable(": ".join(move.refusal))
         self._sessions.written_at = asyncio.get_running_loop().time()
 
     def _asked(self, asked: asyncio.Task[None]) -> None:
@@ -181,7 +185,7 @@ class PostgresStore:
                 await session.execute(f"delete from {schema}.{table} where bucket = $1", bucket)
             version = Version(mint_epoch([await latest_epoch(session, schema)]), held.revision + 1)
             counters = Counters(*version, floor=version.revision, at_ms=held.at_ms)
-            await write_counters(session, schema, {bucket: counters})
+            await write_buckets(session, schema, {bucket: counters})
             return version
 
         return await self._operate(delete)
@@ -192,8 +196,8 @@ class PostgresStore:
     async def move(self) -> Move:
         return await self._sessions.read(lambda session: read_move(session, self._at))
 
-    async def mark(self, move: Move) -> None:
-        await self._operate(lambda session: write_move(session, self._at, move))
+    async def mark(self, before: Move, after: Move) -> bool:
+        return await self._operate(lambda session: write_move(session, self._at, before, after))
 
     # Groups
 
@@ -217,7 +221,7 @@ class PostgresStore:
                     member.answer.set_exception(outcome)
         self._writing = None
 
-    async def _group(self, members: Sequence[PendingCommit]) -> list[Outcome]:
+    async def _group(self, members: list[PendingCommit]) -> list[Outcome]:
         with translated(self._at.shown):
             try:
                 session, decided = await self._decided(members)
@@ -237,19 +241,27 @@ class PostgresStore:
         self._sessions.written_at = asyncio.get_running_loop().time()
         return decided.outcomes
 
-    async def _decided(self, members: Sequence[PendingCommit]) -> tuple[asyncpg.Connection, Decided]:
+    async def _decided(self, members: list[PendingCommit]) -> tuple[asyncpg.Connection, Decided]:
         """The group in a transaction that is open; ended, if it changes nothing."""
         session = await self._sessions.writer()
         try:
             async with asyncio.timeout(COMMAND_SECONDS):
                 await session.execute("begin")
-                decided = await decide(session, self._at.schema, members)
+                decided = await decide(session, self._at.schema, members, self._take_pending)
                 if not decided.is_changed:
                     await session.execute("rollback")
         except BaseException:
             self._sessions.lose_writer()
             raise
         return session, decided
+
+    def _take_pending(self, buckets: Container[str]) -> list[PendingCommit]:
+        taken: list[PendingCommit] = []
+        left: list[PendingCommit] = []
+        for one in self._pending:
+            (taken if one.bucket in buckets and len(taken) < MAX_GROUP else left).append(one)
+        self._pending = left
+        return taken
 
     async def _looked_up(self, decided: Decided, lost: BaseException) -> list[Outcome]:
         """What became of a group whose COMMIT was sent, and whose answer did not come."""

@@ -55,13 +55,22 @@ def opening(shown: str) -> Iterator[None]:
         raise refused_pooler(shown) from error
     except _REFUSED as error:
         raise StoreRefused(
-            f"PostgreSQL at {shown} refuses this server: {cause(error)}",
+            f"PostgreSQL at {shown} refuses this server: {_why(error)}",
             "check user, password, database and its rights (the user must be able to create a schema once)",
+        ) from error
+    except asyncpg.UndefinedObjectError as error:
+        raise StoreRefused(
+            f"PostgreSQL at {shown} does not know a parameter of its URL: {_why(error)}",
+            "correct --store; several stores in one database are told apart by ?schema=NAME",
+        ) from error
+    except asyncpg.TooManyConnectionsError as error:
+        raise StoreRefused(
+            f"PostgreSQL at {shown} has no session left: {_why(error)}",
+            "raise its max_connections: a server takes at most six",
         ) from error
     except FAILURES as error:
         raise StoreRefused(
-            f"PostgreSQL at {shown} does not answer: {cause(error) or type(error).__name__}",
-            "start it, or correct --store",
+            f"PostgreSQL at {shown} does not answer: {_why(error)}", "start it, or correct --store"
         ) from error
 
 
@@ -73,7 +82,14 @@ def refused_pooler(shown: str) -> StoreRefused:
 
 
 def unavailable(shown: str, error: BaseException) -> Unavailable:
-    return Unavailable(f"PostgreSQL at {shown}: {cause(error) or 'no answer in time'}")
+    return Unavailable(f"PostgreSQL at {shown}: {_why(error)}")
+
+
+def _why(error: BaseException) -> str:
+    """Without the details that PostgreSQL adds in more lines; a deadline of the driver, or ours, has no words."""
+    if isinstance(error, TimeoutError) and not str(error):
+        return "no answer in time"
+    return cause(error).partition("\n")[0]
 
 
 def damaged(shown: str, what: str) -> StoreDamaged:

@@ -60,39 +60,52 @@ async def read_snapshot(
 async def read_changes(
     session: asyncpg.Connection, at: Address, bucket: str, since: Version
 ) -> Sequence[Change] | Gap:
-    async with session.transaction(isolation="repeatable_read", readonly=True):
-        held = await session.fetchrow(
-            f"select epoch, revision, floor from {at.schema}.bucket where name = $1 and epoch <> ''", bucket
-        )
-        version, floor = (NEVER, 0) if held is None else (Version(held[0], held[1]), held[2])
-        if version.resets(since) or since.revision < floor:
-            return Gap(version)
-        rows = await session.fetch(
-            "select revision, commit_id, at_ms, writes, digest"
-            f" from {at.schema}.history where bucket = $1 and revision > $2 order by revision",
-            bucket,
-            since.revision,
-        )
-        if [row[0] for row in rows] != list(range(since.revision + 1, version.revision + 1)):
-            raise damaged(at.shown, f"the history of bucket {bucket!r} has a hole")
-        changes = []
-        for revision, commit_id, at_ms, body, digest in rows:
-            name = uuid.UUID(bytes=commit_id.bytes)
-            if history_digest(revision, at_ms, name, body) != digest:
-                raise damaged(
-                    at.shown,
-                    f"the history of bucket {bucket!r}, revision {revision}, does not match its digest",
-                )
-            writes: dict[str, bytes | None] = {}
-            for key, value in _decode(body).items():
-                if isinstance(value, bool):  # a blob is in its entry only
-                    blob = await read_entry(session, at, bucket, key)
-                    if blob is None or blob.revision != revision:
-                        raise damaged(at.shown, f"{bucket}/{key} of revision {revision} is lost")
-                    value = blob.value
-                writes[key] = value
-            changes.append(Change(revision, str(name), at_ms, writes))
-        return changes
+    found = await _changes(session, at, bucket, since, has_blobs=False)
+    if found is None:
+        async with session.transaction(isolation="repeatable_read", readonly=True):
+            found = await _changes(session, at, bucket, since, has_blobs=True)
+    assert found is not None
+    return found
+
+
+async def _changes(
+    session: asyncpg.Connection, at: Address, bucket: str, since: Version, *, has_blobs: bool
+) -> Sequence[Change] | Gap | None:
+    """In one statement; None without `has_blobs` when blobs are among them, which are read one by one, from one snapshot."""
+    rows = await session.fetch(
+        "select b.epoch, b.revision, b.floor, h.revision, h.commit_id, h.at_ms, h.writes, h.digest"
+        f" from {at.schema}.bucket b left join {at.schema}.history h"
+        " on h.bucket = b.name and h.revision > $2 and b.floor <= $2 and (b.epoch = $3 or $3 = '')"
+        " where b.name = $1 and b.epoch <> '' order by h.revision",
+        bucket,
+        since.revision,
+        since.epoch,
+    )
+    version, floor = (Version(rows[0][0], rows[0][1]), rows[0][2]) if rows else (NEVER, 0)
+    if version.resets(since) or since.revision < floor:
+        return Gap(version)
+    rows = [row[3:] for row in rows if row[3] is not None]
+    if [row[0] for row in rows] != list(range(since.revision + 1, version.revision + 1)):
+        raise damaged(at.shown, f"the history of bucket {bucket!r} has a hole")
+    changes = []
+    for revision, commit_id, at_ms, body, digest in rows:
+        name = uuid.UUID(bytes=commit_id.bytes)
+        if history_digest(revision, at_ms, name, body) != digest:
+            raise damaged(
+                at.shown, f"the history of bucket {bucket!r}, revision {revision}, does not match its digest"
+            )
+        writes: dict[str, bytes | None] = {}
+        for key, value in _decode(body).items():
+            if isinstance(value, bool):  # a blob is in its entry only
+                if not has_blobs:
+                    return None
+                blob = await read_entry(session, at, bucket, key)
+                if blob is None or blob.revision != revision:
+                    raise damaged(at.shown, f"{bucket}/{key} of revision {revision} is lost")
+                value = blob.value
+            writes[key] = value
+        changes.append(Change(revision, str(name), at_ms, writes))
+    return changes
 
 
 async def read_buckets(session: asyncpg.Connection, at: Address) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -44,25 +44,35 @@ class Decided(msgspec.Struct):
 
 
 async def lock_buckets(session: asyncpg.Connection, schema: str, names: Sequence[str]) -> dict[str, Counters]:
-    """The counters of these buckets, locked in one order by everybody until the transaction ends."""
+    """The counters of these buckets, locked in one order by everybody until the transaction ends, whose first step this is."""
     query = (
         f"select name, epoch, revision, floor, at_ms, unmeasured from {schema}.bucket"
         " where name = any($1) order by name for update"
     )
     rows = await session.fetch(query, names)
     if len(rows) < len(names):
+        # in a transaction of their own: new rows and locked ones together would be taken in two orders
+        await session.execute("rollback")
         add = f"insert into {schema}.bucket (name) select unnest($1::text[]) on conflict do nothing"
         await session.execute(add, sorted(names))
+        await session.execute("begin")
         rows = await session.fetch(query, names)
     return {row[0]: Counters(*row[1:]) for row in rows}
 
 
-async def decide(session: asyncpg.Connection, schema: str, members: Sequence[PendingCommit]) -> Decided:
-    """Everything of a group but its COMMIT, in the transaction that is open."""
+async def decide(
+    session: asyncpg.Connection,
+    schema: str,
+    members: list[PendingCommit],
+    take_more: Callable[[Container[str]], Sequence[PendingCommit]],
+) -> Decided:
+    """Everything of a group but its COMMIT, in the transaction that is open. `take_more` is called for the commits to these
+    buckets that came while the locks were waited for; they become members."""
+    counters = await lock_buckets(session, schema, sorted({member.bucket for member in members}))
+    members += take_more(counters)
     keys: dict[str, set[str]] = {}
     for member in members:
         keys.setdefault(member.bucket, set()).update(member.writes, member.expected or ())
-    counters = await lock_buckets(session, schema, sorted(keys))
     asked = [(bucket, key) for bucket, some in keys.items() for key in some]
     # after the lock: the first row is the time, which never goes backwards in a bucket
     found = await session.fetch(
@@ -102,15 +112,6 @@ async def latest_epoch(session: asyncpg.Connection, schema: str) -> str:
 
 
 async def _write(session: asyncpg.Connection, schema: str, groups: Sequence[BucketGroup]) -> None:
-    history = [(group.name, *row) for group in groups for row in group.history]
-    await session.execute(
-        f"insert into {schema}.history select * from"
-        " unnest($1::text[], $2::bigint[], $3::uuid[], $4::bigint[], $5::bytea[], $6::bytea[])",
-        *_columns(history),
-    )
-    await write_entries(
-        session, schema, [(group.name, key, *row) for group in groups for key, row in group.rows.items()]
-    )
     for group in groups:
         if group.forgotten:
             await session.execute(
@@ -126,19 +127,39 @@ async def _write(session: asyncpg.Connection, schema: str, groups: Sequence[Buck
                 group.name,
                 group.held.floor,
             )
-    await write_counters(session, schema, {group.name: group.held for group in groups})
+    await write_buckets(
+        session,
+        schema,
+        {group.name: group.held for group in groups},
+        [(group.name, key, *row) for group in groups for key, row in group.rows.items()],
+        [(group.name, *row) for group in groups for row in group.history],
+    )
 
 
-async def write_entries(session: asyncpg.Connection, schema: str, rows: Sequence[Sequence[object]]) -> None:
-    """`rows`: bucket, key, revision, digest, value, at_ms."""
-    if not rows:
-        return
+async def write_buckets(
+    session: asyncpg.Connection,
+    schema: str,
+    held: Mapping[str, Counters],
+    rows: Sequence[Sequence[object]] = (),
+    history: Sequence[Sequence[object]] = (),
+) -> None:
+    """The last statement of a transaction that changes buckets, whose rows it holds locked. One statement, since everybody
+    waits meanwhile. `rows`: bucket, key, revision, digest, value, at_ms; `history`: bucket, revision, commit id, at_ms,
+    writes, digest."""
     await session.execute(
-        f"insert into {schema}.entry select * from"
-        " unnest($1::text[], $2::text[], $3::bigint[], $4::bytea[], $5::bytea[], $6::bigint[])"
+        f"with counted as (update {schema}.bucket b set epoch = u.epoch, revision = u.revision, floor = u.floor,"
+        " at_ms = u.at_ms, unmeasured = u.unmeasured"
+        " from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])"
+        " as u (name, epoch, revision, floor, at_ms, unmeasured) where b.name = u.name),"
+        f" written as (insert into {schema}.entry select * from"
+        " unnest($7::text[], $8::text[], $9::bigint[], $10::bytea[], $11::bytea[], $12::bigint[])"
         " on conflict (bucket, key) do update set revision = excluded.revision, digest = excluded.digest,"
-        " value = excluded.value, at_ms = excluded.at_ms",
+        " value = excluded.value, at_ms = excluded.at_ms)"
+        f" insert into {schema}.history select * from"
+        " unnest($13::text[], $14::bigint[], $15::uuid[], $16::bigint[], $17::bytea[], $18::bytea[])",
+        *_columns([(name, *msgspec.structs.astuple(one)) for name, one in held.items()]),
         *_columns(rows),
+        *_columns(history),
     )
 
 
@@ -151,19 +172,9 @@ async def load_bucket(
     rows = [
         (bucket, one.key, one.revision, sha256(one.value).digest(), one.value, one.at_ms) for one in entries
     ]
-    await write_entries(session, schema, rows)
     latest = max((entry.at_ms for entry in entries), default=0)
-    await write_counters(session, schema, {bucket: Counters(*version, floor=version.revision, at_ms=latest)})
-
-
-async def write_counters(session: asyncpg.Connection, schema: str, held: Mapping[str, Counters]) -> None:
-    """The last statement of a transaction that changes buckets, whose rows it holds locked."""
-    await session.execute(
-        f"update {schema}.bucket b set epoch = u.epoch, revision = u.revision, floor = u.floor, at_ms = u.at_ms,"
-        " unmeasured = u.unmeasured from unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[])"
-        " as u (name, epoch, revision, floor, at_ms, unmeasured) where b.name = u.name",
-        *_columns([(name, *msgspec.structs.astuple(one)) for name, one in held.items()]),
-    )
+    counters = Counters(*version, floor=version.revision, at_ms=latest)
+    await write_buckets(session, schema, {bucket: counters}, rows)
 
 
 async def _measure(session: asyncpg.Connection, schema: str, group: BucketGroup) -> None:
@@ -179,7 +190,8 @@ async def _measure(session: asyncpg.Connection, schema: str, group: BucketGroup)
 
 
 def _columns(rows: Sequence[Sequence[object]]) -> list[list[object]]:
-    return [list(column) for column in zip(*rows, strict=True)]
+    """Six of them, also of no row."""
+    return [list(column) for column in zip(*rows, strict=True)] or [[]] * 6
 
 
 async def look_up(session: asyncpg.Connection, schema: str, decided: Decided) -> list[Outcome]:

@@ -92,6 +92,6 @@ def _checked(path: str, row: tuple[int, str, str, int, int, int, int, int, int])
 def read_move(connection: sqlite3.Connection, path: str) -> Move:
     """Where the store is on its way to another one. Raises `StoreDamaged`."""
     row = connection.execute("select state, peer, epoch from move where id = 1").fetchone()
-    if row is None or row[0] not in ("", "arriving", "leaving", "moved"):
+    if row is None or row[0] not in ("", "arriving", "leaving", "moved", "backup"):
         raise damaged(path, "its row move is lost")
     return Move(*row)

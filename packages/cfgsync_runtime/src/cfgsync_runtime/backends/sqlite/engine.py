@@ -205,9 +205,9 @@ class SqliteStore:
     async def move(self) -> Move:
         return await self._read(lambda reader: reader.move())
 
-    async def mark(self, move: Move) -> None:
+    async def mark(self, before: Move, after: Move) -> bool:
         writer = self._writer()
-        await self._operate(lambda: writer.mark(move))
+        return await self._operate(lambda: writer.mark(before, after))
 
     # Groups
 

@@ -177,19 +177,22 @@ class Writer:
             self.unfolded.put(name, Unfolded(version.revision))
         return version
 
-    def mark(self, move: Move) -> None:
-        """No commit is under way in this thread."""
+    def mark(self, before: Move, after: Move) -> bool:
+        """No commit is under way in this thread, and no other process has the file."""
+        if self._move != before:
+            return False
 
         def update() -> tuple[None, dict[str, Bucket]]:
             changed = self._connection.execute(
-                "update move set state = ?, peer = ?, epoch = ? where id = 1", msgspec.structs.astuple(move)
+                "update move set state = ?, peer = ?, epoch = ? where id = 1", msgspec.structs.astuple(after)
             )
             if changed.rowcount != 1:
                 raise damaged(self._path, "its row move is lost")
             return None, {}
 
         self.transactions.run(update, always=True)
-        self._move = move
+        self._move = after
+        return True
 
     def new_epoch(self, after: str | None) -> dict[str, Version]:
         """Give every bucket one new epoch; revisions stay."""

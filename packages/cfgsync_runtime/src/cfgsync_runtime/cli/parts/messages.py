@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Final, TextIO
 
-from cfgsync_core import CfgsyncError
+from cfgsync_core import CfgsyncError, Unavailable
 from cfgsync_core.text import plain
 
 from ...errors import InputError
@@ -35,7 +35,8 @@ INSTALL_SERVER: Final = (
 def failed(error: CfgsyncError) -> int:
     """Print why a command failed; the exit code."""
     code = 2 if isinstance(error, InputError) else error.code if isinstance(error, NoAnswer) else 1
-    return fail(code, str(error), getattr(error, "hint", ""))
+    hint = "run it again when that is over" if isinstance(error, Unavailable) else ""
+    return fail(code, str(error), getattr(error, "hint", hint))
 
 
 def not_installed(error: ModuleNotFoundError, prefix: str = "") -> int:

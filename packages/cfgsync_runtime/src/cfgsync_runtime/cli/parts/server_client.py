@@ -184,11 +184,16 @@ class ServerClient:
 
 class StatusClient(ServerClient):
     """Asks `server`; where it requires a token and none is given, its `admin_socket`, or that of the server on this
-    machine."""
+    machine. With `as_operator` the socket is asked first: it says what only an operator may read."""
 
-    def __init__(self, server: AskedServer) -> None:
+    def __init__(self, server: AskedServer, *, as_operator: bool = False) -> None:
         super().__init__(server.url, server.token_file)
         self._path = server.admin_socket
+        if as_operator and self._token is None and (path := self._socket()) is not None:
+            self._use_socket(path)
+
+    def _socket(self) -> str | None:
+        return self._path or next(filter(_answers, () if self._path == "" else _places(self._url)), None)
 
     def _send(
         self,
@@ -201,7 +206,7 @@ class StatusClient(ServerClient):
         answer = super()._send(method, target, within, body, more)
         if answer.status != 401 or self._token is not None or self._way != "--server":
             return answer
-        path = self._path or next(filter(_answers, () if self._path == "" else _places(self._url)), None)
+        path = self._socket()
         if path is None:
             return answer
         self._use_socket(path)

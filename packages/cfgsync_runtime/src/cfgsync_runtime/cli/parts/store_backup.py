@@ -9,8 +9,9 @@ from contextlib import suppress
 from typing import Final
 
 from cfgsync_core import Backend, BucketSnapshot, StoreRefused, Unavailable
+from cfgsync_core.store import mark_backup
 
-from ...backends.engines import open_backend
+from ...backends.engines import open_backend, without_password
 
 TRIES: Final = 100
 PAUSE_SECONDS: Final = 0.02
@@ -45,6 +46,7 @@ async def back_up(store: str, place: str) -> tuple[str, int]:
         async with open_backend(f"sqlite:{part}") as copy:
             for name, one in cut.items():
                 await copy.admin.load(name, one.version, one.entries)
+            await mark_backup(copy, without_password(store))
         _finish(part, place)
     finally:
         for left in (part, f"{part}.lock"):

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from cfgsync_core import FleetStatus
+from cfgsync_core import FleetStatus, Version
 from cfgsync_core.text import counted, plain
 from cfgsync_core.wire import NodeBehind, NodeDrift
 
@@ -20,11 +20,14 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 NAMED: Final = 5
 
 
+Status = Literal["converged", "behind", "halted", "reverted", "unreachable", "refused"]
+
+
 class Waited(msgspec.Struct, frozen=True):
     """The `--json` object. `behind` names the first nodes that have not applied their files, and why; `drifted` the first on
     whose disks files were changed."""
 
-    status: Literal["converged", "behind", "halted", "unreachable", "refused"]
+    status: Status
     exit: int
     generation: str | None
     registered: int
@@ -42,15 +45,19 @@ def wait_until_applied(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
-    """Ask until the fleet has converged (0), or `timeout` seconds are over: 1, 7 when the last try had no answer."""
+    """Ask until the fleet has converged (0), or `timeout` seconds are over: 1, 7 when the last try had no answer. 1, too, when
+    the generation that is waited for is taken back."""
     until, pause, waiting = clock() + timeout, FIRST_PAUSE, WaitingLine()
-    shown = ""
+    shown = taken_back = ""
+    newest: str | None = None
     try:
         while True:
             last = _fleet(client)
+            if isinstance(last, FleetStatus):
+                newest, taken_back = _followed(newest, last)
             left = until - clock()
             over = left <= 0 or (isinstance(last, NoAnswer) and not last.again)
-            if (isinstance(last, FleetStatus) and (last.converged or _is_stuck(last))) or over:
+            if (isinstance(last, FleetStatus) and (last.converged or taken_back or _is_stuck(last))) or over:
                 break
             why = _why(last)
             if not as_json and why != shown:
@@ -60,7 +67,20 @@ def wait_until_applied(
             pause = min(pause * 2, LONGEST_PAUSE)
     finally:
         waiting.clear()
-    return _end(last, timeout, as_json)
+    return _end(last, timeout, as_json, taken_back)
+
+
+def _followed(newest: str | None, fleet: FleetStatus) -> tuple[str | None, str]:
+    """The newest generation that is waited for, and, once it is taken back, a sentence that says so."""
+    rollout = fleet.rollout or None
+    if rollout is None or not rollout.reverts:
+        return fleet.generation or newest, ""
+    if newest is None or Version.parse(newest).revision <= rollout.reverts:
+        return newest, ""
+    return newest, (
+        f"generation {number(newest)} was taken back: generation {number(fleet.generation)} has the files of generation"
+        f" {rollout.reverts} again"
+    )
 
 
 def _is_stuck(fleet: FleetStatus) -> bool:
@@ -122,7 +142,7 @@ def _have(count: int) -> str:
     return "has" if count == 1 else "have"
 
 
-def _end(last: FleetStatus | NoAnswer, timeout: float, as_json: bool) -> int:
+def _end(last: FleetStatus | NoAnswer, timeout: float, as_json: bool, taken_back: str) -> int:
     hint = "look at the fleet (cfgsync status), or wait longer (--timeout)"
     if isinstance(last, NoAnswer):
         refused = last.code == 5
@@ -131,22 +151,27 @@ def _end(last: FleetStatus | NoAnswer, timeout: float, as_json: bool) -> int:
         )
         hint = last.hint
     else:
+        status: Status = "converged" if last.converged else "halted" if _is_stuck(last) else "behind"
+        if taken_back:
+            status = "reverted"
         waited = Waited(
-            "converged" if last.converged else "halted" if _is_stuck(last) else "behind",
-            0 if last.converged else 1,
+            status,
+            0 if status == "converged" else 1,
             last.generation,
             last.registered,
             last.applied,
             last.behind_count,
             last.behind,
-            _message(last, timeout),
+            taken_back or _message(last, timeout),
             last.drifted or (),
         )
-        if waited.status == "halted":
+        if taken_back:
+            hint = "cfgsync generation list shows it; the server's log says which nodes failed"
+        elif waited.status == "halted":
             hint = "cfgsync rollout status shows it; then cfgsync rollout retry, resume or revert"
         elif last.behind:
             hint = (
-                f"look at one (cfgsync status {plain(last.behind[0].identifier)}), or wait longer (--timeout);"
+                f"look at a node (cfgsync status {plain(last.behind[0].identifier)}), or wait longer (--timeout);"
                 " a client of the original acknowledges nothing"
             )
     if as_json:

@@ -105,8 +105,7 @@ class Proving:
 
     async def _go_back(self, why: str) -> bool:
         words = "" if self._words is None else await in_thread(self._words.words)
-        sentence = f"{why}; its last lines: {words}" if words else why
-        await self._noted(lambda: self.trials.refuse(sentence))
+        await self._noted(lambda: self.trials.refuse(why, words=words))
         self._proving = None
         held = self.trials.last_good
         back = (

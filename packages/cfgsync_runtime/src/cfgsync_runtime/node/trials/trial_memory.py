@@ -24,6 +24,7 @@ class _Refused(msgspec.Struct, frozen=True):
     digest: str
     why: str
     identifier: str
+    words: str = ""
 
 
 class TrialMemory:
@@ -42,7 +43,8 @@ class TrialMemory:
 
     def refuse(self, refused: RefusedFiles) -> None:
         """The node goes back from these files."""
-        note = _Refused(refused.generation, refused.digest, refused.why, self._state.identifier)
+        name = self._state.identifier
+        note = _Refused(refused.generation, refused.digest, refused.why, name, refused.words)
         self._put(REFUSED, msgspec.json.encode(note))
         self._drop(TRIAL)
 
@@ -67,7 +69,7 @@ class TrialMemory:
         note = msgspec.json.decode(body, type=_Refused)
         if note.identifier != self._state.identifier:
             raise ValueError(f"it is of the node {note.identifier!r}")
-        return RefusedFiles(note.generation, note.digest, note.why)
+        return RefusedFiles(note.generation, note.digest, note.why, note.words)
 
     def _put(self, name: str, *body: bytes) -> None:
         self._state.make_directory()

@@ -66,11 +66,12 @@ class Trials:
         self._fetched, self.turn.trial, self.turn.refused = None, "", None
         self._memory.end()
 
-    def refuse(self, why: str, fetched: Fetched | None = None) -> None:
-        """Go back from the files of the trial, or from `fetched`, which did not come into place. Raises `DiskError`."""
+    def refuse(self, why: str, fetched: Fetched | None = None, words: str = "") -> None:
+        """Go back from the files of the trial, or from `fetched`, which did not come into place. `words` are the program's.
+        Raises `DiskError`."""
         fetched = fetched or self._fetched
         assert fetched is not None
-        self.turn.refused = RefusedFiles(fetched.generation, fetched.digest, why)
+        self.turn.refused = RefusedFiles(fetched.generation, fetched.digest, why, words)
         self._fetched, self.turn.trial = None, ""
         self._memory.refuse(self.turn.refused)
 

@@ -19,7 +19,7 @@ from ..failures import at_open, damaged
 log = logging.getLogger("cfgsync")
 
 APPLICATION_ID = 0x63666773  # "cfgs"
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 SCHEMA = """
 create table bucket (
@@ -42,7 +42,11 @@ create table entry (
     at_ms integer not null,     -- when; 0 is unknown
     primary key (bucket, key)
 ) strict, without rowid;
-create table history (
+"""
+
+# with rowids: without, SQLite reads whole rows, of megabytes perhaps, to find the place of a new one
+HISTORY = (
+    """create table history (
     bucket integer not null,
     revision integer not null,
     commit_id blob not null,
@@ -50,8 +54,8 @@ create table history (
     writes blob not null,       -- msgpack: key -> value, nil (deleted) or true (a blob: held by its live entry)
     digest blob not null,
     primary key (bucket, revision)
-) strict, without rowid;
-"""
+) strict""",
+)
 
 PULSE = (
     """create table pulse (        -- one row outside every bucket
@@ -87,6 +91,8 @@ def connect(path: str, mode: str, factory: type[sqlite3.Connection]) -> sqlite3.
         if mode == "rw":
             connection.execute("pragma synchronous=full")
             connection.execute("pragma cache_size=-16384")
+            # some builds default to `on`, which writes each freed page once more: an old commit cost as much as a new one
+            connection.execute("pragma secure_delete=fast")
             # a statement's undo log spills to a temporary file after 64 KiB: two writes more for each row of a group
             connection.execute("pragma temp_store=memory")
         # only the writer makes checkpoints, and never inside a COMMIT, which swallows their errors
@@ -125,7 +131,9 @@ def prepare(path: str) -> None:
         os.close(os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
         with contextlib.closing(connect(draft, "rw", sqlite3.Connection)) as connection:
             numbers = f"pragma application_id={APPLICATION_ID}; pragma user_version={SCHEMA_VERSION};"
-            connection.executescript(f"begin; {SCHEMA} {'; '.join(PULSE + MOVE)}; {numbers} commit;")
+            connection.executescript(
+                f"begin; {SCHEMA} {'; '.join(HISTORY + PULSE + MOVE)}; {numbers} commit;"
+            )
             connection.execute("pragma journal_mode=wal")
         os.rename(draft, path)
         draft = ""

@@ -7,6 +7,7 @@
 | 2 | ADR 0035 | the row `pulse` |
 | 3 | config documents | an entry has the time of its commit, and a seal is over times too |
 | 4 | `store copy` | the row `move` |
+| 5 | ADR 0050 | history has rowids |
 """
 
 from __future__ import annotations
@@ -22,8 +23,14 @@ from ..counters import Bucket, read_buckets, update_bucket
 from ..failures import damaged
 from ..history import replay
 from ..sums import seal
-from .file import MOVE, PULSE, SCHEMA_VERSION
+from .file import HISTORY, MOVE, PULSE, SCHEMA_VERSION
 
+_OLD_HISTORY: Final = ("alter table history rename to old_history",)
+_COLUMNS: Final = "bucket, revision, commit_id, at_ms, writes, digest"
+_NEW_HISTORY: Final = (
+    f"insert into history ({_COLUMNS}) select {_COLUMNS} from old_history order by bucket, revision",
+    "drop table old_history",
+)
 _LIVE: Final = "select key, revision, digest, at_ms from entry where bucket = ? and digest is not null"
 
 
@@ -35,7 +42,7 @@ def migrate(connection: sqlite3.Connection, path: str) -> None:
         if "folded" not in columns:
             _add_folded(connection, path)
         schema = connection.execute("pragma user_version").fetchone()[0]
-        for since, statements in ((2, PULSE), (4, MOVE)):
+        for since, statements in ((2, PULSE), (4, MOVE), (5, _OLD_HISTORY + HISTORY + _NEW_HISTORY)):
             for statement in statements if schema < since else ():
                 connection.execute(statement)
         if schema < 3:
