@@ -18,6 +18,8 @@ from ..table import Row, milliseconds
 from ..turns import Best, interleaved
 
 SMALL = 10
+CONNECTIONS = 64
+"""For each server: a group is what waits while the one before it is written, and each server has groups of its own."""
 SQLITE, ONE, THREE = "SQLite", "PostgreSQL", "three servers on PostgreSQL"
 
 
@@ -106,7 +108,10 @@ def _job(
     servers: list[processes.Process], kind: str, what: str, count: int, status: int = 200, **more: int
 ) -> Job:
     fellows = tuple((one.port, one.pid) for one in servers[1:])
-    return Job(kind, servers[0].port, servers[0].pid, what, count, status, fellows=fellows, **more)
+    connections = CONNECTIONS * len(servers)
+    return Job(
+        kind, servers[0].port, servers[0].pid, what, count, status, connections, fellows=fellows, **more
+    )
 
 
 def _row(figure: str, ours: Best, other: Best, goal: str = "") -> Row:

@@ -98,6 +98,11 @@ def test_a_failover_that_loses_nothing_keeps_the_cluster_on_each_server(place: P
         assert len(set(epochs)) == 1
         assert set(numbers) == {generation.rpartition(".")[2]}
         assert {files(server, 0) for server in servers} == {before}
+        assert (
+            place.run("store", "new-epoch", "--store", url).returncode == 0
+        )  # beside the servers, which follow
+        eventually(lambda: all(one.status()["generation"].rpartition(".")[0] > epochs[0] for one in servers))
+        assert {files(server, 0) for server in servers} == {before}
     finally:
         postgres.remove()
 

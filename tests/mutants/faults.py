@@ -957,14 +957,14 @@ FAULTS += tuple(
             f"{_CORE}/node/watched_node.py",
             "        if refused is not None:\n            if identifier",
             "        if False:\n            if identifier",
-            "tests/core/node/test_turn.py",
+            "tests/core/node/watch/test_turn.py",
         ),
         (
             "a question does not name what the node has seen",
             f"{_CORE}/node/watched_node.py",
             "        self._newest = max(self._newest, news.version)\n",
             "",
-            "tests/core/node/test_watch.py::test_a_question_names_the_newest_generation_that_the_node_has_seen_also_one_that_it_could_not_install",
+            "tests/core/node/watch/test_node_watch.py::test_a_question_names_the_newest_generation_that_the_node_has_seen_also_one_that_it_could_not_install",
         ),
     )
 )
@@ -991,7 +991,7 @@ FAULTS += (
                 "                    pass\n",
             ),
         ),
-        ("tests/core/node/test_turn.py",),
+        ("tests/core/node/watch/test_turn.py",),
     ),
     Fault(
         "rollout: a server answers from before what a node has seen",
