@@ -954,14 +954,14 @@ FAULTS += tuple(
         ),
         (
             "a failure is followed by applied for the old files",
-            f"{_CORE}/node/watched_node.py",
+            f"{_CORE}/node/watch/watched_node.py",
             "        if refused is not None:\n            if identifier",
             "        if False:\n            if identifier",
             "tests/core/node/watch/test_turn.py",
         ),
         (
             "a question does not name what the node has seen",
-            f"{_CORE}/node/watched_node.py",
+            f"{_CORE}/node/watch/watched_node.py",
             "        self._newest = max(self._newest, news.version)\n",
             "",
             "tests/core/node/watch/test_node_watch.py::test_a_question_names_the_newest_generation_that_the_node_has_seen_also_one_that_it_could_not_install",
@@ -986,7 +986,7 @@ FAULTS += (
         "rollout: what is given once more and fails as before is not reported",
         (
             Edit(
-                f"{_CORE}/node/watched_node.py",
+                f"{_CORE}/node/watch/watched_node.py",
                 "                    self._acknowledger.forget(repeat=self._acknowledger.repeat)\n",
                 "                    pass\n",
             ),
