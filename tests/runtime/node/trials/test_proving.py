@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from tests.core.node.test_watch import until
-
 from cfgsync_core import Fetched
 from cfgsync_runtime.node.trials.health import Health
 from cfgsync_runtime.node.trials.proving import Proving
 from cfgsync_runtime.node.trials.trials import Trials
+from tests.core.node.watch.test_node_watch import until
 
 from .test_start import NEW, Machine, fetched
 
