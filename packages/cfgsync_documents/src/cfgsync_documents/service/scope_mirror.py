@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import msgspec
 
-from cfgsync_core import NEVER, Conflict, InvalidRequest, RevisionedStore, Version
+from cfgsync_core import NEVER, Conflict, InvalidRequest, RevisionedStore, Unavailable, Version
 from cfgsync_core.follow import BucketMirror, OtherServers
 from cfgsync_core.log_events import event
 from cfgsync_core.store import uuid7
@@ -108,8 +109,10 @@ class ScopeMirror:
             await self._mirror.catch_up()
 
     async def learn_times(self, name: DocumentName | None = None) -> None:
-        """Await this for the time of a document, or with None of all, in what is read in the same turn. Raises `Unavailable`."""
-        await self._mirror.learn_times(None if name is None else name.key)
+        """Await this for the time of a document, or with None of all, in what is read in the same turn. While the store does
+        not answer, a time stays unknown: the values are here."""
+        with suppress(Unavailable):
+            await self._mirror.learn_times(None if name is None else name.key)
 
     def get(self, name: DocumentName) -> Document | None:
         """The document, None when it is absent."""
