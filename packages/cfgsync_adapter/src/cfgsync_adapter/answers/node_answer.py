@@ -93,10 +93,13 @@ class NodeAnswers:
         return found
 
     def asking(self) -> Iterator[Asking]:
-        """The held questions of nodes that take turns, and that the current generation covers."""
+        """The held questions of nodes that take turns, that the current generation covers, and that might want a turn: in a boot
+        none of thousands does."""
         for identifier, waiter in self.held.with_turn.items():
             answer = self.now(identifier)
-            if isinstance(answer, Ready):
+            if not isinstance(answer, Ready) or waiter.turn is None:
+                continue
+            if waiter.known != answer.payload.digest or waiter.turn.mark == "refused":
                 yield Asking(identifier, answer.payload.digest, waiter.known, waiter.turn)
 
     async def hold(
