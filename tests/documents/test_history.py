@@ -176,19 +176,25 @@ class Failing(MemoryStore):
     """Its history bucket does not answer while `away`."""
 
     away = True
+    tries = 0
 
     async def commit(self, bucket, writes, expected=None):
         if bucket.startswith("history/") and self.away:
+            self.tries += 1
             raise Unavailable("the disk is gone")
         return await super().commit(bucket, writes, expected)
 
 
-async def test_a_store_that_fails_delays_the_history_and_no_write(monkeypatch):
-    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.01)
+async def test_a_store_that_fails_delays_the_history_and_no_write_and_is_said_once(monkeypatch, caplog):
+    for name in ("AGAIN_SECONDS", "TOGETHER_SECONDS"):
+        monkeypatch.setattr(module, name, 0.01)
     store = Failing()
     async with kept(store) as (documents, _):
         assert await documents.set(NAME, b"1", "ana") == 1
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(30):
+            while store.tries < 4:
+                await asyncio.sleep(0.01)
+        assert caplog.text.count("the history of lobby/production is behind") == 1
         store.away = False
         async with asyncio.timeout(30):
             while await store.get("history/lobby/production", "index/default/limits") is None:

@@ -150,10 +150,9 @@ class PostgresStore:
 
     async def _beat(self) -> None:
         beat = f"update {self._at.schema}.store set beat = beat + 1 returning move, peer, move_epoch"
-        row = await self._sessions.read(
-            lambda session: session.fetchrow("select '', '', ''" if self._read_only else beat)
-        )
-        if (move := Move(*row)).state:
+        asked = "select '', '', ''" if self._read_only else beat
+        move = Move(*await self._sessions.read(lambda session: session.fetchrow(asked)))
+        if move.state:
             raise Unavailable(": ".join(move.refusal))
         self._sessions.written_at = asyncio.get_running_loop().time()
 
@@ -172,7 +171,6 @@ class PostgresStore:
 
     async def load(self, bucket: str, version: Version, entries: Sequence[Entry]) -> None:
         check_load(bucket, version, entries)
-
         await self._operate(lambda session: load_bucket(session, self._at.schema, bucket, version, entries))
 
     async def drop(self, bucket: str) -> Version:
@@ -256,11 +254,9 @@ class PostgresStore:
         return session, decided
 
     def _take_pending(self, buckets: Container[str]) -> list[PendingCommit]:
-        taken: list[PendingCommit] = []
-        left: list[PendingCommit] = []
-        for one in self._pending:
-            (taken if one.bucket in buckets and len(taken) < MAX_GROUP else left).append(one)
-        self._pending = left
+        taken = [one for one in self._pending if one.bucket in buckets][:MAX_GROUP]
+        known = set(map(id, taken))
+        self._pending = [one for one in self._pending if id(one) not in known]
         return taken
 
     async def _looked_up(self, decided: Decided, lost: BaseException) -> list[Outcome]:
