@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cfgsync_core.text import cause, counted, error_text, plain, rfc3339, shortened
+from cfgsync_core.text import both_ends, cause, counted, error_text, plain, rfc3339, shortened
 
 
 def test_foreign_text_is_one_line_that_cannot_move_the_cursor() -> None:
@@ -49,3 +49,9 @@ def test_a_number_agrees_with_its_noun() -> None:
 
 def test_a_time_is_rfc_3339_in_utc_with_seconds() -> None:
     assert rfc3339(1_769_846_400) == "2026-01-31T08:00:00Z"
+
+
+def test_a_text_that_is_too_long_keeps_its_start_and_most_of_its_end() -> None:
+    assert both_ends("as it is", 20) == "as it is"
+    cut = both_ends("a" * 100 + "\x1b" + "z" * 100, 30)
+    assert (len(cut), cut) == (30, f"{'a' * 10} … {'z' * 17}")

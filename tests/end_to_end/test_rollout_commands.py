@@ -123,6 +123,7 @@ def test_an_operator_sees_a_halt_resumes_retries_promotes_and_reverts(place: Pla
             "generation": found["generation"],
             "left_behind": True,
             "words": "",
+            "again": False,
         }
     ]
 

@@ -18,6 +18,7 @@ from cfgsync_adapter import (
     RegistrationSnapshot,
 )
 from cfgsync_adapter.nodes.registry import Registry
+from cfgsync_artifacts import DuplicatePath
 from cfgsync_core import (
     BucketSnapshot,
     Condition,
@@ -227,7 +228,7 @@ async def test_registrations_are_applied_one_by_one_and_never_read_again() -> No
             MaterializedArtifacts.from_nodes({"a": [ArtifactFile("/x", "1")]}).with_shared(
                 [ArtifactFile("/x", "2")]
             ),
-            "duplicate artifact path `/x`",
+            "duplicate artifact path `/x`: node a has it, and a shared file, too",
         ),
         (
             MaterializedArtifacts.from_nodes({"a": [ArtifactFile("/x", "1" * 17_000_000)]}),
@@ -465,3 +466,11 @@ async def test_a_snapshot_knows_what_changed_since_the_one_before_and_compares_w
         assert gone == []
     assert again.changes_since(second) == ([], [])
     assert first.changes_since(second)[1] == ["c"]
+
+
+def test_a_path_that_one_node_has_twice_is_refused_with_the_name_of_the_node() -> None:
+    twice = [ArtifactFile("/x", "1"), ArtifactFile("/x", "2")]
+    with pytest.raises(DuplicatePath, match="`/x`: two of the files of node b have it"):
+        MaterializedArtifacts.from_nodes({"b": twice})
+    with pytest.raises(DuplicatePath, match="`/x`: two of the shared files have it"):
+        MaterializedArtifacts({}).with_shared(twice)

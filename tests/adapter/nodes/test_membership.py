@@ -376,11 +376,16 @@ async def test_a_failed_run_is_told_with_the_words_of_its_error_if_they_may_be_e
         assert (told.state, told.because) == ("failed", "b is drunk")
 
 
-async def test_who_left_with_files_is_missing_for_whoever_asks_again_in_a_frozen_fleet() -> None:
+async def test_a_node_that_left_a_frozen_fleet_has_its_files_again_only_with_the_registration_it_had() -> (
+    None
+):
     async with RegistrationConfigSource(RandomKeys(), late="freeze") as source:
         await source.register(node("a"))
         await source.register(node("b"))
-        assert isinstance(await source.resolve("b"), Ready)
+        files = await source.resolve("b")
+        assert isinstance(files, Ready)
         await source.evict("b")
-        await source.register(node("b"))
+        await source.register(node("b", ip="10.0.0.9"))
         assert isinstance(await source.resolve("b"), Missing)
+        await source.register(node("b"))
+        assert await source.resolve("b") == files

@@ -231,11 +231,19 @@ async def test_a_generation_for_nobody_is_published_with_a_warning_that_names_bo
         await source.register(node("node-1"))
         await source.resolve("node-1", wait=5)
         words = (
-            "generation 1 has files for none of the registered nodes: it names node1 and node2, and registered are"
+            "generation 1 has files for none of the registered nodes: it names node1 and node2, and registered is"
             " node-1; is a name misspelt?"
         )
         assert source.fleet(9, "").reason == words
         assert source.node("node-1").state == "no_files"
+        await source.register(node("x"))
+        await source.resolve("x", wait=5)
+        assert source.node("x").reason == (
+            "the materializer gave it no files; it gave files to node1 and node2, which are not registered; is a name"
+            " misspelt?"
+        )
+        assert "and registered are node-1 and x;" in source.fleet(9, "").reason
+        await source.evict("x")
         assert warned() == [words]
         await source.register(node("node1"))
         assert await source.resolve("node1", wait=5)

@@ -120,3 +120,8 @@ def test_the_paths_that_drifted_travel_and_are_cut_on_both_sides() -> None:
     assert (len(many), {len(path) for path in many}) == (10, {1024})
     with pytest.raises(InvalidRequest, match="drifted"):
         decode_acknowledgement(body(drifted="/a"))
+
+
+def test_of_long_words_the_end_is_kept() -> None:
+    words = "a" * MAX_REASON + " the cause"
+    assert decode_acknowledgement(body(status="failed", words=words)).words.endswith(" the cause")

@@ -700,3 +700,22 @@ def test_drifted_and_overdue_nodes_are_marked_in_the_table() -> None:
         list(node_lines([ListedNode("b", state="applied", drifted=("/x",))], Page()))[1].split()[1]
         == "applied*"
     )
+
+
+def test_waiting_for_applied_ends_at_once_when_a_frozen_generation_holds_something_back(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    why = "generation 3 is frozen; cfgsync generation rebuild takes in what has changed since: the documents"
+    held = FleetStatus(
+        registered=1, waiting=0, generation=GENERATION, reason=why, held_back=True, converged=False
+    )
+    with (
+        ScriptedServer([Says(200, msgspec.json.encode(held))]) as server,
+        ServerClient(ServerUrl.parse(server.url)) as client,
+    ):
+        assert wait_until_applied(client, 300.0, False) == 1
+        said = capsys.readouterr().err
+        assert wait_until_applied(client, 300.0, True) == 1
+    assert said.splitlines()[0] == f"not converged: {why}"
+    assert "waiting longer does not help: cfgsync generation rebuild" in said
+    assert '"status":"held_back"' in capsys.readouterr().out

@@ -191,6 +191,8 @@ class SourceParts:
         for name, registration in writes.items():
             if registration is None:
                 self.answers.held.settle(name)  # it has left
+            elif why := self.runs.held_back.why(name):
+                log.warning("no files for %s: %s", name, why, extra=event("held_back", identifier=name))
 
     def _adopted(self) -> None:
         """Another server has published a generation, or made a claim."""
@@ -217,6 +219,7 @@ class SourceParts:
             self._delivery.changed()
         self.turns.changed()
         self.answers.held.settle_all()
+        self.runs.changed()  # a revert has published
 
 
 async def _end(task: asyncio.Task[None]) -> None:

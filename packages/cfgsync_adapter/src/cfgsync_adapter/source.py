@@ -267,8 +267,11 @@ class RegistrationConfigSource:
         return self._registry.get(identifier)
 
     def given(self, identifier: str) -> Ready | None:
-        """See `NodeDetails`: what the current generation gives it, also while a newer one is being made."""
-        return self.parts.publisher.given(identifier)
+        """See `NodeDetails`: what the current generation gives it, also while a newer one is being made; nothing to a node
+        that a frozen one is held back from."""
+        return (
+            None if self.parts.runs.held_back.is_late(identifier) else self.parts.publisher.given(identifier)
+        )
 
     def is_replaced(self, identifier: str) -> bool:
         """See `NodeDetails`: in the current generation."""

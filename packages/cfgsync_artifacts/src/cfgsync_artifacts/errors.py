@@ -22,10 +22,10 @@ class InvalidArtifact(CfgsyncError, ValueError):
 
 
 class DuplicatePath(CfgsyncError, ValueError):
-    """Two files of one set have the same path; one would silently hide the other."""
+    """Two files of one set have the same path; one would silently hide the other. `where` says whose files they are."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(f"duplicate artifact path `{path}`")
+    def __init__(self, path: str, where: str = "") -> None:
+        super().__init__(f"duplicate artifact path `{path}`{where and f': {where}'}")
         self.path = path
 
 

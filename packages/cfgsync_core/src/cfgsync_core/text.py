@@ -18,6 +18,13 @@ def plain(text: str, limit: int | None = LINE_CHARACTERS) -> str:
     return shown if len(text) <= end else shown[:end] + "…"
 
 
+def both_ends(text: str, limit: int = LINE_CHARACTERS) -> str:
+    """Foreign text as `plain` has it, without its middle if it is longer: of a program's last lines the end says why."""
+    line = plain(text, None)
+    start = limit // 3
+    return line if len(line) <= limit else f"{line[:start]} … {line[start + 3 - limit :]}"
+
+
 def escaped(text: str) -> str:
     """The text with each byte that is not UTF-8, as in the name of a file, as `\\xff`."""
     if text.isascii():

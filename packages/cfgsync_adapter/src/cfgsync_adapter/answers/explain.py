@@ -37,11 +37,13 @@ class NodeReason(msgspec.Struct, frozen=True):
 
 
 class FleetReason(msgspec.Struct, frozen=True):
-    """Why no generation covers all registrations; `""` when one does. `is_pending`: a run is under way or due."""
+    """Why no generation covers all registrations; `""` when one does. `is_pending`: a run is under way or due.
+    `is_held_back`: the generation is frozen, and something has changed since."""
 
     sentence: str
     conditions: tuple[Condition, ...] = ()
     is_pending: bool = False
+    is_held_back: bool = False
 
 
 def fleet(runs: Runner, registered: int, when: WhenSeen) -> FleetReason:
@@ -55,6 +57,9 @@ def fleet(runs: Runner, registered: int, when: WhenSeen) -> FleetReason:
         if not runs.expected:
             return FleetReason(nobody)
         return FleetReason(f"{nobody}; {_condition(expected, when)}", (expected,))
+    if runs.is_frozen:
+        held_back = runs.held_back.in_fleet(runs.source)
+        return FleetReason(held_back, is_held_back=bool(held_back))
     verdict = runs.verdict
     if verdict is not None:
         outcome = verdict.outcome
@@ -64,21 +69,7 @@ def fleet(runs: Runner, registered: int, when: WhenSeen) -> FleetReason:
             return FleetReason(plain(str(outcome)))
         if verdict.source.covers(runs.source):
             return FleetReason("")
-        if runs.reverts:
-            return FleetReason(reverted(runs))
-        if runs.is_frozen:
-            return FleetReason(f"generation {outcome.number} is frozen; nodes that came later are refused")
     return FleetReason(PENDING, is_pending=True)
-
-
-def reverted(runs: Runner) -> str:
-    """Why a node that the generation of a revert does not cover gets nothing; `""` when no revert is active."""
-    if not runs.reverts:
-        return ""
-    return (
-        f"the fleet was taken back to generation {runs.reverts}, which does not hold every node as it is registered now;"
-        " cfgsync generation rebuild ends the revert"
-    )
 
 
 def for_nobody(current: Generation | None, registered: Collection[str]) -> str:
@@ -87,7 +78,8 @@ def for_nobody(current: Generation | None, registered: Collection[str]) -> str:
         return ""
     return (
         f"generation {current.number} has files for none of the registered nodes: it names"
-        f" {_first_of(current.nodes) or 'no node'}, and registered are {_first_of(registered)}; is a name misspelt?"
+        f" {_first_of(current.nodes) or 'no node'}, and registered {_are(registered)} {_first_of(registered)};"
+        " is a name misspelt?"
     )
 
 
@@ -104,16 +96,24 @@ def strangers(nodes: Collection[str], registered: Collection[str]) -> str:
     if not without:
         return ""
     return (
-        f"files for {_first_of(unknown)}, which is not registered, and none for {_first_of(without)};"
+        f"files for {_first_of(unknown)}, which {_are(unknown)} not registered, and none for {_first_of(without)};"
         " is a name misspelt?"
     )
 
 
 def misspelt(identifier: str, current: Generation, registered: Collection[str]) -> str:
-    """A note on a node without files when a similar name, which is not registered, has some; `""` otherwise."""
+    """A note on a node without files when a similar name, which is not registered, has some, or only such names have;
+    `""` otherwise."""
     unknown = islice((name for name in current.nodes if name not in registered), MAX_COMPARED)
     similar = get_close_matches(identifier, unknown, n=1)
-    return f"it gave files to {similar[0]}, which is not registered; is a name misspelt?" if similar else ""
+    names = similar or ([] if any(name in registered for name in current.nodes) else current.nodes)
+    if not names:
+        return ""
+    return f"it gave files to {_first_of(names)}, which {_are(names)} not registered; is a name misspelt?"
+
+
+def _are(names: Collection[str]) -> str:
+    return "is" if len(names) == 1 else "are"
 
 
 def _first_of(names: Collection[str]) -> str:
@@ -147,10 +147,12 @@ def _listed(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def decided(answer: Resolution | None, runs: Runner) -> Resolution | CfgsyncError | None:
+def decided(
+    answer: Resolution | None, runs: Runner, identifier: str = ""
+) -> Resolution | CfgsyncError | None:
     """What a node would be answered now. `answer` None: the newest run decides it; None while it is under way."""
     if answer is None and runs.reverts:
-        return NotReady(reverted(runs))
+        return NotReady(runs.held_back.why(identifier))
     outcome = None if runs.verdict is None else runs.verdict.outcome
     return outcome if answer is None and not isinstance(outcome, Generation) else answer
 
@@ -168,7 +170,7 @@ def node(
     `served` the last generation that it was sent, `applied` the newest one that it is known to have."""
     if isinstance(answer, Ready):
         return _with_files(answer, served, last, applied)
-    now = decided(answer, runs)
+    now = decided(answer, runs, identifier)
     state = node_state(now)
     match now:
         case NotReady(registered=False):
@@ -216,9 +218,10 @@ def _with_files(answer: Ready, served: str | None, last: Acknowledged, applied: 
     return NodeReason(state, sentence if applied is None else f"{sentence}; {before}")
 
 
-def replaced(is_wanted: bool, is_served: bool, runs: Runner) -> str:
-    """The state of a node's replacement; `""` when it has no replacement and its generation had none."""
-    if is_served and is_wanted and runs.verdict is not None and runs.verdict.source.covers(runs.source):
+def replaced(is_wanted: bool, is_served: bool, is_newest: bool, runs: Runner) -> str:
+    """The state of a node's replacement; `""` when it has no replacement and its generation had none. `is_newest`: the
+    generation was made with the replacements of now."""
+    if is_served and is_wanted and is_newest:
         return "its own files are an operator's (cfgsync node replace)"
     if not is_served and not is_wanted:
         return ""

@@ -1,7 +1,7 @@
 """What `POST /node` answers, in six cases, and how long a request is held for it.
 
-1. The node is not registered: at once. 2. The current generation covers its registration: its files, or `Missing`.
-3. The generation is frozen and does not cover it: `Missing`. 4. Otherwise the request is held for a run that covers all
+1. The node is not registered: at once. 2. The current generation covers its registration, or an equal one: its files, or
+`Missing`. 3. The generation is frozen and does not cover it: `Missing`. 4. Otherwise the request is held for a run that covers all
 earlier registrations. 5. That run failed: its error. 6. It was not ready: its reason, at the end of the wait.
 """
 
@@ -47,9 +47,10 @@ class NodeAnswers:
         current = self._publisher.current
         if current is not None:
             covered, payload = current.source.registrations, current.nodes.get(identifier)
-            if revision <= covered.revision and self._is_held(covered, payload is not None):
+            is_covered = revision <= covered.revision and self._is_held(covered, payload is not None)
+            if is_covered or self._runs.held_back.has(identifier):
                 return Missing() if payload is None else Ready(payload, current.text)
-        return self.uncovered()
+        return self.uncovered() and Missing(self._runs.held_back.why(identifier))
 
     def _is_held(self, covered: Version, is_named: bool) -> bool:
         """Whether the registrations here are those of `covered`, and later ones. After a new epoch, generation and registrations
@@ -61,12 +62,8 @@ class NodeAnswers:
 
     def uncovered(self) -> Missing | None:
         """Case 3, or None for case 4: the same for all nodes that the current generation does not cover."""
-        current = self._publisher.current
-        if self._runs.reverts:
-            return None  # case 6
-        if current is not None and self._runs.is_frozen:
-            return Missing(f"generation {current.number} is frozen")
-        return None
+        is_refused = self._runs.is_frozen and not self._runs.reverts  # those of a revert wait: case 6
+        return Missing() if is_refused else None
 
     def for_named(
         self, identifier: str, ready: Ready, known: str | None, turn: Turn | None, starts: bool
@@ -122,8 +119,9 @@ class NodeAnswers:
         if answer is not None:
             return answer
         runs = self._runs
-        if reverted := explain.reverted(runs):
-            return NotReady(reverted, retry_after=0.0 if waiter.wait > 0 else 1.0) if wait_is_over else None
+        if runs.reverts:
+            why, again = runs.held_back.why(waiter.identifier), 0.0 if waiter.wait > 0 else 1.0
+            return NotReady(why, retry_after=again) if wait_is_over else None
         verdict = runs.verdict
         covers = (
             verdict is not None

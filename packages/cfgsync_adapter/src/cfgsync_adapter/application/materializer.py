@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
-from cfgsync_artifacts import ArtifactFile, ArtifactSet, InvalidArtifact
+from cfgsync_artifacts import ArtifactFile, ArtifactSet, DuplicatePath, InvalidArtifact
 from cfgsync_core import DocumentsSnapshot, NotReady
 from cfgsync_core.text import counted
 
@@ -62,7 +62,7 @@ class MaterializedArtifacts:
             _refuse_no_identifier(identifier)
             if identifier in made:
                 raise InvalidArtifact(identifier, "this node is given twice")
-            made[identifier] = _set_of(files, f"node {identifier}")
+            made[identifier] = _set_of(files, f"the files of node {identifier}")
         return cls(made)
 
     def with_shared(self, shared: ArtifactSet | Iterable[ArtifactFile]) -> MaterializedArtifacts:
@@ -115,7 +115,10 @@ def _set_of(files: ArtifactSet | Iterable[ArtifactFile], whose: str) -> Artifact
         return files
     if isinstance(files, str | bytes | Mapping | ArtifactFile) or not isinstance(files, Iterable):
         raise TypeError(f"{whose}: expected a list of ArtifactFile, got {type_of(files)}")
-    return ArtifactSet(files)
+    try:
+        return ArtifactSet(files)
+    except DuplicatePath as error:
+        raise DuplicatePath(error.path, f"two of {whose} have it") from None
 
 
 def _refuse_no_identifier(identifier: object) -> None:

@@ -44,7 +44,7 @@ class Deliverable:
         if paths not in self._legal:
             for file in own:
                 if file.path in self._shared:
-                    raise DuplicatePath(file.path)
+                    raise DuplicatePath(file.path, f"node {identifier} has it, and a shared file, too")
             legal_places(paths)
             self._legal.add(paths)
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Mapping
 
 from cfgsync_core.log_events import event
-from cfgsync_core.text import counted, plain
+from cfgsync_core.text import both_ends, counted
 
 from .words import Failed, Record
 
@@ -43,7 +43,7 @@ def failures(failed: Mapping[str, Failed], *, with_words: bool = False) -> str:
 
     def why(one: Failed) -> str:
         last = f"; its last lines: {one.words}" if with_words and one.words else ""
-        return plain(one.reason + last, 300)
+        return both_ends(one.reason + last, 300)
 
     words = [f"{name} failed: {why(one)}" for name, one in list(failed.items())[:NAMED]]
     if more := len(failed) - NAMED:

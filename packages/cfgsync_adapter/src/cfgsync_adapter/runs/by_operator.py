@@ -65,7 +65,7 @@ class OperatorVerbs:
         shared = paths_of(b"" if current is None else shared_part(current.nodes))
         for file in files:
             if file.path in shared:
-                raise DuplicatePath(file.path)
+                raise DuplicatePath(file.path, "a shared file has it")
         version = await self._replacements.put(identifier, files)
         self._runs.changed()
         return version

@@ -17,12 +17,14 @@ from cfgsync_core import NEVER, CfgsyncError, MaterializationFailed, NotReady, U
 
 from ..application.documents_feed import DocumentsFeed
 from ..application.failure import failed, raised_at
+from ..application.snapshot import RegistrationSnapshot
 from ..generations.generation import Generation, Source
 from ..generations.publisher import Publisher
 from ..generations.replacements import Replacements, overlay
 from ..generations.shrink_guard import ShrinkGuard, ShrinkRefused
 from ..nodes.registry import Registry
 from .decider import Decider
+from .held_back import HeldBack
 from .run_log import RunLog
 
 SPACING, PROCESSOR_SHARE, LONGEST_SPACING = 0.1, 20.0, 1.0
@@ -80,6 +82,8 @@ class Runner:
         """The nodes that the materializer waits for; () when it does not say."""
         self.count = 0
         self.tally = RunLog()
+        self.held_back = HeldBack(registry, publisher, lambda: self.is_frozen)
+        self._snapshot = RegistrationSnapshot()  # of the last run of a fleet that freezes
         self.verdict: Verdict | None = None
         self._finished = asyncio.Event()
 
@@ -119,6 +123,7 @@ class Runner:
             self.tally.generation = current.text
             if current.source.covers(self.source):
                 self.verdict = Verdict(current.source, current)
+        self.held_back.recall(self._snapshot)
         self._is_started = True
         return asyncio.create_task(self._run_for_ever(), name="cfgsync-runs")
 
@@ -170,6 +175,10 @@ class Runner:
                         await self._wake.wait()
                 continue
             self._last_start = self._clock()
+            if (current := self._publisher.current) is not None:
+                self.tally.generation = (
+                    current.text
+                )  # also one that a revert, or another server, has published
             verdict = await self._run()
             self._last_end = self._clock()
             outcome = None if verdict is None else verdict.outcome
@@ -185,6 +194,8 @@ class Runner:
             await self._publisher.continued(self.source)
         except Unavailable:
             return False
+        self.held_back.recall(self._snapshot)
+        await self.held_back.keep()
         return True
 
     def _decide(self, verdict: Verdict) -> None:
@@ -211,6 +222,8 @@ class Runner:
         try:
             await self._decider.ready()
             snapshot = self._registry.snapshot()
+            if self._freezes:
+                self._snapshot = snapshot
             source, replaced = self.source, self._replacements.by_node()  # in one step with the snapshot
             documents = None if self._documents is None else self._documents.current
             async with asyncio.timeout(self._run_timeout) as deadline:

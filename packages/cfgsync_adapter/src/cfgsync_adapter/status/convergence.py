@@ -19,6 +19,7 @@ from ..generations.publisher import Publisher
 from ..nodes.acknowledgements import Acknowledgements
 from ..nodes.last_seen import LastSeen
 from ..nodes.registry import Registry
+from ..runs.held_back import HeldBack
 
 NAMED = 20
 """How many of the nodes that are behind are named."""
@@ -42,12 +43,18 @@ class Convergence:
     """The progress of one fleet towards its current generation."""
 
     def __init__(
-        self, registry: Registry, generations: Publisher, acknowledgements: Acknowledgements, seen: LastSeen
+        self,
+        registry: Registry,
+        generations: Publisher,
+        acknowledgements: Acknowledgements,
+        seen: LastSeen,
+        held_back: HeldBack,
     ) -> None:
         self._registry = registry
         self._generations = generations
         self._acknowledgements = acknowledgements
         self._seen = seen
+        self._held_back = held_back
         self._counted: FleetProgress | None = None
         self._counted_at: object = None
         self.served = 0
@@ -70,12 +77,14 @@ class Convergence:
         whose registration the current generation does not cover."""
         current = self._generations.current
         published = None if current is None else (current.text, current.source)
-        at = (published, wanted, late, self._acknowledgements.changes, self.served)
+        made_from = self._held_back.made_from
+        at = (published, wanted, late, self._acknowledgements.changes, self.served, made_from)
         if self._counted is None or self._counted_at != at:
             self._counted, self._counted_at = self._count(wanted, late), at
         return self._counted
 
     def _count(self, wanted: Source, late: State) -> FleetProgress:
+        made_from = self._held_back.made_from
         registry, of, seen = self._registry, self._acknowledgements.of, self._seen.of
         current = self._generations.current
         text = "" if current is None else current.text
@@ -89,7 +98,8 @@ class Convergence:
         for identifier in registry.identifiers():
             revision = registry.revision_of(identifier)
             is_behind = True
-            if current is None or revision is None or revision > covered:
+            is_late = revision is None or (revision > covered and not self._held_back.has(identifier))
+            if current is None or is_late:
                 state = late
             elif (payload := current.nodes.get(identifier)) is None:
                 state, is_behind = _NO_FILES, False
@@ -107,6 +117,8 @@ class Convergence:
                 names.append(identifier)
         counts = Counter(states)
         is_covered = covered >= 0 and current is not None and current.source.covers(wanted)
+        if made_from is not None:
+            is_covered = not self._held_back.in_fleet(wanted)
         return FleetProgress(
             {state: counts[state] for state in NODE_STATES},
             behind,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from cfgsync_core import CfgsyncError, Condition, FleetStatus, NodeStatus
+from cfgsync_core import NEVER, CfgsyncError, Condition, FleetStatus, NodeStatus
 from cfgsync_core.text import counted, plain
 from cfgsync_core.wire import (
     MAX_NAMES,
@@ -64,7 +64,7 @@ class StatusReader:
         self._seen = seen
         self._membership = membership
         self._delivery = delivery
-        self._convergence = Convergence(registry, publisher, acknowledgements, seen)
+        self._convergence = Convergence(registry, publisher, acknowledgements, seen, runs.held_back)
         self._rollout = RolloutProgress(turns, publisher, acknowledgements)
         self.remembered = 0
 
@@ -80,13 +80,16 @@ class StatusReader:
             state=fleet_state(
                 registered,
                 is_covered=progress.is_covered,
-                has_failed=runs.verdict is not None and isinstance(runs.verdict.outcome, CfgsyncError),
+                has_failed=not runs.is_frozen
+                and runs.verdict is not None
+                and isinstance(runs.verdict.outcome, CfgsyncError),
                 behind=progress.behind,
             ),
             revision=self._registry.version.revision,
             registered=registered,
             waiting=len(self._answers.held),
             pending=why.is_pending,
+            held_back=why.is_held_back,
             reason=why.sentence
             or explain.for_nobody(current, self._registry.entries)
             or ("" if self._delivery is None else plain(self._delivery.failure)),
@@ -127,12 +130,14 @@ class StatusReader:
         node, conditions = self._node(identifier)
         current = self._publisher.current
         replaced = current is not None and identifier in current.replaced
-        note = explain.replaced(identifier in self._replacements, replaced, self._runs)
+        made = None if current is None else current.source.replacements
+        is_newest = (made or NEVER) >= (self._runs.source.replacements or NEVER)
+        note = explain.replaced(identifier in self._replacements, replaced, is_newest, self._runs)
         if not note and node.state == "no_files" and current is not None:
             note = explain.misspelt(identifier, current, self._registry.entries)
         if current is not None and current.source.documents is not None:
-            made = f"generation {current.number} from {summarize(current).made_from}"
-            note = f"{note}; {made}" if note else made
+            words = f"generation {current.number} from {summarize(current).made_from}"
+            note = f"{note}; {words}" if note else words
         reason = f"{node.reason}; {note}" if note else node.reason
         missing = self._missing(conditions)
         return msgspec.structs.replace(node, reason=reason, conditions=conditions, missing=missing)

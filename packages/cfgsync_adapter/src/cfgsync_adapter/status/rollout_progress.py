@@ -151,6 +151,7 @@ def _failed(words: Words) -> Iterator[FailedNode]:
                 str(one.generation),
                 is_behind,
                 plain(one.words, MAX_REASON),
+                one.again,
             )
 
 

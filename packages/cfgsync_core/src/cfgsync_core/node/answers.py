@@ -194,6 +194,8 @@ def _error(answer: ReceivedAnswer, identifier: str) -> Meaning:
     if status == 404 and body.code == "missing_config":
         reason = f" ({plain(body.reason)})" if isinstance(body.reason, str) and body.reason else ""
         hint = "check the identifier: the server has files, but none for it; `cfgsync status` lists the nodes that get some"
+        if reason:  # it is known by the server, whose reason says how to go on
+            hint = f"the server says what to do, in brackets; so does `cfgsync status {identifier}`"
         return MissingForGood(plain(body.message) + reason, hint)
     if status in (401, 403, 409):
         hint = (

@@ -139,6 +139,6 @@ def _check_generation(text: str) -> None:
 def _within_limits(given: Acknowledgement) -> Acknowledgement:
     # as Unicode: all may name a file whose name is not UTF-8
     reason = None if given.reason is None else as_unicode(given.reason[:MAX_REASON]) or None
-    words = None if given.words is None else as_unicode(given.words[:MAX_REASON]) or None
+    words = None if given.words is None else as_unicode(given.words[-MAX_REASON:]) or None
     drifted = tuple(as_unicode(path[:MAX_PATH]) for path in given.drifted[:MAX_DRIFTED])
     return msgspec.structs.replace(given, reason=reason, drifted=drifted, words=words)

@@ -20,13 +20,15 @@ _RolloutStateText: TypeAlias = Annotated[
 
 class FailedNode(msgspec.Struct, frozen=True):
     """A node that failed on `generation` and is not through yet, and why. `left_behind`: an operator resumed the rollout
-    without it. `words` are the last lines of its program, for operators and readers with a token only."""
+    without it. `again`: an operator lets it try the same files again, and it has not asked yet. `words` are the last lines
+    of its program, for operators and readers with a token only."""
 
     identifier: str
     reason: str
     generation: str
     left_behind: bool = False
     words: str = ""
+    again: bool = False
 
 
 class RolloutStatus(msgspec.Struct, frozen=True, kw_only=True, rename={"before": "from"}):
@@ -56,11 +58,13 @@ class RolloutStatus(msgspec.Struct, frozen=True, kw_only=True, rename={"before":
 
     @property
     def is_stuck(self) -> bool:
-        """It is halted, and not because of an earlier generation that this one may heal: an operator must decide."""
+        """It is halted, no node is about to try again, and not because of an earlier generation that this one may heal: an
+        operator must decide."""
         failed = [one for one in self.failed if not one.left_behind]
         return (
             self.state == "halted"
             and not self.in_transition
+            and not any(one.again for one in self.failed)
             and (not failed or any(one.generation == self.generation for one in failed))
         )
 

@@ -160,7 +160,7 @@ def diff(
 
 
 @app.command("renew", hidden=True)
-@app.command(short_help="Run the materializer again: one new generation.")
+@app.command(short_help="Run the materializer again for all nodes.")
 @asking_a_server
 def rebuild(
     accept: Annotated[
@@ -175,9 +175,11 @@ def rebuild(
     server: AskedServer = DEFAULT_SERVER,
     json: AsJson = False,
 ) -> None:
-    """Run the materializer again, and make one new generation of every node; equal files keep the number.
+    """Run the materializer again for all nodes. If a file differs, this makes a new generation; if none does, the
+    generation keeps its number.
 
-    A frozen fleet (serve --late freeze) takes in the nodes that came later. cfgsync generation renew is its older name.
+    A frozen fleet (serve --late freeze, or after cfgsync rollout revert) takes in what has changed since: nodes, their
+    registrations, documents, replaced files. cfgsync generation renew is the older name of this command.
 
     \b
     Examples:

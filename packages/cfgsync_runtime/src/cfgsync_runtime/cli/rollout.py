@@ -42,7 +42,8 @@ def group() -> None:
 @asking_a_server
 def status(
     watch: Annotated[
-        bool, typer.Option("--watch", help="Show it again whenever it changes, until all nodes have it.")
+        bool,
+        typer.Option("--watch", help="Show it whenever it changes, until all nodes have it or it halts."),
     ] = False,
     server: AskedServer = DEFAULT_SERVER,
     json: AsJson = False,
@@ -55,8 +56,9 @@ def status(
       cfgsync rollout status
       cfgsync rollout status --watch
 
-    The state is idle (all nodes have it), rolling, canary, paused or halted. Exit codes: 0 shown, 1 halted, 5 refused, 7 no
-    answer, 130 after Ctrl-C.
+    The state is idle (all nodes have it), rolling, canary, paused or halted. With --watch it ends when all nodes have it, or
+    at a halt, and not while a node is in transition or about to try again after cfgsync rollout retry. Exit codes: 0
+    shown, 1 halted, 5 refused, 7 no answer, 130 after Ctrl-C.
     """
     last = ""
     with StatusClient(server, as_operator=True) as client:
@@ -67,7 +69,7 @@ def status(
             if shown != last:
                 print(shown, flush=True)
                 last = shown
-            if not watch or found.state in ("idle", "halted"):
+            if not watch or found.state == "idle" or found.is_stuck:
                 raise typer.Exit(int(found.state == "halted"))
             time.sleep(EVERY)
 
@@ -115,7 +117,8 @@ def revert(
     """Go back to the files of the last generation that all nodes came through, or to those of generation N, as a new
     generation. Nodes that never left them are not restarted.
 
-    The fleet is frozen then: cfgsync generation rebuild, or another --revision of the server, ends that.
+    The fleet is frozen then, and changed registrations and documents wait: cfgsync generation rebuild, or another
+    --revision of the server, ends that.
 
     \b
     Examples:
@@ -150,7 +153,7 @@ def _lines(found: RolloutStatus, *, is_used: bool) -> list[str]:
         behind = " (left behind)" if one.left_behind else ""
         last = f"; its last lines: {one.words}" if one.words else ""
         lines += wrapped(
-            f"failed{behind}: {plain(one.identifier)}: {plain(one.reason + last, REASON)}", page, "red"
+            f"failed{behind}: {plain(one.identifier)}: {plain(one.reason + last, 3 * REASON)}", page, "red"
         )
     return lines
 

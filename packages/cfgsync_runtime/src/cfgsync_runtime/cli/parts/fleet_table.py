@@ -14,7 +14,7 @@ from typing import Final, NamedTuple, TextIO
 from msgspec import UNSET
 
 from cfgsync_core import FleetStatus, NodeStatus
-from cfgsync_core.text import counted, plain
+from cfgsync_core.text import both_ends, counted, plain
 from cfgsync_core.wire import (
     FLEET_COLOURS,
     NODE_STATES,
@@ -33,6 +33,8 @@ _LEAST_NODE: Final = 22
 _NAMED: Final = 8
 """How many of the nodes that promised to keep in touch are named under the table."""
 _BEHIND: Final = 3
+SHOWN: Final = 2_000
+"""Characters of a reason, which may quote the last lines of a program."""
 """How many of the nodes that are behind are named."""
 _MISSING: Final = 60
 """How many missing nodes are named, where the reason names only the first of them."""
@@ -107,7 +109,7 @@ def summary(fleet: FleetStatus, page: Page) -> Iterator[str]:
     if fleet.rollout and (fleet.rollout.state != "idle" or fleet.rollout.failed):
         bad = fleet.rollout.state == "halted"
         yield from wrapped(
-            f"rollout of {plain(fleet.rollout.sentence, 600)}", page, "red" if bad else "yellow"
+            f"rollout of {plain(fleet.rollout.sentence, SHOWN)}", page, "red" if bad else "yellow"
         )
     if fleet.drifted:
         yield from wrapped(f"* changed on the node's disk: {drifted(fleet)}", page, "yellow")
@@ -146,7 +148,7 @@ def _counts(fleet: FleetStatus) -> str:
 
 def _behind(fleet: FleetStatus) -> str:
     """The first of the nodes that are behind, each with its reason."""
-    named = [f"{plain(node.identifier)} ({plain(node.reason)})" for node in fleet.behind[:_BEHIND]]
+    named = [f"{plain(node.identifier)} ({both_ends(node.reason)})" for node in fleet.behind[:_BEHIND]]
     more = max(fleet.behind_count, len(fleet.behind)) - len(named)
     return ", ".join(named) + (f" and {more} more" if more else "")
 
@@ -196,9 +198,9 @@ def one(node: NodeStatus, page: Page) -> Iterator[str]:
         times = "once" if node.rebound == 1 else f"{node.rebound} times"
         yield from wrapped(f"another secret took this name {times}: do two nodes use it?", page, "red")
     if node.last_failure:
-        yield from wrapped(f"last failure: {plain(node.last_failure)}", page, "red")
+        yield from wrapped(f"last failure: {both_ends(node.last_failure, SHOWN)}", page, "red")
     if node.reason:
-        yield from wrapped(f"why: {plain(node.reason)}", page)
+        yield from wrapped(f"why: {both_ends(node.reason, SHOWN)}", page)
 
 
 def _seen(node: NodeStatus) -> str:

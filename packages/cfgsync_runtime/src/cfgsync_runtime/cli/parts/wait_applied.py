@@ -9,10 +9,10 @@ from typing import Final, Literal
 import msgspec
 
 from cfgsync_core import FleetStatus, Version
-from cfgsync_core.text import counted, plain
+from cfgsync_core.text import both_ends, counted, plain
 from cfgsync_core.wire import NodeBehind, NodeDrift
 
-from .fleet_table import drifted, is_static, number
+from .fleet_table import SHOWN, drifted, is_static, number
 from .messages import NoAnswer, WaitingLine, fail
 from .server_client import NOT_OURS, ServerClient
 
@@ -20,7 +20,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 1.0
 NAMED: Final = 5
 
 
-Status = Literal["converged", "behind", "halted", "reverted", "unreachable", "refused"]
+Status = Literal["converged", "behind", "halted", "reverted", "held_back", "unreachable", "refused"]
 
 
 class Waited(msgspec.Struct, frozen=True):
@@ -46,7 +46,7 @@ def wait_until_applied(
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
     """Ask until the fleet has converged (0), or `timeout` seconds are over: 1, 7 when the last try had no answer. 1, too, when
-    the generation that is waited for is taken back."""
+    the generation that is waited for is taken back, and when a frozen one was made without what has changed since."""
     until, pause, waiting = clock() + timeout, FIRST_PAUSE, WaitingLine()
     shown = taken_back = ""
     newest: str | None = None
@@ -57,7 +57,9 @@ def wait_until_applied(
                 newest, taken_back = _followed(newest, last)
             left = until - clock()
             over = left <= 0 or (isinstance(last, NoAnswer) and not last.again)
-            if (isinstance(last, FleetStatus) and (last.converged or taken_back or _is_stuck(last))) or over:
+            if over or (
+                isinstance(last, FleetStatus) and (last.converged or taken_back or _is_for_good(last))
+            ):
                 break
             why = _why(last)
             if not as_json and why != shown:
@@ -86,6 +88,11 @@ def _followed(newest: str | None, fleet: FleetStatus) -> tuple[str | None, str]:
 def _is_stuck(fleet: FleetStatus) -> bool:
     """The rollout is halted, and waiting longer changes nothing."""
     return fleet.rollout is not msgspec.UNSET and fleet.rollout.is_stuck
+
+
+def _is_for_good(fleet: FleetStatus) -> bool:
+    """Waiting longer changes nothing."""
+    return fleet.held_back or _is_stuck(fleet)
 
 
 def _fleet(client: ServerClient) -> FleetStatus | NoAnswer:
@@ -126,10 +133,12 @@ def _message(fleet: FleetStatus, timeout: float) -> str:
         changed = f"; changed on the node's disk: {drifted(fleet)}" if fleet.drifted else ""
         return f"{counted(fleet.applied, 'node')} {_have(fleet.applied)} applied {what}{left_out}{changed}"
     if fleet.rollout and _is_stuck(fleet):
-        return f"the rollout of {plain(fleet.rollout.sentence, 600)}"
+        return f"the rollout of {plain(fleet.rollout.sentence, SHOWN)}"
+    if fleet.held_back:
+        return f"not converged: {plain(fleet.reason)}"
     if (fleet.generation is None and not is_static(fleet)) or not fleet.behind_count:
         return f"not converged within {timeout:g} s: {_why(fleet)}"
-    named = [f"{plain(node.identifier)} ({plain(node.reason)})" for node in fleet.behind[:NAMED]]
+    named = [f"{plain(node.identifier)} ({both_ends(node.reason)})" for node in fleet.behind[:NAMED]]
     if more := fleet.behind_count - len(named):
         named.append(f"{more} more")
     return (
@@ -152,6 +161,8 @@ def _end(last: FleetStatus | NoAnswer, timeout: float, as_json: bool, taken_back
         hint = last.hint
     else:
         status: Status = "converged" if last.converged else "halted" if _is_stuck(last) else "behind"
+        if status == "behind" and last.held_back:
+            status = "held_back"
         if taken_back:
             status = "reverted"
         waited = Waited(
@@ -169,6 +180,8 @@ def _end(last: FleetStatus | NoAnswer, timeout: float, as_json: bool, taken_back
             hint = "cfgsync generation list shows it; the server's log says which nodes failed"
         elif waited.status == "halted":
             hint = "cfgsync rollout status shows it; then cfgsync rollout retry, resume or revert"
+        elif waited.status == "held_back":
+            hint = "waiting longer does not help: cfgsync generation rebuild, or put back what has changed"
         elif last.behind:
             hint = (
                 f"look at a node (cfgsync status {plain(last.behind[0].identifier)}), or wait longer (--timeout);"
