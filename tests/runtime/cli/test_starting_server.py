@@ -6,7 +6,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,7 +36,7 @@ def port() -> int:
 
 
 @pytest.fixture
-def tries(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, Callable[[], object]]]:
+def tries(monkeypatch: pytest.MonkeyPatch) -> dict[int, Callable[[], object]]:
     """What happens before a try, by its number: the client's pauses are counted, and take no time."""
     planned: dict[int, Callable[[], object]] = {}
     count = 0
@@ -47,7 +47,7 @@ def tries(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, Callable[[], ob
         planned.get(count, lambda: None)()
 
     monkeypatch.setattr(server_client.time, "sleep", pause)
-    yield planned
+    return planned
 
 
 class OnSocket:
@@ -105,9 +105,9 @@ def test_a_port_that_listens_before_its_socket_refuses_nobody_who_may_use_the_so
         OnSocket(places(port)[0])
         return REFUSED
 
-    with ScriptedServer(opens_its_socket, port):
-        with OperatorClient(AskedServer(ServerUrl("http", "127.0.0.1", port))) as client:
-            assert client.post("/admin/evict", b"{}").body == LIST
+    asked = AskedServer(ServerUrl("http", "127.0.0.1", port))
+    with ScriptedServer(opens_its_socket, port), OperatorClient(asked) as client:
+        assert client.post("/admin/evict", b"{}").body == LIST
 
 
 def test_a_server_that_has_answered_and_goes_is_lost_at_once(port: int) -> None:

@@ -28,6 +28,10 @@ STATUS_WITHIN: Final = 10.0
 ANSWER_WITHIN: Final = 30.0
 STARTS_WITHIN, SAID_AFTER, ASK_AGAIN = 5.0, 1.0, 0.1
 """Seconds for which a command asks again where nobody listens yet, those after which a terminal shows it, and the pause."""
+AGAIN: Final = {
+    503: "run it again in a moment",
+    507: "make room on the server, where the message says; then run it again",
+}
 NOTHING: Final[Mapping[str, str]] = {}
 NOT_OURS: Final = "is this a cfgsync server? check --server, and that the server is not an old one"
 WORDS_SHOWN: Final = 2_000
@@ -216,8 +220,8 @@ class ServerClient:
         why = message or f"status {answer.status}"
         if answer.status in (401, 403):
             return NoAnswer(5, f"{self.at} refuses: {why}", plain(refusal.hint) or self._refused_hint)
-        if answer.status == 503:
-            return NoAnswer(7, f"{self.at} is not available: {why}", "run it again in a moment", again=True)
+        if answer.status in AGAIN:
+            return NoAnswer(7, f"{self.at} is not available: {why}", AGAIN[answer.status], again=True)
         if answer.status == 426:
             return NoAnswer(7, f"{self.at}: {why}", USE_TLS)
         if answer.status == 404 and refusal.identifier is not None:  # the route is there, the node is not
