@@ -194,10 +194,10 @@ def test_a_materializer_that_does_not_return_is_what_the_hint_names():
             goes_on.wait()
             return NotReady("over")
 
-    with serving_materializer(Stuck) as server:
+    with serving_materializer(Stuck) as server, ExitStack() as stack:
+        stack.callback(goes_on.set)
         with pytest.raises(FetchFailed, match="materializing") as failed:
-            server.files("node-1", wait=2)
-        goes_on.set()
+            server.files("node-1", wait=8)
     assert failed.value.__notes__[0].startswith("the materializer has not returned yet")
 
 
