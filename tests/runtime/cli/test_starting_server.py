@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from cfgsync_runtime.cli.parts.server_client import OperatorClient, ServerClient
 from cfgsync_runtime.cli.parts.server_flags import AskedServer
 from tests.docs.blocks import free_ports
 from tests.scripted_server import Says, ScriptedServer
+from tests.terminals import Terminal
 
 LIST = b'{"generations":[]}'
 REFUSED = Says(403, b'{"code":"forbidden","message":"operators only"}')
@@ -131,3 +133,15 @@ def test_a_server_that_never_listens_is_exit_7_when_the_time_is_over(
         ServerClient(ServerUrl("http", "127.0.0.1", port)).post("/x", b"")
     assert (lost.value.code, lost.value.again) == (7, True)
     assert capsys.readouterr() == ("", ""), "off a terminal nothing is printed meanwhile"
+
+
+def test_a_terminal_shows_what_the_command_waits_for_and_is_left_as_it_was(port: int, tmp_path: Path) -> None:
+    words = [Path(sys.executable).parent / "cfgsync", "status", "--server", f"http://127.0.0.1:{port}"]
+    environment = {**os.environ, "XDG_STATE_HOME": str(tmp_path)}
+    with Terminal(words, environment=environment, cwd=tmp_path, columns=120) as terminal:
+        terminal.until(f"waiting: no answer from http://127.0.0.1:{port}: connection refused")
+        assert terminal.end() == 7
+    assert terminal.screen.text.splitlines() == [
+        f"no answer from http://127.0.0.1:{port}: connection refused",
+        "is the server running, and is --server right?",
+    ]
