@@ -41,9 +41,25 @@ def test_it_has_no_web_server_and_no_validator_and_it_fetches(of_a_node: Path, t
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
 
 
-@pytest.mark.parametrize(
-    "words", [("cfgsync", "serve", "app:Fleet"), ("cfgsync", "demo"), ("cfgsync-server", "x.yaml")]
-)
+NOT_INSTALLED = [
+    ("cfgsync", "serve", "app:Fleet"),
+    ("cfgsync", "bundle", "check", "x.yaml"),
+    ("cfgsync", "demo"),
+    ("cfgsync", "tls", "init"),
+    ("cfgsync", "tls", "show", "x.pem"),
+    ("cfgsync", "tls", "show", "https://127.0.0.1:1"),
+    ("cfgsync-server", "x.yaml"),
+]
+
+
+def test_the_pages_name_the_commands_that_a_node_lacks() -> None:
+    lacking = list(dict.fromkeys(words[1] for words in NOT_INSTALLED if words[0] == "cfgsync"))
+    for page in (PAGE, ROOT / "packages" / "cfgsync_runtime" / "README.md"):
+        named = page.read_text().partition("every command but ")[2].partition("\n")[0]
+        assert re.findall(r"`(\w+)`", named) == lacking, page
+
+
+@pytest.mark.parametrize("words", NOT_INSTALLED, ids=" ".join)
 def test_a_command_that_is_not_installed_names_the_extra_that_has_it(
     of_a_node: Path, tmp_path: Path, words: tuple[str, ...]
 ) -> None:

@@ -6,8 +6,8 @@
 - `needs=PROGRAM,PROGRAM` after the language: without them the block and the `text` after it are left out, loudly.
 - `console` is shown only: it stands below a sentence that says so (`test_pages.py`).
 
-A reader types more slowly than a server starts, so after a line that puts `cfgsync serve` into the background the next one
-comes when the server listens: otherwise a short `--wait` would be over on a busy machine.
+A reader pastes a block at once, so nothing here waits for a server that a block has put into the background: a block says
+itself what waits.
 
 The default port 4400 may be taken on this machine: commands are given another one by `CFGSYNC_SERVE_PORT` and
 `CFGSYNC_SERVER`, and wherever a page says 4400, or for other servers 4401 to 4409, it becomes one that is free.
@@ -85,10 +85,6 @@ def free_ports(count: int = 1) -> list[int]:
     return found
 
 
-_SERVING = re.compile(r"^(cfgsync(?: serve|-server) .*&(?: \w+=\$!)?)$", re.MULTILINE)
-_LISTENS = "until (exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null; do kill -0 $! || exit 1; sleep 0.05; done"
-
-
 def environment_of(home: Path, port: int) -> dict[str, str]:
     """A reader's environment, with a home of its own and `port` instead of 4400. Without PYTHONUNBUFFERED, which writes a line
     and its end one after the other, and the server's log may come between."""
@@ -109,7 +105,6 @@ def environment_of(home: Path, port: int) -> dict[str, str]:
 
 def run_shell(text: str, directory: Path, port: int, *, forks: bool = True) -> str:
     """Run a block in `directory`; what it printed. It must end with 0. `forks`: its `cfgsync` is forked (tests/shims.py)."""
-    text = _SERVING.sub(lambda match: f"{match[1]}\n{_LISTENS.format(port=port)}", text)
     home = directory.parent / f"{directory.name}-home"
     home.mkdir(exist_ok=True)
     environment = environment_of(home, port)

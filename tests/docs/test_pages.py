@@ -80,6 +80,22 @@ def test_a_block_can_be_pasted_again_since_it_waits_for_the_end_of_what_it_start
             )
 
 
+@pytest.mark.parametrize(
+    "page",
+    [*RUN, ROOT / "README.md", *ROOT.glob("examples/*/README.md")],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
+def test_what_follows_a_server_in_a_block_waits_until_it_listens(page: Path) -> None:
+    """A server takes up to 3 s on a slow machine. Commands that ask it wait 5 s; `curl` does not by itself."""
+    for block in blocks(page):
+        after = re.split(r"(?m)^cfgsync(?: serve|-server) .*&(?: \w+=\$!)?$", block.text)[1:]
+        for lines in after if block.language == "sh" and not block.title else []:
+            first = next((line for line in lines.splitlines() if re.match(r"cfgsync|curl|until", line)), "")
+            assert not first.startswith("curl") or "--retry-connrefused" in first, first
+            wait = re.search(r"fetch .*--wait (\d+)", first)
+            assert wait is None or int(wait[1]) >= 6, first
+
+
 def test_blocks_that_are_pasted_twice_into_an_interactive_shell_print_the_same(tmp_path: Path) -> None:
     """All pages were pasted in this way once; this is the one whose names and secrets are kept in between."""
     page = DOCS / "howto" / "compose.md"

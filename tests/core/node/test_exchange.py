@@ -331,6 +331,18 @@ def test_the_reason_of_a_failed_materializer_and_of_an_unready_one_is_what_is_sa
     assert unready.reason == "waiting for 3 nodes, have 1"
 
 
+def test_the_hint_fits_what_the_node_waits_for() -> None:
+    quorum = {"name": "quorum", "have": 3, "need": 5, "missing": ["node-4"]}
+    for more, hint in (
+        ({"reason": "x", "conditions": [quorum]}, "start what is missing"),
+        ({"reason": "materializing"}, "the materializer has not returned yet"),
+    ):
+        outcome = Run(registered_then(said(425, "not_ready", registered=True, **more)), wait=2).outcome
+        assert outcome.hint.startswith(hint)
+    full = said(507, "unavailable", "no space left for /srv/s.db; nothing was written")
+    assert Run(registered_then(full), wait=2).outcome.hint.startswith("make room on the server")
+
+
 def test_who_waits_is_told_how_many_are_here_and_who_is_missing() -> None:
     quorum = {"name": "quorum", "have": 3, "need": 5, "missing": ["node-4", "node-5"]}
     run = Run(registered_then(said(425, "not_ready", registered=True, conditions=[quorum])), wait=2)

@@ -5,8 +5,18 @@ import json
 
 import pytest
 
-from cfgsync_core import Conflict, Gap, MemoryHints, MemoryStore, OutcomeUnknown, Unavailable, Version
+from cfgsync_core import (
+    Conflict,
+    Gap,
+    MemoryHints,
+    MemoryStore,
+    OutcomeUnknown,
+    StoreFull,
+    Unavailable,
+    Version,
+)
 from cfgsync_core.store.notifying import NotifyingStore
+from tests.faults import BrokenStore
 
 
 class CountedHints(MemoryHints):
@@ -187,3 +197,30 @@ async def test_events_whose_commits_the_history_has_lost_are_failed():
     async with NotifyingStore(Forgetful(), MemoryHints(), RecordedEvents(), described) as store:
         await store.commit("b", {"a": b"1"})
     assert store.tally.events["failed"] == 1
+
+
+async def test_a_store_that_takes_no_commits_is_a_line_when_it_begins_and_one_when_it_ends(caplog):
+    caplog.set_level("INFO", "cfgsync")
+    broken = BrokenStore(
+        MemoryStore(), error=lambda: StoreFull("no space left for s.db; nothing was written")
+    )
+    async with NotifyingStore(broken, MemoryHints()) as store:
+        for _ in range(3):
+            with pytest.raises(StoreFull):
+                await store.commit("b", {"a": b"1"})
+        broken.mend()
+        for value in (b"1", b"2"):
+            await store.commit("b", {"a": value})
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "the store takes no commits: no space left for s.db; nothing was written"),
+        ("INFO", "the store takes commits again"),
+    ]
+
+
+async def test_a_conflict_is_no_failure_of_the_store(caplog):
+    caplog.set_level("INFO", "cfgsync")
+    async with NotifyingStore(MemoryStore(), MemoryHints()) as store:
+        await store.commit("b", {"a": b"1"})
+        with pytest.raises(Conflict):
+            await store.commit("b", {"a": b"2"}, {"a": 7})
+    assert caplog.records == []

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from cfgsync_runtime.cli.entry import main
+from cfgsync_runtime.cli.parts import server_client
 from tests.scripted_server import Cut, Heard, Says, ScriptedServer
 
 EVIL = "\x1b[2J\x1b]0;owned\x07"
@@ -110,7 +111,10 @@ def test_whatever_a_server_answers_a_refusal_is_two_lines(
 
 
 @pytest.mark.parametrize("words", ASKING.values(), ids=ASKING)
-def test_nobody_there_is_two_lines_and_exit_7(run: Run, words: list[str]) -> None:
+def test_nobody_there_is_two_lines_and_exit_7(
+    run: Run, words: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_client, "STARTS_WITHIN", 0.3)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, and nobody listens
         refused(run(*words, "--server", f"http://127.0.0.1:{taken.getsockname()[1]}"), 7)

@@ -186,6 +186,21 @@ def test_status_says_who_waits_and_why():
         assert not server.node_status("node-2").registered
 
 
+def test_a_materializer_that_does_not_return_is_what_the_hint_names():
+    goes_on = threading.Event()
+
+    class Stuck:
+        def materialize_snapshot(self, registrations):
+            goes_on.wait()
+            return NotReady("over")
+
+    with serving_materializer(Stuck) as server, ExitStack() as stack:
+        stack.callback(goes_on.set)
+        with pytest.raises(FetchFailed, match="materializing") as failed:
+            server.files("node-1", wait=8)
+    assert failed.value.__notes__[0].startswith("the materializer has not returned yet")
+
+
 @pytest.mark.parametrize("application", [Raises, RaisesLater])
 def test_what_the_materializer_raised_is_the_cause_of_the_failure(application):
     with serving_materializer(application) as server:

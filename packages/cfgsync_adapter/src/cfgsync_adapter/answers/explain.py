@@ -10,13 +10,20 @@ import msgspec
 
 from cfgsync_core import CfgsyncError, Condition, MaterializationFailed, Missing, NotReady, Ready, Resolution
 from cfgsync_core.text import plain
-from cfgsync_core.wire import MAX_NAMES, MAX_REASON, State, describe, generation_number, node_state
+from cfgsync_core.wire import (
+    MATERIALIZING,
+    MAX_NAMES,
+    MAX_REASON,
+    State,
+    describe,
+    generation_number,
+    node_state,
+)
 
 from ..generations.generation import Generation
 from ..nodes.acknowledgements import Acknowledged
 from ..runs.runner import Runner
 
-PENDING = "materializing"
 SUPERSEDED = (
     "another server has claimed with another revision; this one serves what it has and publishes nothing"
 )
@@ -69,7 +76,7 @@ def fleet(runs: Runner, registered: int, when: WhenSeen) -> FleetReason:
             return FleetReason(plain(str(outcome)))
         if verdict.source.covers(runs.source):
             return FleetReason("")
-    return FleetReason(PENDING, is_pending=True)
+    return FleetReason(MATERIALIZING, is_pending=True)
 
 
 def for_nobody(current: Generation | None, registered: Collection[str]) -> str:
@@ -185,7 +192,7 @@ def node(
         case CfgsyncError():
             cause = now.told if isinstance(now, MaterializationFailed) else str(now)
             return NodeReason(state, f"registered; {plain(str(now))}", plain(cause))
-    return NodeReason(state, SUPERSEDED if runs.superseded else f"registered; {PENDING}")
+    return NodeReason(state, SUPERSEDED if runs.superseded else f"registered; {MATERIALIZING}")
 
 
 def _with_files(answer: Ready, served: str | None, last: Acknowledged, applied: str | None) -> NodeReason:

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import msgspec
 
 from cfgsync_core import CfgsyncError, Missing, NotReady, Ready, Version
-from cfgsync_core.wire import Kept, Turn
+from cfgsync_core.wire import MATERIALIZING, Kept, Turn
 
 from ..generations.generation import Generation
 from ..generations.publisher import Publisher
@@ -134,7 +134,7 @@ class NodeAnswers:
         if verdict is None or isinstance(verdict.outcome, Generation):
             if now < waiter.last:
                 return None
-            return NotReady(explain.PENDING if not runs.superseded else explain.SUPERSEDED, retry_after=again)
+            return NotReady(MATERIALIZING if not runs.superseded else explain.SUPERSEDED, retry_after=again)
         if isinstance(verdict.outcome, CfgsyncError):
             return verdict.outcome
         if not wait_is_over:

@@ -44,6 +44,16 @@ def failed(error: BaseException) -> MaterializationFailed:
     return MaterializationFailed(sentence(error), raised_at(error), application_traceback(error))
 
 
+def overdue(error: TimeoutError, within: float) -> MaterializationFailed:
+    """The failure of a call that was cancelled at its deadline, with the place in the application if it is known."""
+    cancelled = error.__cause__
+    where = None if cancelled is None else cancelled.__cause__
+    words = f"no answer within {within:g} s"
+    if not isinstance(where, MaterializationFailed):
+        return MaterializationFailed(words)
+    return MaterializationFailed(f"{words}: {where.cause}", trace=where.trace)
+
+
 def application_traceback(error: BaseException) -> str:
     """The traceback with the application's frames only, `""` when it has no such frame: without those of cfgsync, of Python
     and of libraries, and without the exceptions in its chain that only those have seen. For the author of the application: it may

@@ -6,6 +6,7 @@ from cfgsync_artifacts import door
 
 if TYPE_CHECKING:
     from ..application.failure import application_traceback as application_traceback
+    from ..application.failure import overdue as overdue
     from ..application.failure import raised_at as raised_at
     from ..application.failure import sentence as sentence
     from .by_operator import Renewal as Renewal

@@ -46,7 +46,8 @@ class Decider(Protocol):
     async def decide(
         self, snapshot: RegistrationSnapshot, documents: DocumentsSnapshot | None = None
     ) -> Decision:
-        """Call the materializer once, with `documents` if it reads some. Raises what it raises. Is cancelled at the deadline."""
+        """Call the materializer once, with `documents` if it reads some. Raises what it raises. Is cancelled at the deadline; it
+        may then raise its `CancelledError` from a `MaterializationFailed` that says where the call was."""
 
 
 class ThreadDecider:

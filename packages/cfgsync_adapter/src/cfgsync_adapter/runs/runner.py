@@ -16,7 +16,7 @@ import msgspec
 from cfgsync_core import NEVER, CfgsyncError, MaterializationFailed, NotReady, Unavailable
 
 from ..application.documents_feed import DocumentsFeed
-from ..application.failure import failed, raised_at
+from ..application.failure import failed, overdue, raised_at
 from ..application.snapshot import RegistrationSnapshot
 from ..generations.generation import Generation, Source
 from ..generations.publisher import Publisher
@@ -250,7 +250,7 @@ class Runner:
             if isinstance(error, MaterializationFailed):
                 found = MaterializationFailed(error.cause, error.at or raised_at(error), error.trace)
             elif isinstance(error, TimeoutError) and deadline is not None and deadline.expired():
-                found = MaterializationFailed(f"no answer within {self._run_timeout:g} s")
+                found = overdue(error, self._run_timeout)
             else:
                 found = failed(error)
             exposed = self._expose_errors

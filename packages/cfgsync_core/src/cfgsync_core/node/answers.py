@@ -16,7 +16,7 @@ from ..text import plain
 from ..wire.headers import GENERATION, NEXT, SIGNATURE, VERSION, parse_digest
 from ..wire.limits import MAX_PAYLOAD_BYTES
 from ..wire.payload import decode_payload
-from ..wire.protocol import CODE, ErrorBody, NotReady, decode_error, describe
+from ..wire.protocol import CODE, MATERIALIZING, ErrorBody, NotReady, decode_error, describe
 from .history import Regression, checked_generation, refuse_contradiction
 from .outcomes import Current, Fetched, FetchFailed, MissingForGood, Outcome, Refused, Rejected, Untrusted
 from .received_answer import ReceivedAnswer, RequestContext
@@ -229,7 +229,9 @@ def _not_ready(answer: ReceivedAnswer, body: ErrorBody) -> Retry:
         register=not registered,
         retry_after=after,
         not_ready=NotReady(reason, conditions, after, registered),
-        hint="start what is missing, or wait longer (--wait); `cfgsync status` lists the nodes",
+        hint=MATERIALIZER_RUNS
+        if reason == MATERIALIZING
+        else "start what is missing, or wait longer (--wait); `cfgsync status` lists the nodes",
     )
 
 
@@ -253,9 +255,14 @@ def _retried_hint(status: int) -> str:
         return USE_TLS
     if status == 429:
         return "the server limits the rate of requests: wait longer (--wait)"
+    if status == 507:
+        return "make room on the server, where the message says, or wait longer (--wait)"
     return "read the server's log, then wait longer (--wait)"
 
 
+MATERIALIZER_RUNS: Final = (
+    "the materializer has not returned yet: find out why on the server, or wait longer (--wait)"
+)
 _PROXY: Final = "a proxy between this node and the server may change answers: connect to the server directly"
 
 

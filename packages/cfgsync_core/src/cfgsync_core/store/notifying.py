@@ -63,6 +63,7 @@ class NotifyingStore:
             else Announcing(store, events, describe, self.tally.events)
         )
         self._is_announcing = False
+        self._refuses = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -98,22 +99,33 @@ class NotifyingStore:
             self.tally.commits["cancelled"] += 1
             self._start(self._after_a_cancelled_commit(bucket, writes))
             raise
-        except OutcomeUnknown:
+        except OutcomeUnknown as error:
             self.tally.commits["failed"] += 1
+            self._refused(error)
             self._notify(bucket)
             raise
         except Conflict:
             self.tally.commits["conflict"] += 1
             raise
-        except Exception:
+        except Exception as error:
             self.tally.commits["failed"] += 1
+            self._refused(error)
             raise
         self.tally.commits["committed"] += 1
         if self._announced.get(bucket) != version:
+            if self._refuses:
+                self._refuses = False
+                log.info("the store takes commits again", extra=event("store_commits_again"))
             self._announced[bucket] = version
             self._notify(bucket)
         self._announce(bucket, version, writes)
         return version
+
+    def _refused(self, error: Exception) -> None:
+        """Log the first commit of several that fail."""
+        if not self._refuses:
+            self._refuses = True
+            log.warning("the store takes no commits: %s", error_text(error), extra=event("store_refuses"))
 
     def _announce(self, bucket: str, version: Version, writes: Mapping[str, bytes | None]) -> None:
         if self._announcing is None or not self._announcing.add(bucket, version, writes):

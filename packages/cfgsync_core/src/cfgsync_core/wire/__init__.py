@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .payload import encode_files as encode_files
     from .payload import first_extended as first_extended
     from .payload import paths_of as paths_of
+    from .protocol import MATERIALIZING as MATERIALIZING
     from .protocol import ErrorBody as ErrorBody
     from .protocol import Kept as Kept
     from .protocol import NodeRequest as NodeRequest

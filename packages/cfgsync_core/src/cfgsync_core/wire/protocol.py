@@ -58,6 +58,10 @@ class Condition(msgspec.Struct, frozen=True, omit_defaults=True):
 _NAMES_SHOWN: Final = 8
 
 
+MATERIALIZING: Final = "materializing"
+"""The reason of `not_ready` while the materializer runs."""
+
+
 def describe(reason: str, conditions: tuple[Condition, ...]) -> str:
     """What is missing, in one line: `3 of 5 nodes, missing node-4, node-5`; `reason` without conditions."""
     lines = []

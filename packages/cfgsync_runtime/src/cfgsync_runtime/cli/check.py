@@ -12,6 +12,7 @@ import typer
 from cfgsync_adapter import NotReady
 from cfgsync_adapter.answers import strangers
 from cfgsync_adapter.generations import Prepared
+from cfgsync_adapter.runs import overdue
 from cfgsync_adapter.status import (
     FileChange,
     FileSummary,
@@ -130,8 +131,10 @@ async def _check(target: str, file: str | None, store: str | None, run_timeout: 
         try:
             async with asyncio.timeout(run_timeout):
                 answer = (await decider.decide(fleet, documents)).answer
-        except TimeoutError:
-            return Checked("failed", 1, f"no answer within {run_timeout:g} s", served)
+        except TimeoutError as error:
+            late = overdue(error, run_timeout)
+            _show(late.trace)
+            return Checked("failed", 1, late.cause, served)
         except MaterializationFailed as error:
             _show(error.trace)
             return Checked("failed", 1, f"{error.cause}{f' ({error.at})' if error.at else ''}", served)

@@ -77,7 +77,7 @@ def command(
 
         save(server, save_snapshot)
         return
-    with StatusClient(server) as client:
+    with StatusClient(server, starts_within=0 if wait_applied else None) as client:
         if wait_applied:
             from .parts.wait_applied import wait_until_applied
 

@@ -42,6 +42,10 @@ from .messages import (
 
 BATCH: Final = 500
 """Registrations that the event loop encodes at a time."""
+INTERRUPTIONS: Final = "KeyboardInterrupt", "asyncio.exceptions.CancelledError"
+"""What `ChildProcess.interrupt` raises, as the last line of a traceback."""
+TELLS_WITHIN: Final = 1.0
+"""Seconds in which a process that is interrupted says where it was."""
 LOAD_WITHIN: Final = 60.0
 """Seconds that loading may take in a fresh process, or twice as long as it took at the start, whichever is longer."""
 
@@ -136,13 +140,30 @@ class ChildDecider:
             answer = await self._answer(process)
         except Ended as ended:
             raise MaterializationFailed(f"its process {ended}") from ended
-        except BaseException:
-            # the deadline, or an invalid message: the next run needs a fresh process
+        except asyncio.CancelledError as cancelled:  # the deadline
+            raise cancelled from await self._interrupted(process)
+        except BaseException:  # an invalid message: the next run needs a fresh process
             process.kill()
             raise
         if isinstance(answer, Failed):
             raise MaterializationFailed(answer.sentence, answer.at, answer.trace)
         return answer
+
+    async def _interrupted(self, process: ChildProcess) -> MaterializationFailed | None:
+        """End the process, and say where in the application it was; None when it does not tell in time."""
+        try:
+            process.interrupt()
+            async with asyncio.timeout(TELLS_WITHIN):
+                answer = await self._answer(process)
+        except (Ended, MaterializationFailed, TimeoutError):
+            return None
+        finally:
+            process.kill()
+        if not isinstance(answer, Failed) or not answer.trace:
+            return None
+        kind, _, place = answer.at.partition(" in ")
+        trace = "\n".join(line for line in answer.trace.split("\n") if line not in INTERRUPTIONS)
+        return MaterializationFailed(f"it was in {place or kind}", trace=trace)
 
     async def _started(self) -> ChildProcess:
         return await ChildProcess.start(self._target, self._printed, self._json_logs, self._account)

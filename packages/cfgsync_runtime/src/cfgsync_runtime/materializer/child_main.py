@@ -69,7 +69,11 @@ T = TypeVar("T")
 def main() -> None:
     """Serve the server at the other end of the socket until it hangs up."""
     line, target = attached()
-    with line, line.makefile("rb") as received, suppress(BrokenPipeError, ConnectionResetError):
+    with (
+        line,
+        line.makefile("rb") as received,
+        suppress(BrokenPipeError, ConnectionResetError, KeyboardInterrupt),  # interrupted between two runs
+    ):
         pid = os.getpid()
         try:
             try:
@@ -102,6 +106,8 @@ def attached() -> tuple[socket.socket, str]:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # output before a kill −9 is not lost
     log_of_application(as_json)
+    # where the materializer is, is what it raises there; a server that was started with & ignores SIGINT
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not os.environ.get("PYTHONBREAKPOINT"):
         sys.breakpointhook = refuse_breakpoint
     return line, target

@@ -122,6 +122,11 @@ class ChildProcess:
             raise MaterializationFailed(f"its process sends an invalid message: {error}") from error
         return message
 
+    def interrupt(self) -> None:
+        """Raise `KeyboardInterrupt` where its main thread is; in a coroutine `CancelledError`."""
+        if not self._exit.done():
+            self._process.send_signal(signal.SIGINT)
+
     def kill(self) -> None:
         """kill −9 for its whole process group."""
         self._killed = True

@@ -32,6 +32,7 @@ from cfgsync_core import (
     NotReadyInTime,
     StaticConfigSource,
 )
+from cfgsync_core.wire import MATERIALIZING
 
 from ..compose.fleet_server import serving_snapshot
 from ..compose.source_server import serving_source
@@ -54,6 +55,9 @@ HINTS: Final[dict[type, str]] = {
     MissingForGood: "check the identifier: server.status() shows the nodes that get files",
 }
 """What to do in a test, where a command line's advice does not fit."""
+STILL_RUNS: Final = (
+    "the materializer has not returned yet: look for what it waits for, or give a longer wait="
+)
 
 Files: TypeAlias = ArtifactSet | Iterable[ArtifactFile] | Mapping[str, str | bytes]
 """A node's files: a set, a list, or contents by path."""
@@ -177,9 +181,10 @@ class Served(RunningServer):
             raise FetchFailed(NotReadyInTime(raised(self.failure), FIX, raised(self.failure)))
         error = fetching.exception()
         if isinstance(error, FetchFailed) and type(error.outcome) in HINTS:
-            raise FetchFailed(
-                msgspec.structs.replace(error.outcome, hint=HINTS[type(error.outcome)])
-            ) from None
+            hint = HINTS[type(error.outcome)]
+            if isinstance(error.outcome, NotReadyInTime) and error.outcome.reason == MATERIALIZING:
+                hint = STILL_RUNS
+            raise FetchFailed(msgspec.structs.replace(error.outcome, hint=hint)) from None
         return fetching.result()
 
     async def unless_failed(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from functools import cached_property
 from typing import Final, Self, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -16,18 +18,25 @@ from cfgsync_core.node import USE_TLS, Lost, Method, ReceivedAnswer, Request
 from cfgsync_core.text import plain
 
 from ...access import admin_socket
-from ...access.insecure import is_loopback
 from ...node.memory.token_file import read_token
-from ...node.network.addresses import Address, Addresses, resolve
+from ...node.network.addresses import Address, Addresses
 from ...node.network.transport import HttpTransport
-from .messages import NoAnswer
-from .server_flags import AskedServer
+from .messages import NoAnswer, WaitingLine
+from .server_flags import AskedServer, places_of
 
 STATUS_WITHIN: Final = 10.0
 ANSWER_WITHIN: Final = 30.0
+STARTS_WITHIN, SAID_AFTER, ASK_AGAIN = 5.0, 1.0, 0.1
+"""Seconds for which a command asks again where nobody listens yet, those after which a terminal shows it, and the pause."""
+AGAIN: Final = {
+    503: "run it again in a moment",
+    507: "make room on the server, where the message says; then run it again",
+}
 NOTHING: Final[Mapping[str, str]] = {}
 NOT_OURS: Final = "is this a cfgsync server? check --server, and that the server is not an old one"
 WORDS_SHOWN: Final = 2_000
+NOBODY_LISTENS: Final = ConnectionRefusedError, FileNotFoundError
+"""Why a connection to a port or a socket fails before its server listens: nothing was sent."""
 
 T = TypeVar("T")
 
@@ -43,11 +52,22 @@ class ServerClient:
     """Sends requests to one server over one connection: `with ServerClient(ServerUrl.parse("http://127.0.0.1:4400")) as client:`.
 
     Every method raises `NoAnswer` for an unusable answer: exit 5 when the server refuses, 7 when it does not answer, 1 for
-    what an operator's route cannot do, 6 for a `/status` that is not cfgsync's.
+    what an operator's route cannot do, 6 for a `/status` that is not cfgsync's. A server that is being started has
+    `starts_within` seconds until it listens.
     """
 
-    def __init__(self, server: ServerUrl, token_file: str | None = None) -> None:
+    def __init__(
+        self,
+        server: ServerUrl,
+        token_file: str | None = None,
+        admin_socket: str | None = "",
+        socket_first: bool = False,
+        starts_within: float | None = None,
+    ) -> None:
         self._url = server
+        self._socket = admin_socket
+        self._socket_first = socket_first
+        self._starts_within = STARTS_WITHIN if starts_within is None else starts_within
         self.at = " or ".join(map(str, server.each))
         self._way = "--server"
         self._refused_hint = (
@@ -55,6 +75,8 @@ class ServerClient:
         )
         self._token = None if token_file is None else read_token(token_file)
         self._transport = HttpTransport(self._url)
+        if socket_first:
+            self._to_socket()
 
     def __enter__(self) -> Self:
         return self
@@ -62,10 +84,23 @@ class ServerClient:
     def __exit__(self, *_: object) -> None:
         self._transport.close()
 
-    def _use_socket(self, path: str) -> None:
+    @cached_property
+    def _places(self) -> list[str]:
+        return [] if self._socket == "" else places_of(self._url)
+
+    def _to_socket(self) -> bool:
+        """Ask the admin socket from now on: the given one, or one that answers. False: go on as before."""
+        if self._token is not None or self._way == "--admin-socket":
+            return False
+        path = self._socket or next(filter(_answers, self._places), None)
+        if path is None:
+            return False
         self.at, self._way = path, "--admin-socket"
+        self._refused_hint = "run it on the server's machine, as its user or root"
+        self._transport.close()
         here = ServerUrl("http", "localhost", self._url.port)
         self._transport = HttpTransport(here, _OneSocket(here, path))
+        return True
 
     def body(self, identifier: str | None) -> bytes:
         """The body of a status as the server sends it."""
@@ -147,12 +182,34 @@ class ServerClient:
         headers |= more
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
+        answer = self._answer(Request(target, headers, body, within, within, method))
+        # a server that starts listens on its port first, and then on its socket
+        if answer.status in (401, 403) and self._to_socket():
+            return self._send(method, target, within, body, more)
+        return answer
+
+    def _answer(self, request: Request) -> ReceivedAnswer:
+        began, waiting = time.monotonic(), WaitingLine()
         try:
-            return self._transport.send(Request(target, headers, body, within, within, method))
-        except Lost as error:
-            why = f"no answer from {self.at}: {error}"
-            hint = error.hint or f"is the server running, and is {self._way} right?"
-            raise NoAnswer(7, why, hint, again=True) from error
+            while True:
+                try:
+                    answer = self._transport.send(request)
+                except Lost as error:
+                    why = f"no answer from {self.at}: {error}"
+                    waited = time.monotonic() - began
+                    if not isinstance(error.__cause__, NOBODY_LISTENS) or waited >= self._starts_within:
+                        hint = error.hint or f"is the server running, and is {self._way} right?"
+                        raise NoAnswer(7, why, hint, again=True) from error
+                    if waiting.live and waited >= SAID_AFTER:
+                        waiting(why)
+                    time.sleep(ASK_AGAIN)
+                    if self._socket_first:
+                        self._to_socket()
+                else:
+                    self._starts_within = 0.0  # it has started: from now on a lost server is said at once
+                    return answer
+        finally:
+            waiting.clear()
 
     def _refusal(self, path: str, answer: ReceivedAnswer, code: int = 1) -> NoAnswer:
         try:
@@ -163,8 +220,8 @@ class ServerClient:
         why = message or f"status {answer.status}"
         if answer.status in (401, 403):
             return NoAnswer(5, f"{self.at} refuses: {why}", plain(refusal.hint) or self._refused_hint)
-        if answer.status == 503:
-            return NoAnswer(7, f"{self.at} is not available: {why}", "run it again in a moment", again=True)
+        if answer.status in AGAIN:
+            return NoAnswer(7, f"{self.at} is not available: {why}", AGAIN[answer.status], again=True)
         if answer.status == 426:
             return NoAnswer(7, f"{self.at}: {why}", USE_TLS)
         if answer.status == 404 and refusal.identifier is not None:  # the route is there, the node is not
@@ -186,31 +243,10 @@ class StatusClient(ServerClient):
     """Asks `server`; where it requires a token and none is given, its `admin_socket`, or that of the server on this
     machine. With `as_operator` the socket is asked first: it says what only an operator may read."""
 
-    def __init__(self, server: AskedServer, *, as_operator: bool = False) -> None:
-        super().__init__(server.url, server.token_file)
-        self._path = server.admin_socket
-        if as_operator and self._token is None and (path := self._socket()) is not None:
-            self._use_socket(path)
-
-    def _socket(self) -> str | None:
-        return self._path or next(filter(_answers, () if self._path == "" else _places(self._url)), None)
-
-    def _send(
-        self,
-        method: Method,
-        target: str,
-        within: float = ANSWER_WITHIN,
-        body: bytes = b"",
-        more: Mapping[str, str] = NOTHING,
-    ) -> ReceivedAnswer:
-        answer = super()._send(method, target, within, body, more)
-        if answer.status != 401 or self._token is not None or self._way != "--server":
-            return answer
-        path = self._socket()
-        if path is None:
-            return answer
-        self._use_socket(path)
-        return super()._send(method, target, within, body, more)
+    def __init__(
+        self, server: AskedServer, *, as_operator: bool = False, starts_within: float | None = None
+    ) -> None:
+        super().__init__(server.url, server.token_file, server.admin_socket, as_operator, starts_within)
 
 
 class OperatorClient(ServerClient):
@@ -220,32 +256,24 @@ class OperatorClient(ServerClient):
     """
 
     def __init__(self, server: AskedServer) -> None:
-        super().__init__(server.url, server.token_file)
-        path = server.admin_socket
-        if path == "":
+        if server.admin_socket == "":
             raise typer.BadParameter("give the path of a socket", param_hint="--admin-socket")
+        super().__init__(server.url, server.token_file, server.admin_socket, socket_first=True)
         if server.token_file is not None:
             self._refused_hint = (
                 "give an operator's token: cfgsync token list, on the server's machine, lists the tokens"
             )
-            return
-        looked = []
-        if path is None:
-            looked = _places(self._url)
-            if not looked:
+        elif self._way == "--server":
+            if not self._places:
                 raise NoAnswer(
                     5,
                     f"{self.at} is another machine, and operator commands work on the server's own only",
                     f"give an operator's token (--token-file), or run it there (ssh {self._url.host} cfgsync …, or kubectl exec)",
                 )
-            path = next(filter(_answers, looked), None)
-        if path is not None:
-            self._use_socket(path)
-        self._refused_hint = (
-            f"no admin socket at {' or '.join(looked)}: run it as the server's user or root, or give --admin-socket PATH"
-            if looked and path is None
-            else "run it on the server's machine, as its user or root"
-        )
+            self._refused_hint = (
+                f"no admin socket at {' or '.join(self._places)}: run it as the server's user or root,"
+                " or give --admin-socket PATH"
+            )
 
 
 class _OneSocket(Addresses):
@@ -264,24 +292,6 @@ def _answers(path: str) -> bool:
     with suppress(OSError):
         admin_socket.connected(path).close()
         return True
-    return False
-
-
-def _places(server: ServerUrl) -> list[str]:
-    """Where the admin sockets of those servers are that are on this machine."""
-    return [place for one in server.each if _is_here(one) for place in admin_socket.places(one.port)]
-
-
-def _is_here(server: ServerUrl) -> bool:
-    """True for an address of this machine: the kernel sends to it from itself."""
-    if is_loopback(server.host):
-        return True
-    with suppress(OSError):
-        for address in resolve(server, socket.SOCK_DGRAM):
-            with socket.socket(address.family, address.kind, address.proto) as probe:
-                probe.connect(address.place)
-                if probe.getsockname()[0] == probe.getpeername()[0]:
-                    return True
     return False
 
 

@@ -1,8 +1,10 @@
-"""The flags of the commands that ask a server: its URL and what verifies it, the admin socket, a token."""
+"""The flags of the commands that ask a server: its URL and what verifies it, the admin socket and where it may be, a token."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from typing import Annotated, Any, Final, TypeAlias
@@ -12,7 +14,9 @@ import typer
 
 from cfgsync_core import InvalidServerUrl, InvalidTrust, ServerUrl, Trust
 
+from ...access.admin_socket import places
 from ...access.insecure import is_loopback
+from ...node.network.addresses import resolve
 
 
 class AskedServer(msgspec.Struct, frozen=True):
@@ -106,3 +110,21 @@ asking_a_server: Final = made_of_flags("server", _SERVER_FLAGS, _parsed, (_ADMIN
 """For a command with a parameter `server`, an `AskedServer`."""
 asking_by_socket: Final = made_of_flags("server", _SERVER_FLAGS, _parsed, (_ADMIN_SOCKET,))
 """The same without `--token-file`."""
+
+
+def places_of(server: ServerUrl) -> list[str]:
+    """Where the admin sockets of those of its servers may be that are on this machine."""
+    return [place for one in server.each if _is_here(one) for place in places(one.port)]
+
+
+def _is_here(server: ServerUrl) -> bool:
+    """True for an address of this machine: the kernel sends to it from itself."""
+    if is_loopback(server.host):
+        return True
+    with suppress(OSError):
+        for address in resolve(server, socket.SOCK_DGRAM):
+            with socket.socket(address.family, address.kind, address.proto) as probe:
+                probe.connect(address.place)
+                if probe.getsockname()[0] == probe.getpeername()[0]:
+                    return True
+    return False

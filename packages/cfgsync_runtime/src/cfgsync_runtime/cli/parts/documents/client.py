@@ -16,7 +16,7 @@ from cfgsync_core.text import cause, plain
 
 from ....errors import InputError
 from ..messages import NoAnswer
-from ..server_client import ANSWER_WITHIN, NOTHING, OperatorClient
+from ..server_client import AGAIN, ANSWER_WITHIN, NOTHING, OperatorClient
 from ..server_flags import AskedServer, flag, made_of_flags
 
 ROUTE: Final = "/api/v1/config"
@@ -213,7 +213,10 @@ class DocumentClient(OperatorClient):
             CONFLICT: "cfgsync config set replaces it",
         }
         return NoAnswer(
-            code, f"{self.at} refuses: {why}", hint.get(code, "run it again in a moment"), code == 7
+            code,
+            f"{self.at} refuses: {why}",
+            AGAIN.get(answer.status) or hint.get(code, AGAIN[503]),
+            code == 7,
         )
 
 
