@@ -59,15 +59,14 @@ class RegistrationConfigSource:
     """Registers nodes in `store` and answers each from the current generation of `materializer`, which is called in a
     thread. Give a `decider` instead to call it elsewhere. The first call starts the runs; `async with` ends them.
 
-    `late` is for a node that registers or changes after a generation was published: `"follow"` makes the next
-    generation, `"freeze"` refuses the node with a reason. `revision` (default: the materializer's attribute, else `""`)
-    is the version of the program that decides; when it is another one than last time, all nodes get a new generation.
-    `sink` receives exactly what is served: after the compare-and-set, at least once, also after a crash.
-    `run_timeout` is in seconds. Nodes and `/status` get the type and place of a failure, with `expose_errors` its words,
-    which may hold a secret. `shrink_guard` is a percentage (0 is off): a result that leaves out more of the last
-    generation's nodes, or files, is a failed run, unless `accept_shrink()` was called on it. A node that promised
-    to be heard of and sends nothing for `ttl` seconds leaves (None: never). `before_leaving` is awaited with the names of the nodes that are about to
-    leave, and frees what else belongs to them.
+    `late` is for a node that registers or changes after a generation was published: `"follow"` makes the next generation,
+    `"freeze"` refuses the node with a reason. `revision` (default: the materializer's attribute, else `""`) is the version of
+    the program that decides; when it is another one than last time, all nodes get a new generation. `sink` receives exactly
+    what is served: after the compare-and-set, at least once, also after a crash. `run_timeout` is in seconds. Nodes and
+    `/status` get the type and place of a failure, with `expose_errors` its words, which may hold a secret. `shrink_guard` is
+    a percentage (0 is off): a result that leaves out more of the last generation's nodes, or files, is a failed run, unless
+    `accept_shrink()` was called on it. A node that promised to be heard of and sends nothing for `ttl` seconds leaves (None:
+    never). `before_leaving` is awaited with the names of the nodes that are about to leave, and frees what belongs to them.
 
     `documents` feeds a materializer that reads some; without `admin`, which `ping` calls, a source is always ready. With
     `hints`, other servers share the store: this one reads what they commit, after their hints and every `interval` s.
@@ -269,9 +268,8 @@ class RegistrationConfigSource:
     def given(self, identifier: str) -> Ready | None:
         """See `NodeDetails`: what the current generation gives it, also while a newer one is being made; nothing to a node
         that a frozen one is held back from."""
-        return (
-            None if self.parts.runs.held_back.is_late(identifier) else self.parts.publisher.given(identifier)
-        )
+        late = self.parts.runs.held_back.is_late(identifier)
+        return None if late else self.parts.publisher.given(identifier)
 
     def is_replaced(self, identifier: str) -> bool:
         """See `NodeDetails`: in the current generation."""

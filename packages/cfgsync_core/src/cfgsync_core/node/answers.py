@@ -26,23 +26,14 @@ USE_TLS: Final = "give --server with https://"
 RETRIED: Final = frozenset({404, 408, 425, 426, 429})
 """Statuses below 500 that are retried although cfgsync itself answers them; every 5xx is retried, too."""
 
-CODES: Final = frozenset(
-    {
-        *CODE.values(),
-        "invalid_request",
-        "not_found",
-        "method_not_allowed",
-        "forbidden",
-        "unauthorized",
-        "identity_conflict",
-    }
-    | {"rate_limited"}
+_OTHER_CODES: Final = (
+    "invalid_request not_found method_not_allowed forbidden unauthorized identity_conflict rate_limited"
 )
+CODES: Final = frozenset({*CODE.values(), *_OTHER_CODES.split()})
 """The codes in cfgsync's error bodies. An answer with another one, or without, is somebody else's."""
 
-LONGEST_PAUSE: Final = (
-    3600.0  # s; a maintenance page that asks for more must not keep a watching node away for days
-)
+LONGEST_PAUSE: Final = 3600.0
+"""In seconds; a maintenance page that asks for more must not keep a watching node away for days."""
 NOT_OURS: Final = "is this a cfgsync server? check the URL"
 
 

@@ -217,27 +217,12 @@ def _runs(source: RegistrationConfigSource) -> Iterator[Metric]:
 
 
 def _store(tally: StoreCounts) -> Iterator[Metric]:
-    yield _by(
-        CounterMetricFamily,
-        "cfgsync_store_commits",
-        "Commits, by outcome.",
-        "outcome",
-        tally.commits,
-    )
-    yield _by(
-        CounterMetricFamily,
-        "cfgsync_hints",
-        "Hints after commits, by outcome.",
-        "outcome",
-        tally.hints,
-    )
-    yield _by(
-        CounterMetricFamily,
-        "cfgsync_events",
-        "Events to observers outside after commits, by outcome.",
-        "outcome",
-        tally.events,
-    )
+    for name, documentation, outcomes in (
+        ("cfgsync_store_commits", "Commits, by outcome.", tally.commits),
+        ("cfgsync_hints", "Hints after commits, by outcome.", tally.hints),
+        ("cfgsync_events", "Events to observers outside after commits, by outcome.", tally.events),
+    ):
+        yield _by(CounterMetricFamily, name, documentation, "outcome", outcomes)
     yield GaugeMetricFamily(
         "cfgsync_kv_copies_behind",
         "Environments whose copy in KV (--project-kv) is not complete.",
