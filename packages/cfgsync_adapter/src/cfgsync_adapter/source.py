@@ -58,7 +58,6 @@ Late = Literal["follow", "freeze"]
 class RegistrationConfigSource:
     """Registers nodes in `store` and answers each from the current generation of `materializer`, which is called in a
     thread. Give a `decider` instead to call it elsewhere. The first call starts the runs; `async with` ends them.
-
     `late` is for a node that registers or changes after a generation was published: `"follow"` makes the next generation,
     `"freeze"` refuses the node with a reason. `revision` (default: the materializer's attribute, else `""`) is the version of
     the program that decides; when it is another one than last time, all nodes get a new generation. `sink` receives exactly
@@ -266,14 +265,13 @@ class RegistrationConfigSource:
         return self._registry.get(identifier)
 
     def given(self, identifier: str) -> Ready | None:
-        """See `NodeDetails`: what the current generation gives it, also while a newer one is being made; nothing to a node
-        that a frozen one is held back from."""
-        late = self.parts.runs.held_back.is_late(identifier)
-        return None if late else self.parts.publisher.given(identifier)
+        """See `NodeDetails`: also while a newer one is being made; nothing to a node that a frozen one holds back."""
+        parts = self.parts
+        return None if parts.runs.held_back.is_late(identifier) else parts.publisher.given(identifier)
 
     def is_replaced(self, identifier: str) -> bool:
         """See `NodeDetails`: in the current generation."""
-        return (current := self.generation) is not None and identifier in current.replaced
+        return self.generation is not None and identifier in self.generation.replaced
 
     def subscribe(self, heard: Callable[[], None]) -> Callable[[], None]:
         """See `ChangingSource`."""
