@@ -268,6 +268,23 @@ async def test_a_frozen_fleet_keeps_its_generation_through_a_new_epoch():
         assert peers(await a.resolve("node-1", wait=5)) == peers(before)
 
 
+async def test_a_registration_is_put_back_at_another_server_of_a_frozen_fleet():
+    site = Site()
+    async with site.server(ReadyAt(1), late="freeze") as a, site.server(ReadyAt(1), late="freeze") as b:
+        await a.register(node("node-1", port=1))
+        before = await a.resolve("node-1", wait=5)
+        await a.register(node("node-1", port=2))
+        assert isinstance(await a.resolve("node-1"), Missing)
+        async with asyncio.timeout(10):
+            while "other metadata" not in b.node("node-1").reason:
+                await asyncio.sleep(0.02)
+        await b.register(node("node-1", port=1))
+        assert await b.resolve("node-1", wait=5) == before
+        async with asyncio.timeout(10):
+            while await a.resolve("node-1") != before:
+                await asyncio.sleep(0.02)
+
+
 async def test_who_leaves_at_one_server_is_told_at_the_other():
     site = Site()
     async with site.server(ReadyAt(5)) as a, site.server(ReadyAt(5)) as b:

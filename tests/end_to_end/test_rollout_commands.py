@@ -106,6 +106,7 @@ def test_an_operator_sees_a_halt_resumes_retries_promotes_and_reverts(place: Pla
     assert "node-1" in server.ask("GET", "/").body.decode().partition("Rollout")[2]
 
     assert rollout(place, server, "retry")[0] == 0
+    assert server.status()["rollout"]["failed"][0]["again"], "a watch waits for it"
     again = hand.ask("node-1")
     assert again.status == 200, "though it named these files"
     hand.take("node-1", again, "still no such flag")

@@ -60,6 +60,30 @@ class Fault(NamedTuple):
 
 FAULTS: tuple[Fault, ...] = (
     Fault(
+        "frozen: what the generation was made from is forgotten at a restart",
+        (
+            Edit(
+                f"{_ADAPTER}/runs/held_back.py",
+                "        kept = None if stored is None else msgspec.msgpack.decode(stored, type=MadeFrom)\n",
+                "        kept: MadeFrom | None = None\n",
+            ),
+        ),
+        (
+            "tests/adapter/runs/test_held_back.py::test_it_is_put_back_also_after_a_restart_and_in_a_new_epoch",
+        ),
+    ),
+    Fault(
+        "frozen: what a rebuild would take in is not told as a fact, so --wait-applied waits",
+        (
+            Edit(
+                f"{_ADAPTER}/answers/explain.py",
+                "is_held_back=bool(held_back)",
+                "is_held_back=False",
+            ),
+        ),
+        ("tests/adapter/runs/test_held_back.py::test_the_fleet_names_what_is_held_back",),
+    ),
+    Fault(
         "acknowledge before commit",
         (
             Edit(

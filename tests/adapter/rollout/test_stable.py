@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import msgspec
+import pytest
 
 from cfgsync_adapter import RegistrationConfigSource, Rollout
 from cfgsync_adapter.rollout.words import Outcome, Record, Step, Words
@@ -90,3 +91,19 @@ def test_how_each_rollout_ended_is_one_word_of_its_step() -> None:
         (5, "reverted by 6"),
     ]
     assert list(Step(five, {}, (Outcome(205, "halted"),)).writes()) == ["state", "outcome/05"]
+
+
+async def test_a_rebuild_that_keeps_the_generation_of_a_revert_is_not_logged_as_published(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    materializer = Noted("1")
+    async with RegistrationConfigSource(materializer) as source:
+        await source.register(NodeRegistration("a", "10.0.0.1"))
+        await given(source)
+        await renew(materializer, "2", source.parts.operator.renew)
+        await source.parts.publisher.revert(source.parts.publisher.numbered(1))
+        caplog.set_level("INFO", logger="cfgsync")
+        caplog.clear()
+        await renew(materializer, "1", source.parts.operator.renew)
+        assert source.generation.number == 3
+        assert not [one for one in caplog.messages if "published" in one]

@@ -113,7 +113,7 @@ async def test_a_node_is_told_what_differs_and_how_to_go_on(caplog: pytest.LogCa
     async with RegistrationConfigSource(ReadyAt(3), late="freeze") as source:
         await booted(source)
         caplog.set_level(logging.INFO)
-        on = "put it back, or run cfgsync generation rebuild"
+        on = "register b as before, or run cfgsync generation rebuild"
         for registration, differs in (
             (node("b", ip="10.0.0.9", port=1), f"b's address 10.0.0.1 (it is 10.0.0.9 now); {on}"),
             (node("b", port=2), f"other metadata of b; {on}"),
@@ -161,7 +161,7 @@ async def test_the_fleet_names_what_is_held_back() -> None:
         assert source.fleet(0, "").reason == f"{frozen}: the documents, b (changed), late (new) and c (left)"
         await source.parts.operator.renew()
         fleet = source.fleet(0, "")
-        assert (fleet.reason, fleet.held_back) == ("", False)
+        assert (fleet.reason, bool(fleet.held_back)) == ("", False)
 
 
 async def test_a_revert_names_what_it_holds_back_and_nothing_else() -> None:
@@ -195,6 +195,9 @@ async def test_a_revert_names_what_it_holds_back_and_nothing_else() -> None:
         await asyncio.sleep(0)
         await source.register(node("b", port=2))
         assert "taken back to generation" in await why(source, "b")
+        assert source.node("b").reason.startswith(
+            f"registered; the fleet was taken back to generation {first.number}: it"
+        )
         assert "other metadata of b" in source.node("b").reason
         await source.register(node("b", port=1))
         assert (await files(source, "b")).generation == publisher.current.text

@@ -717,5 +717,5 @@ def test_waiting_for_applied_ends_at_once_when_a_frozen_generation_holds_somethi
         said = capsys.readouterr().err
         assert wait_until_applied(client, 300.0, True) == 1
     assert said.splitlines()[0] == f"not converged: {why}"
-    assert "waiting longer does not help: cfgsync generation rebuild" in said
+    assert "waiting longer does not help; cfgsync generation rebuild" in said
     assert '"status":"held_back"' in capsys.readouterr().out

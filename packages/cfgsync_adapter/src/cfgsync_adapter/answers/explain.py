@@ -186,7 +186,8 @@ def node(
             return NodeReason(state, now.reason or "the materializer gave it no files")
         case NotReady():
             words = waited_for(now, when)
-            named = any(condition.missing for condition in now.conditions)
+            is_own = answer is None and runs.reverts  # these words are cfgsync's own
+            named = is_own or any(condition.missing for condition in now.conditions)
             sentence = f"registered; {words}" if named else f"registered; the materializer says: {words}"
             return NodeReason(state, sentence, plain(now.reason), now.conditions)
         case CfgsyncError():

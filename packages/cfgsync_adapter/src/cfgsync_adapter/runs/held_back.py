@@ -95,7 +95,7 @@ class HeldBack:
         differs = [f"{identifier}'s address {before[0]} (it is {ip} now)"] if ip != before[0] else []
         if metadata != before[1]:
             differs.append("other metadata" if differs else f"other metadata of {identifier}")
-        on = "put it back, or run cfgsync generation rebuild"
+        on = f"register {identifier} as before, or run cfgsync generation rebuild"
         return f"{self._head()}: it was made with {' and '.join(differs)}; {on}"
 
     def in_fleet(self, source: Source) -> str:

@@ -175,10 +175,9 @@ class Runner:
                         await self._wake.wait()
                 continue
             self._last_start = self._clock()
+            # a revert, or another server, may have published the current one
             if (current := self._publisher.current) is not None:
-                self.tally.generation = (
-                    current.text
-                )  # also one that a revert, or another server, has published
+                self.tally.generation = current.text
             verdict = await self._run()
             self._last_end = self._clock()
             outcome = None if verdict is None else verdict.outcome

@@ -89,7 +89,7 @@ class StatusReader:
             registered=registered,
             waiting=len(self._answers.held),
             pending=why.is_pending,
-            held_back=why.is_held_back,
+            held_back=why.is_held_back or msgspec.UNSET,
             reason=why.sentence
             or explain.for_nobody(current, self._registry.entries)
             or ("" if self._delivery is None else plain(self._delivery.failure)),

@@ -215,7 +215,7 @@ class ServerStatus(msgspec.Struct, frozen=True):
 
 class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The fleet. `registered` and `waiting` are counts, `revision` the registrations' number, `pending` says that a run
-    of the materializer is under way or due, `held_back` that a frozen generation was made without what `reason` names, and
+    of the materializer is under way or due. `held_back` is there, and true, when a frozen generation was made without what `reason` names, and
     only `cfgsync generation rebuild` takes it in. `insecure` is there when the server is open to other machines and lacks
     something: "no-tls", "no-auth"; `tls` when it speaks TLS.
 
@@ -233,7 +233,7 @@ class FleetStatus(msgspec.Struct, frozen=True, kw_only=True):
     registered: int
     waiting: int
     pending: bool = False
-    held_back: bool = False
+    held_back: bool | msgspec.UnsetType = msgspec.UNSET
     reason: str = ""
     conditions: tuple[Condition, ...] = ()
     nodes: tuple[NodeStatus, ...] = ()

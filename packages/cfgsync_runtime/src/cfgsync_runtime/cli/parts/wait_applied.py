@@ -92,7 +92,7 @@ def _is_stuck(fleet: FleetStatus) -> bool:
 
 def _is_for_good(fleet: FleetStatus) -> bool:
     """Waiting longer changes nothing."""
-    return fleet.held_back or _is_stuck(fleet)
+    return bool(fleet.held_back) or _is_stuck(fleet)
 
 
 def _fleet(client: ServerClient) -> FleetStatus | NoAnswer:
@@ -181,7 +181,7 @@ def _end(last: FleetStatus | NoAnswer, timeout: float, as_json: bool, taken_back
         elif waited.status == "halted":
             hint = "cfgsync rollout status shows it; then cfgsync rollout retry, resume or revert"
         elif waited.status == "held_back":
-            hint = "waiting longer does not help: cfgsync generation rebuild, or put back what has changed"
+            hint = "waiting longer does not help; cfgsync generation rebuild takes it in"
         elif last.behind:
             hint = (
                 f"look at a node (cfgsync status {plain(last.behind[0].identifier)}), or wait longer (--timeout);"
