@@ -183,8 +183,9 @@ class ServerClient:
         if self._token is not None:
             headers["Authorization"] = f"Bearer {self._token}"
         answer = self._answer(Request(target, headers, body, within, within, method))
-        # a server that starts listens on its port first, and then on its socket
-        if answer.status in (401, 403) and self._to_socket():
+        # a server that starts listens on its port first, and then on its socket; 426: that port has TLS
+        denied = (401, 403, 426) if self._socket_first else (401,)
+        if answer.status in denied and self._to_socket():
             return self._send(method, target, within, body, more)
         return answer
 
