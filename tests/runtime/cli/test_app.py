@@ -34,7 +34,7 @@ def ready(heard: Heard) -> Says:
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CFGSYNC_")}
-    return {**kept, "XDG_STATE_HOME": str(tmp_path / "xdg"), "COLUMNS": "80"}
+    return {**kept, "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "xdg"), "COLUMNS": "80"}
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def fetch(tmp_path: Path):
         return subprocess.run(
             [*COMMAND, "fetch", "--server", url, "--id", "n", *words],
             cwd=tmp_path,
-            env={**kept, "XDG_STATE_HOME": str(tmp_path / "xdg"), **more},
+            env={**kept, "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "xdg"), **more},
             capture_output=True,
             text=True,
             timeout=60,
