@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cfgsync_runtime.node.memory.state import NodeState
@@ -26,8 +26,11 @@ KILLS = sized(60, 200)
 SEED = random.SystemRandom().randrange(10**6)
 
 
-def kills(kind: str, place: Path, times: int, longest: float) -> Iterator[int]:
-    """Start a writer and kill it after a random while, again and again; yields after each kill."""
+def kills(
+    kind: str, place: Path, times: int, longest: float, written: Callable[[], bool] = lambda: True
+) -> Iterator[int]:
+    """Start a writer and kill it after a random while, again and again; yields after each kill. While nothing was `written`,
+    the machine is busy, and each while is longer than the last."""
     print(f"seed {SEED}")
     chance = random.Random(SEED)
     command = [sys.executable, writer.__file__, kind, str(place)]
@@ -37,6 +40,7 @@ def kills(kind: str, place: Path, times: int, longest: float) -> Iterator[int]:
         for run in range(1, times + 1):
             print("start", file=parent.stdin, flush=True)
             child = int(parent.stdout.readline())
+            longest = longest if written() else min(longest * 1.2, 1.0)
             time.sleep(chance.uniform(0, longest))
             os.kill(child, signal.SIGKILL)
             print("reap", file=parent.stdin, flush=True)
@@ -117,7 +121,7 @@ def test_kills_while_sets_are_written_leave_no_mixed_set(tmp_path: Path) -> None
     fell: Counter[str] = Counter()
     labels = set()
     try:
-        for run in kills("directory", out, KILLS, longest=0.06):
+        for run in kills("directory", out, KILLS, longest=0.06, written=lambda: len(labels) > KILLS // 10):
             fell[where_it_fell(out)] += 1
             labels.add(read_set(out))
             assert set(os.listdir(out)) == {".generations", "current"}
@@ -171,7 +175,7 @@ def test_kills_while_a_node_remembers_damage_nothing(tmp_path: Path) -> None:
     writer.write_once("state", str(tmp_path), "0-0-A")
     kept = set()
     last = 0
-    for run in kills("state", tmp_path, KILLS // 2, longest=0.02):
+    for run in kills("state", tmp_path, KILLS // 2, longest=0.02, written=lambda: len(kept) > 2):
         cached, seen = state.cached(), state.seen()
         assert cached is not None
         assert seen is not None
