@@ -211,6 +211,8 @@ async def test_a_write_answers_the_scope_s_version_and_is_checked_against_the_do
             f"Config document already exists ({at}, currentVersion=3)",
         )
         assert (await code_of(session, "DELETE", f"{ONE}?expectedVersion=2"))[:2] == (409, "version_conflict")
+        for nothing in ("", "0"):  # such as a variable of a shell that is not set
+            assert (await code_of(session, "DELETE", f"{ONE}?expectedVersion={nothing}"))[0] == 400
         assert await answer(session, "DELETE", f"{ONE}?expectedVersion=3") == (
             200,
             {"deleted": True, "version": 4},

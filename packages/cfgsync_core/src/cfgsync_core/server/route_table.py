@@ -67,4 +67,4 @@ def _split(target: str) -> tuple[str, Mapping[str, str]]:
     if "://" in target[:12]:
         target = "/" + target.split("://", 1)[1].partition("/")[2]
     path, _, query = target.partition("?")
-    return path, dict(reversed(parse_qsl(query))) if query else NOTHING
+    return path, dict(reversed(parse_qsl(query, keep_blank_values=True))) if query else NOTHING

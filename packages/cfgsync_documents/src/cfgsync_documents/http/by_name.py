@@ -182,12 +182,12 @@ class _ByName:
 
 
 def _scope(call: Call) -> Scope:
-    check_word("env", call.query.get("environment", DEFAULT), MAX_ENVIRONMENT)  # also where a header wins
+    check_word("env", call.query.get("environment") or DEFAULT, MAX_ENVIRONMENT)  # also where a header wins
     return Scope.checked(*_scope_words(call))
 
 
 def _namespace(call: Call) -> str:
-    namespace = call.query.get("namespace", DEFAULT)
+    namespace = call.query.get("namespace") or DEFAULT
     check_word("namespace", namespace)
     return namespace
 
@@ -198,8 +198,8 @@ def _name(call: Call) -> DocumentName:
 
 def _scope_words(call: Call) -> tuple[str, str]:
     given = [call.headers[header] for header in ENVIRONMENT if header in call.headers]
-    environment = given[0] if given else call.query.get("environment", DEFAULT)
-    return call.query.get("app", DEFAULT), environment
+    environment = given[0] if given else call.query.get("environment") or DEFAULT
+    return call.query.get("app") or DEFAULT, environment
 
 
 def _object(call: Call) -> bytes:

@@ -136,7 +136,7 @@ class KindStreams:
 
 def scope_words(call: Call) -> tuple[str, str]:
     """App and environment of a query."""
-    return call.query.get("app", "default"), call.query.get("env", "default")
+    return call.query.get("app") or "default", call.query.get("env") or "default"
 
 
 def _news(scope: Scope, before: ScopeState, now: ScopeState) -> Iterator[bytes]:

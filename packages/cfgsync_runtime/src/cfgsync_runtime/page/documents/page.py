@@ -39,7 +39,7 @@ class DocumentPage:
 
     async def answer(self, call: Call) -> Reply:
         """HTML. Raises `InvalidRequest` for a name that no document can have, `Unavailable`."""
-        query = call.query
+        query = {name: text for name, text in call.query.items() if text}
         for word in ("app", "namespace", "name"):
             check_word(word, query.get(word, "default"), dotted=word == "name")
         if "env" not in query:
