@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Final, Literal, TypeAlias
 
+import nats.errors
 import nats.js.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -40,6 +41,8 @@ SETTLED_AFTER: Final = 1.0
 AGAIN_SECONDS: Final = 1.0
 REQUEST_SECONDS: Final = 5.0
 ACKNOWLEDGED_WITHIN: Final = 30.0
+LEFT_WITHIN: Final = 1.0
+TAKEN_WITHIN: Final = 0.3
 MAX_STREAM: Final = 200
 MAX_FOREIGN: Final = 1_000
 """Epochs of others that are remembered."""
@@ -176,6 +179,9 @@ class EventConsumer:
         try:
             self.state = "SYNCING"
             info = await subscription.consumer_info()
+            if info.num_ack_pending:  # NATS may not have taken the last program's acknowledgement yet
+                await asyncio.sleep(TAKEN_WITHIN)
+                info = await subscription.consumer_info()
             acknowledged = info.ack_floor or SequenceInfo(0, 0)
             self._delivered = acknowledged.consumer_seq
             if self.version == NEVER:
@@ -189,7 +195,14 @@ class EventConsumer:
                 else:
                     await self._take(message)
         finally:
-            await subscription.unsubscribe()
+            with suppress(nats.errors.Error, TimeoutError):
+                await subscription.unsubscribe()
+                async with asyncio.timeout(
+                    LEFT_WITHIN
+                ):  # else NATS may still give the next event to this reader
+                    await (
+                        subscription.consumer_info()
+                    )  # the client's `flush` may overtake what is to be flushed
 
     def _refuse_another(self, info: ConsumerInfo) -> None:
         """Raises `DurableTaken` for a consumer that this class has not made for this scope."""
