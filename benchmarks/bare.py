@@ -1,7 +1,7 @@
 """The yardstick: an ordinary aiohttp application that decodes the same bodies and answers the same bytes.
 
 `python -m benchmarks.bare` prints its URL. `/node` with `Prefer` is held until `/release`, as the fleet's is, or until
-as many have registered as the environment says. With a certificate in the environment it speaks TLS.
+as many have registered as the environment says; one that names its files, as long as it says. With a certificate in the environment it speaks TLS.
 """
 
 from __future__ import annotations
@@ -50,6 +50,9 @@ async def main() -> None:
 
     async def node(request: web.Request) -> web.Response:
         decode(await request.read())
+        if known := request.headers.get("If-None-Match"):  # a watcher
+            await asyncio.sleep(float(request.headers["Prefer"].removeprefix("wait=")))
+            return web.Response(status=304, headers={**node_headers, "ETag": known})
         if "Prefer" in request.headers:
             await released.wait()
         return web.Response(body=body, headers=node_headers)
@@ -57,6 +60,10 @@ async def main() -> None:
     async def release(request: web.Request) -> web.Response:
         released.set()
         return web.Response(status=202)
+
+    async def ack(request: web.Request) -> web.Response:
+        json.loads(await request.read())
+        return web.Response(status=204)
 
     found = {"theme": json.loads(words.document_body())}
     tag = {"ETag": f'"{words.EPOCH}.1"', "Cache-Control": "no-cache"}
@@ -77,6 +84,7 @@ async def main() -> None:
     app.router.add_get("/v1/config/apps/{app}/envs/{env}/snapshot", known)
     app.router.add_post("/register", register)
     app.router.add_post("/node", node)
+    app.router.add_post("/ack", ack)
     app.router.add_post("/release", release)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
     await runner.setup()

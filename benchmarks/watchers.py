@@ -72,7 +72,8 @@ class Watcher:
         return await self._wire.send(request)
 
     async def _apply(self, fetched: Fetched) -> None:
-        self._round.applied(int(str(fetched.payload.files[0].content).split("\n", 1)[0]))
+        first, _, _ = str(fetched.payload.files[0].content).partition("\n")
+        self._round.applied(int(first) if first.isdigit() else 0)  # the bare yardstick tells nothing
 
 
 async def follow(job: Job) -> Result:
@@ -97,7 +98,7 @@ async def follow(job: Job) -> Result:
 async def idle(job: Job) -> Result:
     """`processor` of the server, and `answers`, in the `seconds` of one interval in which nothing changes."""
     async with _watching(job) as (watchers, _):
-        await asyncio.sleep(1.5)  # each asks once more within a second, and is held from then on
+        await asyncio.sleep(1.5 + job.interval)  # each is held, and what the boot has left is collected
         gc.collect()
         gc.freeze()
         cpu, began = processor_seconds(*job.pids), time.perf_counter()

@@ -8,7 +8,7 @@ from cfgsync_core import NodeArtifactsPayload
 
 from .materializers import file_of
 
-EPOCH = "0123456789abcdef"
+EPOCH = "01890a5d-ac96-774b-bcce-b302099a8057"
 PUT_VALUE_BYTES = 90
 
 

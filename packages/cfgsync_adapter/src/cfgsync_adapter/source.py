@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
-from types import TracebackType
 from typing import Literal, Self, get_args
 
 from cfgsync_core import (
@@ -31,7 +30,7 @@ from cfgsync_core.follow import OtherServers
 from cfgsync_core.log_events import event
 from cfgsync_core.wire import Kept, Turn
 
-from .answers.held_requests import NodeAnswer
+from .answers.held_requests import HeldRequest
 from .answers.node_answer import not_registered
 from .application.documents_feed import DocumentsFeed
 from .application.materializer import (
@@ -132,9 +131,7 @@ class RegistrationConfigSource:
         await self.open()
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *error: object) -> None:
         await self.close()
 
     async def open(self) -> None:
@@ -192,24 +189,26 @@ class RegistrationConfigSource:
         """See `FleetSource`."""
         if self._opened is None or self._draining is not None:
             await self._ready()
-        if identifier not in self._registry or self.parts.is_behind(at_least, seen):
+        if identifier not in self._registry.entries or self.parts.is_behind(at_least, seen):
             await self.parts.catch_up()
-        answer: NodeAnswer | None = self._answers.now(identifier)
-        if isinstance(answer, NotReady):
-            return answer  # it is not registered
+        now = self._answers.now(identifier)
+        if isinstance(now, NotReady):
+            return now  # it is not registered
         known_here = self._membership.touch(identifier)
-        if known is not None and isinstance(answer, Ready):
-            named = self._answers.asked(identifier, answer, known, turn, wait)
-            answer = named if named is not None or wait > 0 else answer
-        if answer is None or (isinstance(answer, Kept) and wait > 0):
-            answer = await self._answers.hold(identifier, known, wait, turn)
-            if identifier in self._registry:
+        answer = self._answers.asked(identifier, now, known, turn, wait)
+        if isinstance(answer, HeldRequest):
+            answer = await self._answers.held.hold(answer)
+            if identifier in self._registry.entries:
                 known_here = self._membership.touch(identifier)  # it was not silent while it was held
         if isinstance(answer, CfgsyncError):
             raise answer
         if isinstance(answer, Ready):
             self.parts.was_served(known_here, answer.generation)
         return answer
+
+    def keeps(self, identifier: str, seconds: int) -> bool:
+        """See `PresenceSource`."""
+        return self._membership.keeps(identifier, seconds)
 
     async def promise(self, identifier: str, seconds: int | None) -> None:
         """See `PresenceSource`."""

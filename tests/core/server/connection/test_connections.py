@@ -57,6 +57,7 @@ def test_every_limit_of_a_connection_is_in_one_place() -> None:
     assert limits == {
         "MAX_BODY_BYTES": 64 * 1024,
         "KEEP_ALIVE_SECONDS": 15.0,
+        "SWEEP_SECONDS": 1.0,
         "MAX_LINE_BYTES": 4096,
         "MAX_HEADERS": 64,
         "LINGER_SECONDS": 1.0,
@@ -213,3 +214,34 @@ def test_on_uvloop_a_large_answer_is_cut_or_read_as_on_asyncios_loop(
     with asyncio.Runner(loop_factory=pytest.importorskip("uvloop").new_event_loop) as runner:
         runner.run(test_a_reader_that_does_not_read_its_answer_is_cut_and_others_are_answered(caplog))
         runner.run(test_a_reader_that_reads_slowly_gets_the_whole_answer())
+
+
+async def test_a_connection_without_a_request_for_15_seconds_is_closed_and_no_other_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(connections, "KEEP_ALIVE_SECONDS", 0.5)
+    monkeypatch.setattr(connections, "SWEEP_SECONDS", 0.05)
+    async with server() as running:
+        unused, silent, held, used = [await opened(running.port) for _ in range(4)]
+        for reader, writer in (unused, held, used):
+            writer.write(request("POST", "/register", b'{"identifier":"a","ip":"10.0.0.1"}'))
+            assert await status(reader) == 202
+        held[1].write(request("POST", "/node", b'{"identifier":"a","ip":"10.0.0.1"}', "prefer: wait=30\r\n"))
+        while not await asyncio.wait_for(closes(unused[0], 0.1), 10):
+            used[1].write(
+                request("GET", "/healthz")
+            )  # nobody says of a request without a body that it is busy
+            assert await status(used[0]) == 200
+        assert not await closes(silent[0], 0.1)
+        assert not await closes(held[0], 0.1)
+        assert await closes(used[0], 10)
+        for _, writer in (unused, silent, held, used):
+            writer.close()
+
+
+async def closes(reader: asyncio.StreamReader, within: float) -> bool:
+    """True when the other side ends the connection within so many seconds, without a byte."""
+    try:
+        return await asyncio.wait_for(reader.read(1), within) == b""
+    except TimeoutError:
+        return False

@@ -96,8 +96,9 @@ class HeldRequests:
         self._arm(waiter)
         try:
             return await waiter.future
-        finally:
+        except BaseException:
             self._forget(waiter)
+            raise
 
     def settle(self, identifier: str) -> None:
         """Answer this node's request if it can be settled now."""
@@ -127,8 +128,13 @@ class HeldRequests:
         """The emptier one of two random ticks at the end of this wait: two choices already spread the load evenly."""
         last = int(waiter.deadline / TICK)
         ticks = int(waiter.wait * EARLY / TICK)
-        one, other = ((last - int(self._random() * ticks)) * TICK for _ in range(2))
-        return min(one, other, key=lambda at: len(self._due[at][1]) if at in self._due else 0)
+        one = (last - int(self._random() * ticks)) * TICK
+        if one not in self._due:
+            return one
+        other = (last - int(self._random() * ticks)) * TICK
+        if other not in self._due:
+            return other
+        return one if len(self._due[one][1]) <= len(self._due[other][1]) else other
 
     def _time_is_over(self, at: float) -> None:
         _, waiters = self._due.pop(at)

@@ -47,7 +47,9 @@ class NodeAnswers:
         current = self._publisher.current
         if current is not None:
             covered, payload = current.source.registrations, current.nodes.get(identifier)
-            is_covered = revision <= covered.revision and self._is_held(covered, payload is not None)
+            is_covered = revision <= covered.revision and (
+                covered.epoch == self._registry.version.epoch or self._is_held(covered, payload is not None)
+            )
             if is_covered or self._runs.held_back.has(identifier):
                 return Missing() if payload is None else Ready(payload, current.text)
         return self.uncovered() and Missing(self._runs.held_back.why(identifier))
@@ -58,7 +60,7 @@ class NodeAnswers:
         held = self._registry.version
         if covered.epoch < held.epoch:
             return covered.revision <= held.revision
-        return covered.epoch == held.epoch or is_named
+        return is_named
 
     def uncovered(self) -> Missing | None:
         """Case 3, or None for case 4: the same for all nodes that the current generation does not cover."""
@@ -80,14 +82,28 @@ class NodeAnswers:
         return None
 
     def asked(
-        self, identifier: str, ready: Ready, known: str, turn: Turn | None, wait: float
-    ) -> Ready | Kept | None:
-        """`for_named` for a question that has just come."""
-        found = self.for_named(identifier, ready, known, turn, wait <= 0)
-        if turn is not None:
-            asking = Asking(identifier, ready.payload.digest, known, turn, wait <= 0)
-            self.turns.asked(asking, isinstance(found, Ready))
-        return found
+        self,
+        identifier: str,
+        now: Ready | Missing | None,
+        known: str | None,
+        turn: Turn | None,
+        wait: float,
+    ) -> NodeAnswer | HeldRequest:
+        """Cases 2 to 6 for a question that has just come, and that is answered `now` if it names no files: the answer, or what
+        `held.hold` awaits. `known` is the digest that the node has."""
+        is_unchanged = False
+        if known is not None and isinstance(now, Ready):
+            found = self.for_named(identifier, now, known, turn, wait <= 0)
+            if turn is not None:
+                asking = Asking(identifier, now.payload.digest, known, turn, wait <= 0)
+                self.turns.asked(asking, isinstance(found, Ready))
+            is_unchanged = found is None
+            if wait <= 0 or isinstance(found, Ready):
+                return found or now
+        elif now is not None:
+            return now
+        waiter = HeldRequest(identifier, known, self._registry.version.revision, wait, LEAST_WAIT, turn)
+        return (None if is_unchanged else self._settle(waiter)) or waiter
 
     def asking(self) -> Iterator[Asking]:
         """The held questions of nodes that take turns, that the current generation covers, and that might want a turn: in a boot
@@ -98,13 +114,6 @@ class NodeAnswers:
                 continue
             if waiter.known != answer.payload.digest or waiter.turn.mark == "refused":
                 yield Asking(identifier, answer.payload.digest, waiter.known, waiter.turn)
-
-    async def hold(
-        self, identifier: str, known: str | None, wait: float, turn: Turn | None = None
-    ) -> NodeAnswer:
-        """Cases 2 to 6: the answer, once there is one or the time is over. `known` is the digest that the node has."""
-        waiter = HeldRequest(identifier, known, self._registry.version.revision, wait, LEAST_WAIT, turn)
-        return self._settle(waiter) or await self.held.hold(waiter)
 
     def _settle(self, waiter: HeldRequest) -> NodeAnswer | None:
         """Cases 2 to 6 for a held request; None to hold it longer."""

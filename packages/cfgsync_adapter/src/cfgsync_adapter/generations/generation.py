@@ -7,6 +7,7 @@ nodes to hashes: an unchanged node costs nothing, and after a restart the same b
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from hashlib import sha256
 
 import msgspec
@@ -61,7 +62,7 @@ class PayloadTooLarge(CfgsyncError):
     """The files of a node are larger than a node accepts."""
 
 
-class Generation(msgspec.Struct, frozen=True):
+class Generation(msgspec.Struct, frozen=True, dict=True):
     """A numbered, committed set of files for the fleet. `text` is `<epoch>.<number>`, as on the wire; `at_ms` is when it
     was committed (milliseconds since 1970, 0 when not known); `replaced` names the nodes with an operator's files.
     `at_once`: nodes take no turns for it. `reverts`: it has the content of the generation of that number (0: of none)."""
@@ -91,7 +92,7 @@ class Generation(msgspec.Struct, frozen=True):
             self.reverts,
         )
 
-    @property
+    @cached_property
     def version(self) -> Version:
         """Its epoch and number, which compare."""
         return Version(self.text.rpartition(".")[0], self.number)

@@ -53,6 +53,10 @@ class LastSeen:
         self._expected.pop(identifier, None)
         self._expected[identifier] = known
 
+    def is_expected(self, identifier: str) -> bool:
+        """Whether this node will be heard of again."""
+        return identifier in self._expected
+
     def release(self, identifier: str) -> None:
         """This node is not expected any more."""
         self._expected.pop(identifier, None)

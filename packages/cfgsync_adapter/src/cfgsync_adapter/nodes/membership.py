@@ -86,6 +86,11 @@ class Membership:
             self.left.pop(identifier, None)
         return self._seen.touch(identifier)
 
+    def keeps(self, identifier: str, seconds: int) -> bool:
+        """True when `promise` would change nothing, but for `touch`."""
+        is_kept = self._promises.entries.get(identifier) == seconds
+        return is_kept and (self.ttl is None or self._seen.is_expected(identifier))
+
     async def promise(self, identifier: str, seconds: int | None) -> None:
         """A node has said that it will be heard of again within so many seconds (None: it says no such thing). Durable on
         return. Raises `Unavailable` and its subclasses."""

@@ -36,11 +36,18 @@ class FleetView:
         self._is_held = is_held
         self._is_alone = is_alone
         self._times = times
+        self._target: Target | None = None
+        self._target_of: Generation | None = None
 
     def target(self) -> Target | None:
         """The current generation; None before the first one."""
         current = self._publisher.current
-        return None if current is None else Target(current.version, current.at_once, current.reverts)
+        if current is not self._target_of:
+            self._target = (
+                None if current is None else Target(current.version, current.at_once, current.reverts)
+            )
+            self._target_of = current
+        return self._target
 
     def fleet(self, turn_of: Callable[[str], GivenTurn | None]) -> Fleet | None:
         """All of it; `turn_of` gives a node's turn. None before the first generation."""

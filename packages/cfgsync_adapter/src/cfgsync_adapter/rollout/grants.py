@@ -32,6 +32,9 @@ def answer(words: Words, target: Target, policy: Rollout, asking: Asking) -> Ans
     record = words.record
     if asking.known is None:
         return "files"
+    has_refused = asking.turn is not None and asking.turn.mark == "refused"
+    if asking.known == asking.digest and not has_refused:
+        return "unchanged"
     turn = words.turns.get(asking.identifier)
     if turn is not None and (turn.ended or turn.digest != asking.digest or not _may_have(words, asking)):
         turn = None
@@ -40,8 +43,7 @@ def answer(words: Words, target: Target, policy: Rollout, asking: Asking) -> Ans
         # one that has refused these files tries them again only when an operator lets it
         failure = record.failure_of(asking.identifier)
         last = failure if is_for_everybody else turn
-        has_refused = asking.turn is not None and asking.turn.mark == "refused"
-        return "files" if has_refused and last is not None and last.again else "unchanged"
+        return "files" if last is not None and last.again else "unchanged"
     if policy.mode == "all" or is_for_everybody:
         return "files"
     if asking.turn is not None and turn is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
@@ -164,14 +165,15 @@ def node_route(
         wait = parse_wait(prefer) if prefer else 0.0
         etags = parse_etags(tags) if tags else ()
         known = etags[0] if etags else None
-        if presence is not None and (promised := parse_keepalive(headers.get(KEEPALIVE))) is not None:
+        promised = None if presence is None else parse_keepalive(headers.get(KEEPALIVE))
+        if presence is not None and promised is not None and not presence.keeps(identifier, promised):
             await presence.promise(identifier, promised)
         answer: Resolution | Kept
         if fleet is None:
             answer = await source.resolve(identifier, known=known, wait=wait)
         else:
             turn = parse_turn(headers.get(TURN))
-            version, seen = _version(headers.get(VERSION)), _version(headers.get(GENERATION))
+            version, seen = _version(headers.get(VERSION)), _generation(headers.get(GENERATION))
             answer = await fleet.turn_to(
                 identifier, known=known, wait=wait, at_least=version, seen=seen, turn=turn
             )
@@ -233,3 +235,6 @@ def _version(text: str | None) -> Version | None:
         return Version.parse(text)
     except ValueError:
         return None
+
+
+_generation: Final = lru_cache(maxsize=64)(_version)  # the nodes of a fleet name the same one

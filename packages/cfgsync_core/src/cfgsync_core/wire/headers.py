@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final, Literal, TypeAlias, cast
 
 import msgspec
@@ -55,6 +56,7 @@ def is_group(text: str) -> bool:
     return _GROUP.fullmatch(text) is not None
 
 
+@lru_cache(maxsize=64)
 def parse_wait(prefer: str) -> float:
     """The seconds of `Prefer: wait=20`, at most 30; 0 without one (RFC 7240)."""
     found = _WAIT.search(prefer)

@@ -45,6 +45,9 @@ class AcknowledgingSource(Protocol):
 class PresenceSource(Protocol):
     """A source that keeps what its nodes promise."""
 
+    def keeps(self, identifier: str, seconds: int) -> bool:
+        """True when `promise` has nothing to do: the same promise is kept, and the node's next question is awaited."""
+
     async def promise(self, identifier: str, seconds: int | None) -> None:
         """The node will be heard of again within so many seconds; None: it makes no such promise. Durable on return.
 

@@ -133,7 +133,7 @@ class Identities:
         return reply
 
     def _bound(self, identifier: str) -> Binding | None:
-        found = self._mirror.get(identifier)
+        found = self._mirror.entries.get(identifier)
         return found if isinstance(found, Binding) else None
 
     def _refused(self, identifier: str, secret: str | None) -> Reply | None:

@@ -9,6 +9,7 @@ import socket
 import struct
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from itertools import takewhile
 from typing import Any
 
 from aiohttp import web
@@ -22,6 +23,9 @@ from ...wire.protocol import encode_error
 from ..access import peer_user
 
 KEEP_ALIVE_SECONDS = 15.0
+SWEEP_SECONDS = 1.0
+"""How often connections that nobody uses are looked for: a timer of each costs an idle fleet two wakes a question."""
+_NO_TIMER = 1e9
 MAX_LINE_BYTES = 4096
 MAX_HEADERS = 64
 LINGER_SECONDS = 1.0
@@ -49,6 +53,11 @@ class _Protocol(RequestHandler):
     """Answers a malformed request with our error body, and neither logs nor quotes it: it may hold a secret."""
 
     __slots__ = ()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        """The library calls this for each body; it would ask its parser and the transport also where nothing was paused."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
 
     def handle_error(
         self,
@@ -94,7 +103,8 @@ class LimitedServer(web.Server):
     ) -> None:
         self._most = max_connections if max_connections is not None else _connections_allowed()
         self._open: dict[RequestHandler, Callable[[], object]] = {}  # what ends each
-        self._idle: dict[RequestHandler, None] = {}  # in the order in which they became idle
+        self._idle: dict[RequestHandler, float] = {}  # since when, the longest idle first
+        self._sweep: asyncio.TimerHandle | None = None
         self.peers: dict[RequestHandler, int] = {}
         """The user at the other end of each connection to a Unix socket."""
         self.evicted = 0
@@ -105,7 +115,7 @@ class LimitedServer(web.Server):
             request_factory=_request,
             access_log=None,
             logger=log,
-            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            keepalive_timeout=_NO_TIMER,
             lingering_time=LINGER_SECONDS,
             handler_cancellation=True,
             auto_decompress=False,
@@ -120,8 +130,10 @@ class LimitedServer(web.Server):
     def accepted(self, handler: RequestHandler, end: Callable[[], object]) -> None:
         """A connection is open from here on, whatever its handshake does, and begins idle; `end` closes it until it is made."""
         self._open[handler] = end
-        self._idle[handler] = None
+        self._idle[handler] = self._loop.time()
         self._none_open.clear()
+        if self._sweep is None:
+            self._sweep = self._loop.call_later(SWEEP_SECONDS, self._close_unused)
         if len(self._open) > self._most:
             longest = next(iter(self._idle))
             del self._idle[longest]
@@ -176,13 +188,31 @@ class LimitedServer(web.Server):
     def idle(self, handler: RequestHandler) -> None:
         """This connection's request is answered."""
         if handler in self._open:
-            self._idle[handler] = None
+            self._idle.pop(
+                handler, None
+            )  # it may be there: of a request without a body nobody says that it is busy
+            self._idle[handler] = self._loop.time()
+
+    def _close_unused(self) -> None:
+        until = self._loop.time() - KEEP_ALIVE_SECONDS
+        for handler in [
+            handler for handler, since in takewhile(lambda one: one[1] <= until, self._idle.items())
+        ]:
+            if is_unused(handler):
+                handler.force_close()
+        self._sweep = self._loop.call_later(SWEEP_SECONDS, self._close_unused) if self._open else None
 
 
 def has_more(handler: RequestHandler) -> bool:
     """True when more requests of this connection have arrived (pipelining); the library would answer them all before
     another connection has a turn."""
     return bool(handler._messages)
+
+
+def is_unused(handler: RequestHandler) -> bool:
+    """True when the connection has had a request, and no other one has begun to come."""
+    waiter = handler._waiter
+    return waiter is not None and not waiter.done() and handler._request_count > 0
 
 
 def _connections_allowed() -> int:
