@@ -30,6 +30,7 @@ from .connection.connections import (
 from .connection.endless import asks_for_websocket, converse, stream
 from .connection.forwarded import TrustedProxies
 from .connection.listening import Acceptor, address_of, listening_sockets
+from .connection.parser import require_strict_parser
 from .connection.response import whole
 from .route import Call, Reply, Route, failure, refusal, unavailable
 from .route_table import RouteTable
@@ -47,7 +48,7 @@ class HttpServer:
     `host` is one address or name, or several, which share the port; `::` hears IPv4 too. `port` 0 takes a free one. `access`
     decides each call (default: an operator's routes answer on a Unix socket only). With `tls`, which gives the context of the
     moment, the addresses speak TLS. A proxy in `trusted_proxies` (`10.0.0.0/8`, `::1`) names the client in `X-Forwarded-For`.
-    Raises `OSError` for an address that is not available. `drain` answers every new request 503 with `Retry-After`, and
+    Raises `OSError` for an address that is not available, and `ParserMissing`. `drain` answers every new request 503 with `Retry-After`, and
     so does leaving the context. A reader that takes nothing of a large answer for `piece_seconds` is cut off.
     """
 
@@ -104,6 +105,7 @@ class HttpServer:
         return self.urls[0]
 
     async def __aenter__(self) -> Self:
+        require_strict_parser()
         self._server = LimitedServer(self._dispatch, self._max_connections)
         self._runner = web.ServerRunner(self._server, shutdown_timeout=DRAIN_SECONDS)
         await self._runner.setup()
