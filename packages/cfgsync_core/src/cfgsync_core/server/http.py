@@ -14,7 +14,6 @@ from aiohttp import web
 from aiohttp.payload import Payload
 
 from ..errors import InvalidRequest
-from ..wire.headers import JOIN_TOKEN
 from ..wire.limits import MAX_BODY_BYTES
 from .access import Access, LocalOperators, judged_headers
 from .connection.body import read_body
@@ -189,7 +188,7 @@ class HttpServer:
         return refusal(error.status, "invalid_request", str(error))
 
     async def _routed(self, request: web.BaseRequest, route: Route, call: Call) -> Reply:
-        if route.access != "node" or JOIN_TOKEN in request.headers:
+        if route.access != "node" or route.name == "register":
             call.address = self._proxies.client(request.remote or "", request.headers)
         if route.access != "node":
             call.peer = self._server.peers.get(request.protocol)
