@@ -14,11 +14,10 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.docs.blocks import blocks, free_ports
+from tests.docs.blocks import PATH, blocks, free_ports
 from tests.processes import Reply, ask, eventually
 
 PAGE = Path(__file__).resolve().parents[1] / "docs/howto/proxies.md"
-WHERE = os.environ.get("PATH", "") + ":/usr/sbin"
 NGINX = ["-e", "stderr", "-g", "daemon off;", "-p", ".", "-c"]
 CADDY = ["run", "--adapter", "caddyfile", "--config"]
 PLAIN = {
@@ -56,7 +55,7 @@ class Proxy(NamedTuple):
 def found_proxies(wanted: list[str]) -> list[str]:
     """Those of `wanted` that this machine has. Others are a warning, and where engines are required a failure; without any
     the test is skipped."""
-    lacking = [name for name in wanted if shutil.which(name.split()[0], path=WHERE) is None]
+    lacking = [name for name in wanted if shutil.which(name.split()[0], path=PATH) is None]
     if lacking:
         line = f"NOT TESTED: the settings of {', '.join(lacking)}, not found"
         required = os.environ.get("CFGSYNC_REQUIRE_ENGINES") == "1"
@@ -91,7 +90,7 @@ def in_front_of(
             text = files[file].replace("4400", str(server_port)).replace(str(shown), str(port))
             (own / file).write_text(text)
             process = subprocess.Popen(
-                [str(shutil.which(name.split()[0], path=WHERE)), *words, file],
+                [str(shutil.which(name.split()[0], path=PATH)), *words, file],
                 cwd=own,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

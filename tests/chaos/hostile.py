@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import json
 import re
+import ssl
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Self
@@ -224,12 +225,13 @@ def missing_nodes() -> bytes:
 
 
 class HostileServer:
-    """Plays `case` to everyone who asks, and the honest payload once `case` is None."""
+    """Plays `case` to everyone who asks, and the honest payload once `case` is None. With `tls` it shows that certificate."""
 
     HONEST = (file("/config.yaml", "id: node-1\n"), file("/tls/key", "secret\n", mode="0600"))
 
-    def __init__(self, case: Case | None = None) -> None:
+    def __init__(self, case: Case | None = None, tls: ssl.SSLContext | None = None) -> None:
         self.case = case
+        self._tls = tls
         self.generation = f"{EPOCH}.3"
         self.asked = 0
         self._server: asyncio.Server | None = None
@@ -238,10 +240,11 @@ class HostileServer:
     @property
     def url(self) -> str:
         assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0, ssl=self._tls)
         return self
 
     async def __aexit__(

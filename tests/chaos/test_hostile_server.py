@@ -21,12 +21,13 @@ from typing import Any
 
 import pytest
 
-from cfgsync_core import CfgsyncClient, Fetched, NodeRegistration, ServerUrl
+from cfgsync_core import CfgsyncClient, Fetched, NodeRegistration, ServerUrl, Trust
 from cfgsync_runtime import Signer, Verifier
 from cfgsync_runtime.access.signatures import make_key_pair
 from cfgsync_runtime.node.fetch import fetch
 from cfgsync_runtime.node.memory.state import NodeState
 from cfgsync_runtime.node.outputs import OutputDirectory
+from tests.certificates import Authority, server_context
 from tests.chaos.form import LONG, sized
 from tests.chaos.hostile import (
     CASES,
@@ -96,12 +97,14 @@ class Disk:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    async def fetched_here(self, url: str, wait: float, verify: Verifier | None = None) -> Any:
+    async def fetched_here(
+        self, url: str, wait: float, verify: Verifier | None = None, trust: Trust | None = None
+    ) -> Any:
         began = time.monotonic()
         ending = await asyncio.to_thread(
             fetch,
             NodeRegistration("node-1", "127.0.0.1"),
-            ServerUrl.parse(url),
+            ServerUrl.parse(url, trust or Trust()),
             OutputDirectory(str(self.out)),
             NodeState(self.state, "node-1", verify=verify),
             wait=wait,
@@ -210,6 +213,9 @@ def _mixed(ours: str, theirs: str) -> str:
 async def test_whatever_a_server_without_the_key_sends_is_exit_6_and_changes_nothing(
     before: Path, tmp_path: Path
 ) -> None:
+    """Its certificate is valid: the node is connected to the server that it was told."""
+    authority = Authority(tmp_path)
+    trust, tls = Trust.parse(str(authority.file)), server_context(authority.pair())
     for name in ("ours", "theirs"):
         make_key_pair(str(tmp_path / name))
     ours, theirs = Signer(str(tmp_path / "ours")), Signer(str(tmp_path / "theirs"))
@@ -218,21 +224,21 @@ async def test_whatever_a_server_without_the_key_sends_is_exit_6_and_changes_not
     shutil.copytree(before, disk.root, symlinks=True)
     untouched = disk.print()
     ended = 0
-    async with HostileServer() as server:
+    async with HostileServer(tls=tls) as server:
         for name, made in WRONG.items():
             for files in SIGNED:
                 generation, text = made(ours, theirs, digest(files).strip('"'))
                 headers = {} if text is None else {"Cfgsync_Signature": text}
                 play = says_signed(files, generation, headers)
                 server.case = Case(name, play)
-                done = await disk.fetched_here(server.url, 30, verify)
+                done = await disk.fetched_here(server.url, 30, verify, trust)
                 assert done["exit"] == 6, (name, files[0], done)
                 assert disk.print() == untouched, (name, files[0])
                 ended += 1
         for name, files in SETS.items():  # the key's holder is not trusted with places on the disk either
             signature = ours("node-1", NOW, digest(files).strip('"'))
             server.case = Case(name, serves(*files, generation=NOW, Cfgsync_Signature=signature))
-            assert (await disk.fetched_here(server.url, 30, verify))["exit"] == 6, name
+            assert (await disk.fetched_here(server.url, 30, verify, trust))["exit"] == 6, name
             assert disk.print() == untouched, name
             ended += 1
         for files in SIGNED[:3]:
@@ -240,9 +246,9 @@ async def test_whatever_a_server_without_the_key_sends_is_exit_6_and_changes_not
             server.case = Case("honest", serves(*files, generation=NOW, Cfgsync_Signature=signature))
             shutil.rmtree(disk.root)
             shutil.copytree(before, disk.root, symlinks=True)
-            assert (await disk.fetched_here(server.url, 30, verify))["exit"] == 0, files
+            assert (await disk.fetched_here(server.url, 30, verify, trust))["exit"] == 0, files
     assert ended >= 110
-    print(f"{ended} answers, every one refused")
+    print(f"{ended} answers over TLS with a valid certificate, every one refused")
 
 
 def says_signed(files: list[dict[str, object]], generation: str | None, headers: dict[str, str]) -> Play:

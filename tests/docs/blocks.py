@@ -32,7 +32,8 @@ from typing import NamedTuple
 from tests.shims import Shims
 
 PATIENCE = 60.0
-PATH = f"{Path(sys.executable).parent}:{os.environ['PATH']}:/usr/sbin"  # where Debian has nginx and haproxy
+_VENV = Path(sys.executable).parents[1]
+PATH = f"{_VENV}/bin:{os.environ['PATH']}:/usr/sbin:{_VENV}/engines"  # where Debian has proxies, and what scripts/engines fetches
 _FENCE = re.compile(r"^```(\w*)(?: title=(\S+))?(?: needs=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -24,7 +24,7 @@ RUN = [page for page in PAGES if any(block.language == "sh" for block in blocks(
 STARTED = {"tutorial", "install"}
 """Pages whose commands are started, and not forked, as the README's."""
 OPTIONAL = {"caddy", "consul", "consul-template", "confd", "docker", "kubectl"}
-"""Programs that no package registry of a test machine has; a page with a block that needs them was run by hand."""
+"""Programs that a test machine may lack; a page with a block that needs them was run by hand."""
 
 
 def name_of(page: Path) -> str:

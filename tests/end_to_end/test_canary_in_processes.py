@@ -6,7 +6,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -165,10 +167,34 @@ def test_a_canary_in_every_input_is_in_no_process_list_no_environment_no_log_and
 
     if os.geteuid() == 0:
         _look_into_memory(watching.pid, once.pid, secrets)
-    for process in (watching, once):
-        process.kill()
-        process.wait()
-    assert server.stop() == 0
+    if exposed:
+        for process in (watching, once):
+            process.kill()
+            process.wait()
+        assert server.stop() == 0
+        return
+    # the program last: the other two would write over its file
+    cores = {
+        what: _core_file(process, place.directory)
+        for what, process in {"watcher": watching, "server": server.process, "program": once}.items()
+    }
+    if Path("/proc/sys/kernel/core_pattern").read_text().strip() in ("core", "core.%p"):
+        assert cores["program"], "there is a core file of a process that is not closed"
+    print(f"core files: {', '.join(f'{what} {len(core):,} bytes' for what, core in cores.items())}")
+    assert (cores["watcher"], cores["server"]) == (b"", b"")
+    assert [name for name, value in secrets.items() if value.encode() in cores["program"]] == []
+
+
+def _core_file(process: subprocess.Popen[str], directory: Path) -> bytes:
+    """What a process that aborts leaves in its directory, where it may leave as much as it likes."""
+    resource.prlimit(process.pid, resource.RLIMIT_CORE, (resource.RLIM_INFINITY,) * 2)
+    process.send_signal(signal.SIGABRT)
+    assert process.wait(PATIENCE) == -signal.SIGABRT
+    found = b""
+    for file in directory.glob("core*"):
+        found += file.read_bytes()
+        file.unlink()
+    return found
 
 
 def _secret(place: Place, name: str) -> str:

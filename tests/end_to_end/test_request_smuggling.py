@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+import subprocess
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -13,13 +14,14 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import http_parser
 
 from cfgsync_adapter import ArtifactFile, MaterializedArtifacts, RegistrationSnapshot
-from cfgsync_core import HttpServer
-from cfgsync_runtime import ServerCertificate, serving_snapshot
+from cfgsync_core import HttpServer, ParserMissing
+from cfgsync_runtime import MachineRefused, ServerCertificate, serving_snapshot
 from cfgsync_runtime.metrics.requests import RequestCounts
 from tests.certificates import Authority
-from tests.processes import PATIENCE
+from tests.processes import BIN, PATIENCE, Place
 from tests.proxies import PLAIN, in_front_of, wait_until_up
 from tests.smuggling import CASES
 
@@ -225,6 +227,37 @@ async def _all_are_answered(
             return False
         await attacker.read(lambda: False, QUIET)
         await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("switch", "hint"), [("1", "unset the variable AIOHTTP_NO_EXTENSIONS"), ("", "with its extensions")]
+)
+async def test_without_the_parser_in_c_no_server_starts(
+    switch: str, hint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one in Python takes 11 of these cases in another way, and one of them through haproxy."""
+    monkeypatch.setenv("AIOHTTP_NO_EXTENSIONS", switch)
+    monkeypatch.setattr(http_parser, "HttpRequestParser", http_parser.HttpRequestParserPy)
+    with pytest.raises(ParserMissing, match="has no parser in C here") as refused:
+        async with HttpServer([], port=0):
+            pass
+    assert hint in refused.value.hint
+    with pytest.raises(MachineRefused, match="has no parser in C here") as told:
+        async with serving_snapshot(Each()):
+            pass
+    assert told.value.hint == refused.value.hint
+
+
+def test_serve_without_the_parser_in_c_ends_with_two_lines(place: Place) -> None:
+    place.write("app.py", "class App:\n    def materialize_snapshot(self, nodes): ...\n")
+    command = [str(BIN / "cfgsync"), "serve", "app:App", "--store", "memory:", "--port", "0"]
+    environment = place.environment({"AIOHTTP_NO_EXTENSIONS": "1"})
+    done = subprocess.run(
+        command, cwd=place.directory, env=environment, capture_output=True, text=True, timeout=PATIENCE
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == "unset the variable AIOHTTP_NO_EXTENSIONS"
+    assert "has no parser in C here" in done.stderr.splitlines()[-2]
 
 
 async def test_an_answer_before_the_whole_body_has_come_ends_the_connection() -> None:

@@ -568,6 +568,22 @@ FAULTS: tuple[Fault, ...] = (
         ("tests/runtime/access/tokens/test_tokens.py",),
     ),
     Fault(
+        "the cookie of a session goes over plain HTTP, too",
+        (
+            Edit(
+                "cfgsync_runtime/src/cfgsync_runtime/page/login/routes.py",
+                "'; Secure' if has_tls else ''",
+                "''",
+            ),
+        ),
+        ("tests/runtime/page/test_login.py",),
+    ),
+    Fault(
+        "a server starts with a parser of requests that is not strict",
+        (Edit(f"{_CORE}/server/http.py", "        require_strict_parser()\n", ""),),
+        ("tests/end_to_end/test_request_smuggling.py::test_without_the_parser_in_c_no_server_starts",),
+    ),
+    Fault(
         "the old secret stays good after the new one was used",
         (
             Edit(

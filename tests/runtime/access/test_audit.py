@@ -8,11 +8,13 @@ import logging
 import os
 from typing import Any
 
+import aiohttp
 import pytest
 
 from cfgsync_core import MemoryStore, StoreFull
+from cfgsync_runtime import serving_snapshot
 from cfgsync_runtime.process.logs import JsonLines
-from tests.runtime.access.test_every_route import REGISTER, TABLE, A, Fleet, bearer, serving
+from tests.runtime.access.test_every_route import REGISTER, TABLE, A, Each, Fleet, bearer, serving
 
 ADMIN = "/v1/config/admin/apps/shop/envs/live"
 CALLS = ("operator_call", "writer_call", "document_written", "login")
@@ -206,3 +208,27 @@ async def _sent(
     writer.write("\r\n".join([f"{line} HTTP/1.1", "Host: x", *headers, "", body]).encode())
     await (reader.read(100) if until is None else until.wait())
     writer.transport.abort()
+
+
+async def test_a_refused_registration_is_one_line_with_where_it_came_from(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    mine, other = "the-secret-of-the-node-a", "the-secret-of-somebody"
+    for more in ({}, {"requires_tokens": True, "anonymous": False}):
+        caplog.clear()
+        async with serving_snapshot(Each(), **more) as server, aiohttp.ClientSession(server.url) as tcp:
+            status = (await tcp.post("/register", json=REGISTER, headers=bearer(mine))).status
+            assert status == (401 if more else 202)
+            for headers in ({}, bearer(other), bearer(other), {}):
+                assert (await tcp.post("/register", json=REGISTER, headers=headers)).status in (401, 409)
+        said = [
+            record.getMessage().partition(";")[0]
+            for record in caplog.records
+            if "did not join" in record.getMessage()
+        ]
+        needs = "a did not join, from 127.0.0.1: a needs its node secret, as `Authorization: Bearer …`"
+        token = "a did not join, from 127.0.0.1: a has not joined, and this server requires a join token (`Cfgsync-Join-Token`)"
+        taken = "a did not join, from 127.0.0.1: a is already registered with another secret"
+        assert said == ([token, needs] if more else [needs, taken])
+        assert mine not in caplog.text
+        assert other not in caplog.text

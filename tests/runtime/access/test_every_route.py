@@ -1,4 +1,5 @@
-"""Every route × every principal: who may call what, over loopback, over a network, and over the admin socket; one table."""
+"""Every route × every principal: who may call what, over loopback, over a network, through a proxy, and over the admin socket;
+one table. The routes of documents, which have scopes, are in tests/documents/test_rights.py."""
 
 from __future__ import annotations
 
@@ -7,19 +8,25 @@ import ssl
 import tempfile
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import aiohttp
 import pytest
 
 from cfgsync_adapter import ArtifactFile, MaterializedArtifacts, RegistrationSnapshot
-from cfgsync_core import HttpServer, MemoryStore
+from cfgsync_artifacts import ArtifactSet
+from cfgsync_core import HttpServer, MemoryStore, StaticConfigSource
 from cfgsync_core.server import Call, Reply, Route
 from cfgsync_core.server.route import Caller
-from cfgsync_runtime import serving_snapshot
+from cfgsync_documents.http import name_routes, scope_routes
+from cfgsync_documents.service import Documents, History
+from cfgsync_runtime import ServerCertificate, serving_snapshot, serving_source
 from cfgsync_runtime.access.admission import Admission
 from cfgsync_runtime.access.tokens.credentials import credentials
 from cfgsync_runtime.access.tokens.tokens import NewToken, Tokens
+from cfgsync_runtime.compose.document_server import serving_documents
+from tests.certificates import Authority
 
 A, B = "secret-of-node-a-1234567890", "secret-of-node-b-1234567890"
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -40,10 +47,12 @@ TABLE: dict[tuple[str, str], tuple[Kind, str, Any]] = {
     ("POST", "/login"): ("form", "", LOGIN),
     ("POST", "/register"): ("node", "", REGISTER),
     ("POST", "/node"): ("node", "", REGISTER),
+    ("POST", "/init-with-node"): ("node", "", REGISTER),
     ("POST", "/ack"): ("node", "", ACK),
     ("GET", "/status"): ("reader", "", None),
     ("GET", "/status/{identifier}"): ("reader", "/status/a", None),
     ("GET", "/"): ("reader", "", None),
+    ("GET", "/documents"): ("reader", "", None),
     ("GET", "/admin/nodes"): ("operator", "", None),
     ("GET", "/admin/nodes/{identifier}"): ("operator", "/admin/nodes/a", None),
     ("GET", "/admin/generations"): ("operator", "", None),
@@ -111,6 +120,8 @@ class Fleet:
         self.tcp = tcp
         self.unix = unix
         self.headers: dict[str, Mapping[str, str]] = {}
+        self.proxied: Mapping[str, str] = {}
+        """What a proxy in between adds to each request over TCP."""
         self.ack: dict[str, str] = {}
         self.login = b""
 
@@ -166,7 +177,8 @@ class Fleet:
 
     async def ask(self, principal: str, method: str, target: str, words: Any) -> int:
         over = self.unix if "admin socket" in principal else self.tcp
-        headers = {"Accept": "application/json", **self.headers[principal]}
+        added = {} if over is self.unix else self.proxied
+        headers = {"Accept": "application/json", **added, **self.headers[principal]}
         if isinstance(words, bytes):
             asked = over.request(
                 method, target, data=words, headers={**headers, **FORM}, allow_redirects=False
@@ -192,7 +204,7 @@ async def serving(tls_context: ssl.SSLContext | None = None, **more: Any) -> Asy
         async with (
             serving_snapshot(Each(), admin_socket=path, **more) as server,
             aiohttp.ClientSession(
-                server.url,
+                f"{server.url.partition(':')[0]}://127.0.0.1:{server.port}",
                 cookie_jar=aiohttp.DummyCookieJar(),
                 connector=aiohttp.TCPConnector(ssl=tls_context or True),
             ) as tcp,
@@ -207,19 +219,49 @@ async def serving(tls_context: ssl.SSLContext | None = None, **more: Any) -> Asy
             yield fleet
 
 
-def routes_of(server: HttpServer) -> set[tuple[str, str]]:
+def routes_of(server: HttpServer) -> dict[tuple[str, str], Route]:
     table = server._table
     every = [route for methods in table._exact.values() for route in methods.values()]
     every += [route for _, methods in table._named for route in methods.values()]
-    return {(route.method, route.path) for route in every}
+    return {(route.method, route.path): route for route in every}
 
 
-@pytest.mark.parametrize("where", MAY)
-async def test_every_route_answers_the_principals_of_the_table_and_nobody_else(where: str) -> None:
-    more = {} if where == "loopback" else {"requires_tokens": True, "anonymous": False}
+async def of_documents() -> set[tuple[str, str]]:
+    """The routes of the other table."""
+    store = MemoryStore()
+    async with Documents(store) as documents, History(store, documents) as history:
+        routes = [*name_routes(documents), *scope_routes(documents, history)]
+    return {(route.method, route.path) for route in routes}
+
+
+@pytest.mark.parametrize(
+    ("where", "proxied"),
+    [("loopback", False), ("loopback", True), ("network", False), ("network", True)],
+    ids=["loopback", "loopback through a proxy", "network", "network through a proxy"],
+)
+async def test_every_route_answers_the_principals_of_the_table_and_nobody_else(
+    where: str, proxied: bool, tmp_path: Path
+) -> None:
+    """A server on a network listens on every address and speaks TLS; behind a proxy it is on loopback and requires tokens."""
+    more: dict[str, Any] = {"documents": True, "legacy_init_with_node": True}
+    context = None
+    if where == "network":
+        more |= {"requires_tokens": True, "anonymous": False}
+    if proxied:
+        more["trusted_proxies"] = ["127.0.0.0/8"]
+    elif where == "network":
+        authority = Authority(tmp_path)
+        cert, key = authority.pair()
+        more |= {"host": "0.0.0.0", "tls": ServerCertificate(str(cert), str(key))}
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(authority.file)
     asked = surprises = 0
-    async with serving(**more) as fleet:
-        assert routes_of(fleet.server) == set(TABLE), "a new route belongs into the table"
+    async with serving(context, **more) as fleet:
+        if proxied:  # the client wrote the left one
+            fleet.proxied = {"X-Forwarded-For": "127.0.0.1, 203.0.113.9", "X-Forwarded-Proto": "https"}
+        assert set(routes_of(fleet.server)) - await of_documents() == set(TABLE), (
+            "a new route belongs into the table"
+        )
         for (method, path), (kind, target, words) in TABLE.items():
             for principal, may in MAY[where].items():
                 sent = fleet.ack if words is ACK else fleet.login if words is LOGIN else words
@@ -230,8 +272,34 @@ async def test_every_route_answers_the_principals_of_the_table_and_nobody_else(w
                 if answered != expected:
                     surprises += 1
                     print(f"{where}: {principal} {method} {path}: {status}")
-    print(f"{where}: {asked} pairs of route and principal, {surprises} surprises")
+    through = " through a proxy" if proxied else ""
+    print(f"{where}{through}: {asked} pairs of route and principal, {surprises} surprises")
     assert surprises == 0
+
+
+async def test_no_way_to_serve_has_a_route_that_is_in_neither_table_or_needs_less() -> None:
+    source = StaticConfigSource({"a": ArtifactSet()})
+    ways = {
+        "documents": serving_documents(),
+        "a bundle": serving_source(source, source, acknowledging=source, legacy_init_with_node=True),
+        "a bundle with tokens": serving_source(
+            source, source, acknowledging=source, details=source, store="memory:"
+        ),
+        "a fleet without a page": serving_snapshot(Each(), page=False),
+    }
+    scoped, asked = await of_documents(), 0
+    for what, way in ways.items():
+        async with way as server:
+            for named, route in routes_of(server).items():
+                asked += 1
+                if named in scoped:
+                    assert route.scope is not None, (what, named)
+                    assert route.access in ("reader", "writer", "reader or writer"), (what, named)
+                elif (what, named) != ("documents", ("GET", "/")):  # it leads to /documents and shows nothing
+                    needs = TABLE[named][0]
+                    assert route.access == ("public" if needs == "form" else needs), (what, named)
+    print(f"{asked} routes of {len(ways)} other ways to serve, each in a table")
+    assert asked > 60
 
 
 @pytest.mark.parametrize(

@@ -139,9 +139,11 @@ def test_a_certificate_that_ends_soon_or_has_ended_is_a_warning(
     ]
 
 
-def test_a_server_takes_tls_1_2_and_newer_only(authority: Authority) -> None:
+def test_a_server_takes_tls_1_2_and_newer_only_and_no_second_handshake(authority: Authority) -> None:
     pair = authority.pair()
-    assert ServerCertificate(str(pair[0]), str(pair[1])).context().minimum_version is ssl.TLSVersion.TLSv1_2
+    context = ServerCertificate(str(pair[0]), str(pair[1])).context()
+    assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+    assert context.options & ssl.OP_NO_RENEGOTIATION
 
 
 async def test_the_status_of_a_server_says_when_its_certificate_ends(authority: Authority) -> None:

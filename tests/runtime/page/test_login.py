@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from html import unescape
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
 import pytest
+import uvloop
 
 from cfgsync_adapter import ArtifactFile, MaterializedArtifacts, RegistrationSnapshot
-from cfgsync_runtime import serving_snapshot
+from cfgsync_runtime import ServerCertificate, serving_snapshot
+from tests.certificates import Authority
 
 HTML = {"Accept": "text/html"}
 
@@ -61,8 +65,12 @@ async def browsing(**more: Any) -> AsyncIterator[Browser]:
         path = f"{directory}/admin.sock"
         async with (
             serving_snapshot(Each(), admin_socket=path, **more) as server,
-            aiohttp.ClientSession(server.url, cookie_jar=aiohttp.DummyCookieJar()) as tcp,
-            aiohttp.ClientSession(server.url, connector=aiohttp.UnixConnector(path)) as unix,
+            aiohttp.ClientSession(
+                server.url,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                connector=aiohttp.TCPConnector(ssl="tls" not in more),
+            ) as tcp,
+            aiohttp.ClientSession("http://localhost", connector=aiohttp.UnixConnector(path)) as unix,
         ):
             browser = Browser(server.url, tcp, unix)
             join = {
@@ -104,6 +112,32 @@ async def test_a_browser_is_sent_to_the_form_logs_in_sees_contents_and_logs_out(
         assert "Max-Age=0" in out.headers["Set-Cookie"]
         browser.cookie = before
         assert (await browser.get("/"))[:2] == (303, "login"), "the session has ended on the server, too"
+
+
+async def _secure_over_tls(directory: Path) -> None:
+    cert, key = Authority(directory).pair()
+    tls = ServerCertificate(str(cert), str(key))
+    async with browsing(requires_tokens=True, anonymous=False, tls=tls) as browser:
+        made = await browser.post("/login", {"token": await browser.token(role="reader", name="ana")})
+        assert "Secure" in made.headers["Set-Cookie"].split("; ")
+        assert "Secure" in (await browser.post("/logout")).headers["Set-Cookie"].split("; ")
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_over_tls_the_cookie_of_a_session_is_for_tls_only(
+    loop: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path
+) -> None:
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(_secure_over_tls(tmp_path))
+
+
+async def test_the_cookie_is_for_tls_only_where_a_proxy_has_the_certificate() -> None:
+    """The browser says by which URL it came."""
+    async with browsing(requires_tokens=True, anonymous=False) as browser:
+        by = {"Origin": "https://fleet.example", "Host": "fleet.example"}
+        made = await browser.post("/login", {"token": await browser.token(role="reader", name="ana")}, **by)
+        assert made.status == 303
+        assert "Secure" in made.headers["Set-Cookie"].split("; ")
 
 
 async def test_on_loopback_the_page_is_open_and_a_session_shows_contents() -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .errors import MaterializationFailed as MaterializationFailed
     from .errors import MetadataMismatch as MetadataMismatch
     from .errors import OutcomeUnknown as OutcomeUnknown
+    from .errors import ParserMissing as ParserMissing
     from .errors import StaleGeneration as StaleGeneration
     from .errors import StoreDamaged as StoreDamaged
     from .errors import StoreFull as StoreFull

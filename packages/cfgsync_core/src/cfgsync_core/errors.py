@@ -106,5 +106,14 @@ class StoreDamaged(StoreRefused, Unavailable):
     as `StoreRefused`, and a running server answers as `Unavailable`."""
 
 
+class ParserMissing(CfgsyncError):
+    """This Python has no strict parser of requests, so no server starts in it. `hint` says what to do."""
+
+    def __init__(self, what: str, hint: str) -> None:
+        super().__init__(what)
+        self.hint = hint
+        self.add_note(hint)
+
+
 class IntegrityError(CfgsyncError):
     """An answer that must not be written: wrong digest, older generation, illegal path, broken limit."""

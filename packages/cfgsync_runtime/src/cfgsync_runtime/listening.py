@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
+from cfgsync_core import ParserMissing
 from cfgsync_core.server import Route, documented
 
 from .access.admin_socket import AdminPlace, opened_admin_socket
@@ -70,6 +71,8 @@ async def listening(
         raise MachineRefused(
             f"cannot listen on {error.filename}: {error.strerror}", f"give another --port, or {do}"
         ) from error
+    except ParserMissing as error:
+        raise MachineRefused(str(error), error.hint) from error
     warn(host, observed.lacking)
     warn_of_any_proxy(trusted_proxies)
     following = None if tls is None else asyncio.create_task(tls.follow(), name="cfgsync-certificate")

@@ -14,7 +14,6 @@ from aiohttp import web
 from aiohttp.payload import Payload
 
 from ..errors import InvalidRequest
-from ..wire.headers import JOIN_TOKEN
 from ..wire.limits import MAX_BODY_BYTES
 from .access import Access, LocalOperators, judged_headers
 from .connection.body import read_body
@@ -30,6 +29,7 @@ from .connection.connections import (
 from .connection.endless import asks_for_websocket, converse, stream
 from .connection.forwarded import TrustedProxies
 from .connection.listening import Acceptor, address_of, listening_sockets
+from .connection.parser import require_strict_parser
 from .connection.response import whole
 from .route import Call, Reply, Route, failure, refusal, unavailable
 from .route_table import RouteTable
@@ -47,7 +47,7 @@ class HttpServer:
     `host` is one address or name, or several, which share the port; `::` hears IPv4 too. `port` 0 takes a free one. `access`
     decides each call (default: an operator's routes answer on a Unix socket only). With `tls`, which gives the context of the
     moment, the addresses speak TLS. A proxy in `trusted_proxies` (`10.0.0.0/8`, `::1`) names the client in `X-Forwarded-For`.
-    Raises `OSError` for an address that is not available. `drain` answers every new request 503 with `Retry-After`, and
+    Raises `OSError` for an address that is not available, and `ParserMissing`. `drain` answers every new request 503 with `Retry-After`, and
     so does leaving the context. A reader that takes nothing of a large answer for `piece_seconds` is cut off.
     """
 
@@ -104,6 +104,7 @@ class HttpServer:
         return self.urls[0]
 
     async def __aenter__(self) -> Self:
+        require_strict_parser()
         self._server = LimitedServer(self._dispatch, self._max_connections)
         self._runner = web.ServerRunner(self._server, shutdown_timeout=DRAIN_SECONDS)
         await self._runner.setup()
@@ -187,7 +188,7 @@ class HttpServer:
         return refusal(error.status, "invalid_request", str(error))
 
     async def _routed(self, request: web.BaseRequest, route: Route, call: Call) -> Reply:
-        if route.access != "node" or JOIN_TOKEN in request.headers:
+        if route.access != "node" or route.name == "register":
             call.address = self._proxies.client(request.remote or "", request.headers)
         if route.access != "node":
             call.peer = self._server.peers.get(request.protocol)

@@ -48,8 +48,8 @@ class Call(msgspec.Struct, gc=False):
     """One request. `names` are those of the path, decoded; `headers` ignores case; `value` is the decoded `body`.
 
     `peer` is the user at the other end of a Unix socket; None over TCP, and on a node's route. `Access` sets `principal`.
-    `address` is the client's over TCP, for logs only (a proxy may have written it), and `secure` whether TLS ends here; neither
-    is set on a node's route.
+    `address` is the client's over TCP, for logs only (a proxy may have written it), and `secure` whether TLS ends here; on a
+    node's route neither is set, but for the address of a node that registers.
     """
 
     headers: Mapping[str, str] = NOTHING

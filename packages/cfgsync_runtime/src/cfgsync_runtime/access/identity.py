@@ -109,7 +109,10 @@ class Identities:
             if not _HASH.fullmatch(call.headers.get(NEXT_SECRET, _NO_HASH)):
                 why = f"{NEXT_SECRET} is not the SHA-256 of a secret, 64 hexadecimal digits"
                 return refusal(400, "invalid_request", why)
-            return await self._claim(name, secret, call) or await self._registered(name, secret, route, call)
+            if (refused := await self._claim(name, secret, call)) is not None:
+                self._joining.say_refused(name, call.caller_address, refused)
+                return refused
+            return await self._registered(name, secret, route, call)
         reads = isinstance(call.value, NodeRequest)
         refused = self._refused(name, secret)
         if refused is not None or not (reads or name in self._mirror):

@@ -94,8 +94,7 @@ def warn_of_any_proxy(networks: Sequence[str]) -> None:
     for network in networks:
         if ipaddress.ip_network(network).prefixlen == 0:
             log.warning(
-                "--trusted-proxy %s is every address: any client can write another one into this log, and escape the limits"
-                " for its own; give the proxy's address",
+                "--trusted-proxy %s is every address: any client can write another one into this log; give the proxy's address",
                 network,
                 extra=event("any_proxy", network=network),
             )

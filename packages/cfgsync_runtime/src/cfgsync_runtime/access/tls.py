@@ -122,6 +122,9 @@ class ServerCertificate:
             raise InputError(f"{self._cert}: there is no certificate in PEM in it", _PAIR) from error
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= (
+            ssl.OP_NO_RENEGOTIATION
+        )  # OpenSSL 1.1.1 lets a client ask for handshakes without end
         context.num_tickets = 0  # nodes keep their connection; a ticket for each would only cost
         try:
             context.load_cert_chain(self._cert, self._key, password=self._refuse_password)

@@ -1,4 +1,4 @@
-"""The address of a client behind proxies: for logs and limits, never for rights, since a header is only text."""
+"""The address of a client behind proxies: for logs, never for rights, since a header is only text."""
 
 from __future__ import annotations
 

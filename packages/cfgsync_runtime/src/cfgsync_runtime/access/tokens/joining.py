@@ -110,26 +110,24 @@ class JoiningNodes:
                 )
             for node, reply in zip(nodes, replies, strict=True):
                 if reply is not None:
-                    self._say_refused(node, reply)
+                    self.say_refused(node.identifier, node.address, reply)
             return replies
         raise Unavailable(f"other servers have changed the tokens {TRIES} times meanwhile")
 
-    def _say_refused(self, node: Joining, reply: Reply) -> None:
+    def say_refused(self, identifier: str, address: str, reply: Reply) -> None:
         """Once for each name and reason: a node that was refused may ask again and again."""
         why = str(msgspec.json.decode(b"".join(reply.chunks)).get("message", reply.status))
-        if (node.identifier, why) in self._refused:
+        if (identifier, why) in self._refused:
             return
         if len(self._refused) >= REMEMBERED:
             self._refused.clear()
-        self._refused.add((node.identifier, why))
+        self._refused.add((identifier, why))
         log.warning(
             "%s did not join%s: %s",
-            node.identifier,
-            f", from {node.address}" if node.address else "",
+            identifier,
+            f", from {address}" if address else "",
             why,
-            extra=event(
-                "join_refused", identifier=node.identifier, address=node.address, status=reply.status
-            ),
+            extra=event("join_refused", identifier=identifier, address=address, status=reply.status),
         )
 
     def _expected(self, key: str) -> int:

@@ -56,10 +56,7 @@ def login_routes(tokens: Tokens, title: str) -> list[Route]:
         _record(call, None if made is None else made[1].token.name)
         if made is None:
             return await shown(None, sent.next, wrong=True)
-        secure = "; Secure" if call.secure else ""
-        cookie = (
-            f"{cookie_name(call)}={made[0]}; Max-Age={SESSION_SECONDS}; HttpOnly; SameSite=Strict{secure}"
-        )
+        cookie = f"{cookie_name(call)}={made[0]}; Max-Age={SESSION_SECONDS}; {_kept_safe(call)}"
         there = f".{sent.next or '/'}"  # relative, so that it works behind a prefix
         return Reply(303, (), {"Location": there, "Set-Cookie": cookie, "Cache-Control": "no-store"})
 
@@ -68,7 +65,7 @@ def login_routes(tokens: Tokens, title: str) -> list[Route]:
             return refusal(403, "forbidden", "a page of another origin made this request (`Origin`)")
         if cookie := cookie_of(call):
             await tokens.log_out(cookie)
-        gone = f"{cookie_name(call)}=; Max-Age=0; HttpOnly; SameSite=Strict"
+        gone = f"{cookie_name(call)}=; Max-Age=0; {_kept_safe(call)}"
         return Reply(303, (), {"Location": "login", "Set-Cookie": gone, "Cache-Control": "no-store"})
 
     body = Body(_sent, MOST_BYTES, form=True)
@@ -77,6 +74,13 @@ def login_routes(tokens: Tokens, title: str) -> list[Route]:
         Route("POST", "/login", log_in, "login", body=body),
         Route("POST", "/logout", log_out, "logout", body=Body(bytes, MOST_BYTES, form=True)),
     ]
+
+
+def _kept_safe(call: Call) -> str:
+    """What keeps the cookie from scripts, from other sites, and from plain HTTP. Where a proxy has the certificate, the browser
+    says that it came by `https:`."""
+    has_tls = call.secure or call.headers.get("Origin", "").lower().startswith("https:")
+    return f"HttpOnly; SameSite=Strict{'; Secure' if has_tls else ''}"
 
 
 def _sent(body: bytes) -> _Sent:
