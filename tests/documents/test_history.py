@@ -177,18 +177,23 @@ class Failing(MemoryStore):
 
     away = True
     tries = 0
+    error: Exception = Unavailable("the disk is gone")
 
     async def commit(self, bucket, writes, expected=None):
         if bucket.startswith("history/") and self.away:
             self.tries += 1
-            raise Unavailable("the disk is gone")
+            raise self.error
         return await super().commit(bucket, writes, expected)
 
 
-async def test_a_store_that_fails_delays_the_history_and_no_write_and_is_said_once(monkeypatch, caplog):
+@pytest.mark.parametrize("error", [Unavailable("the disk is gone"), KeyError("a fault of ours")])
+async def test_a_store_that_fails_delays_the_history_and_no_write_and_is_said_once(
+    monkeypatch, caplog, error
+):
     for name in ("AGAIN_SECONDS", "TOGETHER_SECONDS"):
         monkeypatch.setattr(module, name, 0.01)
     store = Failing()
+    store.error = error
     async with kept(store) as (documents, _):
         assert await documents.set(NAME, b"1", "ana") == 1
         async with asyncio.timeout(30):

@@ -12,6 +12,7 @@ from cfgsync_core import MemoryHints, MemoryStore, Unavailable
 from cfgsync_core.server import Call
 from cfgsync_documents import DocumentName
 from cfgsync_documents.document import Scope
+from cfgsync_documents.http import kind_stream
 from cfgsync_documents.http.kind_stream import KindStreams, _event
 from cfgsync_documents.service import Documents
 from cfgsync_documents.service.scope_mirror import NO_STATE
@@ -148,6 +149,43 @@ async def test_a_stopping_server_ends_its_streams_and_one_too_many_is_503():
     async with Documents(MemoryStore()) as documents:
         with pytest.raises(Unavailable, match="0 streams are open already"):
             await KindStreams(documents, at_most=0).watch(Call(query=SCOPE))
+
+
+class Surprising(Documents):
+    """Its states raise what nobody foresaw while `broken`."""
+
+    broken = False
+
+    async def state(self, scope):
+        if self.broken:
+            raise KeyError("a fault of ours")
+        return await super().state(scope)
+
+
+async def test_an_unforeseen_error_ends_no_stream_and_is_said_once(monkeypatch, caplog):
+    monkeypatch.setattr(kind_stream, "RETRY_SECONDS", 0.01)
+    async with Surprising(MemoryStore()) as documents:
+        pieces = []
+
+        async def write(piece):
+            pieces.append(piece)
+
+        streaming = asyncio.create_task(KindStreams(documents)._stream(Scope("lobby", "prod"), write))
+        async with asyncio.timeout(30):
+            while kind_stream.HINT not in b"".join(pieces):
+                await asyncio.sleep(0.01)
+            documents.broken, pieces[:] = True, []
+            await documents.set(DocumentName(Scope("lobby", "prod"), "default", "limits"), b"1", "ana")
+            while "the changes of lobby/prod cannot be told" not in caplog.text:
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.1)
+            assert not pieces
+            documents.broken = False
+            while kind_stream.HINT not in b"".join(pieces):
+                await asyncio.sleep(0.01)
+        streaming.cancel()
+        await asyncio.gather(streaming, return_exceptions=True)
+    assert caplog.text.count("cannot be told") == 1
 
 
 async def test_a_thousand_readers_of_one_scope_hear_of_one_change():

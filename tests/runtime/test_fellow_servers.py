@@ -68,3 +68,19 @@ async def test_a_server_that_is_alone_lists_none_and_writes_no_row() -> None:
     ):
         assert "servers" not in await reply.json()
     assert fellow_servers.BUCKET not in await store.buckets()
+
+
+async def test_a_row_that_cannot_be_read_ends_no_list_and_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(fellow_servers, "BEAT_SECONDS", 0.05)
+    store, bus = MemoryStore(), MemoryHints()
+    await store.commit(fellow_servers.BUCKET, {"other:9": b"?"})
+    async with serving_snapshot(Never(), store=store, hints=bus) as one:
+        async with asyncio.timeout(30):
+            while "the list of servers cannot be read" not in caplog.text:
+                await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+        await store.commit(fellow_servers.BUCKET, {"other:9": b'{"beat":1,"revision":1}'})
+        await until(one.url, lambda seen: 9 in seen)
+    assert caplog.text.count("the list of servers cannot be read") == 1

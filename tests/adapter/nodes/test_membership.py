@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import pytest
 
 from cfgsync_adapter import MaterializationResult, Quorum, RegistrationConfigSource, RegistrationSnapshot
+from cfgsync_adapter.nodes import membership
 from cfgsync_adapter.nodes.last_seen import LastSeen
 from cfgsync_core import Acknowledgement, Condition, Entry, MemoryStore, Missing, NotReady, Ready, Unavailable
 from cfgsync_core.wire import describe
@@ -251,6 +252,23 @@ async def test_a_store_that_is_away_keeps_everybody_and_the_next_look_takes_them
         assert source.fleet(10, "").registered == 1
         store.mend()
         assert await expire(source) == ["a"]
+
+
+@pytest.mark.parametrize("error", [Unavailable("broken on purpose"), KeyError("a fault of ours")])
+async def test_whatever_keeps_nodes_from_leaving_they_leave_afterwards(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    monkeypatch.setattr(membership, "LONGEST_SLACK", 0.01)
+    store = BrokenStore(MemoryStore(), after=100, error=lambda: error)
+    async with RegistrationConfigSource(ReadyAt(1), store=store, ttl=0.2) as source, asyncio.timeout(30):
+        await promising(source, "a")
+        await until_settled(source)
+        store.break_after(0)
+        while "expired nodes could not be removed" not in caplog.text:
+            await asyncio.sleep(0.01)
+        store.mend()
+        while source.fleet(10, "").registered:
+            await asyncio.sleep(0.01)
 
 
 async def test_what_belongs_to_a_name_is_freed_before_its_registration_goes() -> None:

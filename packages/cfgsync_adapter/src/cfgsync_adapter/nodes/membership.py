@@ -208,6 +208,7 @@ class Membership:
             await asyncio.sleep(max(self._seen.oldest() + ttl - self._seen.clock(), 0.0) + slack)
             try:
                 await self.expire()
-            except Unavailable as error:
-                log.warning("expired nodes could not be removed: %s", error)
+            except Exception as error:  # an unforeseen one, too, must not end all removals
+                trace = None if isinstance(error, Unavailable) else error
+                log.warning("expired nodes could not be removed: %s", error, exc_info=trace)
                 await asyncio.sleep(LONGEST_SLACK)

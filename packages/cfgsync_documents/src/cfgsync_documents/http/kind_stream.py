@@ -7,12 +7,14 @@ that connects cannot know what it has missed: the first event expires every kind
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
 from cfgsync_core import Unavailable
+from cfgsync_core.log_events import event
 from cfgsync_core.server import SSE_HEADERS, Call, Reply, Write
 
 from ..document import Scope
@@ -30,6 +32,8 @@ BUSTED: Final = "config.config.cache_busted.v1"
 HELLO: Final = b"retry: 2000\n\n"
 HINT: Final = b"event: hint\ndata: {}\n\n"
 PING: Final = b": still here\n\n"
+
+log = logging.getLogger("cfgsync.documents")
 
 
 class _Reader:
@@ -113,16 +117,22 @@ class KindStreams:
 
     async def _follow(self, scope: Scope, feed: _Feed) -> None:
         before: ScopeState | None = None
+        has_failed = False
         while True:
             changed = self._documents.news(scope)
             try:
                 now = await self._documents.state(scope)
-            except Unavailable:
+                pieces = [] if before is None else list(_news(scope, before, now))
+                has_failed = False
+            except Exception as error:  # an unforeseen one, too, must not end the streams
+                if not isinstance(error, Unavailable) and not has_failed:
+                    words = "the changes of %s cannot be told; trying again"
+                    log.error(words, scope, exc_info=error, extra=event("changes_untold", scope=str(scope)))
+                    has_failed = True
                 if not self._documents.ending:
                     await asyncio.sleep(RETRY_SECONDS)
                     continue
-                now = before or NO_STATE
-            pieces = [] if before is None else list(_news(scope, before, now))
+                now, pieces = before or NO_STATE, []
             before = feed.state = now
             feed.is_open.set()
             if pieces or self._documents.ending:

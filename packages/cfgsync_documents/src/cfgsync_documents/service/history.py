@@ -143,12 +143,12 @@ class History:
                 try:
                     await self.advance(scope)
                     self._said.discard(scope)
-                except Unavailable as error:
+                except Exception as error:  # an unforeseen one, too, must not end the history of all scopes
                     if scope not in self._said:  # once, and not at each try
                         log.warning(
                             "the history of %s is behind: %s",
-                            scope,
-                            error,
+                            *(scope, error),
+                            exc_info=None if isinstance(error, Unavailable) else error,
                             extra=event("history_behind", scope=str(scope)),
                         )
                     self._said.add(scope)

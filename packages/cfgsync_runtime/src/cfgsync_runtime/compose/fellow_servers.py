@@ -6,6 +6,7 @@ Nothing depends on it. A commit here sends no hint, and it is in a bucket that n
 from __future__ import annotations
 
 import asyncio
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -15,6 +16,7 @@ from typing import Final
 import msgspec
 
 from cfgsync_core import FleetStatus, NodeStatus, RevisionedStore, Unavailable, Unchanged
+from cfgsync_core.log_events import event
 from cfgsync_core.wire import ServerStatus, StatusSource
 
 BUCKET: Final = "servers"
@@ -23,6 +25,8 @@ SILENT_AFTER: Final = 90.0
 """Seconds after which a server counts as silent."""
 FORGOTTEN_AFTER: Final = 600.0
 LEAVE_SECONDS: Final = 1.0
+
+log = logging.getLogger("cfgsync")
 
 
 class _Row(msgspec.Struct):
@@ -79,9 +83,18 @@ class SharedStatus(StatusSource):
                     await self._store.commit(BUCKET, {self._name: None})
 
     async def _beats(self) -> None:
+        has_failed = False
         while True:
-            with suppress(Unavailable):  # the others are then shown as they were
+            try:
                 await self._write_and_read()
+                has_failed = False
+            except Unavailable:
+                pass  # the others are then shown as they were
+            except Exception as error:  # an unforeseen one must not end the list
+                if not has_failed:
+                    words = "the list of servers cannot be read"
+                    log.error(words, exc_info=error, extra=event("servers_unread"))
+                has_failed = True
             await asyncio.sleep(min(BEAT_SECONDS, 2**self._beat))  # servers often start together
 
     async def _write_and_read(self) -> None:
