@@ -193,6 +193,7 @@ class HttpServer:
             call.peer = self._server.peers.get(request.protocol)
             transport = request.transport
             call.secure = transport is not None and transport.get_extra_info("ssl_object") is not None
+            call.listens = tuple(self.urls)
         call.headers = judged_headers(request.raw_path, request.headers)
         if route.access != "node":
             refused = self._access.before_body(route, call)

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
-import socket
 from typing import Annotated, Any, Final
 
 import msgspec
 import typer
 
 from cfgsync_artifacts import DiskError, replace_file
-from cfgsync_core import ServerUrl
 from cfgsync_core.text import counted, plain
 
-from ..access.insecure import is_loopback
 from ..settings.durations import seconds_of
 from .app import PLAIN
 from .parts.messages import fail, note
 from .parts.server_client import OperatorClient
 from .parts.server_flags import DEFAULT_SERVER, AsJson, AskedServer, asking_a_server, asking_by_socket
+from .parts.tokens.pasted_line import Answered, paste_line, way_to
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 
@@ -53,6 +50,7 @@ class _Made(_Token, frozen=True, kw_only=True, rename={"covers": "for"}):
     scheme: str = "http"
     ca_hash: str = ""
     names: tuple[str, ...] = ()
+    listens: tuple[str, ...] = ()
 
 
 class _List(msgspec.Struct, frozen=True):
@@ -232,11 +230,12 @@ def _print_made(made: _Made, server: AskedServer, save: str | None, json: bool) 
         print(msgspec.json.encode(made).decode())
         return
     if save is None:
-        url, is_guess = _reachable(server.url, made)
-        at = f"{url}{f' --ca-hash {made.ca_hash}' if made.ca_hash else ''}"
-        print(paste_line(made.role, made.name, made.covers, made.token, at), flush=True)
-        if is_guess and made.role != "writer":
-            note(f"{url} is a guess; give --server URL if other machines reach this server by another name")
+        # without a token, only the admin socket takes an operator's command
+        by_socket = server.token_file is None
+        way = way_to(server.url, Answered(made.listens, made.scheme, made.ca_hash, made.names, by_socket))
+        print(paste_line(made.role, made.name, made.covers, made.token, way.flags), flush=True)
+        for remark in way.notes if made.role != "writer" else ():
+            note(remark)
     what = (
         f"{counted(made.uses, 'node')} named {made.covers} may join"
         if made.role == "join"
@@ -245,32 +244,6 @@ def _print_made(made: _Made, server: AskedServer, save: str | None, json: bool) 
     note(
         f"{what} until {plain(made.expires)}; the token is shown this once, and cfgsync token revoke {made.id} ends it"
     )
-
-
-def paste_line(role: str, name: str, covers: str, token: str, server: str) -> str:
-    """A line for a shell; `server` may have flags after it. `printf` is the shell's own, so that no list of processes shows the token."""
-    file = f"{name}.token"
-    kept = f"(umask 077 && printf '%s\\n' {token} >{shlex.quote(file)})"
-    if role == "writer":
-        return kept
-    if role != "join":
-        return f"{kept} && cfgsync status --server {server} --token-file {shlex.quote(file)}"
-    node = '"$(hostname)"' if set("*?") & set(covers) else shlex.quote(covers)
-    return (
-        f"{kept} && cfgsync fetch --server {server} --token-file {shlex.quote(file)} --id {node} --out files"
-    )
-
-
-def _reachable(server: ServerUrl, made: _Made) -> tuple[str, bool]:
-    """The URLs that other machines use, and whether they are a guess: those that were given, but in place of a loopback address
-    this machine's name, or the first one that the server's certificate has for others."""
-    if not is_loopback(server.host):
-        return ",".join(map(str, server.each)), False
-    host = socket.gethostname()
-    others = [name for name in made.names if "*" not in name and not is_loopback(name)]
-    if others and host not in others:
-        host = others[0]
-    return f"{made.scheme}://{f'[{host}]' if ':' in host else host}:{server.port}", True
 
 
 def _row(one: _Token) -> tuple[str, ...]:
