@@ -295,3 +295,14 @@ def test_a_secret_file_that_does_not_exist_is_a_usage_error_and_no_secret_is_mad
     refused(ended, 2)
     assert "--secret-file: there is no file secrte" in ended.err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_secret_that_is_given_in_place_of_its_file_is_not_shown(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = "this-is-my-node-secret-0123"
+    monkeypatch.setenv("CFGSYNC_SECRET_FILE", given)
+    ended = run("fetch", "--id", "node-1", "--out", "out")
+    refused(ended, 2)
+    assert "there is no file this-is-…: put the node's secret there (CFGSYNC_SECRET_FILE takes a FILE, too)" in ended.err
+    assert given not in ended.err + ended.out

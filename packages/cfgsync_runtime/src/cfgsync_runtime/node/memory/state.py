@@ -27,6 +27,7 @@ from cfgsync_artifacts import (
 )
 from cfgsync_core import NodeArtifactsPayload
 from cfgsync_core.node import Verify
+from cfgsync_core.text import path_shown
 from cfgsync_core.wire import decode_payload
 
 from .sealed_file import NoFile, read, sealed, unsealed
@@ -37,7 +38,8 @@ _SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")  # what `Authorization: Bear
 PRIVATE = 0o600
 _MAX_SECRET_FILE_BYTES = 4096
 NO_SECRET_FILE: Final = (
-    "put the node's secret there, or leave out --secret-file: the node then makes one in its state directory"
+    "put the node's secret there (CFGSYNC_SECRET_FILE takes a FILE, too), or leave out --secret-file: the node then makes one in"
+    " its state directory"
 )
 
 
@@ -150,7 +152,7 @@ class NodeState:
             if found is not None:
                 self._set_aside(path)
             if path == self._given:  # a misspelt name must not make a new identity
-                raise DiskError(f"there is no file {path}", NO_SECRET_FILE)
+                raise DiskError(f"there is no file {path_shown(path)}", NO_SECRET_FILE)
             if self._given is None:
                 self.make_directory()
             fresh = base64.urlsafe_b64encode(os.urandom(SECRET_BYTES)).rstrip(b"=")

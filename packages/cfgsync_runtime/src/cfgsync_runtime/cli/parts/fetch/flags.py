@@ -15,6 +15,7 @@ from cfgsync_core import (
     ServerUrl,
     Trust,
 )
+from cfgsync_core.text import path_shown
 
 from ....errors import InputError
 from ....node.degraded_start import WAIT, ConfigStartupMode
@@ -124,7 +125,7 @@ def refuse_one_directory(state: str, places: OutputDirectory | ArtifactOutputMap
 def refuse_missing_secret(file: str | None) -> None:
     """Refuse a --secret-file that does not exist. Raises `UnusableFlag`."""
     if file is not None and not os.path.exists(file):
-        raise UnusableFlag(f"there is no file {file}: {NO_SECRET_FILE}", "--secret-file")
+        raise UnusableFlag(f"there is no file {path_shown(file)}: {NO_SECRET_FILE}", "--secret-file")
 
 
 def is_flag(ctx: Any, name: str) -> bool:
