@@ -304,5 +304,8 @@ def test_a_secret_that_is_given_in_place_of_its_file_is_not_shown(
     monkeypatch.setenv("CFGSYNC_SECRET_FILE", given)
     ended = run("fetch", "--id", "node-1", "--out", "out")
     refused(ended, 2)
-    assert "there is no file this-is-…: put the node's secret there (CFGSYNC_SECRET_FILE takes a FILE, too)" in ended.err
+    assert (
+        "there is no file this-is-…: put the node's secret there (CFGSYNC_SECRET_FILE takes a FILE, too)"
+        in ended.err
+    )
     assert given not in ended.err + ended.out
