@@ -38,6 +38,7 @@ from .flags import (
     refuse_missing_secret,
     refuse_one_directory,
     refuse_unreachable,
+    say_whether_verified,
     server_of,
     stale_of,
     wait_of,
@@ -73,6 +74,7 @@ def start_node(flags: FetchArguments) -> int:
     if flags.watch and flags.state is not None:
         refuse_one_directory(flags.state, places)
     refuse_missing_secret(flags.secret_file)
+    say_whether_verified(flags.verify_key)
     waiting = WaitingLine()
     if waiting.live:
         waiting(f"asking {at}")
