@@ -583,8 +583,8 @@ FAULTS: tuple[Fault, ...] = (
         (
             Edit(
                 "cfgsync_runtime/src/cfgsync_runtime/node/memory/rotation.py",
-                "if answer.headers.get(NEXT_SECRET.lower()) != hashed:",
-                "if answer.status >= 300:",
+                "if answer.headers.get(NEXT_SECRET.lower()) == hashed:",
+                "if answer.status < 300:",
             ),
         ),
         ("tests/runtime/node/memory/test_rotation.py",),

@@ -112,25 +112,29 @@ class NodeState:
         self._given = None if secret_file is None else os.fspath(secret_file)
         self._complain = complain
 
+    @property
+    def secret_path(self) -> str:
+        return self._given or self._path("secret")
+
     def secret(self) -> str:
         """The node's secret: 32 random bytes as URL-safe text. A new one (0600) is durable before it is returned: a secret
         that is used and then lost locks the node out of its own name."""
-        return self._secret_at(self._given or self._path("secret"))
+        return self._secret_at(self.secret_path)
 
     def kept_secret(self) -> str | None:
         """The secret that is on disk now; None for none. Nothing is made: for a watcher beside which a fetch by hand may have
         replaced it."""
         with suppress(NoFile, DiskError):
-            return _secret_in(read(self._given or self._path("secret"), _MAX_SECRET_FILE_BYTES))
+            return _secret_in(read(self.secret_path, _MAX_SECRET_FILE_BYTES))
         return None
 
     def next_secret(self) -> str:
         """A new secret, durable beside the old one before it is returned, or the one of a rotation that was cut off."""
-        return self._secret_at((self._given or self._path("secret")) + ".next")
+        return self._secret_at(self.secret_path + ".next")
 
     def adopt_next_secret(self) -> None:
         """Put the next secret in the place of the node's, durably on return."""
-        path = self._given or self._path("secret")
+        path = self.secret_path
         with on_disk(path):
             os.replace(path + ".next", path)
             directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
