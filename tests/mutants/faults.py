@@ -594,8 +594,8 @@ FAULTS: tuple[Fault, ...] = (
         (
             Edit(
                 f"{_ACCESS}/admission.py",
-                "return origin is None or",
-                "return True or",
+                "if origin is None:",
+                "if True:",
             ),
         ),
         ("tests/runtime/page/test_login.py",),

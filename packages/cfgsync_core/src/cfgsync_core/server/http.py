@@ -192,7 +192,9 @@ class HttpServer:
         if route.access != "node":
             call.peer = self._server.peers.get(request.protocol)
             transport = request.transport
-            call.secure = transport is not None and transport.get_extra_info("ssl_object") is not None
+            has_tls = transport is not None and transport.get_extra_info("ssl_object") is not None
+            claimed = self._proxies.scheme(request.remote or "", request.headers)
+            call.scheme = claimed or ("https" if has_tls else "")
             call.listens = tuple(self.urls)
         call.headers = judged_headers(request.raw_path, request.headers)
         if route.access != "node":

@@ -48,8 +48,9 @@ class Call(msgspec.Struct, gc=False):
     """One request. `names` are those of the path, decoded; `headers` ignores case; `value` is the decoded `body`.
 
     `peer` is the user at the other end of a Unix socket; None over TCP, and on a node's route. `Access` sets `principal`.
-    `address` is the client's over TCP, for logs only (a proxy may have written it), `secure` whether TLS ends here, and `listens`
-    the URLs of the addresses that the server listens on; none is set on a node's route.
+    `address` is the client's over TCP, for logs only (a proxy may have written it), `scheme` the one of the client's URL, as a trusted proxy says
+    it, else "https" where TLS ends here, else "" (unknown), and `listens` the URLs of the addresses that the server listens on;
+    none is set on a node's route.
     """
 
     headers: Mapping[str, str] = NOTHING
@@ -60,7 +61,7 @@ class Call(msgspec.Struct, gc=False):
     peer: int | None = None
     principal: Principal = ANYONE
     address: str = ""
-    secure: bool = False
+    scheme: Literal["", "http", "https"] = ""
     listens: tuple[str, ...] = ()
 
     @property

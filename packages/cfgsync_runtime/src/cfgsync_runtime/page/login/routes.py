@@ -48,7 +48,7 @@ def login_routes(tokens: Tokens, title: str) -> list[Route]:
         return await shown(tokens.session(cookie_of(call)), _own_path(call.query.get("next", "")))
 
     async def log_in(call: Call) -> Reply:
-        if not is_own_origin(call.headers):
+        if not is_own_origin(call):
             _record(call, None)
             return refusal(403, "forbidden", "a page of another origin made this request (`Origin`)")
         sent: _Sent = call.value
@@ -56,7 +56,7 @@ def login_routes(tokens: Tokens, title: str) -> list[Route]:
         _record(call, None if made is None else made[1].token.name)
         if made is None:
             return await shown(None, sent.next, wrong=True)
-        secure = "; Secure" if call.secure else ""
+        secure = "; Secure" if call.scheme == "https" else ""
         cookie = (
             f"{cookie_name(call)}={made[0]}; Max-Age={SESSION_SECONDS}; HttpOnly; SameSite=Strict{secure}"
         )
@@ -64,7 +64,7 @@ def login_routes(tokens: Tokens, title: str) -> list[Route]:
         return Reply(303, (), {"Location": there, "Set-Cookie": cookie, "Cache-Control": "no-store"})
 
     async def log_out(call: Call) -> Reply:
-        if not is_own_origin(call.headers):
+        if not is_own_origin(call):
             return refusal(403, "forbidden", "a page of another origin made this request (`Origin`)")
         if cookie := cookie_of(call):
             await tokens.log_out(cookie)
