@@ -113,6 +113,9 @@ def test_a_ca_file_becomes_the_hash_that_the_server_shows_or_stays_a_file(tmp_pa
     ("line", "flag"),
     [
         ("--role boss", "--role"),
+        ("--for nöde-*", "--for"),
+        ("--for x --ttl 0", "--ttl"),
+        ("--for x --ttl soon", "--ttl"),
         ("", "--for"),
         ("--role reader", "--name"),
         ("--role writer --name w", "--scope"),
