@@ -25,7 +25,6 @@ def test_a_file_that_cannot_be_written_is_refused_before_a_server_is_asked(
         tmp_path / "pipe",
         tmp_path,
         tmp_path / "file" / "x",
-        "/proc/none/token",
         "x" * 300,
     ):
         assert run(["token", *command, "--server", "http://127.0.0.1:1", "--save", str(place)]) == 8
