@@ -43,6 +43,15 @@ def test_a_token_that_goes_over_a_network_without_tls_is_one_line_that_names_the
     assert capsys.readouterr().err == (line if said else "")
 
 
+def test_a_file_that_every_user_may_replace_is_a_line(file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for mode in (0o600, 0o644, 0o666):
+        assert capsys.readouterr().err == ""
+        Path(file).chmod(mode)
+        assert token_for(ServerUrl.parse("https://a.example"), file) == TOKEN
+    line = f"warning: every user of this machine may replace {file}; run: chmod 600 {file}\n"
+    assert capsys.readouterr().err == line
+
+
 def test_without_a_token_nothing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     assert token_for(ServerUrl.parse(AWAY), None) is None
     assert capsys.readouterr().err == ""
