@@ -63,6 +63,7 @@ def test_the_line_that_create_prints_boots_three_nodes_and_a_fourth_is_refused(
     assert first.returncode == 0
     made = place.run("token", "create", "--for", "web-*", "--uses", "3", "--server", at(server))
     (line,) = made.stdout.splitlines()
+    assert f":{server.port} --token-file" in line
     for name in ("web-1", "web-2", "web-3"):
         done = pasted(place, server, line, name)
         assert done.returncode == 0, done.stderr
@@ -104,6 +105,13 @@ def test_the_line_that_create_prints_boots_three_nodes_and_a_fourth_is_refused(
 
 def row_name(line: str) -> str:
     return re.findall(r"cfgsync_([0-9a-f]{12})_", line)[0]
+
+
+def test_the_line_of_a_socket_has_the_port_of_its_server(place: Place, server: Server) -> None:
+    for command in (("bootstrap",), ("create", "--for", "x")):
+        made = place.run("token", *command, "--admin-socket", server.admin_socket)
+        assert f":{server.port} --token-file" in made.stdout, made.stderr
+        assert f":{server.port} is a guess" in made.stderr
 
 
 def test_status_without_a_token_uses_the_admin_socket_and_elsewhere_says_what_is_needed(

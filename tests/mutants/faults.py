@@ -599,8 +599,8 @@ FAULTS: tuple[Fault, ...] = (
         (
             Edit(
                 "cfgsync_runtime/src/cfgsync_runtime/node/memory/rotation.py",
-                "if answer.headers.get(NEXT_SECRET.lower()) != hashed:",
-                "if answer.status >= 300:",
+                "if answer.headers.get(NEXT_SECRET.lower()) == hashed:",
+                "if answer.status < 300:",
             ),
         ),
         ("tests/runtime/node/memory/test_rotation.py",),
@@ -610,8 +610,8 @@ FAULTS: tuple[Fault, ...] = (
         (
             Edit(
                 f"{_ACCESS}/admission.py",
-                "return origin is None or",
-                "return True or",
+                "if origin is None:",
+                "if True:",
             ),
         ),
         ("tests/runtime/page/test_login.py",),

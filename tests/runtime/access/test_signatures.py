@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from securesystemslib.dsse import Envelope
 
 from cfgsync_core import IntegrityError
+from cfgsync_core.node import NotSigned
 from cfgsync_core.store.epoch import uuid7
 from cfgsync_runtime import InputError, Signer, Verifier
 from cfgsync_runtime.access.signatures import changed_since_signed, make_key_pair
@@ -170,6 +171,51 @@ def test_a_key_pair_is_for_its_owner_only_and_never_overwritten(tmp_path: Path) 
         make_key_pair(str(key))
     assert not key.exists()
     assert b"PRIVATE" in before
+
+
+def test_a_file_may_hold_several_keys_and_what_is_wrong_with_one_is_named(
+    keys: tuple[str, str], tmp_path: Path
+) -> None:
+    ours, theirs = (Path(f"{key}.pub").read_text() for key in keys)
+    both = tmp_path / "both.pub"
+    for text in (ours + theirs, f"of 2025\n{theirs}\r\n# and\n{ours.strip()}"):
+        both.write_text(text)
+        for key in keys:
+            Verifier([str(both)])(Signer(key)("node-1", GENERATION, DIGEST), "node-1", GENERATION, DIGEST)
+    for second, why in (
+        (Path(keys[0]).read_text(), "the entry 2 in it holds a private key"),
+        (theirs[:40], "the entry 2 in it holds no whole key"),
+        (theirs.replace("MCow", "MCox"), "the entry 2 in it holds no public Ed25519 key"),
+        (
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----",
+            "holds no public key, but a CERTIFICATE",
+        ),
+    ):
+        both.write_text(ours + second)
+        with pytest.raises(InputError, match=why):
+            Verifier([str(both)])
+
+
+def test_the_advice_fits_the_reason(keys: tuple[str, str]) -> None:
+    sign, verify = Signer(keys[0]), Verifier([f"{keys[0]}.pub"], revision=7)
+    for signature, node, hint in (
+        (sign("node-1", "5", DIGEST), "node-1", "sign the bundle as a later revision"),
+        (
+            sign("node-2", "8", DIGEST),
+            "node-1",
+            "the key is one that this node trusts, but the signature is another",
+        ),
+        (sign("node-1", "8", OTHER), "node-1", "sign the bundle again after each change"),
+        (Signer(keys[1])("node-1", "8", DIGEST), "node-1", "sign with a key that the node trusts"),
+    ):
+        with pytest.raises(NotSigned) as refused:
+            verify(signature, node, None, DIGEST)
+        assert refused.value.hint.startswith(hint)
+
+
+def test_a_public_key_in_the_private_one_s_place_is_named_before_its_mode(keys: tuple[str, str]) -> None:
+    with pytest.raises(InputError, match=r"ours.key.pub holds a public key"):
+        Signer(f"{keys[0]}.pub")
 
 
 def test_a_private_key_that_others_may_read_is_refused(tmp_path: Path) -> None:

@@ -100,7 +100,12 @@ def test_what_cannot_be_used_is_refused_with_its_file(authority: Authority, tmp_
     locked.write_bytes(
         secret.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"password"))
     )
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
     for pair, sentence in (
+        ((pipe, key), "pipe is no regular file"),
+        ((cert, pipe), "pipe is no regular file"),
+        ((Path("/dev/zero"), key), "/dev/zero is no regular file"),
         ((tmp_path / "absent.pem", key), "absent.pem: no such file or directory"),
         ((cert, tmp_path / "absent.key"), "absent.key: no such file or directory"),
         ((key, cert), "there is a key in it, and no certificate"),
@@ -113,6 +118,16 @@ def test_what_cannot_be_used_is_refused_with_its_file(authority: Authority, tmp_
         with pytest.raises(InputError, match=sentence) as refused:
             ServerCertificate(str(pair[0]), str(pair[1]))
         assert "cfgsync tls init" in refused.value.hint
+
+
+async def test_the_log_says_that_a_certificate_which_is_read_again_has_expired(
+    authority: Authority, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    made = ServerCertificate(*map(str, authority.pair(stem="live")))
+    authority.pair(stem="live", begins=-9, ends=-1.5)
+    await made.reload()
+    assert "the certificate is read again; it has expired" in caplog.text
 
 
 def test_a_key_that_every_user_may_read_is_a_warning_and_one_of_a_group_is_not(

@@ -105,6 +105,8 @@ def test_what_is_in_the_way_is_refused_in_two_lines_and_left(
     assert "is not the key of" in refused()
     given(**{**everything, "ca_key": b"nothing"})
     assert "there is no unencrypted key" in refused()
+    given(ca_pem=whole["server.pem"], ca_key=whole["server.key"])
+    assert "is no CA's" in refused("--host", "a.example")
     given(ca_pem=whole["ca.pem"], ca_key=whole["ca.key"])
     assert refused() == "no --host is given"
     given()
@@ -141,6 +143,14 @@ def test_what_holds_no_certificate_is_not_shown(tmp_path: Path, capsys: pytest.C
     assert run(["tls", "show", "https://127.0.0.1:1"]) == 7
     first, *_ = capsys.readouterr().err.splitlines()
     assert first.endswith("text: there is no certificate in PEM in it")
+
+
+def test_a_name_that_is_given_in_two_spellings_is_there_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hosts = ("--host=X.Example.", "--host=x.example", "--host=10.0.0.5", "--host=10.0.0.5")
+    assert run(["tls", "init", *hosts, "--dir", str(tmp_path)]) == 0
+    assert "server.pem is for x.example, 10.0.0.5, until" in capsys.readouterr().out
 
 
 def test_a_ca_of_another_program_signs_too(tmp_path: Path) -> None:

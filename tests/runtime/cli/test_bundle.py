@@ -89,6 +89,14 @@ def test_signing_again_replaces_the_signatures_and_keeps_every_comment(shell: Sh
     assert shell("verify", "b.yaml", *both)[0] == 0
 
 
+def test_an_older_revision_than_the_bundle_s_is_refused(shell: Shell) -> None:
+    Path("b.yaml").write_text(LISTED)
+    shell("sign", "b.yaml", "--key", "signing.key", "--revision", "7")
+    code, _, errors = shell("sign", "b.yaml", "--key", "signing.key", "--revision", "5")
+    assert (code, errors[0].startswith("--revision 5 is older than revision 7")) == (2, True)
+    assert shell("sign", "b.yaml", "--key", "signing.key", "--revision", "7")[0] == 0
+
+
 def test_without_a_number_each_signing_has_a_later_revision(shell: Shell) -> None:
     Path("b.yaml").write_text(f"{LISTED}revision: 99999999999\n")
     assert shell("sign", "b.yaml", "--key", "signing.key")[0] == 2, "an old revision stands outside the block"

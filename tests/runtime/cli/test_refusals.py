@@ -295,3 +295,33 @@ def test_a_secret_file_that_does_not_exist_is_a_usage_error_and_no_secret_is_mad
     refused(ended, 2)
     assert "--secret-file: there is no file secrte" in ended.err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("blank", [" ", "\n", "\t"])
+def test_a_blank_verify_key_is_refused_and_an_empty_one_is_said_to_verify_nothing(
+    run: Run, monkeypatch: pytest.MonkeyPatch, blank: str
+) -> None:
+    fetch = ("fetch", "--server", "http://127.0.0.1:1", "--id", "node-1", "--out", "out", "--wait", "0.1")
+    refused(run(*fetch, "--verify-key", ""), 2)
+    monkeypatch.setenv("CFGSYNC_VERIFY_KEY", blank)
+    refused(run(*fetch), 2)
+    monkeypatch.setenv("CFGSYNC_VERIFY_KEY", "")
+    ended = run(*fetch)
+    assert ended.code == 7
+    assert ended.err.startswith(
+        "warning: CFGSYNC_VERIFY_KEY is empty, which counts as not set: no signature is verified\n"
+    )
+
+
+def test_a_secret_that_is_given_in_place_of_its_file_is_not_shown(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = "this-is-my-node-secret-0123"
+    monkeypatch.setenv("CFGSYNC_SECRET_FILE", given)
+    ended = run("fetch", "--id", "node-1", "--out", "out")
+    refused(ended, 2)
+    assert (
+        "there is no file this-is-…: put the node's secret there (CFGSYNC_SECRET_FILE takes a FILE, too)"
+        in ended.err
+    )
+    assert given not in ended.err + ended.out

@@ -596,12 +596,14 @@ def test_the_child_has_no_descriptor_and_no_variable_of_the_server(
     """uvloop, which `cfgsync serve` runs on, closes nothing that the server has inherited."""
     monkeypatch.setenv("CFGSYNC_SERVE_STORE", "sqlite:canary.db")
     monkeypatch.setenv("CFGSYNC_SERVE_SIGNING_KEY", "canary.key")
+    monkeypatch.setenv("PGPASSWORD", "canary")
+    monkeypatch.setenv("PGPASSFILE", "canary")
     monkeypatch.setenv("APPLICATION", "its own")
     target = application(
         """
         listed = os.listdir("/proc/self/fd")
         links = [os.readlink(f"/proc/self/fd/{n}") for n in listed if os.path.exists(f"/proc/self/fd/{n}")]
-        ours = [name for name in os.environ if name.startswith("CFG")]
+        ours = [name for name in os.environ if name.startswith(("CFG", "PG"))]
         return NotReady(f"{sorted(link.split(':')[0] for link in links)} {ours} {os.environ['APPLICATION']}")
         """
     )

@@ -78,6 +78,25 @@ def node(tmp_path: Path) -> Node:
     return Node(tmp_path)
 
 
+def test_a_secret_that_another_process_replaces_meanwhile_is_read_again_once(tmp_path: Path) -> None:
+    node = Node(tmp_path)
+    old, secret = node.state.secret(), tmp_path / "state" / "secret"
+    fresh = "B" * 43
+
+    def answer(heard: Heard) -> Act:
+        if heard.headers["authorization"] == f"Bearer {old}":
+            secret.write_text(f"{fresh}\n")
+            return error(403, "unauthorized") if heard.path == "/node" else REGISTERED
+        return REGISTERED if heard.path == "/register" else files([CONFIG], f"{EPOCH}.1")
+
+    with ScriptedServer(answer) as server:
+        assert node.fetch(server.url).report.exit == 0
+        assert [heard.path for heard in server.heard][:4] == ["/register", "/node", "/register", "/node"]
+    with ScriptedServer(lambda _: error(403, "unauthorized")) as server:
+        assert node.fetch(server.url).report.exit == 5
+        assert len(server.heard) == 1, "the same secret is refused once"
+
+
 def test_files_are_in_place_after_two_requests_and_acknowledged_over_one_connection(node: Node) -> None:
     with ScriptedServer([REGISTERED, files([CONFIG, KEY], f"{EPOCH}.1")]) as server:
         ending = node.fetch(server.url)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -158,6 +159,56 @@ async def test_a_form_of_another_origin_neither_logs_in_nor_out(origin: str) -> 
         await browser.post("/login", {"token": token})
         assert (await browser.post("/logout", Origin=origin)).status == 403
         assert (await browser.get("/"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("proto", "origin", "status", "is_secure"),
+    [
+        ("https", "https", 303, True),
+        ("https", "http", 403, False),
+        ("http", "http", 303, False),
+        ("http", "https", 403, False),
+        ("", "https", 303, True),  # a proxy that does not say it: the browser does
+        ("", "http", 303, False),
+        ("http, https", "https", 303, True),  # two that say two things say nothing
+    ],
+)
+async def test_behind_a_trusted_proxy_its_word_is_the_scheme_of_the_cookie_and_of_the_origin(
+    proto: str, origin: str, status: int, is_secure: bool
+) -> None:
+    async with browsing(requires_tokens=True, anonymous=False, trusted_proxies=["127.0.0.1"]) as browser:
+        token = {"token": await browser.token(role="reader", name="ana")}
+        said = {"X-Forwarded-Proto": proto} if proto else {}
+        made = await browser.post("/login", token, Origin=browser.url.replace("http", origin), **said)
+        assert (made.status, "Secure" in made.headers.get("Set-Cookie", "")) == (status, is_secure)
+
+
+async def test_nobody_else_s_word_is_the_scheme() -> None:
+    async with browsing(requires_tokens=True, anonymous=False) as browser:
+        token = {"token": await browser.token(role="reader", name="ana")}
+        made = await browser.post("/login", token, **{"X-Forwarded-Proto": "https"})
+        assert (made.status, "Secure" in made.headers["Set-Cookie"]) == (303, False)
+
+
+async def test_over_tls_the_cookie_is_secure_and_a_page_without_tls_is_another_origin(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    tls = ServerCertificate(*map(str, authority.pair()))
+    trusting = ssl.create_default_context(cafile=authority.file)
+    trusting.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    async with (
+        serving_snapshot(Each(), admin_socket=(socket := str(tmp_path / "s")), tls=tls) as server,
+        aiohttp.ClientSession(server.url, cookie_jar=aiohttp.DummyCookieJar()) as tcp,
+        aiohttp.ClientSession("http://localhost", connector=aiohttp.UnixConnector(socket)) as unix,
+    ):
+        made = await unix.post("/admin/token/create", json={"role": "reader", "name": "ana"})
+        token = {"token": (await made.json())["token"]}
+        for origin, status in ((server.url, 303), (server.url.replace("https", "http"), 403)):
+            headers = {"Origin": origin}
+            answer = await tcp.post(
+                "/login", data=token, headers=headers, ssl=trusting, allow_redirects=False
+            )
+            assert answer.status == status
+            assert ("Secure" in answer.headers.get("Set-Cookie", "")) is (status == 303)
 
 
 async def test_a_wrong_token_gets_the_form_again_and_is_not_in_it_nor_in_the_log(

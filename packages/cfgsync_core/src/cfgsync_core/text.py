@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import time
 from functools import lru_cache
 from typing import Final
 
 LINE_CHARACTERS: Final = 600
+_BASE64: Final = re.compile(r"[A-Za-z0-9+][A-Za-z0-9+/]{19,}={0,2}")
 
 
 def plain(text: str, limit: int | None = LINE_CHARACTERS) -> str:
@@ -55,6 +57,14 @@ def error_text(error: BaseException) -> str:
 def cause(error: BaseException) -> str:
     """Why a system call failed, with the system's message if there is one: `permission denied`."""
     return (getattr(error, "strerror", None) or error_text(error)).lower()
+
+
+def path_shown(path: str) -> str:
+    """The path of a file that is not there, for a message: but of what may be a secret that somebody gave in its place, the
+    beginning only."""
+    is_base64 = _BASE64.fullmatch(path) and any(map(str.isdigit, path)) and path.lower() != path
+    is_word = "/" not in path and len(path) >= 16
+    return f"{path[:8]}…" if path.startswith("cfgsync_") or is_word or is_base64 else path
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:

@@ -242,7 +242,15 @@ async def test_a_name_with_another_secret_is_taken_with_a_token_that_reclaims_on
         right = await server.token("db-*", reclaim=True)
         assert (await server.register("db-1", "t" * 40, right)).status == 202
         assert (await server.node("db-1", "s" * 40)).status == 403
-        assert (await server.register("db-1", "s" * 40, right)).status == 401, "its use is spent"
+        spent = await server.register("db-1", "s" * 40, right)
+        assert spent.status == 401
+        assert "token create --for 'db-*' --reclaim; then" in hint_of(spent)
+        spare = await server.register("db-2", "s" * 40, right)
+        assert "token create --for 'db-*'; then" in hint_of(spare), "a name that is free needs no such right"
+
+
+def hint_of(reply: Reply) -> str:
+    return str(json.loads(b"".join(reply.chunks))["hint"])
 
 
 async def test_of_a_silent_node_the_name_is_free_for_a_token_that_covers_it_and_for_nobody_without() -> None:

@@ -66,6 +66,43 @@ def test_without_a_confirmation_the_old_secret_stays_and_the_next_try_offers_the
         assert rotation(server, state) == (waiting, [])
 
 
+def test_of_two_rotations_of_one_memory_the_second_leaves_the_new_secret_alone(tmp_path: Path) -> None:
+    state = NodeState(tmp_path, "a")
+    old = state.secret()
+    notices: list[str] = []
+
+    def beside() -> str:
+        with ScriptedServer([Says(500)]) as nobody, HttpTransport(ServerUrl.parse(nobody.url)) as transport:
+            kept = rotated(state, old, NodeRegistration("a", "10.0.0.1"), transport, None, notices.append)
+            assert nobody.heard == []
+            return kept
+
+    def while_confirming(heard: Heard) -> Says:
+        assert beside() == old
+        return confirming(heard)
+
+    with ScriptedServer(while_confirming) as server:
+        new, _ = rotation(server, state)
+    assert beside() == new == state.secret() != old
+    assert notices == [
+        "the node keeps its old secret: another process of this node is replacing it",
+        "another process of this node has just replaced its secret, so this one does not",
+    ]
+
+
+def test_why_the_old_secret_stays_is_said_in_words(tmp_path: Path) -> None:
+    for answer, words in (
+        (Says(202), "took the registration and not the new secret"),
+        (
+            error(409, "identity_conflict"),
+            "refuses the old one: another process of this node may have replaced it",
+        ),
+        (error(503, "unavailable"), "answered HTTP 503"),
+    ):
+        with ScriptedServer([answer]) as server:
+            assert words in rotation(server, NodeState(tmp_path, "a"))[1][0]
+
+
 def test_a_secret_file_is_replaced_beside_itself(tmp_path: Path) -> None:
     given = tmp_path / "given"
     given.write_text("the-secret-that-was-given\n")

@@ -12,7 +12,7 @@ from cfgsync_runtime.node.memory.token_file import read_token
 TOKEN = "cfgsync_0123456789ab_" + "A" * 43
 
 
-@pytest.mark.parametrize("text", [TOKEN, f"{TOKEN}\n", f"{TOKEN}\r\n", f"  {TOKEN}  \n\n"])
+@pytest.mark.parametrize("text", [TOKEN, "\ufeff" + TOKEN, f"{TOKEN}\n", f"{TOKEN}\r\n", f"  {TOKEN}  \n\n"])
 def test_blanks_and_line_ends_around_a_token_do_not_matter(tmp_path: Path, text: str) -> None:
     (tmp_path / "token").write_text(text, newline="")
     assert read_token(str(tmp_path / "token")) == TOKEN
@@ -26,7 +26,6 @@ def test_blanks_and_line_ends_around_a_token_do_not_matter(tmp_path: Path, text:
         (f"{TOKEN}\n{TOKEN}\n", "it has 2 lines"),
         (f'"{TOKEN}"\n', "there is no token in it"),
         (f"CFGSYNC_TOKEN={TOKEN} x", "there is no token in it"),
-        ("\ufeff" + TOKEN, "there is no token in it"),
     ],
 )
 def test_what_is_no_token_is_two_lines_that_do_not_show_it(tmp_path: Path, text: str, what: str) -> None:
@@ -44,4 +43,18 @@ def test_a_file_that_is_not_there_or_is_a_directory_is_named(tmp_path: Path) -> 
     for path, why in ((tmp_path / "absent", "no such file or directory"), (tmp_path, "is a directory")):
         with pytest.raises(InputError, match=f"--token-file {path}: {why}") as refused:
             read_token(str(path))
-        assert refused.value.hint.startswith("put the token there")
+        assert "put the token there, in a file of mode 0600" in refused.value.hint
+
+
+@pytest.mark.parametrize("given", [TOKEN, TOKEN * 30, "tr0ub4dor-and-three", "aB3/" * 11])
+def test_a_token_that_is_given_in_place_of_its_file_is_not_shown(
+    tmp_path: Path, given: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as refused:
+        read_token(given)
+    assert str(refused.value).startswith(f"--token-file {given[:8]}…: ")
+    assert refused.value.hint.startswith(
+        "--token-file and CFGSYNC_TOKEN_FILE take a FILE, never the token itself"
+    )
+    assert given[:9] not in f"{refused.value}{refused.value.hint}"

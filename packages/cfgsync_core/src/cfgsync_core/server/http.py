@@ -78,6 +78,7 @@ class HttpServer:
         self._piece_seconds = piece_seconds
         self._piecewise = asyncio.Semaphore(PIECEWISE_AT_ONCE)
         self.port = port
+        self._listens: tuple[str, ...] = ()
         self.unread: dict[int, int] = {}
         """Status → requests refused since the start before a handler saw them: the body was too large, too slow, not
         JSON, or invalid."""
@@ -114,6 +115,7 @@ class HttpServer:
             await self._stop()
             raise
         self.port = sockets[0].getsockname()[1]
+        self._listens = tuple(self.urls)
         self._acceptors = [Acceptor(one, self._server, self._tls) for one in sockets]
         return self
 
@@ -193,7 +195,10 @@ class HttpServer:
         if route.access != "node":
             call.peer = self._server.peers.get(request.protocol)
             transport = request.transport
-            call.secure = transport is not None and transport.get_extra_info("ssl_object") is not None
+            has_tls = transport is not None and transport.get_extra_info("ssl_object") is not None
+            claimed = self._proxies.scheme(request.remote or "", request.headers)
+            call.scheme = claimed or ("https" if has_tls else "")
+            call.listens = self._listens
         call.headers = judged_headers(request.raw_path, request.headers)
         if route.access != "node":
             refused = self._access.before_body(route, call)

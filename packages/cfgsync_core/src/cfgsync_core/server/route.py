@@ -48,8 +48,9 @@ class Call(msgspec.Struct, gc=False):
     """One request. `names` are those of the path, decoded; `headers` ignores case; `value` is the decoded `body`.
 
     `peer` is the user at the other end of a Unix socket; None over TCP, and on a node's route. `Access` sets `principal`.
-    `address` is the client's over TCP, for logs only (a proxy may have written it), and `secure` whether TLS ends here; on a
-    node's route neither is set, but for the address of a node that registers.
+    `address` is the client's over TCP, for logs only (a proxy may have written it), `scheme` that of the client's URL, as a trusted
+    proxy says it, else "https" where TLS ends here, else "" (unknown), and `listens` the URLs of the server's addresses; on a
+    node's route none is set, but for the address of a node that registers.
     """
 
     headers: Mapping[str, str] = NOTHING
@@ -60,7 +61,8 @@ class Call(msgspec.Struct, gc=False):
     peer: int | None = None
     principal: Principal = ANYONE
     address: str = ""
-    secure: bool = False
+    scheme: Literal["", "http", "https"] = ""
+    listens: tuple[str, ...] = ()
 
     @property
     def caller_address(self) -> str:

@@ -15,7 +15,7 @@ from cfgsync_artifacts import CfgsyncError
 from cfgsync_core import ServerUrl, Trust, Unavailable, Version
 from cfgsync_core.follow import Ask, Same, Whole
 from cfgsync_core.node import AiohttpTransport, Lost, Method, ReceivedAnswer, Request
-from cfgsync_core.text import cause, error_text, plain
+from cfgsync_core.text import cause, error_text, path_shown, plain
 
 from ..document import Scope
 
@@ -158,7 +158,7 @@ class ScopeTransport:
             return {"Authorization": f"Bearer {Path(self._token_file).read_text().strip()}"}
         except (OSError, UnicodeDecodeError) as error:
             why = cause(error) if isinstance(error, OSError) else "not text"
-            raise Unavailable(f"the token file {self._token_file}: {why}") from error
+            raise Unavailable(f"the token file {path_shown(self._token_file)}: {why}") from error
 
 
 class _Document(msgspec.Struct, rename="camel"):

@@ -3,7 +3,7 @@ socket or a token."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from typing import Final, Literal, TypeAlias
 from urllib.parse import quote, urlencode
@@ -178,7 +178,7 @@ class Admission(LocalOperators):
         principal."""
         if route.method != "GET" or route.access != "reader":
             return False
-        if not is_own_origin(call.headers) and call.headers["Origin"] not in self._origins:
+        if not is_own_origin(call) and call.headers["Origin"] not in self._origins:
             return False
         found = self._session(call)
         if found is ANYONE:
@@ -192,10 +192,14 @@ class Admission(LocalOperators):
         return found or ANYONE
 
 
-def is_own_origin(headers: Mapping[str, str]) -> bool:
-    """False when a browser says that another site's page sends this; a program sends no `Origin`."""
-    origin = headers.get("Origin")
-    return origin is None or origin.lower().partition("://")[2] == headers.get("Host", "").lower() != ""
+def is_own_origin(call: Call) -> bool:
+    """False when a browser says that another site's page sends this; a program sends no `Origin`. The scheme counts where it is
+    known."""
+    origin = call.headers.get("Origin")
+    if origin is None:
+        return True
+    scheme, _, host = origin.lower().partition("://")
+    return host == call.headers.get("Host", "").lower() != "" and call.scheme in ("", scheme)
 
 
 def cookie_of(call: Call) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import os
 import re
-import stat
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
@@ -19,20 +18,21 @@ import msgspec
 
 from cfgsync_artifacts import create_file
 from cfgsync_core.node import NotSigned
-from cfgsync_core.text import cause, plain
+from cfgsync_core.text import plain
 
 from ..errors import InputError
+from .key_files import KEYGEN, key_text, public_keys
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Key
 
 TYPE: Final = "application/vnd.cfgsync.files+json"
 INSTALL: Final = "run: pip install 'cfgsync-runtime[signatures]'"
-_KEYGEN: Final = "`cfgsync bundle keygen signing.key` makes signing.key and signing.key.pub"
-_MAX_KEY_BYTES: Final = 4096
-_PUBLIC: Final = bytes.fromhex(
-    "302a300506032b6570032100"
-)  # what comes before the 32 bytes of a key (RFC 8410)
+_MIXED: Final = (
+    "the key is one that this node trusts, but the signature is another answer's: in a bundle, sign again (cfgsync bundle sign);"
+    " else a proxy or cache between the server and this node mixes answers"
+)
+_CHANGED: Final = "sign the bundle again after each change: cfgsync bundle sign; if it has not changed, something on the way changes files"
 _REVISION: Final = re.compile(r"[0-9]{1,18}")
 
 
@@ -68,13 +68,13 @@ class Signer:
         from cryptography.hazmat.primitives.serialization import load_pem_private_key
         from securesystemslib.signer import CryptoSigner
 
-        pem = _read(file, is_private=True)
+        pem = key_text(file, is_private=True)
         try:
             key = load_pem_private_key(pem, None)
         except (ValueError, TypeError) as error:  # TypeError: it is encrypted
-            raise InputError(f"{file} holds no private key: {plain(str(error), 100)}", _KEYGEN) from error
+            raise InputError(f"{file} holds no private key: {plain(str(error), 100)}", KEYGEN) from error
         if not isinstance(key, Ed25519PrivateKey):
-            raise InputError(f"{file} holds a key that is not Ed25519", _KEYGEN)
+            raise InputError(f"{file} holds a key that is not Ed25519", KEYGEN)
         self._signer = CryptoSigner(key)
         self._last: dict[str, tuple[str, str, str]] = {}
 
@@ -109,7 +109,7 @@ class Verifier:
     def __init__(self, files: Sequence[str], revision: int = 0) -> None:
         _require()
         self._files = files
-        self._read = {_public(file) for file in files}
+        self._read = {key for file in files for key in public_keys(file)}
         self._keys: list[Key] = []
         self.revision = revision
 
@@ -117,19 +117,26 @@ class Verifier:
         """Raise `NotSigned` unless `text` is a signature of these; the revision of a static source, else 0."""
         statement = self.statement(text)
         if statement.identifier != identifier:
-            raise _refused(f"is for node {plain(statement.identifier, 140)}, not for {identifier}")
+            raise _refused(f"is for node {plain(statement.identifier, 140)}, not for {identifier}", _MIXED)
         if generation is None and not _REVISION.fullmatch(statement.generation):
-            raise _refused(f"is for generation {plain(statement.generation, 80)}, the answer names none")
+            raise _refused(
+                f"is for generation {plain(statement.generation, 80)}, the answer names none", _MIXED
+            )
         if generation is not None and statement.generation != generation:
             raise _refused(
-                f"is for generation {plain(statement.generation, 80)}, the answer names {plain(generation, 80)}"
+                f"is for generation {plain(statement.generation, 80)}, the answer names {plain(generation, 80)}",
+                _MIXED,
             )
         if statement.digest != digest:
-            raise _refused(f"is for files with digest {plain(statement.digest, 80)}, these have {digest}")
+            raise _refused(
+                f"is for files with digest {plain(statement.digest, 80)}, these have {digest}", _CHANGED
+            )
         revision = int(statement.generation) if generation is None else 0
         if generation is None and revision < self.revision:
             raise _refused(
-                f"is for revision {revision} of the bundle, and this node has seen revision {self.revision}"
+                f"is for revision {revision} of the bundle, and this node has seen revision {self.revision}",
+                "sign the bundle as a later revision (cfgsync bundle sign takes the time when it is given none); if this one is old"
+                " by mistake, serve the newest",
             )
         self.revision = max(self.revision, revision)
         return revision
@@ -173,7 +180,7 @@ class Verifier:
         read = set()
         for file in self._files:
             with suppress(InputError):
-                read.add(_public(file))
+                read.update(public_keys(file))
         if read != self._read or not self._keys:
             self._read = read
             from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -225,41 +232,10 @@ def _named(ids: Sequence[str]) -> str:
     return f"key {', '.join(plain(name[:16]) for name in ids[:3])}" if ids else "no key"
 
 
-def _refused(what: str) -> NotSigned:
-    return NotSigned(f"the signature {what}")
+def _refused(what: str, hint: str = "") -> NotSigned:
+    return NotSigned(f"the signature {what}", hint)
 
 
 def _require() -> None:
     if find_spec("securesystemslib") is None or find_spec("cryptography") is None:
         raise InputError("signatures need the libraries securesystemslib and cryptography", INSTALL)
-
-
-def _public(file: str) -> bytes:
-    """The 32 bytes of a public key. Raises `InputError`."""
-    pem = _read(file)
-    if b"PRIVATE KEY-----" in pem:
-        raise InputError(f"{file} holds a private key", f"a node gets only the public one: {file}.pub")
-    lines = pem.decode("ascii", "replace").split("\n")
-    try:
-        if lines[0].strip() != "-----BEGIN PUBLIC KEY-----":
-            raise ValueError
-        der = base64.b64decode("".join(line.strip() for line in lines if "-" not in line), validate=True)
-        if not der.startswith(_PUBLIC) or len(der) != len(_PUBLIC) + 32:
-            raise ValueError
-    except ValueError:
-        raise InputError(f"{file} holds no public Ed25519 key in PEM", _KEYGEN) from None
-    return der.removeprefix(_PUBLIC)
-
-
-def _read(file: str, *, is_private: bool = False) -> bytes:
-    try:
-        with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as opened:
-            found = os.fstat(opened.fileno())
-            if is_private and stat.S_IMODE(found.st_mode) & 0o077:
-                raise InputError(f"{file} may be read by other users", f"run: chmod 600 {file}")
-            pem = opened.read(_MAX_KEY_BYTES + 1) if stat.S_ISREG(found.st_mode) else b""
-    except OSError as error:
-        raise InputError(f"{file}: {cause(error)}", _KEYGEN) from error
-    if not 0 < len(pem) <= _MAX_KEY_BYTES:
-        raise InputError(f"{file} holds no key", _KEYGEN)
-    return pem

@@ -89,8 +89,8 @@ class ServerCertificate:
         self.is_refused = False
         self.reloads += 1
         log.info(
-            "TLS: the certificate is read again; it ends in %s",
-            counted(self.days_left, "day"),
+            "TLS: the certificate is read again; it %s",
+            self._end(),
             extra=event("certificate_reloaded", days_left=self.days_left),
         )
         self._warn()
@@ -144,6 +144,9 @@ class ServerCertificate:
             f"write it without one (openssl pkey -in {self._key} -out KEY), or let `cfgsync tls init` make another",
         )
 
+    def _end(self) -> str:
+        return "has expired" if self.days_left < 0 else f"ends in {counted(self.days_left, 'day')}"
+
     def _warn(self) -> None:
         if _may_everyone_read(self._key):
             log.warning(
@@ -168,7 +171,7 @@ class ServerCertificate:
         if self.days_left < CERTIFICATE_ENDS_SOON:
             log.warning(
                 "TLS: the certificate %s; renew it (cfgsync tls init renews one that it made)",
-                "has expired" if self.days_left < 0 else f"ends in {counted(self.days_left, 'day')}",
+                self._end(),
                 extra=event("certificate_ends", days_left=self.days_left),
             )
 
@@ -189,7 +192,9 @@ def _may_everyone_read(name: str) -> bool:
 
 def _bytes_of(name: str) -> bytes:
     try:
-        with open(name, "rb") as file:
+        with open(name, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise InputError(f"{name} is no regular file", _PAIR)
             return file.read()
     except OSError as error:
         raise InputError(f"{name}: {cause(error)}", _PAIR) from error

@@ -79,6 +79,8 @@ def init(directory: str, hosts: Sequence[str]) -> Made:
         authority, signer = _certificate(ca_pem), _key(ca_key)
         if authority.public_key() != signer.public_key():
             raise MachineRefused(f"{ca_key} is not the key of {ca_pem}", _MOVE)
+        if not facts_of(authority).is_authority:
+            raise MachineRefused(f"the certificate in {ca_pem} is no CA's: what it signs is refused", _MOVE)
         if authority.not_valid_after_utc <= _now():
             raise MachineRefused(f"the CA in {ca_pem} has expired", _MOVE)
         if server_pem in is_there:
@@ -135,7 +137,7 @@ def _server(
     ends = min(_now() + timedelta(days=SERVER_DAYS), authority.not_valid_after_utc)
     return (
         _valid(_named("cfgsync server"), authority.subject, key, ends)
-        .add_extension(x509.SubjectAlternativeName([_general(host) for host in hosts]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(list(dict.fromkeys(map(_general, hosts)))), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(digital_signature=True), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)

@@ -93,6 +93,12 @@ def sign(
     used.
     """
     bundle = load_bundle(file)
+    if revision is not None and revision < bundle.revision:
+        raise InputError(
+            f"--revision {revision} is older than revision {bundle.revision}, as which {file} is signed: nodes that have seen that"
+            " one refuse it",
+            "leave --revision out, or give a later one; for nodes that have seen neither, remove the bundle's revision first",
+        )
     number = revision or max(int(time.time()), bundle.revision + 1)
     signer = Signer(key)
     digests = digests_of(bundle)

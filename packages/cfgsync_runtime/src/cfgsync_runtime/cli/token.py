@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import shlex
-import socket
+import re
 from typing import Annotated, Any, Final
 
 import msgspec
 import typer
 
-from cfgsync_artifacts import DiskError, replace_file
-from cfgsync_core import ServerUrl
 from cfgsync_core.text import counted, plain
 
-from ..access.insecure import is_loopback
 from ..settings.durations import seconds_of
 from .app import PLAIN
-from .parts.messages import fail, note
+from .parts.messages import note
 from .parts.server_client import OperatorClient
 from .parts.server_flags import DEFAULT_SERVER, AsJson, AskedServer, asking_a_server, asking_by_socket
+from .parts.tokens.pasted_line import Answered, paste_line, way_to
+from .parts.tokens.saved_token import refuse_unwritable, save_token
 
 app = typer.Typer(no_args_is_help=True, **PLAIN)
 
 ROUTE: Final = "/admin/token"
+_GLOB: Final = re.compile(r"[A-Za-z0-9._*?-]{1,128}")  # what the server takes
 
 Save = Annotated[
     str | None,
@@ -53,6 +52,7 @@ class _Made(_Token, frozen=True, kw_only=True, rename={"covers": "for"}):
     scheme: str = "http"
     ca_hash: str = ""
     names: tuple[str, ...] = ()
+    listens: tuple[str, ...] = ()
 
 
 class _List(msgspec.Struct, frozen=True):
@@ -114,11 +114,11 @@ def create(
       cfgsync token create --for db-1 --reclaim --ttl 1h
       cfgsync token create --role operator --name ana
 
-    Run it on the server's machine, or with an operator's token. Exit codes: 0 made, 5 refused, 7 no answer.
+    Run it on the server's machine, or with an operator's token. Exit codes: 0 made, 5 refused, 7 no answer, 8 the disk refuses FILE.
     """
     _refuse_unfit(role, covers, name, scope or [], is_of_nodes=bool(covers or reclaim or uses != 1))
     wanted: dict[str, Any] = {"role": role, "name": name, "for": covers, "uses": uses, "reclaim": reclaim}
-    made = _made(OperatorClient(server), wanted | {"scopes": scope or []}, ttl)
+    made = _made(server, wanted | {"scopes": scope or []}, ttl, save)
     _print_made(made, server, save, json)
 
 
@@ -137,10 +137,10 @@ def bootstrap(
     Example:
       cfgsync token bootstrap --name ana
 
-    Exit codes: 0 made, 5 refused, 7 no answer.
+    Exit codes: 0 made, 5 refused, 7 no answer, 8 the disk refuses FILE.
     """
     wanted = {"role": "operator", "name": name}
-    _print_made(_made(OperatorClient(server), wanted, ttl), server, save, json)
+    _print_made(_made(server, wanted, ttl, save), server, save, json)
 
 
 @app.command("list", short_help="The tokens, without their text.")
@@ -197,6 +197,11 @@ def _refuse_unfit(role: str, covers: str, name: str, scopes: list[str], *, is_of
         raise typer.BadParameter("give join, reader, writer or operator", param_hint="--role")
     if role == "join" and not covers:
         raise typer.BadParameter("name the nodes that may join with it, such as 'web-*'", param_hint="--for")
+    if covers and not _GLOB.fullmatch(covers):
+        raise typer.BadParameter(
+            f"{covers[:60]!r} is no pattern of names: letters and digits of ASCII, and . _ - * ?",
+            param_hint="--for",
+        )
     if role != "join" and is_of_nodes:
         raise typer.BadParameter(
             f"they are for nodes that join, and not for a token of role {role}",
@@ -210,12 +215,17 @@ def _refuse_unfit(role: str, covers: str, name: str, scopes: list[str], *, is_of
         )
 
 
-def _made(client: OperatorClient, wanted: dict[str, Any], ttl: str) -> _Made:
+def _made(server: AskedServer, wanted: dict[str, Any], ttl: str, save: str | None) -> _Made:
     try:
-        body = msgspec.json.encode(wanted | {"ttl": seconds_of(ttl)})
+        seconds = seconds_of(ttl)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--ttl") from error
-    with client:
+    if not seconds:
+        raise typer.BadParameter("a token needs a time above 0", param_hint="--ttl")
+    if save not in (None, "-"):
+        refuse_unwritable(save)
+    body = msgspec.json.encode(wanted | {"ttl": seconds})
+    with OperatorClient(server) as client:
         return client.decoded(f"{ROUTE}/create", client.post(f"{ROUTE}/create", body), _Made)
 
 
@@ -224,19 +234,17 @@ def _print_made(made: _Made, server: AskedServer, save: str | None, json: bool) 
         print(made.token, flush=True)
         return
     if save is not None:
-        try:
-            replace_file(save, made.token.encode() + b"\n", 0o600)
-        except DiskError as error:
-            raise typer.Exit(fail(8, str(error), error.hint)) from error
+        save_token(save, made.token, made.id)
     if json:
         print(msgspec.json.encode(made).decode())
         return
     if save is None:
-        url, is_guess = _reachable(server.url, made)
-        at = f"{url}{f' --ca-hash {made.ca_hash}' if made.ca_hash else ''}"
-        print(paste_line(made.role, made.name, made.covers, made.token, at), flush=True)
-        if is_guess and made.role != "writer":
-            note(f"{url} is a guess; give --server URL if other machines reach this server by another name")
+        # without a token, only the admin socket takes an operator's command
+        by_socket = server.token_file is None
+        way = way_to(server.url, Answered(made.listens, made.scheme, made.ca_hash, made.names, by_socket))
+        print(paste_line(made.role, made.name, made.covers, made.token, way.flags), flush=True)
+        for remark in way.notes if made.role != "writer" else ():
+            note(remark)
     what = (
         f"{counted(made.uses, 'node')} named {made.covers} may join"
         if made.role == "join"
@@ -245,32 +253,6 @@ def _print_made(made: _Made, server: AskedServer, save: str | None, json: bool) 
     note(
         f"{what} until {plain(made.expires)}; the token is shown this once, and cfgsync token revoke {made.id} ends it"
     )
-
-
-def paste_line(role: str, name: str, covers: str, token: str, server: str) -> str:
-    """A line for a shell; `server` may have flags after it. `printf` is the shell's own, so that no list of processes shows the token."""
-    file = f"{name}.token"
-    kept = f"(umask 077 && printf '%s\\n' {token} >{shlex.quote(file)})"
-    if role == "writer":
-        return kept
-    if role != "join":
-        return f"{kept} && cfgsync status --server {server} --token-file {shlex.quote(file)}"
-    node = '"$(hostname)"' if set("*?") & set(covers) else shlex.quote(covers)
-    return (
-        f"{kept} && cfgsync fetch --server {server} --token-file {shlex.quote(file)} --id {node} --out files"
-    )
-
-
-def _reachable(server: ServerUrl, made: _Made) -> tuple[str, bool]:
-    """The URLs that other machines use, and whether they are a guess: those that were given, but in place of a loopback address
-    this machine's name, or the first one that the server's certificate has for others."""
-    if not is_loopback(server.host):
-        return ",".join(map(str, server.each)), False
-    host = socket.gethostname()
-    others = [name for name in made.names if "*" not in name and not is_loopback(name)]
-    if others and host not in others:
-        host = others[0]
-    return f"{made.scheme}://{f'[{host}]' if ':' in host else host}:{server.port}", True
 
 
 def _row(one: _Token) -> tuple[str, ...]:

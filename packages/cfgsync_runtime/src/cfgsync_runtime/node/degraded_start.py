@@ -52,7 +52,7 @@ def usable(state: NodeState | None, max_stale: float | None) -> tuple[CachedPayl
         try:
             state.verify(cached.signature or None, state.identifier, cached.signed, cached.payload.digest)
         except NotSigned as error:
-            raise NotSigned(f"the cached payload cannot be used: {error}") from error
+            raise NotSigned(f"the cached payload cannot be used: {error}", error.hint) from error
     return cached, ""
 
 

@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,6 +22,7 @@ from cfgsync_core import (
     IntegrityError,
     NodeRegistration,
     Outcome,
+    Refused,
     ServerUrl,
     Untrusted,
     Version,
@@ -94,11 +96,9 @@ def fetch(
     except DiskError as error:
         return failed(identifier, EXIT[DiskError], str(error), error.hint)
     named = None if turn is None else turn.named
-    exchange = Exchange(
+    exchange_with = partial(
+        Exchange,
         registration,
-        now=time.monotonic(),
-        wait=wait,
-        secret=secret,
         seen=newest_generation(seen),
         seen_digest=seen.digest if seen is not None else None,
         hold=hold if named is None else 0.0,
@@ -110,8 +110,15 @@ def fetch(
         turn=None if turn is None else turn.turn.header(),
         random=random.random,
     )
+    until = time.monotonic() + wait
+    exchange = exchange_with(now=time.monotonic(), wait=wait, secret=secret)
     with HttpTransport(server) as transport:
         outcome = drive(exchange, transport, waiting, own)
+        if isinstance(outcome, Refused) and state is not None and _is_replaced(state, secret):
+            secret = state.kept_secret()
+            left = max(until - time.monotonic(), 1.0) if wait else 0.0
+            exchange = exchange_with(now=time.monotonic(), wait=left, secret=secret)
+            outcome = drive(exchange, transport, waiting, own)
         if isinstance(outcome, Fetched):
             ending = _install(
                 identifier, outcome, outputs, state, exchange.registered, notice, patience, check, turn
@@ -131,6 +138,11 @@ def fetch(
     if mode is ConfigStartupMode.DEGRADED and ending.report.exit in may_degrade:
         return degraded(ending, outputs, state, max_stale)
     return ending
+
+
+def _is_replaced(state: NodeState, secret: str | None) -> bool:
+    """Whether another process of this node, with `--rotate-secret`, has put another secret on disk."""
+    return state.kept_secret() not in (None, secret)
 
 
 def degraded(cause: Ending, outputs: Planner, state: NodeState | None, max_stale: float | None) -> Ending:

@@ -33,12 +33,13 @@ class ListedToken(msgspec.Struct, frozen=True, rename={"covers": "for"}):
 
 class MadeToken(ListedToken, frozen=True, kw_only=True, rename={"covers": "for"}):
     """A new token; its text is shown this once. `scheme` is this server's; `ca_hash` verifies an https one
-    (`--ca-hash`), whose certificate is for `names`."""
+    (`--ca-hash`), whose certificate is for `names`. `listens` are the URLs of the addresses that this server listens on."""
 
     token: str
     scheme: Literal["http", "https"] = "http"
     ca_hash: str = ""
     names: tuple[str, ...] = ()
+    listens: tuple[str, ...] = ()
 
 
 class TokenList(msgspec.Struct, frozen=True):
@@ -85,6 +86,7 @@ def token_routes(tokens: Tokens, tls: ServerCertificate | None = None) -> list[R
             scheme="http" if tls is None else "https",
             ca_hash="" if tls is None else tls.ca_hash,
             names=() if tls is None else tls.names,
+            listens=call.listens,
         )
         return Reply(200, (msgspec.json.encode(made),), _NO_STORE)
 

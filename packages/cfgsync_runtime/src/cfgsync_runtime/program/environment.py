@@ -12,6 +12,9 @@ _SECRET: Final = re.compile(
 )
 """A path is no secret, nor is a public key; the URL of a store may hold a password."""
 
+_OF_THE_SERVER: Final = re.compile(r"(CFGSYNC|CFG)_.*|PG[A-Z]+", re.DOTALL)
+"""`PG…` are what a client of PostgreSQL reads by itself, as `PGPASSWORD` and `PGPASSFILE`. NATS's reads none."""
+
 
 def for_programs(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """A copy for a program that cfgsync starts."""
@@ -19,6 +22,6 @@ def for_programs(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
 
 
 def for_materializers(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """A copy for the application that a server runs, without every variable of cfgsync: they say where the server keeps its
-    store, tokens and keys."""
-    return {name: value for name, value in environment.items() if not name.startswith(("CFGSYNC_", "CFG_"))}
+    """A copy for the application that a server runs, without every variable of cfgsync, and without every one by which its
+    store is opened: they say where the server keeps its store, tokens and keys, or are its password."""
+    return {name: value for name, value in environment.items() if not _OF_THE_SERVER.fullmatch(name)}

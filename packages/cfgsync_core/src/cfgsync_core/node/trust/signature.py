@@ -13,9 +13,14 @@ and a digest, and returns a static source's signed revision, else 0. Raises `Not
 
 
 class NotSigned(IntegrityError):
-    """The files are not signed for this node with a key that it trusts."""
+    """The files are not signed for this node with a key that it trusts. `hint` says what to do about it."""
 
-    hint = "sign with a key that the node trusts: cfgsync serve --signing-key, or cfgsync bundle sign after each change of a bundle"
+    hint: str = "sign with a key that the node trusts: cfgsync serve --signing-key, or cfgsync bundle sign after each change of a bundle"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        if hint:
+            self.hint = hint
 
 
 _LONGEST: Final = 8192

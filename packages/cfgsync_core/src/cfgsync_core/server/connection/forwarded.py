@@ -1,16 +1,18 @@
-"""The address of a client behind proxies: for logs, never for rights, since a header is only text."""
+"""The address and scheme of a client behind proxies: for logs and what a browser is told, never for rights, since a header is
+only text."""
 
 from __future__ import annotations
 
 import ipaddress
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 if TYPE_CHECKING:
     from multidict import CIMultiDictProxy
 
 HEADER: Final = "X-Forwarded-For"
+SCHEME: Final = "X-Forwarded-Proto"
 
 
 class TrustedProxies:
@@ -34,6 +36,13 @@ class TrustedProxies:
             if not self._trusts(hop):
                 break
         return found
+
+    def scheme(self, peer: str, headers: CIMultiDictProxy[str]) -> Literal["", "http", "https"]:
+        """The scheme by which the client came to the proxy at `peer`, which is a trusted one; "" when none says it, or several do."""
+        if not self._networks or SCHEME not in headers or not self._trusts(peer):
+            return ""
+        said = ",".join(headers.getall(SCHEME)).strip().lower()
+        return "https" if said == "https" else "http" if said == "http" else ""
 
     def _is_trusted(self, text: str) -> bool:
         try:

@@ -153,7 +153,7 @@ class JoiningNodes:
         latest = writes.get(key)
         if isinstance(latest, Token):
             shown = Shown(shown.id, latest)
-        if (refused := self._unusable(name, shown)) is not None:
+        if (refused := self._unusable(name, shown, is_taken)) is not None:
             return refused
         token = shown.token
         writes[key] = msgspec.structs.replace(token, uses=token.uses - 1)
@@ -161,8 +161,8 @@ class JoiningNodes:
         said.append((name, token.name, token.uses - 1, bound is not None))
         return None
 
-    def _unusable(self, name: str, shown: Shown) -> Reply | None:
-        token = shown.token
+    def _unusable(self, name: str, shown: Shown, is_taken: bool) -> Reply | None:
+        token, reclaims = shown.token, " --reclaim" if is_taken else ""
         if token.role != "join":
             return _refused(
                 name,
@@ -170,13 +170,15 @@ class JoiningNodes:
                 name,
             )
         if self._tokens.is_over(token.expires):
-            return _refused(name, f"the join token {token.name} ended at {ends(token)}", token.covers)
+            return _refused(
+                name, f"the join token {token.name} ended at {ends(token)}", token.covers, reclaims
+            )
         if not fnmatchcase(name, token.covers):
             why = f"the join token {token.name} is for {token.covers}, and not for {name}"
-            return _refused(name, why, name, 403, "forbidden")
+            return _refused(name, why, name, reclaims, 403, "forbidden")
         if token.uses <= 0:
             why = f"the join token {token.name} has no uses left; it had {token.granted}"
-            return _refused(name, why, token.covers)
+            return _refused(name, why, token.covers, reclaims)
         return None
 
 
@@ -198,11 +200,13 @@ def _needed(name: str, has_one: bool) -> Reply:
     )
 
 
-def _refused(name: str, why: str, covers: str, status: int = 401, code: str = "unauthorized") -> Reply:
+def _refused(
+    name: str, why: str, covers: str, reclaims: str = "", status: int = 401, code: str = "unauthorized"
+) -> Reply:
     return refusal(
         status,
         code,
         why,
         {"WWW-Authenticate": "Bearer"} if status == 401 else {},
-        hint=f"on the server's machine: cfgsync token create --for '{covers}'; then cfgsync fetch --token-file FILE",
+        hint=f"on the server's machine: cfgsync token create --for '{covers}'{reclaims}; then cfgsync fetch --token-file FILE",
     )

@@ -14,15 +14,15 @@ import msgspec
 import typer
 
 from cfgsync_core import FleetStatus, NodeStatus, ServerUrl
-from cfgsync_core.node import USE_TLS, Lost, Method, ReceivedAnswer, Request
+from cfgsync_core.node import Lost, Method, ReceivedAnswer, Request
 from cfgsync_core.text import plain
 
 from ...access import admin_socket
-from ...node.memory.token_file import read_token
 from ...node.network.addresses import Address, Addresses
 from ...node.network.transport import HttpTransport
 from .messages import NoAnswer, WaitingLine
 from .server_flags import AskedServer, places_of
+from .tokens.sent_token import token_for, use_tls
 
 STATUS_WITHIN: Final = 10.0
 ANSWER_WITHIN: Final = 30.0
@@ -73,7 +73,7 @@ class ServerClient:
         self._refused_hint = (
             "give a reader's or an operator's token (--token-file), or run it on the server's machine"
         )
-        self._token = None if token_file is None else read_token(token_file)
+        self._token = token_for(server, token_file)
         self._transport = HttpTransport(self._url)
         if socket_first:
             self._to_socket()
@@ -224,7 +224,7 @@ class ServerClient:
         if answer.status in AGAIN:
             return NoAnswer(7, f"{self.at} is not available: {why}", AGAIN[answer.status], again=True)
         if answer.status == 426:
-            return NoAnswer(7, f"{self.at}: {why}", USE_TLS)
+            return NoAnswer(7, f"{self.at}: {why}", use_tls(self._url, self._token))
         if answer.status == 404 and refusal.identifier is not None:  # the route is there, the node is not
             return NoAnswer(1, message, "cfgsync node list shows the registered nodes")
         if answer.status == 404 and refusal.hint:

@@ -27,6 +27,7 @@ from cfgsync_artifacts import (
 )
 from cfgsync_core import NodeArtifactsPayload
 from cfgsync_core.node import Verify
+from cfgsync_core.text import path_shown
 from cfgsync_core.wire import decode_payload
 
 from .sealed_file import NoFile, read, sealed, unsealed
@@ -37,7 +38,8 @@ _SECRET = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")  # what `Authorization: Bear
 PRIVATE = 0o600
 _MAX_SECRET_FILE_BYTES = 4096
 NO_SECRET_FILE: Final = (
-    "put the node's secret there, or leave out --secret-file: the node then makes one in its state directory"
+    "put the node's secret there (CFGSYNC_SECRET_FILE takes a FILE, too), or leave out --secret-file: the node then makes one in"
+    " its state directory"
 )
 
 
@@ -110,25 +112,29 @@ class NodeState:
         self._given = None if secret_file is None else os.fspath(secret_file)
         self._complain = complain
 
+    @property
+    def secret_path(self) -> str:
+        return self._given or self._path("secret")
+
     def secret(self) -> str:
         """The node's secret: 32 random bytes as URL-safe text. A new one (0600) is durable before it is returned: a secret
         that is used and then lost locks the node out of its own name."""
-        return self._secret_at(self._given or self._path("secret"))
+        return self._secret_at(self.secret_path)
 
     def kept_secret(self) -> str | None:
         """The secret that is on disk now; None for none. Nothing is made: for a watcher beside which a fetch by hand may have
         replaced it."""
         with suppress(NoFile, DiskError):
-            return _secret_in(read(self._given or self._path("secret"), _MAX_SECRET_FILE_BYTES))
+            return _secret_in(read(self.secret_path, _MAX_SECRET_FILE_BYTES))
         return None
 
     def next_secret(self) -> str:
         """A new secret, durable beside the old one before it is returned, or the one of a rotation that was cut off."""
-        return self._secret_at((self._given or self._path("secret")) + ".next")
+        return self._secret_at(self.secret_path + ".next")
 
     def adopt_next_secret(self) -> None:
         """Put the next secret in the place of the node's, durably on return."""
-        path = self._given or self._path("secret")
+        path = self.secret_path
         with on_disk(path):
             os.replace(path + ".next", path)
             directory = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
@@ -150,7 +156,7 @@ class NodeState:
             if found is not None:
                 self._set_aside(path)
             if path == self._given:  # a misspelt name must not make a new identity
-                raise DiskError(f"there is no file {path}", NO_SECRET_FILE)
+                raise DiskError(f"there is no file {path_shown(path)}", NO_SECRET_FILE)
             if self._given is None:
                 self.make_directory()
             fresh = base64.urlsafe_b64encode(os.urandom(SECRET_BYTES)).rstrip(b"=")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+from codecs import BOM_UTF8
 from typing import Final
 
-from cfgsync_core.text import cause
+from cfgsync_core.text import cause, path_shown
 
 from ...errors import InputError
 
@@ -17,8 +19,12 @@ def read_token(path: str) -> str:
     """The token in a file, one line of text. Raises `InputError`, which does not show what is in the file."""
     try:
         with open(path, "rb") as file:
-            text = file.read(_MAX_BYTES).decode("ascii", "replace").strip()
-    except OSError as error:
+            text = file.read(_MAX_BYTES).removeprefix(BOM_UTF8).decode("ascii", "replace").strip()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise _no_file(path, cause(error)) from error
+    except (OSError, ValueError) as error:
+        if not os.path.lexists(path):  # too long for a path
+            raise _no_file(path, cause(error)) from error
         raise InputError(
             f"--token-file {path}: {cause(error)}",
             "put the token there, in a file of mode 0600 that belongs to this user",
@@ -37,3 +43,11 @@ def read_token(path: str) -> str:
             "it holds one line, the token as cfgsync token create has printed it, without quotes",
         )
     return text
+
+
+def _no_file(path: str, why: str) -> InputError:
+    return InputError(
+        f"--token-file {path_shown(path)}: {why}",
+        "--token-file and CFGSYNC_TOKEN_FILE take a FILE, never the token itself: put the token there, in a file of mode 0600"
+        " that belongs to this user",
+    )

@@ -48,7 +48,7 @@ def login_routes(tokens: Tokens, title: str) -> list[Route]:
         return await shown(tokens.session(cookie_of(call)), _own_path(call.query.get("next", "")))
 
     async def log_in(call: Call) -> Reply:
-        if not is_own_origin(call.headers):
+        if not is_own_origin(call):
             _record(call, None)
             return refusal(403, "forbidden", "a page of another origin made this request (`Origin`)")
         sent: _Sent = call.value
@@ -61,7 +61,7 @@ def login_routes(tokens: Tokens, title: str) -> list[Route]:
         return Reply(303, (), {"Location": there, "Set-Cookie": cookie, "Cache-Control": "no-store"})
 
     async def log_out(call: Call) -> Reply:
-        if not is_own_origin(call.headers):
+        if not is_own_origin(call):
             return refusal(403, "forbidden", "a page of another origin made this request (`Origin`)")
         if cookie := cookie_of(call):
             await tokens.log_out(cookie)
@@ -77,9 +77,10 @@ def login_routes(tokens: Tokens, title: str) -> list[Route]:
 
 
 def _kept_safe(call: Call) -> str:
-    """What keeps the cookie from scripts, from other sites, and from plain HTTP. Where a proxy has the certificate, the browser
-    says that it came by `https:`."""
-    has_tls = call.secure or call.headers.get("Origin", "").lower().startswith("https:")
+    """What keeps the cookie from scripts, from other sites, and from plain HTTP. Where no proxy says how the browser came, it says
+    so itself."""
+    scheme = call.scheme or call.headers.get("Origin", "").lower().partition(":")[0]
+    has_tls = scheme == "https"
     return f"HttpOnly; SameSite=Strict{'; Secure' if has_tls else ''}"
 
 

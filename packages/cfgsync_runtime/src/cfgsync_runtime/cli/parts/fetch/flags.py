@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from cfgsync_core import (
@@ -15,6 +16,7 @@ from cfgsync_core import (
     ServerUrl,
     Trust,
 )
+from cfgsync_core.text import path_shown
 
 from ....errors import InputError
 from ....node.degraded_start import WAIT, ConfigStartupMode
@@ -124,7 +126,21 @@ def refuse_one_directory(state: str, places: OutputDirectory | ArtifactOutputMap
 def refuse_missing_secret(file: str | None) -> None:
     """Refuse a --secret-file that does not exist. Raises `UnusableFlag`."""
     if file is not None and not os.path.exists(file):
-        raise UnusableFlag(f"there is no file {file}: {NO_SECRET_FILE}", "--secret-file")
+        raise UnusableFlag(f"there is no file {path_shown(file)}: {NO_SECRET_FILE}", "--secret-file")
+
+
+def say_whether_verified(keys: list[str] | None, environment: Mapping[str, str] = os.environ) -> None:
+    """Say that an empty `CFGSYNC_VERIFY_KEY` verifies nothing: it counts as not set. Raises `UnusableFlag` for a blank one, which
+    does not, and for a blank name of a key's file."""
+    given = environment.get("CFGSYNC_VERIFY_KEY")
+    if keys is None and given == "":
+        line = "warning: CFGSYNC_VERIFY_KEY is empty, which counts as not set: no signature is verified\n"
+        print(line, end="", file=sys.stderr, flush=True)
+    if any(not key.strip() for key in keys or ()) or (keys is None and given and not given.strip()):
+        raise UnusableFlag(
+            "it is blank: name the file with the public key, or leave it out; then no signature is verified",
+            "--verify-key",
+        )
 
 
 def is_flag(ctx: Any, name: str) -> bool:

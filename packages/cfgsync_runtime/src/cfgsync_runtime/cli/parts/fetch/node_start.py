@@ -13,7 +13,7 @@ import msgspec
 
 from cfgsync_artifacts import DiskError, locked_directory
 from cfgsync_core import NodeRegistration
-from cfgsync_core.node import HOLD, KEEPALIVE_SECONDS, Lost, Verify
+from cfgsync_core.node import HOLD, KEEPALIVE_SECONDS, USE_TLS, Lost, Verify
 from cfgsync_core.text import as_unicode, cause
 
 from ....node.degraded_start import MAY_DEGRADE, WATCHER_MAY_DEGRADE, ConfigStartupMode
@@ -21,13 +21,13 @@ from ....node.ending import EXIT, Ending, failed
 from ....node.fetch import degraded, fetch
 from ....node.memory.state import NodeState, told_before
 from ....node.memory.state_directory import state_directory
-from ....node.memory.token_file import read_token
 from ....node.memory.watcher_lock import Beside, WatcherLock, watcher_beside, watching
 from ....node.network.own_address import own_address
 from ....node.on_changes import OnChange
 from ....node.outputs import OutputDirectory
 from ....program.environment import for_programs
 from ..messages import Over, WaitingLine, fail, note
+from ..tokens.sent_token import token_for, use_tls
 from ..unfailing_stream import make_stdout_unfailing
 from .arguments import FetchArguments
 from .change_flags import on_changes
@@ -38,6 +38,7 @@ from .flags import (
     refuse_missing_secret,
     refuse_one_directory,
     refuse_unreachable,
+    say_whether_verified,
     server_of,
     stale_of,
     wait_of,
@@ -66,13 +67,14 @@ def start_node(flags: FetchArguments) -> int:
         refuse_unreachable(ip)
     within = wait_of(flags.wait, flags.startup_mode)
     stale = stale_of(flags)
-    join_token = None if flags.token_file is None else read_token(flags.token_file)
+    join_token = token_for(at, flags.token_file)
     after = on_changes(flags)
     fixed = None if ip == "auto" else ip
     told: str | None = None
     if flags.watch and flags.state is not None:
         refuse_one_directory(flags.state, places)
     refuse_missing_secret(flags.secret_file)
+    say_whether_verified(flags.verify_key)
     waiting = WaitingLine()
     if waiting.live:
         waiting(f"asking {at}")
@@ -148,7 +150,8 @@ def start_node(flags: FetchArguments) -> int:
             waiting.clear()
         _print(ending, flags.json)
         if ending.report.exit:
-            return Over(fail(ending.report.exit, ending.report.message, ending.hint))
+            hint = use_tls(at, join_token) if ending.hint == USE_TLS else ending.hint
+            return Over(fail(ending.report.exit, ending.report.message, hint))
         if flags.watch:
             from .watching import OwnRegistration, stay  # loaded when the files are in place
 
