@@ -16,6 +16,8 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 from hypothesis import settings  # its modules, too, are rewritten
 
+from tests.seeds import RUN, seed_of_the_run
+
 for _signal in (
     signal.SIGHUP,
     signal.SIGINT,
@@ -36,6 +38,13 @@ TOGETHER = (
 
 LONG = ("tests/chaos/", "tests/docs/", "tests/end_to_end/", "examples/")
 """These begin first, so that at the end no worker has a long one alone."""
+
+
+SEED = seed_of_the_run()  # before there are workers, which have it from this process
+
+
+def pytest_report_header() -> str:
+    return f"{RUN}={SEED}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -11,6 +11,7 @@ from random import Random
 
 from cfgsync_core import NEVER, BucketSnapshot, Gap
 from cfgsync_runtime import open_backend
+from tests.seeds import drawn_seed
 
 BUCKET = "killed"
 
@@ -41,8 +42,7 @@ async def check_inv_19_kill_9_loses_and_doubles_nothing(
     url: str, lives: int = 3, seed: int | None = None
 ) -> None:
     """Kill `lives` processes one after the other, each at a random moment, and compare what each had said."""
-    seed = Random().randrange(2**32) if seed is None else seed
-    print(f"seed {seed}")
+    seed = drawn_seed() if seed is None else seed
     random = Random(seed)
     acknowledged: dict[str, int] = {}
     refused: set[str] = set()

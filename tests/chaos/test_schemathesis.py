@@ -8,7 +8,6 @@ so its requests are carried to the admin socket, which answers every route.
 from __future__ import annotations
 
 import contextlib
-import random
 import re
 import socket
 import socketserver
@@ -20,6 +19,7 @@ import pytest
 
 from tests.chaos.form import sized
 from tests.processes import BIN, Place
+from tests.seeds import drawn_seed
 
 APPLICATION = """
 from cfgsync_adapter import ArtifactFile, MaterializedArtifacts
@@ -104,7 +104,7 @@ def test_the_server_does_what_its_openapi_document_says(place: Place) -> None:
                 *(BIN / "schemathesis", "run", f"{url}/openapi.json", "--no-color", "--warnings", "off"),
                 *("--checks", "all", "--max-examples", str(sized(5, 300))),
                 *(word for path in LEFT_OUT for word in ("--exclude-path", path)),
-                *("--seed", str(random.SystemRandom().randrange(10**6))),
+                *("--seed", str(drawn_seed())),
             ],
             cwd=place.directory,
             env=place.environment({"NO_PROXY": "*", "no_proxy": "*"}),

@@ -15,6 +15,7 @@ from random import Random
 import aiohttp
 
 from tests.processes import Place, Server, body
+from tests.seeds import drawn_seed
 
 NODES, KILLS, AT_ONCE = 200, 20, 20
 APPLICATION = """
@@ -93,9 +94,7 @@ async def until(happened, within: float = 120.0) -> None:
 
 
 async def test_ro_1_holds_from_outside_while_the_server_is_killed_20_times(place: Place) -> None:
-    seed = Random().randrange(2**32)
-    print(f"seed {seed}")
-    random = Random(seed)
+    random = Random(drawn_seed())
     place.write("app.py", APPLICATION)
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

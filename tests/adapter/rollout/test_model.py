@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import random
 from collections import deque
 
 import pytest
 
 from cfgsync_adapter.rollout.policy import Rollout
+from tests.seeds import drawn_seed
 
 from .model import Broken, Content, World, key, left_alone
 from .sabotages import NAMES, sabotaged
@@ -31,14 +31,14 @@ FOUND_BY = {
 
 
 def test_no_walk_through_the_model_breaks_an_invariant() -> None:
-    first = random.randrange(1 << 32)
+    first = drawn_seed()
     print(f"seeds {first} to {first + WALKS - 1}")
     for seed in range(first, first + WALKS):
         walk(seed)
 
 
 def test_ro_6_holds_where_nobody_takes_turns() -> None:
-    first = random.randrange(1 << 32)
+    first = drawn_seed()
     print(f"seeds {first} to {first + WALKS - 1}")
     for seed in range(first, first + WALKS):
         walk_without_turns(seed)
