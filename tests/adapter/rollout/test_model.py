@@ -20,9 +20,12 @@ STATES = 200_000 if LONG else 1_000
 CAUGHT_WITHIN = 6_000
 
 FOUND_BY = {
+    "resume frees every turn": 55,
+    "files that are taken back are given once more": 122,
+    "files from a view that lags": 79,
     "failed nodes free their place": 3869,
     "late nodes free their place": 914,
-    "a halt forgets a failed node that left": 1112,
+    "a halt forgets a failed node that left": 2126,
     "a turn is for whatever comes": 2078,
     "the second answer without a commit": 417,
     "marked and halted in two commits": 1072,

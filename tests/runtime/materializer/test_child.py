@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import tempfile
 import textwrap
 import time
@@ -552,7 +553,8 @@ async def test_loading_again_has_an_end_of_its_own(
         (tmp_path / "loading").unlink()
         application(LOADS_SLOWLY.replace('time.sleep(float(os.environ["LOADS_FOR"]))', "", 1))
         monkeypatch.setenv("LOADS_FOR", "600")
-        assert await failure(child, nodes("good")) == "loading it again took over 3 s"
+        words = await failure(child, nodes("good"))  # 3 s, or twice what the first time took
+        assert re.fullmatch(r"loading it again took over \d+(\.\d)? s", words)
         loading = int((tmp_path / "loading").read_text())
         monkeypatch.setenv("LOADS_FOR", "0")
         assert isinstance((await child.decide(RegistrationSnapshot(nodes("good")))).answer, Prepared)
