@@ -45,6 +45,12 @@ include-path-regex = "^/(documents|api/v1/config/.name.|v1/config/.*)$"
 [operations.checks]
 positive_data_acceptance.expected-statuses = ["2xx", "304", "404", "409", "412", "422"]
 
+# a document by its name is one of the scope in the query or the headers, of which this check knows nothing
+[[operations]]
+include-path-regex = "^/api/v1/config/.name.$"
+[operations.checks]
+use_after_free.enabled = false
+
 # which paths a file may have, which generations are held, and what a token of each role has, is more than a schema can say
 [[operations]]
 include-path-regex = "^/(admin/generations|admin/snapshot|admin/token/create|admin/rollout|node/replace)$"
@@ -102,7 +108,7 @@ def test_the_server_does_what_its_openapi_document_says(place: Place) -> None:
         ran = subprocess.run(
             [
                 *(BIN / "schemathesis", "run", f"{url}/openapi.json", "--no-color", "--warnings", "off"),
-                *("--checks", "all", "--max-examples", str(sized(5, 300))),
+                *("--max-examples", str(sized(5, 300))),
                 *(word for path in LEFT_OUT for word in ("--exclude-path", path)),
                 *("--seed", str(drawn_seed())),
             ],
