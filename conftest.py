@@ -14,7 +14,9 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:
     sys.dont_write_bytecode = False
 
-from hypothesis import settings  # its modules, too, are rewritten
+from hypothesis import settings
+
+from tests.seeds import RUN, seed_of_the_run
 
 for _signal in (
     signal.SIGHUP,
@@ -29,6 +31,7 @@ settings.load_profile("cfgsync")
 
 TOGETHER = (
     "tests/distributions/",  # wheels and environments
+    "tests/architecture/test_doors.py",  # the parsed modules
     "tests/docs/test_build.py",  # the built pages
     "tests/end_to_end/test_page_in_a_browser.py",  # one browser
 )
@@ -36,6 +39,13 @@ TOGETHER = (
 
 LONG = ("tests/chaos/", "tests/docs/", "tests/end_to_end/", "examples/")
 """These begin first, so that at the end no worker has a long one alone."""
+
+
+SEED = seed_of_the_run()  # before there are workers, which have it from this process
+
+
+def pytest_report_header() -> str:
+    return f"{RUN}={SEED}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

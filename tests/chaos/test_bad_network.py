@@ -14,6 +14,7 @@ from cfgsync_core import CfgsyncClient, Fetched, NodeRegistration
 from tests.chaos.form import sized
 from tests.chaos.proxy import KINDS, Proxy
 from tests.processes import Place, ended
+from tests.seeds import drawn_seed
 
 APPLICATIONS = Path(__file__).parents[1] / "end_to_end"
 PROGRAMS, PROCESSES = sized(100, 600), sized(6, 30)
@@ -23,8 +24,7 @@ PAD = "x" * 200  # what each says of itself comes to everybody: a payload of ten
 
 @pytest.mark.timeout(sized(120, 900))
 async def test_every_node_ends_with_the_whole_current_set_through_a_bad_network(place: Place) -> None:
-    seed = random.SystemRandom().randrange(10**6)
-    print(f"seed {seed}")
+    seed = drawn_seed()
     names = [f"program-{n}" for n in range(PROGRAMS)] + [f"process-{n}" for n in range(PROCESSES)]
     server = place.serve(
         *("application:Fleet", "--store", f"sqlite:{place.directory / 's.db'}"),

@@ -21,6 +21,7 @@ from tests.chaos.watchers import Watcher, until, watching
 from tests.end_to_end.watched import Told
 from tests.faults import LostHints
 from tests.processes import PATIENCE, Place, Server, ask, body
+from tests.seeds import drawn_seed
 
 HERE = Path(__file__).parents[1] / "end_to_end"
 PROGRAMS, PROCESSES, CHANGES = sized(80, 200), sized(4, 20), 50
@@ -91,7 +92,7 @@ def nobody_went_back(watchers: Iterable[Watcher], processes: Iterable[Process]) 
 
 
 async def test_a_burst_of_changes_reaches_every_watcher_within_two_seconds(place: Place) -> None:
-    seed = random.SystemRandom().randrange(10**6)
+    seed = drawn_seed()
     server = place.serve("watched:Told", "--store", f"sqlite:{place.directory / 's.db'}", cwd=HERE)
     await asyncio.to_thread(say, server.port, 0)
     processes = [Process(place, server.url, f"process-{n}") for n in range(PROCESSES)]
@@ -121,7 +122,7 @@ async def test_a_burst_of_changes_reaches_every_watcher_within_two_seconds(place
 async def test_with_every_hint_lost_a_burst_costs_an_interval_at_each_hop(place: Place) -> None:
     """The changes are made at one server, the fleet is at another one of the same store. No hint passes between them,
     and of the questions half are held and half are answered at once. Each hop has an interval of 1 s."""
-    seed = random.SystemRandom().randrange(10**6)
+    seed = drawn_seed()
     store, bus = MemoryStore(), LostHints(MemoryHints())
     async with AsyncExitStack() as stack:
         here, there = [
@@ -152,8 +153,7 @@ async def test_with_every_hint_lost_a_burst_costs_an_interval_at_each_hop(place:
 
 @pytest.mark.timeout(sized(120, 600))
 async def test_kills_of_server_and_nodes_during_a_burst_end_at_the_last_change(place: Place) -> None:
-    seed = random.SystemRandom().randrange(10**6)
-    print(f"seed {seed}")
+    seed = drawn_seed()
     chance = random.Random(seed)
     kills = sized(2, 12)
     store = f"sqlite:{place.directory / 's.db'}"

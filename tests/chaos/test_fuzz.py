@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.chaos.form import sized
 from tests.processes import Place
+from tests.seeds import drawn_seed
 
 CANARY = b"canary-in-a-body"
 REGISTRATION = {
@@ -109,7 +110,7 @@ def memory_mib(pid: int) -> float:
 
 
 async def test_mutated_requests_are_refused_with_a_code_and_leave_nothing_behind(place: Place) -> None:
-    seed = random.SystemRandom().randrange(10**6)
+    seed = drawn_seed()
     many = sized(3_000, 200_000)
     print(f"seed {seed}, {many} requests")
     chance = random.Random(seed)

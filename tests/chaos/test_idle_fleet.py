@@ -17,6 +17,7 @@ from tests.chaos.crowd import raise_file_limit
 from tests.chaos.form import LONG, sized
 from tests.chaos.watchers import Watcher, until, watching
 from tests.processes import Place, ask, body
+from tests.seeds import drawn_seed
 
 HERE = Path(__file__).parents[1] / "end_to_end"
 BUCKET, TURNS = 0.1, 3
@@ -29,7 +30,7 @@ GOAL = 0.10
 @pytest.mark.timed
 @pytest.mark.timeout(sized(120, 300))
 async def test_watchers_with_nothing_to_do_cost_little_and_ask_apart(place: Place) -> None:
-    seed = random.SystemRandom().randrange(10**6)
+    seed = drawn_seed()
     many, interval = sized(600, 5_000), sized(3, 15)
     assert raise_file_limit() > many + 500, "NOT TESTED: too few open files are allowed"
     server = place.serve("watched:Told", "--store", f"sqlite:{place.directory / 's.db'}", cwd=HERE)
@@ -90,7 +91,7 @@ async def idle(pid: int, nodes: list[Watcher], seconds: float) -> Idle:
 
 
 async def test_a_change_for_one_node_of_many_is_one_payload_and_a_304_for_each_other(place: Place) -> None:
-    seed = random.SystemRandom().randrange(10**6)
+    seed = drawn_seed()
     many = sized(300, 1_000)
     names = [f"n{n:03}" for n in range(many)]
     lucky = random.Random(seed).choice(names)

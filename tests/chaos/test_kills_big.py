@@ -15,6 +15,7 @@ from tests.chaos.exchanging import Crowd, Node
 from tests.chaos.form import sized
 from tests.history import Follower, check_the_store
 from tests.processes import Place, Server
+from tests.seeds import drawn_seed
 
 NODES, KILLS = sized(1_000, 10_000), sized(5, 30)
 QUORUM = NODES // 10
@@ -82,7 +83,7 @@ def whole(node: Node) -> Counter[tuple[str, str]]:
 async def test_no_kill_of_the_server_loses_or_doubles_anything_and_every_node_boots(
     place: Place,
 ) -> None:
-    seed = random.SystemRandom().randrange(10**6)
+    seed = drawn_seed()
     print(f"seed {seed}, {NODES} nodes, {KILLS} kills")
     chance = random.Random(seed)
     assert raise_file_limit() > NODES + 200, "NOT TESTED: too few open files are allowed"

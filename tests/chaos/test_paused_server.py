@@ -16,6 +16,7 @@ import pytest
 from cfgsync_core import CfgsyncClient, Fetched, NodeRegistration, Version
 from tests.chaos.form import LONG, sized
 from tests.processes import Place, Server, ask
+from tests.seeds import drawn_seed
 
 APPLICATIONS = Path(__file__).parents[1] / "end_to_end"
 NODES, PAUSES = sized(120, 800), sized(4, 12)
@@ -36,9 +37,7 @@ async def paused(server: Server, seconds: float) -> AsyncIterator[None]:
 
 @pytest.mark.timeout(sized(120, 900))
 async def test_everybody_boots_though_the_server_stands_still_in_the_middle(place: Place) -> None:
-    seed = random.SystemRandom().randrange(10**6)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
+    chance = random.Random(drawn_seed())
     server = place.serve(
         *("application:Fleet", "--store", f"sqlite:{place.directory / 's.db'}"),
         cwd=APPLICATIONS,

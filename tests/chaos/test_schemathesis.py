@@ -8,7 +8,6 @@ so its requests are carried to the admin socket, which answers every route.
 from __future__ import annotations
 
 import contextlib
-import random
 import re
 import socket
 import socketserver
@@ -20,6 +19,7 @@ import pytest
 
 from tests.chaos.form import sized
 from tests.processes import BIN, Place
+from tests.seeds import drawn_seed
 
 APPLICATION = """
 from cfgsync_adapter import ArtifactFile, MaterializedArtifacts
@@ -44,6 +44,12 @@ positive_data_acceptance.expected-statuses = ["2xx", "400", "404", "409", "422"]
 include-path-regex = "^/(documents|api/v1/config/.name.|v1/config/.*)$"
 [operations.checks]
 positive_data_acceptance.expected-statuses = ["2xx", "304", "404", "409", "412", "422"]
+
+# a document by its name is one of the scope in the query or the headers, of which this check knows nothing
+[[operations]]
+include-path-regex = "^/api/v1/config/.name.$"
+[operations.checks]
+use_after_free.enabled = false
 
 # which paths a file may have, which generations are held, and what a token of each role has, is more than a schema can say
 [[operations]]
@@ -102,9 +108,9 @@ def test_the_server_does_what_its_openapi_document_says(place: Place) -> None:
         ran = subprocess.run(
             [
                 *(BIN / "schemathesis", "run", f"{url}/openapi.json", "--no-color", "--warnings", "off"),
-                *("--checks", "all", "--max-examples", str(sized(5, 300))),
+                *("--max-examples", str(sized(5, 300))),
                 *(word for path in LEFT_OUT for word in ("--exclude-path", path)),
-                *("--seed", str(random.SystemRandom().randrange(10**6))),
+                *("--seed", str(drawn_seed())),
             ],
             cwd=place.directory,
             env=place.environment({"NO_PROXY": "*", "no_proxy": "*"}),

@@ -19,6 +19,7 @@ from tests.chaos.form import sized
 from tests.postgres import Postgres
 from tests.postgres import postgres as postgres
 from tests.processes import Place, body, eventually, listening
+from tests.seeds import drawn_seed
 
 NODES, KILLS = sized(45, 1_000), sized(3, 30)
 APART_SECONDS = 1.0
@@ -48,9 +49,7 @@ def listens(port: int) -> bool:
 def test_of_three_servers_one_is_killed_again_and_again_and_every_node_gets_the_same_generation(
     place: Place, postgres: Postgres, tmp_path: Path
 ) -> None:
-    seed = random.SystemRandom().randrange(10**6)
-    print(f"seed {seed}")
-    draw = random.Random(seed)
+    draw = random.Random(drawn_seed())
     place.write("application.py", APPLICATION)
     line = ("application:Cluster", "--store", postgres.url())
     servers = [place.serve(*line) for _ in range(3)]

@@ -12,6 +12,13 @@ from .containerfile import run_below
 from .distributions import build_all, install_below
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whoever comes first builds and installs for all, from a registry: each step of that has a limit of its own."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.timeout(1_800))
+
+
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with the archives and wheels of all six distributions."""

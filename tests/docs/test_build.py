@@ -30,7 +30,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def build(out: Path) -> None:
     command = [sys.executable, "-I", "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
     command += ["-d", str(out / "doctrees"), str(DOCS), str(out / "html")]
-    ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=110, check=False)
+    ran = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=340, check=False)
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 

@@ -74,7 +74,7 @@ async def test_a_thousand_clients_and_twelve_processes_boot_at_once_from_one_gen
     assert {held for _, held in asked} == {True}, asked
     assert asked[1, True] >= CLIENTS / 10, asked
     again = proxy.requests["/register"] - PROCESSES
-    assert 0 <= again <= PROCESSES * (questions - 1)
+    assert 0 <= again <= PROCESSES * max(questions - 1, took / 5)
     assert PROCESSES <= proxy.requests["/node"] <= (PROCESSES + again) * questions
     assert PROCESSES <= proxy.connections <= PROCESSES + again
     assert server.stop() == 0

@@ -21,9 +21,9 @@ from pathlib import Path
 from cfgsync_runtime.node.memory.state import NodeState
 from tests.chaos.form import sized
 from tests.end_to_end import writer_to_be_killed as writer
+from tests.seeds import drawn_seed
 
 KILLS = sized(60, 200)
-SEED = random.SystemRandom().randrange(10**6)
 
 
 def kills(
@@ -31,8 +31,7 @@ def kills(
 ) -> Iterator[int]:
     """Start a writer and kill it after a random while, again and again; yields after each kill. While nothing was `written`,
     the machine is busy, and each while is longer than the last."""
-    print(f"seed {SEED}")
-    chance = random.Random(SEED)
+    chance = random.Random(drawn_seed())
     command = [sys.executable, writer.__file__, kind, str(place)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdin is not None

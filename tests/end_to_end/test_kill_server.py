@@ -22,6 +22,7 @@ from tests.chaos.form import sized
 from tests.end_to_end.wire import Seen, seeing_session
 from tests.history import check_the_store
 from tests.processes import Place, Server
+from tests.seeds import drawn_seed
 
 HERE = Path(__file__).parent
 NODES, KILLS, QUORUM = sized(200, 500), sized(8, 20), sized(80, 200)
@@ -100,9 +101,7 @@ class Killer:
 
 
 async def test_kills_of_the_server_lose_and_double_nothing_and_every_node_boots(place: Place) -> None:
-    seed = random.SystemRandom().randrange(10**6)
-    print(f"seed {seed}")
-    chance = random.Random(seed)
+    chance = random.Random(drawn_seed())
     store = place.directory / "fleet.db"
 
     def serve(port: int = 0) -> Server:

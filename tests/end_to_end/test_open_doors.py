@@ -57,7 +57,7 @@ def test_a_bundle_off_loopback_is_given_to_nodes_that_have_joined(place: Place) 
     again.stop()
     anonymous = place.serve(*open_door, "--store", "memory:", "--allow-anonymous")
     assert anonymous.ask("POST", "/node", body("node-1")).status == 200
-    assert len(banners(anonymous)) == 1
+    eventually(lambda: len(banners(anonymous)) == 1)
 
 
 @pytest.mark.parametrize("given", [(), ("--insecure-no-tls", "--insecure-no-auth")])

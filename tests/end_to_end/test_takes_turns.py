@@ -17,6 +17,7 @@ from cfgsync_artifacts import ArtifactFile, ArtifactSet
 from cfgsync_core.store.epoch import uuid7
 from tests.processes import BIN, PATIENCE, Place, eventually
 from tests.scripted_server import Act, Heard, Says, ScriptedServer, files
+from tests.seeds import drawn_seed
 
 EPOCH = uuid7(2_000_000)
 PROGRAM = """
@@ -288,9 +289,7 @@ def test_ro_11_after_kill_9_the_files_are_whole_and_the_trial_resumes(place: Pla
         eventually(lambda: bool(server.words("applied", 2)))
 
         # at any moment
-        seed = Random().randrange(2**32)
-        print(f"seed {seed}")
-        random = Random(seed)
+        random = Random(drawn_seed())
         texts = {"two"}
         for number in range(6):
             text = "bad" if number % 3 == 1 else f"text-{number}"

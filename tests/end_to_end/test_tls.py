@@ -75,10 +75,10 @@ def test_off_loopback_a_server_with_tls_needs_no_word_about_tls(place: Place) ->
     assert wrong.returncode == 2
     assert "the key in ca.key does not belong to the certificate in server.pem" in wrong.stderr
     server = place.serve("app:pair", *CERTIFICATE, "--host", "0.0.0.0", "--insecure-no-auth")
-    assert re.search(r"INSECURE \(--insecure-no-auth\)", server.log)
-    assert "--insecure-no-tls" not in server.log
     assert server.url.startswith("https://0.0.0.0:")
     assert server.stop() == 0
+    assert re.search(r"INSECURE \(--insecure-no-auth\)", server.log)
+    assert "--insecure-no-tls" not in server.log
 
 
 def test_a_server_file_names_its_certificate_beside_it(place: Place) -> None:

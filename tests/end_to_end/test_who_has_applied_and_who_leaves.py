@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.processes import Place, Reply, Server, body, ended, eventually
+from tests.seeds import drawn_seed
 
 HERE = Path(__file__).parent
 BEARER = {"Authorization": "Bearer " + "m" * 43}
@@ -106,9 +107,7 @@ def test_wait_applied_without_a_server_is_exit_7_and_of_a_foreign_one_at_once(pl
 
 
 def test_what_was_acknowledged_stays_acknowledged_through_kills(place: Place) -> None:
-    seed = random.randrange(10**6)
-    print("seed", seed)
-    chance = random.Random(seed)
+    chance = random.Random(drawn_seed())
     names = [f"n{n:02}" for n in range(20)]
     server = serve(place, nodes=len(names))
     register(server, *names)

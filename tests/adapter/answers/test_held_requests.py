@@ -9,6 +9,7 @@ import pytest
 
 from cfgsync_adapter.answers.held_requests import EARLY, TICK, HeldRequest, HeldRequests
 from cfgsync_core import NotReady
+from tests.seeds import drawn_seed
 
 OVER = NotReady("its time is over")
 
@@ -41,8 +42,7 @@ async def ends(waits: list[float], seed: int) -> tuple[list[float], list[float],
 
 
 async def test_waits_that_began_together_end_at_few_moments_none_before_its_last_twentieth() -> None:
-    seed = random.randrange(10**6)
-    print("seed", seed)
+    seed = drawn_seed()
     took, settled, timers = await ends([2.0] * 400, seed)
     assert min(took) >= 2.0 * (1 - EARLY) - TICK
     assert len(settled) == 400, "each was looked at once"

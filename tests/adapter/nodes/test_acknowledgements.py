@@ -21,6 +21,7 @@ from cfgsync_core import Acknowledgement, MemoryStore, NotReady, Ready, StaleGen
 from cfgsync_core.store.epoch import mint_epoch
 from tests.adapter.fleets import RandomKeys, ReadyAt, node
 from tests.faults import BrokenStore
+from tests.seeds import drawn_seed
 
 
 class OwnFiles:
@@ -313,9 +314,7 @@ async def test_a_node_that_goes_away_while_it_acknowledges_has_said_it() -> None
 
 
 async def test_acknowledgements_of_one_node_that_overtake_each_other_end_with_the_last() -> None:
-    seed = random.randrange(10**6)
-    print("seed", seed)
-    chance = random.Random(seed)
+    chance = random.Random(drawn_seed())
 
     class Shuffled(MemoryStore):
         """Commits in order, answers in any."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import random
 from collections import deque
 
 import pytest
 
 from cfgsync_adapter.rollout.policy import Rollout
+from tests.seeds import drawn_seed
 
 from .model import Broken, Content, World, key, left_alone
 from .sabotages import NAMES, sabotaged
@@ -20,9 +20,12 @@ STATES = 200_000 if LONG else 1_000
 CAUGHT_WITHIN = 6_000
 
 FOUND_BY = {
+    "resume frees every turn": 55,
+    "files that are taken back are given once more": 122,
+    "files from a view that lags": 79,
     "failed nodes free their place": 3869,
     "late nodes free their place": 914,
-    "a halt forgets a failed node that left": 1112,
+    "a halt forgets a failed node that left": 2126,
     "a turn is for whatever comes": 2078,
     "the second answer without a commit": 417,
     "marked and halted in two commits": 1072,
@@ -31,14 +34,14 @@ FOUND_BY = {
 
 
 def test_no_walk_through_the_model_breaks_an_invariant() -> None:
-    first = random.randrange(1 << 32)
+    first = drawn_seed()
     print(f"seeds {first} to {first + WALKS - 1}")
     for seed in range(first, first + WALKS):
         walk(seed)
 
 
 def test_ro_6_holds_where_nobody_takes_turns() -> None:
-    first = random.randrange(1 << 32)
+    first = drawn_seed()
     print(f"seeds {first} to {first + WALKS - 1}")
     for seed in range(first, first + WALKS):
         walk_without_turns(seed)

@@ -18,6 +18,7 @@ from cfgsync_core.store.contract import BLOB
 from cfgsync_runtime.backends.sqlite import folding
 from cfgsync_runtime.backends.sqlite.engine import SqliteStore
 from cfgsync_runtime.testing.contracts.checked_reads import timeless
+from tests.seeds import drawn_seed
 
 
 @pytest.fixture
@@ -150,9 +151,7 @@ async def test_an_epoch_an_export_and_a_load_meet_what_is_not_folded(path, tmp_p
 
 
 async def test_any_commits_across_many_folds_leave_what_a_dict_would_hold(path, often):
-    seed = Random().randrange(2**32)
-    print(f"seed {seed}")
-    random = Random(seed)
+    random = Random(drawn_seed())
     model: dict[str, Entry] = {}
     folded = set()
     for _ in range(3):
@@ -393,9 +392,7 @@ async def test_damage_above_the_fold_is_named_and_never_served(path, statement, 
 
 
 async def test_no_flipped_bit_above_the_fold_is_served_as_truth(path, tmp_path):
-    seed = Random().randrange(2**32)
-    print(f"seed {seed}")
-    random = Random(seed)
+    random = Random(drawn_seed())
     async with SqliteStore(path, factory=refusing(NEVER_FOLDS)) as store:
         for n in range(40):
             await store.commit("b", {f"key-{n % 25}": random.randbytes(150)})

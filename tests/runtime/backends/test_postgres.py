@@ -193,6 +193,7 @@ async def test_sixteen_writers_on_two_servers_and_a_follower_that_misses_nothing
         assert seen == list(range(1, (many // 16) * 16 + 1))
 
 
+@pytest.mark.timed
 async def test_inv_22_with_three_servers_that_saturate_the_database_no_commit_waits_longer_than_2_s(
     postgres: Postgres,
 ) -> None:

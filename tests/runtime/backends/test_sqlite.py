@@ -25,6 +25,7 @@ from cfgsync_core import (
 )
 from cfgsync_runtime import open_backend
 from cfgsync_runtime.backends.sqlite.engine import SqliteStore
+from tests.seeds import drawn_seed
 
 
 @pytest.fixture
@@ -260,9 +261,7 @@ async def test_damaged_history_is_named_and_never_told(path, statement):
 
 async def test_no_flipped_bit_is_served_as_truth(path, tmp_path):
     """Every answer of a store with one wrong bit is right, or an error. (Bits that mean nothing are free to flip.)"""
-    seed = Random().randrange(2**32)
-    print(f"seed {seed}")
-    random = Random(seed)
+    random = Random(drawn_seed())
     async with SqliteStore(path) as store:
         for n in range(40):
             await store.commit("b", {f"key-{n % 25}": bytes(random.randrange(256) for _ in range(150))})

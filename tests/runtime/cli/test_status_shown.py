@@ -40,6 +40,7 @@ from cfgsync_runtime.cli.parts.wait_applied import wait_until_applied
 from cfgsync_runtime.operator.node_list import ListedNode
 from cfgsync_runtime.page.formatting import badge
 from tests.scripted_server import Cut, Heard, Says, ScriptedServer
+from tests.seeds import drawn_seed
 from tests.terminals import Terminal
 
 PROGRAM = (sys.executable, "-c", "from cfgsync_runtime.cli import main; main()")
@@ -110,9 +111,7 @@ def status(environment: dict[str, str], tmp_path: Path) -> Callable[..., Termina
 
 
 def test_whatever_a_server_says_fits_any_width_and_moves_no_cursor() -> None:
-    seed = random.randrange(2**32)
-    print("seed", seed)
-    rng = random.Random(seed)
+    rng = random.Random(drawn_seed())
     letters = string.printable + EVIL + "节点é\u0301"
 
     def word(most: int) -> str:

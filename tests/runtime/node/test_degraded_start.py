@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def test_without_an_answer_in_time_the_cached_files_are_written_and_it_is_said(
     report = node.start(script).report
     assert (report.status, report.exit, report.reason) == ("degraded", 0, LOADED)
     assert (report.generation, report.digest) == (f"{EPOCH}.7", CACHED.digest)
-    assert "1 file in place from the cache, which a server confirmed 90 s ago" in report.message
+    assert re.search("1 file in place from the cache, which a server confirmed 9[0-9] s ago", report.message)
     assert (node.out / "current/config.yaml").read_text() == "from the cache\n"
     assert node.payload.read_bytes() == before, "a degraded start confirms nothing"
 

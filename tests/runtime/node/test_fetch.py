@@ -353,7 +353,7 @@ def test_an_answer_that_ends_with_its_connection_is_read_to_its_end(node: Node, 
 def test_no_slowness_of_a_server_outlives_the_wait(node: Node, act: Act) -> None:
     began = time.monotonic()
     assert node.fetched(act, wait=0.7).report.exit == 7
-    assert time.monotonic() - began < 1.2
+    assert time.monotonic() - began < 1.5
 
 
 def test_a_server_that_starts_late_is_found(node: Node) -> None:
@@ -384,7 +384,7 @@ def test_an_original_server_is_fetched_from_by_polling(node: Node) -> None:
         server.quorum = 2
         began = time.monotonic()
         assert node.fetch(server.url, wait=1).report.exit == 3
-        assert time.monotonic() - began <= 1.1
+        assert time.monotonic() - began < 1.5
         assert server.paths[2:] == ["/register", "/node"] * (len(server.paths[2:]) // 2)
     assert (node.out / "current/config.yaml").read_text() == "id: node-1\n"
 

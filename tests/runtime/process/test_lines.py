@@ -44,6 +44,7 @@ def read_until(pipe: int, last: str) -> list[str]:
     return read.decode().splitlines()
 
 
+@pytest.mark.timed
 def test_a_reader_that_reads_nothing_holds_nobody_up_and_the_lost_lines_are_counted(pipe: Pipe) -> None:
     lines = Lines(held=10, to=pipe[1])
     began = time.monotonic()
@@ -65,6 +66,7 @@ def test_a_reader_that_reads_nothing_holds_nobody_up_and_the_lost_lines_are_coun
     lines.end()
 
 
+@pytest.mark.timed
 def test_the_end_waits_a_second_for_a_reader_that_reads_nothing(pipe: Pipe) -> None:
     lines = Lines(held=5, to=pipe[1])
     for _ in range(20):
@@ -112,6 +114,7 @@ def test_a_pipe_that_another_process_made_non_blocking_loses_nothing(pipe: Pipe)
     lines.end()
 
 
+@pytest.mark.timed
 def test_another_process_is_slowed_down_by_a_slow_reader_and_held_up_once_by_one_that_reads_nothing(
     pipe: Pipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -179,7 +179,9 @@ class ChildDecider:
             async with asyncio.timeout(self._load_within):
                 message = await process.receive()
         except TimeoutError as error:
-            raise MaterializationFailed(f"loading it again took over {self._load_within:g} s") from error
+            raise MaterializationFailed(
+                f"loading it again took over {round(self._load_within, 1):g} s"
+            ) from error
         except Ended as ended:
             raise MaterializationFailed(f"its process {ended}") from ended
         if isinstance(message, Refused):

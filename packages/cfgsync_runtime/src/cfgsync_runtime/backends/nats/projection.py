@@ -190,21 +190,23 @@ class _Projection:
             await stream.create_key_value(KeyValueConfig(bucket=bucket))
         puts = plan(wanted, found.version, copy.held, copy.epoch)
         copy.is_shared = copy.is_shared and not (is_whole and not any(put.is_foreign for put in puts))
-        refused = ""
+        refused, written = "", 0
         for put in puts:
             try:
                 refuse_too_large(client, put.data or b"")
-                await self._put(scope, stream, bucket, copy, put)
+                written += await self._put(scope, stream, bucket, copy, put)
             except TooLarge as error:  # the others must not wait for it
                 refused = refused or f"{put.name}: {error_text(error)}"
         copy.epoch = found.version.epoch
         if is_whole:
             after = await mark_of(stream, bucket)
-            is_ours = mark is None or after is None or after.last_sequence <= mark.last_sequence + len(puts)
+            before = 0 if mark is None else mark.last_sequence
+            is_ours = after is None or after.last_sequence <= before + written
             copy.mark, copy.is_due = after if is_ours else mark, False
         return refused
 
-    async def _put(self, scope: Scope, stream: JetStreamContext, bucket: str, copy: _Copy, put: Put) -> None:
+    async def _put(self, scope: Scope, stream: JetStreamContext, bucket: str, copy: _Copy, put: Put) -> bool:
+        """Whether it was written; it is not where another server has written as much meanwhile."""
         subject = f"$KV.{bucket}.{put.name}"
         for _ in range(TRIES):
             if copy.held.get(put.name, Held()).version.epoch > put.version.epoch:
@@ -222,7 +224,7 @@ class _Projection:
             else:
                 digest = None if put.data is None else sha256(put.data).digest()
                 copy.held[put.name] = Held(answer.seq, put.version, digest)
-                return
+                return True
             # another server was faster, or somebody wrote by hand
             copy.held.pop(put.name, None)
             with suppress(nats.js.errors.NotFoundError):
@@ -236,7 +238,7 @@ class _Projection:
             now = {name: held for name, held in copy.held.items() if name == put.name}
             again = plan(wanted, version, now, copy.epoch)
             if not again:
-                return
+                return False
             [put] = again
         raise Unavailable(f"somebody writes {put.name} all the time")
 
