@@ -57,7 +57,7 @@ mutants: bootstrap
 
 # Floods, kills, pauses, bad networks and hostile servers at full size. Each test prints its seed and its figures.
 chaos: bootstrap
-	CFGSYNC_CHAOS=long $(PYTHON) -m pytest tests/chaos tests/adapter/rollout/test_turns.py tests/end_to_end/test_kill_server.py tests/end_to_end/test_kill_client_while_writing.py -s --timeout 1200 $(ARGS)
+	CFGSYNC_CHAOS=long $(PYTHON) -m pytest tests/chaos tests/adapter/rollout/test_turns.py tests/end_to_end/test_kill_server.py tests/end_to_end/test_kill_client_while_writing.py tests/end_to_end/test_rollout_and_kill.py -s --timeout 1200 $(ARGS)
 
 # The pins; needs uv. A file without a host in it, which pip and uv both read.
 constraints:
