@@ -14,7 +14,7 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:
     sys.dont_write_bytecode = False
 
-from hypothesis import settings
+from hypothesis import settings  # its modules, too, are rewritten
 
 from tests.seeds import RUN, seed_of_the_run
 
@@ -31,7 +31,6 @@ settings.load_profile("cfgsync")
 
 TOGETHER = (
     "tests/distributions/",  # wheels and environments
-    "tests/architecture/test_doors.py",  # the parsed modules
     "tests/docs/test_build.py",  # the built pages
     "tests/end_to_end/test_page_in_a_browser.py",  # one browser
 )
