@@ -16,6 +16,9 @@ from pathlib import Path
 import pytest
 
 
+RELOADED = "Reloaded server configuration"
+
+
 class Nats:
     """One server, which may be killed, frozen and started again with what it had stored."""
 
@@ -54,9 +57,15 @@ class Nats:
         raise AssertionError((self.directory / "log").read_text())
 
     def configure(self, text: str) -> None:
-        """Take another configuration, as an operator does: the file, and SIGHUP."""
+        """Take another configuration, as an operator does: the file, and SIGHUP. Returns when it counts."""
+        log = self.directory / "log"
+        before = log.read_text().count(RELOADED)
         (self.directory / "conf").write_text(text)
         self.send(signal.SIGHUP)
+        until = time.monotonic() + 30
+        while log.read_text().count(RELOADED) == before:
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.01)
 
     def send_raw(self, *lines: bytes) -> None:
         """What a client of another make may send; returns when the server has read it."""

@@ -59,3 +59,22 @@ def test_much_output_is_passed_on_whole_and_only_its_end_is_kept() -> None:
 def test_without_a_file_or_a_pipe_nothing_is_known_and_nothing_is_changed() -> None:
     out, _ = last_words("echo lost >&2", subprocess.DEVNULL)
     assert out == "out\n\n"
+
+
+def test_what_an_earlier_program_wrote_and_nobody_has_read_yet_does_not_count() -> None:
+    slow = "import time; from cfgsync_runtime.program import last_words as module\n"
+    slow += "write = module._is_written\nmodule._is_written = lambda piece: time.sleep(0.3) or write(piece)\n"
+    words = [sys.executable, "-c", slow + PROGRAM, "echo unknown flag >&2"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == "out\nunknown flag\n"
+    assert done.stderr.endswith("before\nunknown flag\n")
+
+
+def test_lines_that_are_still_in_the_pipe_do_not_count() -> None:
+    slow = "import time; from cfgsync_runtime.program import last_words as module\n"
+    slow += "class Select:\n    @staticmethod\n    def select(*sets):\n"
+    slow += "        len(sets) == 3 and time.sleep(0.3)\n        return real.select(*sets)\n"
+    slow += "real, module.select = module.select, Select\n"
+    words = [sys.executable, "-c", slow + PROGRAM, "echo unknown flag >&2"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout == "out\nunknown flag\n"

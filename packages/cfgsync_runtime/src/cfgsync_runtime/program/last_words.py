@@ -6,10 +6,13 @@ left to the program alone, and then its last lines are not known.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import stat
+import struct
 import sys
+import termios
 import threading
 import time
 from contextlib import suppress
@@ -33,6 +36,9 @@ class LastWords:
         self._file: int | None = None  # where the part of the file begins that counts
         self._reader: int | None = None
         self._kept = b""
+        self._lock = threading.Lock()
+        self._passed = 0  # bytes that came through the pipe
+        self._begins_at = 0  # those before it do not count
         self._is_passing = False
         found = _kind(2) if sys.stderr is not None else None  # closed at the start: 2 may be another file
         if found is None:
@@ -53,7 +59,9 @@ class LastWords:
         """What was written before does not count any more."""
         if self._file is not None and (found := _kind(2)) is not None:
             self._file = found.st_size
-        self._kept = b""
+        with self._lock:
+            self._begins_at = self._passed + _waiting_in(self._reader)
+            self._kept = b""
 
     def words(self) -> str:
         """The last lines, as one; "" where they are not known. It waits for what is still on its way: call it in a thread."""
@@ -88,12 +96,22 @@ class LastWords:
         with open(reader, "rb", buffering=0) as pipe:
             while select.select([pipe], [], []):
                 self._is_passing = True
-                piece = pipe.read(65536)
+                with self._lock:
+                    piece = pipe.read(65536)
+                    self._passed = end = self._passed + len(piece)
                 if not piece or not _is_written(piece):
                     break  # nobody reads our stderr any more: the next line of the program fails, so it knows
-                self._kept = (self._kept + piece)[-KEPT_BYTES:]
+                with self._lock:
+                    counts = min(len(piece), max(end - self._begins_at, 0))
+                    self._kept = (self._kept + piece[len(piece) - counts :])[-KEPT_BYTES:]
                 self._is_passing = False
             self._reader = None
+
+
+def _waiting_in(pipe: int | None) -> int:
+    with suppress(OSError):  # its other end has gone
+        return 0 if pipe is None else int(struct.unpack("i", fcntl.ioctl(pipe, termios.FIONREAD, b"1234"))[0])
+    return 0
 
 
 def _is_written(piece: bytes) -> bool:
