@@ -31,6 +31,7 @@ settings.load_profile("cfgsync")
 
 TOGETHER = (
     "tests/distributions/",  # wheels and environments
+    "tests/architecture/test_doors.py",  # the parsed modules
     "tests/docs/test_build.py",  # the built pages
     "tests/end_to_end/test_page_in_a_browser.py",  # one browser
 )

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-
 RELOADED = "Reloaded server configuration"
 
 
