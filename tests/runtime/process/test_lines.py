@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -27,11 +28,13 @@ def pipe() -> Iterator[Pipe]:
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
     yield reading, writing
-    for end in (reading, writing):
-        try:
-            os.close(end)
-        except OSError:
-            continue
+    with suppress(OSError):
+        os.close(reading)
+    for thread in threading.enumerate():  # else it would write into the next pipe, which gets the same number
+        if thread.name == "cfgsync-lines":
+            thread.join(5)
+    with suppress(OSError):
+        os.close(writing)
 
 
 def read_until(pipe: int, last: str) -> list[str]:
@@ -132,7 +135,9 @@ def test_another_process_is_slowed_down_by_a_slow_reader_and_held_up_once_by_one
         lines.pass_on(f"{number} {'x' * 3000}")
     lines.pass_on("last")
     reader.join(20)
-    begins = [line.split()[0] for line in heard if not line.startswith("x")]  # those that were still in the queue
+    begins = [
+        line.split()[0] for line in heard if not line.startswith("x")
+    ]  # those that were still in the queue
     assert begins == [*(str(n) for n in range(200)), "last"]
     lines.end()
 
